@@ -1,0 +1,266 @@
+"""One session on one device with one runtime: every artifact measured in fresh processes, in a recorded random order.
+
+The null runtime is measured in the same session, so that the harness's own overhead stands beside every number.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import dataset, devices, packages, packing
+from .core import directories, plugins, records
+from .core.directories import identity, read_meta, sha256_of
+from .core.errors import DeviceError
+from .exporting import ARTIFACTS
+from .params import BenchParams, Params, ScenarioParams
+from .progress import Progress
+
+RECORDS = Path("results/records")
+WORK = Path(".edgeproof")
+STALE_S = 3600
+SHOWN_LINES = 5
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process: an artifact in a scenario (or over the whole test split), for the n-th time."""
+
+    runtime: str
+    model: str
+    scheme: str
+    scenario: str
+    process: int
+
+    @property
+    def directory(self) -> Path:
+        """Where its record lies below the session."""
+        return Path(self.runtime, f"{self.model}.{self.scheme}", f"{self.scenario}.{self.process}")
+
+
+def bench(key: str, study: Params) -> None:
+    """Run the session `key` of the study and write results/records/<key>."""
+    item = study.bench[key]
+    packages.require(item.packages)
+    session = Session(item, study)
+    jobs = session.jobs()
+    with Progress(f"measuring {item.runtime} on {item.device}", len(jobs)) as progress:
+        for order, job in enumerate(jobs):
+            session.measure(job, order)
+            progress.advance()
+    session.finish(RECORDS / key)
+
+
+class Session:
+    """The state of one sitting: what was sent to the device, and the records so far.
+
+    An interrupted session continues where it stopped when started again within the hour.
+    """
+
+    def __init__(self, item: BenchParams, study: Params) -> None:
+        self._item = item
+        self._study = study
+        self._card = devices.card(item.device)
+        self._scorer = plugins.load("tasks", study.task.name).score
+        self._inputs, self._labels = dataset.load(study.task.name, "test")
+        self._metas = {pair: read_meta(_artifact(*pair)) for pair in self._artifacts()}
+        self._runners = {name: packing.pack(name, WORK / "runners") for name in {item.runtime, "null"}}
+        self._device = plugins.load("transports", self._card.transport).Transport(WORK / "devices" / item.device)
+        self._samples = self._send_samples()
+        self._records = WORK / "sessions" / self._digest()
+        if self._records.exists() and time.time() - self._records.stat().st_mtime > STALE_S:
+            shutil.rmtree(self._records)
+        self._records.mkdir(parents=True, exist_ok=True)
+
+    def jobs(self) -> list[Job]:
+        """All processes of the session: accuracy first, then rounds that each shuffle the artifacts anew."""
+        item = self._item
+        shuffler = random.Random(f"{item.seed}-{item.session}")
+        supported = [pair for pair, meta in self._metas.items() if "unsupported" not in meta]
+        measured = [pair for pair in supported if pair[0] != "null"]
+        jobs = [Job(*pair, records.ACCURACY, 0) for pair in measured]
+        jobs += [Job(*pair, "unsupported", 0) for pair in self._metas if pair not in supported]
+        for process in range(item.processes):
+            for scenario in item.every:
+                round_ = [Job(*pair, scenario, process) for pair in supported]
+                shuffler.shuffle(round_)
+                jobs += round_
+        extra = [scenario for scenario in item.all if scenario not in item.every]
+        final = [pair for pair in measured if pair[2] in item.final.get(pair[1], [])]
+        for process in range(item.processes):
+            round_ = [Job(*pair, scenario, process) for pair in final for scenario in extra]
+            shuffler.shuffle(round_)
+            jobs += round_
+        return jobs
+
+    def measure(self, job: Job, order: int) -> None:
+        """Run one job and write its record; a job that was measured before an interruption is not repeated."""
+        target = self._records / job.directory
+        if (target / records.FILE).is_file():
+            return
+        content = {**self._identity(job), "order": order, "measured_at": _now()}
+        meta = self._metas[job.runtime, job.model, job.scheme]
+        with directories.written_whole(target) as out:
+            if job.scenario == "unsupported":
+                content |= {"verdict": "unsupported", "reasons": [meta["unsupported"]]}
+            else:
+                content |= self._measured_or_error(job, out)
+            records.write(out, content)
+        if content["verdict"] not in ("valid", "unsupported"):
+            print(f"  {content['verdict']}: {job.directory}: {'; '.join(content['reasons'])}", file=sys.stderr)
+
+    def finish(self, target: Path) -> None:
+        """Put the whole session in place at once."""
+        with directories.written_whole(target) as out:
+            shutil.copytree(self._records, out, dirs_exist_ok=True)
+        shutil.rmtree(self._records)
+
+    def _measured_or_error(self, job: Job, out: Path) -> dict[str, Any]:
+        try:
+            return self._measured(job, out)
+        except DeviceError as error:
+            return {"verdict": "error", "reasons": [str(error)]}
+
+    def _measured(self, job: Job, out: Path) -> dict[str, Any]:
+        given = self._job_file(job)
+        result = self._run(given, out)
+        verdict, reasons = records.verdict_of(result)
+        content = {"job": given, "result": result, "verdict": verdict, "reasons": reasons}
+        if job.scenario == records.ACCURACY and verdict == "valid":
+            content["accuracy"] = self._scored(out)
+        return content
+
+    def _run(self, given: dict[str, Any], out: Path) -> dict[str, Any]:
+        """Send the job, run it in a process of its own, bring the result back. A failure is a result too."""
+        runner = self._runners[given["runtime"]]
+        self._device.push(runner, runner.name)
+        with tempfile.TemporaryDirectory() as scratch:
+            directories.write_json(Path(scratch, "job.json"), given)
+            name = f"jobs/{identity({'files': {'job.json': sha256_of(Path(scratch, 'job.json'))}})[:16]}"
+            self._device.remove(name)
+            self._device.push(Path(scratch), name)
+        try:
+            argv = [self._card.python or sys.executable, "-B", runner.name, name, f"{name}/result"]
+            code, printed = self._device.run(argv, self._card.timeout_s)
+            self._device.pull(f"{name}/result", out)
+            result: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
+            (out / "result.json").unlink()
+        except (DeviceError, FileNotFoundError, ValueError) as error:
+            tail = " | ".join(printed.splitlines()[-SHOWN_LINES:]) if "printed" in locals() else ""
+            ended = f"the runner ended with code {code}: {tail}" if "code" in locals() else str(error)
+            result = {"status": "error", "error": ended}
+        finally:
+            self._device.remove(name)
+        return result
+
+    def _job_file(self, job: Job) -> dict[str, Any]:
+        """What the runner reads as job.json; paths are relative to the job's directory on the device."""
+        accuracy = job.scenario == records.ACCURACY
+        scenario = next(iter(self._item.every.values())) if accuracy else self._item.all[job.scenario]
+        meta = self._metas[job.runtime, job.model, job.scheme]
+        artifact = f"store/{identity(meta)}-{meta['scheme']}"
+        self._device.push(_artifact(job.runtime, job.model, job.scheme), artifact)
+        return {
+            "runtime": job.runtime,
+            "artifact": f"../../{artifact}",
+            "samples": f"../../{self._samples}",
+            "threads": self._card.threads,
+            "mode": "AccuracyOnly" if accuracy else "PerformanceOnly",
+            "scenario": scenario.scenario,
+            "settings": self._settings(job, scenario),
+            "packages": self._item.packages,
+        }
+
+    def _settings(self, job: Job, scenario: ScenarioParams) -> dict[str, Any]:
+        settings = scenario.settings.model_dump(exclude_none=True)
+        if scenario.load is not None:
+            settings["server_target_qps"] = scenario.load * 1e9 / self._median_call_ns(job)
+        return settings
+
+    def _median_call_ns(self, job: Job) -> float:
+        """The artifact's median inference in this session's first single-stream process, which ran before."""
+        first = next(key for key, scenario in self._item.all.items() if scenario.scenario == "SingleStream")
+        directory = self._records / Job(job.runtime, job.model, job.scheme, first, 0).directory
+        record = records.read(directory)
+        if record.verdict == "error":
+            raise DeviceError(f"{job.directory} needs the latency of {first}, which failed")
+        return float(np.median(record.array("latencies.npz", "call_ns")))
+
+    def _scored(self, out: Path) -> dict[str, Any]:
+        """Score LoadGen's accuracy log with the task, on the host; keep outputs and hits as arrays."""
+        log = out / "mlperf_log_accuracy.json"
+        outputs = _outputs(json.loads(log.read_text(encoding="utf-8")), len(self._labels))
+        log.unlink()
+        hits = np.asarray(self._scorer(outputs, self._labels), bool)
+        np.savez_compressed(out / "outputs.npz", outputs=outputs, correct=hits)
+        return {"correct": int(hits.sum()), "total": len(hits)}
+
+    def _identity(self, job: Job) -> dict[str, Any]:
+        meta = self._metas[job.runtime, job.model, job.scheme]
+        described = {key: value for key, value in meta.items() if key not in ("files", "schema")}
+        return {
+            "study": self._study.study,
+            "task": self._study.task.name,
+            "device": self._item.device,
+            "card": self._card.model_dump(),
+            "session": self._item.session,
+            "runtime": job.runtime,
+            "model": job.model,
+            "scheme": job.scheme,
+            "scenario": job.scenario,
+            "process": job.process,
+            "artifact": {**described, "sha256": identity(meta)},
+            "runner": self._runners[job.runtime].stem.removeprefix("runner-"),
+        }
+
+    def _artifacts(self) -> Iterator[tuple[str, str, str]]:
+        yield "null", self._item.null_model, "fp32"
+        for model, schemes in self._item.artifacts.items():
+            for scheme in schemes:
+                yield self._item.runtime, model, scheme
+
+    def _send_samples(self) -> str:
+        """Store the test inputs on the device once, under their sha256."""
+        path = WORK / "samples.npy"
+        np.save(path, self._inputs)
+        name = f"store/{sha256_of(path)}.npy"
+        self._device.push(path, name)
+        path.unlink()
+        return name
+
+    def _digest(self) -> str:
+        parts = [self._item.model_dump(mode="json"), sorted(map(identity, self._metas.values())), self._card.model_dump()]
+        runners = sorted(path.name for path in self._runners.values())
+        return hashlib.sha256(json.dumps([parts, runners], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _artifact(runtime: str, model: str, scheme: str) -> Path:
+    return ARTIFACTS / runtime / model / scheme
+
+
+def _outputs(log: list[Mapping[str, Any]], total: int) -> Array:
+    """LoadGen's accuracy log (hex of float32 bytes, any order) to outputs (N, classes). Raises DeviceError on gaps."""
+    rows: dict[int, Array] = {}
+    for entry in log:
+        rows[int(entry["qsl_idx"])] = np.frombuffer(bytes.fromhex(entry["data"]), "<f4")
+    if sorted(rows) != list(range(total)) or len({len(row) for row in rows.values()}) != 1:
+        raise DeviceError(f"the accuracy log answers {len(rows)} of {total} samples, or with differing lengths")
+    return np.stack([rows[index] for index in range(total)])
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

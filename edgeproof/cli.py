@@ -1,0 +1,67 @@
+"""The command line: compose a study, run it, say what exists."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from . import config, devices, entry, studies
+from .core import plugins
+
+
+def main() -> None:
+    """The `edgeproof` command."""
+    entry.run(lambda: run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse and dispatch; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    code: int = arguments.function(arguments)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edgeproof", description=__import__("edgeproof").__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    compose = verbs.add_parser("compose", help="compose a study of conf/ into params.yaml")
+    compose.add_argument("overrides", nargs="*", help="Hydra overrides: study=digits distill.temperature=2")
+    compose.add_argument("--print", action="store_true", help="print the composition, write nothing")
+    compose.set_defaults(function=_compose)
+
+    repro = verbs.add_parser("repro", help="run a study with DVC and print its table")
+    repro.add_argument("study", nargs="?", help="one of conf/study; the default study when left out")
+    repro.add_argument("overrides", nargs="*", help="Hydra overrides")
+    repro.set_defaults(function=_repro)
+
+    known = verbs.add_parser("list", help="list studies, devices and every plugin")
+    known.set_defaults(function=_list)
+    return parser
+
+
+def _compose(arguments: argparse.Namespace) -> int:
+    params = config.compose(overrides=arguments.overrides)
+    if arguments.print:
+        print(config.dump(params), end="")
+    else:
+        config.write(params, " ".join(arguments.overrides))
+        print(f"params.yaml holds study '{params.study}'. Run it with 'dvc repro'.")
+    return 0
+
+
+def _repro(arguments: argparse.Namespace) -> int:
+    return studies.repro(arguments.study, arguments.overrides)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    print(f"studies: {', '.join(config.studies())}")
+    print(f"devices: {', '.join(devices.names())}")
+    for kind in plugins.SINGULAR:
+        print(f"{kind}: {', '.join(plugins.names(kind))}")
+    return 0
+
+
+if __name__ == "__main__":
+    main()

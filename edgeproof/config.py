@@ -1,0 +1,443 @@
+"""From conf/ to params.yaml: composed once by Hydra, expanded into stages, validated once.
+
+The libraries (tasks, networks, methods, runtimes, scenarios) are read whole, so the directory is the registry and
+any key of any definition can be overridden in Hydra's grammar: methods.distill.temperature=2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from . import devices
+from .core import plugins
+from .core.directories import write_text
+from .core.errors import ConfigError, UnknownName
+from .params import FAMILIES, PARAMS, SCHEMA, Family, Frozen, Id, Params, ScenarioParams, TaskParams, checked
+
+CONF = Path("conf")
+LOCK = Path("requirements.lock")
+LIBRARIES = ("tasks", "networks", "methods", "runtimes", "scenarios")
+HEADER = "# Composed from conf/ by 'edgeproof compose {command}'. Body sha256: {digest}\n"
+_HEADER_PATTERN = re.compile(r"^# Composed from conf/ by .* Body sha256: ([0-9a-f]{64})\n")
+
+
+class ModelEntry(Frozen):
+    """One node of the graph as a study writes it: from a network or a parent, perhaps with a teacher."""
+
+    method: Id
+    network: Id | None = None
+    network_options: dict[str, Any] = {}
+    parent: Id | None = None
+    teacher: Id | None = None
+    options: dict[str, Any] = {}
+    seed: NonNegativeInt | None = None
+    runtimes: list[Id] | None = None
+    schemes: list[str] = Field(default=["fp32"], min_length=1)
+    final: list[str] = []
+
+
+class BenchEntry(Frozen):
+    """What to measure, where, how often."""
+
+    devices: list[Id] = Field(min_length=1)
+    session: NonNegativeInt
+    processes: PositiveInt
+    every: list[Id] = Field(min_length=1)
+    final: list[Id]
+    baseline: Id
+
+
+class MethodDefinition(Frozen):
+    stage: Family
+    packages: list[str]
+    options: dict[str, Any]
+
+
+class NetworkDefinition(Frozen):
+    options: dict[str, Any]
+
+
+class RuntimeDefinition(Frozen):
+    schemes: list[str]
+    host_packages: list[str]
+    device_packages: list[str]
+
+
+class TaskDefinition(TaskParams):
+    name: Id = "unnamed"
+    seed: NonNegativeInt = 0
+
+
+Knobs = dict[str, Any]
+
+
+class Study(Frozen):
+    """A composed study: the graph, what to measure, and the libraries it draws on."""
+
+    study: Id
+    task: Id
+    seed: NonNegativeInt
+    threads: int = Field(ge=1, le=256)
+    models: dict[Id, ModelEntry] = Field(min_length=1)
+    runtimes: list[Id] = Field(min_length=1)
+    bench: BenchEntry
+    train: Knobs = {}
+    distill: Knobs = {}
+    prune: Knobs = {}
+    quantize: Knobs = {}
+    tasks: dict[Id, Any]
+    networks: dict[Id, NetworkDefinition]
+    methods: dict[Id, MethodDefinition]
+    scenarios: dict[Id, ScenarioParams]
+    runtime_definitions: dict[Id, RuntimeDefinition]
+
+
+def studies(conf: Path = CONF) -> list[str]:
+    """The studies that exist."""
+    return sorted(path.stem for path in (conf / "study").glob("*.yaml"))
+
+
+def compose(study: str | None = None, overrides: Sequence[str] = (), conf: Path = CONF) -> Params:
+    """Compose a study with Hydra overrides into checked params. Raises ConfigError."""
+    return expand(_validated(_composed(study, overrides, conf), study, conf))
+
+
+def write(params: Params, command: str = "", path: Path = PARAMS) -> None:
+    """Write params.yaml canonically, under a header that tells a later composition whether it was edited by hand."""
+    body = dump(params)
+    header = HEADER.format(command=command, digest=hashlib.sha256(body.encode()).hexdigest()).replace(" '. ", "'. ")
+    write_text(path, header + body)
+
+
+def dump(params: Params) -> str:
+    """The canonical YAML of params: the same text whatever composed it."""
+    content = params.model_dump(mode="json", by_alias=True)
+    return yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
+
+
+def edited_by_hand(path: Path = PARAMS) -> bool:
+    """Whether params.yaml differs from what the last composition wrote (dvc exp run -S edits it too)."""
+    if not path.is_file():
+        return False
+    text = path.read_text(encoding="utf-8")
+    header = _HEADER_PATTERN.match(text)
+    return header is None or hashlib.sha256(text[header.end() :].encode()).hexdigest() != header.group(1)
+
+
+# --- composing ---------------------------------------------------------------------------------------------------
+
+
+def _composed(study: str | None, overrides: Sequence[str], conf: Path) -> dict[str, Any]:
+    if study is not None and study not in studies(conf):
+        raise UnknownName("study", study, studies(conf), f"To add one: {conf}/study/{study}.yaml.")
+    chosen = [f"study={study}"] if study is not None else []
+    with _one_directory(conf) as directory:
+        additions = [
+            f"+{library}@{_package(library)}.{path.stem}='{path.stem}'"
+            for library in LIBRARIES
+            for path in sorted((directory / library).glob("*.yaml"))
+        ]
+        try:
+            GlobalHydra.instance().clear()
+            with initialize_config_dir(str(directory), version_base="1.3", job_name="edgeproof"):
+                composed = hydra_compose("config", [*chosen, *additions, *overrides])
+            content = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+            raise ConfigError(_hydra_message(error, overrides, conf)) from None
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def _package(library: str) -> str:
+    """Where a library lands in the composition: 'runtimes' is the study's own list, so its definitions move aside."""
+    return "runtime_definitions" if library == "runtimes" else library
+
+
+class _one_directory:
+    """conf/ itself, or a temporary copy into which the conf/ of outside plugin directories is merged."""
+
+    def __init__(self, conf: Path) -> None:
+        self._conf = conf.resolve()
+        self._scratch: Any = None
+
+    def __enter__(self) -> Path:
+        import shutil
+        import tempfile
+
+        roots = [root / "conf" for root in plugins.outside_roots() if (root / "conf").is_dir()]
+        if not roots:
+            return self._conf
+        self._scratch = tempfile.TemporaryDirectory()
+        merged = Path(self._scratch.name) / "conf"
+        for root in [self._conf, *roots]:
+            shutil.copytree(root, merged, dirs_exist_ok=True)
+        return merged
+
+    def __exit__(self, *_: object) -> None:
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+
+def _hydra_message(error: Exception, overrides: Sequence[str], conf: Path) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = re.sub(r"\s*(full_key|object_type|reference_type)[:=]\S*", "", " ".join(lines[:2]))
+    cause = error.__cause__
+    if cause is not None and str(cause) not in text:
+        text += " " + " ".join(str(cause).splitlines()[:1])
+    given = f" Overrides given: {' '.join(overrides)}." if overrides else ""
+    return f"could not compose {conf}/: {text}.{given} 'edgeproof compose --print' shows every key that exists."
+
+
+def _validated(content: dict[str, Any], study: str | None, conf: Path) -> Study:
+    where = f"{conf}/study/{content.get('study', study)}.yaml (composed)"
+    return checked(Study, content, where)
+
+
+# --- expanding ---------------------------------------------------------------------------------------------------
+
+
+def expand(study: Study) -> Params:
+    """Expand a study into the stages of dvc.yaml, checking every name it mentions. Raises ConfigError."""
+    _check_names(study)
+    names = _in_lineage_order(study)
+    families: dict[Family, dict[str, Any]] = {family: {} for family in FAMILIES}
+    for name in names:
+        families[study.methods[study.models[name].method].stage][name] = _model(study, name)
+    content = {
+        "schema": SCHEMA,
+        "study": study.study,
+        "task": _task(study),
+        **families,
+        "export": _exports(study, names),
+        "bench": _benches(study, names),
+        "report": _report(study, names),
+    }
+    return checked(Params, content, f"conf/study/{study.study}.yaml (expanded)")
+
+
+def _check_names(study: Study) -> None:
+    for kind, name, known in _mentions(study):
+        if name not in known:
+            raise UnknownName(kind, name, known, _where_to_add(kind, name))
+        if kind in plugins.SINGULAR.values():
+            plugins.load(f"{kind}s", name)
+    for card in study.bench.devices:
+        devices.card(card)
+    known_schemes = {scheme for definition in study.runtime_definitions.values() for scheme in definition.schemes}
+    for name, entry in study.models.items():
+        for scheme in [*entry.schemes, *entry.final]:
+            if scheme not in known_schemes:
+                raise UnknownName("scheme", scheme, known_schemes, "Schemes are listed in conf/runtimes/*.yaml.")
+        if not set(entry.final) <= set(entry.schemes):
+            raise ConfigError(f"models.{name}.final must be among its schemes ({', '.join(entry.schemes)}).")
+        _check_start(study, name, entry)
+
+
+@dataclass(frozen=True)
+class _Mention:
+    kind: str
+    name: str
+    known: Sequence[str]
+
+
+def _mentions(study: Study) -> list[tuple[str, str, list[str]]]:
+    """Every name the study mentions, with what it may be."""
+    models = list(study.models)
+    found: list[tuple[str, str | None, list[str]]] = [
+        ("task", study.task, list(study.tasks)),
+        ("baseline model", study.bench.baseline, models),
+        *(("runtime", runtime, list(study.runtime_definitions)) for runtime in study.runtimes),
+        *(("scenario", scenario, list(study.scenarios)) for scenario in [*study.bench.every, *study.bench.final]),
+    ]
+    for entry in study.models.values():
+        found += [
+            ("method", entry.method, list(study.methods)),
+            ("network", entry.network, list(study.networks)),
+            ("parent model", entry.parent, models),
+            ("teacher model", entry.teacher, models),
+            *(("runtime", runtime, study.runtimes) for runtime in entry.runtimes or []),
+        ]
+    return [(kind, name, known) for kind, name, known in found if name is not None]
+
+
+def _where_to_add(kind: str, name: str) -> str:
+    if kind in plugins.SINGULAR.values():
+        return f"To add one: edgeproof/{kind}s/{name}.py and conf/{kind}s/{name}.yaml."
+    if kind == "scenario":
+        return f"To add one: conf/scenarios/{name}.yaml."
+    return "Models are named under 'models' in the study's YAML."
+
+
+def _check_start(study: Study, name: str, entry: ModelEntry) -> None:
+    if (entry.network is None) == (entry.parent is None):
+        raise ConfigError(f"models.{name} must name either a network to start from or a parent, and not both.")
+    if entry.parent is not None and entry.network_options:
+        raise ConfigError(f"models.{name}: network_options need a network; a parent's network is kept as it is.")
+    teacher = inspect.signature(plugins.load("methods", entry.method).apply).parameters.get("teacher")
+    if entry.teacher is None and teacher is not None and teacher.default is inspect.Parameter.empty:
+        raise ConfigError(f"models.{name}: method '{entry.method}' learns from a teacher; add 'teacher: <model>'.")
+    if entry.teacher is not None and teacher is None:
+        raise ConfigError(f"models.{name}: method '{entry.method}' takes no teacher; remove 'teacher: {entry.teacher}'.")
+
+
+def _in_lineage_order(study: Study) -> list[str]:
+    """Models with parents and teachers first; the study's own order otherwise. Raises ConfigError on a cycle."""
+    ordered: list[str] = []
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise ConfigError(f"models form a cycle: {' → '.join([*path[path.index(name):], name])}.")
+        entry = study.models[name]
+        for before in (entry.parent, entry.teacher):
+            if before is not None:
+                visit(before, (*path, name))
+        if name not in ordered:
+            ordered.append(name)
+
+    for name in study.models:
+        visit(name, ())
+    return ordered
+
+
+def _model(study: Study, name: str) -> dict[str, Any]:
+    entry = study.models[name]
+    definition = study.methods[entry.method]
+    network, network_options = _network(study, name)
+    data = f"data/{study.task}/build"
+    return {
+        "method": entry.method,
+        "parent": entry.parent,
+        "teacher": entry.teacher,
+        "network": network,
+        "network_options": network_options,
+        "options": _options("methods", entry.method, {**definition.options, **entry.options}, f"models.{name}.options"),
+        "seed": study.seed if entry.seed is None else entry.seed,
+        "threads": study.threads,
+        "packages": pinned(definition.packages),
+        "inputs": {
+            "parent": f"models/{entry.parent}" if entry.parent else data,
+            "teacher": f"models/{entry.teacher}" if entry.teacher else data,
+        },
+    }
+
+
+def _network(study: Study, name: str) -> tuple[str, dict[str, Any]]:
+    """The network that a model's lineage starts from."""
+    entry = study.models[name]
+    while entry.network is None:
+        assert entry.parent is not None
+        entry = study.models[entry.parent]
+    options = {**study.networks[entry.network].options, **entry.network_options}
+    return entry.network, _options("networks", entry.network, options, f"models.{name}.network_options")
+
+
+def _options(kind: str, name: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check options against the plugin's own Options model, and return them in canonical form."""
+    model = plugins.load(kind, name).Options
+    valid = checked(model, dict(options), f"{where} ({plugins.SINGULAR[kind]} '{name}', defaults in conf/{kind}/{name}.yaml)")
+    dumped: dict[str, Any] = valid.model_dump(mode="json")
+    return dumped
+
+
+def _task(study: Study) -> dict[str, Any]:
+    where = f"conf/tasks/{study.task}.yaml"
+    definition = checked(TaskDefinition, study.tasks[study.task], where)
+    return {**definition.model_dump(mode="json"), "name": study.task, "seed": study.seed}
+
+
+def _runtimes_of(study: Study, name: str) -> list[str]:
+    chosen = study.models[name].runtimes
+    return study.runtimes if chosen is None else chosen
+
+
+def _exports(study: Study, names: Sequence[str]) -> dict[str, Any]:
+    exports = {
+        f"{name}_{runtime}": _export(study, name, runtime, study.models[name].schemes)
+        for name in names
+        for runtime in _runtimes_of(study, name)
+    }
+    exports[f"{study.bench.baseline}_null"] = _export(study, study.bench.baseline, "null", ["fp32"])
+    return exports
+
+
+def _export(study: Study, model: str, runtime: str, schemes: Sequence[str]) -> dict[str, Any]:
+    definition = study.runtime_definitions[runtime]
+    return {
+        "model": model,
+        "runtime": runtime,
+        "schemes": list(schemes),
+        "threads": study.threads,
+        "packages": pinned(definition.host_packages),
+    }
+
+
+def _benches(study: Study, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        f"{device}_{runtime}": _bench(study, names, device, runtime)
+        for device in study.bench.devices
+        for runtime in study.runtimes
+    }
+
+
+def _bench(study: Study, names: Sequence[str], device: str, runtime: str) -> dict[str, Any]:
+    measured = [name for name in names if runtime in _runtimes_of(study, name)]
+    definition = study.runtime_definitions[runtime]
+    every = {key: study.scenarios[key].model_dump(mode="json") for key in study.bench.every}
+    final = {key: study.scenarios[key].model_dump(mode="json") for key in study.bench.final}
+    return {
+        "device": device,
+        "runtime": runtime,
+        "session": study.bench.session,
+        "processes": study.bench.processes,
+        "seed": study.seed,
+        "artifacts": {name: list(study.models[name].schemes) for name in measured},
+        "final": {name: list(study.models[name].final) for name in measured if study.models[name].final},
+        "every": every,
+        "all": {**every, **final},
+        "null_model": study.bench.baseline,
+        "packages": pinned([*definition.device_packages, "mlcommons-loadgen", "numpy"]),
+    }
+
+
+def _report(study: Study, names: Sequence[str]) -> dict[str, Any]:
+    definition = checked(TaskDefinition, study.tasks[study.task], f"conf/tasks/{study.task}.yaml")
+    return {
+        "models": [name for name in names if _runtimes_of(study, name)],
+        "runtimes": study.runtimes,
+        "devices": study.bench.devices,
+        "baseline": study.bench.baseline,
+        "quality_target": definition.quality_target,
+    }
+
+
+def pinned(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
+    """The exact version of each package in the lock: part of what DVC hashes, so that an upgrade rebuilds."""
+    try:
+        text = lock.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{lock} is missing from {os.getcwd()}. Run from the project's root.") from None
+    versions = {_canonical(name): version for name, version in re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE)}
+    missing = [package for package in packages if _canonical(package) not in versions]
+    if missing:
+        raise ConfigError(f"{lock} pins no version of {', '.join(missing)}. Add it there and run 'make setup'.")
+    return {package: versions[_canonical(package)] for package in sorted(set(packages))}
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,84 @@
+"""The directory is the registry: a plugin is one file below edgeproof/<kind>/, its name is its configuration key.
+
+Directories in the environment variable EDGEPROOF_PLUGINS (separated like PATH) are searched first,
+each laid out like edgeproof/ itself, so that a plugin can live outside this repository.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from .errors import UnknownName
+
+SINGULAR = {
+    "tasks": "task",
+    "networks": "network",
+    "methods": "method",
+    "runtimes": "runtime",
+    "transports": "transport",
+}
+
+
+def names(kind: str) -> list[str]:
+    """List the plugins of a kind ('runtimes', 'methods', …), sorted."""
+    package = importlib.import_module(f"edgeproof.{kind}")
+    found = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
+    for directory in _outside(kind):
+        found |= {path.stem for path in directory.glob("*.py") if not path.stem.startswith("_")}
+    return sorted(found)
+
+
+def load(kind: str, name: str) -> ModuleType:
+    """Import one plugin. Raises UnknownName when no file provides it."""
+    if name not in names(kind):
+        raise unknown(kind, name)
+    for directory in _outside(kind):
+        if (path := directory / f"{name}.py").is_file():
+            return _load_file(kind, name, path)
+    return importlib.import_module(f"edgeproof.{kind}.{name}")
+
+
+def source(kind: str, name: str) -> Path:
+    """The file that provides a plugin, for shipping it to a device."""
+    for directory in _outside(kind):
+        if (path := directory / f"{name}.py").is_file():
+            return path
+    spec = importlib.util.find_spec(f"edgeproof.{kind}.{name}")
+    if spec is None or spec.origin is None:
+        raise unknown(kind, name)
+    return Path(spec.origin)
+
+
+def unknown(kind: str, name: str) -> UnknownName:
+    """The error for a plugin that does not exist."""
+    return UnknownName(
+        SINGULAR[kind], name, names(kind), f"To add one: edgeproof/{kind}/{name}.py and conf/{kind}/{name}.yaml."
+    )
+
+
+def outside_roots() -> list[Path]:
+    """Plugin directories outside the package, from EDGEPROOF_PLUGINS."""
+    return [Path(part) for part in os.environ.get("EDGEPROOF_PLUGINS", "").split(os.pathsep) if part]
+
+
+def _outside(kind: str) -> list[Path]:
+    return [root / kind for root in outside_roots() if (root / kind).is_dir()]
+
+
+def _load_file(kind: str, name: str, path: Path) -> ModuleType:
+    qualified = f"edgeproof_plugins.{kind}.{name}"
+    loaded = sys.modules.get(qualified)
+    if loaded is not None and loaded.__file__ == str(path):
+        return loaded
+    spec = importlib.util.spec_from_file_location(qualified, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[qualified] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,51 @@
+"""How every command starts and ends: errors as one message, Ctrl-C without a traceback, no telemetry, no orphan."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from .core.errors import EdgeproofError
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+_PR_SET_PDEATHSIG = 1
+
+QUIET = {
+    "OPENVINO_TELEMETRY_DISABLE": "1",
+    "NNCF_TELEMETRY_DISABLE": "1",
+    "NNCFDEBUG": "",
+    "DVC_NO_ANALYTICS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "CUDA_VISIBLE_DEVICES": "",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run `main` and exit with its code; an EdgeproofError becomes one message on stderr and exit code 2."""
+    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+    _die_with_parent()
+    try:
+        code = main() or 0
+    except EdgeproofError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = USAGE_ERROR
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept; the same command continues.", file=sys.stderr)
+        code = INTERRUPTED
+    except OSError as error:
+        print(f"error: {error}. What was finished is kept; the same command continues.", file=sys.stderr)
+        code = USAGE_ERROR
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _die_with_parent() -> None:
+    """A stage whose DVC was killed must not write into outputs later (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

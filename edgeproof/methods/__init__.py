@@ -1,0 +1,1 @@
+"""One file a method: makes a model from its parent."""

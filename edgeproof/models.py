@@ -1,0 +1,119 @@
+"""Models on disk: a module's weights and its meta, and back again.
+
+A model directory holds weights.safetensors and meta.json. The meta names the network that builds the module;
+where pruning has removed channels, the layers take their sizes from the weights, so no pruning history is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .core import plugins
+from .core.directories import read_meta, write_meta, written_whole
+from .core.errors import ArtifactError
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Everything needed to build a module again: the plugin, its options and what it maps from and to."""
+
+    name: str
+    options: Mapping[str, Any]
+    input_shape: Sequence[int]
+    classes: int
+
+    def build(self) -> nn.Module:
+        """Build the untrained module. Raises UnknownName when no file provides the network."""
+        plugin = plugins.load("networks", self.name)
+        module: nn.Module = plugin.build(tuple(self.input_shape), self.classes, **self.options)
+        return module
+
+    def as_meta(self) -> dict[str, Any]:
+        """The form stored in meta.json."""
+        return {
+            "name": self.name,
+            "options": dict(self.options),
+            "input_shape": list(self.input_shape),
+            "classes": self.classes,
+        }
+
+
+def save(module: nn.Module, spec: NetworkSpec, meta: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """Write a model directory: weights, and `meta` with the facts that can be computed from the module."""
+    module = module.eval()
+    tensors = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+    with written_whole(directory) as out:
+        try:
+            safetensors.torch.save_file(tensors, out / WEIGHTS)
+        except safetensors.SafetensorError as error:
+            raise OSError(0, str(error)) from error
+        described = {**meta, "network": spec.as_meta(), **facts(module, spec.input_shape)}
+        write_meta(out, described)
+    return described
+
+
+def load(directory: Path) -> tuple[nn.Module, NetworkSpec, dict[str, Any]]:
+    """Read a model directory into an evaluation-mode module, its spec and its meta.
+
+    Raises ArtifactError when the directory is missing or damaged, or does not fit its network.
+    """
+    meta = read_meta(directory)
+    spec = NetworkSpec(**meta["network"])
+    module = spec.build()
+    weights = safetensors.torch.load_file(directory / WEIGHTS)
+    fit_shapes(module, weights)
+    try:
+        module.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise ArtifactError(
+            f"{directory / WEIGHTS} does not fit network '{spec.name}' ({str(error).splitlines()[0]}). "
+            "Build it again with 'dvc repro'."
+        ) from error
+    return module.eval(), spec, meta
+
+
+def fit_shapes(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Give every convolution, linear and batch-norm layer the size that its stored tensors have."""
+    for name, layer in module.named_modules():
+        weight = weights.get(f"{name}.weight")
+        if weight is None or not isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+            continue
+        if isinstance(layer, nn.Conv2d):
+            if layer.groups > 1 and layer.groups == layer.in_channels:
+                layer.groups = weight.shape[0]
+            layer.out_channels, layer.in_channels = weight.shape[0], weight.shape[1] * layer.groups
+        elif isinstance(layer, nn.Linear):
+            layer.out_features, layer.in_features = weight.shape
+        else:
+            layer.num_features = weight.shape[0]
+        for key, parameter in list(layer.named_parameters(recurse=False)):
+            setattr(layer, key, nn.Parameter(torch.empty_like(weights[f"{name}.{key}"]), parameter.requires_grad))
+        for key, _ in list(layer.named_buffers(recurse=False)):
+            setattr(layer, key, torch.empty_like(weights[f"{name}.{key}"]))
+
+
+def facts(module: nn.Module, input_shape: Sequence[int]) -> dict[str, Any]:
+    """Parameters, multiply-accumulates of one inference, and the share of exact zeros in weight tensors.
+
+    Multiply-accumulates are those of convolutions and matrix products, half of what torch's FlopCounterMode counts.
+    """
+    parameters = list(module.parameters())
+    weights = [p.detach() for p in parameters if p.dim() > 1]
+    total = sum(w.numel() for w in weights)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module.eval()(torch.zeros(1, *input_shape))
+    return {
+        "parameters": sum(p.numel() for p in parameters),
+        "macs": counter.get_total_flops() // 2,
+        "weight_sparsity": round(sum(int((w == 0).sum()) for w in weights) / total, 6) if total else 0.0,
+    }

@@ -1,0 +1,1 @@
+"""One file a network: code that builds an untrained module."""

@@ -1,0 +1,71 @@
+"""A residual CNN for small images: a strided stem, one basic block a width, global average pooling, one linear layer.
+
+The basic block is that of He et al., "Deep Residual Learning for Image Recognition" (2016), figure 2, with
+projection shortcuts where the shape changes (their option B); three of them make the eight weighted layers of
+MLPerf Tiny's image classification model.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from torch import nn
+
+
+class Options(BaseModel):
+    """What conf/networks/resnet8.yaml may set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    widths: tuple[PositiveInt, ...] = Field(min_length=1, description="channels of each block")
+    stem_stride: int = Field(ge=1, le=4, description="2 halves the resolution before the first block")
+
+
+def build(input_shape: Sequence[int], classes: int, *, widths: Sequence[int], stem_stride: int) -> nn.Module:
+    """Build the untrained network for inputs of `input_shape` (channels, height, width)."""
+    return ResNet(input_shape[0], classes, widths, stem_stride)
+
+
+class ResNet(nn.Module):
+    """Images (N, C, H, W) to logits (N, classes)."""
+
+    def __init__(self, channels: int, classes: int, widths: Sequence[int], stem_stride: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, widths[0], 3, stride=stem_stride, padding=1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        )
+        pairs = itertools.pairwise([widths[0], *widths])
+        self.blocks = nn.Sequential(*(Block(i, o, stride=1 if n == 0 else 2) for n, (i, o) in enumerate(pairs)))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(widths[-1], classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.blocks(self.stem(images))
+        logits: torch.Tensor = self.classifier(torch.flatten(self.pool(features), 1))
+        return logits
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions beside a shortcut, projected where the shape changes."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels_out)
+        self.relu = nn.ReLU()
+        self.shortcut = nn.Sequential()
+        if stride != 1 or channels_in != channels_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 1, stride=stride, bias=False), nn.BatchNorm2d(channels_out)
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
+        out: torch.Tensor = self.relu(y + self.shortcut(x))
+        return out

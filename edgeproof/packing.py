@@ -1,0 +1,33 @@
+"""The runner as one file: a zipapp with the device's half of edgeproof, byte-identical wherever it is built."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+from .core import plugins
+
+PACKAGE = Path(__file__).parent
+SHIPPED = ("__init__.py", "core/*.py", "runner/*.py", "runtimes/__init__.py")
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def pack(runtime: str, directory: Path) -> Path:
+    """Write the runner with one runtime into `directory`; its name is its sha256."""
+    files = {
+        f"edgeproof/{path.relative_to(PACKAGE).as_posix()}": path.read_bytes()
+        for pattern in SHIPPED
+        for path in PACKAGE.glob(pattern)
+    }
+    files[f"edgeproof/runtimes/{runtime}.py"] = plugins.source("runtimes", runtime).read_bytes()
+    files["__main__.py"] = files["edgeproof/runner/__main__.py"]
+    digest = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    path = directory / f"runner-{digest.hexdigest()}.pyz"
+    directory.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in sorted(files.items()):
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+    return path

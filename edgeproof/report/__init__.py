@@ -1,0 +1,1 @@
+"""Statistics, comparison tables and plots, computed from records on read."""

@@ -1,0 +1,1 @@
+"""What runs on the device: a job directory in, a result directory out. Ships as a zipapp."""

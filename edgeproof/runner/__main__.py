@@ -1,0 +1,37 @@
+"""Run one job: python runner.pyz JOB_DIR RESULT_DIR. Whatever goes wrong is written into the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from edgeproof.runner import conditions, job
+
+
+def main() -> int:
+    """Run the job and write result.json, also when it fails."""
+    job_dir, result_dir = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+    result_dir.mkdir(parents=True, exist_ok=True)
+    os.chdir(result_dir)
+    result: dict[str, Any]
+    try:
+        given = json.loads((job_dir / "job.json").read_text(encoding="utf-8"))
+        result = job.run(given, job_dir, result_dir)
+    except Exception as error:
+        traceback.print_exc()
+        result = {"status": "error", "error": f"{type(error).__name__}: {error}"}
+    result["fingerprint"] = conditions.fingerprint()
+    (result_dir / "result.json").write_text(json.dumps(result, indent=1, sort_keys=True), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Runtimes' and LoadGen's destructors at exit take time and prove nothing.
+    os._exit(code)

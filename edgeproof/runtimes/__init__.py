@@ -1,0 +1,1 @@
+"""One file a runtime: export() on the host, Session on the device."""

@@ -1,0 +1,45 @@
+"""The null runtime: computes nothing, so that measuring it measures the harness itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeproof.core.artifacts import Lowered
+from edgeproof.core.directories import read_meta
+from edgeproof.core.errors import Unsupported
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SCHEMES = ("fp32",)
+
+
+def export(model: nn.Module, samples: np.ndarray[Any, Any], scheme: str, out_dir: Path) -> Lowered:
+    """Keep only the shape of the model's output. `samples` is (N, *input_shape) float32."""
+    import torch
+
+    if scheme != "fp32":
+        raise Unsupported("the null runtime computes nothing, so it has no numbers to represent")
+    with torch.no_grad():
+        shape = list(model(torch.from_numpy(samples[:1])).shape)
+    (out_dir / "model.null").write_bytes(b"")
+    return Lowered(session={"output_shape": shape})
+
+
+class Session:
+    """Returns the same zeros whatever the input."""
+
+    def __init__(self, artifact_dir: Path, *, threads: int) -> None:
+        shape = read_meta(artifact_dir, verify=False)["session"]["output_shape"]
+        self._output = np.zeros(shape, np.float32)
+
+    def __call__(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return self._output
+
+
+def describe() -> dict[str, str]:
+    """Nothing to describe: there is no engine."""
+    return {}

@@ -1,0 +1,1 @@
+"""One file a task: a data set, its preprocessing and its score."""

@@ -1,0 +1,52 @@
+"""Handwritten digits: 1,797 images of 8×8 from the UCI repository (Alpaydin, Kaynak, 1998), as scikit-learn ships them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Array = np.ndarray[Any, Any]
+
+INPUT_SHAPE = (1, 8, 8)
+CLASSES = 10
+VIEWS = 5
+TEST_SAMPLES = 597
+
+_SHIFTS = {1: (-1, -2), 2: (1, -2), 3: (-1, -1), 4: (1, -1)}  # view: (step, axis)
+
+
+def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> dict[str, tuple[Array, Array]]:
+    """Read the table (64 pixels 0..16 and a label a row) and cut it into train, validation and test by `seed`."""
+    table = np.loadtxt(files["digits.csv"], delimiter=",").astype(np.uint8)
+    images, labels = table[:, :-1].reshape(-1, *INPUT_SHAPE), table[:, -1]
+    order = np.random.default_rng(seed).permutation(len(images))
+    parts = np.split(order, [TEST_SAMPLES, TEST_SAMPLES + validation_samples])
+    names = ("test", "validation", "train")
+    return {name: (images[np.sort(part)], labels[np.sort(part)]) for name, part in zip(names, parts, strict=True)}
+
+
+def preprocess(raw: Array) -> Array:
+    """Pixels 0..16 to float32 in -1..1."""
+    return raw.astype(np.float32) / np.float32(8) - np.float32(1)
+
+
+def view(x: torch.Tensor, k: int) -> torch.Tensor:
+    """Views 1 to 4 are shifted by one pixel, the new border being background."""
+    if k == 0:
+        return x
+    step, axis = _SHIFTS[k]
+    shifted = x.roll(step, axis)
+    shifted.select(axis, 0 if step > 0 else -1).fill_(-1)
+    return shifted
+
+
+def score(outputs: Array, labels: Array) -> Array:
+    """Which samples are right: outputs (N, 10) and labels (N,) to booleans (N,)."""
+    right: Array = outputs.argmax(axis=1) == labels
+    return right

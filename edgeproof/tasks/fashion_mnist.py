@@ -1,0 +1,69 @@
+"""Fashion-MNIST: 28×28 grey images of ten kinds of clothing (Xiao, Rasul, Vollgraf, 2017), 60,000 to train and 10,000 to test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeproof.core.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+Array = np.ndarray[Any, Any]
+
+INPUT_SHAPE = (1, 28, 28)
+CLASSES = 10
+VIEWS = 2
+MEAN, STANDARD_DEVIATION = 0.2860, 0.3530  # of the training images scaled to 0..1
+
+IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
+
+
+def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> dict[str, tuple[Array, Array]]:
+    """Read the original idx files into uint8 images (N, 1, 28, 28) and labels (N,), cutting validation from training."""
+    images = read_idx(files["train-images-idx3-ubyte"], IMAGES_MAGIC)
+    labels = read_idx(files["train-labels-idx1-ubyte"], LABELS_MAGIC)
+    order = np.random.default_rng(seed).permutation(len(images))
+    held, kept = np.sort(order[:validation_samples]), np.sort(order[validation_samples:])
+    return {
+        "train": (images[kept, None], labels[kept]),
+        "validation": (images[held, None], labels[held]),
+        "test": (
+            read_idx(files["t10k-images-idx3-ubyte"], IMAGES_MAGIC)[:, None],
+            read_idx(files["t10k-labels-idx1-ubyte"], LABELS_MAGIC),
+        ),
+    }
+
+
+def preprocess(raw: Array) -> Array:
+    """uint8 images to standardized float32."""
+    return ((raw.astype(np.float32) / np.float32(255)) - np.float32(MEAN)) / np.float32(STANDARD_DEVIATION)
+
+
+def view(x: torch.Tensor, k: int) -> torch.Tensor:
+    """View 1 is the mirror image: clothing has no left and right."""
+    return x.flip(-1) if k == 1 else x
+
+
+def score(outputs: Array, labels: Array) -> Array:
+    """Which samples are right: outputs (N, 10) and labels (N,) to booleans (N,)."""
+    right: Array = outputs.argmax(axis=1) == labels
+    return right
+
+
+def read_idx(path: Path, magic: int) -> Array:
+    """Read an idx file of unsigned bytes, checking its header against its length. Raises DataError."""
+    content = path.read_bytes()
+    dimensions = magic & 0xFF
+    header = np.frombuffer(content[: 4 * (dimensions + 1)], ">u4")
+    if len(header) != dimensions + 1 or header[0] != magic:
+        raise DataError(f"{path} is not an idx file of kind {magic}")
+    shape = tuple(int(n) for n in header[1:])
+    body = np.frombuffer(content, np.uint8, offset=4 * (dimensions + 1))
+    if body.size != np.prod(shape):
+        raise DataError(f"{path} holds {body.size} values, its header says {shape}")
+    return body.reshape(shape)

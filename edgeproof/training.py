@@ -1,0 +1,144 @@
+"""One training loop for every method: SGD with a one-cycle schedule, deterministic to the bit.
+
+The recipe's thread count is part of the result: another count adds floating-point numbers in another order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import nn
+
+from .progress import Progress
+
+EVALUATION_BATCH = 500
+
+
+class Recipe(BaseModel):
+    """How to train: the options that methods with a training loop share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    epochs: NonNegativeInt = Field(description="0 keeps the weights as they are")
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat = Field(description="the peak of the one-cycle schedule")
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: NonNegativeFloat
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """What a method may see of a task: training and validation data, never the test split.
+
+    `view(x, k)` is the k-th label-preserving view of a batch (k in 0..views-1; 0 is the batch itself).
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    classes: int
+    train_x: torch.Tensor
+    train_y: torch.Tensor
+    validation_x: torch.Tensor
+    validation_y: torch.Tensor
+    views: int
+    view: Callable[[torch.Tensor, int], torch.Tensor]
+    seed: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's data: float inputs, labels, and which sample and view each row is."""
+
+    x: torch.Tensor
+    labels: torch.Tensor
+    samples: torch.Tensor
+    views: torch.Tensor
+
+
+Loss = Callable[[torch.Tensor, Batch], torch.Tensor]
+
+
+def deterministic(seed: int, threads: int) -> None:
+    """Make every following torch operation reproducible to the bit for this seed and thread count."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+
+
+def cross_entropy(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The mean cross-entropy with the true labels."""
+    return nn.functional.cross_entropy(logits, batch.labels)
+
+
+def fit(
+    module: nn.Module,
+    task: TrainingTask,
+    recipe: Recipe,
+    *,
+    loss: Loss = cross_entropy,
+    after_step: Callable[[], None] | None = None,
+) -> nn.Module:
+    """Train `module` in place and return it in evaluation mode. Every epoch sees each sample once, in a random view."""
+    if recipe.epochs == 0:
+        return module.eval()
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    shuffle = torch.Generator().manual_seed(task.seed)
+    size = min(recipe.batch_size, len(task.train_x))
+    steps = len(task.train_x) // size
+    optimizer = torch.optim.SGD(
+        module.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, recipe.epochs * steps, pct_start=0.2)
+    with Progress("training", recipe.epochs * steps) as progress:
+        for epoch in range(recipe.epochs):
+            module.train()
+            order = torch.randperm(len(task.train_x), generator=shuffle)
+            views = torch.randint(task.views, (len(order),), generator=shuffle)
+            for step in range(steps):
+                batch = _batch(task, order[step * size : (step + 1) * size], views[step * size : (step + 1) * size])
+                value = loss(module(batch.x), batch)
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+                if after_step is not None:
+                    after_step()
+                progress.advance()
+            accuracy = accuracy_of(module, task.validation_x, task.validation_y)
+            progress.note(f"epoch {epoch + 1}/{recipe.epochs}: validation accuracy {accuracy:.2%}")
+    return module.eval()
+
+
+def _batch(task: TrainingTask, samples: torch.Tensor, views: torch.Tensor) -> Batch:
+    x = task.train_x[samples]
+    for k in range(1, task.views):
+        chosen = views == k
+        x[chosen] = task.view(x[chosen], k)
+    return Batch(x.contiguous(memory_format=torch.channels_last), task.train_y[samples], samples, views)
+
+
+@torch.no_grad()
+def logits_of(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The module's outputs for all of `x`, in evaluation mode."""
+    module.eval()
+    pieces = x.split(EVALUATION_BATCH)
+    return torch.cat([module(piece.contiguous(memory_format=torch.channels_last)) for piece in pieces])
+
+
+def accuracy_of(module: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> float:
+    """The share of `x` whose highest output is its label."""
+    return float((logits_of(module, x).argmax(1) == labels).double().mean())
+
+

@@ -1,0 +1,1 @@
+"""One file a transport: how files and commands reach a device."""

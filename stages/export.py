@@ -1,0 +1,17 @@
+"""export: lower a model for a runtime in all its schemes."""
+
+from __future__ import annotations
+
+import sys
+
+from edgeproof import entry, exporting, params
+
+
+def main() -> None:
+    """Run the export named on the command line."""
+    study = params.load()
+    exporting.export(study.export[sys.argv[1]], study.task.name)
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,16 @@
+"""train: make a model from a network's random initialization."""
+
+from __future__ import annotations
+
+import sys
+
+from edgeproof import building, entry, params
+
+
+def main() -> None:
+    """Build the model named on the command line."""
+    building.build(sys.argv[1], params.load())
+
+
+if __name__ == "__main__":
+    entry.run(main)
