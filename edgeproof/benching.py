@@ -24,12 +24,10 @@ from . import dataset, devices, packages, packing
 from .core import directories, plugins, records
 from .core.directories import identity, read_meta, sha256_of
 from .core.errors import DeviceError
-from .exporting import ARTIFACTS
 from .params import BenchParams, Params, ScenarioParams
+from .paths import ARTIFACTS, RECORDS, WORK
 from .progress import Progress
 
-RECORDS = Path("results/records")
-WORK = Path(".edgeproof")
 STALE_S = 3600
 SHOWN_LINES = 5
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +11,8 @@ from . import dataset, models, packages, training
 from .core import plugins
 from .core.directories import identity, read_meta
 from .params import ModelParams, Params, checked
+from .paths import DATA, MODELS
 
-MODELS = Path("models")
 
 
 def build(name: str, params: Params) -> None:
@@ -73,7 +72,7 @@ def _meta(name: str, item: ModelParams, params: Params, accuracy: float) -> dict
         "name": name,
         "study": params.study,
         "task": params.task.name,
-        "data_sha256": identity(read_meta(dataset.ROOT / params.task.name / "build", verify=False)),
+        "data_sha256": identity(read_meta(DATA / params.task.name / "build", verify=False)),
         "method": item.method,
         "options": item.options,
         "lineage": lineage,

@@ -422,6 +422,7 @@ def _report(study: Study, names: Sequence[str]) -> dict[str, Any]:
         "runtimes": study.runtimes,
         "devices": study.bench.devices,
         "baseline": study.bench.baseline,
+        "final": {name: list(study.models[name].final) for name in names if study.models[name].final},
         "quality_target": definition.quality_target,
     }
 

@@ -16,14 +16,13 @@ from .core import plugins
 from .core.directories import read_meta, sha256_of, write_meta, written_whole
 from .core.errors import DataError
 from .params import TaskParams
+from .paths import DATA
 
 Array = np.ndarray[Any, Any]
 
-ROOT = Path("data")
-SPLITS = ("train", "validation", "test")
 
 
-def prepare(task: TaskParams, root: Path = ROOT) -> list[str]:
+def prepare(task: TaskParams, root: Path = DATA) -> list[str]:
     """Fetch, verify, split and store a task's data. Returns why earlier sources were passed over."""
     plugin = plugins.load("tasks", task.name)
     fetched = root / task.name / "source"
@@ -41,7 +40,7 @@ def prepare(task: TaskParams, root: Path = ROOT) -> list[str]:
     return reasons
 
 
-def load(task: str, split: str, root: Path = ROOT) -> tuple[Array, Array]:
+def load(task: str, split: str, root: Path = DATA) -> tuple[Array, Array]:
     """One split as the network sees it: float32 inputs (N, *input_shape) and int64 labels (N,)."""
     directory = _directory(task, split, root)
     plugin = plugins.load("tasks", task)
@@ -49,7 +48,7 @@ def load(task: str, split: str, root: Path = ROOT) -> tuple[Array, Array]:
     return inputs, np.load(directory / f"{split}_y.npy", allow_pickle=False).astype(np.int64)
 
 
-def calibration(task: str, root: Path = ROOT) -> Array:
+def calibration(task: str, root: Path = DATA) -> Array:
     """The training samples that static quantization may see, float32 (N, *input_shape)."""
     inputs, _ = load(task, "train", root)
     chosen: Array = inputs[np.load(_directory(task, "train", root) / "calibration.npy", allow_pickle=False)]

@@ -17,14 +17,13 @@ import numpy as np
 import torch
 
 from . import dataset, models, packages, training
-from .building import MODELS
 from .core import plugins
 from .core.artifacts import Lowered
 from .core.directories import files_of, identity, write_meta, written_whole
 from .core.errors import EdgeproofError, Unsupported
 from .params import ExportParams
+from .paths import ARTIFACTS, MODELS
 
-ARTIFACTS = Path("artifacts")
 SAMPLES = 8
 
 Array = np.ndarray[Any, Any]

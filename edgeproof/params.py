@@ -139,6 +139,7 @@ class ReportParams(Frozen):
     runtimes: list[Id]
     devices: list[Id]
     baseline: Id
+    final: dict[str, list[str]]
     quality_target: float
 
 

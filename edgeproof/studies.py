@@ -19,12 +19,12 @@ from pathlib import Path
 from . import config, entry
 from .core.directories import write_json, written_whole
 from .core.errors import EdgeproofError
-from .params import FAMILIES, Params
+from .params import FAMILIES, Params, load
+from .paths import TABLES, WORK
 
-WORKTREES = Path(".edgeproof/studies")
+WORKTREES = WORK / "studies"
 OUTCOMES = Path("results/studies")
-TABLES = Path("results/tables")
-DURATIONS = Path(".edgeproof/durations.json")
+DURATIONS = WORK / "durations.json"
 # Files that belong to a study's own run and are never overwritten from the committed one.
 OWN = ("params.yaml", "dvc.lock", "results/")
 GUESS_S = {"prepare": 10, "train": 120, "distill": 90, "prune": 60, "quantize": 30, "export": 12, "bench": 60, "report": 5}
@@ -51,8 +51,6 @@ def repro(study: str | None, overrides: Sequence[str] = ()) -> int:
 def _repro_in_place() -> int:
     if config.edited_by_hand():
         print("params.yaml was edited by hand: running it as it is ('edgeproof compose' writes the study's again).")
-        from .params import load
-
         params = load()
     else:
         params = config.compose()

@@ -36,7 +36,13 @@ def busyness() -> dict[str, Any]:
 
 
 def peak_rss_bytes() -> int:
-    """The most memory that this process has held (VmHWM)."""
+    """The most memory that this process has held.
+
+    VmHWM where there is one: ru_maxrss survives exec, so it would report the parent's memory.
+    """
+    for line in (_text("/proc/self/status") or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -1,0 +1,78 @@
+"""Accuracy against latency and against size, a panel a device, with the Pareto front, as SVG and as CSV for DVC."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from . import statistics
+from .rows import Row
+
+# Okabe and Ito's palette, told apart with any colour vision; markers tell schemes apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def scatter_csv(rows: Sequence[Row], name: str, x: Callable[[Row], float | None]) -> str:
+    """The points as CSV: identity, x under `name`, accuracy, and whether the point is on its device's Pareto front."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["device", "model", "runtime", "scheme", name, "accuracy", "pareto"])
+    for device in _devices(rows):
+        points = _points(rows, device, x)
+        front = set(statistics.pareto([(value, accuracy) for _, value, accuracy in points]))
+        for index, (row, value, accuracy) in enumerate(points):
+            writer.writerow([device, row.model, row.runtime, row.scheme, value, accuracy, index in front])
+    return stream.getvalue()
+
+
+def scatter_svg(rows: Sequence[Row], label: str, x: Callable[[Row], float | None], path: Path) -> None:
+    """Draw the same points; the file is byte-identical for the same rows."""
+    with mpl.rc_context({"svg.hashsalt": "edgeproof", "font.size": 9, "svg.fonttype": "none"}):
+        devices = _devices(rows)
+        figure = Figure(figsize=(8, 4.6 * max(1, len(devices))), layout="constrained")
+        for number, device in enumerate(devices):
+            axes = figure.add_subplot(len(devices), 1, number + 1)
+            _panel(axes, _points(rows, device, x), rows)
+            axes.set(xscale="log", xlabel=label, ylabel="accuracy, %", title=f"device: {device}")
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _panel(axes: mpl.axes.Axes, points: Sequence[tuple[Row, float, float]], rows: Sequence[Row]) -> None:
+    runtimes = list(dict.fromkeys(row.runtime for row in rows))
+    schemes = list(dict.fromkeys(row.scheme for row in rows))
+    for row, value, accuracy in points:
+        colour = COLOURS[runtimes.index(row.runtime) % len(COLOURS)]
+        marker = MARKERS[schemes.index(row.scheme) % len(MARKERS)]
+        axes.plot(value, 100 * accuracy, marker=marker, color=colour, linestyle="", markersize=6, alpha=0.85)
+    front = [points[i] for i in statistics.pareto([(value, accuracy) for _, value, accuracy in points])]
+    axes.step([p[1] for p in front], [100 * p[2] for p in front], where="post", color="0.4", linewidth=1, zorder=0)
+    for row, value, accuracy in front:
+        axes.annotate(
+            f"{row.model}\n{row.scheme}", (value, 100 * accuracy), xytext=(5, -12), textcoords="offset points", fontsize=7
+        )
+    for index, runtime in enumerate(runtimes):
+        axes.plot([], [], marker="o", linestyle="", color=COLOURS[index % len(COLOURS)], label=runtime)
+    for index, scheme in enumerate(schemes):
+        axes.plot([], [], marker=MARKERS[index % len(MARKERS)], linestyle="", color="0.4", label=scheme)
+    axes.plot([], [], color="0.4", linewidth=1, label="Pareto front")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=7, loc="lower right", ncols=2)
+
+
+def _points(rows: Sequence[Row], device: str, x: Callable[[Row], float | None]) -> list[tuple[Row, float, float]]:
+    found = []
+    for row in rows:
+        value = x(row)
+        if row.device == device and value is not None and row.accuracy is not None:
+            found.append((row, value, row.accuracy.value))
+    return found
+
+
+def _devices(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.device for row in rows))

@@ -1,0 +1,226 @@
+"""From records to rows: one row an artifact and device, every figure computed here and none typed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeproof.core import records
+from edgeproof.core.records import Record
+
+from . import statistics
+from .statistics import Estimate
+
+SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = "SingleStream", "MultiStream", "Offline", "Server"
+
+Array = np.ndarray[Any, Any]
+Key = tuple[str, str, str, str]  # device, runtime, model, scheme
+
+
+@dataclass(frozen=True)
+class Row:
+    """One artifact on one device. A figure that was not measured, or whose run was refused, is None."""
+
+    device: str
+    runtime: str
+    model: str
+    scheme: str
+    method: str
+    parent: str | None
+    teacher: str | None
+    verdict: str
+    reasons: tuple[str, ...]
+    parameters: int
+    macs: int
+    weight_sparsity: float
+    artifact_sha256: str
+    size_bytes: int | None = None
+    gzip_bytes: int | None = None
+    accuracy: Estimate | None = None
+    accuracy_difference: Estimate | None = None
+    meets_quality_target: bool | None = None
+    p50_ns: Estimate | None = None
+    p90_ns: Estimate | None = None
+    p99_ns: Estimate | None = None
+    speed_up: Estimate | None = None
+    harness_p50_ns: Estimate | None = None
+    load_ns: Estimate | None = None
+    first_inference_ns: Estimate | None = None
+    peak_rss_bytes: int | None = None
+    offline_samples_per_s: Estimate | None = None
+    multi_stream_p99_ns: Estimate | None = None
+    server_samples_per_s: Estimate | None = None
+    threads: int | None = None
+    processes: int = 0
+    session: int = 0
+    measured_at: str = ""
+    cpu: str | None = None
+    versions: Mapping[str, str | None] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, estimates as {value, low, high}."""
+        return asdict(self)
+
+
+def rows(root: Path, *, baseline: str, quality_target: float, order: Mapping[str, Sequence[str]]) -> list[Row]:
+    """Every artifact's row from the records below `root`, in the study's order.
+
+    Args:
+        baseline: the model whose fp32 artifact on the same device and runtime others are compared with.
+        quality_target: the accuracy below which a row says so.
+        order: 'devices', 'models' and 'runtimes' that the study names; records of others are left out.
+    """
+    grouped: dict[Key, list[Record]] = defaultdict(list)
+    harness: dict[str, list[Record]] = defaultdict(list)
+    for record in records.read_all(root):
+        content = record.content
+        if content["runtime"] == "null":
+            harness[_session_of(root, record)].append(record)
+        elif content["device"] in order["devices"] and content["model"] in order["models"]:
+            grouped[content["device"], content["runtime"], content["model"], content["scheme"]].append(record)
+    built = {key: _row(found, harness[_session_of(root, found[0])], quality_target) for key, found in grouped.items()}
+    hits = {key: _hits(found) for key, found in grouped.items()}
+    compared = [_compared(key, built, hits, (key[0], key[1], baseline, "fp32")) for key in built]
+    return sorted(compared, key=lambda row: _rank(row, order))
+
+
+def _session_of(root: Path, record: Record) -> str:
+    return record.directory.relative_to(root).parts[0]
+
+
+def _rank(row: Row, order: Mapping[str, Sequence[str]]) -> tuple[int, int, int, int, str]:
+    schemes = ("fp32", "fp16", "int8-dynamic", "int8-static")
+    return (
+        list(order["devices"]).index(row.device),
+        list(order["models"]).index(row.model),
+        list(order["runtimes"]).index(row.runtime) if row.runtime in order["runtimes"] else len(order["runtimes"]),
+        schemes.index(row.scheme) if row.scheme in schemes else len(schemes),
+        row.scheme,
+    )
+
+
+def _row(found: Sequence[Record], harness: Sequence[Record], quality_target: float) -> Row:
+    content = found[0].content
+    artifact, model = content["artifact"], content["artifact"]["model"]
+    verdict, reasons = _verdict(found)
+    row = Row(
+        device=content["device"],
+        runtime=content["runtime"],
+        model=content["model"],
+        scheme=content["scheme"],
+        method=model["method"],
+        parent=model["lineage"].get("parent", {}).get("name"),
+        teacher=model["lineage"].get("teacher", {}).get("name"),
+        verdict=verdict,
+        reasons=reasons,
+        parameters=model["parameters"],
+        macs=model["macs"],
+        weight_sparsity=model["weight_sparsity"],
+        artifact_sha256=artifact["sha256"],
+        size_bytes=artifact.get("size_bytes"),
+        gzip_bytes=artifact.get("gzip_bytes"),
+        session=content["session"],
+        measured_at=max(record.content["measured_at"] for record in found),
+    )
+    if verdict == "unsupported":
+        return row
+    accuracy = _accuracy(found)
+    row = replace(
+        row,
+        accuracy=accuracy,
+        meets_quality_target=None if accuracy is None else accuracy.value >= quality_target,
+        **_measured(found),
+        **_conditions(found),
+    )
+    return replace(row, harness_p50_ns=_percentile(_of(harness, SINGLE_STREAM), 50)) if row.p50_ns else row
+
+
+def _verdict(found: Sequence[Record]) -> tuple[str, tuple[str, ...]]:
+    """The worst verdict among an artifact's records, with the reasons of all that are not valid."""
+    worst = max((record.verdict for record in found), key=["valid", "unsupported", "invalid", "error"].index)
+    reasons = []
+    for record in found:
+        where = "" if record.verdict == "unsupported" else f"{record.content['scenario']} {record.content['process']}: "
+        reasons += [f"{where}{reason}" for reason in record.content["reasons"]]
+    return worst, tuple(reasons)
+
+
+def _measured(found: Sequence[Record]) -> dict[str, Any]:
+    """The figures of each scenario; a scenario with any run that is not valid has none."""
+    single = _of(found, SINGLE_STREAM)
+    figures: dict[str, Any] = {
+        "p50_ns": _percentile(single, 50),
+        "p90_ns": _percentile(single, 90),
+        "p99_ns": _percentile(single, 99),
+        "multi_stream_p99_ns": _from_log(found, MULTI_STREAM, "result_99.00_percentile_latency_ns"),
+        "offline_samples_per_s": _from_log(found, OFFLINE, "result_samples_per_second"),
+        "server_samples_per_s": _from_log(found, SERVER, "result_completed_samples_per_sec"),
+        "processes": len(single),
+    }
+    if single:
+        results = [record.content["result"] for record in single]
+        figures |= {
+            "load_ns": statistics.mean([result["load_ns"] for result in results]),
+            "first_inference_ns": statistics.mean([result["first_inference_ns"] for result in results]),
+            "peak_rss_bytes": max(result["peak_rss_bytes"] for result in results),
+        }
+    return figures
+
+
+def _conditions(found: Sequence[Record]) -> dict[str, Any]:
+    results = [record.content["result"] for record in found if record.content.get("result", {}).get("status") == "done"]
+    if not results:
+        return {}
+    return {
+        "threads": results[0]["threads"],
+        "cpu": results[0]["fingerprint"]["cpu"],
+        "versions": results[0]["versions"],
+    }
+
+
+def _of(found: Sequence[Record], scenario: str) -> list[Record]:
+    """The performance records of a scenario, or none when any of them is not valid: a failure is not averaged away."""
+    chosen = [
+        record
+        for record in found
+        if record.content.get("job", {}).get("scenario") == scenario and record.content["scenario"] != records.ACCURACY
+    ]
+    return chosen if all(record.verdict == "valid" for record in chosen) else []
+
+
+def _percentile(chosen: Sequence[Record], percent: int) -> Estimate | None:
+    return statistics.percentile([record.array("latencies.npz", "call_ns") for record in chosen], percent)
+
+
+def _from_log(found: Sequence[Record], scenario: str, key: str) -> Estimate | None:
+    return statistics.mean([record.content["result"]["loadgen"][key] for record in _of(found, scenario)])
+
+
+def _accuracy(found: Sequence[Record]) -> Estimate | None:
+    for record in found:
+        if record.content["scenario"] == records.ACCURACY and record.verdict == "valid":
+            return statistics.proportion(record.content["accuracy"]["correct"], record.content["accuracy"]["total"])
+    return None
+
+
+def _hits(found: Sequence[Record]) -> Array | None:
+    for record in found:
+        if record.content["scenario"] == records.ACCURACY and record.verdict == "valid":
+            return record.array("outputs.npz", "correct")
+    return None
+
+
+def _compared(key: Key, built: Mapping[Key, Row], hits: Mapping[Key, Array | None], reference: Key) -> Row:
+    """The row with its difference and speed-up against the reference artifact of the same device and runtime."""
+    row, other = built[key], built.get(reference)
+    ours, theirs = hits[key], hits.get(reference)
+    if other is None or key == reference:
+        return row
+    difference = None if ours is None or theirs is None else statistics.paired_difference(ours, theirs)
+    speed_up = None if row.p50_ns is None or other.p50_ns is None else statistics.ratio(other.p50_ns, row.p50_ns)
+    return replace(row, accuracy_difference=difference, speed_up=speed_up)

@@ -1,0 +1,207 @@
+"""The comparison table as Markdown, CSV and JSON, all from the same rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .rows import Row
+from .statistics import Estimate
+
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the Markdown table: its heading and how a row fills it."""
+
+    heading: str
+    cell: Callable[[Row], str]
+
+
+def markdown(rows: Sequence[Row], *, study: str, baseline: str) -> str:
+    """The table for people: rows, then what was refused and why, then the conditions."""
+    parts = [f"# Study `{study}`", "", *_table(rows, COLUMNS), ""]
+    refused = [row for row in rows if row.reasons]
+    if refused:
+        parts += ["Refused or unsupported, with the reason:", ""]
+        parts += [f"- `{row.device}` `{row.model}` {row.runtime} {row.scheme}: {_escaped('; '.join(row.reasons))}" for row in refused]
+        parts += [""]
+    return "\n".join([*parts, *_conditions(rows, baseline), ""])
+
+
+def summary(rows: Sequence[Row], schemes: Sequence[tuple[str, str]]) -> str:
+    """A short table of chosen (model, scheme) pairs, for a README."""
+    return "\n".join(_table([row for row in rows if (row.model, row.scheme) in schemes], SUMMARY))
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """One line a row, estimates as three columns (name, name_low, name_high), units in the names."""
+    flat = [_flat(row) for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return stream.getvalue()
+
+
+def json_content(rows: Sequence[Row], *, study: str) -> dict[str, Any]:
+    """The same rows for programs; a missing figure is null."""
+    return {"schema": 1, "study": study, "rows": [_without_nan(row.as_dict()) for row in rows]}
+
+
+# --- cells -------------------------------------------------------------------------------------------------------
+
+
+def _us(estimate: Estimate | None) -> str:
+    return _with_interval(None if estimate is None else estimate.scaled(1e-3))
+
+
+def _with_interval(estimate: Estimate | None) -> str:
+    """A value to the digits its interval deserves: two significant digits of the half width."""
+    if estimate is None:
+        return NONE
+    if math.isnan(estimate.low):
+        return f"{estimate.value:,.4g}"
+    half = max(estimate.high - estimate.value, estimate.value - estimate.low)
+    digits = 0 if half <= 0 else max(0, min(3, 1 - math.floor(math.log10(half))))
+    return f"{estimate.value:,.{digits}f} [{estimate.low:,.{digits}f}, {estimate.high:,.{digits}f}]"
+
+
+def _percent(estimate: Estimate | None, sign: str = "") -> str:
+    if estimate is None:
+        return NONE
+    value, low, high = (f"{100 * x:{sign}.2f}" for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _bytes(count: int | None) -> str:
+    return NONE if count is None else f"{count / 1024:,.1f}"
+
+
+def _ms(estimate: Estimate | None) -> str:
+    return NONE if estimate is None else f"{estimate.value * 1e-6:,.2f}"
+
+
+def _rate(estimate: Estimate | None) -> str:
+    return NONE if estimate is None else f"{estimate.value:,.0f}"
+
+
+def _times(estimate: Estimate | None) -> str:
+    return NONE if estimate is None else f"{estimate.value:.2f}× [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def _origin(row: Row) -> str:
+    return " + ".join(part for part in (row.parent, row.teacher and f"teacher {row.teacher}") if part) or NONE
+
+
+def _accuracy(row: Row) -> str:
+    below = " (below target)" if row.meets_quality_target is False else ""
+    return _percent(row.accuracy) + below
+
+
+COLUMNS = (
+    Column("device", lambda row: row.device),
+    Column("model", lambda row: row.model),
+    Column("from", _origin),
+    Column("method", lambda row: row.method),
+    Column("runtime", lambda row: row.runtime),
+    Column("scheme", lambda row: row.scheme),
+    Column("accuracy %", _accuracy),
+    Column("Δ baseline, points", lambda row: _percent(row.accuracy_difference, "+")),
+    Column("parameters", lambda row: f"{row.parameters:,}"),
+    Column("MACs", lambda row: f"{row.macs:,}"),
+    Column("zeros %", lambda row: f"{100 * row.weight_sparsity:.1f}"),
+    Column("file KiB", lambda row: _bytes(row.size_bytes)),
+    Column("gzip KiB", lambda row: _bytes(row.gzip_bytes)),
+    Column("p50 µs", lambda row: _us(row.p50_ns)),
+    Column("p90 µs", lambda row: _us(row.p90_ns)),
+    Column("p99 µs", lambda row: _us(row.p99_ns)),
+    Column("speed-up", lambda row: _times(row.speed_up)),
+    Column("load ms", lambda row: _ms(row.load_ns)),
+    Column("first ms", lambda row: _ms(row.first_inference_ns)),
+    Column("peak MiB", lambda row: NONE if row.peak_rss_bytes is None else f"{row.peak_rss_bytes / 2**20:.0f}"),
+    Column("MultiStream p99 µs", lambda row: _us(row.multi_stream_p99_ns)),
+    Column("Offline samples/s", lambda row: _rate(row.offline_samples_per_s)),
+    Column("Server samples/s", lambda row: _rate(row.server_samples_per_s)),
+    Column("harness µs", lambda row: _us(row.harness_p50_ns)),
+    Column("verdict", lambda row: row.verdict),
+)
+SUMMARY = (
+    Column("model", lambda row: row.model),
+    Column("runtime", lambda row: row.runtime),
+    Column("scheme", lambda row: row.scheme),
+    Column("accuracy %", _accuracy),
+    Column("Δ teacher, points", lambda row: _percent(row.accuracy_difference, "+")),
+    Column("file KiB", lambda row: _bytes(row.size_bytes)),
+    Column("p50 µs", lambda row: _us(row.p50_ns)),
+    Column("speed-up", lambda row: _times(row.speed_up)),
+    Column("verdict", lambda row: row.verdict),
+)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+    lines = [
+        "| " + " | ".join(column.heading for column in columns) + " |",
+        "|" + "---|" * len(columns),
+    ]
+    return lines + ["| " + " | ".join(_escaped(column.cell(row)) for column in columns) + " |" for row in rows]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
+    measured = [row for row in rows if row.versions]
+    lines = [
+        "Brackets are 95% intervals: Wilson's for accuracy, paired for its difference, Student's t over processes for "
+        "latency (never narrower than the order statistics within them). "
+        f"Differences and speed-ups are against `{baseline}` in fp32 on the same device and runtime. "
+        "Latency is one inference as the application sees it, (de)quantization included, batch 1; "
+        "'harness' is the median cost that LoadGen and the interpreter add around it, measured with the null runtime.",
+        "",
+    ]
+    seen = dict.fromkeys(
+        f"- `{row.device}`: {row.cpu or 'unknown processor'}, {row.threads} thread(s), {row.runtime} "
+        f"({', '.join(f'{name} {version}' for name, version in (row.versions or {}).items())}), session {row.session}, "
+        f"{row.processes} process(es) an artifact, {max(r.measured_at for r in measured if r.runtime == row.runtime)}"
+        for row in measured
+        if row.processes
+    )
+    return [*lines, *seen]
+
+
+# --- plain data --------------------------------------------------------------------------------------------------
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.as_dict().items():
+        if isinstance(getattr(row, name), Estimate) or (value is None and _is_estimate(name)):
+            parts = value or {"value": None, "low": None, "high": None}
+            flat |= {name: parts["value"], f"{name}_low": parts["low"], f"{name}_high": parts["high"]}
+        elif name == "reasons":
+            flat[name] = "; ".join(value)
+        elif name == "versions":
+            flat[name] = "; ".join(f"{package} {version}" for package, version in (value or {}).items())
+        else:
+            flat[name] = value
+    return flat
+
+
+def _is_estimate(name: str) -> bool:
+    return "Estimate" in str(Row.__annotations__[name])
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

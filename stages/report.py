@@ -1,0 +1,58 @@
+"""report: from records to the comparison table, the plots and DVC's metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeproof import entry, params, paths
+from edgeproof.core.directories import write_json, write_text, written_whole
+from edgeproof.report import plots, tables
+from edgeproof.report.rows import Row, rows
+
+
+def main() -> None:
+    """Write results/tables, results/plots and results/metrics.json."""
+    study = params.load()
+    chosen = study.report
+    found = rows(
+        paths.RECORDS,
+        baseline=chosen.baseline,
+        quality_target=chosen.quality_target,
+        order={"devices": chosen.devices, "models": chosen.models, "runtimes": chosen.runtimes},
+    )
+    with written_whole(paths.TABLES) as out:
+        write_text(out / "table.md", tables.markdown(found, study=study.study, baseline=chosen.baseline))
+        write_text(out / "table.csv", tables.csv_text(found))
+        write_json(out / "table.json", tables.json_content(found, study=study.study))
+    with written_whole(paths.PLOTS) as out:
+        write_text(out / "accuracy_latency.csv", plots.scatter_csv(found, "p50_us", _p50_us))
+        write_text(out / "accuracy_size.csv", plots.scatter_csv(found, "size_bytes", _size_bytes))
+        plots.scatter_svg(found, "median latency, µs", _p50_us, out / "accuracy_latency.svg")
+        plots.scatter_svg(found, "file size, bytes", _size_bytes, out / "accuracy_size.svg")
+    write_json(paths.METRICS, _metrics(found, chosen.baseline, {(m, s) for m, ss in chosen.final.items() for s in ss}))
+
+
+def _p50_us(row: Row) -> float | None:
+    return None if row.p50_ns is None else row.p50_ns.value / 1000
+
+
+def _size_bytes(row: Row) -> float | None:
+    return row.size_bytes
+
+
+def _metrics(found: list[Row], baseline: str, final: set[tuple[str, str]]) -> dict[str, Any]:
+    """What `dvc metrics show` and `dvc exp show` display: the baseline and the final artifacts, a device and runtime."""
+    metrics: dict[str, Any] = {}
+    for row in found:
+        if row.accuracy is None or ((row.model, row.scheme) not in final and (row.model, row.scheme) != (baseline, "fp32")):
+            continue
+        place = metrics.setdefault(row.device, {}).setdefault(row.runtime, {}).setdefault(f"{row.model} {row.scheme}", {})
+        place["accuracy"] = round(row.accuracy.value, 6)
+        place["size_bytes"] = row.size_bytes
+        if row.p50_ns is not None:
+            place["p50_us"] = round(row.p50_ns.value / 1000, 3)
+    return metrics
+
+
+if __name__ == "__main__":
+    entry.run(main)
