@@ -11,13 +11,13 @@ import inspect
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -31,6 +31,7 @@ from .core.errors import ConfigError, UnknownName
 from .params import FAMILIES, PARAMS, SCHEMA, Family, Frozen, Id, Params, ScenarioParams, TaskParams, checked
 
 CONF = Path("conf")
+ROOT = "edgeproof_root"
 LOCK = Path("requirements.lock")
 LIBRARIES = ("tasks", "networks", "methods", "runtimes", "scenarios")
 HEADER = "# Composed from conf/ by 'edgeproof compose {command}'. Body sha256: {digest}\n"
@@ -148,20 +149,26 @@ def _composed(study: str | None, overrides: Sequence[str], conf: Path) -> dict[s
         raise UnknownName("study", study, studies(conf), f"To add one: {conf}/study/{study}.yaml.")
     chosen = [f"study={study}"] if study is not None else []
     with _one_directory(conf) as directory:
-        additions = [
-            f"+{library}@{_package(library)}.{path.stem}='{path.stem}'"
-            for library in LIBRARIES
-            for path in sorted((directory / library).glob("*.yaml"))
-        ]
+        _store_root(directory)
         try:
             GlobalHydra.instance().clear()
             with initialize_config_dir(str(directory), version_base="1.3", job_name="edgeproof"):
-                composed = hydra_compose("config", [*chosen, *additions, *overrides])
+                composed = hydra_compose(ROOT, [*chosen, *overrides])
             content = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             raise ConfigError(_hydra_message(error, overrides, conf)) from None
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
+
+
+def _store_root(directory: Path) -> None:
+    """Register a root that reads every definition first and conf/config.yaml last, so that a study may change any."""
+    definitions = [
+        {f"{library}@{_package(library)}.{path.stem}": path.stem}
+        for library in LIBRARIES
+        for path in sorted((directory / library).glob("*.yaml"))
+    ]
+    ConfigStore.instance().store(ROOT, {"defaults": [*definitions, "config", "_self_"]})
 
 
 def _package(library: str) -> str:
@@ -247,13 +254,6 @@ def _check_names(study: Study) -> None:
         if not set(entry.final) <= set(entry.schemes):
             raise ConfigError(f"models.{name}.final must be among its schemes ({', '.join(entry.schemes)}).")
         _check_start(study, name, entry)
-
-
-@dataclass(frozen=True)
-class _Mention:
-    kind: str
-    name: str
-    known: Sequence[str]
 
 
 def _mentions(study: Study) -> list[tuple[str, str, list[str]]]:
