@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 Array = np.ndarray[Any, Any]
 
@@ -67,8 +66,8 @@ def mean(values: Sequence[float]) -> Estimate | None:
 
 def proportion(count: int, total: int) -> Estimate:
     """A share with Wilson's score interval (1927)."""
-    low, high = proportion_confint(count, total, alpha=1 - CONFIDENCE, method="wilson")
-    return Estimate(count / total, float(low), float(high))
+    interval = stats.binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
+    return Estimate(count / total, float(interval.low), float(interval.high))
 
 
 def paired_difference(hits: Array, reference: Array) -> Estimate:

@@ -32,8 +32,9 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
     lowered = _converted(model, samples)
     if scheme == "int8-static":
         lowered = _quantized(lowered, samples)
+    _name_canonically(lowered)
     ov.save_model(lowered, out_dir / FILE, compress_to_fp16=scheme == "fp16")
-    _strip_runtime_info(out_dir / FILE)
+    _strip(out_dir / FILE)
     return Lowered()
 
 
@@ -96,8 +97,15 @@ def _quantized(model: Any, samples: Array) -> Any:
     return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
 
 
-def _strip_runtime_info(path: Path) -> None:
-    """Drop conversion settings from the IR: they are no part of the model, and hold library versions and paths."""
+def _name_canonically(model: Any) -> None:
+    """Name operations by type and place: OpenVINO's own names count every operation the process has ever made."""
+    model.set_friendly_name("model")
+    for number, operation in enumerate(model.get_ordered_ops()):
+        operation.set_friendly_name(f"{operation.get_type_name()}_{number}")
+
+
+def _strip(path: Path) -> None:
+    """Drop what is no part of the model: conversion settings (library versions, paths) and indentation."""
     xml = path.read_text(encoding="utf-8")
-    stripped = re.sub(r"\n\t<rt_info>.*?\n\t</rt_info>", "", xml, flags=re.DOTALL)
-    path.write_text(stripped, encoding="utf-8")
+    xml = re.sub(r"<rt_info>.*?</rt_info>|<rt_info ?/>", "", xml, flags=re.DOTALL)
+    path.write_text(re.sub(r">\s+<", "><", xml), encoding="utf-8")
