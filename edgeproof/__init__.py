@@ -1,3 +1,3 @@
-"""Compress a network, measure what it became on real devices, publish a table in which every cell can be regenerated."""
+"""Compress a network, measure it on real devices, publish a table in which every cell can be regenerated."""
 
 __version__ = "0.1.0"

@@ -87,7 +87,7 @@ class Session:
     def jobs(self) -> list[Job]:
         """All processes of the session: accuracy first, then rounds that each shuffle the artifacts anew."""
         item = self._item
-        shuffler = random.Random(f"{item.seed}-{item.session}")
+        shuffler = random.Random(f"{item.seed}-{item.session}")  # noqa: S311 - an order, not a secret
         supported = [pair for pair, meta in self._metas.items() if "unsupported" not in meta]
         measured = [pair for pair in supported if pair[0] != "null"]
         jobs = [Job(*pair, records.ACCURACY, 0) for pair in measured]
@@ -241,7 +241,11 @@ class Session:
         return name
 
     def _digest(self) -> str:
-        parts = [self._item.model_dump(mode="json"), sorted(map(identity, self._metas.values())), self._card.model_dump()]
+        parts = [
+            self._item.model_dump(mode="json"),
+            sorted(map(identity, self._metas.values())),
+            self._card.model_dump(),
+        ]
         runners = sorted(path.name for path in self._runners.values())
         return hashlib.sha256(json.dumps([parts, runners], sort_keys=True).encode()).hexdigest()[:16]
 

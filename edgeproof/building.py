@@ -14,7 +14,6 @@ from .params import ModelParams, Params, checked
 from .paths import DATA, MODELS
 
 
-
 def build(name: str, params: Params) -> None:
     """Make the model `name` of the study and write models/<name>."""
     item = params.model(name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -148,7 +147,7 @@ def _composed(study: str | None, overrides: Sequence[str], conf: Path) -> dict[s
     if study is not None and study not in studies(conf):
         raise UnknownName("study", study, studies(conf), f"To add one: {conf}/study/{study}.yaml.")
     chosen = [f"study={study}"] if study is not None else []
-    with _one_directory(conf) as directory:
+    with _OneDirectory(conf) as directory:
         _store_root(directory)
         try:
             GlobalHydra.instance().clear()
@@ -176,7 +175,7 @@ def _package(library: str) -> str:
     return "runtime_definitions" if library == "runtimes" else library
 
 
-class _one_directory:
+class _OneDirectory:
     """conf/ itself, or a temporary copy into which the conf/ of outside plugin directories is merged."""
 
     def __init__(self, conf: Path) -> None:
@@ -223,7 +222,7 @@ def expand(study: Study) -> Params:
     """Expand a study into the stages of dvc.yaml, checking every name it mentions. Raises ConfigError."""
     _check_names(study)
     names = _in_lineage_order(study)
-    families: dict[Family, dict[str, Any]] = {family: {} for family in FAMILIES}
+    families: dict[str, dict[str, Any]] = {family: {} for family in FAMILIES}
     for name in names:
         families[study.methods[study.models[name].method].stage][name] = _model(study, name)
     content = {
@@ -293,7 +292,9 @@ def _check_start(study: Study, name: str, entry: ModelEntry) -> None:
     if entry.teacher is None and teacher is not None and teacher.default is inspect.Parameter.empty:
         raise ConfigError(f"models.{name}: method '{entry.method}' learns from a teacher; add 'teacher: <model>'.")
     if entry.teacher is not None and teacher is None:
-        raise ConfigError(f"models.{name}: method '{entry.method}' takes no teacher; remove 'teacher: {entry.teacher}'.")
+        raise ConfigError(
+            f"models.{name}: method '{entry.method}' takes no teacher; remove 'teacher: {entry.teacher}'."
+        )
 
 
 def _in_lineage_order(study: Study) -> list[str]:
@@ -302,7 +303,7 @@ def _in_lineage_order(study: Study) -> list[str]:
 
     def visit(name: str, path: tuple[str, ...]) -> None:
         if name in path:
-            raise ConfigError(f"models form a cycle: {' → '.join([*path[path.index(name):], name])}.")
+            raise ConfigError(f"models form a cycle: {' → '.join([*path[path.index(name) :], name])}.")
         entry = study.models[name]
         for before in (entry.parent, entry.teacher):
             if before is not None:
@@ -350,7 +351,9 @@ def _network(study: Study, name: str) -> tuple[str, dict[str, Any]]:
 def _options(kind: str, name: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check options against the plugin's own Options model, and return them in canonical form."""
     model = plugins.load(kind, name).Options
-    valid = checked(model, dict(options), f"{where} ({plugins.SINGULAR[kind]} '{name}', defaults in conf/{kind}/{name}.yaml)")
+    valid = checked(
+        model, dict(options), f"{where} ({plugins.SINGULAR[kind]} '{name}', defaults in conf/{kind}/{name}.yaml)"
+    )
     dumped: dict[str, Any] = valid.model_dump(mode="json")
     return dumped
 
@@ -432,8 +435,10 @@ def pinned(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
     try:
         text = lock.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{lock} is missing from {os.getcwd()}. Run from the project's root.") from None
-    versions = {_canonical(name): version for name, version in re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE)}
+        raise ConfigError(f"{lock} is missing from {Path.cwd()}. Run from the project's root.") from None
+    versions = {
+        _canonical(name): version for name, version in re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE)
+    }
     missing = [package for package in packages if _canonical(package) not in versions]
     if missing:
         raise ConfigError(f"{lock} pins no version of {', '.join(missing)}. Add it there and run 'make setup'.")

@@ -1,7 +1,7 @@
 """A task's prepared data: what building may see in one directory, the test split in another.
 
-    data/<task>/build   train, validation and calibration samples: every model and export depends on it
-    data/<task>/test    the test split: only bench depends on it
+data/<task>/build   train, validation and calibration samples: every model and export depends on it
+data/<task>/test    the test split: only bench depends on it
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from .params import TaskParams
 from .paths import DATA
 
 Array = np.ndarray[Any, Any]
-
 
 
 def prepare(task: TaskParams, root: Path = DATA) -> list[str]:

@@ -61,12 +61,15 @@ def _lower(
             traceback.print_exc()
             tail = log()
             raise EdgeproofError(
-                f"exporting '{item.model}' to {item.runtime} as {scheme} failed: {type(error).__name__}: {error}\n{tail}"
+                f"exporting '{item.model}' to {item.runtime} as {scheme} failed: "
+                f"{type(error).__name__}: {error}\n{tail}"
             ) from error
     return outcome
 
 
-def _described(directory: Path, module: torch.nn.Module, samples: Array, outcome: Lowered | Unsupported) -> dict[str, Any]:
+def _described(
+    directory: Path, module: torch.nn.Module, samples: Array, outcome: Lowered | Unsupported
+) -> dict[str, Any]:
     if isinstance(outcome, Unsupported):
         for name in files_of(directory):
             (directory / name).unlink()
@@ -103,7 +106,7 @@ def _say(item: ExportParams, scheme: str, meta: dict[str, Any], seconds: float) 
 
 @contextmanager
 def _captured() -> Iterator[Any]:
-    """Send everything the converters print (Python and C++ alike) to a file; yields a function that returns its tail."""
+    """Send what the converters print (Python and C++ alike) to a file; yields a function that returns its tail."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)

@@ -161,7 +161,9 @@ class Params(Frozen):
         """Find a model of the study in whichever family made it."""
         known = {key: item for family in FAMILIES for key, item in getattr(self, family).items()}
         if name not in known:
-            raise ConfigError(f"the study has no model '{name}'.{nearest(name, known)} Models: {', '.join(sorted(known))}.")
+            raise ConfigError(
+                f"the study has no model '{name}'.{nearest(name, known)} Models: {', '.join(sorted(known))}."
+            )
         found: ModelParams = known[name]
         return found
 
@@ -173,7 +175,9 @@ def load(path: Path = PARAMS) -> Params:
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing. Compose it with 'edgeproof compose'.") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}. Compose it with 'edgeproof compose'.") from None
+        raise ConfigError(
+            f"{path} is not YAML: {' '.join(str(error).split())}. Compose it with 'edgeproof compose'."
+        ) from None
     return checked(Params, content, str(path))
 
 

@@ -27,7 +27,16 @@ OUTCOMES = Path("results/studies")
 DURATIONS = WORK / "durations.json"
 # Files that belong to a study's own run and are never overwritten from the committed one.
 OWN = ("params.yaml", "dvc.lock", "results/")
-GUESS_S = {"prepare": 10, "train": 120, "distill": 90, "prune": 60, "quantize": 30, "export": 12, "bench": 60, "report": 5}
+GUESS_S = {
+    "prepare": 10,
+    "train": 120,
+    "distill": 90,
+    "prune": 60,
+    "quantize": 30,
+    "export": 12,
+    "bench": 60,
+    "report": 5,
+}
 _RUNNING = re.compile(r"^Running stage '([^']+)'")
 _SKIPPED = re.compile(r"^Stage '([^']+)' (didn't change|is cached)")
 
@@ -74,10 +83,16 @@ def _dvc_repro(directory: Path, params: Params) -> int:
     expected = _stages(params)
     durations = _read_durations()
     left = dict.fromkeys(expected)
-    environment = {**os.environ, **entry.QUIET, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = {
+        **os.environ,
+        **entry.QUIET,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     current, started, begin = "", time.monotonic(), time.monotonic()
     command = [sys.executable, "-m", "dvc", "repro"]
-    with subprocess.Popen(command, cwd=directory or None, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=directory or None, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -90,9 +105,12 @@ def _dvc_repro(directory: Path, params: Params) -> int:
                     left.pop(name, None)
                     if ran:
                         done = len(expected) - len(left)
-                        rest = sum(_estimate(durations, params.study, stage) for stage in [*left, name])
+                        rest = sum(_estimate(durations, stage) for stage in [*left, name])
                         elapsed = _clock(time.monotonic() - begin)
-                        print(f"[{done}/{len(expected)}] {name}  ({elapsed} passed, about {_clock(rest)} left)", flush=True)
+                        print(
+                            f"[{done}/{len(expected)}] {name}  ({elapsed} passed, about {_clock(rest)} left)",
+                            flush=True,
+                        )
                 elif not line.startswith(("> ", "Updating lock", "Generating lock", "Use `dvc push`", "\n")):
                     print(line, end="", flush=True)
         except KeyboardInterrupt:
@@ -121,7 +139,7 @@ def _note(durations: dict[str, float], stage: str, started: float) -> None:
         durations[stage] = round(time.monotonic() - started, 1)
 
 
-def _estimate(durations: dict[str, float], study: str, stage: str) -> float:
+def _estimate(durations: dict[str, float], stage: str) -> float:
     return durations.get(stage, GUESS_S[stage.partition("@")[0]])
 
 
@@ -168,7 +186,7 @@ def _git(*arguments: str, cwd: Path | None = None) -> str:
     done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise EdgeproofError(
-            f"git {arguments[0]} failed: {done.stderr.strip()}. Another study than the committed one needs a git checkout "
-            "with at least one commit."
+            f"git {arguments[0]} failed: {done.stderr.strip()}. Another study than the committed one needs a git "
+            "checkout with at least one commit."
         )
     return done.stdout.strip()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +100,9 @@ def fit(
         weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, recipe.epochs * steps, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, recipe.epochs * steps, pct_start=0.2
+    )
     with Progress("training", recipe.epochs * steps) as progress:
         for epoch in range(recipe.epochs):
             module.train()
@@ -134,12 +135,10 @@ def _batch(task: TrainingTask, samples: torch.Tensor, views: torch.Tensor) -> Ba
 def logits_of(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The module's outputs for all of `x`, in evaluation mode."""
     module.eval()
-    pieces = x.split(EVALUATION_BATCH)
+    pieces = torch.split(x, EVALUATION_BATCH)
     return torch.cat([module(piece.contiguous(memory_format=torch.channels_last)) for piece in pieces])
 
 
 def accuracy_of(module: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> float:
     """The share of `x` whose highest output is its label."""
     return float((logits_of(module, x).argmax(1) == labels).double().mean())
-
-

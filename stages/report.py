@@ -20,8 +20,10 @@ def main() -> None:
         quality_target=chosen.quality_target,
         order={"devices": chosen.devices, "models": chosen.models, "runtimes": chosen.runtimes},
     )
+    shown = {(chosen.baseline, "fp32"), *((model, scheme) for model, of in chosen.final.items() for scheme in of)}
     with written_whole(paths.TABLES) as out:
         write_text(out / "table.md", tables.markdown(found, study=study.study, baseline=chosen.baseline))
+        write_text(out / "summary.md", tables.summary(found, shown))
         write_text(out / "table.csv", tables.csv_text(found))
         write_json(out / "table.json", tables.json_content(found, study=study.study))
     with written_whole(paths.PLOTS) as out:
@@ -29,7 +31,7 @@ def main() -> None:
         write_text(out / "accuracy_size.csv", plots.scatter_csv(found, "size_bytes", _size_bytes))
         plots.scatter_svg(found, "median latency, µs", _p50_us, out / "accuracy_latency.svg")
         plots.scatter_svg(found, "file size, bytes", _size_bytes, out / "accuracy_size.svg")
-    write_json(paths.METRICS, _metrics(found, chosen.baseline, {(m, s) for m, ss in chosen.final.items() for s in ss}))
+    write_json(paths.METRICS, _metrics(found, shown))
 
 
 def _p50_us(row: Row) -> float | None:
@@ -40,13 +42,17 @@ def _size_bytes(row: Row) -> float | None:
     return row.size_bytes
 
 
-def _metrics(found: list[Row], baseline: str, final: set[tuple[str, str]]) -> dict[str, Any]:
-    """What `dvc metrics show` and `dvc exp show` display: the baseline and the final artifacts, a device and runtime."""
+def _metrics(found: list[Row], shown: set[tuple[str, str]]) -> dict[str, Any]:
+    """What `dvc metrics show` and `dvc exp show` display: baseline and final artifacts, by device and runtime."""
     metrics: dict[str, Any] = {}
     for row in found:
-        if row.accuracy is None or ((row.model, row.scheme) not in final and (row.model, row.scheme) != (baseline, "fp32")):
+        if row.accuracy is None or (
+            (row.model, row.scheme) not in final and (row.model, row.scheme) != (baseline, "fp32")
+        ):
             continue
-        place = metrics.setdefault(row.device, {}).setdefault(row.runtime, {}).setdefault(f"{row.model} {row.scheme}", {})
+        place = (
+            metrics.setdefault(row.device, {}).setdefault(row.runtime, {}).setdefault(f"{row.model} {row.scheme}", {})
+        )
         place["accuracy"] = round(row.accuracy.value, 6)
         place["size_bytes"] = row.size_bytes
         if row.p50_ns is not None:

@@ -1,1 +1,1 @@
-"""What every layer shares: errors, plugin loading, directories with a meta.json, records. Standard library and numpy alone."""
+"""What every layer shares: errors, plugins, directories with a meta.json, records. Standard library and numpy alone."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,10 +114,12 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise EdgeproofError(f"could not write {path}: {error.strerror or error}. The old file is untouched.") from error
+        raise EdgeproofError(
+            f"could not write {path}: {error.strerror or error}. The old file is untouched."
+        ) from error
 
 
 def _rebuild(directory: Path) -> str:

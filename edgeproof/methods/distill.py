@@ -1,4 +1,6 @@
-"""Distill a teacher's logits into a student (Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", 2015).
+"""Distill a teacher's logits into a student.
+
+Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network" (2015):
 
     L = h · CE(z_s, y) + (1 − h) · T² · KL(softmax(z_t / T) ‖ softmax(z_s / T))
 

@@ -38,7 +38,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     pruner.step()
     if sum(p.numel() for p in model.parameters()) == before:
         raise ConfigError(
-            f"prune_channels removed nothing: ratio {chosen.ratio} rounded to multiples of {chosen.round_to} leaves every "
-            "layer as it is. Use a larger ratio or a smaller round_to."
+            f"prune_channels removed nothing: ratio {chosen.ratio} rounded to multiples of {chosen.round_to} leaves "
+            "every layer as it is. Use a larger ratio or a smaller round_to."
         )
     return fit(model, task, chosen)

@@ -39,5 +39,5 @@ def global_masks(model: nn.Module, sparsity: float) -> list[tuple[nn.Parameter, 
     magnitudes = torch.cat([w.detach().abs().flatten() for w in weights])
     keep = torch.ones_like(magnitudes)
     keep[magnitudes.argsort(stable=True)[: round(sparsity * len(magnitudes))]] = 0
-    pieces = keep.split([w.numel() for w in weights])
+    pieces = torch.split(keep, [w.numel() for w in weights])
     return [(w, piece.reshape(w.shape)) for w, piece in zip(weights, pieces, strict=True)]

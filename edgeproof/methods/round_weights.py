@@ -40,7 +40,8 @@ def round_weight(weight: torch.Tensor, bits: int) -> torch.Tensor:
     levels = 2 ** (bits - 1) - 1
     peak = weight.abs().flatten(1).amax(1).clamp_min(torch.finfo(weight.dtype).tiny)
     scale = (peak / levels).reshape(-1, *[1] * (weight.dim() - 1))
-    return (weight / scale).round().clamp(-levels, levels) * scale
+    rounded: torch.Tensor = (weight / scale).round().clamp(-levels, levels) * scale
+    return rounded
 
 
 class _StraightThrough(nn.Module):

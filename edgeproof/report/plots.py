@@ -54,7 +54,11 @@ def _panel(axes: mpl.axes.Axes, points: Sequence[tuple[Row, float, float]], rows
     axes.step([p[1] for p in front], [100 * p[2] for p in front], where="post", color="0.4", linewidth=1, zorder=0)
     for row, value, accuracy in front:
         axes.annotate(
-            f"{row.model}\n{row.scheme}", (value, 100 * accuracy), xytext=(5, -12), textcoords="offset points", fontsize=7
+            f"{row.model}\n{row.scheme}",
+            (value, 100 * accuracy),
+            xytext=(5, -12),
+            textcoords="offset points",
+            fontsize=7,
         )
     for index, runtime in enumerate(runtimes):
         axes.plot([], [], marker="o", linestyle="", color=COLOURS[index % len(COLOURS)], label=runtime)

@@ -29,7 +29,10 @@ def markdown(rows: Sequence[Row], *, study: str, baseline: str) -> str:
     refused = [row for row in rows if row.reasons]
     if refused:
         parts += ["Refused or unsupported, with the reason:", ""]
-        parts += [f"- `{row.device}` `{row.model}` {row.runtime} {row.scheme}: {_escaped('; '.join(row.reasons))}" for row in refused]
+        parts += [
+            f"- `{row.device}` `{row.model}` {row.runtime} {row.scheme}: {_escaped('; '.join(row.reasons))}"
+            for row in refused
+        ]
         parts += [""]
     return "\n".join([*parts, *_conditions(rows, baseline), ""])
 

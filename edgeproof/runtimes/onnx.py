@@ -54,9 +54,7 @@ class Session:
         self._output = np.zeros(produced.shape, np.float32)
         binding = self._session.io_binding()
         binding.bind_cpu_input(described.name, self._input)
-        binding.bind_output(
-            produced.name, "cpu", 0, np.float32, list(self._output.shape), self._output.ctypes.data
-        )
+        binding.bind_output(produced.name, "cpu", 0, np.float32, list(self._output.shape), self._output.ctypes.data)
         self._binding = binding
         self._run = self._session.run_with_iobinding
 
@@ -124,7 +122,7 @@ def _export_int8_dynamic(model: nn.Module, samples: Array, out_dir: Path) -> Non
 def _export_int8_static(model: nn.Module, samples: Array, out_dir: Path) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
         """Feeds the calibration samples one at a time."""
 
         def __init__(self) -> None:

@@ -25,7 +25,8 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
 
     if scheme == "int8-dynamic":
         raise Unsupported(
-            "OpenVINO's CPU plugin quantizes activations at run time only in fully connected layers, not in convolutions"
+            "OpenVINO's CPU plugin quantizes activations at run time only in fully connected layers, "
+            "not in convolutions"
         )
     if scheme not in ("fp32", "fp16", "int8-static"):
         raise Unsupported(f"the openvino runtime has no scheme '{scheme}'")
@@ -67,7 +68,8 @@ class Session:
     def __call__(self, x: Array) -> Array:
         self._input[...] = x
         self._infer(share_outputs=True)
-        return self._output
+        output: Array = self._output
+        return output
 
 
 def describe() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Handwritten digits: 1,797 images of 8×8 from the UCI repository (Alpaydin, Kaynak, 1998), as scikit-learn ships them."""
+"""Handwritten digits: 1,797 images of 8×8 from the UCI repository (Alpaydin, Kaynak, 1998), shipped by scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Fashion-MNIST: 28×28 grey images of ten kinds of clothing (Xiao, Rasul, Vollgraf, 2017), 60,000 to train and 10,000 to test."""
+"""Fashion-MNIST: 28×28 grey images of ten kinds of clothing, 60,000 to train and 10,000 to test.
+
+Xiao, Rasul, Vollgraf: "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms" (2017).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
 
 
 def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> dict[str, tuple[Array, Array]]:
-    """Read the original idx files into uint8 images (N, 1, 28, 28) and labels (N,), cutting validation from training."""
+    """Read the original idx files: uint8 images (N, 1, 28, 28) and labels (N,), validation cut from training."""
     images = read_idx(files["train-images-idx3-ubyte"], IMAGES_MAGIC)
     labels = read_idx(files["train-labels-idx1-ubyte"], LABELS_MAGIC)
     order = np.random.default_rng(seed).permutation(len(images))

@@ -54,7 +54,9 @@ class Transport:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 if isinstance(error, subprocess.TimeoutExpired):
-                    raise DeviceError(f"the job was ended after {timeout_s:.0f} s; raise timeout_s in the card") from None
+                    raise DeviceError(
+                        f"the job was ended after {timeout_s:.0f} s; raise timeout_s in the card"
+                    ) from None
                 raise
         return process.returncode, output.decode(errors="replace")
 

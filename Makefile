@@ -1,0 +1,50 @@
+# Everything a user or a contributor types. `make` alone explains itself.
+STUDY ?=
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The CPU build of torch: ten times smaller than the default one. Where this index cannot be reached, pip's own serves.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test unit lint format vendor clean
+
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## create .venv with the locked dependencies (5 GB, some minutes)
+
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed. On Debian or Ubuntu: sudo apt-get install python3.11 python3.11-venv, or name yours: make PYTHON=python3"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: the lock is made for Python 3.11, $(PYTHON) is $$($(PYTHON) -V). Name another: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar on -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+repro: $(READY) ## run the default study, or STUDY=name, and print its table
+	@$(BIN)/edgeproof repro $(STUDY)
+
+test: $(READY) ## run every test, the quick study included
+	$(BIN)/python -m pytest
+
+unit: $(READY) ## run the unit tests alone (seconds)
+	$(BIN)/python -m pytest tests/unit tests/contracts
+
+lint: $(READY) ## format check, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+vendor: $(READY) ## compare each runtime's Session with the vendor's own tool (needs a finished study)
+	$(BIN)/python docs/compare_with_vendor_tools.py
+
+clean: ## remove what is built, keep the environment and DVC's cache
+	rm -rf models artifacts data .edgeproof results/records

@@ -1,0 +1,147 @@
+"""Compare each runtime's Session, measured by our runner, with the vendor's own tool on the same artifact.
+
+    python docs/compare_with_vendor_tools.py [--model teacher] [--scheme fp32] [--rounds 7]
+
+Ours and theirs run in turn, each in a fresh process, one thread; the figure is the ratio of medians within a round,
+so a machine that slows down between rounds slows both. OpenVINO is compared with benchmark_app, LiteRT with
+litert-benchmark, ONNX Runtime (whose wheel holds no tool) with a plain loop over run_with_iobinding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from edgeproof import entry, packing
+from edgeproof.core.directories import read_meta
+from edgeproof.core.errors import EdgeproofError
+from edgeproof.paths import ARTIFACTS
+
+BIN = Path(sys.executable).parent
+SECONDS = 2
+
+PLAIN_LOOP = """
+import sys, time, numpy as np, onnxruntime as ort
+options = ort.SessionOptions()
+options.intra_op_num_threads = options.inter_op_num_threads = 1
+session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+x = np.load(sys.argv[2])[:1]
+binding = session.io_binding()
+binding.bind_cpu_input(session.get_inputs()[0].name, x)
+y = np.zeros(session.get_outputs()[0].shape, np.float32)
+binding.bind_output(session.get_outputs()[0].name, "cpu", 0, np.float32, list(y.shape), y.ctypes.data)
+durations, begin = [], time.perf_counter()
+while time.perf_counter() - begin < float(sys.argv[3]):
+    started = time.perf_counter_ns()
+    session.run_with_iobinding(binding)
+    durations.append(time.perf_counter_ns() - started)
+print(np.median(durations[len(durations) // 10:]) / 1000)
+"""
+
+# litert-benchmark rounds to 10 µs; this is its own main() and loop, with the median also printed unrounded.
+EXACT_LITERT_BENCHMARK = """
+import statistics
+from ai_edge_litert.tools import benchmark_litert_model
+rounded = statistics.median
+def exact(values):
+    print("exact median:", rounded(values), "ms")
+    return rounded(values)
+statistics.median = exact
+benchmark_litert_model.main()
+"""
+
+
+def main() -> int:
+    """Print a line a runtime: our median, theirs, and the ratio with its range over the rounds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="teacher")
+    parser.add_argument("--scheme", default="fp32")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    print(f"{arguments.model} {arguments.scheme}, 1 thread, median over {arguments.rounds} rounds [least, greatest]")
+    for runtime, theirs in VENDORS.items():
+        artifact = ARTIFACTS / runtime / arguments.model / arguments.scheme
+        read_meta(artifact)
+        pairs = [_pair(runtime, artifact, theirs, flip=bool(n % 2)) for n in range(arguments.rounds)]
+        ratios = [a / b for a, b in pairs]
+        print(
+            f"{runtime:9} ours {statistics.median(a for a, _ in pairs):8.2f} µs   "
+            f"theirs {statistics.median(b for _, b in pairs):8.2f} µs   "
+            f"ratio {statistics.median(ratios):.3f} [{min(ratios):.3f}, {max(ratios):.3f}]"
+        )
+    return 0
+
+
+def _pair(runtime: str, artifact: Path, theirs: Callable[[Path], float], *, flip: bool) -> tuple[float, float]:
+    if flip:
+        vendor_us = theirs(artifact)
+        return _ours_us(runtime, artifact), vendor_us
+    return _ours_us(runtime, artifact), theirs(artifact)
+
+
+def _ours_us(runtime: str, artifact: Path) -> float:
+    """The median of call_ns in a SingleStream run of the runner that ships to devices."""
+    with tempfile.TemporaryDirectory() as scratch:
+        runner = packing.pack(runtime, Path(scratch))
+        job = {
+            "runtime": runtime,
+            "artifact": str(artifact.resolve()),
+            "samples": str((artifact / "samples.npy").resolve()),
+            "threads": 1,
+            "mode": "PerformanceOnly",
+            "scenario": "SingleStream",
+            "settings": {"min_duration_ms": 1000 * SECONDS, "min_query_count": 1024},
+            "packages": [],
+        }
+        Path(scratch, "job.json").write_text(json.dumps(job), encoding="utf-8")
+        result = Path(scratch, "result")
+        _printed([sys.executable, str(runner), scratch, str(result)])
+        with np.load(result / "latencies.npz") as arrays:
+            return float(np.median(arrays["call_ns"])) / 1000
+
+
+def _benchmark_app_us(artifact: Path) -> float:
+    tool = [str(BIN / "benchmark_app"), "-m", str(artifact / "model.xml"), "-d", "CPU", "-hint", "none", "-api", "sync"]
+    printed = _printed([*tool, "-nstreams", "1", "-nthreads", "1", "-infer_precision", "f32", "-t", str(SECONDS)])
+    return _found(r"Median:\s+([\d.]+) (us|ms)", printed)
+
+
+def _litert_benchmark_us(artifact: Path) -> float:
+    command = [sys.executable, "-c", EXACT_LITERT_BENCHMARK, "--model", str(artifact / "model.tflite")]
+    printed = _printed([*command, "--num_threads", "1", "--num_runs", "20000", "--warmup_runs", "200"])
+    return _found(r"exact median: ([\d.]+) (ms)", printed)
+
+
+def _plain_loop_us(artifact: Path) -> float:
+    command = [sys.executable, "-c", PLAIN_LOOP, str(artifact / "model.onnx"), str(artifact / "samples.npy")]
+    return float(_printed([*command, str(SECONDS)]))
+
+
+def _found(pattern: str, text: str) -> float:
+    match = re.search(pattern, text)
+    if match is None:
+        raise EdgeproofError(f"the vendor's tool printed no median: {text[-500:]}")
+    number, unit = match.groups()
+    return float(number) * (1000 if unit == "ms" else 1)
+
+
+def _printed(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise EdgeproofError(f"{command[0]} failed with {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
+    return done.stdout
+
+
+VENDORS = {"tflite": _litert_benchmark_us, "onnx": _plain_loop_us, "openvino": _benchmark_app_us}
+
+if __name__ == "__main__":
+    entry.run(main)

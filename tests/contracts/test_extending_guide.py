@@ -1,0 +1,65 @@
+"""docs/extending.md works as written: its plugins, put into a directory of their own, run in a study."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from edgeproof import config
+from edgeproof.core import plugins
+from edgeproof.core.errors import Unsupported
+from edgeproof.training import TrainingTask
+
+ROOT = Path(__file__).parents[2]
+PLUGIN = re.compile(r"<!-- plugin: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture
+def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    written = PLUGIN.findall((ROOT / "docs" / "extending.md").read_text(encoding="utf-8"))
+    assert len(written) == 4
+    for name, content in written:
+        path = tmp_path / "plugins" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    monkeypatch.setenv("EDGEPROOF_PLUGINS", str(tmp_path / "plugins"))
+    monkeypatch.chdir(ROOT)
+    return tmp_path
+
+
+def test_a_study_can_use_the_guides_method_and_runtime_with_nothing_else_edited(guide: Path) -> None:
+    noisy = "+models.student_noisy={method: noise, parent: student, options: {deviation: 0.2}}"
+    params = config.compose("digits", [noisy, "runtimes=[onnx,numpy_linear]", "models.student_slim_w4.runtimes=[]"])
+    assert params.quantize["student_noisy"].options["deviation"] == 0.2
+    assert params.quantize["student_noisy"].options["momentum"] == 0.9
+    assert params.export["student_noisy_numpy_linear"].schemes == ["fp32"]
+    assert "local_numpy_linear" in params.bench
+
+
+def test_the_guides_method_disturbs_weights_reproducibly(
+    guide: Path, module: torch.nn.Module, task: TrainingTask
+) -> None:
+    method = plugins.load("methods", "noise")
+    defaults = yaml.safe_load((guide / "plugins/conf/methods/noise.yaml").read_text())["options"]
+    before = module.stem[0].weight.detach().clone()  # type: ignore[index]
+    after = method.apply(module, task, **(defaults | {"epochs": 0})).stem[0].weight
+    deviation = float((after - before).std() / before.std())
+    assert 0.05 < deviation < 0.2
+
+
+def test_the_guides_runtime_computes_linear_networks_and_refuses_others(
+    guide: Path, module: torch.nn.Module, samples: np.ndarray
+) -> None:
+    runtime = plugins.load("runtimes", "numpy_linear")
+    linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    runtime.export(linear, samples, "fp32", guide)
+    with torch.no_grad():
+        expected = linear(torch.from_numpy(samples[:1])).numpy()
+    np.testing.assert_allclose(runtime.Session(guide, threads=1)(samples[:1]), expected, atol=1e-5)
+    with pytest.raises(Unsupported, match="linear"):
+        runtime.export(module, samples, "fp32", guide)

@@ -1,0 +1,78 @@
+"""What every network and every task promises."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from edgeproof.core import plugins
+from edgeproof.models import fit_shapes
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+@pytest.mark.parametrize("name", plugins.names("networks"))
+def test_a_network_maps_inputs_to_one_logit_a_class_and_takes_its_sizes_from_stored_weights(name: str) -> None:
+    options = yaml.safe_load((CONF / "networks" / f"{name}.yaml").read_text())["options"]
+    network = plugins.load("networks", name)
+    built = network.build((1, 28, 28), 7, **options).eval()
+    assert built(torch.zeros(3, 1, 28, 28)).shape == (3, 7)
+    again = network.build((1, 28, 28), 7, **options)
+    fit_shapes(again, built.state_dict())
+    again.load_state_dict(built.state_dict())
+    assert torch.equal(again.eval()(torch.ones(1, 1, 28, 28)), built(torch.ones(1, 1, 28, 28)))
+
+
+def digits_files(folder: Path) -> dict[str, Path]:
+    rows = np.random.default_rng(0).integers(0, 10, (900, 65))
+    np.savetxt(folder / "digits.csv", rows, delimiter=",", fmt="%d")
+    return {"digits.csv": folder / "digits.csv"}
+
+
+def fashion_mnist_files(folder: Path) -> dict[str, Path]:
+    files = {}
+    for split, count in (("train", 60), ("t10k", 20)):
+        images, labels = folder / f"{split}-images-idx3-ubyte", folder / f"{split}-labels-idx1-ubyte"
+        pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), np.uint8)
+        images.write_bytes(struct.pack(">4I", 2051, count, 28, 28) + pixels.tobytes())
+        labels.write_bytes(struct.pack(">2I", 2049, count) + bytes(i % 10 for i in range(count)))
+        files |= {images.name: images, labels.name: labels}
+    return files
+
+
+FILES = {"digits": digits_files, "fashion_mnist": fashion_mnist_files}
+
+
+@pytest.mark.parametrize("name", plugins.names("tasks"))
+def test_a_task_cuts_disjoint_splits_that_depend_on_the_seed_alone(name: str, tmp_path: Path) -> None:
+    task = plugins.load("tasks", name)
+    files = FILES[name](tmp_path)
+    splits = task.data(files, validation_samples=10, seed=3)
+    again = task.data(files, validation_samples=10, seed=3)
+    assert set(splits) == {"train", "validation", "test"}
+    assert len(splits["validation"][0]) == 10
+    seen = [sample.tobytes() for x, _ in splits.values() for sample in x]
+    assert len(set(seen)) == len(seen)
+    for split, (x, y) in splits.items():
+        assert x.shape == (len(y), *task.INPUT_SHAPE)
+        np.testing.assert_array_equal(x, again[split][0])
+
+
+@pytest.mark.parametrize("name", plugins.names("tasks"))
+def test_a_task_scores_by_the_highest_output_and_its_views_keep_shape_and_first_view(name: str, tmp_path: Path) -> None:
+    task = plugins.load("tasks", name)
+    x, y = task.data(FILES[name](tmp_path), validation_samples=10, seed=0)["test"]
+    inputs = torch.from_numpy(task.preprocess(x))
+    assert inputs.dtype == torch.float32
+    assert torch.equal(task.view(inputs.clone(), 0), inputs)
+    for k in range(1, task.VIEWS):
+        assert task.view(inputs.clone(), k).shape == inputs.shape
+        assert not torch.equal(task.view(inputs.clone(), k), inputs)
+    outputs = np.eye(task.CLASSES, dtype=np.float32)[y.astype(int)]
+    assert task.score(outputs, y).all()
+    assert not task.score(np.roll(outputs, 1, axis=1), y).any()

@@ -1,0 +1,42 @@
+"""One file + one YAML: every plugin file has its definition, and every definition its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edgeproof import config, devices
+from edgeproof.core import plugins
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("kind", ["tasks", "networks", "methods", "runtimes"])
+def test_every_plugin_has_a_definition_of_its_name_and_the_other_way_round(kind: str) -> None:
+    assert plugins.names(kind) == sorted(path.stem for path in (ROOT / "conf" / kind).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("kind", ["networks", "methods"])
+def test_every_definition_gives_its_options_valid_defaults(kind: str) -> None:
+    for name in plugins.names(kind):
+        definition = yaml.safe_load((ROOT / "conf" / kind / f"{name}.yaml").read_text())
+        options = plugins.load(kind, name).Options
+        assert set(definition["options"]) == set(options.model_fields)
+        options.model_validate(definition["options"])
+
+
+@pytest.mark.parametrize("study", config.studies(ROOT / "conf"))
+def test_every_study_composes_and_names_no_stage_twice(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    params = config.compose(study)
+    assert params.study == study
+    assert 10 < len(params.export) + len(params.bench) + len(params.train) + len(params.distill) <= 30
+
+
+def test_every_card_is_valid_and_names_a_transport_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert "local" in devices.names()
+    for name in devices.names():
+        assert devices.card(name).transport in plugins.names("transports")

@@ -1,0 +1,94 @@
+"""What every runtime promises, checked against torch's own outputs of the same module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from edgeproof.core import plugins
+from edgeproof.core.directories import sha256_of, write_meta
+from edgeproof.core.errors import Unsupported
+
+CONF = Path(__file__).parents[2] / "conf" / "runtimes"
+# Largest difference to torch, relative to the largest output, that the number format explains.
+TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "int8-dynamic": 0.08, "int8-static": 0.12}
+PAIRS = [
+    (name, scheme)
+    for name in plugins.names("runtimes")
+    for scheme in yaml.safe_load((CONF / f"{name}.yaml").read_text())["schemes"]
+]
+
+
+def exported(name: str, scheme: str, module: torch.nn.Module, samples: np.ndarray, out: Path) -> Path:
+    out.mkdir(parents=True)
+    lowered = plugins.load("runtimes", name).export(module, samples, scheme, out)
+    write_meta(out, {"session": lowered.session})
+    return out
+
+
+@pytest.mark.parametrize(("name", "scheme"), PAIRS)
+def test_a_session_computes_what_torch_computes_within_its_number_format(
+    name: str, scheme: str, module: torch.nn.Module, samples: np.ndarray, tmp_path: Path
+) -> None:
+    artifact = exported(name, scheme, module, samples, tmp_path / "artifact")
+    session = plugins.load("runtimes", name).Session(artifact, threads=1)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(samples)).numpy()
+    outputs = np.concatenate([session(samples[i : i + 1]).copy() for i in range(len(samples))])
+    assert outputs.dtype == np.float32
+    assert outputs.shape == expected.shape
+    if name == "null":
+        assert not outputs.any()
+    else:
+        assert np.abs(outputs - expected).max() <= TOLERANCE[scheme] * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(("name", "scheme"), PAIRS)
+def test_an_export_is_the_same_to_the_bit_whatever_was_exported_before(
+    name: str, scheme: str, module: torch.nn.Module, samples: np.ndarray, tmp_path: Path
+) -> None:
+    first = exported(name, scheme, module, samples, tmp_path / "first")
+    again = exported(name, scheme, module, samples, tmp_path / "elsewhere" / "again")
+    names = sorted(path.name for path in first.iterdir())
+    assert names == sorted(path.name for path in again.iterdir())
+    assert [sha256_of(first / n) for n in names] == [sha256_of(again / n) for n in names]
+
+
+@pytest.mark.parametrize("name", plugins.names("runtimes"))
+def test_a_session_returns_one_buffer_and_depends_on_its_input_alone(
+    name: str, module: torch.nn.Module, samples: np.ndarray, tmp_path: Path
+) -> None:
+    session = plugins.load("runtimes", name).Session(exported(name, "fp32", module, samples, tmp_path / "a"), threads=1)
+    first = session(samples[:1])
+    kept = first.copy()
+    assert session(samples[1:2]) is first
+    np.testing.assert_array_equal(session(samples[:1]), kept)
+
+
+@pytest.mark.parametrize("name", plugins.names("runtimes"))
+def test_an_artifact_holds_no_path_of_the_machine_that_made_it(
+    name: str, module: torch.nn.Module, samples: np.ndarray, tmp_path: Path
+) -> None:
+    artifact = exported(name, "fp32", module, samples, tmp_path / "artifact")
+    for path in artifact.iterdir():
+        content = path.read_bytes()
+        assert str(tmp_path).encode() not in content
+        assert str(Path(__file__).parents[2]).encode() not in content
+
+
+@pytest.mark.parametrize("name", plugins.names("runtimes"))
+def test_a_scheme_that_a_runtime_does_not_know_is_unsupported_with_a_reason(
+    name: str, module: torch.nn.Module, samples: np.ndarray, tmp_path: Path
+) -> None:
+    with pytest.raises(Unsupported, match=r"\w+ \w+"):
+        plugins.load("runtimes", name).export(module, samples, "int3-imaginary", tmp_path)
+
+
+@pytest.mark.parametrize("name", plugins.names("runtimes"))
+def test_a_runtime_describes_its_engine_in_text(name: str) -> None:
+    described = plugins.load("runtimes", name).describe()
+    assert all(isinstance(key, str) and isinstance(value, str) for key, value in described.items())

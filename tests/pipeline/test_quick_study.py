@@ -1,0 +1,206 @@
+"""The quick study from an empty cache: what it leaves behind, what reruns, what stays the same to the bit."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from .conftest import ROOT, Clone
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
+
+
+def hashes(clone: Clone, *patterns: str) -> dict[str, dict[str, str]]:
+    return {
+        path.parent.relative_to(clone.path).as_posix(): json.loads(path.read_text())["files"]
+        for pattern in patterns
+        for path in sorted(clone.path.glob(pattern))
+    }
+
+
+def table(study: Clone) -> list[dict[str, str]]:
+    with (study.path / "results/tables/table.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_study_prints_its_table_and_leaves_it_under_its_own_name(project: Clone) -> None:
+    printed = (project.path / "printed.txt").read_text()
+    assert "[1/" in printed
+    assert "left)" in printed
+    assert (project.path / "results/studies/digits/tables/table.md").read_text() in printed
+
+
+def test_another_study_leaves_the_committed_one_untouched(project: Clone) -> None:
+    assert project.run("git", "status", "--porcelain", "params.yaml", "dvc.lock", "dvc.yaml", "results").stdout == ""
+
+
+def test_two_clones_build_the_same_models_and_artifacts_to_the_bit(study: Clone, other: Clone) -> None:
+    patterns = ("data/*/*/meta.json", "models/*/meta.json", "artifacts/*/*/*/meta.json")
+    ours, theirs = hashes(study, *patterns), hashes(other, *patterns)
+    assert len([name for name in ours if name.startswith("models/")]) == 4
+    assert len([name for name in ours if name.startswith("artifacts/")]) == 16
+    assert ours == theirs
+
+
+def test_every_supported_row_has_every_figure_and_every_other_its_reason(study: Clone) -> None:
+    rows = table(study)
+    assert {(row["runtime"], row["model"]) for row in rows} == {
+        (runtime, model) for runtime in ("tflite", "onnx", "openvino") for model in ("teacher", "student_slim_w4")
+    }
+    figures = ("accuracy", "p50_ns", "p90_ns", "p99_ns", "size_bytes", "gzip_bytes", "peak_rss_bytes", "load_ns")
+    for row in rows:
+        if row["verdict"] == "unsupported":
+            assert row["reasons"]
+            assert not row["accuracy"]
+        else:
+            assert all(float(row[name]) > 0 for name in figures), row
+    assert [(r["runtime"], r["scheme"]) for r in rows if r["verdict"] == "unsupported"] == [
+        ("openvino", "int8-dynamic")
+    ]
+
+
+def test_each_final_scenario_is_published_or_refused_with_its_reason(study: Clone) -> None:
+    final = [row for row in table(study) if row["model"] == "student_slim_w4" and row["scheme"] == "int8-static"]
+    assert len(final) == 3
+    for row in final:
+        for figure, scenario in (
+            ("offline_samples_per_s", "offline"),
+            ("multi_stream_p99_ns", "multi_stream"),
+            ("server_samples_per_s", "server"),
+        ):
+            assert bool(row[figure]) != (scenario in row["reasons"]), row
+
+
+def test_cells_equal_what_the_raw_arrays_give(study: Clone) -> None:
+    for row in table(study):
+        if row["verdict"] == "unsupported":
+            continue
+        place = study.path / f"results/records/local_{row['runtime']}/{row['runtime']}/{row['model']}.{row['scheme']}"
+        with np.load(place / "single_stream.0/latencies.npz") as arrays:
+            assert float(row["p50_ns"]) == pytest.approx(np.percentile(arrays["call_ns"], 50), rel=1e-9)
+        with np.load(place / "accuracy.0/outputs.npz") as arrays:
+            labels = np.load(study.path / "data/digits/test/test_y.npy")
+            assert float(row["accuracy"]) == (arrays["outputs"].argmax(1) == labels).mean()
+
+
+def test_accuracies_equal_those_of_the_files_run_by_hand(study: Clone) -> None:
+    """LiteRT, ONNX Runtime and OpenVINO called directly, the obvious way, on the whole test split."""
+    import onnxruntime
+    import openvino
+    from ai_edge_litert.interpreter import Interpreter
+
+    images = np.load(study.path / "data/digits/test/test_x.npy").astype(np.float32) / 8 - 1
+    labels = np.load(study.path / "data/digits/test/test_y.npy")
+    where = study.path / "artifacts"
+
+    def litert(path: Path) -> np.ndarray:
+        interpreter = Interpreter(str(path))
+        interpreter.allocate_tensors()
+        given, produced = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        outputs = []
+        for image in images[:, None]:
+            if given["dtype"] == np.int8:
+                scale, zero = given["quantization"]
+                image = np.clip(np.rint(image / scale) + zero, -128, 127).astype(np.int8)
+            interpreter.set_tensor(given["index"], image)
+            interpreter.invoke()
+            outputs.append(
+                interpreter.get_tensor(produced["index"])[0].astype(int if given["dtype"] == np.int8 else float)
+            )
+        return np.array(outputs)
+
+    def onnx(path: Path) -> np.ndarray:
+        session = onnxruntime.InferenceSession(path)
+        return np.concatenate([session.run(None, {"input": image})[0] for image in images[:, None]])
+
+    def vino(path: Path) -> np.ndarray:
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return np.concatenate([compiled(image)[0] for image in images[:, None]])
+
+    by_hand = {"tflite": (litert, "model.tflite"), "onnx": (onnx, "model.onnx"), "openvino": (vino, "model.xml")}
+    for row in table(study):
+        if row["verdict"] != "unsupported":
+            run, file = by_hand[row["runtime"]]
+            outputs = run(where / row["runtime"] / row["model"] / row["scheme"] / file)
+            # Another thread count may sum in another order: one sample on the edge is allowed to differ.
+            assert abs((outputs.argmax(1) == labels).mean() - float(row["accuracy"])) < 1.5 / len(labels), row
+
+
+def test_running_it_again_does_nothing(study: Clone) -> None:
+    again = study.run("dvc", "repro")
+    assert "Running stage" not in again.stdout
+    assert "up to date" in study.run("dvc", "status").stdout
+
+
+def test_a_changed_method_reruns_its_descendants_alone(study: Clone) -> None:
+    source = study.path / "edgeproof/methods/prune_channels.py"
+    before = source.read_text()
+    source.write_text(before + "\n# touched\n")
+    try:
+        changed = set(json.loads(study.run("dvc", "status", "--json").stdout))
+        planned = study.run("dvc", "repro", "--dry").stdout
+    finally:
+        source.write_text(before)
+    assert changed == {"prune@student_slim"}
+    assert "Stage 'train@teacher' didn't change" in planned
+    assert "Stage 'distill@student' didn't change" in planned
+    assert "Running stage 'prune@student_slim'" in planned
+
+
+def test_a_changed_parameter_is_what_dvc_says_changed(study: Clone) -> None:
+    path = study.path / "params.yaml"
+    before = path.read_text()
+    path.write_text(before.replace("bits: 4", "bits: 5"))
+    try:
+        changed = set(json.loads(study.run("dvc", "status", "--json").stdout))
+    finally:
+        path.write_text(before)
+    assert changed == {"quantize@student_slim_w4"}
+
+
+def test_a_damaged_model_is_one_clear_message_and_the_cached_one_comes_back(study: Clone) -> None:
+    weights = study.path / "models/student/weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    failed = study.run("python", "-m", "stages.prune", "student_slim", check=False)
+    assert failed.returncode == 2
+    assert "weights.safetensors is damaged" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    study.run("dvc", "checkout", "--force", "models/student")
+    assert weights.read_bytes() == whole
+
+
+def test_dvc_shows_metrics_plots_and_experiments(study: Clone) -> None:
+    metrics = json.loads(study.run("dvc", "metrics", "show", "--json").stdout)
+    shown = metrics[""]["data"]["results/metrics.json"]["data"]["local"]
+    assert set(shown) == {"tflite", "onnx", "openvino"}
+    assert shown["onnx"]["student_slim_w4 int8-static"]["accuracy"] > 0.9
+    plots = study.run("dvc", "plots", "show", "--out", "plots-shown").stdout
+    assert "index.html" in plots
+    page = (study.path / "plots-shown/index.html").read_text()
+    assert "student_slim_w4" in page
+    shutil.rmtree(study.path / "plots-shown")
+    assert "digits" in study.run("dvc", "exp", "show", "--csv").stdout
+
+
+def test_an_experiment_with_another_value_runs_what_depends_on_it(study: Clone) -> None:
+    done = study.run("dvc", "exp", "run", "--set-param", "report.quality_target=0.999", "--name", "strict")
+    assert "Running stage 'report'" in done.stdout
+    assert "Running stage 'train" not in done.stdout
+    assert "below target" in (study.path / "results/tables/table.md").read_text()
+    assert "strict" in study.run("dvc", "exp", "show", "--csv").stdout
+
+
+def test_the_committed_parameters_are_the_composition_of_the_default_study() -> None:
+    from edgeproof import config
+
+    text = (ROOT / "params.yaml").read_text()
+    assert yaml.safe_load(text) == config.compose().model_dump(mode="json", by_alias=True)
+    assert not config.edited_by_hand(ROOT / "params.yaml")
