@@ -46,13 +46,10 @@ def _metrics(found: list[Row], shown: set[tuple[str, str]]) -> dict[str, Any]:
     """What `dvc metrics show` and `dvc exp show` display: baseline and final artifacts, by device and runtime."""
     metrics: dict[str, Any] = {}
     for row in found:
-        if row.accuracy is None or (
-            (row.model, row.scheme) not in final and (row.model, row.scheme) != (baseline, "fp32")
-        ):
+        if row.accuracy is None or (row.model, row.scheme) not in shown:
             continue
-        place = (
-            metrics.setdefault(row.device, {}).setdefault(row.runtime, {}).setdefault(f"{row.model} {row.scheme}", {})
-        )
+        runtime = metrics.setdefault(row.device, {}).setdefault(row.runtime, {})
+        place = runtime.setdefault(f"{row.model} {row.scheme}", {})
         place["accuracy"] = round(row.accuracy.value, 6)
         place["size_bytes"] = row.size_bytes
         if row.p50_ns is not None:
