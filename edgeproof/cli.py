@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from . import config, devices, entry, studies
 from .core import plugins
+from .core.directories import write_text
+from .paths import TABLES
+
+README = Path("README.md")
+TABLE_BEGINS, TABLE_ENDS = "<!-- table: begin -->", "<!-- table: end -->"
 
 
 def main() -> None:
@@ -36,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     repro.add_argument("overrides", nargs="*", help="Hydra overrides")
     repro.set_defaults(function=_repro)
 
+    readme = verbs.add_parser("readme", help="put the default study's short table into README.md")
+    readme.set_defaults(function=_readme)
+
     known = verbs.add_parser("list", help="list studies, devices and every plugin")
     known.set_defaults(function=_list)
     return parser
@@ -53,6 +62,15 @@ def _compose(arguments: argparse.Namespace) -> int:
 
 def _repro(arguments: argparse.Namespace) -> int:
     return studies.repro(arguments.study, arguments.overrides)
+
+
+def _readme(arguments: argparse.Namespace) -> int:
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition(TABLE_BEGINS)
+    _, _, after = rest.partition(TABLE_ENDS)
+    table = (TABLES / "summary.md").read_text(encoding="utf-8")
+    write_text(README, f"{before}{TABLE_BEGINS}\n{table}{TABLE_ENDS}{after}")
+    return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +37,9 @@ def markdown(rows: Sequence[Row], *, study: str, baseline: str) -> str:
     return "\n".join([*parts, *_conditions(rows, baseline), ""])
 
 
-def summary(rows: Sequence[Row], schemes: Sequence[tuple[str, str]]) -> str:
+def summary(rows: Sequence[Row], shown: Collection[tuple[str, str]]) -> str:
     """A short table of chosen (model, scheme) pairs, for a README."""
-    return "\n".join(_table([row for row in rows if (row.model, row.scheme) in schemes], SUMMARY))
+    return "\n".join(_table([row for row in rows if (row.model, row.scheme) in shown], SUMMARY)) + "\n"
 
 
 def csv_text(rows: Sequence[Row]) -> str:

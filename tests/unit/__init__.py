@@ -1,0 +1,1 @@
+"""Unit tests: one file a module, no network, no hardware, no sleep."""

@@ -1,0 +1,281 @@
+"""Directories that are written whole or not at all, and whose meta.json betrays every change."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproof.core import directories
+from edgeproof.core.errors import ArtifactError, EdgeproofError
+
+
+def no_space(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def build(directory: Path, files: dict[str, bytes], **meta: Any) -> Path:
+    with directories.written_whole(directory) as out:
+        for name, content in files.items():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_bytes(content)
+        directories.write_meta(out, meta)
+    return directory
+
+
+# --- written_whole -------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_directory_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "made"
+    build(target, {"old": b"1"})
+    build(target, {"new": b"2"})
+    assert directories.files_of(target) == ["new"]
+    assert [path.name for path in target.parent.iterdir()] == ["made"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_a_failure_halfway_leaves_the_old_directory_and_no_trace_of_the_new(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    target = build(tmp_path / "made", {"file": b"old"})
+    with pytest.raises(error), directories.written_whole(target) as out:
+        (out / "file").write_bytes(b"half")
+        raise error
+    assert (target / "file").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_failure_before_there_was_anything_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), directories.written_whole(tmp_path / "made") as out:
+        (out / "file").write_bytes(b"half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_seen_under_the_final_name_while_it_is_being_filled(tmp_path: Path) -> None:
+    with directories.written_whole(tmp_path / "made") as out:
+        (out / "file").write_bytes(b"half")
+        assert not (tmp_path / "made").exists()
+    assert (tmp_path / "made" / "file").is_file()
+
+
+def test_what_a_killed_run_left_behind_does_not_get_into_the_next_one(tmp_path: Path) -> None:
+    with directories.written_whole(tmp_path / "made") as out:
+        leftover = out.name
+    (tmp_path / leftover).mkdir()
+    (tmp_path / leftover / "stale").write_bytes(b"from a killed run")
+    build(tmp_path / "made", {"file": b"new"})
+    assert directories.files_of(tmp_path / "made") == ["file"]
+
+
+def test_a_full_disk_is_one_message_that_names_the_directory_and_keeps_the_old_one(tmp_path: Path) -> None:
+    target = build(tmp_path / "made", {"file": b"old"})
+    with pytest.raises(EdgeproofError, match=r"made.*No space left on device") as caught, (
+        directories.written_whole(target)
+    ) as out:
+        (out / "file").write_bytes(b"half")
+        no_space()
+    assert "again" in str(caught.value)
+    assert (target / "file").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_disk_that_cannot_take_a_new_directory_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "mkdir", no_space)
+    with pytest.raises(EdgeproofError, match="No space left"), directories.written_whole(tmp_path / "made"):
+        pytest.fail("there is no directory to fill")
+
+
+def test_a_file_in_the_way_of_the_parent_directory_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(EdgeproofError, match="could not write"), directories.written_whole(tmp_path / "file" / "made"):
+        pytest.fail("there is no directory to fill")
+
+
+def test_the_old_directory_survives_when_the_new_one_cannot_be_put_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = build(tmp_path / "made", {"file": b"old"})
+
+    def refuse_the_last_step(real: Callable[..., Any]) -> Callable[..., Any]:
+        def rename(source: Any, destination: Any, **kwargs: Any) -> Any:
+            if Path(destination) == target and Path(source).name.endswith(".part"):
+                no_space()
+            return real(source, destination, **kwargs)
+
+        return rename
+
+    monkeypatch.setattr(os, "rename", refuse_the_last_step(os.rename))
+    monkeypatch.setattr(os, "replace", refuse_the_last_step(os.replace))
+    with pytest.raises(EdgeproofError, match="No space left"), directories.written_whole(target) as out:
+        (out / "file").write_bytes(b"new")
+    assert (target / "file").read_bytes() == b"old"
+
+
+# --- meta.json -----------------------------------------------------------------------------------------------------
+
+names = st.text("abcdefgh.-_0123", min_size=1, max_size=12).filter(lambda name: set(name) - {"."} and name != "a.part")
+contents = st.dictionaries(names, st.binary(max_size=200), min_size=1, max_size=4)
+
+
+def test_a_meta_comes_back_as_it_was_written_with_the_sha256_of_every_file(tmp_path: Path) -> None:
+    target = build(tmp_path / "made", {"a.bin": b"abc", "deep/b.bin": b""}, name="größe", options={"b": 1.5})
+    meta = directories.read_meta(target)
+    assert meta["name"] == "größe"
+    assert meta["options"] == {"b": 1.5}
+    assert meta["files"] == {
+        # FIPS 180-2's example, and the hash of nothing.
+        "a.bin": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        "deep/b.bin": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    }
+
+
+@given(contents, st.data())
+def test_a_byte_changed_a_file_cut_short_or_removed_is_found(files: dict[str, bytes], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        target = build(Path(scratch, "made"), files)
+        directories.read_meta(target)
+        name = data.draw(st.sampled_from(sorted(files)))
+        content = files[name]
+        harm = data.draw(st.sampled_from(["remove", "grow"] + (["flip", "cut"] if content else [])))
+        if harm == "remove":
+            (target / name).unlink()
+        elif harm == "grow":
+            (target / name).write_bytes(content + b"\0")
+        elif harm == "cut":
+            (target / name).write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+        else:
+            place, bit = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 7))
+            (target / name).write_bytes(
+                content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
+            )
+        with pytest.raises(ArtifactError, match="missing" if harm == "remove" else "damaged") as caught:
+            directories.read_meta(target)
+        assert name in str(caught.value)
+        assert "dvc repro" in str(caught.value)
+
+
+def test_a_directory_without_meta_was_never_built(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"never built.*dvc repro"):
+        directories.read_meta(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"{'a': 1}", b"\xff\xfe\x00", b'{"schema": 1, "fil', b"nul"])
+def test_a_meta_that_is_not_json_is_refused(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "meta.json").write_bytes(text)
+    with pytest.raises(ArtifactError, match="not JSON"):
+        directories.read_meta(tmp_path)
+
+
+@pytest.mark.parametrize("content", [{"schema": 0}, {"schema": 2}, {"schema": "1"}, {"schema": None}, {}, [], None, 1])
+def test_a_meta_of_another_schema_is_refused(tmp_path: Path, content: Any) -> None:
+    (tmp_path / "meta.json").write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match="schema"):
+        directories.read_meta(tmp_path)
+
+
+@pytest.mark.parametrize("content", [{"schema": 1}, {"schema": 1, "files": None}, {"schema": 1, "files": ["a"]}])
+def test_a_meta_that_names_no_files_is_damaged(tmp_path: Path, content: Any) -> None:
+    (tmp_path / "meta.json").write_text(json.dumps(content))
+    with pytest.raises(ArtifactError):
+        directories.read_meta(tmp_path)
+
+
+def test_a_file_where_a_directory_should_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "made").write_bytes(b"")
+    with pytest.raises(ArtifactError):
+        directories.read_meta(tmp_path / "made")
+
+
+def test_verification_is_left_out_only_on_request(tmp_path: Path) -> None:
+    target = build(tmp_path / "made", {"file": b"abc"}, name="x")
+    (target / "file").write_bytes(b"abd")
+    assert directories.read_meta(target, verify=False)["name"] == "x"
+    with pytest.raises(ArtifactError):
+        directories.read_meta(target)
+
+
+# --- identity ------------------------------------------------------------------------------------------------------
+
+hashes = st.dictionaries(names, st.binary(max_size=8).map(lambda b: hashlib.sha256(b).hexdigest()), max_size=6)
+
+
+@given(hashes, st.randoms(use_true_random=False))
+def test_an_identity_does_not_depend_on_the_order_of_keys_nor_on_the_rest_of_the_meta(
+    files: dict[str, str], shuffler: Any
+) -> None:
+    items = list(files.items())
+    shuffler.shuffle(items)
+    assert directories.identity({"files": files, "name": "a"}) == directories.identity({"name": "b", "files": dict(items)})
+
+
+@given(hashes, hashes)
+def test_two_identities_are_equal_only_for_the_same_names_and_contents(a: dict[str, str], b: dict[str, str]) -> None:
+    assert (directories.identity({"files": a}) == directories.identity({"files": b})) == (a == b)
+
+
+def test_an_identity_is_the_sha256_of_the_hashes_as_compact_sorted_json() -> None:
+    expected = hashlib.sha256(b'{"a":"1","b":"2"}').hexdigest()
+    assert directories.identity({"files": {"b": "2", "a": "1"}}) == expected
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_listed_sorted_with_forward_slashes_and_without_meta(tmp_path: Path) -> None:
+    build(tmp_path / "made", {"z": b"", "sub/a": b"", "B": b""})
+    (tmp_path / "made" / "empty").mkdir()
+    assert directories.files_of(tmp_path / "made") == ["B", "sub/a", "z"]
+
+
+def test_a_file_longer_than_one_piece_has_the_sha256_of_its_whole(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 9000  # 2.2 MiB
+    (tmp_path / "long").write_bytes(content)
+    assert directories.sha256_of(tmp_path / "long") == hashlib.sha256(content).hexdigest()
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none(), max_size=6))
+def test_json_is_the_same_text_whatever_the_order_of_keys(value: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        directories.write_json(Path(scratch, "a"), value)
+        directories.write_json(Path(scratch, "b"), dict(reversed(value.items())))
+        assert Path(scratch, "a").read_bytes() == Path(scratch, "b").read_bytes()
+        assert json.loads(Path(scratch, "a").read_text(encoding="utf-8")) == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
+def test_what_json_cannot_hold_is_refused_and_the_old_file_kept(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "file.json"
+    directories.write_json(path, {"old": 1})
+    with pytest.raises((ValueError, TypeError)):
+        directories.write_json(path, {"new": value})
+    assert json.loads(path.read_text()) == {"old": 1}
+
+
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_half_written_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    directories.write_text(path, "old")
+
+    def half(self: Path, text: str, **_: Any) -> None:
+        self.write_bytes(text[: len(text) // 2].encode())
+        no_space()
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(EdgeproofError, match=r"No space left.*untouched"):
+        directories.write_text(path, "new text")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]

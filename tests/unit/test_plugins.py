@@ -1,0 +1,99 @@
+"""The directory is the registry, inside the package and out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeproof.core import plugins
+from edgeproof.core.errors import UnknownName
+
+PACKAGE = Path(plugins.__file__).parents[1]
+
+
+@pytest.mark.parametrize("kind", plugins.SINGULAR)
+def test_the_plugins_of_a_kind_are_the_files_of_its_directory(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
+    assert plugins.names(kind) == sorted(p.stem for p in (PACKAGE / kind).glob("*.py") if not p.stem.startswith("_"))
+
+
+def test_an_unknown_plugin_says_what_exists_what_was_meant_and_which_files_to_add() -> None:
+    with pytest.raises(UnknownName) as caught:
+        plugins.load("runtimes", "onx")
+    message = str(caught.value)
+    assert "unknown runtime 'onx'" in message
+    assert "Did you mean 'onnx'?" in message
+    assert "openvino" in message
+    assert "edgeproof/runtimes/onx.py" in message
+    assert "conf/runtimes/onx.yaml" in message
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../core/errors", "__init__", "null.py", "os", "edgeproof"])
+def test_what_is_no_plugins_name_is_unknown_and_imports_nothing(name: str) -> None:
+    with pytest.raises(UnknownName):
+        plugins.load("runtimes", name)
+
+
+def test_a_file_outside_the_package_is_a_plugin_and_its_source_can_be_shipped(plugin_root: Path) -> None:
+    path = plugin_root / "runtimes" / "abacus.py"
+    path.write_text("BEADS = 10\n")
+    assert "abacus" in plugins.names("runtimes")
+    assert plugins.load("runtimes", "abacus").BEADS == 10
+    assert plugins.source("runtimes", "abacus") == path
+
+
+def test_a_plugin_outside_comes_before_one_of_the_same_name_inside(plugin_root: Path) -> None:
+    (plugin_root / "runtimes" / "null.py").write_text("OUTSIDE = True\n")
+    assert plugins.load("runtimes", "null").OUTSIDE is True
+    assert plugins.source("runtimes", "null").parent == plugin_root / "runtimes"
+
+
+def test_a_plugin_outside_is_executed_once(plugin_root: Path) -> None:
+    (plugin_root / "runtimes" / "abacus.py").write_text("STATE = []\n")
+    plugins.load("runtimes", "abacus").STATE.append(1)
+    assert plugins.load("runtimes", "abacus").STATE == [1]
+
+
+def test_two_directories_with_a_plugin_of_one_name_give_each_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "runtimes").mkdir(parents=True)
+        (tmp_path / name / "runtimes" / "abacus.py").write_text(f"PLACE = {name!r}\n")
+    for name in ("a", "b"):
+        monkeypatch.setenv("EDGEPROOF_PLUGINS", str(tmp_path / name))
+        assert plugins.load("runtimes", "abacus").PLACE == name
+
+
+def test_a_plugin_that_fails_to_import_fails_every_time_and_is_never_half_loaded(plugin_root: Path) -> None:
+    (plugin_root / "runtimes" / "broken.py").write_text("FIRST = 1\nraise RuntimeError('broken at line two')\n")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="line two"):
+            plugins.load("runtimes", "broken")
+
+
+def test_private_files_and_missing_directories_provide_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runtimes").mkdir()
+    (tmp_path / "runtimes" / "_private.py").write_text("")
+    monkeypatch.setenv("EDGEPROOF_PLUGINS", f"{tmp_path}:{tmp_path / 'nowhere'}:")
+    assert "_private" not in plugins.names("runtimes")
+    assert plugins.outside_roots() == [tmp_path, tmp_path / "nowhere"]
+
+
+def test_the_source_of_a_plugin_inside_is_its_file() -> None:
+    assert plugins.source("runtimes", "null") == PACKAGE / "runtimes" / "null.py"
+
+
+def test_the_source_of_an_unknown_plugin_is_the_same_error() -> None:
+    with pytest.raises(UnknownName, match="unknown runtime"):
+        plugins.source("runtimes", "nothing_like_it")
+
+
+def test_listing_plugins_imports_none_of_them(plugin_root: Path) -> None:
+    (plugin_root / "runtimes" / "bomb.py").write_text("raise SystemExit\n")
+    assert "bomb" in plugins.names("runtimes")
+    assert "edgeproof_plugins.runtimes.bomb" not in sys.modules

@@ -1,0 +1,139 @@
+"""Records: verdicts from what a runner reports, and damage found on reading."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeproof.core import records
+from edgeproof.core.errors import ArtifactError
+
+
+def write(directory: Path, **content: Any) -> Path:
+    directory.mkdir(parents=True)
+    np.savez_compressed(directory / "latencies.npz", call_ns=np.arange(100, dtype=np.uint64))
+    (directory / "mlperf_log_detail.txt").write_text("a log")
+    records.write(directory, {"verdict": "valid", "reasons": [], **content})
+    return directory
+
+
+# --- verdicts ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_loadgen_calls_valid_is_valid() -> None:
+    result = {"status": "done", "loadgen": {"result_validity": "VALID", "effective_test_mode": "PerformanceOnly"}}
+    assert records.verdict_of(result) == ("valid", [])
+
+
+def test_a_run_that_loadgen_calls_invalid_is_invalid_with_loadgens_reason_in_one_line() -> None:
+    log = {"result_validity": "INVALID", "result_invalid_reason": "Min duration\n  not met. "}
+    assert records.verdict_of({"status": "done", "loadgen": log}) == ("invalid", ["LoadGen: Min duration not met."])
+
+
+@pytest.mark.parametrize("log", [{"result_validity": "INVALID"}, {"result_validity": "INVALID", "x": 1}, {}])
+def test_a_run_without_a_validity_or_a_reason_is_invalid_all_the_same(log: dict[str, Any]) -> None:
+    verdict, reasons = records.verdict_of({"status": "done", "loadgen": log})
+    assert verdict == "invalid"
+    assert len(reasons) == 1
+    assert reasons[0]
+
+
+def test_an_accuracy_run_has_no_performance_to_judge() -> None:
+    result = {"status": "done", "loadgen": {"effective_test_mode": "AccuracyOnly"}}
+    assert records.verdict_of(result) == ("valid", [])
+
+
+@pytest.mark.parametrize("log", [{}, {"result_validity": "VALID"}, {"effective_test_mode": "AccuracyOnly"}])
+def test_a_failed_run_is_an_error_whatever_loadgen_says(log: dict[str, Any]) -> None:
+    result = {"status": "error", "error": "ValueError: broken", "loadgen": log}
+    assert records.verdict_of(result) == ("error", ["ValueError: broken"])
+
+
+@pytest.mark.parametrize("result", [{"status": "error"}, {"status": "error", "error": None}, {"status": "error", "error": ""}])
+def test_an_error_without_words_still_has_a_reason(result: dict[str, Any]) -> None:
+    verdict, reasons = records.verdict_of(result)
+    assert verdict == "error"
+    assert reasons[0]
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_comes_back_with_its_arrays(tmp_path: Path) -> None:
+    record = records.read(write(tmp_path / "r", model="teacher"))
+    assert record.content["model"] == "teacher"
+    assert record.verdict == "valid"
+    np.testing.assert_array_equal(record.array("latencies.npz", "call_ns"), np.arange(100))
+
+
+def test_all_records_below_a_directory_are_read_in_the_order_of_their_paths(tmp_path: Path) -> None:
+    for name in ("b/2", "a/x/1", "b/1"):
+        write(tmp_path / name, name=name)
+    assert [record.content["name"] for record in records.read_all(tmp_path)] == ["a/x/1", "b/1", "b/2"]
+
+
+def test_no_directory_holds_no_records(tmp_path: Path) -> None:
+    assert list(records.read_all(tmp_path / "nowhere")) == []
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"schema": 1, "verdi', b"\xff\xfe", b"[]", b"null", b"1"])
+def test_a_damaged_record_is_refused_with_the_next_step(tmp_path: Path, text: bytes) -> None:
+    directory = write(tmp_path / "r")
+    (directory / "record.json").write_bytes(text)
+    with pytest.raises(ArtifactError, match="Measure again"):
+        records.read(directory)
+
+
+def test_a_record_cut_anywhere_is_refused_and_never_half_believed(tmp_path: Path) -> None:
+    directory = write(tmp_path / "r")
+    whole = (directory / "record.json").read_bytes().rstrip()
+    for length in range(0, len(whole), 7):
+        (directory / "record.json").write_bytes(whole[:length])
+        with pytest.raises(ArtifactError):
+            records.read(directory)
+
+
+def test_a_missing_record_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="missing or damaged"):
+        records.read(tmp_path)
+
+
+@pytest.mark.parametrize("schema", [0, 2, "1", None])
+def test_a_record_of_another_schema_is_refused_by_its_number(tmp_path: Path, schema: Any) -> None:
+    directory = write(tmp_path / "r")
+    content = json.loads((directory / "record.json").read_text()) | {"schema": schema}
+    (directory / "record.json").write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match=f"schema {schema}"):
+        records.read(directory)
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "remove", "swap"])
+def test_an_array_that_changed_since_it_was_recorded_is_refused(tmp_path: Path, harm: str) -> None:
+    directory = write(tmp_path / "r")
+    path = directory / "latencies.npz"
+    content = path.read_bytes()
+    if harm == "remove":
+        path.unlink()
+    elif harm == "swap":
+        np.savez_compressed(path, call_ns=np.arange(1, 101, dtype=np.uint64))
+    else:
+        path.write_bytes(content[:-1] if harm == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ArtifactError, match=r"latencies\.npz is missing or damaged"):
+        records.read(directory).array("latencies.npz", "call_ns")
+
+
+def test_an_array_that_was_put_beside_the_record_later_is_refused(tmp_path: Path) -> None:
+    directory = write(tmp_path / "r")
+    np.savez_compressed(directory / "outputs.npz", correct=np.ones(3, bool))
+    with pytest.raises(ArtifactError, match=r"outputs\.npz"):
+        records.read(directory).array("outputs.npz", "correct")
+
+
+def test_a_record_names_every_file_beside_it_but_itself(tmp_path: Path) -> None:
+    directory = write(tmp_path / "r")
+    records.write(directory, {"verdict": "valid", "reasons": []})
+    assert set(records.read(directory).content["files"]) == {"latencies.npz", "mlperf_log_detail.txt"}
