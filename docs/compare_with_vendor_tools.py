@@ -1,10 +1,12 @@
-"""Compare each runtime's Session, measured by our runner, with the vendor's own tool on the same artifact.
+"""Compare each runtime's Session with the vendor's own tool on the same artifact.
 
     python docs/compare_with_vendor_tools.py [--model teacher] [--scheme fp32] [--rounds 7]
 
-Ours and theirs run in turn, each in a fresh process, one thread; the figure is the ratio of medians within a round,
-so a machine that slows down between rounds slows both. OpenVINO is compared with benchmark_app, LiteRT with
-litert-benchmark, ONNX Runtime (whose wheel holds no tool) with a plain loop over run_with_iobinding.
+Three things run in turn, each in a fresh process with one thread: our Session in a plain loop over one input, as the
+vendors' tools do it; the vendor's tool; and our runner under LoadGen, whose queries have differing inputs. The figures
+are ratios of medians within a round, so a machine that slows down between rounds slows all. OpenVINO is compared with
+benchmark_app, LiteRT with litert-benchmark, ONNX Runtime (whose wheel holds no tool) with a plain loop over
+run_with_iobinding.
 """
 
 from __future__ import annotations
@@ -28,6 +30,21 @@ from edgeproof.paths import ARTIFACTS
 
 BIN = Path(sys.executable).parent
 SECONDS = 2
+
+SESSION_LOOP = """
+import sys, time, numpy as np
+from pathlib import Path
+from edgeproof.core import plugins
+artifact = Path(sys.argv[2])
+session = plugins.load("runtimes", sys.argv[1]).Session(artifact, threads=1)
+x = np.load(artifact / "samples.npy")[:1]
+durations, begin = [], time.perf_counter()
+while time.perf_counter() - begin < float(sys.argv[3]):
+    started = time.perf_counter_ns()
+    session(x)
+    durations.append(time.perf_counter_ns() - started)
+print(np.median(durations[len(durations) // 10:]) / 1000)
+"""
 
 PLAIN_LOOP = """
 import sys, time, numpy as np, onnxruntime as ort
@@ -61,34 +78,45 @@ benchmark_litert_model.main()
 
 
 def main() -> int:
-    """Print a line a runtime: our median, theirs, and the ratio with its range over the rounds."""
+    """Print a line a runtime: the vendor's median, and the ratios of ours to it with their range over the rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="teacher")
     parser.add_argument("--scheme", default="fp32")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
-    print(f"{arguments.model} {arguments.scheme}, 1 thread, median over {arguments.rounds} rounds [least, greatest]")
-    for runtime, theirs in VENDORS.items():
+    print(f"{arguments.model} {arguments.scheme}, 1 thread, medians over {arguments.rounds} rounds [least, greatest]")
+    for runtime, vendor_us in VENDORS.items():
         artifact = ARTIFACTS / runtime / arguments.model / arguments.scheme
         read_meta(artifact)
-        pairs = [_pair(runtime, artifact, theirs, flip=bool(n % 2)) for n in range(arguments.rounds)]
-        ratios = [a / b for a, b in pairs]
+        rounds = [_round(runtime, artifact, vendor_us, first=n) for n in range(arguments.rounds)]
         print(
-            f"{runtime:9} ours {statistics.median(a for a, _ in pairs):8.2f} µs   "
-            f"theirs {statistics.median(b for _, b in pairs):8.2f} µs   "
-            f"ratio {statistics.median(ratios):.3f} [{min(ratios):.3f}, {max(ratios):.3f}]"
+            f"{runtime:9} vendor's tool {statistics.median(r['vendor'] for r in rounds):8.2f} µs   "
+            f"Session / vendor {_ratios(rounds, 'session')}   under LoadGen / vendor {_ratios(rounds, 'runner')}"
         )
     return 0
 
 
-def _pair(runtime: str, artifact: Path, theirs: Callable[[Path], float], *, flip: bool) -> tuple[float, float]:
-    if flip:
-        vendor_us = theirs(artifact)
-        return _ours_us(runtime, artifact), vendor_us
-    return _ours_us(runtime, artifact), theirs(artifact)
+def _round(runtime: str, artifact: Path, vendor_us: Callable[[Path], float], *, first: int) -> dict[str, float]:
+    """Each of the three once, in an order that rotates from round to round."""
+    measures: list[tuple[str, Callable[[], float]]] = [
+        ("session", lambda: _session_us(runtime, artifact)),
+        ("vendor", lambda: vendor_us(artifact)),
+        ("runner", lambda: _runner_us(runtime, artifact)),
+    ]
+    turned = measures[first % 3 :] + measures[: first % 3]
+    return {name: measure() for name, measure in turned}
 
 
-def _ours_us(runtime: str, artifact: Path) -> float:
+def _ratios(rounds: list[dict[str, float]], name: str) -> str:
+    ratios = [figures[name] / figures["vendor"] for figures in rounds]
+    return f"{statistics.median(ratios):.3f} [{min(ratios):.3f}, {max(ratios):.3f}]"
+
+
+def _session_us(runtime: str, artifact: Path) -> float:
+    return float(_printed([sys.executable, "-c", SESSION_LOOP, runtime, str(artifact), str(SECONDS)]))
+
+
+def _runner_us(runtime: str, artifact: Path) -> float:
     """The median of call_ns in a SingleStream run of the runner that ships to devices."""
     with tempfile.TemporaryDirectory() as scratch:
         runner = packing.pack(runtime, Path(scratch))

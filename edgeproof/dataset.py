@@ -49,9 +49,11 @@ def load(task: str, split: str, root: Path = DATA) -> tuple[Array, Array]:
 
 def calibration(task: str, root: Path = DATA) -> Array:
     """The training samples that static quantization may see, float32 (N, *input_shape)."""
-    inputs, _ = load(task, "train", root)
-    chosen: Array = inputs[np.load(_directory(task, "train", root) / "calibration.npy", allow_pickle=False)]
-    return chosen
+    directory = _directory(task, "train", root)
+    chosen = np.load(directory / "calibration.npy", allow_pickle=False)
+    raw = np.load(directory / "train_x.npy", mmap_mode="r", allow_pickle=False)[chosen]
+    inputs: Array = plugins.load("tasks", task).preprocess(raw)
+    return inputs
 
 
 def _directory(task: str, split: str, root: Path) -> Path:
