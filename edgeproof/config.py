@@ -56,6 +56,7 @@ class BenchEntry(Frozen):
     """What to measure, where, how often."""
 
     devices: list[Id] = Field(min_length=1)
+    runtimes: list[Id] = Field(min_length=1)
     session: NonNegativeInt
     processes: PositiveInt
     every: list[Id] = Field(min_length=1)
@@ -95,7 +96,6 @@ class Study(Frozen):
     seed: NonNegativeInt
     threads: int = Field(ge=1, le=256)
     models: dict[Id, ModelEntry] = Field(min_length=1)
-    runtimes: list[Id] = Field(min_length=1)
     bench: BenchEntry
     train: Knobs = {}
     distill: Knobs = {}
@@ -105,7 +105,7 @@ class Study(Frozen):
     networks: dict[Id, NetworkDefinition]
     methods: dict[Id, MethodDefinition]
     scenarios: dict[Id, ScenarioParams]
-    runtime_definitions: dict[Id, RuntimeDefinition]
+    runtimes: dict[Id, RuntimeDefinition]
 
 
 def studies(conf: Path = CONF) -> list[str]:
@@ -163,16 +163,11 @@ def _composed(study: str | None, overrides: Sequence[str], conf: Path) -> dict[s
 def _store_root(directory: Path) -> None:
     """Register a root that reads every definition first and conf/config.yaml last, so that a study may change any."""
     definitions = [
-        {f"{library}@{_package(library)}.{path.stem}": path.stem}
+        {f"{library}@{library}.{path.stem}": path.stem}
         for library in LIBRARIES
         for path in sorted((directory / library).glob("*.yaml"))
     ]
     ConfigStore.instance().store(ROOT, {"defaults": [*definitions, "config", "_self_"]})
-
-
-def _package(library: str) -> str:
-    """Where a library lands in the composition: 'runtimes' is the study's own list, so its definitions move aside."""
-    return "runtime_definitions" if library == "runtimes" else library
 
 
 class _OneDirectory:
@@ -245,7 +240,7 @@ def _check_names(study: Study) -> None:
             plugins.load(f"{kind}s", name)
     for card in study.bench.devices:
         devices.card(card)
-    known_schemes = {scheme for definition in study.runtime_definitions.values() for scheme in definition.schemes}
+    known_schemes = {scheme for definition in study.runtimes.values() for scheme in definition.schemes}
     for name, entry in study.models.items():
         for scheme in [*entry.schemes, *entry.final]:
             if scheme not in known_schemes:
@@ -261,7 +256,7 @@ def _mentions(study: Study) -> list[tuple[str, str, list[str]]]:
     found: list[tuple[str, str | None, list[str]]] = [
         ("task", study.task, list(study.tasks)),
         ("baseline model", study.bench.baseline, models),
-        *(("runtime", runtime, list(study.runtime_definitions)) for runtime in study.runtimes),
+        *(("runtime", runtime, list(study.runtimes)) for runtime in study.bench.runtimes),
         *(("scenario", scenario, list(study.scenarios)) for scenario in [*study.bench.every, *study.bench.final]),
     ]
     for entry in study.models.values():
@@ -270,7 +265,7 @@ def _mentions(study: Study) -> list[tuple[str, str, list[str]]]:
             ("network", entry.network, list(study.networks)),
             ("parent model", entry.parent, models),
             ("teacher model", entry.teacher, models),
-            *(("runtime", runtime, study.runtimes) for runtime in entry.runtimes or []),
+            *(("runtime", runtime, study.bench.runtimes) for runtime in entry.runtimes or []),
         ]
     return [(kind, name, known) for kind, name, known in found if name is not None]
 
@@ -366,7 +361,7 @@ def _task(study: Study) -> dict[str, Any]:
 
 def _runtimes_of(study: Study, name: str) -> list[str]:
     chosen = study.models[name].runtimes
-    return study.runtimes if chosen is None else chosen
+    return study.bench.runtimes if chosen is None else chosen
 
 
 def _exports(study: Study, names: Sequence[str]) -> dict[str, Any]:
@@ -380,7 +375,7 @@ def _exports(study: Study, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _export(study: Study, model: str, runtime: str, schemes: Sequence[str]) -> dict[str, Any]:
-    definition = study.runtime_definitions[runtime]
+    definition = study.runtimes[runtime]
     return {
         "model": model,
         "runtime": runtime,
@@ -394,13 +389,13 @@ def _benches(study: Study, names: Sequence[str]) -> dict[str, Any]:
     return {
         f"{device}_{runtime}": _bench(study, names, device, runtime)
         for device in study.bench.devices
-        for runtime in study.runtimes
+        for runtime in study.bench.runtimes
     }
 
 
 def _bench(study: Study, names: Sequence[str], device: str, runtime: str) -> dict[str, Any]:
     measured = [name for name in names if runtime in _runtimes_of(study, name)]
-    definition = study.runtime_definitions[runtime]
+    definition = study.runtimes[runtime]
     every = {key: study.scenarios[key].model_dump(mode="json") for key in study.bench.every}
     final = {key: study.scenarios[key].model_dump(mode="json") for key in study.bench.final}
     return {
@@ -422,7 +417,7 @@ def _report(study: Study, names: Sequence[str]) -> dict[str, Any]:
     definition = checked(TaskDefinition, study.tasks[study.task], f"conf/tasks/{study.task}.yaml")
     return {
         "models": [name for name in names if _runtimes_of(study, name)],
-        "runtimes": study.runtimes,
+        "runtimes": study.bench.runtimes,
         "devices": study.bench.devices,
         "baseline": study.bench.baseline,
         "final": {name: list(study.models[name].final) for name in names if study.models[name].final},

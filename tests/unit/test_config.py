@@ -479,7 +479,9 @@ def test_what_was_just_written_is_not_edited_by_hand_and_every_change_of_its_bod
     assert not config.edited_by_hand(path)
 
 
-@pytest.mark.parametrize(("command", "shown"), [("", "'edgeproof compose'"), ("study=digits", "'edgeproof compose study=digits'")])
+@pytest.mark.parametrize(
+    ("command", "shown"), [("", "'edgeproof compose'"), ("study=digits", "'edgeproof compose study=digits'")]
+)
 def test_the_header_says_which_command_composed_the_file(tmp_path: Path, command: str, shown: str) -> None:
     path = tmp_path / "params.yaml"
     config.write(config.compose("digits"), command, path)

@@ -80,9 +80,10 @@ def test_what_a_killed_run_left_behind_does_not_get_into_the_next_one(tmp_path: 
 
 def test_a_full_disk_is_one_message_that_names_the_directory_and_keeps_the_old_one(tmp_path: Path) -> None:
     target = build(tmp_path / "made", {"file": b"old"})
-    with pytest.raises(EdgeproofError, match=r"made.*No space left on device") as caught, (
-        directories.written_whole(target)
-    ) as out:
+    with (
+        pytest.raises(EdgeproofError, match=r"made.*No space left on device") as caught,
+        directories.written_whole(target) as out,
+    ):
         (out / "file").write_bytes(b"half")
         no_space()
     assert "again" in str(caught.value)
@@ -158,9 +159,7 @@ def test_a_byte_changed_a_file_cut_short_or_removed_is_found(files: dict[str, by
             (target / name).write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
         else:
             place, bit = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 7))
-            (target / name).write_bytes(
-                content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
-            )
+            (target / name).write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
         with pytest.raises(ArtifactError, match="missing" if harm == "remove" else "damaged") as caught:
             directories.read_meta(target)
         assert name in str(caught.value)
@@ -218,7 +217,9 @@ def test_an_identity_does_not_depend_on_the_order_of_keys_nor_on_the_rest_of_the
 ) -> None:
     items = list(files.items())
     shuffler.shuffle(items)
-    assert directories.identity({"files": files, "name": "a"}) == directories.identity({"name": "b", "files": dict(items)})
+    assert directories.identity({"files": files, "name": "a"}) == directories.identity(
+        {"name": "b", "files": dict(items)}
+    )
 
 
 @given(hashes, hashes)

@@ -12,14 +12,23 @@ import pytest
 
 from .conftest import ROOT
 
-CLEAN = {key: value for key, value in os.environ.items() if not key.startswith(("OPENVINO", "NNCF", "DVC", "TF_", "HF_"))}
+CLEAN = {
+    key: value for key, value in os.environ.items() if not key.startswith(("OPENVINO", "NNCF", "DVC", "TF_", "HF_"))
+}
 
 
 def ended(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run entry.run over a main() with this body in a process of its own."""
-    script = f"from edgeproof import entry\nfrom edgeproof.core import errors\ndef main():\n    {body}\nentry.run(main)\n"
+    script = (
+        f"from edgeproof import entry\nfrom edgeproof.core import errors\ndef main():\n    {body}\nentry.run(main)\n"
+    )
     return subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env={**CLEAN, **environment}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**CLEAN, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

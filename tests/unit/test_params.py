@@ -62,7 +62,8 @@ def test_a_missing_file_says_how_to_compose_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"a: [1, 2", b"a: b: c", b"\tx: 1", b"a: &b *c", b"!!python/object:os.system {}", b"a: \x00", b"\xff\xfe\xfa"]
+    "text",
+    [b"a: [1, 2", b"a: b: c", b"\tx: 1", b"a: &b *c", b"!!python/object:os.system {}", b"a: \x00", b"\xff\xfe\xfa"],
 )
 def test_a_file_that_is_not_yaml_or_not_text_is_refused_with_the_next_step(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "params.yaml"
@@ -171,7 +172,8 @@ def test_all_problems_are_listed_at_once(content: dict[str, Any], written: Writt
 
 
 @pytest.mark.parametrize(
-    ("name", "family"), [("teacher", "train"), ("student", "distill"), ("student_slim", "prune"), ("student_slim_w4", "quantize")]
+    ("name", "family"),
+    [("teacher", "train"), ("student", "distill"), ("student_slim", "prune"), ("student_slim_w4", "quantize")],
 )
 def test_a_model_is_found_in_whichever_family_made_it(
     content: dict[str, Any], written: Written, name: str, family: str

@@ -74,9 +74,7 @@ def test_a_plugin_that_fails_to_import_fails_every_time_and_is_never_half_loaded
             plugins.load("runtimes", "broken")
 
 
-def test_private_files_and_missing_directories_provide_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_private_files_and_missing_directories_provide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runtimes").mkdir()
     (tmp_path / "runtimes" / "_private.py").write_text("")
     monkeypatch.setenv("EDGEPROOF_PLUGINS", f"{tmp_path}:{tmp_path / 'nowhere'}:")

@@ -53,7 +53,9 @@ def test_a_failed_run_is_an_error_whatever_loadgen_says(log: dict[str, Any]) -> 
     assert records.verdict_of(result) == ("error", ["ValueError: broken"])
 
 
-@pytest.mark.parametrize("result", [{"status": "error"}, {"status": "error", "error": None}, {"status": "error", "error": ""}])
+@pytest.mark.parametrize(
+    "result", [{"status": "error"}, {"status": "error", "error": None}, {"status": "error", "error": ""}]
+)
 def test_an_error_without_words_still_has_a_reason(result: dict[str, Any]) -> None:
     verdict, reasons = records.verdict_of(result)
     assert verdict == "error"

@@ -53,7 +53,10 @@ def test_plain_and_compressed_files_give_the_same_decompressed_content(tmp_path:
 
 
 def test_data_is_accepted_whoever_compressed_it(tmp_path: Path) -> None:
-    packed = {f"{name}.gz": gzip.compress(content, level, mtime=level) for level, (name, content) in enumerate(CONTENT.items(), 1)}
+    packed = {
+        f"{name}.gz": gzip.compress(content, level, mtime=level)
+        for level, (name, content) in enumerate(CONTENT.items(), 1)
+    }
     source = folder(tmp_path / "source", images=None, labels=None, **packed)
     sources.fetch("task", [source], FILES, tmp_path / "into")
     assert fetched(tmp_path / "into") == CONTENT
@@ -336,7 +339,10 @@ def test_files_that_an_installed_package_ships_are_found(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("package", ["no_such_package_anywhere", "no_such_package_anywhere.data", "this"])
 def test_a_package_that_is_not_installed_or_is_a_single_file_is_passed_over(tmp_path: Path, package: str) -> None:
-    asked: list[Mapping[str, Any]] = [{"kind": "package", "package": package, "path": "data"}, folder(tmp_path / "good")]
+    asked: list[Mapping[str, Any]] = [
+        {"kind": "package", "package": package, "path": "data"},
+        folder(tmp_path / "good"),
+    ]
     (reason,) = sources.fetch("task", asked, FILES, tmp_path / "into")
     assert package in reason
     assert "make setup" in reason

@@ -64,7 +64,9 @@ def test_digits_pixels_go_from_minus_one_to_one() -> None:
 def test_digits_views_are_the_image_and_its_four_neighbours_with_background_moved_in() -> None:
     x = np.random.default_rng(0).uniform(-1, 1, (3, 1, 8, 8)).astype(np.float32)
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-1)
-    neighbours = {(dy, dx): padded[:, :, 1 + dy : 9 + dy, 1 + dx : 9 + dx] for dy, dx in ((1, 0), (-1, 0), (0, 1), (0, -1))}
+    neighbours = {
+        (dy, dx): padded[:, :, 1 + dy : 9 + dy, 1 + dx : 9 + dx] for dy, dx in ((1, 0), (-1, 0), (0, 1), (0, -1))
+    }
     views = [digits.view(torch.from_numpy(x), k).numpy() for k in range(digits.VIEWS)]
     np.testing.assert_array_equal(views[0], x)
     found = [next(shift for shift, image in neighbours.items() if np.array_equal(image, view)) for view in views[1:]]
