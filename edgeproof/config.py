@@ -113,6 +113,12 @@ def studies(conf: Path = CONF) -> list[str]:
     return sorted(path.stem for path in (conf / "study").glob("*.yaml"))
 
 
+def default_study(conf: Path = CONF) -> str:
+    """The study that conf/config.yaml names in its defaults."""
+    defaults = yaml.safe_load((conf / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+    return str(next(entry["study"] for entry in defaults if isinstance(entry, dict) and "study" in entry))
+
+
 def compose(study: str | None = None, overrides: Sequence[str] = (), conf: Path = CONF) -> Params:
     """Compose a study with Hydra overrides into checked params. Raises ConfigError."""
     return expand(_validated(_composed(study, overrides, conf), study, conf))

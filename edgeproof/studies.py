@@ -43,8 +43,7 @@ _SKIPPED = re.compile(r"^Stage '([^']+)' (didn't change|is cached)")
 
 def repro(study: str | None, overrides: Sequence[str] = ()) -> int:
     """Run a study and print its table; returns DVC's exit code. Raises EdgeproofError."""
-    default = config.compose().study
-    if study in (None, default) and not overrides:
+    if study in (None, config.default_study()) and not overrides:
         return _repro_in_place()
     params = config.compose(study, overrides)
     directory = _worktree(params.study)

@@ -170,7 +170,7 @@ def test_a_definition_from_outside_the_repository_can_be_used(plugin_root: Path)
         ("task", "digit", "task", "digit", "digits"),
         ("models/teacher/method", "trian", "method", "trian", "train"),
         ("models/teacher/network", "resnet", "network", "resnet", "resnet8"),
-        ("runtimes", ["onx"], "runtime", "onx", "onnx"),
+        ("bench/runtimes", ["onx"], "runtime", "onx", "onnx"),
         ("models/student_slim_w4/schemes", ["fp23"], "scheme", "fp23", "fp32"),
         ("models/student_slim_w4/final", ["int8_static"], "scheme", "int8_static", "int8-static"),
         ("bench/devices", ["locl"], "device", "locl", "local"),
@@ -212,7 +212,7 @@ def test_a_definition_without_its_plugin_is_refused_by_the_file_that_is_missing(
 
 
 def test_a_runtime_that_the_study_does_not_use_is_unknown_to_its_models(content: dict[str, Any]) -> None:
-    put(content, "runtimes", ["onnx"])
+    put(content, "bench/runtimes", ["onnx"])
     put(content, "models/teacher/runtimes", ["tflite"])
     assert "unknown runtime 'tflite'" in message_about(content)
 
@@ -270,8 +270,8 @@ def test_an_override_out_of_range_is_refused_by_the_name_of_its_key(override: st
         ("seed", 1.5),
         ("models", {}),
         ("models", {"Teacher": {"method": "train", "network": "resnet8"}}),
-        ("runtimes", []),
-        ("runtimes", "onnx"),
+        ("bench/runtimes", []),
+        ("bench/runtimes", "onnx"),
         ("bench/processes", 0),
         ("bench/session", -1),
         ("bench/devices", []),
@@ -307,7 +307,7 @@ def test_a_value_out_of_range_or_of_the_wrong_type_is_refused_by_the_name_of_its
         ("bench/proceses", "processes"),
         ("scenarios/server/settings/min_duration", "min_duration_ms"),
         ("methods/train/option", "options"),
-        ("runtime_definitions/onnx/scheme", "schemes"),
+        ("runtimes/onnx/scheme", "schemes"),
         ("tasks/digits/quality_targt", "quality_target"),
     ],
 )
@@ -333,9 +333,9 @@ def test_an_override_that_cannot_be_parsed_is_one_message(override: str) -> None
     assert "could not compose" in message_of(override)
 
 
-@pytest.mark.parametrize("key", ["study", "task", "seed", "threads", "runtimes", "bench.devices"])
+@pytest.mark.parametrize("key", ["study", "task", "seed", "threads", "bench.runtimes", "bench.devices"])
 def test_every_key_that_a_study_sets_can_be_overridden(key: str) -> None:
-    value = {"runtimes": "[onnx]", "bench.devices": "[local]", "task": "digits", "study": "digits"}.get(key, "1")
+    value = {"bench.runtimes": "[onnx]", "bench.devices": "[local]", "task": "digits", "study": "digits"}.get(key, "1")
     assert config.compose("digits", [f"{key}={value}"]).study == "digits"
 
 

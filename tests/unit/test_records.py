@@ -34,6 +34,19 @@ def test_a_run_that_loadgen_calls_invalid_is_invalid_with_loadgens_reason_in_one
     assert records.verdict_of({"status": "done", "loadgen": log}) == ("invalid", ["LoadGen: Min duration not met."])
 
 
+def test_where_loadgen_leaves_its_reason_empty_early_stopping_tells_it() -> None:
+    # What LoadGen writes for a Server run of too few queries.
+    log = {
+        "result_validity": "INVALID",
+        "result_invalid_reason": "",
+        "early_stopping_result": " * Run unsuccessful.\n * Would need to run at least 159 more queries.",
+    }
+    verdict, (reason,) = records.verdict_of({"status": "done", "loadgen": log})
+    assert verdict == "invalid"
+    assert "at least 159 more queries" in reason
+    assert "\n" not in reason
+
+
 @pytest.mark.parametrize("log", [{"result_validity": "INVALID"}, {"result_validity": "INVALID", "x": 1}, {}])
 def test_a_run_without_a_validity_or_a_reason_is_invalid_all_the_same(log: dict[str, Any]) -> None:
     verdict, reasons = records.verdict_of({"status": "done", "loadgen": log})

@@ -1,0 +1,285 @@
+"""From records to rows: every figure is numpy's or LoadGen's, and what was refused publishes none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeproof.core.errors import ArtifactError
+from edgeproof.report.rows import Row, rows
+
+from . import record_trees
+
+ORDER = {"devices": ["local"], "models": ["teacher", "student"], "runtimes": ["onnx", "tflite"]}
+
+
+def read(root: Path, *, baseline: str = "teacher", quality_target: float = 0.9, **order: Sequence[str]) -> list[Row]:
+    return rows(root, baseline=baseline, quality_target=quality_target, order={**ORDER, **order})
+
+
+def read_one(root: Path, **settings: Any) -> Row:
+    (row,) = read(root, **settings)
+    return row
+
+
+def durations(seed: int, n: int = 1000) -> np.ndarray:
+    return np.random.default_rng(seed).lognormal(10, 0.2, n).astype(np.uint64)
+
+
+# --- latency -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("percent", "name"), [(50, "p50_ns"), (90, "p90_ns"), (99, "p99_ns")])
+def test_a_rows_percentiles_are_numpys_of_the_recorded_durations(tmp_path: Path, percent: int, name: str) -> None:
+    record_trees.write(tmp_path, call_ns=durations(0))
+    assert getattr(read_one(tmp_path), name).value == pytest.approx(np.percentile(durations(0), percent))
+
+
+def test_several_processes_give_the_geometric_mean_of_their_percentiles(tmp_path: Path) -> None:
+    for process in range(3):
+        record_trees.write(tmp_path, call_ns=durations(process), process=process)
+    row = read_one(tmp_path)
+    expected = np.exp(np.mean([np.log(np.percentile(durations(process), 50)) for process in range(3)]))
+    assert row.p50_ns is not None
+    assert row.p50_ns.value == pytest.approx(expected)
+    assert row.processes == 3
+
+
+def test_too_few_durations_publish_no_percentile(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, call_ns=durations(0, 100))
+    row = read_one(tmp_path)
+    assert row.p50_ns is not None
+    assert row.p90_ns is not None
+    assert row.p99_ns is None
+
+
+def test_durations_that_changed_since_they_were_recorded_stop_the_report(tmp_path: Path) -> None:
+    directory = record_trees.write(tmp_path, call_ns=durations(0))
+    np.savez_compressed(directory / "latencies.npz", call_ns=durations(1))
+    with pytest.raises(ArtifactError, match=r"latencies\.npz"):
+        read(tmp_path)
+
+
+def test_a_speed_up_is_against_the_baselines_fp32_on_the_same_device_and_runtime(tmp_path: Path) -> None:
+    for runtime, factor in (("onnx", 8), ("tflite", 2)):
+        record_trees.write(tmp_path, runtime=runtime, call_ns=1000 * factor * np.ones(100))
+        record_trees.write(tmp_path, runtime=runtime, scheme="int8-static", call_ns=np.full(100, 500))
+        record_trees.write(tmp_path, runtime=runtime, model="student", call_ns=np.full(100, 1000))
+    found = {(row.runtime, row.model, row.scheme): row.speed_up for row in read(tmp_path)}
+    value = {key: estimate and round(estimate.value, 6) for key, estimate in found.items()}
+    assert value == {
+        ("onnx", "teacher", "fp32"): None,
+        ("onnx", "teacher", "int8-static"): 16,
+        ("onnx", "student", "fp32"): 8,
+        ("tflite", "teacher", "fp32"): None,
+        ("tflite", "teacher", "int8-static"): 4,
+        ("tflite", "student", "fp32"): 2,
+    }
+
+
+def test_without_the_baseline_nothing_is_compared(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, model="student", call_ns=durations(0))
+    record_trees.write(tmp_path, "accuracy", model="student", correct=[True, False])
+    row = read_one(tmp_path)
+    assert row.speed_up is None
+    assert row.accuracy_difference is None
+
+
+def test_the_harnesss_cost_is_that_of_the_null_runtime_in_the_same_session(tmp_path: Path) -> None:
+    key = "result_50.00_percentile_latency_ns"
+    for runtime, overhead in (("onnx", 1500), ("tflite", 2500)):
+        record_trees.write(tmp_path, runtime="null", session_of=runtime, log={key: overhead}, call_ns=durations(9))
+        record_trees.write(tmp_path, runtime=runtime, call_ns=durations(0))
+    found = {row.runtime: row.harness_p50_ns for row in read(tmp_path)}
+    assert set(found) == {"onnx", "tflite"}
+    assert found["onnx"] is not None
+    assert found["onnx"].value == 1500
+    assert found["tflite"] is not None
+    assert found["tflite"].value == 2500
+
+
+# --- LoadGen's own figures -----------------------------------------------------------------------------------------
+
+
+def test_a_multi_stream_figure_is_loadgens_latency_of_a_whole_query(tmp_path: Path) -> None:
+    # LoadGen writes both, and its metric for MultiStream is the second.
+    log = {"result_99.00_percentile_latency_ns": 477_088, "result_99.00_percentile_per_query_latency_ns": 600_961}
+    record_trees.write(tmp_path, "multi_stream", log=log, call_ns=durations(0))
+    estimate = read_one(tmp_path).multi_stream_p99_ns
+    assert estimate is not None
+    assert estimate.value == 600_961
+
+
+def test_offline_and_server_figures_are_loadgens_rates_averaged_over_processes(tmp_path: Path) -> None:
+    for process, rate in enumerate((900.0, 1100.0)):
+        offline = {"result_samples_per_second": rate, "result_mean_latency_ns": 1}
+        server = {"result_completed_samples_per_sec": rate / 4, "result_scheduled_samples_per_sec": 1e9}
+        record_trees.write(tmp_path, "offline", process=process, log=offline)
+        record_trees.write(tmp_path, "server", process=process, log=server)
+    row = read_one(tmp_path)
+    assert row.offline_samples_per_s is not None
+    assert row.offline_samples_per_s.value == 1000
+    assert row.server_samples_per_s is not None
+    assert row.server_samples_per_s.value == 250
+
+
+def test_memory_is_the_most_of_all_processes_and_loading_times_are_means(tmp_path: Path) -> None:
+    for process, (rss, load) in enumerate([(10, 100), (30, 200), (20, 600)]):
+        result = {"peak_rss_bytes": rss, "load_ns": load, "first_inference_ns": 2 * load}
+        record_trees.write(tmp_path, process=process, call_ns=durations(process), result=result)
+    row = read_one(tmp_path)
+    assert row.peak_rss_bytes == 30
+    assert row.load_ns is not None
+    assert row.load_ns.value == 300
+    assert row.first_inference_ns is not None
+    assert row.first_inference_ns.value == 600
+
+
+# --- accuracy ------------------------------------------------------------------------------------------------------
+
+
+def test_accuracy_is_the_share_of_right_answers_and_its_difference_is_paired(tmp_path: Path) -> None:
+    ours = np.array([True] * 62 + [False] * 38)
+    theirs = np.array([True] * 50 + [False] * 12 + [True] * 5 + [False] * 33)
+    record_trees.write(tmp_path, "accuracy", correct=theirs)
+    record_trees.write(tmp_path, "accuracy", model="student", correct=ours)
+    teacher, student = read(tmp_path)
+    assert teacher.accuracy is not None
+    assert teacher.accuracy.value == 0.55
+    assert teacher.accuracy_difference is None
+    assert student.accuracy is not None
+    assert student.accuracy.value == 0.62
+    assert student.accuracy_difference is not None
+    assert student.accuracy_difference.value == pytest.approx(0.07)
+    half = 1.959963984540054 * np.std(ours.astype(float) - theirs.astype(float)) / 10
+    assert student.accuracy_difference.high == pytest.approx(0.07 + half)
+
+
+@pytest.mark.parametrize(("target", "met"), [(0.7, True), (0.75, True), (0.76, False)])
+def test_a_row_says_whether_its_accuracy_meets_the_target(tmp_path: Path, target: float, met: bool) -> None:
+    record_trees.write(tmp_path, "accuracy", correct=[True, True, True, False])
+    assert read_one(tmp_path, quality_target=target).meets_quality_target is met
+
+
+def test_an_accuracy_that_was_not_measured_neither_meets_nor_misses_the_target(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, call_ns=durations(0))
+    row = read_one(tmp_path)
+    assert row.accuracy is None
+    assert row.meets_quality_target is None
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verdict", ["invalid", "error"])
+def test_one_run_that_is_not_valid_takes_its_scenarios_figures_and_lists_its_reason(
+    tmp_path: Path, verdict: str
+) -> None:
+    record_trees.write(tmp_path, process=0, call_ns=durations(0))
+    record_trees.write(tmp_path, process=1, call_ns=durations(1), verdict=verdict, reasons=["LoadGen: too short"])
+    record_trees.write(tmp_path, "offline", log={"result_samples_per_second": 70.0})
+    record_trees.write(tmp_path, "accuracy", correct=[True])
+    row = read_one(tmp_path)
+    assert row.verdict == verdict
+    assert row.reasons == ("single_stream 1: LoadGen: too short",)
+    assert (row.p50_ns, row.p90_ns, row.p99_ns, row.load_ns, row.peak_rss_bytes) == (None,) * 5
+    assert row.processes == 0
+    assert row.harness_p50_ns is None
+    assert row.offline_samples_per_s is not None  # another scenario's runs are none the worse for it
+    assert row.accuracy is not None
+
+
+def test_a_run_that_failed_before_its_job_began_takes_its_scenarios_figures_too(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, process=0, call_ns=durations(0))
+    record_trees.write(tmp_path, process=1, verdict="error", reasons=["the device did not answer"], job=False)
+    row = read_one(tmp_path)
+    assert row.verdict == "error"
+    assert row.p50_ns is None
+    assert row.processes == 0
+
+
+def test_an_accuracy_run_that_failed_publishes_no_accuracy(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, "accuracy", verdict="error", reasons=["the answers have gaps"])
+    record_trees.write(tmp_path, call_ns=durations(0))
+    row = read_one(tmp_path)
+    assert row.accuracy is None
+    assert row.p50_ns is not None
+    assert row.reasons == ("accuracy 0: the answers have gaps",)
+
+
+def test_a_null_run_that_is_not_valid_tells_no_harness_cost(tmp_path: Path) -> None:
+    log = {"result_50.00_percentile_latency_ns": 1500}
+    record_trees.write(tmp_path, runtime="null", session_of="onnx", log=log)
+    record_trees.write(tmp_path, runtime="null", session_of="onnx", log=log, process=1, verdict="invalid", reasons=["x"])
+    record_trees.write(tmp_path, call_ns=durations(0))
+    assert read_one(tmp_path).harness_p50_ns is None
+
+
+def test_the_worst_verdict_is_the_rows(tmp_path: Path) -> None:
+    for process, verdict in enumerate(["valid", "error", "invalid"]):
+        record_trees.write(tmp_path, process=process, call_ns=durations(0), verdict=verdict, reasons=[verdict])
+    row = read_one(tmp_path)
+    assert row.verdict == "error"
+    assert len(row.reasons) == 3
+
+
+def test_an_unsupported_artifact_is_a_row_with_its_reason_and_no_figure(tmp_path: Path) -> None:
+    record_trees.unsupported(tmp_path, "no such kernels", scheme="int8-dynamic")
+    row = read_one(tmp_path)
+    assert row.verdict == "unsupported"
+    assert row.reasons == ("no such kernels",)
+    assert row.parameters == 1234
+    figures = ("size_bytes", "gzip_bytes", "accuracy", "p50_ns", "speed_up", "peak_rss_bytes", "offline_samples_per_s")
+    assert [getattr(row, name) for name in figures] == [None] * len(figures)
+
+
+# --- which rows, in which order ------------------------------------------------------------------------------------
+
+
+def test_rows_come_in_the_studys_order_of_models_runtimes_and_schemes(tmp_path: Path) -> None:
+    schemes = ["int8-qat", "int8-static", "fp32", "int8-dynamic", "fp16"]
+    for runtime in ("tflite", "onnx"):
+        for model in ("student", "teacher"):
+            for scheme in schemes:
+                record_trees.write(tmp_path, runtime=runtime, model=model, scheme=scheme, call_ns=durations(0, 11))
+    ordered = ["fp32", "fp16", "int8-dynamic", "int8-static", "int8-qat"]
+    expected = [(m, r, s) for m in ("teacher", "student") for r in ("onnx", "tflite") for s in ordered]
+    assert [(row.model, row.runtime, row.scheme) for row in read(tmp_path)] == expected
+
+
+@pytest.mark.parametrize("gone", [{"devices": ["board"]}, {"models": ["student"]}, {"runtimes": ["tflite"]}])
+def test_records_of_what_the_study_no_longer_names_are_left_out(tmp_path: Path, gone: dict[str, list[str]]) -> None:
+    record_trees.write(tmp_path, call_ns=durations(0))
+    assert len(read(tmp_path)) == 1
+    assert read(tmp_path, **gone) == []
+
+
+def test_no_records_make_no_rows(tmp_path: Path) -> None:
+    assert read(tmp_path) == []
+
+
+def test_two_devices_are_compared_each_with_its_own_baseline(tmp_path: Path) -> None:
+    for device, baseline in (("local", 4000), ("board", 90_000)):
+        record_trees.write(tmp_path, device=device, call_ns=np.full(100, baseline))
+        record_trees.write(tmp_path, device=device, model="student", call_ns=np.full(100, 2000))
+    found = read(tmp_path, devices=["board", "local"])
+    assert [(row.device, row.model) for row in found] == [
+        ("board", "teacher"), ("board", "student"), ("local", "teacher"), ("local", "student")
+    ]
+    assert [row.speed_up and round(row.speed_up.value) for row in found] == [None, 45, None, 2]
+
+
+def test_a_row_tells_lineage_conditions_and_when_it_was_last_measured(tmp_path: Path) -> None:
+    lineage = {"parent": {"name": "big", "sha256": "0"}, "teacher": {"name": "wise", "sha256": "1"}}
+    for process, when in enumerate(["2026-01-03", "2026-01-01"]):
+        record_trees.write(
+            tmp_path, process=process, call_ns=durations(0), described={"lineage": lineage}, measured_at=when
+        )
+    row = read_one(tmp_path)
+    assert (row.parent, row.teacher) == ("big", "wise")
+    assert row.measured_at == "2026-01-03"
+    assert (row.cpu, row.threads, row.versions) == ("A Processor", 1, {"numpy": "2.0"})

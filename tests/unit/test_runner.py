@@ -1,0 +1,358 @@
+"""The runner against LoadGen itself: one process a test, since LoadGen allows one test a process."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeproof import packing
+from edgeproof.core import directories, records
+from edgeproof.report.rows import rows
+
+from . import record_trees
+
+# Runs one LoadGen test over numbered samples: sample i is an array full of i, and the session answers with i.
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+import numpy as np
+from edgeproof.runner import loadgen
+
+given = json.loads(sys.argv[1])
+out = Path("out"); out.mkdir()
+inputs = np.repeat(np.arange(given["samples"], dtype=np.float32), 4).reshape(-1, 1, 2, 2)
+
+class Session:
+    def __init__(self):
+        self.calls, self.output = 0, np.zeros((1, 1), np.float32)
+    def __call__(self, x):
+        self.calls += 1
+        if given["fails"] == "always" or self.calls in given["fails"]:
+            raise ValueError(f"broken at call {self.calls}")
+        assert x.shape == (1, 1, 2, 2) and x.flags.c_contiguous
+        self.output[0, 0] = x.mean()
+        return self.output if given["reuse"] else self.output.copy()
+
+session = Session()
+outcome = loadgen.run(session, inputs, mode=given["mode"], scenario=given["scenario"], settings=given["settings"],
+                      expected_call_ns=given["expected_call_ns"], out_dir=out)
+Path("outcome.json").write_text(json.dumps({"log": outcome.log, "error": outcome.error, "calls": session.calls}))
+sys.stdout.flush()
+os._exit(0)
+"""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "SingleStream": {"min_duration_ms": 10, "min_query_count": 300},
+    "MultiStream": {"min_duration_ms": 10, "min_query_count": 662, "multi_stream_samples_per_query": 8},
+    "Offline": {"min_duration_ms": 10, "min_query_count": 300},
+    "Server": {
+        "min_duration_ms": 10,
+        "min_query_count": 600,
+        "server_target_latency_ns": 50_000_000,
+        "server_target_qps": 20_000.0,
+    },
+}
+
+
+def run(directory: Path, scenario: str = "SingleStream", mode: str = "PerformanceOnly", **given: Any) -> dict[str, Any]:
+    directory.mkdir(parents=True, exist_ok=True)
+    plain = {
+        "samples": 20,
+        "fails": [],
+        "reuse": True,
+        "settings": SETTINGS[scenario],
+        "expected_call_ns": 2000,
+        "mode": mode,
+        "scenario": scenario,
+    }
+    argv = [sys.executable, "-c", SCRIPT, json.dumps({**plain, **given})]
+    done = subprocess.run(argv, cwd=directory, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    outcome: dict[str, Any] = json.loads((directory / "outcome.json").read_text())
+    return outcome
+
+
+def call_ns_of(directory: Path) -> np.ndarray:
+    with np.load(directory / "out" / "latencies.npz") as arrays:
+        found: np.ndarray = arrays["call_ns"]
+    return found
+
+
+# --- performance ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One run a scenario, when first asked for."""
+
+    @cache
+    def measure(scenario: str) -> tuple[dict[str, Any], Path]:
+        directory = tmp_path_factory.mktemp(scenario)
+        return run(directory, scenario), directory
+
+    return measure
+
+
+@pytest.mark.parametrize("scenario", SETTINGS)
+def test_a_run_is_valid_and_keeps_one_duration_an_inference(measured: Any, scenario: str) -> None:
+    outcome, directory = measured(scenario)
+    log, call_ns = outcome["log"], call_ns_of(directory)
+    assert outcome["error"] is None
+    assert log["result_validity"] == "VALID"
+    assert log["effective_scenario"] == scenario
+    assert call_ns.dtype == np.uint64
+    assert (call_ns > 0).all()
+    assert len(call_ns) == outcome["calls"]
+    if scenario in ("SingleStream", "Server"):
+        assert len(call_ns) == log["result_query_count"]
+    elif scenario == "MultiStream":
+        assert len(call_ns) == log["result_query_count"] * 8
+    else:
+        assert log["result_query_count"] == 1
+        assert len(call_ns) == log["effective_samples_per_query"]
+
+
+def test_durations_around_the_call_are_below_loadgens_around_everything(measured: Any) -> None:
+    outcome, directory = measured("SingleStream")
+    assert np.median(call_ns_of(directory)) < outcome["log"]["result_50.00_percentile_latency_ns"]
+    assert call_ns_of(directory).sum() < outcome["log"]["result_mean_latency_ns"] * outcome["log"]["result_query_count"]
+
+
+@pytest.mark.parametrize("scenario", SETTINGS)
+def test_the_settings_asked_for_are_those_that_loadgen_says_it_used(measured: Any, scenario: str) -> None:
+    log = measured(scenario)[0]["log"]
+    assert log["effective_min_duration_ms"] == 10
+    assert log["effective_test_mode"] == "PerformanceOnly"
+    if scenario == "Server":
+        assert log["effective_target_qps"] == pytest.approx(20_000)
+        assert log["effective_target_latency_ns"] == 50_000_000
+    if scenario == "MultiStream":
+        assert log["effective_samples_per_query"] == 8
+
+
+@pytest.mark.parametrize(
+    ("scenario", "metric", "name"),
+    [
+        ("MultiStream", r"99\.0th percentile latency \(ns\) : (\S+)", "multi_stream_p99_ns"),
+        ("Offline", r"Samples per second: (\S+)", "offline_samples_per_s"),
+        ("Server", r"Completed samples per second\s*: (\S+)", "server_samples_per_s"),
+    ],
+)
+def test_a_rows_figure_is_the_metric_of_loadgens_own_summary(
+    measured: Any, tmp_path: Path, scenario: str, metric: str, name: str
+) -> None:
+    outcome, directory = measured(scenario)
+    found = re.search(metric, (directory / "out" / "mlperf_log_summary.txt").read_text())
+    assert found is not None
+    key = next(key for key, value in record_trees.LOADGEN.items() if value == scenario)
+    record_trees.write(tmp_path, key, log=outcome["log"])
+    order = {"devices": ["local"], "models": ["teacher"], "runtimes": ["onnx"]}
+    (row,) = rows(tmp_path, baseline="teacher", quality_target=0.9, order=order)
+    assert getattr(row, name).value == pytest.approx(float(found.group(1)), rel=1e-4)
+
+
+def test_a_run_that_ends_too_early_for_loadgen_is_invalid_with_its_reason(tmp_path: Path) -> None:
+    settings = {"min_duration_ms": 10, "min_query_count": 300, "max_query_count": 100}
+    outcome = run(tmp_path, settings=settings)
+    verdict, reasons = records.verdict_of({"status": "done", "loadgen": outcome["log"]})
+    assert verdict == "invalid"
+    assert reasons[0].startswith("LoadGen: ")
+    assert len(reasons[0]) > len("LoadGen: ")
+
+
+def test_a_server_run_with_too_few_queries_for_loadgens_statistics_says_how_many_more_it_needs(tmp_path: Path) -> None:
+    outcome = run(tmp_path, "Server", settings={**SETTINGS["Server"], "min_query_count": 64})
+    verdict, reasons = records.verdict_of({"status": "done", "loadgen": outcome["log"]})
+    assert verdict == "invalid"
+    assert re.search(r"at least \d+ more queries", reasons[0])
+
+
+def test_a_setting_that_loadgen_does_not_have_is_refused(tmp_path: Path) -> None:
+    given = {
+        "samples": 2, "fails": [], "reuse": True, "settings": {"min_duration": 1}, "expected_call_ns": 1,
+        "mode": "PerformanceOnly", "scenario": "SingleStream",
+    }  # fmt: skip
+    argv = [sys.executable, "-c", SCRIPT, json.dumps(given)]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "LoadGen has no setting 'min_duration'" in done.stderr
+
+
+# --- failures inside LoadGen's callbacks ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("fails", "first"), [([5, 7], 5), ("always", 1)])
+def test_a_session_that_raises_is_reported_and_never_ends_the_process(tmp_path: Path, fails: Any, first: int) -> None:
+    outcome = run(tmp_path, fails=fails)
+    assert outcome["error"] == f"ValueError: broken at call {first}"
+    assert outcome["log"]["result_query_count"] == outcome["calls"]
+    assert len(call_ns_of(tmp_path)) == (outcome["calls"] - 2 if fails != "always" else 0)
+    assert records.verdict_of({"status": "error", "error": outcome["error"], "loadgen": outcome["log"]})[0] == "error"
+
+
+# --- accuracy ------------------------------------------------------------------------------------------------------
+
+
+def answers_of(directory: Path) -> list[tuple[int, bytes]]:
+    log = json.loads((directory / "out" / "mlperf_log_accuracy.json").read_text())
+    return [(entry["qsl_idx"], bytes.fromhex(entry["data"])) for entry in log]
+
+
+@pytest.mark.parametrize(("samples", "reuse"), [(37, True), (37, False), (1300, True)])
+def test_an_accuracy_run_answers_every_sample_exactly_once_with_its_own_answer(
+    tmp_path: Path, samples: int, reuse: bool
+) -> None:
+    # More samples than LoadGen holds at once make it load them in several sets.
+    outcome = run(tmp_path, mode="AccuracyOnly", samples=samples, reuse=reuse)
+    answers = answers_of(tmp_path)
+    assert outcome["error"] is None
+    assert outcome["calls"] == samples
+    assert sorted(index for index, _ in answers) == list(range(samples))
+    assert all(struct.unpack("<f", data) == (index,) for index, data in answers)
+
+
+def test_a_sample_whose_inference_failed_has_no_answer_rather_than_another_samples(tmp_path: Path) -> None:
+    outcome = run(tmp_path, mode="AccuracyOnly", fails=[3])
+    answers = answers_of(tmp_path)
+    assert outcome["error"] == "ValueError: broken at call 3"
+    assert sorted(index for index, _ in answers) == list(range(20))
+    assert [len(data) for _, data in answers].count(0) == 1
+    assert all(struct.unpack("<f", data) == (index,) for index, data in answers if data)
+
+
+# --- an audit that happens to lie around ---------------------------------------------------------------------------
+
+AUDIT = "*.*.mode = 1\n*.*.accuracy_log_rng_seed = 77\n"
+
+
+def test_an_audit_configuration_in_the_working_directory_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "audit.config").write_text(AUDIT)
+    log = run(tmp_path)["log"]
+    assert log["effective_test_mode"] == "PerformanceOnly"
+    assert log["effective_accuracy_log_rng_seed"] == 0
+
+
+def test_loadgen_alone_would_have_taken_that_audit_configuration(tmp_path: Path) -> None:
+    (tmp_path / "audit.config").write_text(AUDIT)
+    script = """
+import mlperf_loadgen as lg, os
+def issue(ids, indices): lg.QuerySamplesComplete([lg.QuerySampleResponse(i, 0, 0) for i in ids])
+test = lg.TestSettings()
+test.scenario, test.mode = lg.TestScenario.SingleStream, lg.TestMode.PerformanceOnly
+test.min_duration_ms, test.min_query_count = 1, 64
+qsl = lg.ConstructQSL(4, 4, lambda indices: None, lambda indices: None)
+lg.StartTest(lg.ConstructFastSUT(issue, lambda: None), qsl, test)
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, check=True)
+    lines = (tmp_path / "mlperf_log_detail.txt").read_text().splitlines()
+    log = {entry["key"]: entry["value"] for entry in (json.loads(line[9:]) for line in lines if line[0] == ":")}
+    assert log["effective_test_mode"] == "AccuracyOnly"
+    assert log["effective_accuracy_log_rng_seed"] == 77
+
+
+# --- the whole runner ----------------------------------------------------------------------------------------------
+
+
+def job_of(directory: Path, runtime: str = "null", **changes: Any) -> Path:
+    """A job directory with samples and a null artifact of three outputs."""
+    artifact = directory / "job" / "artifact"
+    artifact.mkdir(parents=True)
+    (artifact / "model.null").write_bytes(b"")
+    directories.write_meta(artifact, {"session": {"output_shape": [1, 3]}})
+    np.save(directory / "job" / "samples.npy", np.zeros((12, 1, 2, 2), np.float32))
+    given = {
+        "runtime": runtime,
+        "artifact": "artifact",
+        "samples": "samples.npy",
+        "threads": 1,
+        "mode": "PerformanceOnly",
+        "scenario": "SingleStream",
+        "settings": SETTINGS["SingleStream"],
+        "packages": {"numpy": "0", "no-such-package-anywhere": "1"},
+        **changes,
+    }
+    (directory / "job" / "job.json").write_text(json.dumps(given))
+    return directory / "job"
+
+
+def run_runner(runner: Path, job: Path, directory: Path) -> tuple[dict[str, Any], str]:
+    argv = [sys.executable, "-I", "-B", str(runner), str(job), "result"]
+    environment = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(argv, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads((directory / "result" / "result.json").read_text())
+    return result, done.stderr
+
+
+def test_the_packed_runner_measures_the_harness_with_the_null_runtime(tmp_path: Path) -> None:
+    result, _ = run_runner(packing.pack("null", tmp_path), job_of(tmp_path), tmp_path)
+    assert (result["status"], result["error"]) == ("done", None)
+    assert records.verdict_of(result) == ("valid", [])
+    assert result["output_shape"] == [1, 3]
+    assert result["versions"] == {"numpy": np.__version__, "no-such-package-anywhere": None}
+    assert result["fingerprint"]["python"] == sys.version.split()[0]
+    assert result["load_ns"] > 0
+    assert result["first_inference_ns"] > 0
+    assert result["peak_rss_bytes"] >= result["rss_before_load_bytes"] > 2**20
+    assert set(result["busyness"]) == {"before", "after"}
+    with np.load(tmp_path / "result" / "latencies.npz") as arrays:
+        assert len(arrays["call_ns"]) == result["loadgen"]["result_query_count"]
+    assert (tmp_path / "result" / "mlperf_log_detail.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "told"),
+    [
+        (lambda job: (job / "samples.npy").unlink(), "FileNotFoundError"),
+        (lambda job: (job / "job.json").write_text("{"), "JSONDecodeError"),
+        (lambda job: (job / "job.json").unlink(), "FileNotFoundError"),
+        (lambda job: (job / "artifact" / "meta.json").unlink(), "never built"),
+        (lambda job: (job / "samples.npy").write_bytes(b"\x93NUMPY"), "Error"),
+    ],
+    ids=["no samples", "half a job", "no job", "no artifact", "half the samples"],
+)
+def test_whatever_is_wrong_with_a_job_is_written_into_its_result(tmp_path: Path, break_it: Any, told: str) -> None:
+    job = job_of(tmp_path)
+    break_it(job)
+    result, printed = run_runner(packing.pack("null", tmp_path), job, tmp_path)
+    assert result["status"] == "error"
+    assert told in result["error"]
+    assert "Traceback" in printed
+    assert result["fingerprint"]["cores"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("session", "told"),
+    [
+        ("return np.full((1, 3), np.nan, np.float32)", "NaN or infinity"),
+        ("return np.full((1, 3), np.inf, np.float32)", "NaN or infinity"),
+        ("return np.zeros((1, 3))", "float64, expected float32"),
+        ("raise RuntimeError('no such kernel')", "RuntimeError: no such kernel"),
+    ],
+)
+def test_a_session_whose_first_answer_is_no_answer_is_an_error_before_anything_is_timed(
+    tmp_path: Path, plugin_root: Path, session: str, told: str
+) -> None:
+    (plugin_root / "runtimes" / "odd.py").write_text(
+        "import numpy as np\n\n\nclass Session:\n    def __init__(self, artifact_dir, *, threads):\n        pass\n\n"
+        f"    def __call__(self, x):\n        {session}\n"
+    )
+    result, _ = run_runner(packing.pack("odd", tmp_path), job_of(tmp_path, "odd"), tmp_path)
+    assert result["status"] == "error"
+    assert told in result["error"]
+    assert not (tmp_path / "result" / "latencies.npz").exists()
+
+
+def test_a_runner_without_the_runtime_that_its_job_names_says_so(tmp_path: Path) -> None:
+    result, _ = run_runner(packing.pack("null", tmp_path), job_of(tmp_path, "onnx"), tmp_path)
+    assert result["status"] == "error"
+    assert "unknown runtime 'onnx'" in result["error"]
