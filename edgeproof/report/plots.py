@@ -9,6 +9,8 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from . import statistics
 from .rows import Row
@@ -40,6 +42,10 @@ def scatter_svg(rows: Sequence[Row], label: str, x: Callable[[Row], float | None
             axes = figure.add_subplot(len(devices), 1, number + 1)
             _panel(axes, _points(rows, device, x), rows)
             axes.set(xscale="log", xlabel=label, ylabel="accuracy, %", title=f"device: {device}")
+            for axis_formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+                axis_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axes.tick_params(axis="x", which="both", labelsize=7)
+        figure.legend(handles=_legend(rows), loc="outside right upper", fontsize=7)
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
@@ -56,17 +62,25 @@ def _panel(axes: mpl.axes.Axes, points: Sequence[tuple[Row, float, float]], rows
         axes.annotate(
             f"{row.model}\n{row.scheme}",
             (value, 100 * accuracy),
-            xytext=(5, -12),
+            xytext=(5, -18),
             textcoords="offset points",
             fontsize=7,
         )
-    for index, runtime in enumerate(runtimes):
-        axes.plot([], [], marker="o", linestyle="", color=COLOURS[index % len(COLOURS)], label=runtime)
-    for index, scheme in enumerate(schemes):
-        axes.plot([], [], marker=MARKERS[index % len(MARKERS)], linestyle="", color="0.4", label=scheme)
-    axes.plot([], [], color="0.4", linewidth=1, label="Pareto front")
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=7, loc="lower right", ncols=2)
+
+
+def _legend(rows: Sequence[Row]) -> list[Line2D]:
+    runtimes = dict.fromkeys(row.runtime for row in rows)
+    schemes = dict.fromkeys(row.scheme for row in rows)
+    return [
+        *(_mark(runtime, COLOURS[index % len(COLOURS)], "o") for index, runtime in enumerate(runtimes)),
+        *(_mark(scheme, "0.4", MARKERS[index % len(MARKERS)]) for index, scheme in enumerate(schemes)),
+        Line2D([], [], color="0.4", linewidth=1, label="Pareto front"),
+    ]
+
+
+def _mark(label: str, colour: str, marker: str) -> Line2D:
+    return Line2D([], [], color=colour, marker=marker, linestyle="", label=label)
 
 
 def _points(rows: Sequence[Row], device: str, x: Callable[[Row], float | None]) -> list[tuple[Row, float, float]]:
