@@ -80,7 +80,7 @@ class Session:
         self._device = plugins.load("transports", self._card.transport).Transport(WORK / "devices" / item.device)
         self._samples = self._send_samples()
         self._records = WORK / "sessions" / self._digest()
-        if self._records.exists() and time.time() - self._records.stat().st_mtime > STALE_S:
+        if self._records.exists() and time.time() - _last_change_s(self._records) > STALE_S:
             shutil.rmtree(self._records)
         self._records.mkdir(parents=True, exist_ok=True)
 
@@ -248,6 +248,10 @@ class Session:
         ]
         runners = sorted(path.name for path in self._runners.values())
         return hashlib.sha256(json.dumps([parts, runners], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _last_change_s(directory: Path) -> float:
+    return max(path.stat().st_mtime for path in [directory, *directory.rglob(records.FILE)])
 
 
 def _artifact(runtime: str, model: str, scheme: str) -> Path:

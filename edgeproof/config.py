@@ -31,6 +31,7 @@ from .params import FAMILIES, PARAMS, SCHEMA, Family, Frozen, Id, Params, Scenar
 
 CONF = Path("conf")
 ROOT = "edgeproof_root"
+MESSAGE_LINES = 12
 LOCK = Path("requirements.lock")
 LIBRARIES = ("tasks", "networks", "methods", "runtimes", "scenarios")
 HEADER = "# Composed from conf/ by 'edgeproof compose {command}'. Body sha256: {digest}\n"
@@ -160,7 +161,7 @@ def _composed(study: str | None, overrides: Sequence[str], conf: Path) -> dict[s
             with initialize_config_dir(str(directory), version_base="1.3", job_name="edgeproof"):
                 composed = hydra_compose(ROOT, [*chosen, *overrides])
             content = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
             raise ConfigError(_hydra_message(error, overrides, conf)) from None
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
@@ -203,7 +204,10 @@ class _OneDirectory:
 
 def _hydra_message(error: Exception, overrides: Sequence[str], conf: Path) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = re.sub(r"\s*(full_key|object_type|reference_type)[:=]\S*", "", " ".join(lines[:2]))
+    told = [
+        line for line in lines if not line.startswith(("full_key", "object_type", "reference_type", "Config search"))
+    ]
+    text = " ".join(told[:MESSAGE_LINES])
     cause = error.__cause__
     if cause is not None and str(cause) not in text:
         text += " " + " ".join(str(cause).splitlines()[:1])
@@ -253,7 +257,10 @@ def _check_names(study: Study) -> None:
                 raise UnknownName("scheme", scheme, known_schemes, "Schemes are listed in conf/runtimes/*.yaml.")
         if not set(entry.final) <= set(entry.schemes):
             raise ConfigError(f"models.{name}.final must be among its schemes ({', '.join(entry.schemes)}).")
+        if len(set(entry.schemes)) < len(entry.schemes):
+            raise ConfigError(f"models.{name}.schemes lists a scheme twice: {', '.join(entry.schemes)}.")
         _check_start(study, name, entry)
+    _check_scenarios(study)
 
 
 def _mentions(study: Study) -> list[tuple[str, str, list[str]]]:
@@ -282,6 +289,16 @@ def _where_to_add(kind: str, name: str) -> str:
     if kind == "scenario":
         return f"To add one: conf/scenarios/{name}.yaml."
     return "Models are named under 'models' in the study's YAML."
+
+
+def _check_scenarios(study: Study) -> None:
+    """A load is a share of the rate that single-stream runs of the same session tell."""
+    every = [study.scenarios[key].scenario for key in study.bench.every]
+    for key in [*study.bench.every, *study.bench.final]:
+        if study.scenarios[key].load is not None and "SingleStream" not in every:
+            raise ConfigError(
+                f"scenario '{key}' has a load, so bench.every needs a SingleStream scenario (single_stream)."
+            )
 
 
 def _check_start(study: Study, name: str, entry: ModelEntry) -> None:

@@ -35,7 +35,7 @@ def card(name: str, cards: Path = CARDS) -> Card:
         raise UnknownName("device", name, names(cards), f"To add one: {path}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     found = checked(Card, content, str(path))
     if found.transport not in plugins.names("transports"):

@@ -90,16 +90,17 @@ def fit_shapes(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
             continue
         if isinstance(layer, nn.Conv2d):
             if layer.groups > 1 and layer.groups == layer.in_channels:
-                layer.groups = weight.shape[0]
+                layer.groups = weight.shape[0] * layer.in_channels // layer.out_channels
             layer.out_channels, layer.in_channels = weight.shape[0], weight.shape[1] * layer.groups
         elif isinstance(layer, nn.Linear):
             layer.out_features, layer.in_features = weight.shape
         else:
             layer.num_features = weight.shape[0]
-        for key, parameter in list(layer.named_parameters(recurse=False)):
-            setattr(layer, key, nn.Parameter(torch.empty_like(weights[f"{name}.{key}"]), parameter.requires_grad))
-        for key, _ in list(layer.named_buffers(recurse=False)):
-            setattr(layer, key, torch.empty_like(weights[f"{name}.{key}"]))
+        for key, tensor in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
+            stored = weights.get(f"{name}.{key}")
+            if stored is not None:
+                empty = torch.empty_like(stored)
+                setattr(layer, key, nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty)
 
 
 def facts(module: nn.Module, input_shape: Sequence[int]) -> dict[str, Any]:

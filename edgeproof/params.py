@@ -174,7 +174,7 @@ def load(path: Path = PARAMS) -> Params:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing. Compose it with 'edgeproof compose'.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path} is not YAML: {' '.join(str(error).split())}. Compose it with 'edgeproof compose'."
         ) from None

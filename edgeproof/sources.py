@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import importlib.util
 import os
 import shutil
@@ -107,14 +108,14 @@ def _url(source: Mapping[str, Any], scratch: Path) -> Callable[[str], Path]:
     def locate(name: str) -> Path:
         address = f"{source['base'].rstrip('/')}/{name}.gz"
         path = scratch / f"{name}.gz"
-        request = urllib.request.Request(address, headers={"User-Agent": "edgeproof"})  # noqa: S310 - checked above
         try:
+            request = urllib.request.Request(address, headers={"User-Agent": "edgeproof"})  # noqa: S310 - checked above
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer, path.open("wb") as file:  # noqa: S310
                 shutil.copyfileobj(answer, file, _CHUNK_BYTES)
         except urllib.error.URLError as error:
             raise DataError(f"{address}: {error.reason}") from error
-        except (OSError, ValueError) as error:
-            raise DataError(f"{address}: {error}") from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise DataError(f"{address}: {type(error).__name__}: {error}") from error
         return path
 
     return locate
@@ -139,7 +140,10 @@ def _debian(source: Mapping[str, Any], scratch: Path) -> Callable[[str], Path]:
 
 def _package(source: Mapping[str, Any], scratch: Path) -> Callable[[str], Path]:
     """Files that an installed Python package ships."""
-    spec = importlib.util.find_spec(source["package"])
+    try:
+        spec = importlib.util.find_spec(source["package"])
+    except ModuleNotFoundError:
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise DataError(f"Python package '{source['package']}' is not installed; run 'make setup'")
     return _beside(Path(spec.submodule_search_locations[0]) / source["path"])

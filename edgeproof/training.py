@@ -17,6 +17,8 @@ from torch import nn
 from .progress import Progress
 
 EVALUATION_BATCH = 500
+# A hair above a fifth: OneCycleLR divides by the length of the rise less one step, which for five steps would be zero.
+RISING_SHARE = 0.2 + 1e-9
 
 
 class Recipe(BaseModel):
@@ -101,7 +103,7 @@ def fit(
         nesterov=recipe.momentum > 0,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, recipe.epochs * steps, pct_start=0.2
+        optimizer, recipe.learning_rate, recipe.epochs * steps, pct_start=RISING_SHARE, cycle_momentum=False
     )
     with Progress("training", recipe.epochs * steps) as progress:
         for epoch in range(recipe.epochs):

@@ -31,9 +31,7 @@ def written_whole(directory: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         temporary.mkdir()
         yield temporary
-        if directory.exists():
-            shutil.rmtree(directory)
-        temporary.rename(directory)
+        _swap(temporary, directory)
     except OSError as error:
         raise EdgeproofError(
             f"could not write {directory}: {error.strerror or error}. What was finished before is kept; "
@@ -42,6 +40,21 @@ def written_whole(directory: Path) -> Iterator[Path]:
     finally:
         if temporary.exists():
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put `new` in the target's place; the old one returns when that fails."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_meta(directory: Path, meta: dict[str, Any]) -> None:
@@ -58,14 +71,16 @@ def read_meta(directory: Path, *, verify: bool = True) -> dict[str, Any]:
     path = directory / META
     try:
         meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"{directory} has no {META}: it was never built. Build it with 'dvc repro'.") from None
     except (ValueError, UnicodeDecodeError):
         raise ArtifactError(f"{path} is not JSON. {_rebuild(directory)}") from None
     if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
         raise ArtifactError(f"{path} has a schema other than {SCHEMA}. {_rebuild(directory)}")
+    if not isinstance(meta.get("files"), dict):
+        raise ArtifactError(f"{path} names no files. {_rebuild(directory)}")
     if verify:
-        for name, expected in meta.get("files", {}).items():
+        for name, expected in meta["files"].items():
             verify_file(directory / name, expected, cure=_rebuild(directory))
     return meta
 

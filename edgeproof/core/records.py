@@ -73,6 +73,8 @@ def read(directory: Path) -> Record:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ArtifactError(f"{path} is missing or damaged. {_MEASURE_AGAIN}") from None
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path} is missing or damaged. {_MEASURE_AGAIN}")
     if content.get("schema") != SCHEMA:
         raise ArtifactError(f"{path} has schema {content.get('schema')}, this version reads {SCHEMA}. {_MEASURE_AGAIN}")
     return Record(content, directory)
@@ -87,5 +89,5 @@ def verdict_of(result: Mapping[str, Any]) -> tuple[Verdict, list[str]]:
         return "valid", []
     if log.get("result_validity") == "VALID":
         return "valid", []
-    reason = log.get("result_invalid_reason") or "LoadGen gave no reason"
+    reason = log.get("result_invalid_reason") or log.get("early_stopping_result") or "LoadGen gave no reason"
     return "invalid", [f"LoadGen: {' '.join(str(reason).split())}"]

@@ -81,7 +81,7 @@ def rows(root: Path, *, baseline: str, quality_target: float, order: Mapping[str
         content = record.content
         if content["runtime"] == "null":
             harness[_session_of(root, record)].append(record)
-        elif content["device"] in order["devices"] and content["model"] in order["models"]:
+        elif all(content[kind] in order[f"{kind}s"] for kind in ("device", "model", "runtime")):
             grouped[content["device"], content["runtime"], content["model"], content["scheme"]].append(record)
     built = {key: _row(found, harness[_session_of(root, found[0])], quality_target) for key, found in grouped.items()}
     hits = {key: _hits(found) for key, found in grouped.items()}
@@ -158,7 +158,7 @@ def _measured(found: Sequence[Record]) -> dict[str, Any]:
         "p50_ns": _percentile(single, 50),
         "p90_ns": _percentile(single, 90),
         "p99_ns": _percentile(single, 99),
-        "multi_stream_p99_ns": _from_log(found, MULTI_STREAM, "result_99.00_percentile_latency_ns"),
+        "multi_stream_p99_ns": _from_log(found, MULTI_STREAM, "result_99.00_percentile_per_query_latency_ns"),
         "offline_samples_per_s": _from_log(found, OFFLINE, "result_samples_per_second"),
         "server_samples_per_s": _from_log(found, SERVER, "result_completed_samples_per_sec"),
         "processes": len(single),
@@ -186,11 +186,10 @@ def _conditions(found: Sequence[Record]) -> dict[str, Any]:
 
 def _of(found: Sequence[Record], scenario: str) -> list[Record]:
     """The performance records of a scenario, or none when any of them is not valid: a failure is not averaged away."""
-    chosen = [
-        record
-        for record in found
-        if record.content.get("job", {}).get("scenario") == scenario and record.content["scenario"] != records.ACCURACY
-    ]
+    performance = [record for record in found if record.content["scenario"] != records.ACCURACY]
+    # A run that failed before its job was written is known by the name it shares with the scenario's other runs.
+    names = {r.content["scenario"] for r in performance if r.content.get("job", {}).get("scenario") == scenario}
+    chosen = [record for record in performance if record.content["scenario"] in names]
     return chosen if all(record.verdict == "valid" for record in chosen) else []
 
 

@@ -13,6 +13,7 @@ from .rows import Row
 from .statistics import Estimate
 
 NONE = "–"
+ALONE = " (latency intervals hold within that process alone)"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def markdown(rows: Sequence[Row], *, study: str, baseline: str) -> str:
     if refused:
         parts += ["Refused or unsupported, with the reason:", ""]
         parts += [
-            f"- `{row.device}` `{row.model}` {row.runtime} {row.scheme}: {_escaped('; '.join(row.reasons))}"
+            _escaped(f"- `{row.device}` `{row.model}` {row.runtime} {row.scheme}: {'; '.join(row.reasons)}")
             for row in refused
         ]
         parts += [""]
@@ -47,7 +48,7 @@ def csv_text(rows: Sequence[Row]) -> str:
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    writer = csv.DictWriter(stream, names, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writeheader()
     writer.writerows(flat)
     return stream.getvalue()
@@ -157,7 +158,8 @@ def _table(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """Text that stays in its cell and its line, and is never markup."""
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").splitlines())
 
 
 def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
@@ -170,14 +172,21 @@ def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
         "'harness' is the median cost that LoadGen and the interpreter add around it, measured with the null runtime.",
         "",
     ]
+    latest = {
+        (row.device, row.runtime): max(
+            other.measured_at for other in measured if (other.device, other.runtime) == (row.device, row.runtime)
+        )
+        for row in measured
+    }
     seen = dict.fromkeys(
         f"- `{row.device}`: {row.cpu or 'unknown processor'}, {row.threads} thread(s), {row.runtime} "
         f"({', '.join(f'{name} {version}' for name, version in (row.versions or {}).items())}), session {row.session}, "
-        f"{row.processes} process(es) an artifact, {max(r.measured_at for r in measured if r.runtime == row.runtime)}"
+        f"{row.processes} process(es) an artifact{ALONE if row.processes == 1 else ''}, "
+        f"{latest[row.device, row.runtime]}"
         for row in measured
         if row.processes
     )
-    return [*lines, *seen]
+    return [*lines, *map(_escaped, seen)]
 
 
 # --- plain data --------------------------------------------------------------------------------------------------
@@ -187,7 +196,7 @@ def _flat(row: Row) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in row.as_dict().items():
         if isinstance(getattr(row, name), Estimate) or (value is None and _is_estimate(name)):
-            parts = value or {"value": None, "low": None, "high": None}
+            parts = _without_nan(value or {"value": None, "low": None, "high": None})
             flat |= {name: parts["value"], f"{name}_low": parts["low"], f"{name}_high": parts["high"]}
         elif name == "reasons":
             flat[name] = "; ".join(value)

@@ -62,11 +62,12 @@ def read_idx(path: Path, magic: int) -> Array:
     """Read an idx file of unsigned bytes, checking its header against its length. Raises DataError."""
     content = path.read_bytes()
     dimensions = magic & 0xFF
-    header = np.frombuffer(content[: 4 * (dimensions + 1)], ">u4")
-    if len(header) != dimensions + 1 or header[0] != magic:
+    size = 4 * (dimensions + 1)
+    if len(content) < size or int.from_bytes(content[:4], "big") != magic:
         raise DataError(f"{path} is not an idx file of kind {magic}")
+    header = np.frombuffer(content[:size], ">u4")
     shape = tuple(int(n) for n in header[1:])
-    body = np.frombuffer(content, np.uint8, offset=4 * (dimensions + 1))
+    body = np.frombuffer(content, np.uint8, offset=size)
     if body.size != np.prod(shape):
         raise DataError(f"{path} holds {body.size} values, its header says {shape}")
     return body.reshape(shape)

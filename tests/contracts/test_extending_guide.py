@@ -35,7 +35,7 @@ def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_study_can_use_the_guides_method_and_runtime_with_nothing_else_edited(guide: Path) -> None:
     noisy = "+models.student_noisy={method: noise, parent: student, options: {deviation: 0.2}}"
     params = config.compose(
-        "digits", [noisy, "bench.runtimes=[onnx,numpy_linear]", "models.student_slim_w4.runtimes=[]"]
+        "digits", [noisy, "bench.runtimes=[onnx,numpy_linear]", "+models.student_slim_w4.runtimes=[]"]
     )
     assert params.quantize["student_noisy"].options["deviation"] == 0.2
     assert params.quantize["student_noisy"].options["momentum"] == 0.9

@@ -35,8 +35,9 @@ def applied(name: str, module: torch.nn.Module, task: TrainingTask) -> torch.nn.
 def test_a_method_returns_a_module_with_the_same_inputs_and_outputs(
     name: str, module: torch.nn.Module, task: TrainingTask
 ) -> None:
+    result = applied(name, module, task).eval()
     with torch.no_grad():
-        outputs = applied(name, module, task).eval()(task.validation_x)
+        outputs = result(task.validation_x)
     assert outputs.shape == (len(task.validation_x), task.classes)
     assert outputs.isfinite().all()
 

@@ -86,7 +86,9 @@ def test_preparing_is_the_same_to_the_byte_and_depends_on_the_seed(task: TaskPar
 
 def test_files_that_were_fetched_intact_are_not_fetched_again(task: TaskParams, tmp_path: Path) -> None:
     dataset.prepare(task, tmp_path / "data")
-    gone = task.model_copy(update={"sources": make(tmp_path / "source", sources=[{"kind": "folder", "path": "/nowhere"}]).sources})
+    gone = task.model_copy(
+        update={"sources": make(tmp_path / "source", sources=[{"kind": "folder", "path": "/nowhere"}]).sources}
+    )
     assert dataset.prepare(gone, tmp_path / "data") == []
     fetched = next(path for path in (tmp_path / "data").rglob("t10k-labels-idx1-ubyte"))
     fetched.write_bytes(fetched.read_bytes() + b"\0")

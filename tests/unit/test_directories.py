@@ -32,6 +32,12 @@ def build(directory: Path, files: dict[str, bytes], **meta: Any) -> Path:
     return directory
 
 
+def fill_half(directory: Path, error: BaseException) -> None:
+    with directories.written_whole(directory) as out:
+        (out / "file").write_bytes(b"half")
+        raise error
+
+
 # --- written_whole -------------------------------------------------------------------------------------------------
 
 
@@ -48,17 +54,15 @@ def test_a_failure_halfway_leaves_the_old_directory_and_no_trace_of_the_new(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     target = build(tmp_path / "made", {"file": b"old"})
-    with pytest.raises(error), directories.written_whole(target) as out:
-        (out / "file").write_bytes(b"half")
-        raise error
+    with pytest.raises(error):
+        fill_half(target, error())
     assert (target / "file").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
 def test_a_failure_before_there_was_anything_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), directories.written_whole(tmp_path / "made") as out:
-        (out / "file").write_bytes(b"half")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        fill_half(tmp_path / "made", RuntimeError())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -80,12 +84,8 @@ def test_what_a_killed_run_left_behind_does_not_get_into_the_next_one(tmp_path: 
 
 def test_a_full_disk_is_one_message_that_names_the_directory_and_keeps_the_old_one(tmp_path: Path) -> None:
     target = build(tmp_path / "made", {"file": b"old"})
-    with (
-        pytest.raises(EdgeproofError, match=r"made.*No space left on device") as caught,
-        directories.written_whole(target) as out,
-    ):
-        (out / "file").write_bytes(b"half")
-        no_space()
+    with pytest.raises(EdgeproofError, match=r"made.*No space left on device") as caught:
+        fill_half(target, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     assert "again" in str(caught.value)
     assert (target / "file").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["made"]

@@ -35,7 +35,9 @@ def point(x: float | None, y: float | None, **changes: str) -> Row:
 def scattered() -> list[Row]:
     rng = np.random.default_rng(0)
     return [
-        point(float(rng.integers(1, 20)), float(rng.integers(1, 20)) / 20, device=device, model=f"m{i}", runtime=runtime)
+        point(
+            float(rng.integers(1, 20)), float(rng.integers(1, 20)) / 20, device=device, model=f"m{i}", runtime=runtime
+        )
         for i in range(15)
         for device in ("local", "board")
         for runtime in ("onnx", "tflite")

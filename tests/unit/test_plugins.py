@@ -61,10 +61,11 @@ def test_two_directories_with_a_plugin_of_one_name_give_each_their_own(
 ) -> None:
     for name in ("a", "b"):
         (tmp_path / name / "runtimes").mkdir(parents=True)
-        (tmp_path / name / "runtimes" / "abacus.py").write_text(f"PLACE = {name!r}\n")
+        (tmp_path / name / "runtimes" / "abacus.py").write_text(f"place = {name!r}\n")
     for name in ("a", "b"):
         monkeypatch.setenv("EDGEPROOF_PLUGINS", str(tmp_path / name))
-        assert plugins.load("runtimes", "abacus").PLACE == name
+        loaded = plugins.load("runtimes", "abacus")
+        assert loaded.place == name
 
 
 def test_a_plugin_that_fails_to_import_fails_every_time_and_is_never_half_loaded(plugin_root: Path) -> None:

@@ -214,7 +214,9 @@ def test_an_accuracy_run_that_failed_publishes_no_accuracy(tmp_path: Path) -> No
 def test_a_null_run_that_is_not_valid_tells_no_harness_cost(tmp_path: Path) -> None:
     log = {"result_50.00_percentile_latency_ns": 1500}
     record_trees.write(tmp_path, runtime="null", session_of="onnx", log=log)
-    record_trees.write(tmp_path, runtime="null", session_of="onnx", log=log, process=1, verdict="invalid", reasons=["x"])
+    record_trees.write(
+        tmp_path, runtime="null", session_of="onnx", log=log, process=1, verdict="invalid", reasons=["x"]
+    )
     record_trees.write(tmp_path, call_ns=durations(0))
     assert read_one(tmp_path).harness_p50_ns is None
 
@@ -268,7 +270,10 @@ def test_two_devices_are_compared_each_with_its_own_baseline(tmp_path: Path) -> 
         record_trees.write(tmp_path, device=device, model="student", call_ns=np.full(100, 2000))
     found = read(tmp_path, devices=["board", "local"])
     assert [(row.device, row.model) for row in found] == [
-        ("board", "teacher"), ("board", "student"), ("local", "teacher"), ("local", "student")
+        ("board", "teacher"),
+        ("board", "student"),
+        ("local", "teacher"),
+        ("local", "student"),
     ]
     assert [row.speed_up and round(row.speed_up.value) for row in found] == [None, 45, None, 2]
 

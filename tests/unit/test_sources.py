@@ -89,18 +89,15 @@ def test_a_gzip_file_cut_short_anywhere_is_never_taken_for_the_whole(cut: int) -
         assert not Path(scratch, "into").exists()
 
 
-@pytest.mark.parametrize("place", [0, 3, 8, 15, -6, -1])
-def test_a_gzip_file_with_a_flipped_bit_is_refused_or_decompresses_to_the_very_same(tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize("place", [0, 2, 12, 100, -8, -6, -1])
+def test_a_gzip_file_with_a_flipped_bit_is_refused(tmp_path: Path, place: int) -> None:
+    # The magic, the method, the content, its checksum and its length.
     damaged = bytearray(gzip.compress(CONTENT["labels"]))
     damaged[place] ^= 0x10
     source = folder(tmp_path / "source", labels=None)
     (tmp_path / "source" / "labels.gz").write_bytes(bytes(damaged))
-    try:
+    with pytest.raises(DataError, match="labels"):
         sources.fetch("task", [source], FILES, tmp_path / "into")
-    except DataError as error:
-        assert "labels" in str(error)
-    else:  # bits of the header that say nothing about the content
-        assert fetched(tmp_path / "into") == CONTENT
 
 
 def test_a_file_that_is_missing_and_a_folder_that_is_missing_are_told_apart(tmp_path: Path) -> None:

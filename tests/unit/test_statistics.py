@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -276,4 +277,4 @@ def _beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
 def test_the_front_rises_in_both_coordinates(given_points: list[tuple[float, float]]) -> None:
     chosen = [given_points[index] for index in statistics.pareto(given_points)]
     assert chosen
-    assert all(a[0] < b[0] and a[1] < b[1] for a, b in zip(chosen, chosen[1:], strict=False))
+    assert all(a[0] < b[0] and a[1] < b[1] for a, b in itertools.pairwise(chosen))

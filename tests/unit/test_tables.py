@@ -234,7 +234,9 @@ def test_a_summary_shows_the_chosen_rows_alone(found: list[Row]) -> None:
 HOSTILE = "a | b <script>alert(1)</script>\nc"
 
 
-@pytest.mark.parametrize("field", ["device", "runtime", "model", "scheme", "method", "parent", "teacher", "verdict", "cpu"])
+@pytest.mark.parametrize(
+    "field", ["device", "runtime", "model", "scheme", "method", "parent", "teacher", "verdict", "cpu"]
+)
 def test_hostile_text_in_any_field_neither_breaks_the_table_nor_becomes_markup(field: str) -> None:
     row = replace(PLAIN, **{field: HOSTILE})
     text = markdown(row, replace(row, reasons=("refused",)))

