@@ -6,6 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import edgeproof
 
 from . import config, devices, entry, studies
 from .core import plugins
@@ -23,31 +26,36 @@ def main() -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Parse and dispatch; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser()[0].parse_args(argv)
     code: int = arguments.function(arguments)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="edgeproof", description=__import__("edgeproof").__doc__)
-    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+def verbs() -> set[str]:
+    """The names of all commands."""
+    return set(_parser()[1].choices)
 
-    compose = verbs.add_parser("compose", help="compose a study of conf/ into params.yaml")
+
+def _parser() -> tuple[argparse.ArgumentParser, Any]:
+    parser = argparse.ArgumentParser(prog="edgeproof", description=edgeproof.__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    compose = commands.add_parser("compose", help="compose a study of conf/ into params.yaml")
     compose.add_argument("overrides", nargs="*", help="Hydra overrides: study=digits distill.temperature=2")
     compose.add_argument("--print", action="store_true", help="print the composition, write nothing")
     compose.set_defaults(function=_compose)
 
-    repro = verbs.add_parser("repro", help="run a study with DVC and print its table")
+    repro = commands.add_parser("repro", help="run a study with DVC and print its table")
     repro.add_argument("study", nargs="?", help="one of conf/study; the default study when left out")
     repro.add_argument("overrides", nargs="*", help="Hydra overrides")
     repro.set_defaults(function=_repro)
 
-    readme = verbs.add_parser("readme", help="put the default study's short table into README.md")
+    readme = commands.add_parser("readme", help="put the default study's short table into README.md")
     readme.set_defaults(function=_readme)
 
-    known = verbs.add_parser("list", help="list studies, devices and every plugin")
+    known = commands.add_parser("list", help="list studies, devices and every plugin")
     known.set_defaults(function=_list)
-    return parser
+    return parser, commands
 
 
 def _compose(arguments: argparse.Namespace) -> int:

@@ -423,6 +423,7 @@ def _bench(study: Study, names: Sequence[str], device: str, runtime: str) -> dic
     final = {key: study.scenarios[key].model_dump(mode="json") for key in study.bench.final}
     return {
         "device": device,
+        "transport": devices.card(device).transport,
         "runtime": runtime,
         "session": study.bench.session,
         "processes": study.bench.processes,

@@ -35,6 +35,9 @@ def run(main: Callable[[], int | None]) -> None:
     except EdgeproofError as error:
         print(f"error: {error}", file=sys.stderr)
         code = USAGE_ERROR
+    except ModuleNotFoundError as error:
+        print(f"error: the Python module '{error.name}' is not installed. Run 'make setup'.", file=sys.stderr)
+        code = USAGE_ERROR
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept; the same command continues.", file=sys.stderr)
         code = INTERRUPTED

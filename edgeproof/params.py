@@ -120,6 +120,7 @@ class BenchParams(Frozen):
     """One session on one device with one runtime: its artifacts interleaved, the null runtime among them."""
 
     device: Id
+    transport: Id
     runtime: Id
     session: NonNegativeInt
     processes: int = Field(ge=1, le=100)

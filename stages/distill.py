@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from edgeproof import building, entry, params
+from edgeproof import entry, params
 
 
 def main() -> None:
     """Build the model named on the command line."""
+    from edgeproof import building
+
     building.build(sys.argv[1], params.load())
 
 

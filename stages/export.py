@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from edgeproof import entry, exporting, params
+from edgeproof import entry, params
 
 
 def main() -> None:
     """Run the export named on the command line."""
+    from edgeproof import exporting
+
     study = params.load()
     exporting.export(study.export[sys.argv[1]], study.task.name)
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from .errors import UnknownName
+from .errors import ConfigError, UnknownName
 
 SINGULAR = {
     "tasks": "task",
@@ -38,10 +38,16 @@ def load(kind: str, name: str) -> ModuleType:
     """Import one plugin. Raises UnknownName when no file provides it."""
     if name not in names(kind):
         raise unknown(kind, name)
-    for directory in _outside(kind):
-        if (path := directory / f"{name}.py").is_file():
-            return _load_file(kind, name, path)
-    return importlib.import_module(f"edgeproof.{kind}.{name}")
+    try:
+        for directory in _outside(kind):
+            if (path := directory / f"{name}.py").is_file():
+                return _load_file(kind, name, path)
+        return importlib.import_module(f"edgeproof.{kind}.{name}")
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{SINGULAR[kind]} '{name}' needs the Python module '{error.name}', which is not installed. "
+            "Run 'make setup' to install the locked packages."
+        ) from error
 
 
 def source(kind: str, name: str) -> Path:

@@ -236,21 +236,27 @@ def test_a_session_that_has_lasted_longer_than_an_hour_is_continued(composed: Pa
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "timeout_s", "told"),
     [
-        ("raise RuntimeError('no such kernel')", "RuntimeError: no such kernel"),
-        ("print('out of beads', flush=True); os._exit(3)", "code 3: out of beads"),
-        ("os.kill(os.getpid(), 11)", "code -11"),
-        ("signal.pause()", "ended after 1 s"),
+        ("raise RuntimeError('no such kernel')", 60, "RuntimeError: no such kernel"),
+        ("print('out of beads', flush=True); os._exit(3)", 60, "code 3: out of beads"),
+        ("os.kill(os.getpid(), 11)", 60, "code -11"),
+        ("signal.pause()", 1, "ended after 1 s"),
     ],
     ids=["raises", "exits", "crashes", "hangs"],
 )
 def test_a_runtime_that_fails_is_a_record_with_its_reason_and_no_failure_of_the_session(
-    composed: Params, plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, told: str
+    composed: Params,
+    plugin_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+    timeout_s: int,
+    told: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     broken = tiny_task.RUNTIME.replace("self._matrix = ", f"{body}\n        self._matrix = ")
-    write_project(tmp_path, "import os, signal\n" + broken, timeout_s=1)
+    write_project(tmp_path, "import os, signal\n" + broken, timeout_s)
     job = benching.Job("matrix", "m", "fp32", "single_stream", 0)
     session = session_of(composed)
     session.measure(job, 0)

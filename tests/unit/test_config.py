@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 import math
 import shutil
 from pathlib import Path
@@ -59,7 +59,7 @@ def composed() -> Params:
 
 @pytest.fixture
 def content(digits: dict[str, Any]) -> dict[str, Any]:
-    return copy.deepcopy(digits)
+    return json.loads(json.dumps(digits))
 
 
 def put(content: Any, place: str, value: Any) -> None:

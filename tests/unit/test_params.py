@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def composed() -> dict[str, Any]:
 
 @pytest.fixture
 def content(composed: dict[str, Any]) -> dict[str, Any]:
-    return copy.deepcopy(composed)
+    return json.loads(json.dumps(composed))
 
 
 @pytest.fixture

@@ -91,6 +91,13 @@ def test_all_records_below_a_directory_are_read_in_the_order_of_their_paths(tmp_
     assert [record.content["name"] for record in records.read_all(tmp_path)] == ["a/x/1", "b/1", "b/2"]
 
 
+def test_what_a_killed_session_left_half_written_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path / "local_onnx/1", name="whole")
+    for leftover in (".local_onnx.part/1", "local_onnx/.2.part"):
+        write(tmp_path / leftover, name="half")
+    assert [record.content["name"] for record in records.read_all(tmp_path)] == ["whole"]
+
+
 def test_no_directory_holds_no_records(tmp_path: Path) -> None:
     assert list(records.read_all(tmp_path / "nowhere")) == []
 

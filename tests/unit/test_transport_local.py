@@ -151,4 +151,4 @@ def test_a_command_that_outlives_its_time_is_ended_with_all_it_started(device: T
 def test_a_command_that_leaves_a_child_holding_its_output_is_ended_too(device: Transport) -> None:
     body = "import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', 'import signal; signal.pause()'])"
     with pytest.raises(DeviceError, match="ended after"):
-        device.run(python(body), 0.5)
+        device.run(python(body), 0.3)

@@ -1,0 +1,49 @@
+"""The documents hold: the README's table is the measured one, links lead somewhere, commands exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edgeproof import cli
+from edgeproof.core import plugins
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def test_the_readmes_table_is_the_default_studys() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = text.partition(cli.TABLE_BEGINS)[2].partition(cli.TABLE_ENDS)[0].strip()
+    assert shown == (ROOT / "results/tables/summary.md").read_text(encoding="utf-8").strip()
+    assert shown.count("\n") >= 7
+
+
+def test_the_readme_lists_the_plugins_that_exist() -> None:
+    row = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| today"))
+    methods, runtimes, schemes, scenarios = (set(cell.replace("`", "").split()) for cell in row.split("|")[2:6])
+    assert methods == set(plugins.names("methods"))
+    assert runtimes == set(plugins.names("runtimes"))
+    loaded = [yaml.safe_load(path.read_text()) for path in (ROOT / "conf/runtimes").glob("*.yaml")]
+    assert schemes == {scheme for definition in loaded for scheme in definition["schemes"]}
+    described = [yaml.safe_load(path.read_text()) for path in (ROOT / "conf/scenarios").glob("*.yaml")]
+    assert scenarios == {definition["scenario"] for definition in described}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_local_link_leads_to_a_file(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_target_and_verb_that_is_named_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    verbs = cli.verbs()
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)) <= targets
+    assert set(re.findall(r"`edgeproof ([a-z]+)", text)) <= verbs
