@@ -77,7 +77,7 @@ class Session:
         self._inputs, self._labels = dataset.load(study.task.name, "test")
         self._metas = {pair: read_meta(_artifact(*pair)) for pair in self._artifacts()}
         self._runners = {name: packing.pack(name, WORK / "runners") for name in {item.runtime, "null"}}
-        self._device = plugins.load("transports", item.transport).Transport(WORK / "devices" / item.device)
+        self._device = plugins.load("transports", self._card.transport).Transport(WORK / "devices" / item.device)
         self._samples = self._send_samples()
         self._records = WORK / "sessions" / self._digest()
         if self._records.exists() and time.time() - _last_change_s(self._records) > STALE_S:

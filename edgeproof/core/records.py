@@ -63,7 +63,9 @@ def write(directory: Path, content: Mapping[str, Any]) -> None:
 def read_all(root: Path) -> Iterator[Record]:
     """Every record below `root`, in the order of their paths. Raises ArtifactError on one that cannot be read."""
     for path in sorted(root.rglob(FILE)):
-        yield read(path.parent)
+        half_written = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if not half_written:
+            yield read(path.parent)
 
 
 def read(directory: Path) -> Record:

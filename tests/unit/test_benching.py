@@ -28,6 +28,7 @@ SERVER = {
 }
 ITEM: dict[str, Any] = {
     "device": "desk",
+    "transport": "local",
     "runtime": "matrix",
     "session": 1,
     "processes": 1,
