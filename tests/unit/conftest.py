@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from edgeproof.params import Params
+
 ROOT = Path(__file__).parents[2]
 
 settings.register_profile(
@@ -15,7 +17,7 @@ settings.register_profile(
     deadline=None,
     derandomize=True,
     database=None,
-    max_examples=40,
+    max_examples=25,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("edgeproof")
@@ -27,6 +29,17 @@ def project_root(monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
     monkeypatch.chdir(ROOT)
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def digits_study() -> Params:
+    """The digits study, composed once for all tests that only read it."""
+    from edgeproof import config
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("EDGEPROOF_PLUGINS", raising=False)
+        patch.chdir(ROOT)
+        return config.compose("digits")
 
 
 @pytest.fixture

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof import benching, config
+from edgeproof import benching
 from edgeproof.core import directories, records
 from edgeproof.core.errors import ArtifactError, DeviceError
 from edgeproof.core.records import Record
 from edgeproof.params import BenchParams, Params
 
 from . import tiny_task
-from .conftest import ROOT
 
 SINGLE = {"scenario": "SingleStream", "settings": {"min_duration_ms": 5, "min_query_count": 200}}
 SERVER = {
@@ -42,18 +41,10 @@ ITEM: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def composed() -> Params:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("EDGEPROOF_PLUGINS", raising=False)
-        patch.chdir(ROOT)
-        return config.compose("digits")
-
-
-def study(composed: Params, **changes: Any) -> Params:
+def study(digits_study: Params, **changes: Any) -> Params:
     item = BenchParams.model_validate({**ITEM, **changes})
-    task = composed.task.model_copy(update={"name": "tiny"})
-    return composed.model_copy(update={"study": "tiny", "task": task, "bench": {"desk_matrix": item}})
+    task = digits_study.task.model_copy(update={"name": "tiny"})
+    return digits_study.model_copy(update={"study": "tiny", "task": task, "bench": {"desk_matrix": item}})
 
 
 def write_project(root: Path, runtime: str = tiny_task.RUNTIME, timeout_s: int = 60) -> None:
@@ -82,7 +73,7 @@ def project(plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(scope="module")
-def benched(composed: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def benched(digits_study: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project in which one whole session was run."""
     root = tmp_path_factory.mktemp("benched")
     for kind in ("tasks", "runtimes"):
@@ -91,7 +82,7 @@ def benched(composed: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("EDGEPROOF_PLUGINS", str(root / "plugins"))
         patch.chdir(root)
         write_project(root)
-        benching.bench("desk_matrix", study(composed))
+        benching.bench("desk_matrix", study(digits_study))
     return root
 
 
@@ -163,10 +154,10 @@ def test_a_finished_session_leaves_no_job_and_nothing_half_done_behind(benched: 
 
 
 def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_decides(
-    composed: Params, project: Path
+    digits_study: Params, project: Path
 ) -> None:
     def jobs(**changes: Any) -> list[benching.Job]:
-        chosen = study(composed, **{"processes": 6, **changes})
+        chosen = study(digits_study, **{"processes": 6, **changes})
         return benching.Session(chosen.bench["desk_matrix"], chosen).jobs()
 
     first, again, other = jobs(), jobs(), jobs(session=2)
@@ -189,25 +180,25 @@ def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_dec
 # --- interruptions -------------------------------------------------------------------------------------------------
 
 
-def session_of(composed: Params, **changes: Any) -> benching.Session:
-    chosen = study(composed, **changes)
+def session_of(digits_study: Params, **changes: Any) -> benching.Session:
+    chosen = study(digits_study, **changes)
     return benching.Session(chosen.bench["desk_matrix"], chosen)
 
 
 NULL_JOB = benching.Job("null", "m", "fp32", "single_stream", 0)
 
 
-def test_an_interrupted_session_does_not_measure_again_what_it_has(composed: Params, project: Path) -> None:
-    session_of(composed).measure(NULL_JOB, 0)
+def test_an_interrupted_session_does_not_measure_again_what_it_has(digits_study: Params, project: Path) -> None:
+    session_of(digits_study).measure(NULL_JOB, 0)
     (path,) = project.rglob(records.FILE)
     before = path.read_bytes()
-    session_of(composed).measure(NULL_JOB, 0)
+    session_of(digits_study).measure(NULL_JOB, 0)
     assert path.read_bytes() == before  # its durations and times would differ
 
 
-def test_another_session_number_measures_anew(composed: Params, project: Path) -> None:
-    session_of(composed).measure(NULL_JOB, 0)
-    session_of(composed, session=2).measure(NULL_JOB, 0)
+def test_another_session_number_measures_anew(digits_study: Params, project: Path) -> None:
+    session_of(digits_study).measure(NULL_JOB, 0)
+    session_of(digits_study, session=2).measure(NULL_JOB, 0)
     assert len(list(project.rglob(records.FILE))) == 2
 
 
@@ -217,19 +208,19 @@ def age(directory: Path, seconds: float, *, keep: str = "nothing") -> None:
             os.utime(path, (time.time() - seconds,) * 2)
 
 
-def test_a_session_that_was_left_for_longer_than_an_hour_is_begun_anew(composed: Params, project: Path) -> None:
-    session_of(composed).measure(NULL_JOB, 0)
+def test_a_session_that_was_left_for_longer_than_an_hour_is_begun_anew(digits_study: Params, project: Path) -> None:
+    session_of(digits_study).measure(NULL_JOB, 0)
     (directory,) = (project / ".edgeproof/sessions").iterdir()
     age(directory, benching.STALE_S + 60)
-    session_of(composed)
+    session_of(digits_study)
     assert list(project.rglob(records.FILE)) == []
 
 
-def test_a_session_that_has_lasted_longer_than_an_hour_is_continued(composed: Params, project: Path) -> None:
-    session_of(composed).measure(NULL_JOB, 0)
+def test_a_session_that_has_lasted_longer_than_an_hour_is_continued(digits_study: Params, project: Path) -> None:
+    session_of(digits_study).measure(NULL_JOB, 0)
     (directory,) = (project / ".edgeproof/sessions").iterdir()
     age(directory, benching.STALE_S + 60, keep=records.FILE)  # it began long ago, its last record is of just now
-    session_of(composed)
+    session_of(digits_study)
     assert len(list(project.rglob(records.FILE))) == 1
 
 
@@ -247,7 +238,7 @@ def test_a_session_that_has_lasted_longer_than_an_hour_is_continued(composed: Pa
     ids=["raises", "exits", "crashes", "hangs"],
 )
 def test_a_runtime_that_fails_is_a_record_with_its_reason_and_no_failure_of_the_session(
-    composed: Params,
+    digits_study: Params,
     plugin_root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -259,7 +250,7 @@ def test_a_runtime_that_fails_is_a_record_with_its_reason_and_no_failure_of_the_
     broken = tiny_task.RUNTIME.replace("self._matrix = ", f"{body}\n        self._matrix = ")
     write_project(tmp_path, "import os, signal\n" + broken, timeout_s)
     job = benching.Job("matrix", "m", "fp32", "single_stream", 0)
-    session = session_of(composed)
+    session = session_of(digits_study)
     session.measure(job, 0)
     (path,) = tmp_path.rglob(records.FILE)
     record = records.read(path.parent)
@@ -289,8 +280,8 @@ def test_answers_come_in_any_order_as_little_endian_floats() -> None:
     assert benching._outputs(log, 2).tolist() == [[-1.0, 0.0], [1.0, 2.0]]
 
 
-def test_a_damaged_artifact_is_refused_before_anything_is_measured(composed: Params, project: Path) -> None:
+def test_a_damaged_artifact_is_refused_before_anything_is_measured(digits_study: Params, project: Path) -> None:
     path = project / "artifacts/matrix/m/fp32/matrix.npy"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ArtifactError, match=r"matrix\.npy is damaged"):
-        session_of(composed)
+        session_of(digits_study)

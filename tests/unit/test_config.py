@@ -48,15 +48,6 @@ def digits() -> dict[str, Any]:
         return config._composed("digits", [], config.CONF)
 
 
-@pytest.fixture(scope="module")
-def composed() -> Params:
-    """The digits study, composed once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("EDGEPROOF_PLUGINS", raising=False)
-        patch.chdir(ROOT)
-        return config.compose("digits")
-
-
 @pytest.fixture
 def content(digits: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(digits))
@@ -88,23 +79,23 @@ def test_the_committed_params_are_the_composition_of_the_default_study(tmp_path:
     assert (ROOT / "params.yaml").read_bytes() == (tmp_path / "params.yaml").read_bytes()
 
 
-def test_composing_gives_the_same_text_whatever_was_composed_before(composed: Params) -> None:
+def test_composing_gives_the_same_text_whatever_was_composed_before(digits_study: Params) -> None:
     config.compose("fashion_mnist", ["prune.ratio=0.5", "seed=3"])
     with pytest.raises(ConfigError):
         config.compose("digits", ["prune.ratio=1.2"])
-    assert config.dump(config.compose("digits")) == config.dump(composed)
+    assert config.dump(config.compose("digits")) == config.dump(digits_study)
 
 
-def test_composing_does_not_depend_on_the_order_of_keys_in_a_study(composed: Params, conf: Path) -> None:
+def test_composing_does_not_depend_on_the_order_of_keys_in_a_study(digits_study: Params, conf: Path) -> None:
     path = conf / "study" / "digits.yaml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     path.write_text("# @package _global_\n" + yaml.safe_dump(dict(reversed(content.items())), sort_keys=False))
-    assert config.dump(config.compose("digits", conf=conf)) == config.dump(composed)
+    assert config.dump(config.compose("digits", conf=conf)) == config.dump(digits_study)
 
 
-def test_an_override_changes_what_it_names_and_nothing_else(composed: Params) -> None:
+def test_an_override_changes_what_it_names_and_nothing_else(digits_study: Params) -> None:
     plain, changed = (
-        yaml.safe_load(config.dump(params)) for params in (composed, config.compose("digits", ["prune.ratio=0.31"]))
+        yaml.safe_load(config.dump(params)) for params in (digits_study, config.compose("digits", ["prune.ratio=0.31"]))
     )
     assert changed["prune"]["student_slim"]["options"].pop("ratio") == 0.31
     assert plain["prune"]["student_slim"]["options"].pop("ratio") != 0.31
@@ -130,27 +121,27 @@ def test_models_come_after_their_parents_and_teachers_whatever_the_studys_order(
     assert set(order) == set(models)
 
 
-def test_a_models_inputs_are_the_directories_it_is_made_from(composed: Params) -> None:
-    assert composed.train["teacher"].inputs.model_dump() == {
+def test_a_models_inputs_are_the_directories_it_is_made_from(digits_study: Params) -> None:
+    assert digits_study.train["teacher"].inputs.model_dump() == {
         "parent": "data/digits/build",
         "teacher": "data/digits/build",
     }
-    assert composed.distill["student"].inputs.teacher == "models/teacher"
-    assert composed.prune["student_slim"].inputs.parent == "models/student"
+    assert digits_study.distill["student"].inputs.teacher == "models/teacher"
+    assert digits_study.prune["student_slim"].inputs.parent == "models/student"
 
 
-def test_a_descendant_names_the_network_that_its_lineage_starts_from(composed: Params) -> None:
-    assert composed.quantize["student_slim_w4"].network == "resnet8"
-    assert composed.quantize["student_slim_w4"].network_options == composed.distill["student"].network_options
+def test_a_descendant_names_the_network_that_its_lineage_starts_from(digits_study: Params) -> None:
+    assert digits_study.quantize["student_slim_w4"].network == "resnet8"
+    assert digits_study.quantize["student_slim_w4"].network_options == digits_study.distill["student"].network_options
 
 
-def test_every_package_has_the_version_of_the_lock(composed: Params) -> None:
+def test_every_package_has_the_version_of_the_lock(digits_study: Params) -> None:
     lock = dict(
         line.split(" ")[0].strip().split("==")
         for line in (ROOT / "requirements.lock").read_text().splitlines()
         if "==" in line and not line.startswith(("#", " "))
     )
-    found = {**composed.train["teacher"].packages, **composed.bench["local_onnx"].packages}
+    found = {**digits_study.train["teacher"].packages, **digits_study.bench["local_onnx"].packages}
     assert found["torch"] == lock["torch"]
     assert found["onnxruntime"] == lock["onnxruntime"]
     assert "numpy" in found
@@ -490,11 +481,11 @@ def test_composing_away_from_the_projects_root_says_so(tmp_path: Path, monkeypat
 
 
 def test_what_was_just_written_is_not_edited_by_hand_and_every_change_of_its_body_is(
-    composed: Params, tmp_path: Path
+    digits_study: Params, tmp_path: Path
 ) -> None:
     path = tmp_path / "params.yaml"
     assert not config.edited_by_hand(path)
-    config.write(composed, "study=digits", path)
+    config.write(digits_study, "study=digits", path)
     assert not config.edited_by_hand(path)
     text = path.read_text(encoding="utf-8")
     for changed in (
@@ -515,23 +506,23 @@ def test_what_was_just_written_is_not_edited_by_hand_and_every_change_of_its_bod
     ("command", "shown"), [("", "'edgeproof compose'"), ("study=digits", "'edgeproof compose study=digits'")]
 )
 def test_the_header_says_which_command_composed_the_file(
-    composed: Params, tmp_path: Path, command: str, shown: str
+    digits_study: Params, tmp_path: Path, command: str, shown: str
 ) -> None:
     path = tmp_path / "params.yaml"
-    config.write(composed, command, path)
+    config.write(digits_study, command, path)
     assert shown in path.read_text(encoding="utf-8").partition("\n")[0]
 
 
-def test_what_is_written_is_read_back_by_the_stages_loader(composed: Params, tmp_path: Path) -> None:
+def test_what_is_written_is_read_back_by_the_stages_loader(digits_study: Params, tmp_path: Path) -> None:
     from edgeproof import params
 
-    config.write(composed, path=tmp_path / "params.yaml")
-    assert params.load(tmp_path / "params.yaml") == composed
+    config.write(digits_study, path=tmp_path / "params.yaml")
+    assert params.load(tmp_path / "params.yaml") == digits_study
 
 
 @pytest.mark.parametrize("name", ["null", "true", "no", "1e3", "0x1"])
-def test_names_that_yaml_would_take_for_something_else_survive_writing(composed: Params, name: str) -> None:
-    renamed = composed.model_copy(update={"study": name})
+def test_names_that_yaml_would_take_for_something_else_survive_writing(digits_study: Params, name: str) -> None:
+    renamed = digits_study.model_copy(update={"study": name})
     assert yaml.load(config.dump(renamed), Loader=yaml.CSafeLoader)["study"] == name
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,13 @@ from pydantic import ValidationError
 from edgeproof import config, params
 from edgeproof.core.errors import ConfigError
 
-from .conftest import ROOT
-
 Written = Callable[[Any], Path]
 
 
-@pytest.fixture(scope="module")
-def composed() -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("EDGEPROOF_PLUGINS", raising=False)
-        patch.chdir(ROOT)
-        content: dict[str, Any] = yaml.safe_load(config.dump(config.compose("digits")))
-    return content
-
-
 @pytest.fixture
-def content(composed: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(composed))
+def content(digits_study: params.Params) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.load(config.dump(digits_study), Loader=yaml.CSafeLoader)
+    return found
 
 
 @pytest.fixture

@@ -15,22 +15,13 @@ from edgeproof.params import Params
 from stages import report
 
 from . import record_trees
-from .conftest import ROOT
-
-
-@pytest.fixture(scope="module")
-def composed() -> Params:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("EDGEPROOF_PLUGINS", raising=False)
-        patch.chdir(ROOT)
-        return config.compose("digits")
 
 
 @pytest.fixture
-def project(composed: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(digits_study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with records of the digits study's baseline, its final artifact, and one that it does not show."""
     monkeypatch.chdir(tmp_path)
-    config.write(composed)
+    config.write(digits_study)
     rng = np.random.default_rng(0)
     for model, scheme, factor in (
         ("teacher", "fp32", 4),
