@@ -13,6 +13,7 @@ import edgeproof
 from . import config, devices, entry, studies
 from .core import plugins
 from .core.directories import write_text
+from .core.errors import ConfigError
 from .paths import TABLES
 
 README = Path("README.md")
@@ -74,6 +75,8 @@ def _repro(arguments: argparse.Namespace) -> int:
 
 def _readme(arguments: argparse.Namespace) -> int:
     text = README.read_text(encoding="utf-8")
+    if TABLE_BEGINS not in text or TABLE_ENDS not in text.partition(TABLE_BEGINS)[2]:
+        raise ConfigError(f"{README} has no {TABLE_BEGINS} followed by {TABLE_ENDS}. Put both where the table belongs.")
     before, _, rest = text.partition(TABLE_BEGINS)
     _, _, after = rest.partition(TABLE_ENDS)
     table = (TABLES / "summary.md").read_text(encoding="utf-8")

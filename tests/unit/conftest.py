@@ -54,10 +54,11 @@ def plugin_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def torch_settings_kept() -> Iterator[None]:
-    """Give torch back its threads, its generator and its strictness after a test that changes them."""
+    """One thread, and afterwards torch's own threads, generator and strictness again."""
     import torch
 
     kept = torch.get_num_threads(), torch.get_rng_state(), torch.get_deterministic_debug_mode()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(kept[0])
     torch.set_rng_state(kept[1])
