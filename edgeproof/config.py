@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +157,7 @@ def _composed(study: str | None, overrides: Sequence[str], conf: Path) -> dict[s
     if study is not None and study not in studies(conf):
         raise UnknownName("study", study, studies(conf), f"To add one: {conf}/study/{study}.yaml.")
     chosen = [f"study={study}"] if study is not None else []
-    with _OneDirectory(conf) as directory:
+    with _one_directory(conf) as directory:
         _store_root(directory)
         try:
             GlobalHydra.instance().clear()
@@ -177,29 +180,18 @@ def _store_root(directory: Path) -> None:
     ConfigStore.instance().store(ROOT, {"defaults": [*definitions, "config", "_self_"]})
 
 
-class _OneDirectory:
+@contextmanager
+def _one_directory(conf: Path) -> Iterator[Path]:
     """conf/ itself, or a temporary copy into which the conf/ of outside plugin directories is merged."""
-
-    def __init__(self, conf: Path) -> None:
-        self._conf = conf.resolve()
-        self._scratch: Any = None
-
-    def __enter__(self) -> Path:
-        import shutil
-        import tempfile
-
-        roots = [root / "conf" for root in plugins.outside_roots() if (root / "conf").is_dir()]
-        if not roots:
-            return self._conf
-        self._scratch = tempfile.TemporaryDirectory()
-        merged = Path(self._scratch.name) / "conf"
-        for root in [self._conf, *roots]:
+    roots = [root / "conf" for root in plugins.outside_roots() if (root / "conf").is_dir()]
+    if not roots:
+        yield conf.resolve()
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        merged = Path(scratch) / "conf"
+        for root in [conf.resolve(), *roots]:
             shutil.copytree(root, merged, dirs_exist_ok=True)
-        return merged
-
-    def __exit__(self, *_: object) -> None:
-        if self._scratch is not None:
-            self._scratch.cleanup()
+        yield merged
 
 
 def _hydra_message(error: Exception, overrides: Sequence[str], conf: Path) -> str:
@@ -259,7 +251,7 @@ def _check_names(study: Study) -> None:
             raise ConfigError(f"models.{name}.final must be among its schemes ({', '.join(entry.schemes)}).")
         if len(set(entry.schemes)) < len(entry.schemes):
             raise ConfigError(f"models.{name}.schemes lists a scheme twice: {', '.join(entry.schemes)}.")
-        _check_start(study, name, entry)
+        _check_start(name, entry)
     _check_scenarios(study)
 
 
@@ -301,7 +293,7 @@ def _check_scenarios(study: Study) -> None:
             )
 
 
-def _check_start(study: Study, name: str, entry: ModelEntry) -> None:
+def _check_start(name: str, entry: ModelEntry) -> None:
     if (entry.network is None) == (entry.parent is None):
         raise ConfigError(f"models.{name} must name either a network to start from or a parent, and not both.")
     if entry.parent is not None and entry.network_options:

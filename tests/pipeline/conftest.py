@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +41,20 @@ class Clone:
     def edgeproof(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the clone's own edgeproof, not the installed one."""
         return self.run(sys.executable, "-m", "edgeproof.cli", *arguments, check=check)
+
+
+@contextmanager
+def edited(path: Path, *replacements: tuple[str, str]) -> Iterator[None]:
+    """Replace text in a file, each piece of which must be there, and put the file back afterwards."""
+    before = after = path.read_text(encoding="utf-8")
+    for old, new in replacements:
+        assert old in after, old
+        after = after.replace(old, new)
+    path.write_text(after, encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="utf-8")
 
 
 def clone(path: Path) -> Clone:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Clone, clone
+from .conftest import Clone, clone, edited
 
 pytestmark = pytest.mark.pipeline
 
@@ -49,13 +49,8 @@ def test_a_wrong_name_or_value_says_what_is_known_and_changes_nothing(case: str,
 
 
 def test_a_value_edited_into_params_is_refused_by_the_stage_that_reads_it(fresh: Clone) -> None:
-    path = fresh.path / "params.yaml"
-    before = path.read_text()
-    path.write_text(before.replace("  processes: 3", "  processes: 0").replace("    processes: 3", "    processes: 0"))
-    try:
+    with edited(fresh.path / "params.yaml", ("    processes: 3", "    processes: 0")):
         done = fresh.run("python", "-m", "stages.prepare", check=False)
-    finally:
-        path.write_text(before)
     assert done.returncode == 2
     assert "processes" in done.stderr
     assert "greater than or equal to 1" in done.stderr
@@ -63,44 +58,31 @@ def test_a_value_edited_into_params_is_refused_by_the_stage_that_reads_it(fresh:
 
 def test_params_edited_by_hand_are_not_overwritten_by_a_run(fresh: Clone) -> None:
     path = fresh.path / "params.yaml"
-    before = path.read_text()
-    path.write_text(before.replace("quality_target: 0.9", "quality_target: 2.5"))
-    try:
+    with edited(path, ("quality_target: 0.9", "quality_target: 2.5")):
         done = fresh.edgeproof("repro", check=False)
         assert done.returncode == 2
         assert "quality_target" in done.stderr
         assert "2.5" in path.read_text()
-    finally:
-        path.write_text(before)
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(fresh: Clone) -> None:
-    path = fresh.path / "requirements.lock"
-    before = path.read_text()
-    path.write_text(before.replace("onnxruntime==", "onnxruntime-not-there=="))
-    try:
+    with edited(fresh.path / "requirements.lock", ("onnxruntime==", "onnxruntime-not-there==")):
         done = fresh.edgeproof("compose", check=False)
-    finally:
-        path.write_text(before)
     assert done.returncode == 2
     assert "onnxruntime" in done.stderr
     assert "make setup" in done.stderr
 
 
 def test_when_no_source_works_each_is_named_with_its_reason_and_the_study_without_a_download(fresh: Clone) -> None:
-    path = fresh.path / "params.yaml"
-    before = path.read_text()
     (fresh.path / "data/fashion-mnist").mkdir(parents=True)
     (fresh.path / "data/fashion-mnist/train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b damaged")
-    try:
-        path.write_text(
-            before.replace(
-                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com", "http://localhost:9/none"
-            ).replace("package: dataset-fashion-mnist", "package: dataset-that-is-not-there")
-        )
+    address = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+    replacements = [
+        (address, "http://localhost:9/none"),
+        ("package: dataset-fashion-mnist", "package: dataset-that-is-not-there"),
+    ]
+    with edited(fresh.path / "params.yaml", *replacements):
         done = fresh.run("python", "-m", "stages.prepare", check=False)
-    finally:
-        path.write_text(before)
     assert done.returncode == 2
     for text in ("damaged gzip", "localhost:9", "dataset-that-is-not-there", "make repro STUDY=digits"):
         assert text in done.stderr, done.stderr

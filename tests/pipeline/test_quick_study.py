@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from .conftest import ROOT, Clone
+from .conftest import ROOT, Clone, edited
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
@@ -155,13 +155,8 @@ def test_a_changed_method_reruns_its_descendants_alone(study: Clone) -> None:
 
 
 def test_a_changed_parameter_is_what_dvc_says_changed(study: Clone) -> None:
-    path = study.path / "params.yaml"
-    before = path.read_text()
-    path.write_text(before.replace("bits: 4", "bits: 5"))
-    try:
+    with edited(study.path / "params.yaml", ("bits: 4", "bits: 5")):
         changed = set(json.loads(study.run("dvc", "status", "--json").stdout))
-    finally:
-        path.write_text(before)
     assert changed == {"quantize@student_slim_w4"}
 
 
