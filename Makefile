@@ -30,8 +30,8 @@ repro: $(READY) ## run the default study, or STUDY=name, and print its table
 test: $(READY) ## run every test, the quick study included
 	$(BIN)/python -m pytest
 
-unit: $(READY) ## run the unit tests alone (seconds)
-	$(BIN)/python -m pytest tests/unit tests/contracts
+unit: $(READY) ## run the unit and contract tests (two minutes)
+	$(BIN)/python -m pytest -n auto tests/unit tests/contracts
 
 lint: $(READY) ## format check, lint, types, layers
 	$(BIN)/ruff format --check .

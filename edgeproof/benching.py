@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from .params import BenchParams, Params, ScenarioParams
 from .paths import ARTIFACTS, RECORDS, WORK
 from .progress import Progress
 
+NULL = "null"
 STALE_S = 3600
 SHOWN_LINES = 5
 
@@ -75,8 +76,12 @@ class Session:
         self._card = devices.card(item.device)
         self._scorer = plugins.load("tasks", study.task.name).score
         self._inputs, self._labels = dataset.load(study.task.name, "test")
-        self._metas = {pair: read_meta(_artifact(*pair)) for pair in self._artifacts()}
-        self._runners = {name: packing.pack(name, WORK / "runners") for name in {item.runtime, "null"}}
+        self._metas = {
+            (model, scheme): read_meta(self._artifact(model, scheme))
+            for model, schemes in item.artifacts.items()
+            for scheme in schemes
+        }
+        self._runners = {name: packing.pack(name, WORK / "runners") for name in {item.runtime, NULL}}
         self._device = plugins.load("transports", self._card.transport).Transport(WORK / "devices" / item.device)
         self._samples = self._send_samples()
         self._records = WORK / "sessions" / self._digest()
@@ -88,19 +93,20 @@ class Session:
         """All processes of the session: accuracy first, then rounds that each shuffle the artifacts anew."""
         item = self._item
         shuffler = random.Random(f"{item.seed}-{item.session}")  # noqa: S311 - an order, not a secret
-        supported = [pair for pair, meta in self._metas.items() if "unsupported" not in meta]
-        measured = [pair for pair in supported if pair[0] != "null"]
-        jobs = [Job(*pair, records.ACCURACY, 0) for pair in measured]
-        jobs += [Job(*pair, "unsupported", 0) for pair in self._metas if pair not in supported]
+        supported = [(item.runtime, *pair) for pair, meta in self._metas.items() if "unsupported" not in meta]
+        unsupported = [(item.runtime, *pair) for pair, meta in self._metas.items() if "unsupported" in meta]
+        harness = [(NULL, *artifact[1:]) for artifact in supported[:1]]
+        jobs = [Job(*artifact, records.ACCURACY, 0) for artifact in supported]
+        jobs += [Job(*artifact, "unsupported", 0) for artifact in unsupported]
         for process in range(item.processes):
             for scenario in item.every:
-                round_ = [Job(*pair, scenario, process) for pair in supported]
+                round_ = [Job(*artifact, scenario, process) for artifact in supported + harness]
                 shuffler.shuffle(round_)
                 jobs += round_
         extra = [scenario for scenario in item.all if scenario not in item.every]
-        final = [pair for pair in measured if pair[2] in item.final.get(pair[1], [])]
+        final = [artifact for artifact in supported if artifact[2] in item.final.get(artifact[1], [])]
         for process in range(item.processes):
-            round_ = [Job(*pair, scenario, process) for pair in final for scenario in extra]
+            round_ = [Job(*artifact, scenario, process) for artifact in final for scenario in extra]
             shuffler.shuffle(round_)
             jobs += round_
         return jobs
@@ -111,7 +117,7 @@ class Session:
         if (target / records.FILE).is_file():
             return
         content = {**self._identity(job), "order": order, "measured_at": _now()}
-        meta = self._metas[job.runtime, job.model, job.scheme]
+        meta = self._metas[job.model, job.scheme]
         with directories.written_whole(target) as out:
             if job.scenario == "unsupported":
                 content |= {"verdict": "unsupported", "reasons": [meta["unsupported"]]}
@@ -169,9 +175,9 @@ class Session:
         """What the runner reads as job.json; paths are relative to the job's directory on the device."""
         accuracy = job.scenario == records.ACCURACY
         scenario = next(iter(self._item.every.values())) if accuracy else self._item.all[job.scenario]
-        meta = self._metas[job.runtime, job.model, job.scheme]
+        meta = self._metas[job.model, job.scheme]
         artifact = f"store/{identity(meta)}-{meta['scheme']}"
-        self._device.push(_artifact(job.runtime, job.model, job.scheme), artifact)
+        self._device.push(self._artifact(job.model, job.scheme), artifact)
         return {
             "runtime": job.runtime,
             "artifact": f"../../{artifact}",
@@ -208,7 +214,7 @@ class Session:
         return {"correct": int(hits.sum()), "total": len(hits)}
 
     def _identity(self, job: Job) -> dict[str, Any]:
-        meta = self._metas[job.runtime, job.model, job.scheme]
+        meta = self._metas[job.model, job.scheme]
         described = {key: value for key, value in meta.items() if key not in ("files", "schema")}
         return {
             "study": self._study.study,
@@ -225,11 +231,8 @@ class Session:
             "runner": self._runners[job.runtime].stem.removeprefix("runner-"),
         }
 
-    def _artifacts(self) -> Iterator[tuple[str, str, str]]:
-        yield "null", self._item.null_model, "fp32"
-        for model, schemes in self._item.artifacts.items():
-            for scheme in schemes:
-                yield self._item.runtime, model, scheme
+    def _artifact(self, model: str, scheme: str) -> Path:
+        return ARTIFACTS / self._item.runtime / model / scheme
 
     def _send_samples(self) -> str:
         """Store the test inputs on the device once, under their sha256."""
@@ -252,10 +255,6 @@ class Session:
 
 def _last_change_s(directory: Path) -> float:
     return max(path.stat().st_mtime for path in [directory, *directory.rglob(records.FILE)])
-
-
-def _artifact(runtime: str, model: str, scheme: str) -> Path:
-    return ARTIFACTS / runtime / model / scheme
 
 
 def _outputs(log: list[Mapping[str, Any]], total: int) -> Array:

@@ -380,13 +380,11 @@ def _runtimes_of(study: Study, name: str) -> list[str]:
 
 
 def _exports(study: Study, names: Sequence[str]) -> dict[str, Any]:
-    exports = {
+    return {
         f"{name}_{runtime}": _export(study, name, runtime, study.models[name].schemes)
         for name in names
         for runtime in _runtimes_of(study, name)
     }
-    exports[f"{study.bench.baseline}_null"] = _export(study, study.bench.baseline, "null", ["fp32"])
-    return exports
 
 
 def _export(study: Study, model: str, runtime: str, schemes: Sequence[str]) -> dict[str, Any]:
@@ -424,7 +422,6 @@ def _bench(study: Study, names: Sequence[str], device: str, runtime: str) -> dic
         "final": {name: list(study.models[name].final) for name in measured if study.models[name].final},
         "every": every,
         "all": {**every, **final},
-        "null_model": study.bench.baseline,
         "packages": pinned([*definition.device_packages, "mlcommons-loadgen", "numpy"]),
     }
 

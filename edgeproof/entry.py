@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from .core.errors import EdgeproofError
 
@@ -26,7 +27,7 @@ QUIET = {
 }
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run(main: Callable[[], int | None]) -> NoReturn:
     """Run `main` and exit with its code; an EdgeproofError becomes one message on stderr and exit code 2."""
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     _die_with_parent()
@@ -44,8 +45,17 @@ def run(main: Callable[[], int | None]) -> None:
     except OSError as error:
         print(f"error: {error}. What was finished is kept; the same command continues.", file=sys.stderr)
         code = USAGE_ERROR
-    sys.stdout.flush()
-    sys.exit(code)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End without tearing down torch and the converters, which takes a second or more and proves nothing."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # whoever read our output has left
+        code = code or USAGE_ERROR
+    os._exit(code)
 
 
 def _die_with_parent() -> None:

@@ -129,7 +129,6 @@ class BenchParams(Frozen):
     final: dict[str, list[str]]
     every: dict[str, ScenarioParams]
     all: dict[str, ScenarioParams]
-    null_model: Id
     packages: dict[str, str]
 
 

@@ -88,7 +88,7 @@ def fit(
     loss: Loss = cross_entropy,
     after_step: Callable[[], None] | None = None,
 ) -> nn.Module:
-    """Train `module` in place and return it in evaluation mode. Every epoch sees each sample once, in a random view."""
+    """Train `module` in place and return it in evaluation mode. No epoch sees a sample twice; views are random."""
     if recipe.epochs == 0:
         return module.eval()
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

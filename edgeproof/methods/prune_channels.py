@@ -18,8 +18,8 @@ from edgeproof.training import Recipe, TrainingTask, fit
 class Options(Recipe):
     """What conf/methods/prune_channels.yaml may set."""
 
-    ratio: float = Field(gt=0, lt=1, description="share of each layer's channels that is removed")
-    round_to: PositiveInt = Field(description="keep channel counts a multiple of this, as vector kernels prefer")
+    ratio: float = Field(gt=0, lt=1, description="least share of each layer's channels that is removed")
+    round_to: PositiveInt = Field(description="what is left is rounded down to a multiple of this, as vector kernels prefer")
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:

@@ -18,22 +18,18 @@ SCHEMES = ("fp32",)
 
 
 def export(model: nn.Module, samples: np.ndarray[Any, Any], scheme: str, out_dir: Path) -> Lowered:
-    """Keep only the shape of the model's output. `samples` is (N, *input_shape) float32."""
-    import torch
-
+    """Keep nothing: every artifact's meta.json tells the shape of its output. `samples` is (N, *input_shape) float32."""
     if scheme != "fp32":
         raise Unsupported("the null runtime computes nothing, so it has no numbers to represent")
-    with torch.no_grad():
-        shape = list(model(torch.from_numpy(samples[:1])).shape)
     (out_dir / "model.null").write_bytes(b"")
-    return Lowered(session={"output_shape": shape})
+    return Lowered()
 
 
 class Session:
-    """Returns the same zeros whatever the input."""
+    """Opens any runtime's artifact and returns zeros of its output's shape, whatever the input."""
 
     def __init__(self, artifact_dir: Path, *, threads: int) -> None:
-        shape = read_meta(artifact_dir, verify=False)["session"]["output_shape"]
+        shape = read_meta(artifact_dir, verify=False)["output_shape"]
         self._output = np.zeros(shape, np.float32)
 
     def __call__(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -36,7 +36,6 @@ ITEM: dict[str, Any] = {
     "final": {"m": ["fp32"]},
     "every": {"single_stream": SINGLE},
     "all": {"single_stream": SINGLE, "server": SERVER},
-    "null_model": "m",
     "packages": {},
 }
 
@@ -48,21 +47,20 @@ def study(digits_study: Params, **changes: Any) -> Params:
 
 
 def write_project(root: Path, runtime: str = tiny_task.RUNTIME, timeout_s: int = 60) -> None:
-    """A project with data, a card and three artifacts: the null one, a matrix, and one that is unsupported."""
+    """A project with data, a card and two artifacts: a matrix, and one that is unsupported."""
     tiny_task.write_plugins(root / "plugins", runtime)
     tiny_task.write_data(root / "data")
     (root / "devices").mkdir()
     (root / "devices" / "desk.yaml").write_text(f"transport: local\nthreads: 1\ntimeout_s: {timeout_s}\n")
     facts = {"method": "train", "lineage": {}, "parameters": 24, "macs": 24, "weight_sparsity": 0.0}
-    for runtime_name, scheme, described in (
-        ("null", "fp32", {"session": {"output_shape": [1, 3]}}),
-        ("matrix", "fp32", {"session": {}, "size_bytes": 10}),
-        ("matrix", "int8-static", {"unsupported": "a matrix has no integers"}),
+    for scheme, described in (
+        ("fp32", {"session": {}, "output_shape": [1, 3], "size_bytes": 10}),
+        ("int8-static", {"unsupported": "a matrix has no integers"}),
     ):
-        with directories.written_whole(root / "artifacts" / runtime_name / "m" / scheme) as out:
-            if runtime_name == "matrix" and "unsupported" not in described:
+        with directories.written_whole(root / "artifacts" / "matrix" / "m" / scheme) as out:
+            if "unsupported" not in described:
                 np.save(out / "matrix.npy", tiny_task.matrix())
-            directories.write_meta(out, {**described, "scheme": scheme, "runtime": runtime_name, "model": facts})
+            directories.write_meta(out, {**described, "scheme": scheme, "runtime": "matrix", "model": facts})
 
 
 @pytest.fixture

@@ -92,10 +92,11 @@ def test_a_scheme_that_the_runtime_cannot_do_leaves_its_reason_and_no_file(proje
     assert "unsupported" not in directories.read_meta(directory / "fp32")
 
 
-def test_the_null_runtime_keeps_the_shape_of_the_output_alone(project: Path) -> None:
+def test_the_null_runtime_keeps_nothing_and_any_artifact_tells_the_shape_of_its_output(project: Path) -> None:
+    assert directories.read_meta(export() / "fp32")["output_shape"] == [1, 3]
     directory = export("null", ("fp32", "fp16"))
     meta = directories.read_meta(directory / "fp32")
-    assert meta["session"] == {"output_shape": [1, 3]}
+    assert meta["output_shape"] == [1, 3]
     assert meta["size_bytes"] == 0
     assert "unsupported" in directories.read_meta(directory / "fp16")
 

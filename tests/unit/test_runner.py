@@ -263,11 +263,10 @@ os._exit(0)
 
 
 def job_of(directory: Path, runtime: str = "null", **changes: Any) -> Path:
-    """A job directory with samples and a null artifact of three outputs."""
+    """A job directory with samples and an artifact of three outputs."""
     artifact = directory / "job" / "artifact"
     artifact.mkdir(parents=True)
-    (artifact / "model.null").write_bytes(b"")
-    directories.write_meta(artifact, {"session": {"output_shape": [1, 3]}})
+    directories.write_meta(artifact, {"session": {}, "output_shape": [1, 3]})
     np.save(directory / "job" / "samples.npy", np.zeros((12, 1, 2, 2), np.float32))
     given = {
         "runtime": runtime,
