@@ -19,7 +19,9 @@ class Options(Recipe):
     """What conf/methods/prune_channels.yaml may set."""
 
     ratio: float = Field(gt=0, lt=1, description="least share of each layer's channels that is removed")
-    round_to: PositiveInt = Field(description="what is left is rounded down to a multiple of this, as vector kernels prefer")
+    round_to: PositiveInt = Field(
+        description="what is left is rounded down to a multiple of this, as vector kernels prefer"
+    )
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
