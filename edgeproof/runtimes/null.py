@@ -18,7 +18,7 @@ SCHEMES = ("fp32",)
 
 
 def export(model: nn.Module, samples: np.ndarray[Any, Any], scheme: str, out_dir: Path) -> Lowered:
-    """Keep nothing: every artifact's meta.json tells the shape of its output. `samples` is (N, *input_shape) float32."""
+    """Keep nothing: every artifact's meta.json tells its output's shape. `samples` is (N, *input_shape) float32."""
     if scheme != "fp32":
         raise Unsupported("the null runtime computes nothing, so it has no numbers to represent")
     (out_dir / "model.null").write_bytes(b"")
