@@ -5,32 +5,38 @@ The null runtime is measured in the same session, so that the harness's own over
 
 from __future__ import annotations
 
+import collections
 import datetime
 import hashlib
+import itertools
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import dataset, devices, packages, packing
+from . import compliance, dataset, devices, packages, packing, verdicts
 from .core import directories, plugins, records
 from .core.directories import identity, read_meta, sha256_of
 from .core.errors import DeviceError
+from .core.records import Record
 from .params import BenchParams, Params, ScenarioParams
 from .paths import ARTIFACTS, RECORDS, WORK
 from .progress import Progress
 
 NULL = "null"
 STALE_S = 3600
+REPEATS = 2
 SHOWN_LINES = 5
+MLPERF_DURATION_MS = 600_000
 
 Array = np.ndarray[Any, Any]
 
@@ -44,11 +50,13 @@ class Job:
     scheme: str
     scenario: str
     process: int
+    attempt: int = 0
 
     @property
     def directory(self) -> Path:
         """Where its record lies below the session."""
-        return Path(self.runtime, f"{self.model}.{self.scheme}", f"{self.scenario}.{self.process}")
+        again = f".again{self.attempt}" if self.attempt else ""
+        return Path(self.runtime, f"{self.model}.{self.scheme}", f"{self.scenario}.{self.process}{again}")
 
 
 def bench(key: str, study: Params) -> None:
@@ -56,11 +64,17 @@ def bench(key: str, study: Params) -> None:
     item = study.bench[key]
     packages.require(item.packages)
     session = Session(item, study)
-    jobs = session.jobs()
-    with Progress(f"measuring {item.runtime} on {item.device}", len(jobs)) as progress:
-        for order, job in enumerate(jobs):
-            session.measure(job, order)
-            progress.advance()
+    waiting = collections.deque(session.jobs())
+    order = itertools.count()
+    with Progress(f"measuring {item.runtime} on {item.device}", len(waiting)) as progress:
+        while waiting:
+            job = waiting.popleft()
+            record = session.measure(job, next(order))
+            # A disturbed run is repeated at the end of the session; its record stays, with its reason.
+            if record.content.get("disturbed") and job.attempt < REPEATS:
+                waiting.append(replace(job, attempt=job.attempt + 1))
+            else:
+                progress.advance()
     session.finish(RECORDS / key)
 
 
@@ -104,6 +118,7 @@ class Session:
                 shuffler.shuffle(round_)
                 jobs += round_
         extra = [scenario for scenario in item.all if scenario not in item.every]
+        extra += [compliance.scenario(test, scenario) for test in item.compliance for scenario in item.every]
         final = [artifact for artifact in supported if artifact[2] in item.final.get(artifact[1], [])]
         for process in range(item.processes):
             round_ = [Job(*artifact, scenario, process) for artifact in final for scenario in extra]
@@ -111,12 +126,13 @@ class Session:
             jobs += round_
         return jobs
 
-    def measure(self, job: Job, order: int) -> None:
+    def measure(self, job: Job, order: int) -> Record:
         """Run one job and write its record; a job that was measured before an interruption is not repeated."""
         target = self._records / job.directory
         if (target / records.FILE).is_file():
-            return
+            return records.read(target)
         content = {**self._identity(job), "order": order, "measured_at": _now()}
+        time.sleep(self._item.cool_down_s)
         meta = self._metas[job.model, job.scheme]
         with directories.written_whole(target) as out:
             if job.scenario == "unsupported":
@@ -126,6 +142,7 @@ class Session:
             records.write(out, content)
         if content["verdict"] not in ("valid", "unsupported"):
             print(f"  {content['verdict']}: {job.directory}: {'; '.join(content['reasons'])}", file=sys.stderr)
+        return records.read(target)
 
     def finish(self, target: Path) -> None:
         """Put the whole session in place at once."""
@@ -142,10 +159,10 @@ class Session:
     def _measured(self, job: Job, out: Path) -> dict[str, Any]:
         given = self._job_file(job)
         result = self._run(given, out)
-        verdict, reasons = records.verdict_of(result)
-        content = {"job": given, "result": result, "verdict": verdict, "reasons": reasons}
-        if job.scenario == records.ACCURACY and verdict == "valid":
-            content["accuracy"] = self._scored(out)
+        judgement = verdicts.judge(result, _durations(out))
+        content = {"job": given, "result": result, **judgement.as_content()}
+        if job.scenario == records.ACCURACY and judgement.verdict == "valid":
+            content |= self._scored(out)
         return content
 
     def _run(self, given: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -159,22 +176,32 @@ class Session:
             self._device.push(Path(scratch), name)
         try:
             argv = [self._card.python or sys.executable, "-B", runner.name, name, f"{name}/result"]
-            code, printed = self._device.run(argv, self._card.timeout_s)
+            code, printed = self._device.run(argv, self._timeout_s(given))
+            return self._result(name, out) or {"status": "error", "error": _ended(code, printed)}
+        except DeviceError as error:
+            return {"status": "error", "error": str(error)}
+        finally:
+            self._device.remove(name)
+
+    def _result(self, name: str, out: Path) -> dict[str, Any] | None:
+        """What the runner left, or None where it left nothing that can be read."""
+        try:
             self._device.pull(f"{name}/result", out)
             result: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
             (out / "result.json").unlink()
-        except (DeviceError, FileNotFoundError, ValueError) as error:
-            tail = " | ".join(printed.splitlines()[-SHOWN_LINES:]) if "printed" in locals() else ""
-            ended = f"the runner ended with code {code}: {tail}" if "code" in locals() else str(error)
-            result = {"status": "error", "error": ended}
-        finally:
-            self._device.remove(name)
+        except (DeviceError, OSError, ValueError):
+            return None
         return result
+
+    def _timeout_s(self, given: Mapping[str, Any]) -> float:
+        """The card's limit, over what the job has to last at least."""
+        return self._card.timeout_s + (given["settings"].get("min_duration_ms") or MLPERF_DURATION_MS) / 1000
 
     def _job_file(self, job: Job) -> dict[str, Any]:
         """What the runner reads as job.json; paths are relative to the job's directory on the device."""
         accuracy = job.scenario == records.ACCURACY
-        scenario = next(iter(self._item.every.values())) if accuracy else self._item.all[job.scenario]
+        audit, base = compliance.split(job.scenario)
+        scenario = next(iter(self._item.every.values())) if accuracy else self._item.all[base]
         meta = self._metas[job.model, job.scheme]
         artifact = f"store/{identity(meta)}-{meta['scheme']}"
         self._device.push(self._artifact(job.model, job.scheme), artifact)
@@ -186,7 +213,10 @@ class Session:
             "mode": "AccuracyOnly" if accuracy else "PerformanceOnly",
             "scenario": scenario.scenario,
             "settings": self._settings(job, scenario),
+            "warm_up_s": self._item.warm_up_s,
             "packages": self._item.packages,
+            "audit": compliance.AUDITS[audit] if audit else None,
+            "energy_counter": self._card.energy_counter,
         }
 
     def _settings(self, job: Job, scenario: ScenarioParams) -> dict[str, Any]:
@@ -208,10 +238,16 @@ class Session:
         """Score LoadGen's accuracy log with the task, on the host; keep outputs and hits as arrays."""
         log = out / "mlperf_log_accuracy.json"
         outputs = _outputs(json.loads(log.read_text(encoding="utf-8")), len(self._labels))
-        log.unlink()
+        if self._item.preset != "official":
+            log.unlink()
         hits = np.asarray(self._scorer(outputs, self._labels), bool)
         np.savez_compressed(out / "outputs.npz", outputs=outputs, correct=hits)
-        return {"correct": int(hits.sum()), "total": len(hits)}
+        accuracy = {"correct": int(hits.sum()), "total": len(hits)}
+        floor = self._item.quality_target
+        if hits.mean() >= floor:
+            return {"accuracy": accuracy}
+        below = f"accuracy {hits.mean():.2%} is below the task's floor of {floor:.2%}"
+        return {"accuracy": accuracy, "verdict": "invalid", "reasons": [below]}
 
     def _identity(self, job: Job) -> dict[str, Any]:
         meta = self._metas[job.model, job.scheme]
@@ -222,11 +258,14 @@ class Session:
             "device": self._item.device,
             "card": self._card.model_dump(),
             "session": self._item.session,
+            "preset": self._item.preset,
+            "compliance": compliance.split(job.scenario)[0],
             "runtime": job.runtime,
             "model": job.model,
             "scheme": job.scheme,
             "scenario": job.scenario,
             "process": job.process,
+            "attempt": job.attempt,
             "artifact": {**described, "sha256": identity(meta)},
             "runner": self._runners[job.runtime].stem.removeprefix("runner-"),
         }
@@ -253,6 +292,25 @@ class Session:
         return hashlib.sha256(json.dumps([parts, runners], sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _durations(out: Path) -> Array | None:
+    path = out / "latencies.npz"
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        found: Array = arrays["call_ns"]
+    return found
+
+
+def _ended(code: int, printed: str) -> str:
+    """How a runner ended that left no result."""
+    tail = " | ".join(printed.splitlines()[-SHOWN_LINES:])
+    if code < 0:
+        name = signal.Signals(-code).name
+        memory = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
+        return f"the runner was ended by {name}{memory}: {tail}"
+    return f"the runner ended with code {code}: {tail}"
+
+
 def _last_change_s(directory: Path) -> float:
     return max(path.stat().st_mtime for path in [directory, *directory.rglob(records.FILE)])
 
@@ -264,7 +322,10 @@ def _outputs(log: list[Mapping[str, Any]], total: int) -> Array:
         rows[int(entry["qsl_idx"])] = np.frombuffer(bytes.fromhex(entry["data"]), "<f4")
     if sorted(rows) != list(range(total)) or len({len(row) for row in rows.values()}) != 1:
         raise DeviceError(f"the accuracy log answers {len(rows)} of {total} samples, or with differing lengths")
-    return np.stack([rows[index] for index in range(total)])
+    outputs = np.stack([rows[index] for index in range(total)])
+    if not np.isfinite(outputs).all():
+        raise DeviceError(f"{int((~np.isfinite(outputs)).any(1).sum())} of {total} outputs hold NaN or infinity")
+    return outputs
 
 
 def _now() -> str:

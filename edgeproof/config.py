@@ -30,7 +30,20 @@ from . import devices
 from .core import plugins
 from .core.directories import write_text
 from .core.errors import ConfigError, UnknownName
-from .params import FAMILIES, PARAMS, SCHEMA, Family, Frozen, Id, Params, ScenarioParams, TaskParams, checked
+from .params import (
+    FAMILIES,
+    PARAMS,
+    SCHEMA,
+    Compliance,
+    Family,
+    Frozen,
+    Id,
+    Params,
+    Preset,
+    ScenarioParams,
+    TaskParams,
+    checked,
+)
 
 CONF = Path("conf")
 ROOT = "edgeproof_root"
@@ -62,7 +75,11 @@ class BenchEntry(Frozen):
     devices: list[Id] = Field(min_length=1)
     runtimes: list[Id] = Field(min_length=1)
     session: NonNegativeInt
+    preset: Preset
     processes: PositiveInt
+    warm_up_s: float = Field(gt=0, le=3600)
+    cool_down_s: float = Field(ge=0, le=3600)
+    compliance: list[Compliance] = []
     every: list[Id] = Field(min_length=1)
     final: list[Id]
     baseline: Id
@@ -416,25 +433,28 @@ def _bench(study: Study, names: Sequence[str], device: str, runtime: str) -> dic
         "transport": devices.card(device).transport,
         "runtime": runtime,
         "session": study.bench.session,
+        "preset": study.bench.preset,
         "processes": study.bench.processes,
+        "warm_up_s": study.bench.warm_up_s,
+        "cool_down_s": study.bench.cool_down_s,
+        "compliance": study.bench.compliance,
         "seed": study.seed,
         "artifacts": {name: list(study.models[name].schemes) for name in measured},
         "final": {name: list(study.models[name].final) for name in measured if study.models[name].final},
         "every": every,
         "all": {**every, **final},
+        "quality_target": _task(study)["quality_target"],
         "packages": pinned([*definition.device_packages, "mlcommons-loadgen", "numpy"]),
     }
 
 
 def _report(study: Study, names: Sequence[str]) -> dict[str, Any]:
-    definition = checked(TaskDefinition, study.tasks[study.task], f"conf/tasks/{study.task}.yaml")
     return {
         "models": [name for name in names if _runtimes_of(study, name)],
         "runtimes": study.bench.runtimes,
         "devices": study.bench.devices,
         "baseline": study.bench.baseline,
         "final": {name: list(study.models[name].final) for name in names if study.models[name].final},
-        "quality_target": definition.quality_target,
     }
 
 

@@ -20,7 +20,8 @@ class Card(Frozen):
     transport: Id
     threads: int = Field(ge=1, le=256, description="threads a runtime may use")
     python: str | None = Field(default=None, description="interpreter on the device; this one's when left out")
-    timeout_s: int = Field(default=600, ge=1, description="longest that one job may take")
+    timeout_s: int = Field(default=600, ge=1, description="longest that one job may take beyond its least duration")
+    energy_counter: str | None = Field(default=None, description="file that counts microjoules; RAPL's when left out")
 
 
 def names(cards: Path = CARDS) -> list[str]:

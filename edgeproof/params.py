@@ -99,11 +99,15 @@ class ExportParams(Frozen):
     packages: dict[str, str]
 
 
-class ScenarioSettings(Frozen):
-    """LoadGen's own names (TestSettings), whole numbers, units in the name."""
+Compliance = Literal["TEST01", "TEST04"]
+Preset = Literal["quick", "standard", "official"]
 
-    min_duration_ms: int = Field(ge=1, le=86_400_000)
-    min_query_count: int = Field(ge=64, le=2**31)
+
+class ScenarioSettings(Frozen):
+    """LoadGen's own names (TestSettings), whole numbers, units in the name. What is null is MLPerf's own."""
+
+    min_duration_ms: int | None = Field(default=None, ge=1, le=86_400_000)
+    min_query_count: int | None = Field(default=None, ge=64, le=2**31)
     multi_stream_samples_per_query: int | None = Field(default=None, ge=1, le=1024)
     server_target_latency_ns: int | None = Field(default=None, ge=1)
 
@@ -123,12 +127,17 @@ class BenchParams(Frozen):
     transport: Id
     runtime: Id
     session: NonNegativeInt
+    preset: Preset
     processes: int = Field(ge=1, le=100)
+    warm_up_s: float = Field(gt=0, le=3600)
+    cool_down_s: float = Field(ge=0, le=3600)
+    compliance: list[Compliance]
     seed: NonNegativeInt
     artifacts: dict[str, list[str]]
     final: dict[str, list[str]]
     every: dict[str, ScenarioParams]
     all: dict[str, ScenarioParams]
+    quality_target: float
     packages: dict[str, str]
 
 
@@ -140,7 +149,6 @@ class ReportParams(Frozen):
     devices: list[Id]
     baseline: Id
     final: dict[str, list[str]]
-    quality_target: float
 
 
 class Params(Frozen):

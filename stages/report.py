@@ -17,7 +17,6 @@ def main() -> None:
     found = rows(
         paths.RECORDS,
         baseline=chosen.baseline,
-        quality_target=chosen.quality_target,
         order={"devices": chosen.devices, "models": chosen.models, "runtimes": chosen.runtimes},
     )
     shown = {(chosen.baseline, "fp32"), *((model, scheme) for model, of in chosen.final.items() for scheme in of)}

@@ -3,7 +3,9 @@
 A record is a directory:
 
     record.json      what was measured, on what, under which conditions, with which verdict and reasons
-    latencies.npz    call_ns: every inference's duration in ns, in order (performance runs)
+    latencies.npz    call_ns, invoke_ns, started_ns: one entry an inference, in order (performance runs)
+    telemetry.csv    what the machine did meanwhile
+    user.conf        LoadGen's settings
     outputs.npz      outputs and correct, one row a test sample (accuracy runs)
     mlperf_log_*     LoadGen's own logs
 """
@@ -80,16 +82,3 @@ def read(directory: Path) -> Record:
     if content.get("schema") != SCHEMA:
         raise ArtifactError(f"{path} has schema {content.get('schema')}, this version reads {SCHEMA}. {_MEASURE_AGAIN}")
     return Record(content, directory)
-
-
-def verdict_of(result: Mapping[str, Any]) -> tuple[Verdict, list[str]]:
-    """Judge what a runner reported: valid, or not with its reasons."""
-    if result["status"] != "done":
-        return "error", [str(result.get("error") or "the runner gave no reason")]
-    log = result["loadgen"]
-    if log.get("effective_test_mode") == "AccuracyOnly":
-        return "valid", []
-    if log.get("result_validity") == "VALID":
-        return "valid", []
-    reason = log.get("result_invalid_reason") or log.get("early_stopping_result") or "LoadGen gave no reason"
-    return "invalid", [f"LoadGen: {' '.join(str(reason).split())}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,9 +14,14 @@ import numpy as np
 from edgeproof.core import records
 from edgeproof.core.records import Record
 
-from . import statistics
+from . import energy, statistics
 from .statistics import Estimate
 
+# Chance that one of all comparisons between runtimes is a false alarm.
+DISAGREEMENT_ALPHA = 0.01
+SAME_POINTS = 0.01
+FLOATING = ("fp32", "fp16")
+LATENCIES, TELEMETRY = "latencies.npz", "telemetry.csv"
 SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = "SingleStream", "MultiStream", "Offline", "Server"
 
 Array = np.ndarray[Any, Any]
@@ -43,10 +49,16 @@ class Row:
     gzip_bytes: int | None = None
     accuracy: Estimate | None = None
     accuracy_difference: Estimate | None = None
-    meets_quality_target: bool | None = None
     p50_ns: Estimate | None = None
     p90_ns: Estimate | None = None
     p99_ns: Estimate | None = None
+    p50_between: float | None = None
+    p50_within: float | None = None
+    independent_share: float | None = None
+    invoke_p50_ns: Estimate | None = None
+    energy_uj: Estimate | None = None
+    instructions: int | None = None
+    instructions_method: str | None = None
     speed_up: Estimate | None = None
     harness_p50_ns: Estimate | None = None
     load_ns: Estimate | None = None
@@ -57,7 +69,9 @@ class Row:
     server_samples_per_s: Estimate | None = None
     threads: int | None = None
     processes: int = 0
+    repeated: int = 0
     session: int = 0
+    preset: str = ""
     measured_at: str = ""
     cpu: str | None = None
     versions: Mapping[str, str | None] | None = None
@@ -67,12 +81,11 @@ class Row:
         return asdict(self)
 
 
-def rows(root: Path, *, baseline: str, quality_target: float, order: Mapping[str, Sequence[str]]) -> list[Row]:
+def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]]) -> list[Row]:
     """Every artifact's row from the records below `root`, in the study's order.
 
     Args:
         baseline: the model whose fp32 artifact on the same device and runtime others are compared with.
-        quality_target: the accuracy below which a row says so.
         order: 'devices', 'models' and 'runtimes' that the study names; records of others are left out.
     """
     grouped: dict[Key, list[Record]] = defaultdict(list)
@@ -83,8 +96,10 @@ def rows(root: Path, *, baseline: str, quality_target: float, order: Mapping[str
             harness[_session_of(root, record)].append(record)
         elif all(content[kind] in order[f"{kind}s"] for kind in ("device", "model", "runtime")):
             grouped[content["device"], content["runtime"], content["model"], content["scheme"]].append(record)
-    built = {key: _row(found, harness[_session_of(root, found[0])], quality_target) for key, found in grouped.items()}
+    built = {key: _row(found, harness[_session_of(root, found[0])]) for key, found in grouped.items()}
     hits = {key: _hits(found) for key, found in grouped.items()}
+    for key, reason in disagreements(hits).items():
+        built[key] = replace(built[key], verdict="invalid", reasons=(*built[key].reasons, reason), accuracy=None)
     compared = [_compared(key, built, hits, (key[0], key[1], baseline, "fp32")) for key in built]
     return sorted(compared, key=lambda row: _rank(row, order))
 
@@ -104,7 +119,44 @@ def _rank(row: Row, order: Mapping[str, Sequence[str]]) -> tuple[int, int, int, 
     )
 
 
-def _row(found: Sequence[Record], harness: Sequence[Record], quality_target: float) -> Row:
+def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
+    """Artifacts whose accuracy is below that of the same model and scheme elsewhere by more than chance allows.
+
+    McNemar's exact test on the samples that only one of the two gets right, corrected for all pairs (Holm 1979). Each
+    runtime's own quantizer makes another integer model, so those may differ by SAME_POINTS before it counts.
+    """
+    known = {key: array for key, array in hits.items() if array is not None}
+    pairs = [
+        (low, high)
+        for low, high in itertools.permutations(sorted(known), 2)
+        if low[2:] == high[2:] and len(known[low]) == len(known[high])
+    ]
+    found: dict[Key, str] = {}
+    tested = sorted((statistics.mcnemar(known[high], known[low]), low, high) for low, high in pairs)
+    for rank, (p_value, low, high) in enumerate(tested):
+        if p_value * (len(tested) - rank) > DISAGREEMENT_ALPHA:
+            break
+        difference = float(known[high].mean() - known[low].mean())
+        if difference > (0.0 if low[3] in FLOATING else SAME_POINTS):
+            where = f"{high[1]} on {high[0]}" if high[0] != low[0] else high[1]
+            found.setdefault(
+                low, f"accuracy is {100 * difference:.2f} points below that of {where} (p = {p_value:.1g})"
+            )
+    return found
+
+
+def _latest(found: Sequence[Record]) -> list[Record]:
+    """The last attempt of every run: a disturbed one was repeated in the same session."""
+    last: dict[tuple[str, int], Record] = {}
+    for record in found:
+        key = record.content["scenario"], record.content["process"]
+        if key not in last or record.content["attempt"] > last[key].content["attempt"]:
+            last[key] = record
+    return list(last.values())
+
+
+def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
+    found = _latest(attempts)
     content = found[0].content
     artifact, model = content["artifact"], content["artifact"]["model"]
     verdict, reasons = _verdict(found)
@@ -125,6 +177,8 @@ def _row(found: Sequence[Record], harness: Sequence[Record], quality_target: flo
         size_bytes=artifact.get("size_bytes"),
         gzip_bytes=artifact.get("gzip_bytes"),
         session=content["session"],
+        preset=content["preset"],
+        repeated=len(attempts) - len(found),
         measured_at=max(record.content["measured_at"] for record in found),
     )
     if verdict == "unsupported":
@@ -133,11 +187,10 @@ def _row(found: Sequence[Record], harness: Sequence[Record], quality_target: flo
     row = replace(
         row,
         accuracy=accuracy,
-        meets_quality_target=None if accuracy is None else accuracy.value >= quality_target,
         **_measured(found),
         **_conditions(found),
     )
-    overhead = _from_log(harness, SINGLE_STREAM, "result_50.00_percentile_latency_ns")
+    overhead = _from_log(_latest(harness), SINGLE_STREAM, "result_50.00_percentile_latency_ns")
     return replace(row, harness_p50_ns=overhead) if row.p50_ns else row
 
 
@@ -161,16 +214,35 @@ def _measured(found: Sequence[Record]) -> dict[str, Any]:
         "multi_stream_p99_ns": _from_log(found, MULTI_STREAM, "result_99.00_percentile_per_query_latency_ns"),
         "offline_samples_per_s": _from_log(found, OFFLINE, "result_samples_per_second"),
         "server_samples_per_s": _from_log(found, SERVER, "result_completed_samples_per_sec"),
+        "invoke_p50_ns": statistics.percentile([record.array(LATENCIES, "invoke_ns") for record in single], 50),
         "processes": len(single),
     }
     if single:
+        durations = [record.array(LATENCIES, "call_ns") for record in single]
+        spread = statistics.spread(durations, 50)
+        energies = [energy for record in single if (energy := _energy_uj(record)) is not None]
         results = [record.content["result"] for record in single]
         figures |= {
             "load_ns": statistics.mean([result["load_ns"] for result in results]),
             "first_inference_ns": statistics.mean([result["first_inference_ns"] for result in results]),
             "peak_rss_bytes": max(result["peak_rss_bytes"] for result in results),
+            "p50_between": None if spread is None else spread.between,
+            "p50_within": None if spread is None else spread.within,
+            "independent_share": float(np.mean([statistics.effective_samples(d, 0.5) / len(d) for d in durations])),
+            "energy_uj": statistics.mean(energies) if len(energies) == len(single) else None,
         }
+    counted = [record.content["instructions"] for record in found if record.content.get("instructions")]
+    if counted:
+        figures |= {"instructions": counted[0]["per_inference"], "instructions_method": counted[0]["method"]}
     return figures
+
+
+def _energy_uj(record: Record) -> float | None:
+    """Energy of one inference, from the counter's samples over LoadGen's power window; None without a counter."""
+    log, path = record.content["result"]["loadgen"], record.directory / TELEMETRY
+    if record.content["result"].get("energy_method") is None or not path.is_file():
+        return None
+    return energy.per_inference_uj(path, log, inferences=len(record.array(LATENCIES, "call_ns")))
 
 
 def _conditions(found: Sequence[Record]) -> dict[str, Any]:
@@ -194,7 +266,7 @@ def _of(found: Sequence[Record], scenario: str) -> list[Record]:
 
 
 def _percentile(chosen: Sequence[Record], percent: int) -> Estimate | None:
-    return statistics.percentile([record.array("latencies.npz", "call_ns") for record in chosen], percent)
+    return statistics.percentile([record.array(LATENCIES, "call_ns") for record in chosen], percent)
 
 
 def _from_log(found: Sequence[Record], scenario: str, key: str) -> Estimate | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,9 +105,10 @@ def _origin(row: Row) -> str:
     return " + ".join(part for part in (row.parent, row.teacher and f"teacher {row.teacher}") if part) or NONE
 
 
-def _accuracy(row: Row) -> str:
-    below = " (below target)" if row.meets_quality_target is False else ""
-    return _percent(row.accuracy) + below
+def _spread(row: Row) -> str:
+    if row.p50_between is None or row.p50_within is None:
+        return NONE
+    return f"{100 * row.p50_between:.2g} ({100 * row.p50_within:.2g})"
 
 
 COLUMNS = (
@@ -116,7 +118,7 @@ COLUMNS = (
     Column("method", lambda row: row.method),
     Column("runtime", lambda row: row.runtime),
     Column("scheme", lambda row: row.scheme),
-    Column("accuracy %", _accuracy),
+    Column("accuracy %", lambda row: _percent(row.accuracy)),
     Column("Δ baseline, points", lambda row: _percent(row.accuracy_difference, "+")),
     Column("parameters", lambda row: f"{row.parameters:,}"),
     Column("MACs", lambda row: f"{row.macs:,}"),
@@ -124,13 +126,17 @@ COLUMNS = (
     Column("file KiB", lambda row: _bytes(row.size_bytes)),
     Column("gzip KiB", lambda row: _bytes(row.gzip_bytes)),
     Column("p50 µs", lambda row: _us(row.p50_ns)),
+    Column("of it engine", lambda row: _us(row.invoke_p50_ns)),
     Column("p90 µs", lambda row: _us(row.p90_ns)),
     Column("p99 µs", lambda row: _us(row.p99_ns)),
+    Column("deviation %, between (within) processes", _spread),
     Column("speed-up", lambda row: _times(row.speed_up)),
     Column("load ms", lambda row: _ms(row.load_ns)),
     Column("first ms", lambda row: _ms(row.first_inference_ns)),
     Column("peak MiB", lambda row: NONE if row.peak_rss_bytes is None else f"{row.peak_rss_bytes / 2**20:.0f}"),
     Column("MultiStream p99 µs", lambda row: _us(row.multi_stream_p99_ns)),
+    Column("energy µJ", lambda row: NONE if row.energy_uj is None else _with_interval(row.energy_uj)),
+    Column("instructions", lambda row: NONE if row.instructions is None else f"{row.instructions:,}"),
     Column("Offline samples/s", lambda row: _rate(row.offline_samples_per_s)),
     Column("Server samples/s", lambda row: _rate(row.server_samples_per_s)),
     Column("harness µs", lambda row: _us(row.harness_p50_ns)),
@@ -140,7 +146,7 @@ SUMMARY = (
     Column("model", lambda row: row.model),
     Column("runtime", lambda row: row.runtime),
     Column("scheme", lambda row: row.scheme),
-    Column("accuracy %", _accuracy),
+    Column("accuracy %", lambda row: _percent(row.accuracy)),
     Column("Δ teacher, points", lambda row: _percent(row.accuracy_difference, "+")),
     Column("file KiB", lambda row: _bytes(row.size_bytes)),
     Column("p50 µs", lambda row: _us(row.p50_ns)),
@@ -168,7 +174,8 @@ def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
         "Brackets are 95% intervals: Wilson's for accuracy, paired for its difference, Student's t over processes for "
         "latency (never narrower than the order statistics within them). "
         f"Differences and speed-ups are against `{baseline}` in fp32 on the same device and runtime. "
-        "Latency is one inference as the application sees it, (de)quantization included, batch 1; "
+        "Latency is one inference as the application sees it, (de)quantization included, batch 1, and 'of it engine' the "
+        "engine's own share of the median; "
         "'harness' is the median cost that LoadGen and the interpreter add around it, measured with the null runtime.",
         "",
     ]
@@ -178,10 +185,14 @@ def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
         )
         for row in measured
     }
+    repeats: dict[tuple[str, str], int] = defaultdict(int)
+    for row in measured:
+        repeats[row.device, row.runtime] += row.repeated
     seen = dict.fromkeys(
         f"- `{row.device}`: {row.cpu or 'unknown processor'}, {row.threads} thread(s), {row.runtime} "
         f"({', '.join(f'{name} {version}' for name, version in (row.versions or {}).items())}), session {row.session}, "
-        f"{row.processes} process(es) an artifact{ALONE if row.processes == 1 else ''}, "
+        f"preset {row.preset}, {row.processes} process(es) an artifact{ALONE if row.processes == 1 else ''}, "
+        f"{repeats[row.device, row.runtime]} disturbed run(s) repeated, "
         f"{latest[row.device, row.runtime]}"
         for row in measured
         if row.processes

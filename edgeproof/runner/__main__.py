@@ -9,22 +9,28 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from edgeproof.runner import conditions, job
+from edgeproof.runner import conditions, job, telemetry
 
 
 def main() -> int:
     """Run the job and write result.json, also when it fails."""
+    if sys.argv[1] == telemetry.FLAG:
+        telemetry.watch(Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4] or None)
+        return 0
+    runner = Path(sys.argv[0]).resolve()
     job_dir, result_dir = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+    sys.argv[0] = str(runner)  # found again by the telemetry process, whatever the working directory
     result_dir.mkdir(parents=True, exist_ok=True)
     os.chdir(result_dir)
     result: dict[str, Any]
+    given: dict[str, Any] = {}
     try:
         given = json.loads((job_dir / "job.json").read_text(encoding="utf-8"))
         result = job.run(given, job_dir, result_dir)
     except Exception as error:
         traceback.print_exc()
         result = {"status": "error", "error": f"{type(error).__name__}: {error}"}
-    result["fingerprint"] = conditions.fingerprint()
+    result["fingerprint"] = conditions.fingerprint(given.get("packages", ()))
     (result_dir / "result.json").write_text(json.dumps(result, indent=1, sort_keys=True), encoding="utf-8")
     return 0
 

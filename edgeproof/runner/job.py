@@ -7,90 +7,116 @@ from __future__ import annotations
 
 import gc
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeproof.core import plugins
+from edgeproof.core.directories import read_meta
 
-from . import conditions, loadgen
+from . import conditions, loadgen, telemetry, warmup
 
-WARM_UP_NS = 50_000_000
-WARM_UP_CALLS = 20
 # LoadGen generates its queries ahead from the expected latency: below the real one, or it runs out of them; not far
 # below, or they fill the memory. The floor is what a call through LoadGen costs at least.
 EXPECTED_SHARE = 0.6
 EXPECTED_FLOOR_NS = 1_000
+# LoadGen reads a clock that can be set: a jump falsifies what it reports. Slewing by NTP stays far below this.
+CLOCK_JUMP_NS = 20_000_000
+CLOCK_DRIFT = 0.001
 
 Array = np.ndarray[Any, Any]
+
+
+class RefusedError(RuntimeError):
+    """The device can't run this job as asked."""
 
 
 def run(job: dict[str, Any], job_dir: Path, result_dir: Path) -> dict[str, Any]:
     """Run the job described by job.json; returns the content of result.json, the fingerprint apart.
 
     `job` holds: runtime, artifact and samples (paths relative to `job_dir`), threads, mode, scenario, settings,
-    packages (whose versions are reported).
+    warm_up_s (the longest it may take), packages (whose versions are reported), and perhaps audit (the text of an
+    audit.config) and energy_counter (a file that counts microjoules).
     """
     runtime = plugins.load("runtimes", job["runtime"])
     inputs = np.load(job_dir / job["samples"], mmap_mode="r", allow_pickle=False)
-    rss_before = conditions.peak_rss_bytes()
-    started = time.perf_counter_ns()
-    session = runtime.Session(job_dir / job["artifact"], threads=job["threads"])
-    loaded = time.perf_counter_ns()
-    first = _checked(session(np.ascontiguousarray(inputs[:1])))
-    first_ns = time.perf_counter_ns() - loaded
-    call_ns = _warm_up(session, np.ascontiguousarray(inputs[:1]))
-    before = conditions.busyness()
-    outcome = loadgen.run(
-        session,
-        inputs,
-        mode=job["mode"],
-        scenario=job["scenario"],
-        settings=job["settings"],
-        expected_call_ns=max(EXPECTED_FLOOR_NS, int(call_ns * EXPECTED_SHARE)),
-        out_dir=result_dir,
-    )
+    energy_counter = job.get("energy_counter")
+    with telemetry.watching(result_dir / telemetry.FILE, energy_counter):
+        rss_before = conditions.peak_rss_bytes()
+        started = time.perf_counter_ns()
+        session = runtime.Session(job_dir / job["artifact"], threads=job["threads"])
+        loaded = time.perf_counter_ns()
+        x = np.ascontiguousarray(inputs[:1])
+        first = _checked(session(x), read_meta(job_dir / job["artifact"], verify=False).get("output_shape"))
+        first_ns = time.perf_counter_ns() - loaded
+        warm = warmup.until_steady(lambda: session(x), job["warm_up_s"])
+        gc.collect()
+        expected_ns = max(EXPECTED_FLOOR_NS, int(warm.call_ns * EXPECTED_SHARE))
+        needed = loadgen.needed_bytes(job["scenario"], job["settings"], expected_ns)
+        _refuse_without(needed)
+        before = conditions.counters()
+        outcome = loadgen.run(
+            session,
+            inputs,
+            mode=job["mode"],
+            scenario=job["scenario"],
+            settings=job["settings"],
+            expected_call_ns=expected_ns,
+            audit=job.get("audit"),
+            out_dir=result_dir,
+        )
+        after = conditions.counters()
+    error = outcome.error or clock_error(before, after)
     return {
-        "status": "error" if outcome.error else "done",
-        "error": outcome.error,
+        "status": "error" if error else "done",
+        "error": error,
         "loadgen": outcome.log,
         "load_ns": loaded - started,
         "first_inference_ns": first_ns,
-        "warm_up_call_ns": call_ns,
+        "warm_up": warm.as_dict(),
         "output_shape": list(first.shape),
         "peak_rss_bytes": conditions.peak_rss_bytes(),
         "rss_before_load_bytes": rss_before,
-        "busyness": {"before": before, "after": conditions.busyness()},
-        "versions": {name: _version(name) for name in job["packages"]},
+        "needed_bytes": needed,
+        "counters": {"before": before, "after": after},
+        "energy_method": _energy_method(energy_counter),
+        "fallbacks": session.fallbacks(),
+        "versions": {name: conditions.version(name) for name in job["packages"]},
         "runtime_build": runtime.describe(),
         "threads": job["threads"],
     }
 
 
-def _warm_up(session: Any, x: Array) -> int:
-    """Call until both a time and a number of calls have passed; returns the median of the second half, in ns."""
-    durations: list[int] = []
-    begin = time.perf_counter_ns()
-    while len(durations) < WARM_UP_CALLS or time.perf_counter_ns() - begin < WARM_UP_NS:
-        started = time.perf_counter_ns()
-        session(x)
-        durations.append(time.perf_counter_ns() - started)
-    gc.collect()
-    return int(np.median(durations[len(durations) // 2 :]))
+def clock_error(before: dict[str, Any], after: dict[str, Any]) -> str | None:
+    """What to say when the settable clock and the steady one disagree about how long the run took."""
+    steady = after["monotonic_ns"] - before["monotonic_ns"]
+    jump = after["realtime_ns"] - before["realtime_ns"] - steady
+    if abs(jump) <= CLOCK_JUMP_NS + CLOCK_DRIFT * steady:
+        return None
+    return f"the device's clock jumped by {jump / 1e9:+.3f} s during the run, and LoadGen's times with it"
 
 
-def _checked(output: Array) -> Array:
+def _refuse_without(needed: int) -> None:
+    free = conditions.available_bytes()
+    if free is not None and needed > free:
+        raise RefusedError(
+            f"the queries that LoadGen generates ahead need about {needed / 1e9:.1f} GB and the device has "
+            f"{free / 1e9:.1f} GB available; lower min_duration_ms or min_query_count"
+        )
+
+
+def _checked(output: Array, shape: list[int] | None) -> Array:
     if output.dtype != np.float32:
         raise TypeError(f"the session returned {output.dtype}, expected float32")
+    if shape is not None and list(output.shape) != shape:
+        raise ValueError(f"the model's output has shape {list(output.shape)}, expected {shape}")
     if not np.isfinite(output).all():
         raise ValueError("the model's first output holds NaN or infinity")
     return output
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
+def _energy_method(counter: str | None) -> str | None:
+    if conditions.energy_uj(counter) is None:
         return None
+    return f"counter {counter}" if counter else "RAPL through powercap"

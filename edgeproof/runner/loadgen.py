@@ -19,7 +19,27 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 LATENCIES = "latencies.npz"
+USER_CONF = "user.conf"
 PERFORMANCE_SAMPLES = 1024
+# mlperf.conf, which LoadGen carries inside, has settings for every model and special ones for MLPerf's own.
+MODEL = "edgeproof"
+MLPERF_DURATION_MS = 600_000
+# What LoadGen keeps for each query it generates ahead, and what we keep for each inference, measured.
+BYTES_A_QUERY = 391
+BYTES_AN_INFERENCE = 24
+GENERATED_AHEAD = 2
+OFFLINE_SURPLUS = 1.1
+# user.conf's own names for our settings, which are those of LoadGen's TestSettings, and their unit in ours.
+CONF_KEYS = {
+    "min_duration_ms": ("min_duration", 1),
+    "min_query_count": ("min_query_count", 1),
+    "multi_stream_samples_per_query": ("samples_per_query", 1),
+    "server_target_latency_ns": ("target_latency", 1_000_000),
+    "server_target_qps": ("target_qps", 1),
+    "single_stream_expected_latency_ns": ("target_latency", 1_000_000),
+    "multi_stream_expected_latency_ns": ("target_latency", 1_000_000),
+    "offline_expected_qps": ("target_qps", 1),
+}
 
 
 @dataclass(frozen=True)
@@ -39,10 +59,12 @@ def run(
     settings: dict[str, Any],
     expected_call_ns: int,
     out_dir: Path,
+    audit: str | None = None,
 ) -> Outcome:
-    """Run one test over `inputs` (N, *input_shape) and leave LoadGen's logs and latencies.npz in `out_dir`.
+    """Run one test over `inputs` (N, *input_shape) and leave LoadGen's logs, user.conf and latencies.npz in `out_dir`.
 
-    latencies.npz holds call_ns: each inference's duration in ns, in the order of execution.
+    latencies.npz holds, an entry an inference in the order of execution: call_ns, its duration from the input handed
+    over to the output at hand; invoke_ns, the engine's share of it; started_ns, when it began (0 is the first).
     """
     import mlperf_loadgen as lg
 
@@ -55,15 +77,31 @@ def run(
     log.enable_trace = False
     log.log_output.outdir = str(out_dir)
     log.log_output.copy_summary_to_stdout = False
+    test = _settings(lg, mode, scenario, {**settings, **_expected(scenario, settings, expected_call_ns)}, out_dir)
+    # Without a name of our own, a configuration that happens to lie in the working directory would be taken.
+    audit_config = out_dir / ("audit.config" if audit else "no-audit.config")
+    if audit:
+        audit_config.write_text(audit, encoding="ascii")
     gc.collect()
     gc.freeze()
     gc.disable()
-    # A configuration that happens to lie in the working directory must not turn this run into an audit.
-    no_audit = str(out_dir / "no-audit.config")
-    lg.StartTestWithLogSettings(sut, qsl, _settings(lg, mode, scenario, settings, expected_call_ns), log, no_audit)
+    lg.StartTestWithLogSettings(sut, qsl, test, log, str(audit_config))
     gc.enable()
-    np.savez_compressed(out_dir / LATENCIES, call_ns=np.frombuffer(under_test.call_ns, np.uint64))
+    _save(under_test, out_dir)
     return Outcome(_detail_log(out_dir / "mlperf_log_detail.txt"), under_test.error)
+
+
+def needed_bytes(scenario: str, settings: dict[str, Any], expected_call_ns: int) -> int:
+    """Memory for the queries that LoadGen generates ahead and for our raw durations, estimated before it runs."""
+    duration_ns = (settings.get("min_duration_ms") or MLPERF_DURATION_MS) * 1e6
+    samples = settings.get("multi_stream_samples_per_query") or 1
+    queries = GENERATED_AHEAD * duration_ns / (expected_call_ns * samples)
+    if scenario == "Server":
+        queries = GENERATED_AHEAD * duration_ns * 1e-9 * settings["server_target_qps"]
+    elif scenario == "Offline":
+        queries = OFFLINE_SURPLUS * duration_ns / expected_call_ns
+    queries = max(queries, settings.get("min_query_count") or 0)
+    return int(queries * (BYTES_A_QUERY + samples * BYTES_AN_INFERENCE))
 
 
 class _SystemUnderTest:
@@ -71,8 +109,8 @@ class _SystemUnderTest:
 
     def __init__(self, session: Any, inputs: Array, lg: Any) -> None:
         self.error: str | None = None
-        self.call_ns = array("Q")
-        self._session = session
+        self.call_ns, self.invoke_ns, self.started_ns = array("Q"), array("Q"), array("Q")
+        self._steps = session.feed, session.invoke, session.fetch
         self._inputs = inputs
         self._rows: dict[int, Array] = {}
         self._output: Array | None = None
@@ -82,13 +120,21 @@ class _SystemUnderTest:
 
     def issue(self, ids: list[int], indices: list[int]) -> None:
         """Run each sample and complete it at once, with the output's bytes as the response."""
-        session, rows, response, responses = self._session, self._rows, self._response, self._responses
-        clock, record, complete = time.perf_counter_ns, self.call_ns.append, self._complete
+        rows, response, responses, complete = self._rows, self._response, self._responses, self._complete
+        feed, invoke, fetch = self._steps
+        clock = time.perf_counter_ns
         for query, index in zip(ids, indices, strict=True):
             try:
                 started = clock()
-                output = session(rows[index])
-                record(clock() - started)
+                feed(rows[index])
+                fed = clock()
+                invoke()
+                invoked = clock()
+                output = fetch()
+                ended = clock()
+                self.call_ns.append(ended - started)
+                self.invoke_ns.append(invoked - fed)
+                self.started_ns.append(started)
                 if output is not self._output:  # sessions return one buffer; asking for its address takes a microsecond
                     self._output = output
                     response.data, response.size = output.ctypes.data, output.nbytes
@@ -111,21 +157,48 @@ class _SystemUnderTest:
         self._rows.clear()
 
 
-def _settings(lg: Any, mode: str, scenario: str, settings: dict[str, Any], expected_call_ns: int) -> Any:
+def _expected(scenario: str, settings: dict[str, Any], call_ns: int) -> dict[str, Any]:
+    """What LoadGen is told to expect, from which it decides how many queries to generate."""
+    if scenario == "SingleStream":
+        return {"single_stream_expected_latency_ns": call_ns}
+    if scenario == "MultiStream":
+        return {"multi_stream_expected_latency_ns": call_ns * settings.get("multi_stream_samples_per_query", 8)}
+    if scenario == "Offline":
+        return {"offline_expected_qps": 1e9 / call_ns}
+    return {}
+
+
+def _settings(lg: Any, mode: str, scenario: str, settings: dict[str, Any], out_dir: Path) -> Any:
+    """MLPerf's own settings and seeds (mlperf.conf), ours over them by way of user.conf, as MLPerf's rules have it."""
     test = lg.TestSettings()
-    test.mode = getattr(lg.TestMode, mode)
-    test.scenario = getattr(lg.TestScenario, scenario)
-    for name, value in settings.items():
+    for name in settings:
         if not hasattr(test, name):
             raise ValueError(f"LoadGen has no setting '{name}'")
+    path = out_dir / USER_CONF
+    lines = [
+        f"*.{scenario}.{CONF_KEYS[name][0]} = {value / CONF_KEYS[name][1]:.12g}\n"
+        for name, value in settings.items()
+        if name in CONF_KEYS
+    ]
+    path.write_text("".join(lines), encoding="ascii")
+    code = test.FromConfig(str(path), MODEL, scenario)
+    if code != 0:
+        raise ValueError(f"LoadGen refused {USER_CONF} with {code}")
+    test.mode = getattr(lg.TestMode, mode)
+    test.scenario = getattr(lg.TestScenario, scenario)
+    for name, value in settings.items():  # user.conf rounds Server's latency limit down to whole milliseconds
         setattr(test, name, value)
-    if scenario == "SingleStream":
-        test.single_stream_expected_latency_ns = expected_call_ns
-    elif scenario == "MultiStream":
-        test.multi_stream_expected_latency_ns = expected_call_ns * test.multi_stream_samples_per_query
-    elif scenario == "Offline":
-        test.offline_expected_qps = 1e9 / expected_call_ns
     return test
+
+
+def _save(under_test: _SystemUnderTest, out_dir: Path) -> None:
+    started = np.frombuffer(under_test.started_ns, np.uint64)
+    np.savez_compressed(
+        out_dir / LATENCIES,
+        call_ns=np.frombuffer(under_test.call_ns, np.uint64),
+        invoke_ns=np.frombuffer(under_test.invoke_ns, np.uint64),
+        started_ns=started - (started[0] if len(started) else np.uint64(0)),
+    )
 
 
 def _detail_log(path: Path) -> dict[str, Any]:

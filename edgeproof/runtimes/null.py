@@ -10,6 +10,7 @@ import numpy as np
 from edgeproof.core.artifacts import Lowered
 from edgeproof.core.directories import read_meta
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,14 +26,20 @@ def export(model: nn.Module, samples: np.ndarray[Any, Any], scheme: str, out_dir
     return Lowered()
 
 
-class Session:
+class Session(InferenceSession):
     """Opens any runtime's artifact and returns zeros of its output's shape, whatever the input."""
 
     def __init__(self, artifact_dir: Path, *, threads: int) -> None:
         shape = read_meta(artifact_dir, verify=False)["output_shape"]
         self._output = np.zeros(shape, np.float32)
 
-    def __call__(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def feed(self, x: np.ndarray[Any, Any]) -> None:
+        pass
+
+    def invoke(self) -> None:
+        pass
+
+    def fetch(self) -> np.ndarray[Any, Any]:
         return self._output
 
 

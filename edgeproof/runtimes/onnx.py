@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import Lowered
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,6 +20,7 @@ Array = np.ndarray[Any, Any]
 
 FILE = "model.onnx"
 OPSET = 18
+PROVIDER = "CPUExecutionProvider"
 
 _float_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
@@ -37,7 +39,7 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
     return Lowered()
 
 
-class Session:
+class Session(InferenceSession):
     """Runs model.onnx with input and output buffers bound once."""
 
     def __init__(self, artifact_dir: Path, *, threads: int) -> None:
@@ -48,7 +50,7 @@ class Session:
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
-        self._session = ort.InferenceSession(artifact_dir / FILE, options, providers=["CPUExecutionProvider"])
+        self._session = ort.InferenceSession(artifact_dir / FILE, options, providers=[PROVIDER])
         described, produced = self._session.get_inputs()[0], self._session.get_outputs()[0]
         self._input = np.zeros(described.shape, np.float32)
         self._output = np.zeros(produced.shape, np.float32)
@@ -58,10 +60,18 @@ class Session:
         self._binding = binding
         self._run = self._session.run_with_iobinding
 
-    def __call__(self, x: Array) -> Array:
+    def feed(self, x: Array) -> None:
         self._input[...] = x
+
+    def invoke(self) -> None:
         self._run(self._binding)
+
+    def fetch(self) -> Array:
         return self._output
+
+    def fallbacks(self) -> list[str]:
+        used: list[str] = self._session.get_providers()
+        return [] if used[0] == PROVIDER else [f"ran on {used[0]} instead of {PROVIDER}"]
 
 
 def describe() -> dict[str, str]:

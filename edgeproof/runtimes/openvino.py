@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import Lowered
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +41,7 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
     return Lowered()
 
 
-class Session:
+class Session(InferenceSession):
     """Runs model.xml with the input tensor shared and set once."""
 
     def __init__(self, artifact_dir: Path, *, threads: int) -> None:
@@ -64,12 +66,22 @@ class Session:
         request.infer()
         self._output = request.get_output_tensor(0).data
         self._infer = request.infer
+        self._compiled = compiled
 
-    def __call__(self, x: Array) -> Array:
+    def feed(self, x: Array) -> None:
         self._input[...] = x
+
+    def invoke(self) -> None:
         self._infer(share_outputs=True)
+
+    def fetch(self) -> Array:
         output: Array = self._output
         return output
+
+    def fallbacks(self) -> list[str]:
+        """Nodes that the CPU plugin runs with its slow reference kernels."""
+        kinds = [node.get_rt_info()["layerType"].astype(str) for node in self._compiled.get_runtime_model().get_ops()]
+        return [f"{count} × {kind}" for kind, count in Counter(kinds).items() if kind == "Reference"]
 
 
 def describe() -> dict[str, str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import Lowered
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 FILE = "model.tflite"
+DELEGATE = "DELEGATE"
 
 _float_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
@@ -33,7 +35,7 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
     return Lowered()
 
 
-class Session:
+class Session(InferenceSession):
     """Runs model.tflite; (de)quantizes int8 inputs and outputs inside the call, as an application must."""
 
     def __init__(self, artifact_dir: Path, *, threads: int) -> None:
@@ -43,6 +45,7 @@ class Session:
         interpreter.allocate_tensors()
         given, produced = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
         self._invoke = interpreter.invoke
+        self._operators = interpreter._get_ops_details  # the only place that tells whether the delegate is there
         # tensor() hands out a fresh view of the interpreter's own memory; none may be held across invoke().
         self._input_view = interpreter.tensor(given["index"])
         self._output_view = interpreter.tensor(produced["index"])
@@ -52,22 +55,32 @@ class Session:
         self._scratch = np.zeros(given["shape"], np.float32)
         self._output = np.zeros(produced["shape"], np.float32)
 
-    def __call__(self, x: Array) -> Array:
+    def feed(self, x: Array) -> None:
         if not self._quantizes:
             self._input_view()[...] = x
-            self._invoke()
-            self._output[...] = self._output_view()
-            return self._output
+            return
         scratch = self._scratch
         np.divide(x, self._in_scale, out=scratch)
         np.rint(scratch, out=scratch)
         np.add(scratch, self._in_zero, out=scratch)
         np.clip(scratch, -128, 127, out=scratch)
         np.copyto(self._input_view(), scratch, casting="unsafe")
+
+    def invoke(self) -> None:
         self._invoke()
+
+    def fetch(self) -> Array:
+        if not self._quantizes:
+            self._output[...] = self._output_view()
+            return self._output
         np.subtract(self._output_view(), self._out_zero, out=self._output)
         np.multiply(self._output, self._out_scale, out=self._output)
         return self._output
+
+    def fallbacks(self) -> list[str]:
+        """Whether TensorFlow Lite's own, slower kernels run all of it."""
+        taken = any(operator["op_name"] == DELEGATE for operator in self._operators())
+        return [] if taken else ["the XNNPACK delegate took no operator"]
 
 
 def describe() -> dict[str, str]:

@@ -54,6 +54,8 @@ def write(
         "scheme": scheme,
         "scenario": scenario,
         "process": process,
+        "attempt": 0,
+        "preset": "standard",
         "measured_at": "2026-01-02T03:04:05+00:00",
         "verdict": verdict,
         "reasons": list(reasons),
@@ -87,7 +89,8 @@ def write(
             **(result or {}),
         }
     if call_ns is not None:
-        np.savez_compressed(directory / "latencies.npz", call_ns=np.asarray(call_ns, np.uint64))
+        durations = np.asarray(call_ns, np.uint64)
+        np.savez_compressed(directory / "latencies.npz", call_ns=durations, invoke_ns=durations * 9 // 10)
     if correct is not None:
         hits = np.asarray(correct, bool)
         np.savez_compressed(directory / "outputs.npz", correct=hits)

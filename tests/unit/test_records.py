@@ -1,4 +1,4 @@
-"""Records: verdicts from what a runner reports, and damage found on reading."""
+"""Records: damage is found on reading."""
 
 from __future__ import annotations
 
@@ -19,60 +19,6 @@ def write(directory: Path, **content: Any) -> Path:
     (directory / "mlperf_log_detail.txt").write_text("a log")
     records.write(directory, {"verdict": "valid", "reasons": [], **content})
     return directory
-
-
-# --- verdicts ------------------------------------------------------------------------------------------------------
-
-
-def test_a_run_that_loadgen_calls_valid_is_valid() -> None:
-    result = {"status": "done", "loadgen": {"result_validity": "VALID", "effective_test_mode": "PerformanceOnly"}}
-    assert records.verdict_of(result) == ("valid", [])
-
-
-def test_a_run_that_loadgen_calls_invalid_is_invalid_with_loadgens_reason_in_one_line() -> None:
-    log = {"result_validity": "INVALID", "result_invalid_reason": "Min duration\n  not met. "}
-    assert records.verdict_of({"status": "done", "loadgen": log}) == ("invalid", ["LoadGen: Min duration not met."])
-
-
-def test_where_loadgen_leaves_its_reason_empty_early_stopping_tells_it() -> None:
-    # What LoadGen writes for a Server run of too few queries.
-    log = {
-        "result_validity": "INVALID",
-        "result_invalid_reason": "",
-        "early_stopping_result": " * Run unsuccessful.\n * Would need to run at least 159 more queries.",
-    }
-    verdict, (reason,) = records.verdict_of({"status": "done", "loadgen": log})
-    assert verdict == "invalid"
-    assert "at least 159 more queries" in reason
-    assert "\n" not in reason
-
-
-@pytest.mark.parametrize("log", [{"result_validity": "INVALID"}, {"result_validity": "INVALID", "x": 1}, {}])
-def test_a_run_without_a_validity_or_a_reason_is_invalid_all_the_same(log: dict[str, Any]) -> None:
-    verdict, reasons = records.verdict_of({"status": "done", "loadgen": log})
-    assert verdict == "invalid"
-    assert len(reasons) == 1
-    assert reasons[0]
-
-
-def test_an_accuracy_run_has_no_performance_to_judge() -> None:
-    result = {"status": "done", "loadgen": {"effective_test_mode": "AccuracyOnly"}}
-    assert records.verdict_of(result) == ("valid", [])
-
-
-@pytest.mark.parametrize("log", [{}, {"result_validity": "VALID"}, {"effective_test_mode": "AccuracyOnly"}])
-def test_a_failed_run_is_an_error_whatever_loadgen_says(log: dict[str, Any]) -> None:
-    result = {"status": "error", "error": "ValueError: broken", "loadgen": log}
-    assert records.verdict_of(result) == ("error", ["ValueError: broken"])
-
-
-@pytest.mark.parametrize(
-    "result", [{"status": "error"}, {"status": "error", "error": None}, {"status": "error", "error": ""}]
-)
-def test_an_error_without_words_still_has_a_reason(result: dict[str, Any]) -> None:
-    verdict, reasons = records.verdict_of(result)
-    assert verdict == "error"
-    assert reasons[0]
 
 
 # --- reading -------------------------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from . import record_trees
 ORDER = {"devices": ["local"], "models": ["teacher", "student"], "runtimes": ["onnx", "tflite"]}
 
 
-def read(root: Path, *, baseline: str = "teacher", quality_target: float = 0.9, **order: Sequence[str]) -> list[Row]:
-    return rows(root, baseline=baseline, quality_target=quality_target, order={**ORDER, **order})
+def read(root: Path, *, baseline: str = "teacher", **order: Sequence[str]) -> list[Row]:
+    return rows(root, baseline=baseline, order={**ORDER, **order})
 
 
 def read_one(root: Path, **settings: Any) -> Row:
@@ -157,19 +157,6 @@ def test_accuracy_is_the_share_of_right_answers_and_its_difference_is_paired(tmp
     assert student.accuracy_difference.value == pytest.approx(0.07)
     half = 1.959963984540054 * np.std(ours.astype(float) - theirs.astype(float)) / 10
     assert student.accuracy_difference.high == pytest.approx(0.07 + half)
-
-
-@pytest.mark.parametrize(("target", "met"), [(0.7, True), (0.75, True), (0.76, False)])
-def test_a_row_says_whether_its_accuracy_meets_the_target(tmp_path: Path, target: float, met: bool) -> None:
-    record_trees.write(tmp_path, "accuracy", correct=[True, True, True, False])
-    assert read_one(tmp_path, quality_target=target).meets_quality_target is met
-
-
-def test_an_accuracy_that_was_not_measured_neither_meets_nor_misses_the_target(tmp_path: Path) -> None:
-    record_trees.write(tmp_path, call_ns=durations(0))
-    row = read_one(tmp_path)
-    assert row.accuracy is None
-    assert row.meets_quality_target is None
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

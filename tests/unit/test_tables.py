@@ -83,7 +83,7 @@ def found(tmp_path: Path) -> list[Row]:
     record_trees.write(tmp_path, model="student", call_ns=rng.lognormal(8, 0.1, 700))
     record_trees.write(tmp_path, "offline", model="student", log={"result_samples_per_second": 4321.0})
     order = {"devices": ["local"], "models": ["teacher", "student"], "runtimes": ["onnx"]}
-    return rows(tmp_path, baseline="teacher", quality_target=0.9, order=order)
+    return rows(tmp_path, baseline="teacher", order=order)
 
 
 # --- agreement -----------------------------------------------------------------------------------------------------
@@ -180,12 +180,6 @@ def test_shares_sizes_and_counts_are_shown_in_the_units_of_their_headings() -> N
     assert (row["file KiB"], row["gzip KiB"]) == ("1.5", "0.5")
     assert row["peak MiB"] == "3"
     assert row["load ms"] == "2.50"
-
-
-@pytest.mark.parametrize(("meets", "shown"), [(True, False), (None, False), (False, True)])
-def test_an_accuracy_below_the_target_is_marked(meets: bool | None, shown: bool) -> None:
-    (row,) = cells(markdown(replace(PLAIN, meets_quality_target=meets)))
-    assert ("below target" in row["accuracy %"]) is shown
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ RUNTIME = """
 import numpy as np
 from edgeproof.core.artifacts import Lowered
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.sessions import InferenceSession
 
 def export(model, samples, scheme, out_dir):
     if scheme != "fp32":
@@ -30,12 +31,16 @@ def export(model, samples, scheme, out_dir):
     np.save(out_dir / "matrix.npy", model[1].weight.detach().numpy())
     return Lowered(session={"rows": len(model[1].weight)}, notes=("exact",))
 
-class Session:
+class Session(InferenceSession):
     def __init__(self, artifact_dir, *, threads):
         self._matrix = np.load(artifact_dir / "matrix.npy")
+        self._input = np.zeros((1, self._matrix.shape[1]), np.float32)
         self._output = np.zeros((1, len(self._matrix)), np.float32)
-    def __call__(self, x):
-        np.matmul(x.reshape(1, -1), self._matrix.T, out=self._output)
+    def feed(self, x):
+        self._input[...] = x.reshape(1, -1)
+    def invoke(self):
+        np.matmul(self._input, self._matrix.T, out=self._output)
+    def fetch(self):
         return self._output
 
 def describe():

@@ -1,0 +1,81 @@
+"""What the machine does while it is measured, sampled by a process of its own: a thread in the measured process would
+take the interpreter from it for milliseconds.
+
+    python runner.pyz --watch telemetry.csv 0.2
+
+writes a line now and every 0.2 s until its standard input closes, and a last one then. What the machine cannot tell is
+an empty field.
+"""
+
+from __future__ import annotations
+
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from . import conditions
+
+FILE = "telemetry.csv"
+FLAG = "--watch"
+INTERVAL_S = 0.2
+COLUMNS = (
+    "monotonic_ns",
+    "realtime_ns",
+    "cpu_pressure_us",
+    "steal_ticks",
+    "busy_ticks",
+    "frequency_khz",
+    "temperature_millic",
+    "energy_uj",
+)
+
+
+def sample(energy_counter: str | None) -> dict[str, int | None]:
+    """One line of telemetry. Times in ns; counters since boot; a tick is conditions.TICKS_PER_S of a second."""
+    ticks = conditions.cpu_ticks()
+    return {
+        "monotonic_ns": time.monotonic_ns(),
+        "realtime_ns": time.time_ns(),
+        "cpu_pressure_us": conditions.pressure_us(),
+        "steal_ticks": ticks["steal"],
+        "busy_ticks": ticks["busy"],
+        "frequency_khz": conditions.frequency_khz(),
+        "temperature_millic": conditions.temperature_millic(),
+        "energy_uj": conditions.energy_uj(energy_counter),
+    }
+
+
+def watch(path: Path, interval_s: float, energy_counter: str | None) -> None:
+    """Write samples to `path` until standard input closes."""
+    with path.open("w", encoding="ascii") as file:
+        print(",".join(COLUMNS), file=file)
+        _write(file, energy_counter)
+        print("up", flush=True)
+        while not select.select([sys.stdin], [], [], interval_s)[0]:
+            _write(file, energy_counter)
+        _write(file, energy_counter)
+
+
+def _write(file: TextIO, energy_counter: str | None) -> None:
+    taken = sample(energy_counter)
+    print(",".join("" if taken[name] is None else str(taken[name]) for name in COLUMNS), file=file, flush=True)
+
+
+@contextmanager
+def watching(path: Path, energy_counter: str | None) -> Iterator[None]:
+    """Sample into `path` while the block runs."""
+    command = [sys.executable, "-B", sys.argv[0], FLAG, str(path), str(INTERVAL_S), energy_counter or ""]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.stdin.close()
+            process.stdout.read()

@@ -1,0 +1,172 @@
+"""Verdicts: from what a runner reports to valid, invalid or error, with every reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeproof import verdicts
+
+VALID = {"result_validity": "VALID", "effective_test_mode": "PerformanceOnly"}
+BEFORE: dict[str, Any] = {
+    "monotonic_ns": 0,
+    "realtime_ns": 10**18,
+    "own_cpu_ns": 0,
+    "run_delay_ns": 0,
+    "involuntary_switches": 0,
+    "cpu_pressure_us": 0,
+    "steal_ticks": 0,
+    "busy_ticks": 0,
+    "ticks_per_s": 100,
+    "frequency_khz": 2_000_000,
+    "temperature_millic": 40_000,
+}
+SECOND = 10**9
+QUIET = {**BEFORE, "monotonic_ns": SECOND, "own_cpu_ns": SECOND, "busy_ticks": 100}
+STEADY = {"steady": True, "spread": 0.01, "duration_ns": SECOND}
+CALLS = np.full(1000, 100_000, np.uint64)
+
+
+def result(log: dict[str, Any] = VALID, *, warm_up: dict[str, Any] = STEADY, **after: Any) -> dict[str, Any]:
+    return {
+        "status": "done",
+        "loadgen": log,
+        "warm_up": warm_up,
+        "counters": {"before": BEFORE, "after": {**QUIET, **after}},
+        "fallbacks": [],
+    }
+
+
+def reasons_of(given: dict[str, Any], calls: np.ndarray | None = CALLS) -> list[str]:
+    judged = verdicts.judge(given, calls)
+    assert (judged.verdict == "valid") == (not judged.reasons)
+    return judged.reasons
+
+
+# --- what LoadGen says ---------------------------------------------------------------------------------------------
+
+
+def test_a_quiet_run_that_loadgen_calls_valid_is_valid() -> None:
+    assert reasons_of(result()) == []
+
+
+def test_a_run_that_loadgen_calls_invalid_is_invalid_with_loadgens_reason_in_one_line() -> None:
+    log = {"result_validity": "INVALID", "result_invalid_reason": "Min duration\n  not met. "}
+    assert reasons_of(result(log)) == ["LoadGen: Min duration not met."]
+
+
+def test_where_loadgen_leaves_its_reason_empty_early_stopping_tells_it() -> None:
+    # What LoadGen writes for a Server run of too few queries.
+    log = {
+        "result_validity": "INVALID",
+        "result_invalid_reason": "",
+        "early_stopping_result": " * Run unsuccessful.\n * Would need to run at least 159 more queries.",
+    }
+    (reason,) = reasons_of(result(log))
+    assert "at least 159 more queries" in reason
+    assert "\n" not in reason
+
+
+@pytest.mark.parametrize("log", [{"result_validity": "INVALID"}, {"result_validity": "INVALID", "x": 1}, {}])
+def test_a_run_without_a_validity_or_a_reason_is_invalid_all_the_same(log: dict[str, Any]) -> None:
+    assert len(reasons_of(result(log))) == 1
+
+
+def test_an_accuracy_run_has_no_performance_to_judge() -> None:
+    given = {"status": "done", "loadgen": {"effective_test_mode": "AccuracyOnly"}}
+    assert reasons_of(given, None) == []
+
+
+@pytest.mark.parametrize("log", [{}, VALID, {"effective_test_mode": "AccuracyOnly"}])
+def test_a_failed_run_is_an_error_whatever_loadgen_says(log: dict[str, Any]) -> None:
+    judged = verdicts.judge({"status": "error", "error": "ValueError: broken", "loadgen": log}, CALLS)
+    assert (judged.verdict, judged.reasons) == ("error", ["ValueError: broken"])
+
+
+@pytest.mark.parametrize("error", [{}, {"error": None}, {"error": ""}])
+def test_an_error_without_words_still_has_a_reason(error: dict[str, Any]) -> None:
+    judged = verdicts.judge({"status": "error", **error}, None)
+    assert judged.verdict == "error"
+    assert judged.reasons[0]
+
+
+# --- the machine's moment ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("after", "figure", "value", "told"),
+    [
+        ({"run_delay_ns": SECOND // 20}, "waiting_share", 0.05, "waited for a processor in 5.0% of the run"),
+        ({"cpu_pressure_us": 500_000}, "pressure_share", 0.5, "waited for a processor in 50.0% of the run"),
+        ({"busy_ticks": 202}, "others_cpus", 1.0, "others used 1.00 processors"),
+        ({"steal_ticks": 12}, "steal_cpus", 0.1, "hypervisor took 0.100 processors"),
+        ({"involuntary_switches": 250}, "switches_per_s", 250, "lost its processor 250 times a second"),
+        ({"frequency_khz": 1_500_000}, "frequency_change", 0.25, "frequency changed by 25%"),
+        ({"temperature_millic": 55_000}, "temperature_rise_c", 15, "temperature rose by 15"),
+    ],
+)
+def test_each_sign_of_a_disturbance_is_a_reason_with_its_figure_and_asks_for_another_run(
+    after: dict[str, Any], figure: str, value: float, told: str
+) -> None:
+    judged = verdicts.judge(result(**after), CALLS)
+    assert judged.verdict == "invalid"
+    assert judged.disturbed
+    assert judged.figures[figure] == pytest.approx(value)
+    (reason,) = judged.reasons
+    assert told in reason
+    assert "limit" in reason
+
+
+@pytest.mark.parametrize(
+    "name", ["run_delay_ns", "cpu_pressure_us", "steal_ticks", "frequency_khz", "temperature_millic"]
+)
+def test_what_the_machine_cannot_tell_is_unknown_and_no_reason(name: str) -> None:
+    given = result(**{name: None})
+    given["counters"]["before"] = {**BEFORE, name: None}
+    judged = verdicts.judge(given, CALLS)
+    assert judged.verdict == "valid"
+    assert len(judged.unknown) == 1
+    assert len(judged.figures) == len(verdicts.LIMITS) - 1
+
+
+def test_a_tick_more_or_less_is_nobodys_work() -> None:
+    assert reasons_of(result(monotonic_ns=SECOND // 50, own_cpu_ns=SECOND // 50, busy_ticks=3, steal_ticks=1)) == []
+
+
+@pytest.mark.parametrize(("last", "refused"), [(100_000, False), (109_000, False), (112_000, True), (85_000, True)])
+def test_a_run_whose_end_differs_from_its_beginning_is_refused(last: int, refused: bool) -> None:
+    calls = np.linspace(100_000, last, 1000)
+    calls[:100], calls[900:] = 100_000, last
+    assert verdicts.drift(calls) == pytest.approx(last / 100_000 - 1)
+    assert bool(reasons_of(result(), calls)) is refused
+
+
+def test_drift_of_calls_near_the_clocks_resolution_is_not_drift() -> None:
+    calls = np.full(1000, 100.0)
+    calls[900:] = 400
+    assert reasons_of(result(), calls) == []
+
+
+def test_no_steady_state_is_a_reason_that_says_how_long_it_was_waited_for() -> None:
+    warm_up = {"steady": False, "spread": 0.2, "duration_ns": 5 * SECOND}
+    judged = verdicts.judge(result(warm_up=warm_up), CALLS)
+    assert judged.reasons == ["no steady state in 5.0 s of warm-up: its last blocks differ by 20%"]
+    assert judged.disturbed
+
+
+@pytest.mark.parametrize(("count", "refused"), [(63, True), (64, False)])
+def test_too_few_inferences_are_refused_and_another_run_would_not_help(count: int, refused: bool) -> None:
+    judged = verdicts.judge(result(), CALLS[:count])
+    assert (judged.verdict == "invalid") is refused
+    assert not judged.disturbed
+
+
+def test_a_runtime_that_fell_back_is_refused_in_accuracy_runs_too() -> None:
+    for log in (VALID, {"effective_test_mode": "AccuracyOnly"}):
+        given = {**result(log), "fallbacks": ["the XNNPACK delegate took no operator"]}
+        judged = verdicts.judge(given, CALLS)
+        assert judged.verdict == "invalid"
+        assert not judged.disturbed
+        assert "XNNPACK" in judged.reasons[0]
