@@ -82,7 +82,8 @@ def compare(
     the margin's nearer end.
 
     The smallest detectable ratio is exp((t(97.5%) + t(80%)) · standard error) with the test's degrees of freedom
-    (Bloom: "Minimum detectable effects", Evaluation Review 19, 1995), times 1 + margin.
+    (Bloom: "Minimum detectable effects", Evaluation Review 19, 1995), times 1 + margin. That is Student's t alone:
+    the rank test's agreement costs a few of the 80 points, and so does a correction for many comparisons.
 
     A process with fewer durations than the percentile needs refuses the whole comparison: to leave it out would leave
     out the slowest, which does least in a given time. What can't be told is nan, and the verdict "too few processes".

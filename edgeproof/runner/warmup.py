@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-BLOCK_NS = 10_000_000
+BLOCK_NS = 20_000_000
 BLOCK_CALLS = 5
-BLOCKS = 5
+BLOCKS = 10
 TOLERANCE = 0.05
 # Below this, differences of medians are the clock's and the interpreter's.
 FLOOR_NS = 500

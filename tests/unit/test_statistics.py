@@ -220,15 +220,15 @@ def test_independent_samples_are_worth_about_as_many_as_they_are(percent: int) -
 def test_correlated_samples_are_worth_what_the_theory_of_a_normal_process_says(rho: float) -> None:
     # Of two normals correlated by r, the signs are correlated by (2/π) asin r (Sheppard 1899).
     truth = 1 / (1 + 2 * sum(2 / math.pi * math.asin(rho**k) for k in range(1, 500)))
-    series = _autoregressive(np.random.default_rng(2), rho, (40, 20_000))
-    found = np.mean([statistics.effective_samples(durations, 0.5) for durations in np.exp(series)]) / 20_000
-    # Student's t over 20 batches takes 9% off, the scatter of a reciprocal gives some 7% back.
+    series = _autoregressive(np.random.default_rng(2), rho, (40, 8000))
+    found = np.mean([statistics.effective_samples(durations, 0.5) for durations in np.exp(series)]) / 8000
+    # Student's t over 20 batches takes 8% off; the scatter of a reciprocal and what batches can't see give it back.
     assert found == pytest.approx(truth, rel=0.12)
 
 
 def test_the_interval_of_correlated_samples_covers_the_truth_where_the_naive_one_does_not() -> None:
-    # 95% of 400 is 380 ± 4.4. At least 364 lets the coverage be as low as 94% in 995 of 1000 seeds and no lower than
-    # 87% in as many: a process of 4096 calls correlated by 0.9 is worth 300, a little more than its batches can see.
+    # 95% of 400 is 380 ± 4.4. Simulated at length it is 94%, at which 993 of 1000 seeds cover 364 or more; were it 87%,
+    # 8 of 1000 would. What is missing are correlations over longer than a batch of 204 calls.
     n, covered, naive = 4096, 0, 0
     ranks = stats.binom.ppf([0.025, 0.975], n, 0.5).astype(int)
     for durations in 1000 * np.exp(0.1 * _autoregressive(np.random.default_rng(3), 0.9, (400, n))):
