@@ -1,12 +1,13 @@
 """Compare each runtime's Session with the vendor's own tool on the same artifact.
 
-    python docs/compare_with_vendor_tools.py [--model teacher] [--scheme fp32] [--rounds 7]
+    python docs/compare_with_vendor_tools.py [--model teacher] [--scheme fp32] [--rounds 7] [--runtimes openvino,…]
+    python docs/compare_with_vendor_tools.py --untrained 64,128,256     # a network of about 0.7 ms, made on the spot
 
-Three things run in turn, each in a fresh process with one thread: our Session in a plain loop over one input, as the
-vendors' tools do it; the vendor's tool; and our runner under LoadGen, whose queries have differing inputs. The figures
-are ratios of medians within a round, so a machine that slows down between rounds slows all. OpenVINO is compared with
-benchmark_app, LiteRT with litert-benchmark, ONNX Runtime (whose wheel holds no tool) with a plain loop over
-run_with_iobinding.
+Three things run in turn, each in a fresh process with one thread: our Session's invoke in a plain loop over one input,
+as the vendors' tools do it; the vendor's tool; and our runner under LoadGen, whose queries have differing inputs. The
+figures are ratios of medians within a round, so a machine that slows down between rounds slows all. OpenVINO is
+compared with benchmark_app, LiteRT with litert-benchmark, ONNX Runtime (whose wheel holds no tool) with a plain loop
+over run_with_iobinding. For OpenVINO, LoadGen's Offline scenario is then compared with benchmark_app's throughput mode.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgeproof import entry, packing
-from edgeproof.core.directories import read_meta
+from edgeproof.core import plugins
+from edgeproof.core.directories import read_meta, write_meta
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.paths import ARTIFACTS
 
@@ -37,11 +40,11 @@ from pathlib import Path
 from edgeproof.core import plugins
 artifact = Path(sys.argv[2])
 session = plugins.load("runtimes", sys.argv[1]).Session(artifact, threads=1)
-x = np.load(artifact / "samples.npy")[:1]
+session(np.load(artifact / "samples.npy")[:1])
 durations, begin = [], time.perf_counter()
 while time.perf_counter() - begin < float(sys.argv[3]):
     started = time.perf_counter_ns()
-    session(x)
+    session.invoke()
     durations.append(time.perf_counter_ns() - started)
 print(np.median(durations[len(durations) // 10:]) / 1000)
 """
@@ -83,17 +86,63 @@ def main() -> int:
     parser.add_argument("--model", default="teacher")
     parser.add_argument("--scheme", default="fp32")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--runtimes", default=",".join(VENDORS))
+    parser.add_argument("--untrained", metavar="WIDTHS", help="compare with an untrained resnet8 of these widths")
     arguments = parser.parse_args()
-    print(f"{arguments.model} {arguments.scheme}, 1 thread, medians over {arguments.rounds} rounds [least, greatest]")
-    for runtime, vendor_us in VENDORS.items():
-        artifact = ARTIFACTS / runtime / arguments.model / arguments.scheme
-        read_meta(artifact)
-        rounds = [_round(runtime, artifact, vendor_us, first=n) for n in range(arguments.rounds)]
-        print(
-            f"{runtime:9} vendor's tool {statistics.median(r['vendor'] for r in rounds):8.2f} µs   "
-            f"Session / vendor {_ratios(rounds, 'session')}   under LoadGen / vendor {_ratios(rounds, 'runner')}"
-        )
+    what = f"untrained {arguments.untrained}" if arguments.untrained else arguments.model
+    print(f"{what} {arguments.scheme}, 1 thread, medians over {arguments.rounds} rounds [least, greatest]")
+    with tempfile.TemporaryDirectory() as scratch:
+        for runtime in arguments.runtimes.split(","):
+            artifact = ARTIFACTS / runtime / arguments.model / arguments.scheme
+            if arguments.untrained:
+                artifact = Path(scratch, runtime)
+                _untrained(
+                    runtime, [int(width) for width in arguments.untrained.split(",")], arguments.scheme, artifact
+                )
+            read_meta(artifact)
+            rounds = [_round(runtime, artifact, VENDORS[runtime], first=n) for n in range(arguments.rounds)]
+            print(
+                f"{runtime:9} vendor's tool {statistics.median(r['vendor'] for r in rounds):8.2f} µs   "
+                f"Session / vendor {_ratios(rounds, 'session')}   under LoadGen / vendor {_ratios(rounds, 'runner')}",
+                flush=True,
+            )
+            if runtime == "openvino":
+                offline = [_offline_round(artifact, first=n) for n in range(arguments.rounds)]
+                print(
+                    f"{runtime:9} throughput mode {statistics.median(r['vendor'] for r in offline):8.0f} samples/s   "
+                    f"Offline / vendor {_ratios(offline, 'runner')}",
+                    flush=True,
+                )
     return 0
+
+
+def _untrained(runtime: str, widths: list[int], scheme: str, artifact: Path) -> None:
+    """Export a resnet8 as it is initialized: what an inference costs does not depend on what was learned."""
+    import torch
+
+    from edgeproof.networks import resnet8
+
+    torch.manual_seed(0)
+    model = resnet8.build((1, 28, 28), 10, widths=widths, stem_stride=1).eval()
+    samples = np.random.default_rng(0).standard_normal((64, 1, 28, 28)).astype(np.float32)
+    artifact.mkdir()
+    lowered = plugins.load("runtimes", runtime).export(model, samples, scheme, artifact)
+    np.save(artifact / "samples.npy", samples)
+    write_meta(artifact, {"session": lowered.session, "output_shape": [1, 10]})
+
+
+def _offline_round(artifact: Path, *, first: int) -> dict[str, float]:
+    """Both rates once, in turn first."""
+    measures: list[tuple[str, Callable[[], float]]] = [
+        ("runner", lambda: float(_under_loadgen("openvino", artifact, "Offline")[0]["result_samples_per_second"])),
+        (
+            "vendor",
+            lambda: _benchmark_app(
+                artifact, ["-hint", "throughput", "-nthreads", "1"], r"Throughput:\s+([\d.]+) (FPS)"
+            ),
+        ),
+    ]
+    return {name: measure() for name, measure in (measures if first % 2 else measures[::-1])}
 
 
 def _round(runtime: str, artifact: Path, vendor_us: Callable[[Path], float], *, first: int) -> dict[str, float]:
@@ -117,7 +166,12 @@ def _session_us(runtime: str, artifact: Path) -> float:
 
 
 def _runner_us(runtime: str, artifact: Path) -> float:
-    """The median of call_ns in a SingleStream run of the runner that ships to devices."""
+    """The median of invoke_ns in a SingleStream run of the runner that ships to devices."""
+    return float(np.median(_under_loadgen(runtime, artifact, "SingleStream")[1])) / 1000
+
+
+def _under_loadgen(runtime: str, artifact: Path, scenario: str) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+    """LoadGen's log and every invoke_ns of one run of the runner."""
     with tempfile.TemporaryDirectory() as scratch:
         runner = packing.pack(runtime, Path(scratch))
         job = {
@@ -126,21 +180,29 @@ def _runner_us(runtime: str, artifact: Path) -> float:
             "samples": str((artifact / "samples.npy").resolve()),
             "threads": 1,
             "mode": "PerformanceOnly",
-            "scenario": "SingleStream",
+            "scenario": scenario,
+            "warm_up_s": 5,
             "settings": {"min_duration_ms": 1000 * SECONDS, "min_query_count": 1024},
             "packages": [],
         }
         Path(scratch, "job.json").write_text(json.dumps(job), encoding="utf-8")
         result = Path(scratch, "result")
         _printed([sys.executable, str(runner), scratch, str(result)])
+        told = json.loads((result / "result.json").read_text(encoding="utf-8"))
+        if told["status"] != "done":
+            raise EdgeproofError(f"the runner failed: {told['error']}")
         with np.load(result / "latencies.npz") as arrays:
-            return float(np.median(arrays["call_ns"])) / 1000
+            return told["loadgen"], arrays["invoke_ns"]
 
 
 def _benchmark_app_us(artifact: Path) -> float:
-    tool = [str(BIN / "benchmark_app"), "-m", str(artifact / "model.xml"), "-d", "CPU", "-hint", "none", "-api", "sync"]
-    printed = _printed([*tool, "-nstreams", "1", "-nthreads", "1", "-infer_precision", "f32", "-t", str(SECONDS)])
-    return _found(r"Median:\s+([\d.]+) (us|ms)", printed)
+    alone = ["-hint", "none", "-api", "sync", "-nstreams", "1", "-nthreads", "1"]
+    return _benchmark_app(artifact, alone, r"Median:\s+([\d.]+) (us|ms)")
+
+
+def _benchmark_app(artifact: Path, options: list[str], pattern: str) -> float:
+    tool = [str(BIN / "benchmark_app"), "-m", str(artifact / "model.xml"), "-d", "CPU", "-infer_precision", "f32"]
+    return _found(pattern, _printed([*tool, *options, "-t", str(SECONDS)]))
 
 
 def _litert_benchmark_us(artifact: Path) -> float:

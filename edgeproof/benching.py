@@ -16,14 +16,15 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import compliance, dataset, devices, packages, packing, verdicts
+from . import compliance, dataset, devices, instructions, packages, packing, verdicts
 from .core import directories, plugins, records
 from .core.directories import identity, read_meta, sha256_of
 from .core.errors import DeviceError
@@ -33,6 +34,7 @@ from .paths import ARTIFACTS, RECORDS, WORK
 from .progress import Progress
 
 NULL = "null"
+INSTRUCTIONS = "instructions"
 STALE_S = 3600
 REPEATS = 2
 SHOWN_LINES = 5
@@ -89,6 +91,7 @@ class Session:
         self._item = item
         self._study = study
         self._card = devices.card(item.device)
+        self._python = self._card.python or sys.executable
         self._scorer = plugins.load("tasks", study.task.name).score
         self._inputs, self._labels = dataset.load(study.task.name, "test")
         self._metas = {
@@ -99,13 +102,14 @@ class Session:
         self._runners = {name: packing.pack(name, WORK / "runners") for name in {item.runtime, NULL}}
         self._device = plugins.load("transports", self._card.transport).Transport(WORK / "devices" / item.device)
         self._samples = self._send_samples()
+        self._harness_ns: int | None = None  # the session's latest valid run of the null runtime
         self._records = WORK / "sessions" / self._digest()
         if self._records.exists() and time.time() - _last_change_s(self._records) > STALE_S:
             shutil.rmtree(self._records)
         self._records.mkdir(parents=True, exist_ok=True)
 
     def jobs(self) -> list[Job]:
-        """All processes of the session: accuracy first, then rounds that each shuffle the artifacts anew."""
+        """All processes of the session: accuracy first, then rounds: the harness alone, the artifacts in a new order."""
         item = self._item
         shuffler = random.Random(f"{item.seed}-{item.session}")  # noqa: S311 - an order, not a secret
         supported = [(item.runtime, *pair) for pair, meta in self._metas.items() if "unsupported" not in meta]
@@ -115,9 +119,9 @@ class Session:
         jobs += [Job(*artifact, "unsupported", 0) for artifact in unsupported]
         for process in range(item.processes):
             for scenario in item.every:
-                round_ = [Job(*artifact, scenario, process) for artifact in supported + harness]
+                round_ = [Job(*artifact, scenario, process) for artifact in supported]
                 shuffler.shuffle(round_)
-                jobs += round_
+                jobs += [Job(*artifact, scenario, process) for artifact in harness] + round_
         extra = [scenario for scenario in item.all if scenario not in item.every]
         extra += [compliance.scenario(test, scenario) for test in item.compliance for scenario in item.every]
         final = [artifact for artifact in supported if artifact[2] in item.final.get(artifact[1], [])]
@@ -125,13 +129,21 @@ class Session:
             round_ = [Job(*artifact, scenario, process) for artifact in final for scenario in extra]
             shuffler.shuffle(round_)
             jobs += round_
+        if self._card.instructions is not None:
+            jobs += [Job(*artifact, INSTRUCTIONS, 0) for artifact in final]
         return jobs
 
     def measure(self, job: Job, order: int) -> Record:
         """Run one job and write its record; a job that was measured before an interruption is not repeated."""
         target = self._records / job.directory
-        if (target / records.FILE).is_file():
-            return records.read(target)
+        if not (target / records.FILE).is_file():
+            self._measure(job, order, target)
+        record = records.read(target)
+        if job.runtime == NULL and record.verdict == "valid":
+            self._harness_ns = record.content["result"]["loadgen"]["result_50.00_percentile_latency_ns"]
+        return record
+
+    def _measure(self, job: Job, order: int, target: Path) -> None:
         content = {**self._identity(job), "order": order, "measured_at": _now()}
         time.sleep(self._item.cool_down_s)
         meta = self._metas[job.model, job.scheme]
@@ -143,7 +155,6 @@ class Session:
             records.write(out, content)
         if content["verdict"] not in ("valid", "unsupported"):
             print(f"  {content['verdict']}: {job.directory}: {'; '.join(content['reasons'])}", file=sys.stderr)
-        return records.read(target)
 
     def finish(self, target: Path) -> None:
         """Put the whole session in place at once."""
@@ -157,17 +168,43 @@ class Session:
         except DeviceError as error:
             return {"verdict": "error", "reasons": [str(error)]}
 
+    def _counted(self, job: Job) -> dict[str, Any]:
+        """Instructions of one inference, by the tool that the card names."""
+        assert self._card.instructions is not None
+        with self._sent(self._job_file(replace(job, scenario=records.ACCURACY))) as name:
+            counted = instructions.per_inference(
+                self._card.instructions,
+                lambda argv: self._device.run(argv, self._card.timeout_s),
+                [self._python, "-B"],
+                self._runners[job.runtime].name,
+                name,
+            )
+        return {"verdict": "valid", "reasons": [], "instructions": counted}
+
     def _measured(self, job: Job, out: Path) -> dict[str, Any]:
+        if job.scenario == INSTRUCTIONS:
+            return self._counted(job)
         given = self._job_file(job)
         result = self._run(given, out)
         judgement = verdicts.judge(result, _durations(out))
-        content = {"job": given, "result": result, **judgement.as_content()}
+        content = {"job": given, "result": result, **judgement.as_content(), "harness_p50_ns": self._harness_ns}
         if job.scenario == records.ACCURACY and judgement.verdict == "valid":
             content |= self._scored(out)
         return content
 
     def _run(self, given: dict[str, Any], out: Path) -> dict[str, Any]:
         """Send the job, run it in a process of its own, bring the result back. A failure is a result too."""
+        with self._sent(given) as name:
+            try:
+                argv = [self._python, "-B", self._runners[given["runtime"]].name, name, f"{name}/result"]
+                code, printed = self._device.run(argv, self._timeout_s(given))
+            except DeviceError as error:
+                return {"status": "error", "error": str(error)}
+            return self._result(name, out) or {"status": "error", "error": _ended(code, printed)}
+
+    @contextmanager
+    def _sent(self, given: Mapping[str, Any]) -> Iterator[str]:
+        """The job and its runner on the device, under the name that is yielded, for as long as the block runs."""
         runner = self._runners[given["runtime"]]
         self._device.push(runner, runner.name)
         with tempfile.TemporaryDirectory() as scratch:
@@ -176,11 +213,7 @@ class Session:
             self._device.remove(name)
             self._device.push(Path(scratch), name)
         try:
-            argv = [self._card.python or sys.executable, "-B", runner.name, name, f"{name}/result"]
-            code, printed = self._device.run(argv, self._timeout_s(given))
-            return self._result(name, out) or {"status": "error", "error": _ended(code, printed)}
-        except DeviceError as error:
-            return {"status": "error", "error": str(error)}
+            yield name
         finally:
             self._device.remove(name)
 

@@ -1,4 +1,4 @@
-"""The command line: compose a study, run it, say what exists."""
+"""The command line: compose a study, run it, compare and submit what it measured, say what exists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import config, devices, entry, studies
 from .core import plugins
 from .core.directories import write_text
 from .core.errors import ConfigError
-from .paths import TABLES
+from .paths import RECORDS, TABLES
 
 README = Path("README.md")
 TABLE_BEGINS, TABLE_ENDS = "<!-- table: begin -->", "<!-- table: end -->"
@@ -54,6 +54,28 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
     readme = commands.add_parser("readme", help="put the default study's short table into README.md")
     readme.set_defaults(function=_readme)
 
+    compare = commands.add_parser(
+        "compare", help="say whether artifact B is slower than artifact A, from their records"
+    )
+    compare.add_argument("a", type=Path, help="results/records/<session>/<runtime>/<model>.<scheme>")
+    compare.add_argument("b", type=Path)
+    compare.add_argument("--percent", type=_percent, default=50.0, help="percentile to compare (default: %(default)s)")
+    compare.add_argument("--margin", type=_share, default=0.0, help="share that counts as no difference, such as 0.02")
+    compare.add_argument("--unlike", action="store_true", help="compare unlike conditions too, and say what differs")
+    compare.set_defaults(function=_compare)
+
+    submit = commands.add_parser("submit", help="write an MLPerf submission from official records")
+    submit.add_argument("--submitter", required=True, help="the organization that submits")
+    submit.add_argument("--out", type=Path, required=True, help="directory to write")
+    submit.add_argument("--records", type=Path, default=RECORDS, help="where the records lie (default: %(default)s)")
+    submit.add_argument("--flavour", choices=["inference", "tiny"], default="inference", help="whose rules")
+    submit.add_argument("--benchmark", help="MLPerf's benchmark that the task stands for (resnet; tiny: ic, kws, vww)")
+    submit.set_defaults(function=_submit)
+
+    validate = commands.add_parser("validate", help="list what is wrong with an MLPerf submission")
+    validate.add_argument("root", type=Path, help="the directory that holds open/")
+    validate.set_defaults(function=_validate)
+
     known = commands.add_parser("list", help="list studies, devices and every plugin")
     known.set_defaults(function=_list)
     return parser, commands
@@ -70,7 +92,9 @@ def _compose(arguments: argparse.Namespace) -> int:
 
 
 def _repro(arguments: argparse.Namespace) -> int:
-    return studies.repro(arguments.study, arguments.overrides)
+    words = [word for word in (arguments.study, *arguments.overrides) if word is not None]
+    study = None if not words or "=" in words[0] else words.pop(0)
+    return studies.repro(study, words)
 
 
 def _readme(arguments: argparse.Namespace) -> int:
@@ -82,6 +106,58 @@ def _readme(arguments: argparse.Namespace) -> int:
     table = (TABLES / "summary.md").read_text(encoding="utf-8")
     write_text(README, f"{before}{TABLE_BEGINS}\n{table}{TABLE_ENDS}{after}")
     return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from .report import compared
+
+    told = compared.compare_records(
+        arguments.a,
+        arguments.b,
+        percent=arguments.percent,
+        margin=arguments.margin,
+        allow_unlike=arguments.unlike,
+    )
+    print(told)
+    return 0
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from . import submission
+
+    written = submission.submit(
+        arguments.records,
+        arguments.out,
+        submitter=arguments.submitter,
+        flavour=arguments.flavour,
+        benchmark=arguments.benchmark,
+    )
+    print(f"{arguments.out} holds {len(written)} files, and 'edgeproof validate {arguments.out}' accepts them.")
+    return 0
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from . import submission
+
+    problems = submission.validate(arguments.root)
+    for problem in problems:
+        print(problem)
+    print(f"{arguments.root}: {len(problems)} problem(s)" if problems else f"{arguments.root}: accepted")
+    return 1 if problems else 0
+
+
+def _percent(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"a percentile lies between 0 and 100, not {text}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"a share lies between 0 and 1, not {text}")
+    return value
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from .core import plugins
 from .core.errors import ConfigError, UnknownName
+from .instructions import Method
 from .params import Frozen, Id, checked
 
 CARDS = Path("devices")
@@ -21,6 +22,7 @@ class Card(Frozen):
     threads: int = Field(ge=1, le=256, description="threads a runtime may use")
     python: str | None = Field(default=None, description="interpreter on the device; this one's when left out")
     timeout_s: int = Field(default=600, ge=1, description="longest that one job may take beyond its least duration")
+    instructions: Method | None = Field(default=None, description="how a final artifact's instructions are counted")
     energy_counter: str | None = Field(default=None, description="file that counts microjoules; RAPL's when left out")
 
 

@@ -174,8 +174,8 @@ def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
         "Brackets are 95% intervals: Wilson's for accuracy, paired for its difference, Student's t over processes for "
         "latency (never narrower than the order statistics within them). "
         f"Differences and speed-ups are against `{baseline}` in fp32 on the same device and runtime. "
-        "Latency is one inference as the application sees it, (de)quantization included, batch 1, and 'of it engine' the "
-        "engine's own share of the median; "
+        "Latency is one inference as the application sees it, (de)quantization included, batch 1, and 'of it engine' "
+        "the engine's own share of the median; "
         "'harness' is the median cost that LoadGen and the interpreter add around it, measured with the null runtime.",
         "",
     ]

@@ -9,13 +9,16 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from edgeproof.runner import conditions, job, telemetry
+from edgeproof.runner import conditions, counting, job, telemetry
 
 
 def main() -> int:
     """Run the job and write result.json, also when it fails."""
     if sys.argv[1] == telemetry.FLAG:
         telemetry.watch(Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4] or None)
+        return 0
+    if sys.argv[1] == counting.FLAG:
+        counting.count(Path(sys.argv[2]).resolve(), int(sys.argv[3]))
         return 0
     runner = Path(sys.argv[0]).resolve()
     job_dir, result_dir = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()

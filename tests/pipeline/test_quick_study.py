@@ -44,7 +44,7 @@ def test_two_clones_build_the_same_models_and_artifacts_to_the_bit(study: Clone,
     patterns = ("data/*/*/meta.json", "models/*/meta.json", "artifacts/*/*/*/meta.json")
     ours, theirs = hashes(study, *patterns), hashes(other, *patterns)
     assert len([name for name in ours if name.startswith("models/")]) == 4
-    assert len([name for name in ours if name.startswith("artifacts/")]) == 13
+    assert len([name for name in ours if name.startswith("artifacts/")]) == 12
     assert ours == theirs
 
 
@@ -53,13 +53,18 @@ def test_every_supported_row_has_every_figure_and_every_other_its_reason(study: 
     assert {(row["runtime"], row["model"]) for row in rows} == {
         (runtime, model) for runtime in ("tflite", "onnx", "openvino") for model in ("teacher", "student_slim_w4")
     }
-    figures = ("accuracy", "p50_ns", "p90_ns", "p99_ns", "size_bytes", "gzip_bytes", "peak_rss_bytes", "load_ns")
+    always = ("accuracy", "size_bytes", "gzip_bytes")
+    timed = ("p50_ns", "invoke_p50_ns", "p90_ns", "p99_ns", "peak_rss_bytes", "load_ns")
     for row in rows:
         if row["verdict"] == "unsupported":
             assert row["reasons"]
             assert not row["accuracy"]
-        else:
-            assert all(float(row[name]) > 0 for name in figures), row
+            continue
+        assert all(float(row[name]) > 0 for name in always), row
+        # On a busy machine a run may be refused: then its scenario publishes nothing, and the row says why.
+        refused = "single_stream" in row["reasons"]
+        assert all(bool(row[name]) != refused for name in timed), row
+        assert bool(row["reasons"]) == (row["verdict"] != "valid"), row
     assert [(r["runtime"], r["scheme"]) for r in rows if r["verdict"] == "unsupported"] == [
         ("openvino", "int8-dynamic")
     ]
@@ -82,8 +87,11 @@ def test_cells_equal_what_the_raw_arrays_give(study: Clone) -> None:
         if row["verdict"] == "unsupported":
             continue
         place = study.path / f"results/records/local_{row['runtime']}/{row['runtime']}/{row['model']}.{row['scheme']}"
-        with np.load(place / "single_stream.0/latencies.npz") as arrays:
-            assert float(row["p50_ns"]) == pytest.approx(np.percentile(arrays["call_ns"], 50), rel=1e-9)
+        if row["p50_ns"]:
+            last = sorted(place.glob("single_stream.0*"))[-1]
+            with np.load(last / "latencies.npz") as arrays:
+                assert float(row["p50_ns"]) == pytest.approx(np.percentile(arrays["call_ns"], 50), rel=1e-9)
+                assert float(row["invoke_p50_ns"]) == pytest.approx(np.percentile(arrays["invoke_ns"], 50), rel=1e-9)
         with np.load(place / "accuracy.0/outputs.npz") as arrays:
             labels = np.load(study.path / "data/digits/test/test_y.npy")
             assert float(row["accuracy"]) == (arrays["outputs"].argmax(1) == labels).mean()

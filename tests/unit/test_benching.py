@@ -146,6 +146,14 @@ def test_durations_are_kept_raw_one_a_query(benched: Path) -> None:
         assert len(record.array("latencies.npz", "call_ns")) == log["result_query_count"] >= 200
 
 
+def test_every_record_holds_what_the_harness_alone_took_in_the_same_session(benched: Path) -> None:
+    harness = record_of(benched, "null", "m.fp32", "single_stream.0").content["result"]["loadgen"]
+    overhead = harness["result_50.00_percentile_latency_ns"]
+    assert 0 < overhead < 1_000_000
+    for name in ("single_stream.0", "server.0"):
+        assert record_of(benched, "matrix", "m.fp32", name).content["harness_p50_ns"] == overhead
+
+
 def test_the_server_is_offered_its_share_of_the_rate_that_one_stream_reached(benched: Path) -> None:
     single = record_of(benched, "matrix", "m.fp32", "single_stream.0").array("latencies.npz", "call_ns")
     server = record_of(benched, "matrix", "m.fp32", "server.0").content
@@ -185,7 +193,7 @@ def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_dec
         one_round = rounds[2 * process : 2 * process + 2]
         assert {job.runtime for job in one_round} == {"null", "matrix"}
         assert {job.process for job in one_round} == {process}
-    assert {job.runtime for job in rounds[::2]} == {"null", "matrix"}  # neither always goes first
+    assert {job.runtime for job in rounds[::2]} == {"null"}  # its figure is stored with those that follow
     scenarios = [job.scenario for job in first]
     assert scenarios.index("server") > max(i for i, name in enumerate(scenarios) if name == "single_stream")
     assert {job.runtime for job in first if job.scenario == "server"} == {"matrix"}
@@ -277,8 +285,9 @@ def test_an_accuracy_below_the_tasks_floor_is_refused_with_both_figures(digits_s
         ("os.kill(os.getpid(), 11)", 60, "ended by SIGSEGV"),
         ("os.kill(os.getpid(), 9)", 60, "ended by SIGKILL, as the system does when memory runs out"),
         ("signal.pause()", 1, "ended after 1 s"),
+        ("resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))", 60, "File too large"),
     ],
-    ids=["raises", "exits", "crashes", "killed", "hangs"],
+    ids=["raises", "exits", "crashes", "killed", "hangs", "has no space"],
 )
 def test_a_runtime_that_fails_is_a_record_with_its_reason_and_no_failure_of_the_session(
     digits_study: Params,
@@ -291,7 +300,7 @@ def test_a_runtime_that_fails_is_a_record_with_its_reason_and_no_failure_of_the_
 ) -> None:
     monkeypatch.chdir(tmp_path)
     broken = tiny_task.RUNTIME.replace("self._matrix = ", f"{body}\n        self._matrix = ")
-    write_project(tmp_path, "import os, signal\n" + broken, timeout_s)
+    write_project(tmp_path, "import os, resource, signal\n" + broken, timeout_s)
     job = benching.Job("matrix", "m", "fp32", "single_stream", 0)
     session = session_of(digits_study)
     session.measure(job, 0)
@@ -315,6 +324,12 @@ def test_a_runtime_that_fails_is_a_record_with_its_reason_and_no_failure_of_the_
 )
 def test_answers_with_gaps_are_the_devices_fault(log: list[dict[str, Any]]) -> None:
     with pytest.raises(DeviceError, match="of 2 samples"):
+        benching._outputs(log, 2)
+
+
+def test_answers_that_are_no_numbers_are_the_devices_fault() -> None:
+    log = [{"qsl_idx": 0, "data": "0000803f"}, {"qsl_idx": 1, "data": "0000c07f"}]
+    with pytest.raises(DeviceError, match="1 of 2 outputs hold NaN or infinity"):
         benching._outputs(log, 2)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from edgeproof import cli, config
 from edgeproof.core import plugins
+from edgeproof.core.errors import EdgeproofError
 
 from .conftest import ROOT
 
@@ -64,3 +65,39 @@ def test_a_command_that_does_not_exist_ends_with_its_usage(argv: list[str], caps
         cli.run(argv)
     assert ended.value.code == 2
     assert "usage: edgeproof" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "study", "overrides"),
+    [
+        ([], None, []),
+        (["digits"], "digits", []),
+        (["digits", "seed=1"], "digits", ["seed=1"]),
+        (["preset=official"], None, ["preset=official"]),
+        (["preset=quick", "+x=1"], None, ["preset=quick", "+x=1"]),
+    ],
+)
+def test_repro_takes_a_study_or_none_and_then_overrides(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], study: str | None, overrides: list[str]
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(cli.studies, "repro", lambda *given: asked.append(given) or 0)
+    assert cli.run(["repro", *words]) == 0
+    assert asked == [(study, overrides)]
+
+
+def test_validating_a_directory_without_a_submission_lists_what_is_missing_and_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["validate", str(tmp_path)]) == 1
+    *problems, last = capsys.readouterr().out.splitlines()
+    assert problems
+    assert last == f"{tmp_path}: {len(problems)} problem(s)"
+
+
+def test_submitting_without_official_records_is_refused_and_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    argv = ["submit", "--submitter", "me", "--records", str(tmp_path / "records"), "--out", str(tmp_path / "out")]
+    with pytest.raises(EdgeproofError):
+        cli.run(argv)
+    assert not (tmp_path / "out").exists()

@@ -275,3 +275,115 @@ def test_a_row_tells_lineage_conditions_and_when_it_was_last_measured(tmp_path: 
     assert (row.parent, row.teacher) == ("big", "wise")
     assert row.measured_at == "2026-01-03"
     assert (row.cpu, row.threads, row.versions) == ("A Processor", 1, {"numpy": "2.0"})
+
+
+# --- repetitions ---------------------------------------------------------------------------------------------------
+
+
+def test_a_repeated_run_stands_for_the_disturbed_one_and_is_counted(tmp_path: Path) -> None:
+    disturbed = {"verdict": "invalid", "reasons": ["others used 1.00 processors"], "disturbed": True}
+    for process in range(3):
+        record_trees.write(tmp_path, process=process, call_ns=durations(process), **(disturbed if process == 1 else {}))
+    again = record_trees.write(tmp_path / "aside", process=1, attempt=1, call_ns=durations(7))
+    again.rename(tmp_path / "local_onnx/onnx/teacher.fp32/single_stream.1.again1")
+    row = read_one(tmp_path)
+    assert (row.verdict, row.reasons, row.repeated, row.processes) == ("valid", (), 1, 3)
+    expected = np.exp(np.mean([np.log(np.percentile(durations(seed), 50)) for seed in (0, 7, 2)]))
+    assert row.p50_ns is not None
+    assert row.p50_ns.value == pytest.approx(expected)
+
+
+def test_a_run_that_no_repetition_saved_takes_its_scenarios_figures(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, process=0, call_ns=durations(0))
+    again = record_trees.write(
+        tmp_path / "aside", process=0, attempt=1, call_ns=durations(1), verdict="invalid", reasons=["steal"]
+    )
+    again.rename(tmp_path / "local_onnx/onnx/teacher.fp32/single_stream.0.again1")
+    row = read_one(tmp_path)
+    assert row.verdict == "invalid"
+    assert row.p50_ns is None
+
+
+# --- the engine's share, deviations, instructions ------------------------------------------------------------------
+
+
+def test_the_engines_share_is_the_percentile_of_its_own_durations(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, call_ns=durations(0))
+    row = read_one(tmp_path)
+    assert row.invoke_p50_ns is not None
+    assert row.invoke_p50_ns.value == pytest.approx(np.percentile(durations(0) * 9 // 10, 50))
+
+
+def test_the_deviation_between_processes_is_that_of_their_medians(tmp_path: Path) -> None:
+    for process, factor in enumerate((1.0, 1.1, 1.2)):
+        record_trees.write(tmp_path, process=process, call_ns=durations(0) * factor)
+    row = read_one(tmp_path)
+    assert row.p50_between == pytest.approx(np.std(np.log([1.0, 1.1, 1.2]), ddof=1), rel=1e-3)
+    assert row.p50_within is not None
+    assert 0 < row.p50_within < row.p50_between
+
+
+def test_counted_instructions_are_the_rows_figure_with_their_method(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, call_ns=durations(0))
+    counted = record_trees.write(
+        tmp_path / "aside", job=False, instructions={"per_inference": 672_538, "method": "callgrind"}
+    )
+    record = counted.rename(tmp_path / "local_onnx/onnx/teacher.fp32/instructions.0") / "record.json"
+    record.write_text(record.read_text().replace('"scenario": "single_stream"', '"scenario": "instructions"'))
+    row = read_one(tmp_path)
+    assert (row.verdict, row.instructions, row.instructions_method) == ("valid", 672_538, "callgrind")
+    assert row.p50_ns is not None
+
+
+# --- the same model elsewhere --------------------------------------------------------------------------------------
+
+
+def hits(right: int, seed: int = 0, total: int = 10_000) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(np.arange(total) < right)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "lost", "refused"),
+    [
+        ("fp32", 0, False),
+        ("fp32", 3, False),
+        ("fp32", 40, True),
+        ("int8-static", 40, False),
+        ("int8-static", 600, True),
+    ],
+)
+def test_an_accuracy_below_the_same_models_elsewhere_is_refused_beyond_chance(
+    tmp_path: Path, scheme: str, lost: int, refused: bool
+) -> None:
+    ours = hits(9000)
+    theirs = ours.copy()
+    theirs[np.flatnonzero(ours)[:lost]] = False
+    for runtime, correct in (("onnx", ours), ("tflite", theirs)):
+        record_trees.write(tmp_path, "accuracy", runtime=runtime, scheme=scheme, correct=correct)
+    onnx, tflite = read(tmp_path)
+    assert onnx.verdict == "valid"
+    assert (tflite.verdict == "invalid") is refused
+    if refused:
+        assert tflite.accuracy is None
+        assert f"{lost / 100:.2f} points below that of onnx" in tflite.reasons[0]
+
+
+def test_independent_errors_of_equal_accuracy_are_no_disagreement(tmp_path: Path) -> None:
+    for seed, runtime in enumerate(("onnx", "tflite")):
+        record_trees.write(tmp_path, "accuracy", runtime=runtime, correct=hits(9000, seed))
+    assert [row.verdict for row in read(tmp_path)] == ["valid", "valid"]
+
+
+def test_another_device_is_elsewhere_too_and_another_scheme_is_not(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, "accuracy", correct=hits(9000), scheme="int8-static")
+    record_trees.write(tmp_path, "accuracy", correct=hits(8400), scheme="int8-static", device="board")
+    record_trees.write(tmp_path, "accuracy", correct=hits(7000), scheme="int8-dynamic")
+    found = read(tmp_path, devices=["local", "board"])
+    verdicts = {(row.device, row.scheme): row.verdict for row in found}
+    assert verdicts == {
+        ("local", "int8-static"): "valid",
+        ("board", "int8-static"): "invalid",
+        ("local", "int8-dynamic"): "valid",
+    }
+    (reason,) = next(row.reasons for row in found if row.device == "board")
+    assert "below that of onnx on local" in reason

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from edgeproof import packing, verdicts
-from edgeproof.core import directories
+from edgeproof.core import directories, plugins
 from edgeproof.report.rows import rows
+from edgeproof.runner import job as runner_job
+from edgeproof.runner import loadgen
 
 from . import record_trees
 
@@ -47,7 +49,7 @@ class Session:
 
 session = Session()
 outcome = loadgen.run(session, inputs, mode=given["mode"], scenario=given["scenario"], settings=given["settings"],
-                      expected_call_ns=given["expected_call_ns"], out_dir=out)
+                      expected_call_ns=given["expected_call_ns"], out_dir=out, audit=given.get("audit"))
 Path("outcome.json").write_text(json.dumps({"log": outcome.log, "error": outcome.error, "calls": session.calls}))
 sys.stdout.flush()
 os._exit(0)
@@ -341,8 +343,8 @@ def test_a_session_whose_first_answer_is_no_answer_is_an_error_before_anything_i
     tmp_path: Path, plugin_root: Path, session: str, told: str
 ) -> None:
     (plugin_root / "runtimes" / "odd.py").write_text(
-        "import numpy as np\nfrom edgeproof.core.sessions import InferenceSession\n\n\nclass Session(InferenceSession):\n"
-        "    def __init__(self, artifact_dir, *, threads):\n        pass\n\n    def feed(self, x):\n        pass\n\n"
+        "import numpy as np\nfrom edgeproof.core.sessions import InferenceSession\n\n\n"
+        "class Session(InferenceSession):\n    def __init__(self, artifact_dir, *, threads):\n        pass\n\n    def feed(self, x):\n        pass\n\n"
         f"    def invoke(self):\n        pass\n\n    def fetch(self):\n        {session}\n"
     )
     result, _ = run_runner(packing.pack("odd", tmp_path), job_of(tmp_path, "odd"), tmp_path)
@@ -355,3 +357,94 @@ def test_a_runner_without_the_runtime_that_its_job_names_says_so(tmp_path: Path)
     result, _ = run_runner(packing.pack("null", tmp_path), job_of(tmp_path, "onnx"), tmp_path)
     assert result["status"] == "error"
     assert "unknown runtime 'onnx'" in result["error"]
+
+
+# --- what is refused before LoadGen sees it ------------------------------------------------------------------------
+
+
+def test_the_memory_of_queries_generated_ahead_is_that_of_the_measured_facts() -> None:
+    # 600 s at 100 µs are 12 million queries (twice the least), about 4 GB: measured with LoadGen 6.0.17.
+    needed = loadgen.needed_bytes("SingleStream", {}, 100_000)
+    assert 4e9 < needed < 5.5e9
+    assert loadgen.needed_bytes("SingleStream", {"min_duration_ms": 60_000}, 100_000) == pytest.approx(needed / 10)
+    assert loadgen.needed_bytes("SingleStream", {"min_duration_ms": 1, "min_query_count": 10**6}, 10**9) > 300e6
+    assert loadgen.needed_bytes("Server", {"min_duration_ms": 1000, "server_target_qps": 1000.0}, 1) < 10**6
+
+
+def test_a_run_whose_queries_the_device_cannot_hold_is_refused_with_both_figures(tmp_path: Path) -> None:
+    job = job_of(tmp_path, settings={"min_duration_ms": 10**10})
+    result, _ = run_runner(packing.pack("null", tmp_path), job, tmp_path)
+    assert result["status"] == "error"
+    assert re.search(
+        r"need about [\d.]+ GB and the device has [\d.]+ GB available; lower min_duration_ms", result["error"]
+    )
+    assert not (tmp_path / "result" / "mlperf_log_detail.txt").exists()
+
+
+def test_an_output_of_another_shape_than_the_artifacts_is_an_error(tmp_path: Path) -> None:
+    job = job_of(tmp_path)
+    (tmp_path / "job" / "artifact" / "meta.json").unlink()
+    directories.write_meta(tmp_path / "job" / "artifact", {"session": {}, "output_shape": [1, 3]})
+    (tmp_path / "plugins" / "runtimes").mkdir(parents=True)
+    source = plugins.source("runtimes", "null").read_text()
+    (tmp_path / "plugins" / "runtimes" / "odd.py").write_text(source.replace("np.zeros(shape", "np.zeros((1, 4)"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEPROOF_PLUGINS", str(tmp_path / "plugins"))
+        runner = packing.pack("odd", tmp_path)
+    (job / "job.json").write_text((job / "job.json").read_text().replace('"null"', '"odd"'))
+    result, _ = run_runner(runner, job, tmp_path)
+    assert "output has shape [1, 4], expected [1, 3]" in result["error"]
+
+
+@pytest.mark.parametrize(
+    ("jump_ns", "told"), [(0, False), (10**6, False), (-(10**6), False), (10**9, True), (-(10**9), True)]
+)
+def test_a_clock_that_jumped_during_the_run_is_an_error(jump_ns: int, told: bool) -> None:
+    before = {"monotonic_ns": 5 * 10**9, "realtime_ns": 10**18}
+    after = {"monotonic_ns": 6 * 10**9, "realtime_ns": 10**18 + 10**9 + jump_ns}
+    error = runner_job.clock_error(before, after)
+    assert (error is not None) is told
+    if error is not None:
+        assert f"{jump_ns / 1e9:+.3f} s" in error
+
+
+# --- MLPerf's own settings -----------------------------------------------------------------------------------------
+
+
+def test_seeds_are_mlperfs_and_settings_left_out_are_mlperfs_too(tmp_path: Path) -> None:
+    log = run(tmp_path, mode="AccuracyOnly", settings={})["log"]
+    assert log["effective_qsl_rng_seed"] == 2085463073848966840
+    assert log["effective_sample_index_rng_seed"] == 2747215439041700203
+    assert log["effective_schedule_rng_seed"] == 16159082839903944936
+    assert log["effective_min_duration_ms"] == 600_000
+    assert log["effective_target_latency_percentile"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("scenario", "line"),
+    [
+        ("SingleStream", "*.SingleStream.target_latency = 0.002"),
+        ("MultiStream", "*.MultiStream.samples_per_query = 8"),
+        ("Offline", "*.Offline.target_qps = 500000"),
+        ("Server", "*.Server.target_latency = 5000"),
+    ],
+)
+def test_the_user_conf_beside_the_logs_says_what_loadgen_was_given(measured: Any, scenario: str, line: str) -> None:
+    lines = (measured(scenario)[1] / "out" / "user.conf").read_text().splitlines()
+    assert line in lines
+    assert f"*.{scenario}.min_duration = 10" in lines
+
+
+def test_an_audit_that_was_asked_for_is_taken(tmp_path: Path) -> None:
+    log = run(tmp_path, audit=AUDIT)["log"]
+    assert log["effective_accuracy_log_rng_seed"] == 77
+    assert (tmp_path / "out" / "audit.config").read_text() == AUDIT
+
+
+def test_the_engines_share_and_the_starts_belong_to_the_same_inferences(measured: Any) -> None:
+    with np.load(measured("SingleStream")[1] / "out" / "latencies.npz") as arrays:
+        call, invoke, started = (arrays[name].astype(np.int64) for name in ("call_ns", "invoke_ns", "started_ns"))
+    assert len(call) == len(invoke) == len(started)
+    assert (invoke <= call).all()
+    assert started[0] == 0
+    assert (np.diff(started) >= call[:-1]).all()
