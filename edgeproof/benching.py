@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import random
+import secrets
 import shutil
 import signal
 import sys
@@ -24,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from . import compliance, dataset, devices, instructions, packages, packing, verdicts
+from . import compliance, dataset, devices, instructions, packages, packing, results, verdicts
 from .core import directories, plugins, records
 from .core.directories import identity, read_meta, sha256_of
 from .core.errors import DeviceError
@@ -35,6 +36,9 @@ from .progress import Progress
 
 NULL = "null"
 INSTRUCTIONS = "instructions"
+SESSION_ID = "session_id"
+# A session that began under other rules is not continued under these.
+JUDGES = [Path(str(module.__file__)) for module in (verdicts, results)] + [Path(__file__)]
 STALE_S = 3600
 REPEATS = 2
 SHOWN_LINES = 5
@@ -60,6 +64,10 @@ class Job:
         """Where its record lies below the session."""
         again = f".again{self.attempt}" if self.attempt else ""
         return Path(self.runtime, f"{self.model}.{self.scheme}", f"{self.scenario}.{self.process}{again}")
+
+
+class NotYetError(DeviceError):
+    """A job needs what no run of the session has told so far; a repetition may tell it."""
 
 
 def bench(key: str, study: Params) -> None:
@@ -107,9 +115,10 @@ class Session:
         if self._records.exists() and time.time() - _last_change_s(self._records) > STALE_S:
             shutil.rmtree(self._records)
         self._records.mkdir(parents=True, exist_ok=True)
+        self._session_id = self._begun()
 
     def jobs(self) -> list[Job]:
-        """All processes of the session: accuracy first, then rounds: the harness alone, the artifacts in a new order."""
+        """All processes of the session: accuracy, then rounds of the harness alone and the artifacts in a new order."""
         item = self._item
         shuffler = random.Random(f"{item.seed}-{item.session}")  # noqa: S311 - an order, not a secret
         supported = [(item.runtime, *pair) for pair, meta in self._metas.items() if "unsupported" not in meta]
@@ -165,12 +174,16 @@ class Session:
     def _measured_or_error(self, job: Job, out: Path) -> dict[str, Any]:
         try:
             return self._measured(job, out)
+        except NotYetError as error:
+            return {"verdict": "invalid", "reasons": [str(error)], "disturbed": True}
         except DeviceError as error:
             return {"verdict": "error", "reasons": [str(error)]}
 
     def _counted(self, job: Job) -> dict[str, Any]:
         """Instructions of one inference, by the tool that the card names."""
         assert self._card.instructions is not None
+        if self._card.threads > 1:
+            raise DeviceError("instructions are counted in one thread alone; use a card with 'threads: 1'")
         with self._sent(self._job_file(replace(job, scenario=records.ACCURACY))) as name:
             counted = instructions.per_inference(
                 self._card.instructions,
@@ -186,7 +199,8 @@ class Session:
             return self._counted(job)
         given = self._job_file(job)
         result = self._run(given, out)
-        judgement = verdicts.judge(result, _durations(out))
+        timed = result["status"] == "done" and given["mode"] == "PerformanceOnly"
+        judgement = verdicts.judge(given, result, _durations(out) if timed else None)
         content = {"job": given, "result": result, **judgement.as_content(), "harness_p50_ns": self._harness_ns}
         if job.scenario == records.ACCURACY and judgement.verdict == "valid":
             content |= self._scored(out)
@@ -207,10 +221,10 @@ class Session:
         """The job and its runner on the device, under the name that is yielded, for as long as the block runs."""
         runner = self._runners[given["runtime"]]
         self._device.push(runner, runner.name)
+        # No two jobs share a directory, so what a lost runner still writes is nobody's result.
+        name = f"jobs/{secrets.token_hex(8)}"
         with tempfile.TemporaryDirectory() as scratch:
             directories.write_json(Path(scratch, "job.json"), given)
-            name = f"jobs/{identity({'files': {'job.json': sha256_of(Path(scratch, 'job.json'))}})[:16]}"
-            self._device.remove(name)
             self._device.push(Path(scratch), name)
         try:
             yield name
@@ -221,15 +235,15 @@ class Session:
         """What the runner left, or None where it left nothing that can be read."""
         try:
             self._device.pull(f"{name}/result", out)
-            result: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
+            content = json.loads((out / "result.json").read_text(encoding="utf-8"))
             (out / "result.json").unlink()
         except (DeviceError, OSError, ValueError):
             return None
-        return result
+        return results.checked(content)
 
     def _timeout_s(self, given: Mapping[str, Any]) -> float:
-        """The card's limit, over what the job has to last at least."""
-        return self._card.timeout_s + (given["settings"].get("min_duration_ms") or MLPERF_DURATION_MS) / 1000
+        """The card's limit, over twice what the job has to last at least."""
+        return self._card.timeout_s + 2 * (given["settings"].get("min_duration_ms") or MLPERF_DURATION_MS) / 1000
 
     def _job_file(self, job: Job) -> dict[str, Any]:
         """What the runner reads as job.json; paths are relative to the job's directory on the device."""
@@ -262,18 +276,23 @@ class Session:
         return settings
 
     def _median_call_ns(self, job: Job) -> float:
-        """The artifact's median inference in this session's first single-stream process, which ran before."""
+        """The artifact's median inference over this session's valid single-stream processes, which ran before."""
         first = next(key for key, scenario in self._item.all.items() if scenario.scenario == "SingleStream")
-        directory = self._records / Job(job.runtime, job.model, job.scheme, first, 0).directory
-        record = records.read(directory)
-        if record.verdict == "error":
-            raise DeviceError(f"{job.directory} needs the latency of {first}, which failed")
-        return float(np.median(record.array("latencies.npz", "call_ns")))
+        place = Job(job.runtime, job.model, job.scheme, first, 0).directory.parent
+        runs = [records.read(path) for path in sorted((self._records / place).glob(f"{first}.*"))]
+        medians = [float(np.median(run.array("latencies.npz", "call_ns"))) for run in runs if run.verdict == "valid"]
+        if not medians:
+            raise NotYetError(f"{job.directory} needs the latency of {first}, of which no run was valid")
+        return float(np.median(medians))
 
     def _scored(self, out: Path) -> dict[str, Any]:
         """Score LoadGen's accuracy log with the task, on the host; keep outputs and hits as arrays."""
         log = out / "mlperf_log_accuracy.json"
-        outputs = _outputs(json.loads(log.read_text(encoding="utf-8")), len(self._labels))
+        try:
+            entries = json.loads(log.read_text(encoding="utf-8"))
+            outputs = _outputs(entries, len(self._labels))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DeviceError(f"the device's {log.name} is not LoadGen's: {type(error).__name__}: {error}") from None
         if self._item.preset != "official":
             log.unlink()
         hits = np.asarray(self._scorer(outputs, self._labels), bool)
@@ -294,6 +313,7 @@ class Session:
             "device": self._item.device,
             "card": self._card.model_dump(),
             "session": self._item.session,
+            "session_id": self._session_id,
             "preset": self._item.preset,
             "compliance": compliance.split(job.scenario)[0],
             "runtime": job.runtime,
@@ -306,16 +326,23 @@ class Session:
             "runner": self._runners[job.runtime].stem.removeprefix("runner-"),
         }
 
+    def _begun(self) -> str:
+        """This sitting's own name, which no other has, kept where an interrupted one finds it again."""
+        path = self._records / SESSION_ID
+        if not path.is_file():
+            directories.write_text(path, secrets.token_hex(8))
+        return path.read_text(encoding="ascii")
+
     def _artifact(self, model: str, scheme: str) -> Path:
         return ARTIFACTS / self._item.runtime / model / scheme
 
     def _send_samples(self) -> str:
         """Store the test inputs on the device once, under their sha256."""
-        path = WORK / "samples.npy"
-        np.save(path, self._inputs)
-        name = f"store/{sha256_of(path)}.npy"
-        self._device.push(path, name)
-        path.unlink()
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, "samples.npy")
+            np.save(path, self._inputs)
+            name = f"store/{sha256_of(path)}.npy"
+            self._device.push(path, name)
         return name
 
     def _digest(self) -> str:
@@ -323,18 +350,28 @@ class Session:
             self._item.model_dump(mode="json"),
             sorted(map(identity, self._metas.values())),
             self._card.model_dump(),
+            self._samples,
+            hashlib.sha256(self._labels.tobytes()).hexdigest(),
+            [sha256_of(path) for path in (*JUDGES, plugins.source("tasks", self._study.task.name))],
         ]
         runners = sorted(path.name for path in self._runners.values())
         return hashlib.sha256(json.dumps([parts, runners], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _durations(out: Path) -> Array | None:
+    """Every inference's duration in ns, or None where none was kept. Raises DeviceError for what is no such array."""
     path = out / "latencies.npz"
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        found: Array = arrays["call_ns"]
-    return found
+    try:  # what a device sent may be anything
+        with np.load(path, allow_pickle=False) as arrays:
+            found: dict[str, Array] = {name: arrays[name] for name in ("call_ns", "invoke_ns", "started_ns")}
+    except Exception as error:
+        raise DeviceError(f"the device's {path.name} can't be read: {error}") from None
+    shapes = {array.shape for array in found.values()}
+    if len(shapes) != 1 or any(array.dtype != np.uint64 or array.ndim != 1 for array in found.values()):
+        raise DeviceError(f"the device's {path.name} doesn't hold an integer an inference")
+    return found["call_ns"]
 
 
 def _ended(code: int, printed: str) -> str:

@@ -48,6 +48,7 @@ from .params import (
 CONF = Path("conf")
 ROOT = "edgeproof_root"
 MESSAGE_LINES = 12
+RESERVED = ("accuracy", "instructions", "unsupported")
 LOCK = Path("requirements.lock")
 LIBRARIES = ("tasks", "networks", "methods", "runtimes", "scenarios")
 HEADER = "# Composed from conf/ by 'edgeproof compose {command}'. Body sha256: {digest}\n"
@@ -301,13 +302,17 @@ def _where_to_add(kind: str, name: str) -> str:
 
 
 def _check_scenarios(study: Study) -> None:
-    """A load is a share of the rate that single-stream runs of the same session tell."""
-    every = [study.scenarios[key].scenario for key in study.bench.every]
+    """A load is a share of the rate that single-stream runs of the same session tell, so these come first."""
+    if study.scenarios[study.bench.every[0]].scenario != "SingleStream":
+        raise ConfigError("bench.every must begin with a SingleStream scenario (single_stream).")
     for key in [*study.bench.every, *study.bench.final]:
-        if study.scenarios[key].load is not None and "SingleStream" not in every:
-            raise ConfigError(
-                f"scenario '{key}' has a load, so bench.every needs a SingleStream scenario (single_stream)."
-            )
+        served = study.scenarios[key].scenario == "Server"
+        if served != (study.scenarios[key].load is not None):
+            raise ConfigError(f"scenario '{key}' {'needs a' if served else 'takes no'} load: only Server has one.")
+        if key in RESERVED or key.endswith(("_test01", "_test04")):
+            raise ConfigError(f"a scenario can't be called '{key}': records use that name for something else.")
+    if any(study.scenarios[key].scenario == "Server" for key in study.bench.every):
+        raise ConfigError("a Server scenario belongs to bench.final: its load is a share of what bench.every tells.")
 
 
 def _check_start(name: str, entry: ModelEntry) -> None:

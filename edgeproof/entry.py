@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
@@ -10,11 +9,12 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from .core import processes
 from .core.errors import EdgeproofError
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
-_PR_SET_PDEATHSIG = 1
+TERMINATED = 143
 # Importing torch and the converters makes millions of objects that live to the end: looking for garbage among them
 # every 700 allocations takes up to a quarter of a stage's time, and finds none.
 RARELY = (100_000, 50, 100)
@@ -31,10 +31,16 @@ QUIET = {
 }
 
 
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run `main` and exit with its code; an EdgeproofError becomes one message on stderr and exit code 2."""
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
-    _die_with_parent()
+    # A stage whose DVC was killed must not write into outputs later, nor leave a runner behind.
+    signal.signal(signal.SIGTERM, _terminated)
+    processes.die_with_parent(signal.SIGTERM)
     gc.set_threshold(*RARELY)
     try:
         code = main() or 0
@@ -44,6 +50,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except ModuleNotFoundError as error:
         print(f"error: the Python module '{error.name}' is not installed. Run 'make setup'.", file=sys.stderr)
         code = USAGE_ERROR
+    except Terminated:
+        code = TERMINATED
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept; the same command continues.", file=sys.stderr)
         code = INTERRUPTED
@@ -51,6 +59,11 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         print(f"error: {error}. What was finished is kept; the same command continues.", file=sys.stderr)
         code = USAGE_ERROR
     _leave(code)
+
+
+def _terminated(_signal: int, _frame: object) -> NoReturn:
+    """Unwind, so that whoever started a process ends it."""
+    raise Terminated
 
 
 def _leave(code: int) -> NoReturn:
@@ -61,9 +74,3 @@ def _leave(code: int) -> NoReturn:
     except OSError:  # whoever read our output has left
         code = code or USAGE_ERROR
     os._exit(code)
-
-
-def _die_with_parent() -> None:
-    """A stage whose DVC was killed must not write into outputs later (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A cost without noise beside the noisy time: the instructions that one inference retires.
+"""A cost without noise beside the noisy time: the instructions that the engine retires for an inference.
 
 Two runs differ by a known number of inferences and by nothing else, so their difference is that of the inferences. The
 count compares to the digit between nights and hosts, as long as the engine picks the same kernels: valgrind, for one,
@@ -50,12 +50,14 @@ COUNTERS: dict[Method, Counter] = {
 
 
 def per_inference(method: Method, run: Run, python: Sequence[str], runner: str, job: str) -> dict[str, str | int]:
-    """Instructions of one inference and how they were counted. Raises DeviceError where the tool doesn't count."""
+    """The engine's instructions for one inference, and how they were counted. Raises DeviceError where none were."""
     counter = COUNTERS[method]
     fewer, more = (
         _counted(counter, run, [*python, runner, "--count", job, str(inferences)])
         for inferences in (counter.fewer, counter.more)
     )
+    if more <= fewer:
+        raise DeviceError(f"{method} counted {more:,} instructions for {counter.more} inferences, {fewer:,} for fewer")
     return {"per_inference": round((more - fewer) / (counter.more - counter.fewer)), "method": method}
 
 

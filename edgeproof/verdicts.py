@@ -16,7 +16,7 @@ from .core.records import Verdict
 
 Array = np.ndarray[Any, Any]
 
-# What each figure may be at most, in absolute value, and what to say when it is more.
+# What each figure may be at most (drift: either way), and what to say when it is more.
 LIMITS = {
     # Ready to run but without a processor, as the kernel counts it for this process alone.
     "waiting_share": (0.02, "the process waited for a processor in {:.1%} of the run"),
@@ -28,11 +28,18 @@ LIMITS = {
     "frequency_change": (0.05, "the processor's frequency changed by {:.0%}"),
     "temperature_rise_c": (10.0, "the temperature rose by {:.0f} °C"),
     # The median of the run's last tenth against that of its first.
-    "drift": (0.10, "the last tenth of the inferences took {:+.0%} of the first tenth's time"),
+    "drift": (0.10, "the last tenth of the inferences differs from the first by {:+.0%}"),
 }
 # Changes of calls shorter than this are those of the clock and of the interpreter.
 CLOCK_FLOOR_NS = 5_000.0
 LEAST_INFERENCES = 64
+# What is published of each scenario, in LoadGen's log.
+FIGURES = {
+    "SingleStream": "result_50.00_percentile_latency_ns",
+    "MultiStream": "result_99.00_percentile_per_query_latency_ns",
+    "Offline": "result_samples_per_second",
+    "Server": "result_completed_samples_per_sec",
+}
 TICK_ERROR = 2
 
 
@@ -60,16 +67,23 @@ class Judgement:
         }
 
 
-def judge(result: Mapping[str, Any], call_ns: Array | None) -> Judgement:
-    """Judge one run of the runner by its result and the raw durations of its inferences in ns, in order."""
+def judge(job: Mapping[str, Any], result: Mapping[str, Any], call_ns: Array | None) -> Judgement:
+    """Judge one run: the job it was given, its result, and the raw durations of its inferences in ns, in order."""
     if result["status"] != "done":
         return Judgement("error", [str(result.get("error") or "the runner gave no reason")], {}, [])
-    reasons = [f"did not run as expected: {line}" for line in result.get("fallbacks", [])]
-    if result["loadgen"].get("effective_test_mode") == "AccuracyOnly":
+    log = result["loadgen"]
+    ran = [log.get("effective_test_mode"), log.get("effective_scenario")]
+    if ran != [job["mode"], job["scenario"]]:
+        return Judgement(
+            "error", [f"LoadGen's log is of {ran}, the job was {job['mode']} in {job['scenario']}"], {}, []
+        )
+    reasons = [f"did not run as expected: {line}" for line in result["fallbacks"]]
+    if job["mode"] == "AccuracyOnly":
         return Judgement("invalid" if reasons else "valid", reasons, {}, [])
-    reasons += _loadgens(result["loadgen"])
-    if call_ns is not None and len(call_ns) < LEAST_INFERENCES:
-        reasons.append(f"too few samples: {len(call_ns)} inferences, at least {LEAST_INFERENCES} are needed")
+    reasons += _loadgens(log) + _without_figure(log, job["scenario"])
+    inferences = 0 if call_ns is None else len(call_ns)
+    if inferences < LEAST_INFERENCES:
+        reasons.append(f"too few samples: {inferences} inferences, at least {LEAST_INFERENCES} are needed")
     figures, unknown = measured(result, call_ns)
     passing = _against_limits(figures) + _unsteady(result["warm_up"])
     disturbed = bool(passing) and not reasons
@@ -125,6 +139,13 @@ def _loadgens(log: Mapping[str, Any]) -> list[str]:
     return [f"LoadGen: {' '.join(str(reason).split())}"]
 
 
+def _without_figure(log: Mapping[str, Any], scenario: str) -> list[str]:
+    figure = log.get(FIGURES[scenario])
+    if isinstance(figure, int | float) and figure > 0:
+        return []
+    return [f"LoadGen's log holds no {FIGURES[scenario]}"]
+
+
 def _unsteady(warm: Mapping[str, Any]) -> list[str]:
     if warm["steady"]:
         return []
@@ -136,5 +157,5 @@ def _against_limits(figures: Mapping[str, float]) -> list[str]:
     return [
         f"{text.format(figures[name])} (limit {limit:g})"
         for name, (limit, text) in LIMITS.items()
-        if name in figures and abs(figures[name]) > limit
+        if name in figures and (abs(figures[name]) if name == "drift" else figures[name]) > limit
     ]

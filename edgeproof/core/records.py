@@ -47,13 +47,16 @@ class Record:
 
     def array(self, file: str, name: str) -> Array:
         """One of the record's raw arrays. Raises ArtifactError when it is missing or damaged."""
-        path = self.directory / file
-        expected = self.content["files"].get(file)
-        if not path.is_file() or sha256_of(path) != expected:
-            raise ArtifactError(f"{path} is missing or damaged. {_MEASURE_AGAIN}")
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(self.file(file), allow_pickle=False) as arrays:
             found: Array = arrays[name]
         return found
+
+    def file(self, name: str) -> Path:
+        """Where one of the record's files lies. Raises ArtifactError when it is missing or damaged."""
+        path = self.directory / name
+        if not path.is_file() or sha256_of(path) != self.content["files"].get(name):
+            raise ArtifactError(f"{path} is missing or damaged. {_MEASURE_AGAIN}")
+        return path
 
 
 def write(directory: Path, content: Mapping[str, Any]) -> None:

@@ -26,7 +26,9 @@ class Side:
     """The valid single-stream runs of one artifact: raw durations in ns by round, and what they were taken under."""
 
     name: str
-    session: tuple[str, str, int]
+    session: str
+    runtime: str
+    left_out: int
     rounds: Mapping[int, Array]
     conditions: Mapping[str, Any]
 
@@ -36,9 +38,9 @@ def compare_records(a: Path, b: Path, *, percent: float = 50, margin: float = 0.
 
     Rounds of one session were interleaved and are compared in pairs.
     """
-    one, two = side(a), side(b)
+    one, two = (side(directory, allow_unlike=allow_unlike) for directory in (a, b))
     conditions = [dict(one.conditions), dict(two.conditions)]
-    if one.session[1] != two.session[1]:  # another runtime is what is compared, not a condition
+    if one.runtime != two.runtime:  # another runtime is what is compared, not a condition
         for each in conditions:
             each.pop("packages", None)
     differences = check_alike(*conditions, allow_unlike=allow_unlike)
@@ -55,15 +57,19 @@ def compare_records(a: Path, b: Path, *, percent: float = 50, margin: float = 0.
     return "\n".join([*_told(one, two, found), *(f"unlike conditions: {line}" for line in differences)])
 
 
-def side(directory: Path) -> Side:
+def side(directory: Path, *, allow_unlike: bool = False) -> Side:
     """The runs below `directory`, which must be those of one artifact on one device in one session."""
     latest: dict[int, Record] = {}
+    numbers: set[int] = set()
     seen: set[tuple[str, ...]] = set()
     for record in records.read_all(directory):
         content = record.content
         if content.get("job", {}).get("scenario") != SINGLE_STREAM or content["scenario"] == records.ACCURACY:
             continue
-        seen.add(tuple(str(content[key]) for key in ("device", "runtime", "model", "scheme", "session", "scenario")))
+        if content.get("compliance"):
+            continue
+        seen.add(tuple(str(content[key]) for key in ("device", "runtime", "model", "scheme", "session_id", "scenario")))
+        numbers.add(content["process"])
         before = latest.get(content["process"])
         if record.verdict == "valid" and (before is None or content["attempt"] > before.content["attempt"]):
             latest[content["process"]] = record
@@ -76,25 +82,37 @@ def side(directory: Path) -> Side:
     first = next(iter(latest.values())).content
     return Side(
         name=f"{first['model']} {first['scheme']} on {first['runtime']}, {first['device']}",
-        session=(str(first["device"]), str(first["runtime"]), int(first["session"])),
+        session=str(first["session_id"]),
+        runtime=str(first["runtime"]),
+        left_out=len(numbers - latest.keys()),
         rounds={number: record.array(LATENCIES, "call_ns") for number, record in sorted(latest.items())},
-        conditions=_conditions(list(latest.values())),
+        conditions=_conditions(list(latest.values()), allow_unlike),
     )
 
 
-def _conditions(found: list[Record]) -> dict[str, Any]:
-    """The fingerprint and the settings that all runs share. Raises Unlike when they don't."""
+def _conditions(found: list[Record], allow_unlike: bool) -> dict[str, Any]:
+    """The fingerprint, task and settings that all runs share. Raises Unlike when they don't."""
     told = [
-        {**r.content["result"]["fingerprint"], "threads": r.content["result"]["threads"], "preset": r.content["preset"]}
-        for r in found
+        {
+            **record.content["result"]["fingerprint"],
+            "threads": record.content["result"]["threads"],
+            "task": record.content["task"],
+            "preset": record.content["preset"],
+            "settings": record.content["job"].get("settings", {}),
+        }
+        for record in found
     ]
     for before, after in itertools.pairwise(told):
-        check_alike(before, after, allow_unlike=False)
+        check_alike(before, after, allow_unlike=allow_unlike)
     return told[0]
 
 
 def _told(one: Side, two: Side, found: Comparison) -> list[str]:
-    lines = [f"A: {one.name}, {found.processes[0]} processes", f"B: {two.name}, {found.processes[1]} processes"]
+    lines = [
+        f"{name}: {each.name}, {count} processes"
+        + (f", {each.left_out} more were refused and are left out" if each.left_out else "")
+        for name, each, count in zip("AB", (one, two), found.processes, strict=True)
+    ]
     ratio = found.ratio
     if np.isfinite(ratio.value):
         lines.append(

@@ -16,8 +16,16 @@ WINDOW_FORMAT = "%m-%d-%Y %H:%M:%S.%f"
 def per_inference_uj(telemetry: Path, log: Mapping[str, Any], *, inferences: int) -> float | None:
     """Microjoules an inference: the counter's growth between power_begin and power_end over their number.
 
-    Between samples the counter is interpolated. None where the samples don't span the window or the counter wrapped.
+    Between samples the counter is interpolated. None where the samples don't span the window, the counter wrapped, or
+    what the device wrote is no such table.
     """
+    try:
+        return _integrated(telemetry, log, inferences)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _integrated(telemetry: Path, log: Mapping[str, Any], inferences: int) -> float | None:
     if inferences == 0 or "power_begin" not in log or "power_end" not in log:
         return None
     with telemetry.open(newline="", encoding="ascii") as file:

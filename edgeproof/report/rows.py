@@ -100,6 +100,7 @@ def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]]) -> li
     hits = {key: _hits(found) for key, found in grouped.items()}
     for key, reason in disagreements(hits).items():
         built[key] = replace(built[key], verdict="invalid", reasons=(*built[key].reasons, reason), accuracy=None)
+        hits[key] = None
     compared = [_compared(key, built, hits, (key[0], key[1], baseline, "fp32")) for key in built]
     return sorted(compared, key=lambda row: _rank(row, order))
 
@@ -127,9 +128,9 @@ def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
     """
     known = {key: array for key, array in hits.items() if array is not None}
     pairs = [
-        (low, high)
-        for low, high in itertools.permutations(sorted(known), 2)
-        if low[2:] == high[2:] and len(known[low]) == len(known[high])
+        (one, two) if known[one].sum() < known[two].sum() else (two, one)
+        for one, two in itertools.combinations(sorted(known), 2)
+        if one[2:] == two[2:] and len(known[one]) == len(known[two])
     ]
     found: dict[Key, str] = {}
     tested = sorted((statistics.mcnemar(known[high], known[low]), low, high) for low, high in pairs)
@@ -239,10 +240,10 @@ def _measured(found: Sequence[Record]) -> dict[str, Any]:
 
 def _energy_uj(record: Record) -> float | None:
     """Energy of one inference, from the counter's samples over LoadGen's power window; None without a counter."""
-    log, path = record.content["result"]["loadgen"], record.directory / TELEMETRY
-    if record.content["result"].get("energy_method") is None or not path.is_file():
+    if record.content["result"].get("energy_method") is None:
         return None
-    return energy.per_inference_uj(path, log, inferences=len(record.array(LATENCIES, "call_ns")))
+    log = record.content["result"]["loadgen"]
+    return energy.per_inference_uj(record.file(TELEMETRY), log, inferences=len(record.array(LATENCIES, "call_ns")))
 
 
 def _conditions(found: Sequence[Record]) -> dict[str, Any]:
@@ -258,7 +259,11 @@ def _conditions(found: Sequence[Record]) -> dict[str, Any]:
 
 def _of(found: Sequence[Record], scenario: str) -> list[Record]:
     """The performance records of a scenario, or none when any of them is not valid: a failure is not averaged away."""
-    performance = [record for record in found if record.content["scenario"] != records.ACCURACY]
+    performance = [
+        record
+        for record in found
+        if record.content["scenario"] != records.ACCURACY and not record.content.get("compliance")
+    ]
     # A run that failed before its job was written is known by the name it shares with the scenario's other runs.
     names = {r.content["scenario"] for r in performance if r.content.get("job", {}).get("scenario") == scenario}
     chosen = [record for record in performance if record.content["scenario"] in names]

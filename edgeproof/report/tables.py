@@ -165,7 +165,8 @@ def _table(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
 
 def _escaped(text: str) -> str:
     """Text that stays in its cell and its line, and is never markup."""
-    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").splitlines())
+    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("](", "]\\(")
+    return " ".join(plain.splitlines())
 
 
 def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
 from typing import Any
 
+from edgeproof.core import processes
 from edgeproof.runner import conditions, counting, job, telemetry
 
 
 def main() -> int:
     """Run the job and write result.json, also when it fails."""
+    processes.die_with_parent(signal.SIGKILL)
     if sys.argv[1] == telemetry.FLAG:
         telemetry.watch(Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4] or None)
         return 0

@@ -60,7 +60,6 @@ def counters() -> dict[str, Any]:
         "ticks_per_s": TICKS_PER_S,
         "frequency_khz": frequency_khz(),
         "temperature_millic": temperature_millic(),
-        "energy_uj": energy_uj(),
         "load_1min": os.getloadavg()[0],
     }
 
@@ -122,7 +121,8 @@ def energy_uj(counter: str | None = None) -> int | None:
         told = _text(counter)
         return int(told) if told is not None and told.isdigit() else None
     zones = sorted(POWERCAP.glob("intel-rapl:[0-9]*")) if POWERCAP.is_dir() else []
-    found = [_text(zone / "energy_uj") for zone in zones if zone.name.count(":") == 1]
+    # Zones of a package hold its parts', and on laptops there is one of the whole platform: neither is added.
+    found = [_text(zone / "energy_uj") for zone in zones if (_text(zone / "name") or "").startswith("package")]
     return sum(map(int, filter(None, found))) if found and all(text and text.isdigit() for text in found) else None
 
 

@@ -17,10 +17,6 @@ from edgeproof.core.directories import read_meta
 
 from . import conditions, loadgen, telemetry, warmup
 
-# LoadGen generates its queries ahead from the expected latency: below the real one, or it runs out of them; not far
-# below, or they fill the memory. The floor is what a call through LoadGen costs at least.
-EXPECTED_SHARE = 0.6
-EXPECTED_FLOOR_NS = 1_000
 # LoadGen reads a clock that can be set: a jump falsifies what it reports. Slewing by NTP stays far below this.
 CLOCK_JUMP_NS = 20_000_000
 CLOCK_DRIFT = 0.001
@@ -41,33 +37,34 @@ def run(job: dict[str, Any], job_dir: Path, result_dir: Path) -> dict[str, Any]:
     """
     runtime = plugins.load("runtimes", job["runtime"])
     inputs = np.load(job_dir / job["samples"], mmap_mode="r", allow_pickle=False)
+    x = np.ascontiguousarray(inputs[:1])
+    shape = read_meta(job_dir / job["artifact"], verify=False).get("output_shape")
     energy_counter = job.get("energy_counter")
     with telemetry.watching(result_dir / telemetry.FILE, energy_counter):
         rss_before = conditions.peak_rss_bytes()
         started = time.perf_counter_ns()
         session = runtime.Session(job_dir / job["artifact"], threads=job["threads"])
         loaded = time.perf_counter_ns()
-        x = np.ascontiguousarray(inputs[:1])
-        first = _checked(session(x), read_meta(job_dir / job["artifact"], verify=False).get("output_shape"))
+        first = session(x)
         first_ns = time.perf_counter_ns() - loaded
+        _check(first, shape)
         warm = warmup.until_steady(lambda: session(x), job["warm_up_s"])
         gc.collect()
-        expected_ns = max(EXPECTED_FLOOR_NS, int(warm.call_ns * EXPECTED_SHARE))
-        needed = loadgen.needed_bytes(job["scenario"], job["settings"], expected_ns)
-        _refuse_without(needed)
-        before = conditions.counters()
+        needed = None
+        if job["mode"] == "PerformanceOnly":
+            needed = loadgen.needed_bytes(job["scenario"], job["settings"], warm.call_ns)
+            _refuse_without(needed)
         outcome = loadgen.run(
             session,
             inputs,
             mode=job["mode"],
             scenario=job["scenario"],
             settings=job["settings"],
-            expected_call_ns=expected_ns,
+            call_ns=warm.call_ns,
             audit=job.get("audit"),
             out_dir=result_dir,
         )
-        after = conditions.counters()
-    error = outcome.error or clock_error(before, after)
+    error = outcome.error or clock_error(outcome.before, outcome.after)
     return {
         "status": "error" if error else "done",
         "error": error,
@@ -79,7 +76,7 @@ def run(job: dict[str, Any], job_dir: Path, result_dir: Path) -> dict[str, Any]:
         "peak_rss_bytes": conditions.peak_rss_bytes(),
         "rss_before_load_bytes": rss_before,
         "needed_bytes": needed,
-        "counters": {"before": before, "after": after},
+        "counters": {"before": outcome.before, "after": outcome.after},
         "energy_method": _energy_method(energy_counter),
         "fallbacks": session.fallbacks(),
         "versions": {name: conditions.version(name) for name in job["packages"]},
@@ -106,14 +103,13 @@ def _refuse_without(needed: int) -> None:
         )
 
 
-def _checked(output: Array, shape: list[int] | None) -> Array:
+def _check(output: Array, shape: list[int] | None) -> None:
     if output.dtype != np.float32:
         raise TypeError(f"the session returned {output.dtype}, expected float32")
     if shape is not None and list(output.shape) != shape:
         raise ValueError(f"the model's output has shape {list(output.shape)}, expected {shape}")
     if not np.isfinite(output).all():
         raise ValueError("the model's first output holds NaN or infinity")
-    return output
 
 
 def _energy_method(counter: str | None) -> str | None:

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from . import conditions
+
 Array = np.ndarray[Any, Any]
 
 LATENCIES = "latencies.npz"
@@ -28,6 +30,11 @@ MLPERF_DURATION_MS = 600_000
 BYTES_A_QUERY = 391
 BYTES_AN_INFERENCE = 24
 GENERATED_AHEAD = 2
+MULTI_STREAM_SAMPLES = 8
+# LoadGen generates its queries ahead from the expected latency: below the real one, or it runs out of them; not far
+# below, or they fill the memory. The floor is what a call through LoadGen costs at least.
+EXPECTED_SHARE = 0.6
+EXPECTED_FLOOR_NS = 1_000
 OFFLINE_SURPLUS = 1.1
 # user.conf's own names for our settings, which are those of LoadGen's TestSettings, and their unit in ours.
 CONF_KEYS = {
@@ -44,10 +51,12 @@ CONF_KEYS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """LoadGen's detail log as key → value, and the first exception of a callback."""
+    """LoadGen's detail log as key → value, the first exception of a callback, and counters around the queries."""
 
     log: dict[str, Any]
     error: str | None
+    before: dict[str, Any]
+    after: dict[str, Any]
 
 
 def run(
@@ -57,11 +66,13 @@ def run(
     mode: str,
     scenario: str,
     settings: dict[str, Any],
-    expected_call_ns: int,
+    call_ns: int,
     out_dir: Path,
     audit: str | None = None,
 ) -> Outcome:
     """Run one test over `inputs` (N, *input_shape) and leave LoadGen's logs, user.conf and latencies.npz in `out_dir`.
+
+    `call_ns` is what an inference was measured to take, from which LoadGen is told what to expect.
 
     latencies.npz holds, an entry an inference in the order of execution: call_ns, its duration from the input handed
     over to the output at hand; invoke_ns, the engine's share of it; started_ns, when it began (0 is the first).
@@ -77,7 +88,7 @@ def run(
     log.enable_trace = False
     log.log_output.outdir = str(out_dir)
     log.log_output.copy_summary_to_stdout = False
-    test = _settings(lg, mode, scenario, {**settings, **_expected(scenario, settings, expected_call_ns)}, out_dir)
+    test = _settings(lg, mode, scenario, {**settings, **_expected(scenario, settings, call_ns)}, out_dir)
     # Without a name of our own, a configuration that happens to lie in the working directory would be taken.
     audit_config = out_dir / ("audit.config" if audit else "no-audit.config")
     if audit:
@@ -88,18 +99,19 @@ def run(
     lg.StartTestWithLogSettings(sut, qsl, test, log, str(audit_config))
     gc.enable()
     _save(under_test, out_dir)
-    return Outcome(_detail_log(out_dir / "mlperf_log_detail.txt"), under_test.error)
+    log_told = _detail_log(out_dir / "mlperf_log_detail.txt")
+    return Outcome(log_told, under_test.error, under_test.before, under_test.after)
 
 
-def needed_bytes(scenario: str, settings: dict[str, Any], expected_call_ns: int) -> int:
-    """Memory for the queries that LoadGen generates ahead and for our raw durations, estimated before it runs."""
+def needed_bytes(scenario: str, settings: dict[str, Any], call_ns: int) -> int:
+    """Memory for a performance run's queries, which LoadGen generates ahead, and for our raw durations: an estimate."""
     duration_ns = (settings.get("min_duration_ms") or MLPERF_DURATION_MS) * 1e6
-    samples = settings.get("multi_stream_samples_per_query") or 1
-    queries = GENERATED_AHEAD * duration_ns / (expected_call_ns * samples)
+    samples = _samples_per_query(settings) if scenario == "MultiStream" else 1
+    queries = GENERATED_AHEAD * duration_ns / (_below(call_ns) * samples)
     if scenario == "Server":
         queries = GENERATED_AHEAD * duration_ns * 1e-9 * settings["server_target_qps"]
     elif scenario == "Offline":
-        queries = OFFLINE_SURPLUS * duration_ns / expected_call_ns
+        queries = OFFLINE_SURPLUS * duration_ns / call_ns
     queries = max(queries, settings.get("min_query_count") or 0)
     return int(queries * (BYTES_A_QUERY + samples * BYTES_AN_INFERENCE))
 
@@ -109,6 +121,8 @@ class _SystemUnderTest:
 
     def __init__(self, session: Any, inputs: Array, lg: Any) -> None:
         self.error: str | None = None
+        self.before: dict[str, Any] = {}
+        self.after: dict[str, Any] = {}
         self.call_ns, self.invoke_ns, self.started_ns = array("Q"), array("Q"), array("Q")
         self._steps = session.feed, session.invoke, session.fetch
         self._inputs = inputs
@@ -146,11 +160,13 @@ class _SystemUnderTest:
             complete(responses)
 
     def flush(self) -> None:
-        """Nothing waits: every query was completed when it was issued."""
+        """All queries were issued, and each was completed when it was."""
+        self.after = conditions.counters()
 
     def load_samples(self, indices: list[int]) -> None:
         """Bring the samples of this test into memory, one contiguous array each."""
         self._rows.update((i, np.ascontiguousarray(self._inputs[i : i + 1])) for i in indices)
+        self.before = self.before or conditions.counters()
 
     def unload_samples(self, indices: list[int]) -> None:
         """Forget the samples."""
@@ -160,12 +176,20 @@ class _SystemUnderTest:
 def _expected(scenario: str, settings: dict[str, Any], call_ns: int) -> dict[str, Any]:
     """What LoadGen is told to expect, from which it decides how many queries to generate."""
     if scenario == "SingleStream":
-        return {"single_stream_expected_latency_ns": call_ns}
+        return {"single_stream_expected_latency_ns": _below(call_ns)}
     if scenario == "MultiStream":
-        return {"multi_stream_expected_latency_ns": call_ns * settings.get("multi_stream_samples_per_query", 8)}
+        return {"multi_stream_expected_latency_ns": _below(call_ns) * _samples_per_query(settings)}
     if scenario == "Offline":
         return {"offline_expected_qps": 1e9 / call_ns}
     return {}
+
+
+def _below(call_ns: int) -> int:
+    return max(EXPECTED_FLOOR_NS, int(call_ns * EXPECTED_SHARE))
+
+
+def _samples_per_query(settings: dict[str, Any]) -> int:
+    return settings.get("multi_stream_samples_per_query") or MULTI_STREAM_SAMPLES
 
 
 def _settings(lg: Any, mode: str, scenario: str, settings: dict[str, Any], out_dir: Path) -> Any:
@@ -206,6 +230,9 @@ def _detail_log(path: Path) -> dict[str, Any]:
     found = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith(":::MLLOG "):
-            entry = json.loads(line.removeprefix(":::MLLOG "))
+            try:
+                entry = json.loads(line.removeprefix(":::MLLOG "))
+            except ValueError:
+                raise OSError(f"LoadGen's {path.name} is cut short; is the device's disk full?") from None
             found[entry["key"]] = entry["value"]
     return found

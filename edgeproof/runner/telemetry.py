@@ -1,10 +1,10 @@
 """What the machine does while it is measured, sampled by a process of its own: a thread in the measured process would
 take the interpreter from it for milliseconds.
 
-    python runner.pyz --watch telemetry.csv 0.2
+    python runner.pyz --watch telemetry.csv 0.2 ""
 
 writes a line now and every 0.2 s until its standard input closes, and a last one then. What the machine cannot tell is
-an empty field.
+an empty field. The last argument may name a file that counts microjoules.
 """
 
 from __future__ import annotations

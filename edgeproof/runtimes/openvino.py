@@ -63,7 +63,6 @@ class Session(InferenceSession):
         self._input = np.zeros(list(compiled.input(0).shape), np.float32)
         request = compiled.create_infer_request()
         request.set_input_tensor(0, ov.Tensor(self._input, shared_memory=True))
-        request.infer()
         self._output = request.get_output_tensor(0).data
         self._infer = request.infer
         self._compiled = compiled

@@ -38,6 +38,12 @@ class Transport:
 
         The command is a process group of its own, ended whole when it outlives `timeout_s` (DeviceError).
         """
+        try:
+            return self._run(argv, timeout_s)
+        except OSError as error:
+            raise DeviceError(f"{argv[0]} can't be run: {error.strerror or error}") from None
+
+    def _run(self, argv: Sequence[str], timeout_s: float) -> tuple[int, str]:
         environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if key in os.environ}
         with subprocess.Popen(
             list(argv),

@@ -49,6 +49,7 @@ def write(
         "task": "task",
         "device": device,
         "session": 1,
+        "session_id": f"{device} today",
         "runtime": runtime,
         "model": model,
         "scheme": scheme,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -178,8 +179,11 @@ def test_a_finished_session_leaves_no_job_and_nothing_half_done_behind(benched: 
 def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_decides(
     digits_study: Params, project: Path
 ) -> None:
+    shutil.copytree(project / "artifacts/matrix/m", project / "artifacts/matrix/n")
+
     def jobs(**changes: Any) -> list[benching.Job]:
-        chosen = study(digits_study, **{"processes": 6, **changes})
+        artifacts = {"m": ["fp32", "int8-static"], "n": ["fp32"]}
+        chosen = study(digits_study, **{"processes": 6, "artifacts": artifacts, **changes})
         return benching.Session(chosen.bench["desk_matrix"], chosen).jobs()
 
     first, again, other = jobs(), jobs(), jobs(session=2)
@@ -190,10 +194,11 @@ def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_dec
     assert first[0].scenario == records.ACCURACY
     rounds = [job for job in first if job.scenario == "single_stream"]
     for process in range(6):
-        one_round = rounds[2 * process : 2 * process + 2]
-        assert {job.runtime for job in one_round} == {"null", "matrix"}
-        assert {job.process for job in one_round} == {process}
-    assert {job.runtime for job in rounds[::2]} == {"null"}  # its figure is stored with those that follow
+        harness, *artifacts = rounds[3 * process : 3 * process + 3]
+        assert harness.runtime == "null"  # its figure is stored with those that follow
+        assert {(job.runtime, job.model) for job in artifacts} == {("matrix", "m"), ("matrix", "n")}
+        assert {job.process for job in (harness, *artifacts)} == {process}
+    assert {job.model for job in rounds[1::3]} == {"m", "n"}  # neither always goes first
     scenarios = [job.scenario for job in first]
     assert scenarios.index("server") > max(i for i, name in enumerate(scenarios) if name == "single_stream")
     assert {job.runtime for job in first if job.scenario == "server"} == {"matrix"}
@@ -246,6 +251,39 @@ def test_a_session_that_has_lasted_longer_than_an_hour_is_continued(digits_study
     assert len(list(project.rglob(records.FILE))) == 1
 
 
+# --- Server's load ---
+
+
+def test_a_server_whose_artifact_has_no_valid_run_yet_is_put_off_and_then_has_none(
+    digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(verdicts.LIMITS, "drift", (-1.0, "always {:g}"))
+    benching.bench("desk_matrix", study(digits_study))
+    root = project / "results/records/desk_matrix/matrix/m.fp32"
+    found = [records.read(path) for path in sorted(root.glob("server.*"))]
+    assert len(found) == 1 + benching.REPEATS
+    assert all(record.verdict == "invalid" for record in found)
+    assert "of which no run was valid" in found[0].content["reasons"][0]
+
+
+# --- compliance ---
+
+
+def test_compliance_runs_are_made_under_their_audit_and_are_recorded_as_such(
+    digits_study: Params, project: Path
+) -> None:
+    alone = {"single_stream": {"scenario": "SingleStream", "settings": {"min_duration_ms": 5, "min_query_count": 200}}}
+    benching.bench("desk_matrix", study(digits_study, all=alone, compliance=["TEST01", "TEST04"]))
+    root = project / "results/records/desk_matrix/matrix/m.fp32"
+    one, four = (records.read(root / f"single_stream_test0{number}.0") for number in (1, 4))
+    assert (one.content["compliance"], four.content["compliance"]) == ("TEST01", "TEST04")
+    assert one.verdict == four.verdict == "valid"
+    assert one.content["result"]["loadgen"]["effective_accuracy_log_sampling_target"] == 4096
+    assert four.content["result"]["loadgen"]["effective_performance_issue_same"] is True
+    assert (root / "single_stream_test01.0/audit.config").is_file()
+    assert records.read(root / "single_stream.0").content["compliance"] is None
+
+
 # --- disturbances ---------------------------------------------------------------------------------------------------
 
 
@@ -285,7 +323,7 @@ def test_an_accuracy_below_the_tasks_floor_is_refused_with_both_figures(digits_s
         ("os.kill(os.getpid(), 11)", 60, "ended by SIGSEGV"),
         ("os.kill(os.getpid(), 9)", 60, "ended by SIGKILL, as the system does when memory runs out"),
         ("signal.pause()", 1, "ended after 1 s"),
-        ("resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))", 60, "File too large"),
+        ("resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))", 60, "cut short; is the device's disk full?"),
     ],
     ids=["raises", "exits", "crashes", "killed", "hangs", "has no space"],
 )

@@ -86,3 +86,21 @@ def test_a_stage_ends_when_the_process_that_started_it_is_killed(tmp_path: Path)
         assert alive.readline() == "up\n"
         process.send_signal(signal.SIGKILL)
         assert alive.read() == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
+def test_a_command_told_to_end_unwinds_so_that_what_it_started_ends_too(tmp_path: Path) -> None:
+    pipe = tmp_path / "alive"
+    os.mkfifo(pipe)
+    child = f"import signal; file = open({str(pipe)!r}, 'w'); print('up', file=file, flush=True); signal.pause()"
+    body = (
+        "import subprocess, sys\nfrom edgeproof import entry\ndef main():\n"
+        f"    with subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True) as started:\n"
+        "        try:\n            started.wait()\n        finally:\n            started.kill()\n"
+        "entry.run(main)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", body], cwd=ROOT) as process, pipe.open() as alive:
+        assert alive.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
+        assert alive.read() == ""

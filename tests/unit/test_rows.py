@@ -387,3 +387,21 @@ def test_another_device_is_elsewhere_too_and_another_scheme_is_not(tmp_path: Pat
     }
     (reason,) = next(row.reasons for row in found if row.device == "board")
     assert "below that of onnx on local" in reason
+
+
+def test_a_refused_accuracy_is_nobodys_difference(tmp_path: Path) -> None:
+    for runtime, right in (("onnx", 9000), ("tflite", 8000)):
+        record_trees.write(tmp_path, "accuracy", runtime=runtime, correct=hits(right))
+        record_trees.write(tmp_path, "accuracy", runtime=runtime, model="student", correct=hits(8500))
+    differences = {(row.runtime, row.model): row.accuracy_difference for row in read(tmp_path)}
+    assert differences["onnx", "student"] is not None
+    assert differences["tflite", "student"] is None
+
+
+def test_compliance_runs_publish_no_latency(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, call_ns=durations(0))
+    alone = read_one(tmp_path)
+    aside = record_trees.write(tmp_path / "aside", call_ns=np.full(1000, 5), compliance="TEST04")
+    aside.rename(tmp_path / "local_onnx/onnx/teacher.fp32/single_stream_test04.0")
+    assert read_one(tmp_path).p50_ns == alone.p50_ns
+    assert read_one(tmp_path).processes == 1

@@ -73,9 +73,10 @@ def test_a_runner_whose_measured_process_dies_ends_its_telemetry(tmp_path: Path)
 def test_where_the_machine_tells_nothing_all_is_unknown_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conditions, "_text", lambda path: None)
     counters = conditions.counters()
-    for name in ("cpu_pressure_us", "steal_ticks", "busy_ticks", "frequency_khz", "temperature_millic", "energy_uj"):
+    for name in ("cpu_pressure_us", "steal_ticks", "busy_ticks", "frequency_khz", "temperature_millic"):
         assert counters[name] is None
-    assert conditions.available_bytes() is None or conditions.available_bytes() > 0
+    assert conditions.energy_uj() is None
+    assert conditions.available_bytes() is None
     told = conditions.fingerprint(["numpy", "no-such-package"])
     assert told["governor"] is None
     assert told["virtualization"] is None
@@ -86,8 +87,15 @@ def test_where_the_machine_tells_nothing_all_is_unknown_and_nothing_fails(monkey
 def test_rapl_is_the_sum_of_the_packages_and_not_of_their_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for zone, value in (("intel-rapl:0", 100), ("intel-rapl:0:0", 60), ("intel-rapl:1", 11)):
+    zones = (
+        ("intel-rapl:0", "package-0", 100),
+        ("intel-rapl:0:0", "core", 60),
+        ("intel-rapl:1", "package-1", 11),
+        ("intel-rapl:2", "psys", 300),
+    )
+    for zone, name, value in zones:
         (tmp_path / zone).mkdir()
+        (tmp_path / zone / "name").write_text(f"{name}\n")
         (tmp_path / zone / "energy_uj").write_text(f"{value}\n")
     monkeypatch.setattr(conditions, "POWERCAP", tmp_path)
     assert conditions.energy_uj() == 111
@@ -95,9 +103,25 @@ def test_rapl_is_the_sum_of_the_packages_and_not_of_their_parts(
     assert conditions.energy_uj() is None
 
 
-def test_a_wheels_hash_changes_with_any_of_its_files_and_not_with_where_it_lies() -> None:
-    assert conditions.wheel_sha256("numpy") == conditions.wheel_sha256("numpy")
-    assert conditions.wheel_sha256("numpy") != conditions.wheel_sha256("pydantic")
+def test_a_wheels_hash_changes_with_any_of_its_files_and_not_with_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hash_of(*lines: str) -> str | None:
+        where = tmp_path / str(len(list(tmp_path.iterdir())))
+        (where / "thing-1.0.dist-info").mkdir(parents=True)
+        (where / "thing-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
+        (where / "thing-1.0.dist-info" / "RECORD").write_text("\n".join(lines) + "\n")
+        monkeypatch.setattr(sys, "path", [str(where)])
+        return conditions.wheel_sha256("thing")
+
+    plain = hash_of("thing/a.py,sha256=1,10", "thing/b.so,sha256=2,20", "thing-1.0.dist-info/RECORD,,")
+    assert plain is not None
+    installed_elsewhere = hash_of(
+        "../../bin/thing,sha256=9,5", "thing-1.0.dist-info/INSTALLER,sha256=8,4", "thing/__pycache__/a.pyc,,",
+        "thing/b.so,sha256=2,20", "thing/a.py,sha256=1,10",
+    )  # fmt: skip
+    assert installed_elsewhere == plain
+    assert hash_of("thing/a.py,sha256=1,10", "thing/b.so,sha256=3,20") != plain
 
 
 # --- energy ----------------------------------------------------------------------------------------------------------

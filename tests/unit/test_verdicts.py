@@ -9,7 +9,10 @@ import pytest
 
 from edgeproof import verdicts
 
-VALID = {"result_validity": "VALID", "effective_test_mode": "PerformanceOnly"}
+PERFORMANCE = {"mode": "PerformanceOnly", "scenario": "SingleStream"}
+ACCURACY = {"mode": "AccuracyOnly", "scenario": "SingleStream"}
+RAN = {"effective_test_mode": "PerformanceOnly", "effective_scenario": "SingleStream"}
+VALID = {**RAN, "result_validity": "VALID", "result_50.00_percentile_latency_ns": 100_000}
 BEFORE: dict[str, Any] = {
     "monotonic_ns": 0,
     "realtime_ns": 10**18,
@@ -39,8 +42,12 @@ def result(log: dict[str, Any] = VALID, *, warm_up: dict[str, Any] = STEADY, **a
     }
 
 
+def judge(given: dict[str, Any], calls: np.ndarray | None = CALLS) -> verdicts.Judgement:
+    return verdicts.judge(PERFORMANCE, given, calls)
+
+
 def reasons_of(given: dict[str, Any], calls: np.ndarray | None = CALLS) -> list[str]:
-    judged = verdicts.judge(given, calls)
+    judged = judge(given, calls)
     assert (judged.verdict == "valid") == (not judged.reasons)
     return judged.reasons
 
@@ -53,13 +60,14 @@ def test_a_quiet_run_that_loadgen_calls_valid_is_valid() -> None:
 
 
 def test_a_run_that_loadgen_calls_invalid_is_invalid_with_loadgens_reason_in_one_line() -> None:
-    log = {"result_validity": "INVALID", "result_invalid_reason": "Min duration\n  not met. "}
+    log = {**VALID, "result_validity": "INVALID", "result_invalid_reason": "Min duration\n  not met. "}
     assert reasons_of(result(log)) == ["LoadGen: Min duration not met."]
 
 
 def test_where_loadgen_leaves_its_reason_empty_early_stopping_tells_it() -> None:
     # What LoadGen writes for a Server run of too few queries.
     log = {
+        **VALID,
         "result_validity": "INVALID",
         "result_invalid_reason": "",
         "early_stopping_result": " * Run unsuccessful.\n * Would need to run at least 159 more queries.",
@@ -69,30 +77,57 @@ def test_where_loadgen_leaves_its_reason_empty_early_stopping_tells_it() -> None
     assert "\n" not in reason
 
 
-@pytest.mark.parametrize("log", [{"result_validity": "INVALID"}, {"result_validity": "INVALID", "x": 1}, {}])
-def test_a_run_without_a_validity_or_a_reason_is_invalid_all_the_same(log: dict[str, Any]) -> None:
-    assert len(reasons_of(result(log))) == 1
+@pytest.mark.parametrize(
+    "validity", [{"result_validity": "INVALID"}, {"result_validity": ""}, {"result_validity": None}]
+)
+def test_a_run_without_a_validity_or_a_reason_is_invalid_all_the_same(validity: dict[str, Any]) -> None:
+    assert len(reasons_of(result({**VALID, **validity}))) == 1
+
+
+@pytest.mark.parametrize("figure", [None, "fast", 0, -1])
+def test_a_run_whose_log_lacks_the_figure_that_is_published_is_refused(figure: Any) -> None:
+    (reason,) = reasons_of(result({**VALID, "result_50.00_percentile_latency_ns": figure}))
+    assert "result_50.00_percentile_latency_ns" in reason
+
+
+@pytest.mark.parametrize(
+    "other", [{"effective_test_mode": "AccuracyOnly"}, {"effective_scenario": "Offline"}, {"effective_test_mode": None}]
+)
+def test_a_log_of_another_run_than_the_jobs_is_an_error(other: dict[str, Any]) -> None:
+    judged = judge(result({**VALID, **other}))
+    assert judged.verdict == "error"
+    assert "the job was PerformanceOnly in SingleStream" in judged.reasons[0]
+
+
+def test_a_performance_run_without_its_raw_durations_is_refused() -> None:
+    (reason,) = reasons_of(result(), None)
+    assert "0 inferences" in reason
 
 
 def test_an_accuracy_run_has_no_performance_to_judge() -> None:
-    given = {"status": "done", "loadgen": {"effective_test_mode": "AccuracyOnly"}}
-    assert reasons_of(given, None) == []
+    log = {**RAN, "effective_test_mode": "AccuracyOnly"}
+    given = {"status": "done", "loadgen": log, "fallbacks": []}
+    assert verdicts.judge(ACCURACY, given, None) == verdicts.Judgement("valid", [], {}, [])
 
 
 @pytest.mark.parametrize("log", [{}, VALID, {"effective_test_mode": "AccuracyOnly"}])
 def test_a_failed_run_is_an_error_whatever_loadgen_says(log: dict[str, Any]) -> None:
-    judged = verdicts.judge({"status": "error", "error": "ValueError: broken", "loadgen": log}, CALLS)
+    judged = judge({"status": "error", "error": "ValueError: broken", "loadgen": log}, CALLS)
     assert (judged.verdict, judged.reasons) == ("error", ["ValueError: broken"])
 
 
 @pytest.mark.parametrize("error", [{}, {"error": None}, {"error": ""}])
 def test_an_error_without_words_still_has_a_reason(error: dict[str, Any]) -> None:
-    judged = verdicts.judge({"status": "error", **error}, None)
+    judged = judge({"status": "error", **error}, None)
     assert judged.verdict == "error"
     assert judged.reasons[0]
 
 
 # --- the machine's moment ------------------------------------------------------------------------------------------
+
+
+def test_a_machine_that_cools_down_is_no_reason() -> None:
+    assert reasons_of(result(temperature_millic=20_000)) == []
 
 
 @pytest.mark.parametrize(
@@ -110,7 +145,7 @@ def test_an_error_without_words_still_has_a_reason(error: dict[str, Any]) -> Non
 def test_each_sign_of_a_disturbance_is_a_reason_with_its_figure_and_asks_for_another_run(
     after: dict[str, Any], figure: str, value: float, told: str
 ) -> None:
-    judged = verdicts.judge(result(**after), CALLS)
+    judged = judge(result(**after), CALLS)
     assert judged.verdict == "invalid"
     assert judged.disturbed
     assert judged.figures[figure] == pytest.approx(value)
@@ -125,7 +160,7 @@ def test_each_sign_of_a_disturbance_is_a_reason_with_its_figure_and_asks_for_ano
 def test_what_the_machine_cannot_tell_is_unknown_and_no_reason(name: str) -> None:
     given = result(**{name: None})
     given["counters"]["before"] = {**BEFORE, name: None}
-    judged = verdicts.judge(given, CALLS)
+    judged = judge(given)
     assert judged.verdict == "valid"
     assert len(judged.unknown) == 1
     assert len(judged.figures) == len(verdicts.LIMITS) - 1
@@ -151,22 +186,22 @@ def test_drift_of_calls_near_the_clocks_resolution_is_not_drift() -> None:
 
 def test_no_steady_state_is_a_reason_that_says_how_long_it_was_waited_for() -> None:
     warm_up = {"steady": False, "spread": 0.2, "duration_ns": 5 * SECOND}
-    judged = verdicts.judge(result(warm_up=warm_up), CALLS)
+    judged = judge(result(warm_up=warm_up), CALLS)
     assert judged.reasons == ["no steady state in 5.0 s of warm-up: its last blocks differ by 20%"]
     assert judged.disturbed
 
 
 @pytest.mark.parametrize(("count", "refused"), [(63, True), (64, False)])
 def test_too_few_inferences_are_refused_and_another_run_would_not_help(count: int, refused: bool) -> None:
-    judged = verdicts.judge(result(), CALLS[:count])
+    judged = judge(result(), CALLS[:count])
     assert (judged.verdict == "invalid") is refused
     assert not judged.disturbed
 
 
 def test_a_runtime_that_fell_back_is_refused_in_accuracy_runs_too() -> None:
-    for log in (VALID, {"effective_test_mode": "AccuracyOnly"}):
+    for job, log in ((PERFORMANCE, VALID), (ACCURACY, {**RAN, "effective_test_mode": "AccuracyOnly"})):
         given = {**result(log), "fallbacks": ["the XNNPACK delegate took no operator"]}
-        judged = verdicts.judge(given, CALLS)
+        judged = verdicts.judge(job, given, CALLS)
         assert judged.verdict == "invalid"
         assert not judged.disturbed
         assert "XNNPACK" in judged.reasons[0]

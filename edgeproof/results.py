@@ -1,0 +1,97 @@
+"""The shape of result.json: what a device reports is data to be checked, and one that doesn't fit is no result."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
+
+from .core.errors import DeviceError
+
+Text = Annotated[str, Field(max_length=100_000)]
+
+
+class Reported(BaseModel):
+    """Strict about types; what a newer runner adds is kept."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class Counters(Reported):
+    """Readings before or after a run; None where the machine can't tell."""
+
+    monotonic_ns: NonNegativeInt
+    realtime_ns: NonNegativeInt
+    own_cpu_ns: NonNegativeInt
+    involuntary_switches: NonNegativeInt
+    ticks_per_s: int = Field(gt=0)
+    run_delay_ns: NonNegativeInt | None
+    cpu_pressure_us: NonNegativeInt | None
+    steal_ticks: NonNegativeInt | None
+    busy_ticks: NonNegativeInt | None
+    frequency_khz: int | None = Field(gt=0)
+    temperature_millic: int | None
+
+
+class Window(Reported):
+    before: Counters
+    after: Counters
+
+
+class WarmUp(Reported):
+    steady: bool
+    call_ns: NonNegativeInt
+    spread: float
+    duration_ns: NonNegativeInt
+
+
+class Fingerprint(Reported):
+    cpu: str | None
+    cores: int | None
+
+
+class Done(Reported):
+    """A run that ended as it should."""
+
+    status: Literal["done"]
+    loadgen: dict[str, Any]
+    load_ns: NonNegativeInt
+    first_inference_ns: NonNegativeInt
+    peak_rss_bytes: NonNegativeInt
+    threads: NonNegativeInt
+    counters: Window
+    warm_up: WarmUp
+    fallbacks: list[Text]
+    versions: dict[str, str | None]
+    fingerprint: Fingerprint
+
+
+class Failed(Reported):
+    """A run that failed, with what it said."""
+
+    status: Literal["error"]
+    error: Text
+
+
+_RESULT: TypeAdapter[Done | Failed] = TypeAdapter(Annotated[Done | Failed, Field(discriminator="status")])
+
+
+def checked(content: Any) -> dict[str, Any]:
+    """The content of a result.json as it came, once it is known to fit. Raises DeviceError naming what does not."""
+    try:
+        fitting = _RESULT.validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise DeviceError(f"the device's result is not what a runner reports: {where}: {first['msg']}") from None
+    if isinstance(fitting, Done) and fitting.counters.after.monotonic_ns <= fitting.counters.before.monotonic_ns:
+        raise DeviceError("the device's result is not what a runner reports: its steady clock stood still")
+    try:
+        json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:
+        raise DeviceError(
+            "the device's result is not what a runner reports: it holds NaN, or text that is none"
+        ) from None
+    found: dict[str, Any] = content
+    return found

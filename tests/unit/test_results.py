@@ -1,0 +1,87 @@
+"""What a device reports is checked before anything is computed from it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproof import results
+from edgeproof.core.errors import DeviceError
+
+from .test_verdicts import BEFORE, QUIET
+
+DONE: dict[str, Any] = {
+    "status": "done",
+    "loadgen": {"result_validity": "VALID"},
+    "load_ns": 1,
+    "first_inference_ns": 2,
+    "peak_rss_bytes": 3,
+    "threads": 1,
+    "counters": {"before": BEFORE, "after": QUIET},
+    "warm_up": {"steady": True, "call_ns": 5, "spread": 0.0, "duration_ns": 6},
+    "fallbacks": [],
+    "versions": {"numpy": None},
+    "fingerprint": {"cpu": None, "cores": 2},
+}
+
+
+def test_a_runners_result_is_taken_as_it_is_with_what_a_newer_one_adds() -> None:
+    content = {**DONE, "news": [1]}
+    assert results.checked(content) is content
+    failed = {"status": "error", "error": "broken", "loadgen": None}
+    assert results.checked(failed) is failed
+
+
+@pytest.mark.parametrize("key", sorted(DONE))
+@pytest.mark.parametrize("value", ["missing", None, -1, "text", [1], {"a": 1}, float("nan")])
+def test_a_missing_key_or_another_type_is_refused_by_name(key: str, value: Any) -> None:
+    content = copy.deepcopy(DONE)
+    if value == "missing":
+        del content[key]
+    else:
+        content[key] = value
+    if key == "loadgen" and value == {"a": 1}:
+        assert results.checked(content) is content
+        return
+    with pytest.raises(DeviceError, match="not what a runner reports") as caught:
+        results.checked(content)
+    assert key in str(caught.value)
+
+
+@pytest.mark.parametrize("key", sorted(BEFORE))
+def test_a_counter_that_is_no_number_is_refused(key: str) -> None:
+    content = {**DONE, "counters": {"before": BEFORE, "after": {**QUIET, key: "a lot"}}}
+    if key not in results.Counters.model_fields:
+        pytest.fail(f"{key} is read and not checked")
+    with pytest.raises(DeviceError, match=key):
+        results.checked(content)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", [{"deep": float("nan")}]])
+def test_what_json_cannot_hold_is_refused_wherever_it_stands(value: Any) -> None:
+    with pytest.raises(DeviceError, match="NaN, or text that is none"):
+        results.checked({**DONE, "loadgen": {"x": value}})
+
+
+def test_a_steady_clock_that_stood_still_is_refused() -> None:
+    with pytest.raises(DeviceError, match="stood still"):
+        results.checked({**DONE, "counters": {"before": BEFORE, "after": BEFORE}})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*DONE, "x"]), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(JSON)
+def test_whatever_else_a_device_sends_is_refused_with_words(content: Any) -> None:
+    plausible = isinstance(content, dict) and content.get("status") == "error" and isinstance(content.get("error"), str)
+    if not plausible:
+        with pytest.raises(DeviceError, match="not what a runner reports"):
+            results.checked(content)
