@@ -6,7 +6,9 @@ EdgeproofError
 ├── DataError       a data file is missing or damaged
 ├── ArtifactError   a model or artifact directory is missing or damaged
 ├── Unsupported     a runtime cannot do what was asked: an outcome, not a failure
-└── DeviceError     a device did not do what it was told
+├── DeviceError     a device did not do what it was told
+├── Unlike          two measurements were taken under different conditions (report/comparison.py)
+└── SubmissionError records make no valid submission (submission/errors.py)
 """
 
 from __future__ import annotations

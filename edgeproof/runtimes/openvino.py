@@ -64,14 +64,15 @@ class Session(InferenceSession):
         request = compiled.create_infer_request()
         request.set_input_tensor(0, ov.Tensor(self._input, shared_memory=True))
         self._output = request.get_output_tensor(0).data
-        self._infer = request.infer
+        # The binding's own call, without the Python wrapper around it, which dispatches and wraps for 3 µs.
+        self._infer = super(type(request), request).infer
         self._compiled = compiled
 
     def feed(self, x: Array) -> None:
         self._input[...] = x
 
     def invoke(self) -> None:
-        self._infer(share_outputs=True)
+        self._infer({}, True, False)  # inputs are bound, outputs shared, no strings to decode
 
     def fetch(self) -> Array:
         output: Array = self._output
