@@ -65,7 +65,7 @@ class Session(InferenceSession):
         request.set_input_tensor(0, ov.Tensor(self._input, shared_memory=True))
         self._output = request.get_output_tensor(0).data
         # The binding's own call, without the Python wrapper around it, which dispatches and wraps for 3 µs.
-        self._infer = super(type(request), request).infer
+        self._infer = super(type(request), request).infer  # type: ignore[misc]
         self._compiled = compiled
 
     def feed(self, x: Array) -> None:

@@ -1,0 +1,82 @@
+"""Distill a teacher's features and logits: the student's chosen layer learns to give what the teacher's gives.
+
+Romero et al., "FitNets: Hints for Thin Deep Nets" (2015), with the hint beside the logits instead of a stage before:
+
+    L = h · CE(z_s, y) + (1 − h) · T² · KL(softmax(z_t / T) ‖ softmax(z_s / T)) + w · mean((F_t − A(F_s))²)
+
+with the logits z, the temperature T, the weight h of the hard labels (see distill.py), and the features F of the two
+layers, average-pooled to the smaller resolution. The adapter A is a 1×1 convolution, trained along and thrown away
+afterwards; it is left out where both layers have the same width.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field, PositiveFloat
+from torch import nn
+from torch.nn import functional
+
+from edgeproof.layers import outputs_of, same_resolution
+from edgeproof.training import Batch, Recipe, TrainingTask, cross_entropy, fit, logits_of
+
+
+class Options(Recipe):
+    """What conf/methods/distill_features.yaml may set."""
+
+    temperature: PositiveFloat
+    hard_weight: float = Field(ge=0, le=1, description="weight of the cross-entropy with the true labels")
+    hint_weight: PositiveFloat
+    student_layer: str = Field(description="dotted name of the layer that learns")
+    teacher_layer: str = Field(description="dotted name of the layer that it learns from")
+
+
+def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options: object) -> nn.Module:
+    """Train the student `model` on labels, on the teacher's softened logits and on the outputs of its layer."""
+    chosen = Options.model_validate(options)
+    soft_weight = (1 - chosen.hard_weight) * chosen.temperature**2
+    with outputs_of(model, [chosen.student_layer]) as learned, outputs_of(teacher, [chosen.teacher_layer]) as taught:
+        for module in (model, teacher):
+            logits_of(module, task.train_x[:1])
+        widths = learned[chosen.student_layer].shape[1], taught[chosen.teacher_layer].shape[1]
+        student = _Adapted(model, _adapter(*widths, task.seed))
+
+        def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+            with torch.no_grad():
+                answers = teacher(batch.x)
+            soft = functional.kl_div(
+                functional.log_softmax(logits / chosen.temperature, dim=1),
+                functional.log_softmax(answers / chosen.temperature, dim=1),
+                reduction="batchmean",
+                log_target=True,
+            )
+            hint = hint_loss(learned[chosen.student_layer], taught[chosen.teacher_layer], student.adapter)
+            return chosen.hard_weight * cross_entropy(logits, batch) + soft_weight * soft + chosen.hint_weight * hint
+
+        fit(student, task, chosen, loss=loss)
+    return model
+
+
+def hint_loss(student: torch.Tensor, teacher: torch.Tensor, adapter: nn.Module) -> torch.Tensor:
+    """The last term of the formula above, from two layers' outputs (N, C, H, W) or (N, C)."""
+    pooled, hint = same_resolution(student, teacher)
+    return functional.mse_loss(adapter(pooled), hint)
+
+
+def _adapter(width: int, hint_width: int, seed: int) -> nn.Module:
+    if width == hint_width:
+        return nn.Identity()
+    convolution = nn.Conv2d(width, hint_width, 1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, generator=torch.Generator().manual_seed(seed))
+    return convolution
+
+
+class _Adapted(nn.Module):
+    """The student with an adapter beside it, so that both are trained."""
+
+    def __init__(self, student: nn.Module, adapter: nn.Module) -> None:
+        super().__init__()
+        self.student, self.adapter = student, adapter
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.student(x)
+        return logits

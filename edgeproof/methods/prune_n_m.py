@@ -1,0 +1,58 @@
+"""N:M sparsity: of every M consecutive weights along a layer's inputs, keep the N largest, then fine-tune the rest.
+
+Mishra et al., "Accelerating Sparse Deep Neural Networks" (2021), whose GPUs compute 2:4 at twice the speed: magnitude
+pruning with a fixed count of zeros in each group, and the zeros held while fine-tuning. Groups run along the input
+channels for each output channel and kernel position. The last group of a layer may have fewer than M weights; it too
+keeps at most N, so a layer with N inputs or fewer stays dense. Weights that were zero before stay zero. The
+zeros stay in dense tensors: the entropy-coded size shrinks, the latency does not.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from pydantic import Field, PositiveInt, model_validator
+from torch import nn
+from torch.nn import functional
+
+from edgeproof.training import Recipe, TrainingTask, fit
+
+
+class Options(Recipe):
+    """What conf/methods/prune_n_m.yaml may set."""
+
+    n: PositiveInt = Field(description="weights kept of each group")
+    m: int = Field(ge=2, description="weights in each group")
+
+    @model_validator(mode="after")
+    def _sparse(self) -> Self:
+        if self.n >= self.m:
+            raise ValueError("n must be below m")
+        return self
+
+
+def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
+    """Prune every convolution and linear layer of `model` once and fine-tune it with the zeros held."""
+    chosen = Options.model_validate(options)
+    weights = [layer.weight for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    zeros = [~n_m_mask(w.detach(), chosen.n, chosen.m) | (w.detach() == 0) for w in weights]
+
+    @torch.no_grad()
+    def hold_zeros() -> None:
+        for weight, zero in zip(weights, zeros, strict=True):
+            weight.masked_fill_(zero, 0)
+
+    hold_zeros()
+    return fit(model, task, chosen, after_step=hold_zeros)
+
+
+def n_m_mask(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
+    """True for the n largest |w| of every m along axis 1, the first of equals preferred."""
+    magnitudes = weight.abs().movedim(1, -1)
+    width = magnitudes.shape[-1]
+    padded = functional.pad(magnitudes, (0, -width % m), value=-1.0)
+    groups = padded.reshape(*padded.shape[:-1], -1, m)
+    rank = groups.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+    mask: torch.Tensor = (rank < n).flatten(-2)[..., :width].movedim(-1, 1)
+    return mask

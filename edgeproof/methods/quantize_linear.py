@@ -1,0 +1,83 @@
+"""Quantize weights to 2^n evenly spaced levels, fine-tuning through the rounding with the straight-through estimator.
+
+    Q(x) = round((x − x_min) / (x_max − x_min) · (2^n − 1)),   stored as x_min + Q(x) · (x_max − x_min) / (2^n − 1)
+
+Affine quantization as in Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-
+Only Inference" (2018), of each tensor or each output channel, with x clipped to the range first:
+
+    minmax       x_min and x_max are the least and the largest weight (symmetric: ∓ the largest magnitude)
+    percentile   p in 50..100: the (100 − p)-th and p-th percentile (symmetric: ∓ the p-th of the magnitudes)
+    mse          the minmax range shrunk by the factor, of 0.05, 0.10, …, 1, with the least squared error
+
+Zero need not be a level. Weights that were zero before stay zero all the same: what was pruned stays pruned. No runtime
+has kernels for such weights: they are stored dequantized, so the gain shows in the entropy-coded size and not in the
+latency.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from edgeproof.layers import fit_rounded
+from edgeproof.training import Recipe, TrainingTask
+
+Clipping = Literal["minmax", "mse"] | Annotated[float, Field(gt=50, lt=100)]
+SHRINKS = 20
+
+
+class Options(Recipe):
+    """What conf/methods/quantize_linear.yaml may set."""
+
+    bits: int = Field(ge=2, le=8)
+    symmetric: bool = Field(description="whether x_min is −x_max")
+    per: Literal["tensor", "channel"] = Field(description="what has a range of its own")
+    clipping: Clipping = Field(description="how the range is found: minmax, mse, or a percentile such as 99.9")
+
+
+def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
+    """Fine-tune `model` with quantized weights in every convolution and linear layer, and leave them quantized."""
+    chosen = Options.model_validate(options)
+
+    def rounding(weight: torch.Tensor) -> torch.Tensor:
+        rows = weight.reshape(1 if chosen.per == "tensor" else len(weight), -1)
+        low, high = weight_range(rows, chosen.bits, symmetric=chosen.symmetric, clipping=chosen.clipping)
+        return quantize(rows, low, high, chosen.bits).reshape(weight.shape)
+
+    return fit_rounded(model, task, chosen, rounding)
+
+
+def quantize(rows: torch.Tensor, low: torch.Tensor, high: torch.Tensor, bits: int) -> torch.Tensor:
+    """The formula above for rows (R, count) of weights with ranges low and high (R, 1)."""
+    step = ((high - low) / (2**bits - 1)).clamp_min(torch.finfo(rows.dtype).tiny)
+    quantized: torch.Tensor = low + ((rows.clamp(low, high) - low) / step).round() * step
+    return quantized
+
+
+def weight_range(
+    rows: torch.Tensor, bits: int, *, symmetric: bool, clipping: Clipping
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """x_min and x_max (R, 1) of rows (R, count) of weights."""
+    share = clipping / 100 if isinstance(clipping, float) else 1.0
+    if symmetric:
+        high = rows.abs().quantile(share, dim=1, keepdim=True)
+        low = -high
+    else:
+        low, high = (rows.quantile(q, dim=1, keepdim=True) for q in (1 - share, share))
+    return _least_error(rows, low, high, bits) if clipping == "mse" else (low, high)
+
+
+def _least_error(
+    rows: torch.Tensor, low: torch.Tensor, high: torch.Tensor, bits: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    best, least = (low, high), torch.full_like(low, torch.inf)
+    for shrink in range(SHRINKS, 0, -1):
+        candidate = low * (shrink / SHRINKS), high * (shrink / SHRINKS)
+        error = (quantize(rows, *candidate, bits) - rows).square().mean(1, keepdim=True)
+        better = error < least
+        best = torch.where(better, candidate[0], best[0]), torch.where(better, candidate[1], best[1])
+        least = torch.where(better, error, least)
+    return best
