@@ -428,7 +428,7 @@ def test_seeds_are_mlperfs_and_settings_left_out_are_mlperfs_too(tmp_path: Path)
     [
         ("SingleStream", "*.SingleStream.target_latency = 0.0018"),
         ("MultiStream", "*.MultiStream.samples_per_query = 8"),
-        ("Offline", "*.Offline.target_qps = 333333.333333"),
+        ("Offline", "*.Offline.target_qps = 444444.444444"),
         ("Server", "*.Server.target_latency = 5000"),
     ],
 )
