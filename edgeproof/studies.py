@@ -112,7 +112,11 @@ def _dvc_repro(directory: Path, params: Params) -> int:
                         )
                 elif not line.startswith(("> ", "Updating lock", "Generating lock", "Use `dvc push`", "\n")):
                     print(line, end="", flush=True)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # the terminal sent it to DVC too, which ends by itself
+            process.wait()
+            raise
+        except BaseException:
+            process.terminate()
             process.wait()
             raise
     _note(durations, current, started)
