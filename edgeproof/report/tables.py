@@ -105,6 +105,12 @@ def _origin(row: Row) -> str:
     return " + ".join(part for part in (row.parent, row.teacher and f"teacher {row.teacher}") if part) or NONE
 
 
+def _verdict(row: Row) -> str:
+    """The verdict, and where runs were refused the scenarios that therefore show no figure."""
+    refused = ", ".join(dict.fromkeys(reason.partition(" ")[0] for reason in row.reasons))
+    return f"{row.verdict} ({refused})" if row.verdict in ("invalid", "error") and refused else row.verdict
+
+
 def _spread(row: Row) -> str:
     if row.p50_between is None or row.p50_within is None:
         return NONE
@@ -140,7 +146,7 @@ COLUMNS = (
     Column("Offline samples/s", lambda row: _rate(row.offline_samples_per_s)),
     Column("Server samples/s", lambda row: _rate(row.server_samples_per_s)),
     Column("harness µs", lambda row: _us(row.harness_p50_ns)),
-    Column("verdict", lambda row: row.verdict),
+    Column("verdict", _verdict),
 )
 SUMMARY = (
     Column("model", lambda row: row.model),
@@ -151,7 +157,7 @@ SUMMARY = (
     Column("file KiB", lambda row: _bytes(row.size_bytes)),
     Column("p50 µs", lambda row: _us(row.p50_ns)),
     Column("speed-up", lambda row: _times(row.speed_up)),
-    Column("verdict", lambda row: row.verdict),
+    Column("verdict", _verdict),
 )
 
 

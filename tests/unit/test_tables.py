@@ -108,8 +108,11 @@ def test_markdown_csv_and_json_tell_the_same(found: list[Row]) -> None:
         "Offline samples/s": ("offline_samples_per_s", 1),
     }
     for one, two, three in zip(shown, flat, plain, strict=True):
-        for key in ("device", "model", "runtime", "scheme", "verdict"):
+        for key in ("device", "model", "runtime", "scheme"):
             assert one[key] == two[key] == three[key]
+        assert two["verdict"] == three["verdict"]
+        # People also see which scenarios were refused.
+        assert one["verdict"] == ("invalid (single_stream)" if two["verdict"] == "invalid" else two["verdict"])
         for heading, (name, unit) in columns.items():
             if three[name] is None:
                 assert one[heading] == "–"
