@@ -40,7 +40,7 @@ SESSION_ID = "session_id"
 # A session that began under other rules is not continued under these.
 JUDGES = [Path(str(module.__file__)) for module in (verdicts, results)] + [Path(__file__)]
 STALE_S = 3600
-REPEATS = 2
+REPEATS = 4
 SHOWN_LINES = 5
 MLPERF_DURATION_MS = 600_000
 HARNESS_SETTINGS = {"min_duration_ms": 200, "min_query_count": 1024}

@@ -1,8 +1,8 @@
 """A cost without noise beside the noisy time: the instructions that the engine retires for an inference.
 
 Two runs differ by a known number of inferences and by nothing else, so their difference is that of the inferences. The
-count compares to the digit between nights and hosts, as long as the engine picks the same kernels: valgrind, for one,
-knows no AVX-512, so engines use their AVX2 kernels under it. It is a cost, not a time.
+count compares between nights and hosts within a fraction of a percent, as long as the engine picks the same kernels:
+valgrind, for one, knows no AVX-512, so engines use their AVX2 kernels under it. It is a cost, not a time.
 """
 
 from __future__ import annotations
