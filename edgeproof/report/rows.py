@@ -208,10 +208,11 @@ def _verdict(found: Sequence[Record]) -> tuple[str, tuple[str, ...]]:
 def _measured(found: Sequence[Record]) -> dict[str, Any]:
     """The figures of each scenario; a scenario with any run that is not valid has none."""
     single = _of(found, SINGLE_STREAM)
+    durations = [record.array(LATENCIES, "call_ns") for record in single]
     figures: dict[str, Any] = {
-        "p50_ns": _percentile(single, 50),
-        "p90_ns": _percentile(single, 90),
-        "p99_ns": _percentile(single, 99),
+        "p50_ns": statistics.percentile(durations, 50),
+        "p90_ns": statistics.percentile(durations, 90),
+        "p99_ns": statistics.percentile(durations, 99),
         "multi_stream_p99_ns": _from_log(found, MULTI_STREAM, "result_99.00_percentile_per_query_latency_ns"),
         "offline_samples_per_s": _from_log(found, OFFLINE, "result_samples_per_second"),
         "server_samples_per_s": _from_log(found, SERVER, "result_completed_samples_per_sec"),
@@ -219,9 +220,9 @@ def _measured(found: Sequence[Record]) -> dict[str, Any]:
         "processes": len(single),
     }
     if single:
-        durations = [record.array(LATENCIES, "call_ns") for record in single]
         spread = statistics.spread(durations, 50)
-        energies = [energy for record in single if (energy := _energy_uj(record)) is not None]
+        energies = [_energy_uj(record, len(calls)) for record, calls in zip(single, durations, strict=True)]
+        known = [uj for uj in energies if uj is not None]
         results = [record.content["result"] for record in single]
         figures |= {
             "load_ns": statistics.mean([result["load_ns"] for result in results]),
@@ -230,7 +231,7 @@ def _measured(found: Sequence[Record]) -> dict[str, Any]:
             "p50_between": None if spread is None else spread.between,
             "p50_within": None if spread is None else spread.within,
             "independent_share": float(np.mean([statistics.effective_samples(d, 0.5) / len(d) for d in durations])),
-            "energy_uj": statistics.mean(energies) if len(energies) == len(single) else None,
+            "energy_uj": statistics.mean(known) if len(known) == len(single) else None,
         }
     counted = [record.content["instructions"] for record in found if record.content.get("instructions")]
     if counted:
@@ -238,12 +239,12 @@ def _measured(found: Sequence[Record]) -> dict[str, Any]:
     return figures
 
 
-def _energy_uj(record: Record) -> float | None:
+def _energy_uj(record: Record, inferences: int) -> float | None:
     """Energy of one inference, from the counter's samples over LoadGen's power window; None without a counter."""
     if record.content["result"].get("energy_method") is None:
         return None
     log = record.content["result"]["loadgen"]
-    return energy.per_inference_uj(record.file(TELEMETRY), log, inferences=len(record.array(LATENCIES, "call_ns")))
+    return energy.per_inference_uj(record.file(TELEMETRY), log, inferences=inferences)
 
 
 def _conditions(found: Sequence[Record]) -> dict[str, Any]:
@@ -268,10 +269,6 @@ def _of(found: Sequence[Record], scenario: str) -> list[Record]:
     names = {r.content["scenario"] for r in performance if r.content.get("job", {}).get("scenario") == scenario}
     chosen = [record for record in performance if record.content["scenario"] in names]
     return chosen if all(record.verdict == "valid" for record in chosen) else []
-
-
-def _percentile(chosen: Sequence[Record], percent: int) -> Estimate | None:
-    return statistics.percentile([record.array(LATENCIES, "call_ns") for record in chosen], percent)
 
 
 def _from_log(found: Sequence[Record], scenario: str, key: str) -> Estimate | None:
