@@ -114,7 +114,7 @@ class Bench:
             artifact = scratch / "artifact"
             artifact.mkdir()
             np.save(artifact / "samples.npy", np.zeros((8, 1, 4, 4), np.float32))
-            write_meta(artifact, {"session": {}, "output_shape": [1, 10]})
+            write_meta(artifact, {"output_shape": [1, 10]})
         self._artifact = artifact.resolve()
 
     def measure(self, wait_ns: int) -> Array:

@@ -84,7 +84,6 @@ def _described(
         "size_bytes": sum((directory / name).stat().st_size for name in lowered),
         "gzip_bytes": sum(len(gzip.compress((directory / name).read_bytes(), 9, mtime=0)) for name in lowered),
         "output_shape": [1, *expected.shape[1:]],
-        "session": outcome.session,
         "notes": list(outcome.notes),
     }
 

@@ -1,4 +1,4 @@
-"""What methods do to a module's layers while it is trained: listen to their outputs, or train through a rounding."""
+"""What several methods do to a module's layers: remove channels, listen to outputs, train through a rounding."""
 
 from __future__ import annotations
 
@@ -13,6 +13,39 @@ from torch.nn.utils import parametrize
 
 from .core.errors import ConfigError, nearest
 from .training import Recipe, TrainingTask, fit
+
+
+def remove_channels(
+    module: nn.Module,
+    task: TrainingTask,
+    importance: Callable[[Any], torch.Tensor],
+    *,
+    ratio: float,
+    round_to: int,
+) -> None:
+    """Remove the least important `ratio` of every layer's channels but the last's, and all that is coupled to them.
+
+    What is left is a multiple of `round_to`. `importance` maps a group of coupled layers to a value a channel
+    (Torch-Pruning's contract). Raises ConfigError when nothing is removed.
+    """
+    import torch_pruning
+
+    before = sum(p.numel() for p in module.parameters())
+    last = [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1:]
+    pruner = torch_pruning.pruner.BasePruner(
+        module,
+        torch.zeros(1, *task.input_shape),
+        importance=importance,
+        pruning_ratio=ratio,
+        round_to=round_to,
+        ignored_layers=last,
+    )
+    pruner.step()
+    if sum(p.numel() for p in module.parameters()) == before:
+        raise ConfigError(
+            f"no channel was removed: ratio {ratio} rounded to multiples of {round_to} leaves every layer as it is. "
+            "Use a larger ratio or a smaller round_to."
+        )
 
 
 @contextmanager

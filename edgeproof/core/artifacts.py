@@ -1,18 +1,12 @@
-"""What a runtime's export() hands back, and the input contract an artifact carries to the device."""
+"""What a runtime's export() hands back."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """The outcome of an export: facts about the lowered files that the device-side Session needs.
+    """The outcome of an export: `notes` are remarks for the table (what a scheme left in floating point, say)."""
 
-    `session` is stored in the artifact's meta.json and handed to Session by way of the artifact directory;
-    `notes` are remarks for the table (what a scheme left in floating point, say).
-    """
-
-    session: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

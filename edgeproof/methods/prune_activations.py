@@ -19,7 +19,7 @@ import torch_pruning
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from edgeproof.core.errors import ConfigError
+from edgeproof.layers import remove_channels
 from edgeproof.training import Recipe, TrainingTask, fit, logits_of
 
 READERS = (torch_pruning.function.prune_conv_in_channels, torch_pruning.function.prune_linear_in_channels)
@@ -38,7 +38,6 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Remove the quietest channels of every layer but the last, then fine-tune."""
     chosen = Options.model_validate(options)
-    before = sum(p.numel() for p in model.parameters())
     activity = mean_inputs(model, task.train_x[: chosen.samples])
 
     def importance(group: Any) -> torch.Tensor:
@@ -48,21 +47,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
                 total.index_add_(0, torch.tensor(roots), activity[dependency.layer][channels])
         return total
 
-    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
-    pruner = torch_pruning.pruner.BasePruner(
-        model,
-        torch.zeros(1, *task.input_shape),
-        importance=importance,
-        pruning_ratio=chosen.ratio,
-        round_to=chosen.round_to,
-        ignored_layers=last,
-    )
-    pruner.step()
-    if sum(p.numel() for p in model.parameters()) == before:
-        raise ConfigError(
-            f"prune_activations removed nothing: ratio {chosen.ratio} rounded to multiples of {chosen.round_to} leaves "
-            "every layer as it is. Use a larger ratio or a smaller round_to."
-        )
+    remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to)
     return fit(model, task, chosen)
 
 

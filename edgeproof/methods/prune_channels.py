@@ -6,12 +6,11 @@ graph (Fang et al., "DepGraph: Towards Any Structural Pruning", 2023).
 
 from __future__ import annotations
 
-import torch
 import torch_pruning
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from edgeproof.core.errors import ConfigError
+from edgeproof.layers import remove_channels
 from edgeproof.training import Recipe, TrainingTask, fit
 
 
@@ -27,20 +26,6 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Remove the weakest channels of every layer but the last, then fine-tune."""
     chosen = Options.model_validate(options)
-    before = sum(p.numel() for p in model.parameters())
-    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
-    pruner = torch_pruning.pruner.BasePruner(
-        model,
-        torch.zeros(1, *task.input_shape),
-        importance=torch_pruning.importance.GroupMagnitudeImportance(p=1),
-        pruning_ratio=chosen.ratio,
-        round_to=chosen.round_to,
-        ignored_layers=last,
-    )
-    pruner.step()
-    if sum(p.numel() for p in model.parameters()) == before:
-        raise ConfigError(
-            f"prune_channels removed nothing: ratio {chosen.ratio} rounded to multiples of {chosen.round_to} leaves "
-            "every layer as it is. Use a larger ratio or a smaller round_to."
-        )
+    importance = torch_pruning.importance.GroupMagnitudeImportance(p=1)
+    remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to)
     return fit(model, task, chosen)

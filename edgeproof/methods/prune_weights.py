@@ -27,7 +27,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     @torch.no_grad()
     def hold_zeros() -> None:
         for weight, mask in masks:
-            weight.mul_(mask)
+            weight.masked_fill_(mask == 0, 0.0)  # multiplied by the mask, a negative weight would become -0.0
 
     hold_zeros()
     return fit(model, task, chosen, after_step=hold_zeros)

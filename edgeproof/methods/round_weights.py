@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn.utils import parametrize
 
-from edgeproof.training import Recipe, TrainingTask, fit
+from edgeproof.layers import fit_rounded
+from edgeproof.training import Recipe, TrainingTask
 
 
 class Options(Recipe):
@@ -26,13 +26,7 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Fine-tune `model` with rounded weights in every convolution and linear layer, and leave them rounded."""
     chosen = Options.model_validate(options)
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    for layer in layers:
-        parametrize.register_parametrization(layer, "weight", _StraightThrough(chosen.bits))
-    fit(model, task, chosen)
-    for layer in layers:
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-    return model
+    return fit_rounded(model, task, chosen, lambda weight: round_weight(weight, chosen.bits))
 
 
 def round_weight(weight: torch.Tensor, bits: int) -> torch.Tensor:
@@ -42,12 +36,3 @@ def round_weight(weight: torch.Tensor, bits: int) -> torch.Tensor:
     scale = (peak / levels).reshape(-1, *[1] * (weight.dim() - 1))
     rounded: torch.Tensor = (weight / scale).round().clamp(-levels, levels) * scale
     return rounded
-
-
-class _StraightThrough(nn.Module):
-    def __init__(self, bits: int) -> None:
-        super().__init__()
-        self.bits = bits
-
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        return weight + (round_weight(weight, self.bits) - weight).detach()

@@ -46,21 +46,28 @@ def fingerprint(packages: Iterable[str] = ()) -> dict[str, Any]:
 def counters() -> dict[str, Any]:
     """Counters to be read before and after a run: clocks, this process's share, and everybody's."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    ticks = cpu_ticks()
     return {
-        "monotonic_ns": time.monotonic_ns(),
-        "realtime_ns": time.time_ns(),
+        **machine_counters(),
         "own_cpu_ns": time.process_time_ns(),
         "run_delay_ns": _run_delay_ns(),
         "involuntary_switches": usage.ru_nivcsw,
         "major_faults": usage.ru_majflt,
+        "ticks_per_s": TICKS_PER_S,
+        "load_1min": os.getloadavg()[0],
+    }
+
+
+def machine_counters() -> dict[str, int | None]:
+    """Clocks and everybody's counters since boot; a tick is TICKS_PER_S of a second."""
+    ticks = cpu_ticks()
+    return {
+        "monotonic_ns": time.monotonic_ns(),
+        "realtime_ns": time.time_ns(),
         "cpu_pressure_us": pressure_us(),
         "steal_ticks": ticks["steal"],
         "busy_ticks": ticks["busy"],
-        "ticks_per_s": TICKS_PER_S,
         "frequency_khz": frequency_khz(),
         "temperature_millic": temperature_millic(),
-        "load_1min": os.getloadavg()[0],
     }
 
 

@@ -126,6 +126,7 @@ class _SystemUnderTest:
         self.before: dict[str, Any] = {}
         self.after: dict[str, Any] = {}
         self.call_ns, self.invoke_ns, self.started_ns = array("Q"), array("Q"), array("Q")
+        self._record = self.call_ns.append, self.invoke_ns.append, self.started_ns.append
         self._steps = session.feed, session.invoke, session.fetch
         self._inputs = inputs
         self._rows: dict[int, Array] = {}
@@ -138,6 +139,7 @@ class _SystemUnderTest:
         """Run each sample and complete it at once, with the output's bytes as the response."""
         rows, response, responses, complete = self._rows, self._response, self._responses, self._complete
         feed, invoke, fetch = self._steps
+        record_call, record_invoke, record_start = self._record
         clock = time.perf_counter_ns
         for query, index in zip(ids, indices, strict=True):
             try:
@@ -148,9 +150,9 @@ class _SystemUnderTest:
                 invoked = clock()
                 output = fetch()
                 ended = clock()
-                self.call_ns.append(ended - started)
-                self.invoke_ns.append(invoked - fed)
-                self.started_ns.append(started)
+                record_call(ended - started)
+                record_invoke(invoked - fed)
+                record_start(started)
                 if output is not self._output:  # sessions return one buffer; asking for its address takes a microsecond
                     self._output = output
                     response.data, response.size = output.ctypes.data, output.nbytes

@@ -12,7 +12,6 @@ from __future__ import annotations
 import select
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,18 +35,8 @@ COLUMNS = (
 
 
 def sample(energy_counter: str | None) -> dict[str, int | None]:
-    """One line of telemetry. Times in ns; counters since boot; a tick is conditions.TICKS_PER_S of a second."""
-    ticks = conditions.cpu_ticks()
-    return {
-        "monotonic_ns": time.monotonic_ns(),
-        "realtime_ns": time.time_ns(),
-        "cpu_pressure_us": conditions.pressure_us(),
-        "steal_ticks": ticks["steal"],
-        "busy_ticks": ticks["busy"],
-        "frequency_khz": conditions.frequency_khz(),
-        "temperature_millic": conditions.temperature_millic(),
-        "energy_uj": conditions.energy_uj(energy_counter),
-    }
+    """One line of telemetry: the machine's counters, and the energy that it has taken."""
+    return {**conditions.machine_counters(), "energy_uj": conditions.energy_uj(energy_counter)}
 
 
 def watch(path: Path, interval_s: float, energy_counter: str | None) -> None:

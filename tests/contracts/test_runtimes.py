@@ -26,10 +26,10 @@ PAIRS = [
 
 def exported(name: str, scheme: str, module: torch.nn.Module, samples: np.ndarray, out: Path) -> Path:
     out.mkdir(parents=True)
-    lowered = plugins.load("runtimes", name).export(module, samples, scheme, out)
+    plugins.load("runtimes", name).export(module, samples, scheme, out)
     with torch.no_grad():
         shape = list(module(torch.from_numpy(samples[:1])).shape)
-    write_meta(out, {"session": lowered.session, "output_shape": shape})
+    write_meta(out, {"output_shape": shape})
     return out
 
 

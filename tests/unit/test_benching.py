@@ -72,7 +72,7 @@ def write_project(root: Path, runtime: str = tiny_task.RUNTIME, timeout_s: int =
     (root / "devices" / "desk.yaml").write_text(f"transport: local\nthreads: 1\ntimeout_s: {timeout_s}\n")
     facts = {"method": "train", "lineage": {}, "parameters": 24, "macs": 24, "weight_sparsity": 0.0}
     for scheme, described in (
-        ("fp32", {"session": {}, "output_shape": [1, 3], "size_bytes": 10}),
+        ("fp32", {"output_shape": [1, 3], "size_bytes": 10}),
         ("int8-static", {"unsupported": "a matrix has no integers"}),
     ):
         with directories.written_whole(root / "artifacts" / "matrix" / "m" / scheme) as out:

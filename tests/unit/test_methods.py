@@ -336,7 +336,7 @@ def test_the_weakest_channels_are_the_ones_removed() -> None:
 
 
 def test_pruning_that_would_remove_nothing_says_so(module: nn.Module) -> None:
-    with pytest.raises(ConfigError, match=r"removed nothing: ratio 0\.5 .* multiples of 16") as caught:
+    with pytest.raises(ConfigError, match=r"no channel was removed: ratio 0\.5 .* multiples of 16") as caught:
         prune_channels.apply(module, task_of(), **RECIPE, ratio=0.5, round_to=16)
     assert "smaller round_to" in str(caught.value)
 

@@ -210,7 +210,7 @@ def test_pruning_by_activations_leaves_the_network_that_narrower_widths_would_ha
 
 
 def test_pruning_by_activations_that_would_remove_nothing_says_so(module: nn.Module) -> None:
-    with pytest.raises(ConfigError, match=r"removed nothing: ratio 0\.5 .* multiples of 16"):
+    with pytest.raises(ConfigError, match=r"no channel was removed: ratio 0\.5 .* multiples of 16"):
         prune_activations.apply(module, task_of(), **RECIPE | ACTIVATIONS | {"round_to": 16})
 
 

@@ -268,7 +268,7 @@ def job_of(directory: Path, runtime: str = "null", **changes: Any) -> Path:
     """A job directory with samples and an artifact of three outputs."""
     artifact = directory / "job" / "artifact"
     artifact.mkdir(parents=True)
-    directories.write_meta(artifact, {"session": {}, "output_shape": [1, 3]})
+    directories.write_meta(artifact, {"output_shape": [1, 3]})
     np.save(directory / "job" / "samples.npy", np.zeros((12, 1, 2, 2), np.float32))
     given = {
         "runtime": runtime,
@@ -387,7 +387,7 @@ def test_a_run_whose_queries_the_device_cannot_hold_is_refused_with_both_figures
 def test_an_output_of_another_shape_than_the_artifacts_is_an_error(tmp_path: Path) -> None:
     job = job_of(tmp_path)
     (tmp_path / "job" / "artifact" / "meta.json").unlink()
-    directories.write_meta(tmp_path / "job" / "artifact", {"session": {}, "output_shape": [1, 3]})
+    directories.write_meta(tmp_path / "job" / "artifact", {"output_shape": [1, 3]})
     (tmp_path / "plugins" / "runtimes").mkdir(parents=True)
     source = plugins.source("runtimes", "null").read_text()
     (tmp_path / "plugins" / "runtimes" / "odd.py").write_text(source.replace("np.zeros(shape", "np.zeros((1, 4)"))
