@@ -22,7 +22,7 @@ from .core.artifacts import Lowered
 from .core.directories import files_of, identity, write_meta, written_whole
 from .core.errors import EdgeproofError, Unsupported
 from .params import ExportParams
-from .paths import ARTIFACTS, MODELS
+from .paths import ARTIFACTS, artifact_dir, model_dir
 
 SAMPLES = 8
 
@@ -30,21 +30,22 @@ Array = np.ndarray[Any, Any]
 
 
 def export(item: ExportParams, task: str) -> None:
-    """Write artifacts/<runtime>/<model> with one directory a scheme; what the runtime cannot do says so in its meta."""
+    """Write artifacts/<runtime>/<model>, a directory a scheme and seed; what a runtime can't do says so in its meta."""
     packages.require(item.packages)
     runtime = plugins.load("runtimes", item.runtime)
-    module, _, model_meta = models.load(MODELS / item.model)
-    training.deterministic(model_meta["seed"], item.threads)
     samples = dataset.calibration(task)
     with written_whole(ARTIFACTS / item.runtime / item.model) as out:
-        for scheme in item.schemes:
-            started = time.monotonic()
-            directory = out / scheme
-            directory.mkdir()
-            outcome = _lower(runtime, module, samples, scheme, directory, item)
-            meta = {**_described(directory, module, samples, outcome), **_lineage(item, scheme, model_meta)}
-            write_meta(directory, meta)
-            _say(item, scheme, meta, time.monotonic() - started)
+        for seed in item.seeds:
+            module, _, model_meta = models.load(model_dir(item.model, item.seeds, seed))
+            training.deterministic(seed, item.threads)
+            for scheme in item.schemes:
+                started = time.monotonic()
+                directory = out / artifact_dir(item.runtime, item.model, scheme, item.seeds, seed).name
+                directory.mkdir()
+                outcome = _lower(runtime, module, samples, scheme, directory, item)
+                meta = {**_described(directory, module, samples, outcome), **_lineage(item, scheme, model_meta)}
+                write_meta(directory, meta)
+                _say(item, directory.name, meta, time.monotonic() - started)
 
 
 def _lower(
@@ -99,9 +100,9 @@ def _lineage(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dic
     }
 
 
-def _say(item: ExportParams, scheme: str, meta: dict[str, Any], seconds: float) -> None:
+def _say(item: ExportParams, name: str, meta: dict[str, Any], seconds: float) -> None:
     what = f"unsupported: {meta['unsupported']}" if "unsupported" in meta else f"{meta['size_bytes']:,} bytes"
-    print(f"  {item.model} → {item.runtime} {scheme}: {what} ({seconds:.1f} s)", file=sys.stderr)
+    print(f"  {item.model} → {item.runtime} {name}: {what} ({seconds:.1f} s)", file=sys.stderr)
 
 
 @contextmanager

@@ -47,8 +47,10 @@ class Row:
     artifact_sha256: str
     size_bytes: int | None = None
     gzip_bytes: int | None = None
+    entropy_coded_bytes: int | None = None
     accuracy: Estimate | None = None
     accuracy_difference: Estimate | None = None
+    seed_accuracies: Mapping[int, float] | None = None
     p50_ns: Estimate | None = None
     p90_ns: Estimate | None = None
     p99_ns: Estimate | None = None
@@ -158,7 +160,7 @@ def _latest(found: Sequence[Record]) -> list[Record]:
 
 def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
     found = _latest(attempts)
-    content = found[0].content
+    content = next(record.content for record in found if not _other_seed(record))
     artifact, model = content["artifact"], content["artifact"]["model"]
     verdict, reasons = _verdict(found)
     row = Row(
@@ -168,7 +170,7 @@ def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
         scheme=content["scheme"],
         method=model["method"],
         parent=model["lineage"].get("parent", {}).get("name"),
-        teacher=model["lineage"].get("teacher", {}).get("name"),
+        teacher=" + ".join(of["name"] for role, of in model["lineage"].items() if role.startswith("teacher")) or None,
         verdict=verdict,
         reasons=reasons,
         parameters=model["parameters"],
@@ -177,6 +179,7 @@ def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
         artifact_sha256=artifact["sha256"],
         size_bytes=artifact.get("size_bytes"),
         gzip_bytes=artifact.get("gzip_bytes"),
+        entropy_coded_bytes=model.get("entropy_coded_bytes"),
         session=content["session"],
         preset=content["preset"],
         repeated=len(attempts) - len(found),
@@ -184,10 +187,10 @@ def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
     )
     if verdict == "unsupported":
         return row
-    accuracy = _accuracy(found)
     row = replace(
         row,
-        accuracy=accuracy,
+        accuracy=_accuracy(found),
+        seed_accuracies=_seed_accuracies(found),
         **_measured(found),
         **_conditions(found),
     )
@@ -275,16 +278,33 @@ def _from_log(found: Sequence[Record], scenario: str, key: str) -> Estimate | No
     return statistics.mean([record.content["result"]["loadgen"][key] for record in _of(found, scenario)])
 
 
+def _other_seed(record: Record) -> bool:
+    """Whether it measures the model of another seed than the first: accuracy is measured for every seed."""
+    return bool(record.content["scenario"] == records.ACCURACY and record.content["process"] > 0)
+
+
+def _seed_accuracies(found: Sequence[Record]) -> dict[int, float] | None:
+    """The accuracy of the model of every seed, or None where any of them has none: a failure is not averaged away."""
+    told = [record for record in found if record.content["scenario"] == records.ACCURACY]
+    if not told or any(record.verdict != "valid" for record in told):
+        return None
+    return {
+        record.content["artifact"]["model"]["seed"]: record.content["accuracy"]["correct"]
+        / record.content["accuracy"]["total"]
+        for record in told
+    }
+
+
 def _accuracy(found: Sequence[Record]) -> Estimate | None:
     for record in found:
-        if record.content["scenario"] == records.ACCURACY and record.verdict == "valid":
+        if record.content["scenario"] == records.ACCURACY and record.verdict == "valid" and not _other_seed(record):
             return statistics.proportion(record.content["accuracy"]["correct"], record.content["accuracy"]["total"])
     return None
 
 
 def _hits(found: Sequence[Record]) -> Array | None:
     for record in found:
-        if record.content["scenario"] == records.ACCURACY and record.verdict == "valid":
+        if record.content["scenario"] == records.ACCURACY and record.verdict == "valid" and not _other_seed(record):
             return record.array("outputs.npz", "correct")
     return None
 

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 
 from edgeproof import training
 from edgeproof.core.errors import ConfigError
+from edgeproof.losses import hinton_loss
 from edgeproof.methods import distill, prune_channels, prune_weights, round_weights, train
 from edgeproof.networks import resnet8
 from edgeproof.training import TrainingTask
@@ -68,7 +69,7 @@ def hinton(student: np.ndarray, teacher: np.ndarray, y: np.ndarray, temperature:
 
 def ours(student: np.ndarray, teacher: np.ndarray, y: np.ndarray, temperature: float, hard_weight: float) -> float:
     tensors = torch.from_numpy(student), torch.from_numpy(teacher), torch.from_numpy(y)
-    return float(distill.hinton_loss(*tensors, temperature=temperature, hard_weight=hard_weight))
+    return float(hinton_loss(*tensors, temperature=temperature, hard_weight=hard_weight))
 
 
 @given(logits, logits, labels, st.floats(0.5, 20), st.floats(0, 1))
@@ -86,7 +87,7 @@ def test_the_distillation_losss_gradient_is_that_of_finite_differences_of_the_fo
 ) -> None:
     z = torch.from_numpy(student).requires_grad_()
     chosen = {"temperature": temperature, "hard_weight": hard_weight}
-    distill.hinton_loss(z, torch.from_numpy(teacher), torch.from_numpy(y), **chosen).backward()
+    hinton_loss(z, torch.from_numpy(teacher), torch.from_numpy(y), **chosen).backward()
     assert z.grad is not None
     step = 1e-5
     for place in [(0, 0), (2, 3), (4, 1)]:
