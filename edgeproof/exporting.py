@@ -90,7 +90,18 @@ def _described(
 
 
 def _lineage(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dict[str, Any]:
-    kept = ("name", "task", "method", "options", "lineage", "seed", "parameters", "macs", "weight_sparsity")
+    kept = (
+        "name",
+        "task",
+        "method",
+        "options",
+        "lineage",
+        "seed",
+        "parameters",
+        "macs",
+        "weight_sparsity",
+        "entropy_coded_bytes",
+    )
     model = {key: model_meta[key] for key in (*kept, "validation_accuracy", "network", "data_sha256")}
     return {
         "runtime": item.runtime,

@@ -138,6 +138,7 @@ COLUMNS: tuple[Column[Row], ...] = (
     Column("zeros %", lambda row: f"{100 * row.weight_sparsity:.1f}"),
     Column("file KiB", lambda row: bytes_cell(row.size_bytes)),
     Column("gzip KiB", lambda row: bytes_cell(row.gzip_bytes)),
+    Column("entropy-coded KiB", lambda row: bytes_cell(row.entropy_coded_bytes)),
     Column("p50 µs", lambda row: us_cell(row.p50_ns)),
     Column("of it engine", lambda row: us_cell(row.invoke_p50_ns)),
     Column("p90 µs", lambda row: us_cell(row.p90_ns)),
