@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from . import compliance, dataset, devices, instructions, packages, packing, results, verdicts
+from . import compliance, dataset, devices, instructions, locks, packages, packing, results, verdicts
 from .core import directories, plugins, records
 from .core.directories import identity, read_meta, sha256_of
 from .core.errors import DeviceError
@@ -79,6 +79,11 @@ def bench(key: str, study: Params) -> None:
     """Run the session `key` of the study and write results/records/<key>."""
     item = study.bench[key]
     packages.require(item.packages)
+    with locks.measuring(item.device, here=item.transport == "local"):
+        _bench(key, item, study)
+
+
+def _bench(key: str, item: BenchParams, study: Params) -> None:
     session = Session(item, study)
     waiting = collections.deque(session.jobs())
     order = itertools.count()

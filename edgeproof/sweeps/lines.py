@@ -1,0 +1,130 @@
+"""What a sweep's points came to: one line an artifact of a finished point, one line for a point that has none."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from edgeproof.params import load
+from edgeproof.report.rows import Row
+from edgeproof.report.statistics import Estimate
+
+from .store import Point, Store
+
+# Every figure that a sweep looks at, and whether more of it is better.
+MORE_IS_BETTER = {"accuracy": True, "p50_us": False, "size_bytes": False}
+
+
+@dataclass(frozen=True)
+class Line:
+    """An artifact of a point, or a point without a result and the reason."""
+
+    point: Point
+    status: str
+    reason: str = ""
+    row: Row | None = None
+    models: tuple[tuple[str, str], ...] = ()  # names and sha256, in lineage order
+    head: str = ""
+    changed: tuple[str, ...] = ()
+    front: bool = False
+
+    def figure(self, name: str) -> float | None:
+        """One of the figures, or None where it was not measured."""
+        if self.row is None:
+            return None
+        if name == "accuracy":
+            return None if self.row.accuracy is None else self.row.accuracy.value
+        if name == "p50_us":
+            return None if self.row.p50_ns is None else self.row.p50_ns.value / 1000
+        return self.row.size_bytes
+
+
+def of(store: Store) -> list[Line]:
+    """Every line of a sweep, in the order of its points, with the Pareto front of each device marked."""
+    return _with_fronts([line for point in store.asked().points for line in _of_point(store, point)])
+
+
+def _of_point(store: Store, point: Point) -> list[Line]:
+    outcome = store.outcome(point.digest)
+    if outcome is None:
+        failure = store.failure(point.digest) or {"reason": "not run yet"}
+        return [Line(point, store.status(point.digest), failure["reason"])]
+    directory = store.point(point.digest)
+    study = load(directory / "params.yaml").report
+    told = json.loads((directory / "tables" / "table.json").read_text(encoding="utf-8"))["rows"]
+    found = [_row(item) for item in told]
+    shown = [row for row in found if row.scheme in study.final.get(row.model, [])]
+    shown = shown or [row for row in found if row.model != study.baseline] or found
+    models = tuple((name, item["sha256"]) for name, item in outcome["models"].items())
+    code = outcome["code"]
+    return [
+        Line(point, "finished", "; ".join(row.reasons), row, models, code["head"], tuple(code["changed"]))
+        for row in shown
+    ]
+
+
+def _row(told: Mapping[str, Any]) -> Row:
+    """A row as it was before it became JSON."""
+    content = {field.name: told.get(field.name) for field in fields(Row)}
+    for name, value in content.items():
+        if isinstance(value, dict) and set(value) == {"value", "low", "high"}:
+            content[name] = Estimate(**{part: math.nan if x is None else x for part, x in value.items()})
+    content["reasons"] = tuple(told["reasons"])
+    return Row(**content)
+
+
+def _with_fronts(lines: Sequence[Line]) -> list[Line]:
+    """Mark lines that no other of their device beats in one figure without losing in another."""
+    by_device: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+    costs = [_costs(line) for line in lines]
+    for line, cost in zip(lines, costs, strict=True):
+        if line.row is not None and cost is not None:
+            by_device[line.row.device].append(cost)
+    return [
+        replace(line, front=not any(dominates(other, cost) for other in by_device[line.row.device]))
+        if line.row is not None and cost is not None
+        else line
+        for line, cost in zip(lines, costs, strict=True)
+    ]
+
+
+def _costs(line: Line) -> tuple[float, ...] | None:
+    """Figures with their signs turned so that less is better; None where one was not measured."""
+    figures = [(line.figure(name), more) for name, more in MORE_IS_BETTER.items()]
+    found = [-value if more else value for value, more in figures if value is not None]
+    return tuple(found) if len(found) == len(figures) else None
+
+
+def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether `one` is nowhere more than `other` and somewhere less."""
+    pairs = list(zip(one, other, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def importance(lines: Sequence[Line], key_values: Sequence[Mapping[str, str]], figure: str) -> dict[str, float]:
+    """Share of a figure's variance that each key explains alone: the correlation ratio, its main effect in an ANOVA.
+
+    On a whole grid the shares add up to at most 1; what is missing are interactions.
+    """
+    observed = [
+        (given, value)
+        for line, given in zip(lines, key_values, strict=True)
+        if (value := line.figure(figure)) is not None
+    ]
+    values = [value for _, value in observed]
+    mean = math.fsum(values) / len(values) if values else 0.0
+    total = math.fsum((value - mean) ** 2 for value in values)
+    if total == 0:
+        return {}
+    shares = {}
+    for key in dict.fromkeys(key for given, _ in observed for key in given):
+        groups: dict[str | None, list[float]] = defaultdict(list)
+        for given, value in observed:
+            groups[given.get(key)].append(value)
+        between = math.fsum(len(group) * (math.fsum(group) / len(group) - mean) ** 2 for group in groups.values())
+        shares[key] = between / total
+    return shares

@@ -1,0 +1,214 @@
+"""A sweep's report, written from what its points left: table, Pareto plots, importance of keys, how to repeat it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from statistics import fmean, stdev
+
+from edgeproof.core.directories import write_json, write_text
+from edgeproof.report import plots, tables
+from edgeproof.report.rows import Row
+from edgeproof.report.tables import NONE, Column
+
+from . import lines
+from .lines import Line
+from .store import Store, axes, label, values
+
+SEED = "seed"
+SHOWN_DIGITS = 8
+OF_ARTIFACT = ("device", "model", "runtime", "scheme", "verdict", "artifact_sha256")
+HEADINGS = {"accuracy": "accuracy", "p50_us": "p50", "size_bytes": "size"}
+
+
+def write(store: Store) -> str:
+    """Write table.md, table.csv, importance.json and the plots below the sweep; returns the table."""
+    found = lines.of(store)
+    keys = axes(store.asked().points)
+    text = _markdown(store, found, keys)
+    write_text(store.directory / "table.md", text)
+    write_text(store.directory / "table.csv", _csv(found, keys))
+    write_json(store.directory / "importance.json", _importance(found, keys))
+    shown = [replace(line.row, model=label(line.point, keys)) for line in found if line.row is not None]
+    plots.scatter_svg(shown, "median latency, µs", _p50_us, store.directory / "accuracy_latency.svg")
+    plots.scatter_svg(shown, "file size, bytes", _size_bytes, store.directory / "accuracy_size.svg")
+    return text
+
+
+def _p50_us(row: Row) -> float | None:
+    return None if row.p50_ns is None else row.p50_ns.value / 1000
+
+
+def _size_bytes(row: Row) -> float | None:
+    return row.size_bytes
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+
+def _markdown(store: Store, found: Sequence[Line], keys: Sequence[str]) -> str:
+    over_seeds = SEED in keys
+    shown = _by_all_but_seed(found, keys) if over_seeds else [[line] for line in found]
+    columns = [*_columns_of_axes([key for key in keys if key != SEED]), *(SEEDS if over_seeds else FIGURES), *LAST]
+    parts = [f"# Sweep `{store.name}`", "", *tables.markdown_table(shown, columns), ""]
+    failed = [line for line in found if line.row is None]
+    if failed:
+        parts += ["Points without a result, with the reason:", ""]
+        parts += [f"- `{line.point.digest[:SHOWN_DIGITS]}` {label(line.point, keys)}: {line.reason}" for line in failed]
+        parts += [""]
+    parts += _how_to_read(store, found, over_seeds=over_seeds)
+    parts += _importance_table(_importance(found, keys))
+    parts += ["", "Any point again, alone, from the same cache:", "", "```sh"]
+    parts += list(dict.fromkeys(command(line) for line in found))
+    return "\n".join([*parts, "```", ""])
+
+
+def _columns_of_axes(keys: Sequence[str]) -> list[Column[Sequence[Line]]]:
+    def cell(key: str) -> Callable[[Sequence[Line]], str]:
+        return lambda group: values(group[0].point).get(key, NONE)
+
+    return [Column("point", _name), *(Column(key, cell(key)) for key in keys)]
+
+
+def _name(group: Sequence[Line]) -> str:
+    """The point's digest (several seeds: the first's), marked where its code differs from its commit."""
+    mark = "*" if any(line.changed for line in group) else ""
+    more = f" +{len(group) - 1}" if len(group) > 1 else ""
+    return f"{group[0].point.digest[:SHOWN_DIGITS]}{more}{mark}"
+
+
+def _of_row(cell: Callable[[Row], str]) -> Callable[[Sequence[Line]], str]:
+    return lambda group: NONE if group[0].row is None else cell(group[0].row)
+
+
+def _over_seeds(figure: str, scale: float, digits: int) -> Callable[[Sequence[Line]], str]:
+    """Mean and sample standard deviation over a group's points."""
+
+    def cell(group: Sequence[Line]) -> str:
+        found = [scale * value for line in group if (value := line.figure(figure)) is not None]
+        if not found:
+            return NONE
+        spread = f" ± {stdev(found):,.{digits}f}" if len(found) > 1 else ""
+        return f"{fmean(found):,.{digits}f}{spread} ({len(found)})"
+
+    return cell
+
+
+def _result(group: Sequence[Line]) -> str:
+    return ", ".join(dict.fromkeys(line.status if line.row is None else line.row.verdict for line in group))
+
+
+ARTIFACT: list[Column[Sequence[Line]]] = [
+    Column("device", _of_row(lambda row: row.device)),
+    Column("model", _of_row(lambda row: row.model)),
+    Column("runtime", _of_row(lambda row: row.runtime)),
+    Column("artifact's scheme", _of_row(lambda row: row.scheme)),
+]
+FIGURES: list[Column[Sequence[Line]]] = [
+    *ARTIFACT,
+    Column("accuracy %", _of_row(lambda row: tables.percent_cell(row.accuracy))),
+    Column("p50 µs", _of_row(lambda row: tables.us_cell(row.p50_ns))),
+    Column("file KiB", _of_row(lambda row: tables.bytes_cell(row.size_bytes))),
+]
+SEEDS: list[Column[Sequence[Line]]] = [
+    *ARTIFACT,
+    Column("accuracy %, mean ± deviation (seeds)", _over_seeds("accuracy", 100, 2)),
+    Column("p50 µs", _over_seeds("p50_us", 1, 1)),
+    Column("file KiB", _over_seeds("size_bytes", 1 / 1024, 1)),
+]
+LAST: list[Column[Sequence[Line]]] = [
+    Column("Pareto front", lambda group: "yes" if any(line.front for line in group) else ""),
+    Column("result", _result),
+]
+
+
+def _by_all_but_seed(found: Sequence[Line], keys: Sequence[str]) -> list[list[Line]]:
+    groups: dict[tuple[object, ...], list[Line]] = defaultdict(list)
+    for line in found:
+        given = values(line.point)
+        row = line.row
+        artifact = (row.device, row.model, row.runtime, row.scheme) if row is not None else (line.status,)
+        groups[*(given.get(key) for key in keys if key != SEED), *artifact].append(line)
+    return list(groups.values())
+
+
+def _how_to_read(store: Store, found: Sequence[Line], *, over_seeds: bool) -> list[str]:
+    ran = defaultdict(int)
+    asked = store.journal()
+    for line in asked:
+        if line["outcome"] == "ran":
+            ran[line["stage"], line["key"]] += 1
+    again = sum(count - 1 for count in ran.values())
+    once = "each of them once" if not again else f"{again} of them again"
+    told = [
+        "A row is a final artifact of a point. "
+        + ("Deviations are over the seeds. " if over_seeds else "Brackets are 95% intervals. ")
+        + "The Pareto front is that of accuracy, latency and size on a device.",
+        "",
+        f"{len(ran)} stages ran, {once}; points asked for {len(asked)}.",
+        "",
+    ]
+    changed = {name for line in found for name in line.changed}
+    if changed:
+        heads = ", ".join(sorted({line.head[:SHOWN_DIGITS] for line in found if line.changed}))
+        told += [f"\\* made from a tree that differs from its commit {heads} in {', '.join(sorted(changed))}.", ""]
+    return told
+
+
+def _importance(found: Sequence[Line], keys: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Of each figure, the share of its variance that a key (or the runtime) explains alone."""
+    given = [
+        {**{key: values(line.point).get(key, "") for key in keys}, "runtime": line.row.runtime if line.row else ""}
+        for line in found
+    ]
+    return {figure: lines.importance(found, given, figure) for figure in lines.MORE_IS_BETTER}
+
+
+def _importance_table(shares: dict[str, dict[str, float]]) -> list[str]:
+    keys = list(dict.fromkeys(key for of_figure in shares.values() for key in of_figure))
+    if not keys:
+        return []
+    columns = [Column[str]("key", lambda key: key)]
+    for figure, heading in HEADINGS.items():
+
+        def cell(key: str, of: dict[str, float] = shares[figure]) -> str:
+            return f"{100 * of[key]:.0f}" if key in of else NONE
+
+        columns.append(Column(f"{heading} %", cell))
+    return ["Share of each figure's variance that a key explains alone:", "", *tables.markdown_table(keys, columns)]
+
+
+def command(line: Line) -> str:
+    """What runs a line's point again."""
+    return shlex.join(["edgeproof", "repro", *line.point.overrides])
+
+
+def _csv(found: Sequence[Line], keys: Sequence[str]) -> str:
+    """A line an artifact, with everything that a program may want to know of it."""
+    flat = [_flat(line, keys) for line in found]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(flat[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return stream.getvalue()
+
+
+def _flat(line: Line, keys: Sequence[str]) -> dict[str, object]:
+    given = values(line.point)
+    return {
+        "point": line.point.digest,
+        "status": line.status,
+        **{key: given.get(key, "") for key in keys},
+        **{f"of_{name}": getattr(line.row, name, "") for name in OF_ARTIFACT},
+        **{name: line.figure(name) for name in lines.MORE_IS_BETTER},
+        "pareto": line.front,
+        "models_sha256": " ".join(f"{name}:{sha256}" for name, sha256 in line.models),
+        "commit": line.head,
+        "changed_since_commit": " ".join(line.changed),
+        "reason": line.reason,
+        "command": command(line),
+    }

@@ -1,0 +1,171 @@
+"""One point of a sweep, in a process of its own: `python -m edgeproof.sweeps.worker <sweep> <digest> [build]`.
+
+The process takes a worktree that no other uses, brings the point's stages up to date there, and keeps what it left.
+With `build`, it stops before what measures.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edgeproof import entry, locks, paths, pipeline, worktrees
+from edgeproof.core.directories import identity, read_meta, write_json, write_text, written_whole
+from edgeproof.core.errors import EdgeproofError
+from edgeproof.params import FAMILIES, PARAMS, Params
+
+from . import plan
+from .store import Asked, Store
+
+LOCKS = paths.WORK / "locks"
+WORKTREES = paths.WORK / "sweeps"
+# The worktree that holds the code of the sweep that runs, as it was when the sweep began; others are copied from it.
+FIRST = WORKTREES / "0"
+CODE_MARK = "code_sha256"
+DVC_LOCK = Path("dvc.lock")
+BUILD = "build"
+
+
+def main() -> int:
+    """Run the point that the command line names; its failure is written down, and the exit code says so."""
+    name, digest, *phase = sys.argv[1:]
+    store = Store(name)
+    try:
+        with locks.held(LOCKS / "points" / digest):  # what a killed sweep left behind may still be at it
+            if store.outcome(digest) is None:
+                _run(store, digest, build_only=phase == [BUILD])
+    except EdgeproofError as error:
+        print(f"error: {error}", file=sys.stderr)
+        store.fail(digest, _reason(store, digest, str(error)))
+        return entry.USAGE_ERROR
+    return 0
+
+
+def prepare_code() -> str:
+    """Put the working tree's files where this sweep's points find them, and return their hash."""
+    with locks.held(_slot_lock(FIRST)):
+        return _refresh(FIRST, Path())
+
+
+def _run(store: Store, digest: str, *, build_only: bool) -> None:
+    asked, params = store.asked(), store.params(digest)
+    stages = list(plan.stages(params))
+    builds = [stage for stage in stages if plan.is_build(stage)]
+    with _slot(asked.code.sha256) as worktree:
+        _leave_only(worktree, params, stages)
+        shutil.copyfile(store.params_file(digest), worktree / PARAMS)
+
+        def note(run: pipeline.StageRun) -> None:
+            store.note({"point": digest, **asdict(run)})
+            print(f"{run.stage}: {run.outcome} in {run.seconds:.1f} s", flush=True)
+
+        locks_directory = LOCKS.resolve() / "stages"
+        if build_only:
+            pipeline.run(worktree, locks_directory, note, builds)
+            store.mark_built(digest)
+            return
+        pipeline.run(worktree, locks_directory, note)
+        experiment = f"{store.name}-{digest[:8]}"
+        worktrees.save_experiment(worktree, experiment)
+        _keep(store, digest, asked, worktree, experiment)
+
+
+def _keep(store: Store, digest: str, asked: Asked, worktree: Path, experiment: str) -> None:
+    """Put all that the point left in its place at once."""
+    params = store.params(digest)
+    overrides = next(point.overrides for point in asked.points if point.digest == digest)
+    models = {name: _model(worktree / paths.MODELS / name) for name in _models(params)}
+    stages = [line for line in store.journal() if line["point"] == digest]
+    with written_whole(store.point(digest)) as out:
+        for file in (PARAMS, DVC_LOCK, paths.METRICS):
+            shutil.copyfile(worktree / file, out / file.name)
+        for directory in (paths.RECORDS, paths.TABLES, paths.PLOTS):
+            shutil.copytree(worktree / directory, out / directory.name)
+        content = {"overrides": overrides, "code": asdict(asked.code), "models": models, "stages": stages}
+        write_json(out / "point.json", {**content, "experiment": experiment})
+
+
+def _model(directory: Path) -> dict[str, Any]:
+    meta = read_meta(directory, verify=False)
+    return {"sha256": identity(meta), "validation_accuracy": meta["validation_accuracy"]}
+
+
+def _models(params: Params) -> list[str]:
+    return [name for family in FAMILIES for name in getattr(params, family)]
+
+
+def _reason(store: Store, digest: str, message: str) -> str:
+    """What failed, with the last error that a stage printed."""
+    lines = store.log(digest).read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return f"{message}: {errors[-1]}" if errors and errors[-1] not in message else message
+
+
+# --- a worktree that no other process uses -----------------------------------------------------------------------
+
+
+@contextmanager
+def _slot(code: str) -> Iterator[Path]:
+    """A worktree with the sweep's code, in place of another one's, for as long as the block runs."""
+    with _free() as worktree:
+        mark = worktree / paths.WORK / CODE_MARK
+        there = mark.read_text(encoding="ascii") if mark.is_file() else ""
+        if there != code and _refresh(worktree, FIRST) != code:
+            raise EdgeproofError("another sweep began meanwhile with other code. Run the same command again.")
+        # What a killed process left; a running one would hold the slot.
+        (worktree / ".dvc/tmp/rwlock").unlink(missing_ok=True)
+        yield worktree
+
+
+def _refresh(worktree: Path, source: Path) -> str:
+    """Bring a worktree's files to those of `source`, and mark it with their hash."""
+    mark = worktree / paths.WORK / CODE_MARK
+    mark.unlink(missing_ok=True)
+    with locks.held(LOCKS / "worktrees"):
+        worktrees.refresh(worktree, source)
+    code = worktrees.code_sha256(worktree)
+    write_text(mark, code)
+    return code
+
+
+@contextmanager
+def _free() -> Iterator[Path]:
+    number = 0
+    while True:
+        worktree = WORKTREES / str(number)
+        with locks.held_or_none(_slot_lock(worktree)) as mine:
+            if mine:
+                yield worktree
+                return
+        number += 1
+
+
+def _slot_lock(worktree: Path) -> Path:
+    return LOCKS / f"worktree-{worktree.name}"
+
+
+def _leave_only(worktree: Path, params: Params, stages: Sequence[str]) -> None:
+    """Remove what points with other models or runtimes left: DVC hashes whole directories of artifacts and records."""
+    expected = {paths.MODELS / name for name in _models(params)}
+    expected |= {paths.ARTIFACTS / item.runtime / item.model for item in params.export.values()}
+    expected |= {paths.RECORDS / key for key in params.bench}
+    for pattern in (f"{paths.MODELS}/*", f"{paths.ARTIFACTS}/*/*", f"{paths.RECORDS}/*"):
+        for found in worktree.glob(pattern):
+            if found.relative_to(worktree) not in expected:
+                shutil.rmtree(found)
+    lock = worktree / DVC_LOCK
+    if lock.is_file():
+        content = yaml.load(lock.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        content["stages"] = {name: item for name, item in content.get("stages", {}).items() if name in stages}
+        write_text(lock, yaml.safe_dump(content, sort_keys=False))
+
+
+if __name__ == "__main__":
+    entry.run(main)
