@@ -15,8 +15,15 @@ from edgeproof.report.statistics import Estimate
 
 from .store import Point, Store
 
-# Every figure that a sweep looks at, and whether more of it is better.
-MORE_IS_BETTER = {"accuracy": True, "p50_us": False, "size_bytes": False}
+# Every figure that a sweep may look at, and whether more of it is better.
+MORE_IS_BETTER = {
+    "accuracy": True,
+    "p50_us": False,
+    "size_bytes": False,
+    "parameters": False,
+    "macs": False,
+    "peak_rss_bytes": False,
+}
 
 
 @dataclass(frozen=True)
@@ -40,15 +47,34 @@ class Line:
             return None if self.row.accuracy is None else self.row.accuracy.value
         if name == "p50_us":
             return None if self.row.p50_ns is None else self.row.p50_ns.value / 1000
-        return self.row.size_bytes
+        value: float | None = getattr(self.row, name)
+        return value
 
 
 def of(store: Store) -> list[Line]:
     """Every line of a sweep, in the order of its points, with the Pareto front of each device marked."""
-    return _with_fronts([line for point in store.asked().points for line in _of_point(store, point)])
+    asked = store.asked()
+    found = [line for point in asked.points for line in of_point(store, point)]
+    useful = [keeps_to(line, asked.limits) for line in found]
+    # Where nothing keeps to the limits, the front of what there is still says how far away they are.
+    eligible = useful if any(useful) else [True] * len(found)
+    return _with_fronts(found, eligible, asked.objectives)
 
 
-def _of_point(store: Store, point: Point) -> list[Line]:
+def keeps_to(line: Line, limits: Mapping[str, float]) -> bool:
+    """Whether a line has every figure that has a limit, on the right side of it."""
+    return line.row is not None and all(excess(line, name, limit) <= 0 for name, limit in limits.items())
+
+
+def excess(line: Line, name: str, limit: float) -> float:
+    """By what share of its limit a figure is on the wrong side of it; infinite where it was not measured."""
+    value = line.figure(name) if name in MORE_IS_BETTER else limit
+    if value is None:
+        return math.inf
+    return (limit - value if MORE_IS_BETTER.get(name, True) else value - limit) / limit
+
+
+def of_point(store: Store, point: Point) -> list[Line]:
     outcome = store.outcome(point.digest)
     if outcome is None:
         failure = store.failure(point.digest) or {"reason": "not run yet"}
@@ -77,24 +103,24 @@ def _row(told: Mapping[str, Any]) -> Row:
     return Row(**content)
 
 
-def _with_fronts(lines: Sequence[Line]) -> list[Line]:
-    """Mark lines that no other of their device beats in one figure without losing in another."""
+def _with_fronts(found: Sequence[Line], eligible: Sequence[bool], objectives: Sequence[str]) -> list[Line]:
+    """Mark lines that no other of their device beats in one objective without losing in another."""
+    costs = [_costs(line, objectives) if ok else None for line, ok in zip(found, eligible, strict=True)]
     by_device: dict[str, list[tuple[float, ...]]] = defaultdict(list)
-    costs = [_costs(line) for line in lines]
-    for line, cost in zip(lines, costs, strict=True):
+    for line, cost in zip(found, costs, strict=True):
         if line.row is not None and cost is not None:
             by_device[line.row.device].append(cost)
     return [
         replace(line, front=not any(dominates(other, cost) for other in by_device[line.row.device]))
         if line.row is not None and cost is not None
         else line
-        for line, cost in zip(lines, costs, strict=True)
+        for line, cost in zip(found, costs, strict=True)
     ]
 
 
-def _costs(line: Line) -> tuple[float, ...] | None:
+def _costs(line: Line, objectives: Sequence[str]) -> tuple[float, ...] | None:
     """Figures with their signs turned so that less is better; None where one was not measured."""
-    figures = [(line.figure(name), more) for name, more in MORE_IS_BETTER.items()]
+    figures = [(line.figure(name), MORE_IS_BETTER[name]) for name in objectives]
     found = [-value if more else value for value, more in figures if value is not None]
     return tuple(found) if len(found) == len(figures) else None
 

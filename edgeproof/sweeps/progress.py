@@ -28,8 +28,7 @@ class Progress:
         self._labels = {point.digest: label(point, axes(points)) for point in points}
         self._durations = studies.read_durations()
         self._lines_before = len(store.journal())
-        already = len(plans) - len(todo)
-        print(f"{already} point(s) finished before, {len(todo)} to run, {self._estimate()}.", flush=True)
+        print(f"{len(todo)} point(s) to run, {self._estimate()}.", flush=True)
 
     def build(self, digest: str, event: str, running: Sequence[str]) -> None:
         """A point's builds begin or ended."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
 
@@ -22,17 +22,22 @@ from .store import Store, axes, label, values
 SEED = "seed"
 SHOWN_DIGITS = 8
 OF_ARTIFACT = ("device", "model", "runtime", "scheme", "verdict", "artifact_sha256")
-HEADINGS = {"accuracy": "accuracy", "p50_us": "p50", "size_bytes": "size"}
 
 
-def write(store: Store) -> str:
-    """Write table.md, table.csv, importance.json and the plots below the sweep; returns the table."""
+def write(store: Store, explained: Mapping[str, Mapping[str, float]] | None = None) -> str:
+    """Write table.md, table.csv, importance.json and the plots below the sweep; returns the table.
+
+    `explained` is the share of each figure's variance that a key explains, where that was found in another way than
+    from the table alone.
+    """
+    asked = store.asked()
     found = lines.of(store)
-    keys = axes(store.asked().points)
-    text = _markdown(store, found, keys)
+    keys = axes(asked.points)
+    explained = _importance(found, keys, asked.objectives) if explained is None else explained
+    text = _markdown(store, found, keys, explained)
     write_text(store.directory / "table.md", text)
     write_text(store.directory / "table.csv", _csv(found, keys))
-    write_json(store.directory / "importance.json", _importance(found, keys))
+    write_json(store.directory / "importance.json", explained)
     shown = [replace(line.row, model=label(line.point, keys)) for line in found if line.row is not None]
     plots.scatter_svg(shown, "median latency, µs", _p50_us, store.directory / "accuracy_latency.svg")
     plots.scatter_svg(shown, "file size, bytes", _size_bytes, store.directory / "accuracy_size.svg")
@@ -50,7 +55,9 @@ def _size_bytes(row: Row) -> float | None:
 # --- the table ---------------------------------------------------------------------------------------------------
 
 
-def _markdown(store: Store, found: Sequence[Line], keys: Sequence[str]) -> str:
+def _markdown(
+    store: Store, found: Sequence[Line], keys: Sequence[str], explained: Mapping[str, Mapping[str, float]]
+) -> str:
     over_seeds = SEED in keys
     shown = _by_all_but_seed(found, keys) if over_seeds else [[line] for line in found]
     columns = [*_columns_of_axes([key for key in keys if key != SEED]), *(SEEDS if over_seeds else FIGURES), *LAST]
@@ -61,7 +68,7 @@ def _markdown(store: Store, found: Sequence[Line], keys: Sequence[str]) -> str:
         parts += [f"- `{line.point.digest[:SHOWN_DIGITS]}` {label(line.point, keys)}: {line.reason}" for line in failed]
         parts += [""]
     parts += _how_to_read(store, found, over_seeds=over_seeds)
-    parts += _importance_table(_importance(found, keys))
+    parts += _importance_table(explained)
     parts += ["", "Any point again, alone, from the same cache:", "", "```sh"]
     parts += list(dict.fromkeys(command(line) for line in found))
     return "\n".join([*parts, "```", ""])
@@ -137,19 +144,13 @@ def _by_all_but_seed(found: Sequence[Line], keys: Sequence[str]) -> list[list[Li
 
 
 def _how_to_read(store: Store, found: Sequence[Line], *, over_seeds: bool) -> list[str]:
-    ran = defaultdict(int)
-    asked = store.journal()
-    for line in asked:
-        if line["outcome"] == "ran":
-            ran[line["stage"], line["key"]] += 1
-    again = sum(count - 1 for count in ran.values())
-    once = "each of them once" if not again else f"{again} of them again"
+    asked = store.asked()
+    intervals = "Deviations are over the seeds." if over_seeds else "Brackets are 95% intervals."
     told = [
-        "A row is a final artifact of a point. "
-        + ("Deviations are over the seeds. " if over_seeds else "Brackets are 95% intervals. ")
-        + "The Pareto front is that of accuracy, latency and size on a device.",
+        f"A row is a final artifact of a point. {intervals} The Pareto front is that of {', '.join(asked.objectives)} "
+        f"on a device{_within(found, asked.limits)}.",
         "",
-        f"{len(ran)} stages ran, {once}; points asked for {len(asked)}.",
+        _stages_told(store),
         "",
     ]
     changed = {name for line in found for name in line.changed}
@@ -159,26 +160,44 @@ def _how_to_read(store: Store, found: Sequence[Line], *, over_seeds: bool) -> li
     return told
 
 
-def _importance(found: Sequence[Line], keys: Sequence[str]) -> dict[str, dict[str, float]]:
+def _within(found: Sequence[Line], limits: Mapping[str, float]) -> str:
+    if not limits:
+        return ""
+    told = ", ".join(f"{name} {limit:g}" for name, limit in limits.items())
+    if any(lines.keeps_to(line, limits) for line in found):
+        return f" among rows within the limits ({told})"
+    return f"; no row is within the limits ({told}), so it is that of all rows"
+
+
+def _stages_told(store: Store) -> str:
+    """How many stages ran, and that each did once."""
+    journal = store.journal()
+    ran = Counter((line["stage"], line["key"]) for line in journal if line["outcome"] == "ran")
+    again = ran.total() - len(ran)
+    how_often = "each of them once" if again == 0 else f"{again} of them again"
+    return f"{len(ran)} stages ran, {how_often}; points came to {len(journal)}."
+
+
+def _importance(found: Sequence[Line], keys: Sequence[str], figures: Sequence[str]) -> dict[str, dict[str, float]]:
     """Of each figure, the share of its variance that a key (or the runtime) explains alone."""
     given = [
         {**{key: values(line.point).get(key, "") for key in keys}, "runtime": line.row.runtime if line.row else ""}
         for line in found
     ]
-    return {figure: lines.importance(found, given, figure) for figure in lines.MORE_IS_BETTER}
+    return {figure: lines.importance(found, given, figure) for figure in figures}
 
 
-def _importance_table(shares: dict[str, dict[str, float]]) -> list[str]:
+def _importance_table(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
     keys = list(dict.fromkeys(key for of_figure in shares.values() for key in of_figure))
     if not keys:
         return []
     columns = [Column[str]("key", lambda key: key)]
-    for figure, heading in HEADINGS.items():
+    for figure, of_figure in shares.items():
 
-        def cell(key: str, of: dict[str, float] = shares[figure]) -> str:
+        def cell(key: str, of: Mapping[str, float] = of_figure) -> str:
             return f"{100 * of[key]:.0f}" if key in of else NONE
 
-        columns.append(Column(f"{heading} %", cell))
+        columns.append(Column(f"{figure} %", cell))
     return ["Share of each figure's variance that a key explains alone:", "", *tables.markdown_table(keys, columns)]
 
 

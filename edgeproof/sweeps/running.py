@@ -26,10 +26,8 @@ Starter = Callable[[Store, str, Phase], "subprocess.Popen[bytes]"]
 
 def start(store: Store, digest: str, phase: Phase) -> subprocess.Popen[bytes]:
     """Start a point's process, with what it prints in the point's log."""
-    log = store.log(digest)
-    log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", WORKER, store.name, digest, *([phase] if phase == "build" else [])]
-    with log.open("wb") as stream:
+    with store.begin_log(digest) as stream:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -114,7 +112,7 @@ def run_all(
 
 
 def _ending(store: Store, digest: str, code: int) -> str:
-    lines = store.log(digest).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = store.last_attempt(digest)
     last = f": {lines[-1]}" if lines else ""
     if code < 0:
         return f"its process was ended by {signal.Signals(-code).name}{last}"

@@ -14,11 +14,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from edgeproof.core.directories import write_json, write_text
 from edgeproof.core.errors import EdgeproofError
@@ -27,6 +27,10 @@ from edgeproof.params import Params, load
 ROOT = Path("results/sweeps")
 SCHEMA = 1
 DIGITS = 16
+
+ATTEMPT = "--- attempt ---"
+# What a sweep looks at where nothing else is asked.
+OBJECTIVES = ("accuracy", "p50_us", "size_bytes")
 
 Status = Literal["finished", "failed", "stopped", "waiting"]
 
@@ -50,11 +54,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Asked:
-    """A sweep as it was asked for; `limits` are what a point must reach before it is worth measuring."""
+    """A sweep as it was asked for: its points, what is wanted of them, and what they must keep to.
+
+    `objectives` are figures, `limits` the worst values of figures that are still of use.
+    """
 
     points: tuple[Point, ...]
     code: Code
-    limits: dict[str, float]
+    objectives: tuple[str, ...] = OBJECTIVES
+    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 def digest_of(body: str, code: Code) -> str:
@@ -81,7 +89,8 @@ class Store:
             raise EdgeproofError(f"{path} is missing or of another schema. Begin the sweep again.")
         points = tuple(Point(tuple(point["overrides"]), point["digest"]) for point in content["points"])
         code = content["code"]
-        return Asked(points, Code(code["sha256"], code["head"], tuple(code["changed"])), content["limits"])
+        made_by = Code(code["sha256"], code["head"], tuple(code["changed"]))
+        return Asked(points, made_by, tuple(content["objectives"]), content["limits"])
 
     def params_file(self, digest: str) -> Path:
         """The params.yaml that a point asks for."""
@@ -100,8 +109,25 @@ class Store:
         return _json(self.point(digest) / "point.json")
 
     def log(self, digest: str) -> Path:
-        """What a point's stages print."""
+        """What a point's stages print, each attempt after the other."""
         return self.directory / "logs" / f"{digest}.log"
+
+    def begin_log(self, digest: str) -> BinaryIO:
+        """The log, open for another attempt."""
+        path = self.log(digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("ab")
+        stream.write(f"{ATTEMPT}\n".encode())
+        stream.flush()
+        return stream
+
+    def last_attempt(self, digest: str) -> list[str]:
+        """The lines that the last attempt at a point printed."""
+        try:
+            text = self.log(digest).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return []
+        return text.rpartition(ATTEMPT)[2].strip().splitlines()
 
     def status(self, digest: str) -> Status:
         """What became of a point."""
@@ -110,11 +136,11 @@ class Store:
         failure = self.failure(digest)
         if failure is None:
             return "waiting"
-        return "stopped" if failure["stopped"] else "failed"
+        return "failed" if failure["excess"] is None else "stopped"
 
-    def fail(self, digest: str, reason: str, *, stopped: bool = False) -> None:
-        """Say why a point has no result; `stopped` where it was not worth going on."""
-        write_json(self._failed(digest), {"reason": reason, "stopped": stopped})
+    def fail(self, digest: str, reason: str, *, excess: float | None = None) -> None:
+        """Say why a point has no result; it was not worth going on where it missed a limit by the share `excess`."""
+        write_json(self._failed(digest), {"reason": reason, "excess": excess})
 
     def failure(self, digest: str) -> dict[str, Any] | None:
         """Why a point has no result."""

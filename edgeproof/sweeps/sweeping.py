@@ -16,8 +16,9 @@ from edgeproof.params import Params
 
 from . import plan, report, running, worker
 from .progress import Progress
-from .store import Asked, Code, Point, Store, digest_of
+from .store import OBJECTIVES, Asked, Code, Point, Store, digest_of
 
+SHOWN_FILES = 5
 WHO = paths.WORK / "sweep.json"
 # Runs all phases of points in some other way than side by side on this machine.
 Launch = Callable[[Store, Sequence[str]], None]
@@ -49,21 +50,18 @@ def sweep(
 
     Raises ConfigError when a sweep is under way already, and EdgeproofError outside a git checkout.
     """
-    with _alone(name):
-        store, asked = _asked(name, wishes)
+    with alone(name):
+        store = Store(name)
+        asked = ask(store, code_now(), wishes)
         _say(store, asked, wishes, workers)
-        todo = [digest for digest in _digests(asked) if store.status(digest) not in ("finished", "stopped")]
-        if launch is not None:
-            launch(store, todo)
-        else:
-            _run_here(store, _digests(asked), todo, workers, starter)
+        run(store, asked, workers=workers, launch=launch, starter=starter)
         print(report.write(store), end="")
-        statuses = [store.status(digest) for digest in _digests(asked)]
-    return int(any(status in ("failed", "waiting") for status in statuses))
+        return exit_code(store, asked)
 
 
 @contextlib.contextmanager
-def _alone(name: str) -> Iterator[None]:
+def alone(name: str) -> Iterator[None]:
+    """Be the only sweep here. Raises ConfigError by the name of another."""
     with locks.held_or_none(worker.LOCKS / "sweep") as mine:
         if not mine:
             with contextlib.suppress(OSError, ValueError, KeyError):
@@ -77,21 +75,55 @@ def _alone(name: str) -> Iterator[None]:
         yield
 
 
-def _asked(name: str, wishes: Sequence[Wish]) -> tuple[Store, Asked]:
+def code_now() -> Code:
+    """Keep the code of this moment for the sweep's points, and say what it is."""
+    changed = tuple(worktrees.changed_since_head())
+    if changed:
+        names = ", ".join(changed[:SHOWN_FILES]) + (", …" if len(changed) > SHOWN_FILES else "")
+        print(f"The tree differs from its last commit ({names}): every point says so, and the table marks it.")
+    return Code(worker.prepare_code(), worktrees.git("rev-parse", "HEAD"), changed)
+
+
+def ask(
+    store: Store,
+    code: Code,
+    wishes: Sequence[Wish],
+    objectives: Sequence[str] = OBJECTIVES,
+    limits: Mapping[str, float] | None = None,
+) -> Asked:
     """Write down what is to be done."""
-    store = Store(name)
-    code = Code(worker.prepare_code(), worktrees.git("rev-parse", "HEAD"), tuple(worktrees.changed_since_head()))
     points = []
     for wish in wishes:
         digest = digest_of(config.dump(wish.params), code)
         points.append(Point(wish.overrides, digest))
         config.write(wish.params, " ".join(wish.overrides), store.params_file(digest))
-    asked = Asked(tuple(points), code, {})
+    asked = Asked(tuple(points), code, tuple(objectives), limits or {})
     store.ask(asked)
-    return store, asked
+    return asked
 
 
-def _digests(asked: Asked) -> list[str]:
+def run(
+    store: Store,
+    asked: Asked,
+    *,
+    workers: int = 1,
+    launch: Launch | None = None,
+    starter: running.Starter = running.start,
+) -> None:
+    """Run every point that is neither finished nor known to be hopeless, those that failed once more."""
+    todo = [digest for digest in digests(asked) if store.status(digest) not in ("finished", "stopped")]
+    if launch is not None:
+        launch(store, todo)
+    elif todo:
+        _run_here(store, digests(asked), todo, workers, starter)
+
+
+def exit_code(store: Store, asked: Asked) -> int:
+    """0, or 1 where a point failed."""
+    return int(any(store.status(digest) in ("failed", "waiting") for digest in digests(asked)))
+
+
+def digests(asked: Asked) -> list[str]:
     """Every point once, though two may be the same study."""
     return list(dict.fromkeys(point.digest for point in asked.points))
 
@@ -103,9 +135,9 @@ def _say(store: Store, asked: Asked, wishes: Sequence[Wish], workers: int) -> No
         f"Sweep '{store.name}': {len(asked.points)} point(s) of study '{wishes[0].params.study}', "
         f"{sum(map(len, plans))} stages of which {len(distinct)} differ. Results: {_shown(store.directory)}/"
     )
-    if asked.code.changed:
-        names = ", ".join(asked.code.changed[:5]) + (", …" if len(asked.code.changed) > 5 else "")
-        print(f"The tree differs from its last commit ({names}): every point says so, and the table marks it.")
+    finished = sum(store.status(digest) == "finished" for digest in digests(asked))
+    if finished:
+        print(f"{finished} of them finished before.")
     threads = max(item.threads for wish in wishes for item in wish.params.export.values())
     if workers > 1 and workers * threads > (os.cpu_count() or 1):
         print(
@@ -114,11 +146,9 @@ def _say(store: Store, asked: Asked, wishes: Sequence[Wish], workers: int) -> No
         )
 
 
-def _run_here(
-    store: Store, digests: Sequence[str], todo: Sequence[str], workers: int, starter: running.Starter
-) -> None:
+def _run_here(store: Store, every: Sequence[str], todo: Sequence[str], workers: int, starter: running.Starter) -> None:
     """One by one, each point whole. Side by side, all builds first: a build never disturbs a measurement."""
-    plans = {digest: plan.stages(store.params(digest)) for digest in digests}
+    plans = {digest: plan.stages(store.params(digest)) for digest in every}
     progress = Progress(store, plans, todo, workers)
     if workers > 1:
         unbuilt = [digest for digest in todo if not store.is_built(digest)]

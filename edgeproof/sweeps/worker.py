@@ -6,6 +6,7 @@ With `build`, it stops before what measures.
 
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,8 @@ FIRST = WORKTREES / "0"
 CODE_MARK = "code_sha256"
 DVC_LOCK = Path("dvc.lock")
 BUILD = "build"
+# The limit that is known before anything is exported or measured.
+VALIDATION = "validation_accuracy"
 
 
 def main() -> int:
@@ -66,12 +69,17 @@ def _run(store: Store, digest: str, *, build_only: bool) -> None:
             store.note({"point": digest, **asdict(run)})
             print(f"{run.stage}: {run.outcome} in {run.seconds:.1f} s", flush=True)
 
-        locks_directory = LOCKS.resolve() / "stages"
+        run = functools.partial(pipeline.run, worktree, LOCKS.resolve() / "stages", note)
+        limit = asked.limits.get(VALIDATION)
+        if limit is not None:
+            run([stage for stage in builds if not stage.startswith("export@")])
+            if _is_hopeless(store, digest, params, worktree, limit):
+                return
         if build_only:
-            pipeline.run(worktree, locks_directory, note, builds)
+            run(builds)
             store.mark_built(digest)
             return
-        pipeline.run(worktree, locks_directory, note)
+        run()
         experiment = f"{store.name}-{digest[:8]}"
         worktrees.save_experiment(worktree, experiment)
         _keep(store, digest, asked, worktree, experiment)
@@ -92,6 +100,18 @@ def _keep(store: Store, digest: str, asked: Asked, worktree: Path, experiment: s
         write_json(out / "point.json", {**content, "experiment": experiment})
 
 
+def _is_hopeless(store: Store, digest: str, params: Params, worktree: Path, limit: float) -> bool:
+    """Whether a point is not worth exporting and measuring; says why."""
+    final = params.report.final or [model for model in params.report.models if model != params.report.baseline]
+    reached = {name: _model(worktree / paths.MODELS / name)["validation_accuracy"] for name in final}
+    for name, accuracy in reached.items():
+        if accuracy < limit:
+            reason = f"{name} reaches {accuracy:.2%} in validation, below {limit:.2%}: neither exported nor measured"
+            store.fail(digest, reason, excess=(limit - accuracy) / limit)
+            return True
+    return False
+
+
 def _model(directory: Path) -> dict[str, Any]:
     meta = read_meta(directory, verify=False)
     return {"sha256": identity(meta), "validation_accuracy": meta["validation_accuracy"]}
@@ -103,8 +123,7 @@ def _models(params: Params) -> list[str]:
 
 def _reason(store: Store, digest: str, message: str) -> str:
     """What failed, with the last error that a stage printed."""
-    lines = store.log(digest).read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    errors = [line.removeprefix("error: ") for line in store.last_attempt(digest) if line.startswith("error: ")]
     return f"{message}: {errors[-1]}" if errors and errors[-1] not in message else message
 
 
