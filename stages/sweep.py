@@ -58,7 +58,7 @@ NAME_DIGITS = 8
 class Options(Frozen):
     """The keys of a sweep itself, given with a plus: +name=mine +workers=2 +search=within_a_budget."""
 
-    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")
     workers: int = Field(default=1, ge=1, le=256)
     search: dict[str, Any] | None = None
 

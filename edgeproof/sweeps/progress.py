@@ -43,7 +43,7 @@ class Progress:
             self._begun_at[digest] = time.monotonic()
             return
         failure = self._store.failure(digest)
-        what = well if failure is None else f"failed: {failure['reason']}"
+        what = well if failure is None else f"{self._store.status(digest)}: {failure['reason']}"
         seconds = time.monotonic() - self._begun_at[digest]
         stages = {line["stage"]: line["outcome"] for line in self._lines() if line["point"] == digest}
         ran = [stage for stage, outcome in stages.items() if outcome == "ran"]

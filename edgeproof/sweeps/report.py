@@ -65,7 +65,10 @@ def _markdown(
     failed = [line for line in found if line.row is None]
     if failed:
         parts += ["Points without a result, with the reason:", ""]
-        parts += [f"- `{line.point.digest[:SHOWN_DIGITS]}` {label(line.point, keys)}: {line.reason}" for line in failed]
+        parts += [
+            f"- `{line.point.digest[:SHOWN_DIGITS]}` {label(line.point, keys)}: {' '.join(line.reason.split())}"
+            for line in failed
+        ]
         parts += [""]
     parts += _how_to_read(store, found, over_seeds=over_seeds)
     parts += _importance_table(explained)

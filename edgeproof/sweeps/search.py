@@ -20,9 +20,8 @@ from edgeproof.params import Frozen
 
 from . import lines, report, running, sweeping
 from .lines import MORE_IS_BETTER
-from .store import Asked, Point, Store
+from .store import VALIDATION, Asked, Point, Store
 from .sweeping import Launch, Wish
-from .worker import VALIDATION
 
 Sampler = Literal["nsga2", "tpe", "random"]
 EXCESS = "excess"

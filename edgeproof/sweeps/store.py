@@ -31,6 +31,8 @@ DIGITS = 16
 ATTEMPT = "--- attempt ---"
 # What a sweep looks at where nothing else is asked.
 OBJECTIVES = ("accuracy", "p50_us", "size_bytes")
+# The limit that is known before anything is exported or measured.
+VALIDATION = "validation_accuracy"
 
 Status = Literal["finished", "failed", "stopped", "waiting"]
 
@@ -73,9 +75,9 @@ def digest_of(body: str, code: Code) -> str:
 class Store:
     """One sweep's directory. Its methods may be called by many processes at once."""
 
-    def __init__(self, name: str, root: Path = ROOT) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.directory = root.resolve() / name
+        self.directory = ROOT.resolve() / name
 
     def ask(self, asked: Asked) -> None:
         """Write down what is to be done."""
@@ -138,9 +140,20 @@ class Store:
             return "waiting"
         return "failed" if failure["excess"] is None else "stopped"
 
-    def fail(self, digest: str, reason: str, *, excess: float | None = None) -> None:
-        """Say why a point has no result; it was not worth going on where it missed a limit by the share `excess`."""
-        write_json(self._failed(digest), {"reason": reason, "excess": excess})
+    def is_settled(self, digest: str, limits: Mapping[str, float]) -> bool:
+        """Whether a point has its result, or was stopped under the limit that still holds."""
+        status = self.status(digest)
+        return status == "finished" or (
+            status == "stopped" and (self.failure(digest) or {}).get("limit") == limits.get(VALIDATION)
+        )
+
+    def fail(self, digest: str, reason: str) -> None:
+        """Say why a point has no result."""
+        write_json(self._failed(digest), {"reason": reason, "excess": None})
+
+    def stop(self, digest: str, reason: str, excess: float, limit: float) -> None:
+        """Say why it was not worth going on with a point, which missed `limit` by the share `excess` of it."""
+        write_json(self._failed(digest), {"reason": reason, "excess": excess, "limit": limit})
 
     def failure(self, digest: str) -> dict[str, Any] | None:
         """Why a point has no result."""

@@ -14,7 +14,7 @@ from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError
 from edgeproof.params import Params
 
-from . import plan, report, running, worker
+from . import plan, report, running, slots
 from .progress import Progress
 from .store import OBJECTIVES, Asked, Code, Point, Store, digest_of
 
@@ -62,7 +62,7 @@ def sweep(
 @contextlib.contextmanager
 def alone(name: str) -> Iterator[None]:
     """Be the only sweep here. Raises ConfigError by the name of another."""
-    with locks.held_or_none(worker.LOCKS / "sweep") as mine:
+    with locks.held_or_none(slots.LOCKS / "sweep") as mine:
         if not mine:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 other = json.loads(WHO.read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def code_now() -> Code:
     if changed:
         names = ", ".join(changed[:SHOWN_FILES]) + (", …" if len(changed) > SHOWN_FILES else "")
         print(f"The tree differs from its last commit ({names}): every point says so, and the table marks it.")
-    return Code(worker.prepare_code(), worktrees.git("rev-parse", "HEAD"), changed)
+    return Code(slots.prepare_code(), worktrees.git("rev-parse", "HEAD"), changed)
 
 
 def ask(
@@ -111,7 +111,7 @@ def run(
     starter: running.Starter = running.start,
 ) -> None:
     """Run every point that is neither finished nor known to be hopeless, those that failed once more."""
-    todo = [digest for digest in digests(asked) if store.status(digest) not in ("finished", "stopped")]
+    todo = [digest for digest in digests(asked) if not store.is_settled(digest, asked.limits)]
     if launch is not None:
         launch(store, todo)
     elif todo:
@@ -131,14 +131,15 @@ def digests(asked: Asked) -> list[str]:
 def _say(store: Store, asked: Asked, wishes: Sequence[Wish], workers: int) -> None:
     plans = [plan.stages(wish.params) for wish in wishes]
     distinct = {pair for stages in plans for pair in stages.items()}
+    studies = " and ".join(sorted({wish.params.study for wish in wishes}))
     print(
-        f"Sweep '{store.name}': {len(asked.points)} point(s) of study '{wishes[0].params.study}', "
+        f"Sweep '{store.name}': {len(asked.points)} point(s) of study {studies}, "
         f"{sum(map(len, plans))} stages of which {len(distinct)} differ. Results: {_shown(store.directory)}/"
     )
     finished = sum(store.status(digest) == "finished" for digest in digests(asked))
     if finished:
         print(f"{finished} of them finished before.")
-    threads = max(item.threads for wish in wishes for item in wish.params.export.values())
+    threads = max((item.threads for wish in wishes for item in wish.params.export.values()), default=1)
     if workers > 1 and workers * threads > (os.cpu_count() or 1):
         print(
             f"{workers} workers × {threads} threads are more than this machine's {os.cpu_count()} cores, so little is "

@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,18 +21,11 @@ from edgeproof.core.directories import identity, read_meta, write_json, write_te
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.params import FAMILIES, PARAMS, Params
 
-from . import plan
-from .store import Asked, Store
+from . import plan, slots
+from .store import VALIDATION, Asked, Store
 
-LOCKS = paths.WORK / "locks"
-WORKTREES = paths.WORK / "sweeps"
-# The worktree that holds the code of the sweep that runs, as it was when the sweep began; others are copied from it.
-FIRST = WORKTREES / "0"
-CODE_MARK = "code_sha256"
 DVC_LOCK = Path("dvc.lock")
 BUILD = "build"
-# The limit that is known before anything is exported or measured.
-VALIDATION = "validation_accuracy"
 
 
 def main() -> int:
@@ -41,7 +33,7 @@ def main() -> int:
     name, digest, *phase = sys.argv[1:]
     store = Store(name)
     try:
-        with locks.held(LOCKS / "points" / digest):  # what a killed sweep left behind may still be at it
+        with locks.held(slots.LOCKS / "points" / digest):  # what a killed sweep left behind may still be at it
             if store.outcome(digest) is None:
                 _run(store, digest, build_only=phase == [BUILD])
     except EdgeproofError as error:
@@ -51,17 +43,11 @@ def main() -> int:
     return 0
 
 
-def prepare_code() -> str:
-    """Put the working tree's files where this sweep's points find them, and return their hash."""
-    with locks.held(_slot_lock(FIRST)):
-        return _refresh(FIRST, Path())
-
-
 def _run(store: Store, digest: str, *, build_only: bool) -> None:
     asked, params = store.asked(), store.params(digest)
     stages = list(plan.stages(params))
     builds = [stage for stage in stages if plan.is_build(stage)]
-    with _slot(asked.code.sha256) as worktree:
+    with slots.slot(asked.code.sha256) as worktree:
         _leave_only(worktree, params, stages)
         shutil.copyfile(store.params_file(digest), worktree / PARAMS)
 
@@ -69,7 +55,7 @@ def _run(store: Store, digest: str, *, build_only: bool) -> None:
             store.note({"point": digest, **asdict(run)})
             print(f"{run.stage}: {run.outcome} in {run.seconds:.1f} s", flush=True)
 
-        run = functools.partial(pipeline.run, worktree, LOCKS.resolve() / "stages", note)
+        run = functools.partial(pipeline.run, worktree, slots.LOCKS.resolve() / "stages", note)
         limit = asked.limits.get(VALIDATION)
         if limit is not None:
             run([stage for stage in builds if not stage.startswith("export@")])
@@ -107,7 +93,7 @@ def _is_hopeless(store: Store, digest: str, params: Params, worktree: Path, limi
     for name, accuracy in reached.items():
         if accuracy < limit:
             reason = f"{name} reaches {accuracy:.2%} in validation, below {limit:.2%}: neither exported nor measured"
-            store.fail(digest, reason, excess=(limit - accuracy) / limit)
+            store.stop(digest, reason, (limit - accuracy) / limit, limit)
             return True
     return False
 
@@ -125,49 +111,6 @@ def _reason(store: Store, digest: str, message: str) -> str:
     """What failed, with the last error that a stage printed."""
     errors = [line.removeprefix("error: ") for line in store.last_attempt(digest) if line.startswith("error: ")]
     return f"{message}: {errors[-1]}" if errors and errors[-1] not in message else message
-
-
-# --- a worktree that no other process uses -----------------------------------------------------------------------
-
-
-@contextmanager
-def _slot(code: str) -> Iterator[Path]:
-    """A worktree with the sweep's code, in place of another one's, for as long as the block runs."""
-    with _free() as worktree:
-        mark = worktree / paths.WORK / CODE_MARK
-        there = mark.read_text(encoding="ascii") if mark.is_file() else ""
-        if there != code and _refresh(worktree, FIRST) != code:
-            raise EdgeproofError("another sweep began meanwhile with other code. Run the same command again.")
-        # What a killed process left; a running one would hold the slot.
-        (worktree / ".dvc/tmp/rwlock").unlink(missing_ok=True)
-        yield worktree
-
-
-def _refresh(worktree: Path, source: Path) -> str:
-    """Bring a worktree's files to those of `source`, and mark it with their hash."""
-    mark = worktree / paths.WORK / CODE_MARK
-    mark.unlink(missing_ok=True)
-    with locks.held(LOCKS / "worktrees"):
-        worktrees.refresh(worktree, source)
-    code = worktrees.code_sha256(worktree)
-    write_text(mark, code)
-    return code
-
-
-@contextmanager
-def _free() -> Iterator[Path]:
-    number = 0
-    while True:
-        worktree = WORKTREES / str(number)
-        with locks.held_or_none(_slot_lock(worktree)) as mine:
-            if mine:
-                yield worktree
-                return
-        number += 1
-
-
-def _slot_lock(worktree: Path) -> Path:
-    return LOCKS / f"worktree-{worktree.name}"
 
 
 def _leave_only(worktree: Path, params: Params, stages: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from edgeproof.params import Params
 from edgeproof.report import tables
 from edgeproof.report.rows import Row
 from edgeproof.report.statistics import Estimate
-from edgeproof.sweeps import plan, worker
+from edgeproof.sweeps import plan, slots
 from edgeproof.sweeps.running import Phase
 from edgeproof.sweeps.store import Store, values
 from edgeproof.sweeps.sweeping import Wish
@@ -132,7 +132,7 @@ def started(store: Store) -> list[str]:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project whose code never changes."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(worker, "prepare_code", lambda: "c" * 64)
+    monkeypatch.setattr(slots, "prepare_code", lambda: "c" * 64)
     monkeypatch.setattr(worktrees, "git", lambda *words: "h" * 40)
     monkeypatch.setattr(worktrees, "changed_since_head", lambda: [])
     return tmp_path

@@ -16,7 +16,7 @@ from edgeproof import locks
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError
 from edgeproof.params import Params
-from edgeproof.sweeps import plan, running, sweeping, worker
+from edgeproof.sweeps import plan, running, slots, sweeping
 from edgeproof.sweeps.store import Store, axes, label
 from edgeproof.sweeps.sweeping import Wish
 
@@ -65,7 +65,7 @@ def test_a_point_added_later_runs_alone(grid: list[Wish]) -> None:
 
 def test_other_code_makes_other_points(grid: list[Wish], monkeypatch: pytest.MonkeyPatch) -> None:
     sweeping.sweep("s", grid[:1], starter=Starter())
-    monkeypatch.setattr(worker, "prepare_code", lambda: "d" * 64)
+    monkeypatch.setattr(slots, "prepare_code", lambda: "d" * 64)
     sweeping.sweep("s", grid[:1], starter=Starter())
     assert len(set(started(Store("s")))) == 2
 
@@ -189,7 +189,7 @@ def test_killed_at_any_moment_the_same_command_comes_to_the_same_table(grid: lis
 
 def test_a_second_sweep_is_refused_by_the_name_of_the_first(grid: list[Wish]) -> None:
     write_json(sweeping.WHO, {"name": "first", "process": 17})
-    with locks.held(worker.LOCKS / "sweep"), pytest.raises(ConfigError, match=r"sweep 'first' is running here"):
+    with locks.held(slots.LOCKS / "sweep"), pytest.raises(ConfigError, match=r"sweep 'first' is running here"):
         sweeping.sweep("second", grid, starter=Starter())
     assert not Store("second").directory.exists()
 
