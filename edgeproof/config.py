@@ -76,17 +76,22 @@ class ModelEntry(Frozen):
         return [self.teacher] if isinstance(self.teacher, str) else list(self.teacher or [])
 
 
-class BenchEntry(Frozen):
-    """What to measure, where, how often."""
+class PresetEntry(Frozen):
+    """How long and how often to measure."""
 
-    devices: list[Id] = Field(min_length=1)
-    runtimes: list[Id] = Field(min_length=1)
-    session: NonNegativeInt
     preset: Preset
     processes: PositiveInt
     warm_up_s: float = Field(gt=0, le=3600)
     cool_down_s: float = Field(ge=0, le=3600)
     compliance: list[Compliance] = []
+
+
+class BenchEntry(PresetEntry):
+    """What to measure, where, how often."""
+
+    devices: list[Id] = Field(min_length=1)
+    runtimes: list[Id] = Field(min_length=1)
+    session: NonNegativeInt
     every: list[Id] = Field(min_length=1)
     final: list[Id]
     baseline: Id
@@ -137,6 +142,14 @@ class Study(Frozen):
     runtimes: dict[Id, RuntimeDefinition]
 
 
+class Measuring(Frozen):
+    """How to measure what no study made: a preset, over the scenarios and runtimes that exist."""
+
+    bench: PresetEntry
+    scenarios: dict[Id, ScenarioParams]
+    runtimes: dict[Id, RuntimeDefinition]
+
+
 def studies(conf: Path = CONF) -> list[str]:
     """The studies that exist."""
     return sorted(path.stem for path in (conf / "study").glob("*.yaml"))
@@ -151,6 +164,15 @@ def default_study(conf: Path = CONF) -> str:
 def compose(study: str | None = None, overrides: Sequence[str] = (), conf: Path = CONF) -> Params:
     """Compose a study with Hydra overrides into checked params. Raises ConfigError."""
     return expand(_validated(_composed(study, overrides, conf), study, conf))
+
+
+def measuring(preset: str, conf: Path = CONF) -> Measuring:
+    """Compose a preset without a study. Raises ConfigError."""
+    known = sorted(path.stem for path in (conf / "preset").glob("*.yaml"))
+    if preset not in known:
+        raise UnknownName("preset", preset, known, f"To add one: {conf}/preset/{preset}.yaml.")
+    content = _hydra(("scenarios", "runtimes"), {"preset": preset}, (), conf)
+    return checked(Measuring, content, f"{conf}/preset/{preset}.yaml (composed)")
 
 
 def write(params: Params, command: str = "", path: Path = PARAMS) -> None:
@@ -182,27 +204,29 @@ def _composed(study: str | None, overrides: Sequence[str], conf: Path) -> dict[s
     if study is not None and study not in studies(conf):
         raise UnknownName("study", study, studies(conf), f"To add one: {conf}/study/{study}.yaml.")
     chosen = [f"study={study}"] if study is not None else []
+    return _hydra(LIBRARIES, "config", [*chosen, *overrides], conf)
+
+
+def _hydra(
+    libraries: Sequence[str], root: str | Mapping[str, str], overrides: Sequence[str], conf: Path
+) -> dict[str, Any]:
+    """Every definition of the libraries first and the root last, so that the root may change any."""
     with _one_directory(conf) as directory:
-        _store_root(directory)
+        definitions = [
+            {f"{library}@{library}.{path.stem}": path.stem}
+            for library in libraries
+            for path in sorted((directory / library).glob("*.yaml"))
+        ]
+        ConfigStore.instance().store(ROOT, {"defaults": [*definitions, root, "_self_"]})
         try:
             GlobalHydra.instance().clear()
             with initialize_config_dir(str(directory), version_base="1.3", job_name="edgeproof"):
-                composed = hydra_compose(ROOT, [*chosen, *overrides])
+                composed = hydra_compose(ROOT, list(overrides))
             content = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
             raise ConfigError(_hydra_message(error, overrides, conf)) from None
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
-
-
-def _store_root(directory: Path) -> None:
-    """Register a root that reads every definition first and conf/config.yaml last, so that a study may change any."""
-    definitions = [
-        {f"{library}@{library}.{path.stem}": path.stem}
-        for library in LIBRARIES
-        for path in sorted((directory / library).glob("*.yaml"))
-    ]
-    ConfigStore.instance().store(ROOT, {"defaults": [*definitions, "config", "_self_"]})
 
 
 @contextmanager

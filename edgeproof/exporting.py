@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
-import os
+import functools
 import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from . import dataset, models, packages, training
+from . import dataset, lowering, models, packages, training
 from .core import plugins
 from .core.artifacts import Lowered
-from .core.directories import files_of, identity, write_meta, written_whole
-from .core.errors import EdgeproofError, Unsupported
+from .core.directories import identity, write_meta, written_whole
+from .core.errors import Unsupported
 from .params import ExportParams
-from .paths import ARTIFACTS, artifact_dir, model_dir
+from .paths import ARTIFACTS, artifact_name, model_dir
 
 SAMPLES = 8
 
@@ -40,53 +35,28 @@ def export(item: ExportParams, task: str) -> None:
             training.deterministic(seed, item.threads)
             for scheme in item.schemes:
                 started = time.monotonic()
-                directory = out / artifact_dir(item.runtime, item.model, scheme, item.seeds, seed).name
+                directory = out / artifact_name(scheme, item.seeds, seed)
                 directory.mkdir()
-                outcome = _lower(runtime, module, samples, scheme, directory, item)
+                outcome = lowering.attempted(
+                    f"exporting '{item.model}' to {item.runtime} as {scheme}",
+                    functools.partial(runtime.export, module, samples, scheme, directory),
+                )
                 meta = {**_described(directory, module, samples, outcome), **_lineage(item, scheme, model_meta)}
                 write_meta(directory, meta)
                 _say(item, directory.name, meta, time.monotonic() - started)
 
 
-def _lower(
-    runtime: Any, module: torch.nn.Module, samples: Array, scheme: str, directory: Path, item: ExportParams
-) -> Lowered | Unsupported:
-    with _captured() as log:
-        try:
-            outcome: Lowered = runtime.export(module, samples, scheme, directory)
-        except Unsupported as reason:
-            return reason
-        except OSError:
-            raise
-        except Exception as error:
-            traceback.print_exc()
-            tail = log()
-            raise EdgeproofError(
-                f"exporting '{item.model}' to {item.runtime} as {scheme} failed: "
-                f"{type(error).__name__}: {error}\n{tail}"
-            ) from error
-    return outcome
-
-
 def _described(
     directory: Path, module: torch.nn.Module, samples: Array, outcome: Lowered | Unsupported
 ) -> dict[str, Any]:
+    facts = lowering.described(directory, outcome)
     if isinstance(outcome, Unsupported):
-        for name in files_of(directory):
-            (directory / name).unlink()
-        return {"unsupported": str(outcome)}
-    lowered = files_of(directory)
+        return facts
     with torch.no_grad():
         expected = module(torch.from_numpy(samples[:SAMPLES])).numpy()
     np.save(directory / "samples.npy", samples[:SAMPLES])
     np.save(directory / "expected.npy", expected)
-    return {
-        "lowered": lowered,
-        "size_bytes": sum((directory / name).stat().st_size for name in lowered),
-        "gzip_bytes": sum(len(gzip.compress((directory / name).read_bytes(), 9, mtime=0)) for name in lowered),
-        "output_shape": [1, *expected.shape[1:]],
-        "notes": list(outcome.notes),
-    }
+    return {**facts, "output_shape": [1, *expected.shape[1:]]}
 
 
 def _lineage(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dict[str, Any]:
@@ -114,30 +84,3 @@ def _lineage(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dic
 def _say(item: ExportParams, name: str, meta: dict[str, Any], seconds: float) -> None:
     what = f"unsupported: {meta['unsupported']}" if "unsupported" in meta else f"{meta['size_bytes']:,} bytes"
     print(f"  {item.model} → {item.runtime} {name}: {what} ({seconds:.1f} s)", file=sys.stderr)
-
-
-@contextmanager
-def _captured() -> Iterator[Any]:
-    """Send what the converters print (Python and C++ alike) to a file; yields a function that returns its tail."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-
-        def tail() -> str:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            file.seek(0)
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-15:])
-
-        try:
-            yield tail
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            for descriptor in kept:
-                os.close(descriptor)

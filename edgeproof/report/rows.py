@@ -41,10 +41,11 @@ class Row:
     teacher: str | None
     verdict: str
     reasons: tuple[str, ...]
-    parameters: int
-    macs: int
-    weight_sparsity: float
+    parameters: int | None
+    macs: int | None
+    weight_sparsity: float | None
     artifact_sha256: str
+    notes: tuple[str, ...] = ()
     size_bytes: int | None = None
     gzip_bytes: int | None = None
     entropy_coded_bytes: int | None = None
@@ -83,12 +84,13 @@ class Row:
         return asdict(self)
 
 
-def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]]) -> list[Row]:
+def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]], baseline_scheme: str = "fp32") -> list[Row]:
     """Every artifact's row from the records below `root`, in the study's order.
 
     Args:
-        baseline: the model whose fp32 artifact on the same device and runtime others are compared with.
+        baseline: the model with whose artifact on the same device and runtime others are compared.
         order: 'devices', 'models' and 'runtimes' that the study names; records of others are left out.
+        baseline_scheme: that artifact's scheme.
     """
     grouped: dict[Key, list[Record]] = defaultdict(list)
     harness: dict[str, list[Record]] = defaultdict(list)
@@ -103,7 +105,7 @@ def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]]) -> li
     for key, reason in disagreements(hits).items():
         built[key] = replace(built[key], verdict="invalid", reasons=(*built[key].reasons, reason), accuracy=None)
         hits[key] = None
-    compared = [_compared(key, built, hits, (key[0], key[1], baseline, "fp32")) for key in built]
+    compared = [_compared(key, built, hits, (key[0], key[1], baseline, baseline_scheme)) for key in built]
     return sorted(compared, key=lambda row: _rank(row, order))
 
 
@@ -177,6 +179,7 @@ def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
         macs=model["macs"],
         weight_sparsity=model["weight_sparsity"],
         artifact_sha256=artifact["sha256"],
+        notes=tuple(artifact.get("notes", ())),
         size_bytes=artifact.get("size_bytes"),
         gzip_bytes=artifact.get("gzip_bytes"),
         entropy_coded_bytes=model.get("entropy_coded_bytes"),

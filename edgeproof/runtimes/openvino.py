@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeproof.core.artifacts import Lowered
-from edgeproof.core.errors import Unsupported
+from edgeproof.core.artifacts import Interface, Lowered, Port
+from edgeproof.core.errors import ConfigError, Unsupported
 from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 FILE = "model.xml"
+ADOPTS = (".xml", ".onnx")
 
 
 def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowered:
@@ -41,8 +44,36 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
     return Lowered()
 
 
+def interface(path: Path) -> Interface:
+    """What an OpenVINO or .onnx file takes and answers."""
+    model = _read(path)
+    return Interface(tuple(map(_port, model.inputs)), tuple(map(_port, model.outputs)))
+
+
+def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> Lowered:
+    """Take an OpenVINO file as it is; convert an .onnx file, and close what either leaves open: a batch of one.
+
+    Another output than the first is moved to the front, and all are still computed.
+    """
+    import openvino as ov
+
+    model = _read(path)
+    if path.suffix != ".onnx" and output == 0 and not model.is_dynamic():
+        shutil.copyfile(path, out_dir / FILE)
+        shutil.copyfile(path.with_suffix(".bin"), (out_dir / FILE).with_suffix(".bin"))
+        return Lowered()
+    results = list(model.get_results())
+    results.insert(0, results.pop(output))
+    model = ov.Model(results, model.get_sinks(), model.get_parameters(), "model")
+    model.reshape(list(input_shape))
+    _name_canonically(model)
+    ov.save_model(model, out_dir / FILE, compress_to_fp16=False)
+    _strip(out_dir / FILE)
+    return Lowered(("converted from ONNX",) if path.suffix == ".onnx" else ())
+
+
 class Session(InferenceSession):
-    """Runs model.xml with the input tensor shared and set once."""
+    """Runs model.xml with the input tensor shared and set once; integers and halves are cast inside the call."""
 
     def __init__(self, artifact_dir: Path, *, threads: int) -> None:
         import openvino as ov
@@ -60,10 +91,11 @@ class Session(InferenceSession):
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        self._input = np.zeros(list(compiled.input(0).shape), np.float32)
+        self._input = np.zeros(list(compiled.input(0).shape), compiled.input(0).element_type.to_dtype())
         request = compiled.create_infer_request()
         request.set_input_tensor(0, ov.Tensor(self._input, shared_memory=True))
-        self._output = request.get_output_tensor(0).data
+        self._answer = request.get_output_tensor(0).data
+        self._output = self._answer if self._answer.dtype == np.float32 else self._answer.astype(np.float32)
         # The binding's own call, without the Python wrapper around it, which dispatches and wraps for 3 µs.
         self._infer = super(type(request), request).infer  # type: ignore[misc]
         self._compiled = compiled
@@ -75,6 +107,8 @@ class Session(InferenceSession):
         self._infer({}, True, False)  # inputs are bound, outputs shared, no strings to decode
 
     def fetch(self) -> Array:
+        if self._answer is not self._output:
+            self._output[...] = self._answer
         output: Array = self._output
         return output
 
@@ -89,6 +123,25 @@ def describe() -> dict[str, str]:
     import openvino as ov
 
     return {"build": ov.get_version()}
+
+
+def _read(path: Path) -> Any:
+    import openvino as ov
+
+    if path.suffix != ".onnx" and not path.with_suffix(".bin").is_file():
+        raise ConfigError(f"{path} has no {path.with_suffix('.bin').name} beside it, which holds its weights.")
+    return ov.Core().read_model(path)
+
+
+def _port(port: Any) -> Port:
+    shape = port.partial_shape
+    if shape.rank.is_dynamic:
+        raise ValueError(f"'{port}' has no shape")
+    return Port(
+        name=port.any_name if port.names else port.get_node().get_friendly_name(),
+        shape=tuple(None if size.is_dynamic else size.get_length() for size in shape),
+        dtype=np.dtype(port.element_type.to_dtype()).name,
+    )
 
 
 def _converted(model: nn.Module, samples: Array) -> Any:

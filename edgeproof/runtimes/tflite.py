@@ -1,16 +1,18 @@
-"""LiteRT (TensorFlow Lite): litert_torch, ai_edge_quantizer, and an interpreter with its tensors held as views."""
+"""LiteRT (TensorFlow Lite): its converters and quantizers, and an interpreter with its tensors held as views."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from edgeproof.core.artifacts import Lowered
-from edgeproof.core.errors import Unsupported
+from edgeproof.core.artifacts import Interface, Lowered, Port
+from edgeproof.core.errors import ConfigError, Unsupported
 from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 FILE = "model.tflite"
+SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")
+ADOPTS = (".tflite",)
 DELEGATE = "DELEGATE"
 
 _float_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
@@ -26,8 +30,7 @@ _float_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
 def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowered:
     """Lower to TFLite, then quantize with AI Edge Quantizer. `samples` is (N, *input_shape) float32."""
-    if scheme not in ("fp32", "fp16", "int8-dynamic", "int8-static"):
-        raise Unsupported(f"the tflite runtime has no scheme '{scheme}'")
+    _require(scheme)
     path = out_dir / FILE
     path.write_bytes(_converted(model, samples))
     if scheme != "fp32":
@@ -35,8 +38,74 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
     return Lowered()
 
 
+def export_keras(
+    model: Callable[[Any], Any], variables: Sequence[Any], samples: Array, scheme: str, out_dir: Path
+) -> Lowered:
+    """Lower what TensorFlow computes, with its own converter.
+
+    `model` maps a tensor to a tensor by way of `variables`; `samples` is (N, *input_shape) in the input's type.
+    """
+    import tensorflow as tf
+
+    _require(scheme)
+
+    class Held(tf.Module):  # type: ignore[misc]
+        """The converter finds variables by the object that holds them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.held = list(variables)
+
+    described = tf.TensorSpec([1, *samples.shape[1:]], samples.dtype, name="input")
+    function = tf.function(model, autograph=False).get_concrete_function(described)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], Held())
+    if scheme != "fp32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if scheme == "fp16":
+        converter.target_spec.supported_types = [tf.float16]
+    if scheme == "int8-static":
+        converter.representative_dataset = lambda: ([samples[i : i + 1]] for i in range(len(samples)))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_output_type = tf.int8
+        if samples.dtype == np.float32:
+            converter.inference_input_type = tf.int8
+    (out_dir / FILE).write_bytes(converter.convert())
+    return Lowered()
+
+
+def interface(path: Path) -> Interface:
+    """What a .tflite file takes and answers."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    given, produced = interpreter.get_input_details(), interpreter.get_output_details()
+    return Interface(tuple(map(_port, given)), tuple(map(_port, produced)))
+
+
+def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> Lowered:
+    """Take a .tflite file as it is; another output than the first is moved to the front, and all are still computed.
+
+    `input_shape` is that of a batch of one. Raises ConfigError where the file would have to be resized to it.
+    """
+    shutil.copyfile(path, out_dir / FILE)
+    built_for = _built_for(path)
+    if built_for != list(input_shape):
+        raise ConfigError(
+            f"{path} was built for inputs of shape {built_for}, not {list(input_shape)}: convert it anew."
+        )
+    if output == 0:
+        return Lowered()
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    order = list(model.subgraphs[0].outputs)
+    model.subgraphs[0].outputs = [order.pop(output), *order]
+    flatbuffer_utils.write_model(model, str(out_dir / FILE))
+    return Lowered()
+
+
 class Session(InferenceSession):
-    """Runs model.tflite; (de)quantizes int8 inputs and outputs inside the call, as an application must."""
+    """Runs model.tflite; (de)quantizes integers inside the call, as an application must."""
 
     def __init__(self, artifact_dir: Path, *, threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -49,9 +118,10 @@ class Session(InferenceSession):
         # tensor() hands out a fresh view of the interpreter's own memory; none may be held across invoke().
         self._input_view = interpreter.tensor(given["index"])
         self._output_view = interpreter.tensor(produced["index"])
-        self._quantizes = given["dtype"] == np.int8
         self._in_scale, self._in_zero = map(np.float32, given["quantization"])
         self._out_scale, self._out_zero = map(np.float32, produced["quantization"])
+        self._quantizes, self._dequantizes = _quantized_port(given), _quantized_port(produced)
+        self._least, self._greatest = _range(given["dtype"])
         self._scratch = np.zeros(given["shape"], np.float32)
         self._output = np.zeros(produced["shape"], np.float32)
 
@@ -63,14 +133,14 @@ class Session(InferenceSession):
         np.divide(x, self._in_scale, out=scratch)
         np.rint(scratch, out=scratch)
         np.add(scratch, self._in_zero, out=scratch)
-        np.clip(scratch, -128, 127, out=scratch)
+        np.clip(scratch, self._least, self._greatest, out=scratch)
         np.copyto(self._input_view(), scratch, casting="unsafe")
 
     def invoke(self) -> None:
         self._invoke()
 
     def fetch(self) -> Array:
-        if not self._quantizes:
+        if not self._dequantizes:
             self._output[...] = self._output_view()
             return self._output
         np.subtract(self._output_view(), self._out_zero, out=self._output)
@@ -88,6 +158,41 @@ def describe() -> dict[str, str]:
     import ai_edge_litert
 
     return {"build": getattr(ai_edge_litert, "__version__", "unknown")}
+
+
+def _require(scheme: str) -> None:
+    if scheme not in SCHEMES:
+        raise Unsupported(f"the tflite runtime has no scheme '{scheme}'")
+
+
+def _port(details: dict[str, Any]) -> Port:
+    scale, zero = details["quantization"]
+    return Port(
+        name=details["name"],
+        shape=tuple(None if size < 0 else int(size) for size in details["shape_signature"]),
+        dtype=np.dtype(details["dtype"]).name,
+        quantization=(float(scale), int(zero)) if _quantized_port(details) else None,
+    )
+
+
+def _quantized_port(details: dict[str, Any]) -> bool:
+    """Whether integers stand for other numbers; an index or a token stands for itself."""
+    return np.issubdtype(details["dtype"], np.integer) and details["quantization"][0] != 0
+
+
+def _range(dtype: Any) -> tuple[int, int]:
+    """The least and greatest integer of a quantized input's type."""
+    if not np.issubdtype(dtype, np.integer):
+        return 0, 0
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
+
+
+def _built_for(path: Path) -> list[int]:
+    """The input's shape that a file's memory is planned for; what it leaves open is one."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    return [int(size) for size in Interpreter(str(path)).get_input_details()[0]["shape"]]
 
 
 def _converted(model: nn.Module, samples: Array) -> bytes:

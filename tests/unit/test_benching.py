@@ -201,7 +201,8 @@ def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_dec
     def jobs(**changes: Any) -> list[benching.Job]:
         artifacts = {"m": ["fp32", "int8-static"], "n": ["fp32"]}
         chosen = study(digits_study, **{"processes": 6, "artifacts": artifacts, **changes})
-        return benching.Session(chosen.bench["desk_matrix"], chosen).jobs()
+        item = chosen.bench["desk_matrix"]
+        return benching.Session(item, benching.subject(item, chosen)).jobs()
 
     first, again, other = jobs(), jobs(), jobs(session=2)
     assert first == again
@@ -226,7 +227,8 @@ def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_dec
 
 def session_of(digits_study: Params, **changes: Any) -> benching.Session:
     chosen = study(digits_study, **changes)
-    return benching.Session(chosen.bench["desk_matrix"], chosen)
+    item = chosen.bench["desk_matrix"]
+    return benching.Session(item, benching.subject(item, chosen))
 
 
 NULL_JOB = benching.Job("null", "m", "fp32", "single_stream", 0)
