@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from . import dataset, models, packages, training
 from .core import plugins
 from .core.artifacts import Lowered
 from .core.directories import files_of, identity, write_meta, written_whole
-from .core.errors import EdgeproofError, Unsupported
+from .core.errors import ConfigError, EdgeproofError, Unsupported
 from .params import ExportParams
 from .paths import ARTIFACTS, MODELS
 
@@ -33,9 +33,9 @@ def export(item: ExportParams, task: str) -> None:
     """Write artifacts/<runtime>/<model> with one directory a scheme; what the runtime cannot do says so in its meta."""
     packages.require(item.packages)
     runtime = plugins.load("runtimes", item.runtime)
-    module, _, model_meta = models.load(MODELS / item.model)
+    module, network, model_meta = models.load(MODELS / item.model)
     training.deterministic(model_meta["seed"], item.threads)
-    samples = dataset.calibration(task)
+    samples = _calibration(task, network.input_shape)
     with written_whole(ARTIFACTS / item.runtime / item.model) as out:
         for scheme in item.schemes:
             started = time.monotonic()
@@ -45,6 +45,25 @@ def export(item: ExportParams, task: str) -> None:
             meta = {**_described(directory, module, samples, outcome), **_lineage(item, scheme, model_meta)}
             write_meta(directory, meta)
             _say(item, scheme, meta, time.monotonic() - started)
+
+
+def _calibration(task: str, input_shape: Sequence[int]) -> Array:
+    """The task's calibration samples. Raises ConfigError for what would only confuse the runtimes' calibrators."""
+    samples = dataset.calibration(task)
+    where = f"See preprocess() of the task '{task}' and the data it reads."
+    if len(samples) == 0 or samples.dtype != np.float32 or samples.shape[1:] != tuple(input_shape):
+        wanted = ", ".join(["N", *map(str, input_shape)])
+        raise ConfigError(
+            f"the calibration samples are {samples.dtype} of shape {samples.shape}, and the model takes float32 of "
+            f"shape ({wanted}). {where}"
+        )
+    damaged = np.flatnonzero(~np.isfinite(samples).all(axis=tuple(range(1, samples.ndim))))
+    if len(damaged):
+        raise ConfigError(
+            f"{len(damaged)} of {len(samples)} calibration samples hold NaN or infinity, the first is number "
+            f"{damaged[0]}. {where}"
+        )
+    return samples
 
 
 def _lower(

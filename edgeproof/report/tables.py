@@ -26,7 +26,7 @@ class Column:
 
 
 def markdown(rows: Sequence[Row], *, study: str, baseline: str) -> str:
-    """The table for people: rows, then what was refused and why, then the conditions."""
+    """The table for people: rows, then what was refused and why, what the exports remark, and the conditions."""
     parts = [f"# Study `{study}`", "", *_table(rows, COLUMNS), ""]
     refused = [row for row in rows if row.reasons]
     if refused:
@@ -36,6 +36,11 @@ def markdown(rows: Sequence[Row], *, study: str, baseline: str) -> str:
             for row in refused
         ]
         parts += [""]
+    noted = dict.fromkeys(
+        f"- `{row.model}` {row.runtime} {row.scheme}: {'; '.join(row.notes)}" for row in rows if row.notes
+    )
+    if noted:
+        parts += ["Remarks of the export:", "", *map(_escaped, noted), ""]
     return "\n".join([*parts, *_conditions(rows, baseline), ""])
 
 
@@ -216,7 +221,7 @@ def _flat(row: Row) -> dict[str, Any]:
         if isinstance(getattr(row, name), Estimate) or (value is None and _is_estimate(name)):
             parts = _without_nan(value or {"value": None, "low": None, "high": None})
             flat |= {name: parts["value"], f"{name}_low": parts["low"], f"{name}_high": parts["high"]}
-        elif name == "reasons":
+        elif name in ("reasons", "notes"):
             flat[name] = "; ".join(value)
         elif name == "versions":
             flat[name] = "; ".join(f"{package} {version}" for package, version in (value or {}).items())
