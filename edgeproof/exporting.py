@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from . import dataset, lowering, models, packages, training
 from .core import plugins
 from .core.artifacts import Lowered
 from .core.directories import identity, write_meta, written_whole
-from .core.errors import Unsupported
+from .core.errors import ConfigError, Unsupported
 from .params import ExportParams
 from .paths import ARTIFACTS, artifact_name, model_dir
 
@@ -28,11 +29,11 @@ def export(item: ExportParams, task: str) -> None:
     """Write artifacts/<runtime>/<model>, a directory a scheme and seed; what a runtime can't do says so in its meta."""
     packages.require(item.packages)
     runtime = plugins.load("runtimes", item.runtime)
-    samples = dataset.calibration(task)
     with written_whole(ARTIFACTS / item.runtime / item.model) as out:
         for seed in item.seeds:
-            module, _, model_meta = models.load(model_dir(item.model, item.seeds, seed))
+            module, network, model_meta = models.load(model_dir(item.model, item.seeds, seed))
             training.deterministic(seed, item.threads)
+            samples = _calibration(task, network.input_shape)
             for scheme in item.schemes:
                 started = time.monotonic()
                 directory = out / artifact_name(scheme, item.seeds, seed)
@@ -44,6 +45,25 @@ def export(item: ExportParams, task: str) -> None:
                 meta = {**_described(directory, module, samples, outcome), **_lineage(item, scheme, model_meta)}
                 write_meta(directory, meta)
                 _say(item, directory.name, meta, time.monotonic() - started)
+
+
+def _calibration(task: str, input_shape: Sequence[int]) -> Array:
+    """The task's calibration samples. Raises ConfigError for what would only confuse the runtimes' calibrators."""
+    samples = dataset.calibration(task)
+    where = f"See preprocess() of the task '{task}' and the data it reads."
+    if len(samples) == 0 or samples.dtype != np.float32 or samples.shape[1:] != tuple(input_shape):
+        wanted = ", ".join(["N", *map(str, input_shape)])
+        raise ConfigError(
+            f"the calibration samples are {samples.dtype} of shape {samples.shape}, and the model takes float32 of "
+            f"shape ({wanted}). {where}"
+        )
+    damaged = np.flatnonzero(~np.isfinite(samples).all(axis=tuple(range(1, samples.ndim))))
+    if len(damaged):
+        raise ConfigError(
+            f"{len(damaged)} of {len(samples)} calibration samples hold NaN or infinity, the first is number "
+            f"{damaged[0]}. {where}"
+        )
+    return samples
 
 
 def _described(

@@ -19,8 +19,21 @@ from .statistics import Estimate
 
 # Chance that one of all comparisons between runtimes is a false alarm.
 DISAGREEMENT_ALPHA = 0.01
-SAME_POINTS = 0.01
+# By how much the accuracy of one scheme may differ between runtimes, whose quantizers make different models of it.
+SAME_POINTS, SAME_POINTS_INT4 = 0.01, 0.05
 FLOATING = ("fp32", "fp16")
+SCHEMES = (
+    *FLOATING,
+    "bf16",
+    "int8-weights",
+    "int4-weights",
+    "int8-dynamic",
+    "int8-static",
+    "int8-static-percentile",
+    "int8-static-mse",
+    "int8-static-entropy",
+    "int8-static-tensor",
+)
 LATENCIES, TELEMETRY = "latencies.npz", "telemetry.csv"
 SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = "SingleStream", "MultiStream", "Offline", "Server"
 
@@ -114,12 +127,11 @@ def _session_of(root: Path, record: Record) -> str:
 
 
 def _rank(row: Row, order: Mapping[str, Sequence[str]]) -> tuple[int, int, int, int, str]:
-    schemes = ("fp32", "fp16", "int8-dynamic", "int8-static")
     return (
         list(order["devices"]).index(row.device),
         list(order["models"]).index(row.model),
         list(order["runtimes"]).index(row.runtime) if row.runtime in order["runtimes"] else len(order["runtimes"]),
-        schemes.index(row.scheme) if row.scheme in schemes else len(schemes),
+        SCHEMES.index(row.scheme) if row.scheme in SCHEMES else len(SCHEMES),
         row.scheme,
     )
 
@@ -128,7 +140,8 @@ def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
     """Artifacts whose accuracy is below that of the same model and scheme elsewhere by more than chance allows.
 
     McNemar's exact test on the samples that only one of the two gets right, corrected for all pairs (Holm 1979). Each
-    runtime's own quantizer makes another integer model, so those may differ by SAME_POINTS before it counts.
+    runtime's own quantizer makes another integer model, so those may differ by SAME_POINTS before it counts, and by
+    more at 4 bits, where it matters which layers a quantizer leaves alone.
     """
     known = {key: array for key, array in hits.items() if array is not None}
     pairs = [
@@ -142,12 +155,18 @@ def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
         if p_value * (len(tested) - rank) > DISAGREEMENT_ALPHA:
             break
         difference = float(known[high].mean() - known[low].mean())
-        if difference > (0.0 if low[3] in FLOATING else SAME_POINTS):
+        if difference > _same_points(low[3]):
             where = f"{high[1]} on {high[0]}" if high[0] != low[0] else high[1]
             found.setdefault(
                 low, f"accuracy is {100 * difference:.2f} points below that of {where} (p = {p_value:.1g})"
             )
     return found
+
+
+def _same_points(scheme: str) -> float:
+    if scheme in FLOATING:
+        return 0.0
+    return SAME_POINTS_INT4 if scheme.startswith("int4") else SAME_POINTS
 
 
 def _latest(found: Sequence[Record]) -> list[Record]:
