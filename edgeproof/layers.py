@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,20 +27,25 @@ def remove_channels(
     """Remove the least important `ratio` of every layer's channels but the last's, and all that is coupled to them.
 
     What is left is a multiple of `round_to`. `importance` maps a group of coupled layers to a value a channel
-    (Torch-Pruning's contract). Raises ConfigError when nothing is removed.
+    (Torch-Pruning's contract). Layers that a network lists in `fixed_layers()` keep their channels too. Raises
+    ConfigError when nothing is removed.
     """
     import torch_pruning
 
     before = sum(p.numel() for p in module.parameters())
     last = [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1:]
-    pruner = torch_pruning.pruner.BasePruner(
-        module,
-        torch.zeros(1, *task.input_shape),
-        importance=importance,
-        pruning_ratio=ratio,
-        round_to=round_to,
-        ignored_layers=last,
-    )
+    fixed = module.fixed_layers() if hasattr(module, "fixed_layers") else []
+    with warnings.catch_warnings():
+        # It says how it will cut parameters outside of layers; those that networks have belong to fixed layers.
+        warnings.filterwarnings("ignore", "Unwrapped parameters")
+        pruner = torch_pruning.pruner.BasePruner(
+            module,
+            torch.zeros(1, *task.input_shape),
+            importance=importance,
+            pruning_ratio=ratio,
+            round_to=round_to,
+            ignored_layers=[*last, *fixed],
+        )
     pruner.step()
     if sum(p.numel() for p in module.parameters()) == before:
         raise ConfigError(
