@@ -106,7 +106,8 @@ class KerasModel(Brought):
 
     def interface(self, runtime: str) -> Interface:
         """What the model itself declares."""
-        return self._model.interface
+        found: Interface = self._model.interface
+        return found
 
     def lower(
         self, runtime: str, scheme: str, samples: Array, *, input_shape: Sequence[int], output: int, out_dir: Path
