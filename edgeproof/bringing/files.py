@@ -106,8 +106,8 @@ class KerasModel(Brought):
 
     def interface(self, runtime: str) -> Interface:
         """What the model itself declares."""
-        declared: Interface = self._model.interface
-        return declared
+        found: Interface = self._model.interface
+        return found
 
     def lower(
         self, runtime: str, scheme: str, samples: Array, *, input_shape: Sequence[int], output: int, out_dir: Path

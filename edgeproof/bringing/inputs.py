@@ -134,7 +134,8 @@ def _labels(path: Path, x: Array, y: Array) -> Array:
 def _fitting(port: Port, data: Data, where: str) -> Array:
     """The given inputs as float32, once it is sure that the file's own type can take what they say."""
     x = data.x
-    given = np.ascontiguousarray(x, np.float32)
+    with np.errstate(over="ignore"):  # told below
+        given = np.ascontiguousarray(x, np.float32)
     if port.quantization is not None and x.dtype.kind != "f":
         scale, zero = port.quantization
         raise ConfigError(

@@ -37,10 +37,11 @@ def markdown(rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme:
     refused = [row for row in rows if row.reasons]
     if refused:
         parts += ["Refused or unsupported, with the reason:", ""]
-        parts += [*(_remark(row, "; ".join(row.reasons)) for row in refused), ""]
-    noted = [row for row in rows if row.notes]
+        parts += [f"- `{_escaped(row.device)}` {_listed(row, row.reasons)}" for row in refused]
+        parts += [""]
+    noted = dict.fromkeys(f"- {_listed(row, row.notes)}" for row in rows if row.notes)
     if noted:
-        parts += ["Remarks:", "", *(_remark(row, "; ".join(row.notes)) for row in noted), ""]
+        parts += ["Remarks:", "", *noted, ""]
     return "\n".join([*parts, *_conditions(rows, f"`{baseline}` in {baseline_scheme}"), ""])
 
 
@@ -200,8 +201,8 @@ def _escaped(text: str) -> str:
     return " ".join(plain.splitlines())
 
 
-def _remark(row: Row, text: str) -> str:
-    return _escaped(f"- `{row.device}` `{row.model}` {row.runtime} {row.scheme}: {text}")
+def _listed(row: Row, remarks: Sequence[str]) -> str:
+    return _escaped(f"`{row.model}` {row.runtime} {row.scheme}: {'; '.join(remarks)}")
 
 
 def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:

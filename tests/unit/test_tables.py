@@ -212,6 +212,18 @@ def test_what_exports_remark_is_listed_once_below_the_table() -> None:
     assert tables.json_content([noted], study="study")["rows"][0]["notes"] == list(noted.notes)
 
 
+def test_facts_that_nobody_knows_of_a_foreign_model_are_dashes_and_null() -> None:
+    row = replace(PLAIN, parameters=None, macs=None, weight_sparsity=None, notes=("no accuracy: none asked",))
+    text = tables.markdown([row], study="s", baseline="teacher", baseline_scheme="as-is")
+    (cell,) = cells(text)
+    assert (cell["parameters"], cell["MACs"], cell["zeros %"]) == ("–", "–", "–")
+    assert "- `teacher` onnx fp32: no accuracy: none asked\n" in text
+    assert "are against `teacher` in as-is on the same device" in text
+    (told,) = csv.DictReader(io.StringIO(tables.csv_text([row])))
+    assert (told["parameters"], told["macs"], told["weight_sparsity"]) == ("", "", "")
+    assert tables.json_content([row], study="s")["rows"][0]["macs"] is None
+
+
 def test_the_conditions_name_processor_threads_versions_session_and_date_once_for_rows_alike() -> None:
     text = markdown(PLAIN, replace(PLAIN, model="student"))
     (line,) = [line for line in text.splitlines() if line.startswith("- `local`")]
