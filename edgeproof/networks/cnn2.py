@@ -27,9 +27,7 @@ class Options(BaseModel):
     padding: int = Field(ge=0, le=2, description="0 as in LeNet-5; 2 serves images under 16×16 too")
 
 
-def build(
-    input_shape: Sequence[int], classes: int, *, widths: Sequence[int], hidden: int, padding: int
-) -> nn.Module:
+def build(input_shape: Sequence[int], classes: int, *, widths: Sequence[int], hidden: int, padding: int) -> nn.Module:
     """Build the untrained network for inputs of `input_shape` (channels, height, width).
 
     Raises ConfigError when both convolutions and poolings leave nothing of the image.

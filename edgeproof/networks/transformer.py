@@ -49,7 +49,9 @@ def build(
             "Choose a patch whose height and width divide the image's."
         )
     if width % heads:
-        raise ConfigError(f"transformer: width {width} is no multiple of heads {heads}. Each head takes an equal share.")
+        raise ConfigError(
+            f"transformer: width {width} is no multiple of heads {heads}. Each head takes an equal share."
+        )
     tokens = (sides[0] // patch[0]) * (sides[1] // patch[1])
     blocks = [Block(width, heads, expansion) for _ in range(depth)]
     return Transformer(Embedding(channels, patch, tokens, width), blocks, nn.Linear(width, classes))

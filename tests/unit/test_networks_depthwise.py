@@ -86,7 +86,9 @@ def test_mobilenet_v2_has_as_many_parameters_as_its_layers_add_up_to(
 
 def test_a_bottleneck_adds_its_input_only_where_the_shape_stays_and_ends_without_an_activation() -> None:
     x = torch.randn(1, 4, 6, 6)
-    same, wider, strided = (mobilenet_v2.InvertedResidual(4, c, 2, stride=s).eval() for c, s in ((4, 1), (6, 1), (4, 2)))
+    same, wider, strided = (
+        mobilenet_v2.InvertedResidual(4, c, 2, stride=s).eval() for c, s in ((4, 1), (6, 1), (4, 2))
+    )
     for block in (same, wider, strided):
         nn.init.zeros_(block.layers[-1].weight)  # type: ignore[arg-type]
     assert torch.equal(same(x), x)  # negative values included
