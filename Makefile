@@ -34,10 +34,10 @@ bench: $(READY) ## measure a model file of your own: MODEL=file, perhaps DATA=in
 	@test -n "$(MODEL)" || { echo "error: name a file: make bench MODEL=model.tflite (docs/bring_your_own.md)"; exit 2; }
 	@$(BIN)/edgeproof bench $(MODEL) $(if $(DATA),--data $(DATA)) $(ARGS)
 
-test: $(READY) ## run every test, the quick study included
-	$(BIN)/python -m pytest
+test: unit ## run every test, the quick study included
+	$(BIN)/python -m pytest tests/pipeline
 
-unit: $(READY) ## run the unit and contract tests (two minutes)
+unit: $(READY) ## run the unit and contract tests (some minutes)
 	$(BIN)/python -m pytest -n auto tests/unit tests/contracts
 
 lint: $(READY) ## format check, lint, types, layers

@@ -17,7 +17,14 @@ from .conftest import Clone, clone
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 
-SHORTENED = ("seeds=[0,1]", "train.epochs=3", "prune.epochs=2", "quantize.epochs=1", "bench.runtimes=[onnx]")
+SHORTENED = (
+    "seeds=[0,1]",
+    "train.epochs=3",
+    "prune.epochs=2",
+    "quantize.epochs=1",
+    "bench.runtimes=[onnx]",
+    "models.base.schemes=[fp32,bf16,int8-static]",
+)
 STAGES = """
 from edgeproof import benching, building, dataset, exporting, params
 from stages import report
