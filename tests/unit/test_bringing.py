@@ -112,8 +112,8 @@ def test_without_data_nothing_is_scored_and_the_table_says_so(project: Path) -> 
     paths = [write_onnx(project / "a.onnx"), write_openvino(project / "b.xml")]
     text, directory = bringing.bench(paths, bringing.Wishes(preset="quick", scenarios=["single_stream", "offline"]))
     assert {path.name for path in directory.rglob("records/*/*/*/*")} == {"single_stream.0", "offline.0"}
-    assert "- `local` `a` onnx as-is: no accuracy: random inputs, seed 0" in text
-    assert "- `local` `b` openvino as-is: no accuracy: random inputs, seed 0" in text
+    assert "- `a` onnx as-is: no accuracy: random inputs, seed 0" in text
+    assert "- `b` openvino as-is: no accuracy: random inputs, seed 0" in text
     assert text.count("| valid |") == 2
     assert directory == Path("results/brought/a")
 
