@@ -53,7 +53,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
 
     bench = commands.add_parser("bench", help="measure model files that were made elsewhere and print their table")
     bench.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help=".tflite, .onnx, .xml, .keras, .h5, or a SavedModel"
+        "files", nargs="+", type=Path, metavar="FILE", help=".tflite, .onnx, .xml, .pt2, .keras, .h5, or a SavedModel"
     )
     bench.add_argument("--device", default="local", help="one of devices/ (default: %(default)s)")
     bench.add_argument("--preset", default="standard", help="quick, standard or official (default: %(default)s)")
