@@ -31,7 +31,7 @@ from .core.directories import identity, read_meta, sha256_of
 from .core.errors import DeviceError
 from .core.records import Record
 from .params import BenchParams, Params, ScenarioParams
-from .paths import ARTIFACTS, RECORDS, WORK
+from .paths import ARTIFACTS, RECORDS, WORK, artifact_name
 from .progress import Progress
 
 NULL = "null"
@@ -58,6 +58,11 @@ class Job:
     scenario: str
     process: int
     attempt: int = 0
+
+    @property
+    def replicate(self) -> int:
+        """Which of the model's seeds it measures: accuracy has a run a seed, all else is the first's."""
+        return self.process if self.scenario == records.ACCURACY else 0
 
     @property
     def directory(self) -> Path:
@@ -147,9 +152,10 @@ class Session:
         self._card = devices.card(item.device)
         self._python = self._card.python or sys.executable
         self._metas = {
-            (model, scheme): read_meta(self._artifact(model, scheme))
+            (model, scheme, replicate): read_meta(self._artifact(model, scheme, replicate))
             for model, schemes in item.artifacts.items()
             for scheme in schemes
+            for replicate in range(len(item.seeds))
         }
         self._runners = {name: packing.pack(name, WORK / "runners") for name in {item.runtime, NULL}}
         self._device = plugins.load("transports", self._card.transport).Transport(WORK / "devices" / item.device)
@@ -165,10 +171,16 @@ class Session:
         """All processes of the session: accuracy, then rounds of the harness alone and the artifacts in a new order."""
         item = self._item
         shuffler = random.Random(f"{item.seed}-{item.session}")  # noqa: S311 - an order, not a secret
-        supported = [(item.runtime, *pair) for pair, meta in self._metas.items() if "unsupported" not in meta]
-        unsupported = [(item.runtime, *pair) for pair, meta in self._metas.items() if "unsupported" in meta]
+        firsts = [(item.runtime, model, scheme) for model, scheme, replicate in self._metas if replicate == 0]
+        unsupported = [artifact for artifact in firsts if "unsupported" in self._metas[*artifact[1:], 0]]
+        supported = [artifact for artifact in firsts if artifact not in unsupported]
         harness = [(NULL, *artifact[1:]) for artifact in supported[:1]]
-        jobs = [Job(*artifact, records.ACCURACY, 0) for artifact in supported if self._labels(artifact[1]) is not None]
+        jobs = [
+            Job(*artifact, records.ACCURACY, n)
+            for artifact in supported
+            for n in range(len(item.seeds))
+            if self._labels(artifact[1]) is not None
+        ]
         jobs += [Job(*artifact, "unsupported", 0) for artifact in unsupported]
         for process in range(item.processes):
             for scenario in item.every:
@@ -199,7 +211,7 @@ class Session:
     def _measure(self, job: Job, order: int, target: Path) -> None:
         content = {**self._identity(job), "order": order, "measured_at": _now()}
         time.sleep(self._item.cool_down_s)
-        meta = self._metas[job.model, job.scheme]
+        meta = self._metas[job.model, job.scheme, job.replicate]
         with directories.written_whole(target) as out:
             if job.scenario == "unsupported":
                 content |= {"verdict": "unsupported", "reasons": [meta["unsupported"]]}
@@ -294,9 +306,9 @@ class Session:
         accuracy = job.scenario == records.ACCURACY
         audit, base = compliance.split(job.scenario)
         scenario = next(iter(self._item.every.values())) if accuracy else self._item.all[base]
-        meta = self._metas[job.model, job.scheme]
+        meta = self._metas[job.model, job.scheme, job.replicate]
         artifact = f"store/{identity(meta)}-{meta['scheme']}"
-        self._device.push(self._artifact(job.model, job.scheme), artifact)
+        self._device.push(self._artifact(job.model, job.scheme, job.replicate), artifact)
         return {
             "runtime": job.runtime,
             "artifact": f"../../{artifact}",
@@ -351,7 +363,7 @@ class Session:
         return {"accuracy": accuracy, "verdict": "invalid", "reasons": [below]}
 
     def _identity(self, job: Job) -> dict[str, Any]:
-        meta = self._metas[job.model, job.scheme]
+        meta = self._metas[job.model, job.scheme, job.replicate]
         described = {key: value for key, value in meta.items() if key not in ("files", "schema")}
         return {
             "study": self._subject.study,
@@ -379,8 +391,9 @@ class Session:
             directories.write_text(path, secrets.token_hex(8))
         return path.read_text(encoding="ascii")
 
-    def _artifact(self, model: str, scheme: str) -> Path:
-        return self._subject.artifacts / model / scheme
+    def _artifact(self, model: str, scheme: str, replicate: int) -> Path:
+        seeds = self._item.seeds
+        return self._subject.artifacts / model / artifact_name(scheme, seeds, seeds[replicate])
 
     def _labels(self, model: str) -> Array | None:
         return self._subject.samples[model].labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any
 
@@ -9,28 +10,31 @@ import torch
 
 from . import dataset, models, packages, training
 from .core import plugins
-from .core.directories import identity, read_meta
+from .core.directories import identity, read_meta, written_whole
 from .params import ModelParams, Params, checked
-from .paths import DATA, MODELS
+from .paths import DATA, MODELS, model_dir
 
 
 def build(name: str, params: Params) -> None:
-    """Make the model `name` of the study and write models/<name>."""
+    """Make the model `name` of the study, once from each of its seeds, and write models/<name>."""
     item = params.model(name)
     packages.require(item.packages)
     method = plugins.load("methods", item.method)
-    options = checked(method.Options, item.options, f"params.yaml, options of '{name}'")
-    training.deterministic(item.seed, item.threads)
-    task = training_task(params.task.name, item.seed, item.threads)
-    module, spec = _start(item, task)
-    extra = {"teacher": models.load(MODELS / item.teacher)[0]} if item.teacher else {}
-    trained = method.apply(module, task, **extra, **options.model_dump())
-    accuracy = training.accuracy_of(trained, task.validation_x, task.validation_y)
-    meta = models.save(trained, spec, _meta(name, item, params, accuracy), MODELS / name)
-    print(
-        f"  {name}: validation accuracy {accuracy:.2%}, {meta['parameters']:,} parameters, {meta['macs']:,} MACs",
-        file=sys.stderr,
-    )
+    options = checked(method.Options, item.options, f"params.yaml, options of '{name}'").model_dump()
+    with written_whole(MODELS / name) as out:
+        for seed in item.seeds:
+            training.deterministic(seed, item.threads)
+            task = training_task(params.task.name, seed, item.threads)
+            module, spec = _start(item, task)
+            trained = method.apply(module, task, **_teachers(method, item, seed), **options)
+            accuracy = training.accuracy_of(trained, task.validation_x, task.validation_y)
+            place = out / model_dir(name, item.seeds, seed).relative_to(MODELS / name)
+            meta = models.save(trained, spec, _meta(name, item, params, seed, accuracy), place)
+            print(
+                f"  {name}: seed {seed}, validation accuracy {accuracy:.2%}, {meta['parameters']:,} parameters, "
+                f"{meta['macs']:,} MACs",
+                file=sys.stderr,
+            )
 
 
 def training_task(name: str, seed: int, threads: int) -> training.TrainingTask:
@@ -55,17 +59,26 @@ def training_task(name: str, seed: int, threads: int) -> training.TrainingTask:
 
 def _start(item: ModelParams, task: training.TrainingTask) -> tuple[torch.nn.Module, models.NetworkSpec]:
     if item.parent is not None:
-        module, spec, _ = models.load(MODELS / item.parent)
+        module, spec, _ = models.load(model_dir(item.parent, item.seeds, task.seed))
         return module, spec
     spec = models.NetworkSpec(item.network, item.network_options, task.input_shape, task.classes)
     return spec.build(), spec
 
 
-def _meta(name: str, item: ModelParams, params: Params, accuracy: float) -> dict[str, Any]:
+def _teachers(method: Any, item: ModelParams, seed: int) -> dict[str, Any]:
+    """What the method's keyword asks for: one teacher, or a list of them."""
+    loaded = [models.load(model_dir(teacher, item.seeds, seed))[0] for teacher in item.teachers]
+    if "teachers" in inspect.signature(method.apply).parameters:
+        return {"teachers": loaded}
+    return {"teacher": loaded[0]} if loaded else {}
+
+
+def _meta(name: str, item: ModelParams, params: Params, seed: int, accuracy: float) -> dict[str, Any]:
+    sources = [("parent", item.parent)] if item.parent else []
+    sources += [(f"teacher_{n}" if n > 1 else "teacher", teacher) for n, teacher in enumerate(item.teachers, 1)]
     lineage = {
-        role: {"name": source, "sha256": identity(read_meta(MODELS / source, verify=False))}
-        for role, source in (("parent", item.parent), ("teacher", item.teacher))
-        if source is not None
+        role: {"name": source, "sha256": identity(read_meta(model_dir(source, item.seeds, seed), verify=False))}
+        for role, source in sources
     }
     return {
         "name": name,
@@ -75,7 +88,7 @@ def _meta(name: str, item: ModelParams, params: Params, accuracy: float) -> dict
         "method": item.method,
         "options": item.options,
         "lineage": lineage,
-        "seed": item.seed,
+        "seed": seed,
         "threads": item.threads,
         "packages": item.packages,
         "validation_accuracy": accuracy,

@@ -62,12 +62,18 @@ class ModelEntry(Frozen):
     network: Id | None = None
     network_options: dict[str, Any] = {}
     parent: Id | None = None
-    teacher: Id | None = None
+    teacher: Id | list[Id] | None = None
     options: dict[str, Any] = {}
-    seed: NonNegativeInt | None = None
+    family: Id | None = None
+    control: Id | None = None
     runtimes: list[Id] | None = None
     schemes: list[str] = Field(default=["fp32"], min_length=1)
     final: list[str] = []
+
+    @property
+    def teachers(self) -> list[str]:
+        """All its teachers, be there none, one or several."""
+        return [self.teacher] if isinstance(self.teacher, str) else list(self.teacher or [])
 
 
 class PresetEntry(Frozen):
@@ -121,6 +127,7 @@ class Study(Frozen):
     study: Id
     task: Id
     seed: NonNegativeInt
+    seeds: list[NonNegativeInt] = []
     threads: int = Field(ge=1, le=256)
     models: dict[Id, ModelEntry] = Field(min_length=1)
     bench: BenchEntry
@@ -294,6 +301,10 @@ def _check_names(study: Study) -> None:
         if len(set(entry.schemes)) < len(entry.schemes):
             raise ConfigError(f"models.{name}.schemes lists a scheme twice: {', '.join(entry.schemes)}.")
         _check_start(name, entry)
+        if entry.control is not None and entry.family is None:
+            raise ConfigError(f"models.{name}: a control belongs to a family's table; add 'family: <name>'.")
+    if len(set(study.seeds)) < len(study.seeds):
+        raise ConfigError(f"seeds lists a seed twice: {', '.join(map(str, study.seeds))}.")
     _check_scenarios(study)
 
 
@@ -311,7 +322,8 @@ def _mentions(study: Study) -> list[tuple[str, str, list[str]]]:
             ("method", entry.method, list(study.methods)),
             ("network", entry.network, list(study.networks)),
             ("parent model", entry.parent, models),
-            ("teacher model", entry.teacher, models),
+            ("control model", entry.control, models),
+            *(("teacher model", teacher, models) for teacher in entry.teachers),
             *(("runtime", runtime, study.bench.runtimes) for runtime in entry.runtimes or []),
         ]
     return [(kind, name, known) for kind, name, known in found if name is not None]
@@ -344,13 +356,26 @@ def _check_start(name: str, entry: ModelEntry) -> None:
         raise ConfigError(f"models.{name} must name either a network to start from or a parent, and not both.")
     if entry.parent is not None and entry.network_options:
         raise ConfigError(f"models.{name}: network_options need a network; a parent's network is kept as it is.")
-    teacher = inspect.signature(plugins.load("methods", entry.method).apply).parameters.get("teacher")
-    if entry.teacher is None and teacher is not None and teacher.default is inspect.Parameter.empty:
-        raise ConfigError(f"models.{name}: method '{entry.method}' learns from a teacher; add 'teacher: <model>'.")
-    if entry.teacher is not None and teacher is None:
-        raise ConfigError(
-            f"models.{name}: method '{entry.method}' takes no teacher; remove 'teacher: {entry.teacher}'."
-        )
+    _check_teachers(name, entry)
+
+
+def _check_teachers(name: str, entry: ModelEntry) -> None:
+    """A method takes `teacher`, one model, or `teachers`, several, as its keyword says."""
+    wanted = inspect.signature(plugins.load("methods", entry.method).apply).parameters
+    given = ", ".join(entry.teachers)
+    if "teachers" in wanted:
+        if len(entry.teachers) < 2:
+            raise ConfigError(
+                f"models.{name}: method '{entry.method}' learns from several teachers; "
+                "add 'teacher: [<model>, <model>]'."
+            )
+    elif "teacher" in wanted:
+        if not entry.teachers and wanted["teacher"].default is inspect.Parameter.empty:
+            raise ConfigError(f"models.{name}: method '{entry.method}' learns from a teacher; add 'teacher: <model>'.")
+        if len(entry.teachers) > 1:
+            raise ConfigError(f"models.{name}: method '{entry.method}' learns from one teacher, not from {given}.")
+    elif entry.teachers:
+        raise ConfigError(f"models.{name}: method '{entry.method}' takes no teacher; remove 'teacher: {given}'.")
 
 
 def _in_lineage_order(study: Study) -> list[str]:
@@ -361,7 +386,7 @@ def _in_lineage_order(study: Study) -> list[str]:
         if name in path:
             raise ConfigError(f"models form a cycle: {' → '.join([*path[path.index(name) :], name])}.")
         entry = study.models[name]
-        for before in (entry.parent, entry.teacher):
+        for before in (entry.parent, *entry.teachers):
             if before is not None:
                 visit(before, (*path, name))
         if name not in ordered:
@@ -377,21 +402,29 @@ def _model(study: Study, name: str) -> dict[str, Any]:
     definition = study.methods[entry.method]
     network, network_options = _network(study, name)
     data = f"data/{study.task}/build"
+    learnt_from = [f"models/{teacher}" for teacher in entry.teachers] + [data] * 3
     return {
         "method": entry.method,
         "parent": entry.parent,
-        "teacher": entry.teacher,
+        "teachers": entry.teachers,
         "network": network,
         "network_options": network_options,
         "options": _options("methods", entry.method, {**definition.options, **entry.options}, f"models.{name}.options"),
-        "seed": study.seed if entry.seed is None else entry.seed,
+        "seeds": _seeds(study),
         "threads": study.threads,
         "packages": pinned(definition.packages),
         "inputs": {
             "parent": f"models/{entry.parent}" if entry.parent else data,
-            "teacher": f"models/{entry.teacher}" if entry.teacher else data,
+            "teacher": learnt_from[0],
+            "teacher_2": learnt_from[1],
+            "teacher_3": learnt_from[2],
         },
     }
+
+
+def _seeds(study: Study) -> list[int]:
+    """Every model is made once from each of these; the first is the one whose latency is measured."""
+    return study.seeds or [study.seed]
 
 
 def _network(study: Study, name: str) -> tuple[str, dict[str, Any]]:
@@ -439,6 +472,7 @@ def _export(study: Study, model: str, runtime: str, schemes: Sequence[str]) -> d
         "model": model,
         "runtime": runtime,
         "schemes": list(schemes),
+        "seeds": _seeds(study),
         "threads": study.threads,
         "packages": pinned(definition.host_packages),
     }
@@ -469,6 +503,7 @@ def _bench(study: Study, names: Sequence[str], device: str, runtime: str) -> dic
         "compliance": study.bench.compliance,
         "seed": study.seed,
         "artifacts": {name: list(study.models[name].schemes) for name in measured},
+        "seeds": _seeds(study),
         "final": {name: list(study.models[name].final) for name in measured if study.models[name].final},
         "every": every,
         "all": {**every, **final},
@@ -484,7 +519,16 @@ def _report(study: Study, names: Sequence[str]) -> dict[str, Any]:
         "devices": study.bench.devices,
         "baseline": study.bench.baseline,
         "final": {name: list(study.models[name].final) for name in names if study.models[name].final},
+        "families": _families(study),
     }
+
+
+def _families(study: Study) -> dict[str, dict[str, str | None]]:
+    families: dict[str, dict[str, str | None]] = {}
+    for name, entry in study.models.items():
+        if entry.family is not None:
+            families.setdefault(entry.family, {})[name] = entry.control
+    return families
 
 
 def pinned(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from . import dataset, lowering, models, packages, training
 from .core import plugins
 from .core.artifacts import Lowered
 from .core.directories import identity, write_meta, written_whole
-from .core.errors import Unsupported
+from .core.errors import ConfigError, Unsupported
 from .params import ExportParams
-from .paths import ARTIFACTS, MODELS
+from .paths import ARTIFACTS, artifact_name, model_dir
 
 SAMPLES = 8
 
@@ -25,24 +26,44 @@ Array = np.ndarray[Any, Any]
 
 
 def export(item: ExportParams, task: str) -> None:
-    """Write artifacts/<runtime>/<model> with one directory a scheme; what the runtime cannot do says so in its meta."""
+    """Write artifacts/<runtime>/<model>, a directory a scheme and seed; what a runtime can't do says so in its meta."""
     packages.require(item.packages)
     runtime = plugins.load("runtimes", item.runtime)
-    module, _, model_meta = models.load(MODELS / item.model)
-    training.deterministic(model_meta["seed"], item.threads)
-    samples = dataset.calibration(task)
     with written_whole(ARTIFACTS / item.runtime / item.model) as out:
-        for scheme in item.schemes:
-            started = time.monotonic()
-            directory = out / scheme
-            directory.mkdir()
-            outcome = lowering.attempted(
-                f"exporting '{item.model}' to {item.runtime} as {scheme}",
-                functools.partial(runtime.export, module, samples, scheme, directory),
-            )
-            meta = {**_described(directory, module, samples, outcome), **_lineage(item, scheme, model_meta)}
-            write_meta(directory, meta)
-            _say(item, scheme, meta, time.monotonic() - started)
+        for seed in item.seeds:
+            module, network, model_meta = models.load(model_dir(item.model, item.seeds, seed))
+            training.deterministic(seed, item.threads)
+            samples = _calibration(task, network.input_shape)
+            for scheme in item.schemes:
+                started = time.monotonic()
+                directory = out / artifact_name(scheme, item.seeds, seed)
+                directory.mkdir()
+                outcome = lowering.attempted(
+                    f"exporting '{item.model}' to {item.runtime} as {scheme}",
+                    functools.partial(runtime.export, module, samples, scheme, directory),
+                )
+                meta = {**_described(directory, module, samples, outcome), **_lineage(item, scheme, model_meta)}
+                write_meta(directory, meta)
+                _say(item, directory.name, meta, time.monotonic() - started)
+
+
+def _calibration(task: str, input_shape: Sequence[int]) -> Array:
+    """The task's calibration samples. Raises ConfigError for what would only confuse the runtimes' calibrators."""
+    samples = dataset.calibration(task)
+    where = f"See preprocess() of the task '{task}' and the data it reads."
+    if len(samples) == 0 or samples.dtype != np.float32 or samples.shape[1:] != tuple(input_shape):
+        wanted = ", ".join(["N", *map(str, input_shape)])
+        raise ConfigError(
+            f"the calibration samples are {samples.dtype} of shape {samples.shape}, and the model takes float32 of "
+            f"shape ({wanted}). {where}"
+        )
+    damaged = np.flatnonzero(~np.isfinite(samples).all(axis=tuple(range(1, samples.ndim))))
+    if len(damaged):
+        raise ConfigError(
+            f"{len(damaged)} of {len(samples)} calibration samples hold NaN or infinity, the first is number "
+            f"{damaged[0]}. {where}"
+        )
+    return samples
 
 
 def _described(
@@ -59,7 +80,18 @@ def _described(
 
 
 def _lineage(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dict[str, Any]:
-    kept = ("name", "task", "method", "options", "lineage", "seed", "parameters", "macs", "weight_sparsity")
+    kept = (
+        "name",
+        "task",
+        "method",
+        "options",
+        "lineage",
+        "seed",
+        "parameters",
+        "macs",
+        "weight_sparsity",
+        "entropy_coded_bytes",
+    )
     model = {key: model_meta[key] for key in (*kept, "validation_accuracy", "network", "data_sha256")}
     return {
         "runtime": item.runtime,
@@ -69,6 +101,6 @@ def _lineage(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dic
     }
 
 
-def _say(item: ExportParams, scheme: str, meta: dict[str, Any], seconds: float) -> None:
+def _say(item: ExportParams, name: str, meta: dict[str, Any], seconds: float) -> None:
     what = f"unsupported: {meta['unsupported']}" if "unsupported" in meta else f"{meta['size_bytes']:,} bytes"
-    print(f"  {item.model} → {item.runtime} {scheme}: {what} ({seconds:.1f} s)", file=sys.stderr)
+    print(f"  {item.model} → {item.runtime} {name}: {what} ({seconds:.1f} s)", file=sys.stderr)

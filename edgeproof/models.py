@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .core import plugins
 from .core.directories import read_meta, write_meta, written_whole
 from .core.errors import ArtifactError
+from .entropy_coding import entropy_coded_bytes
 
 WEIGHTS = "weights.safetensors"
 
@@ -104,17 +105,20 @@ def fit_shapes(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
 
 
 def facts(module: nn.Module, input_shape: Sequence[int]) -> dict[str, Any]:
-    """Parameters, multiply-accumulates of one inference, and the share of exact zeros in weight tensors.
+    """Parameters, multiply-accumulates of one inference, the share of exact zeros in weight tensors, and coded size.
 
-    Multiply-accumulates are those of convolutions and matrix products, half of what torch's FlopCounterMode counts.
+    Multiply-accumulates are those of convolutions and matrix products, half of what torch's FlopCounterMode counts. The
+    entropy-coded size is that of all floating-point tensors, the statistics of normalizations among them.
     """
     parameters = list(module.parameters())
     weights = [p.detach() for p in parameters if p.dim() > 1]
     total = sum(w.numel() for w in weights)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.eval()(torch.zeros(1, *input_shape))
+    stored = {name: tensor.numpy() for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
     return {
         "parameters": sum(p.numel() for p in parameters),
         "macs": counter.get_total_flops() // 2,
         "weight_sparsity": round(sum(int((w == 0).sum()) for w in weights) / total, 6) if total else 0.0,
+        "entropy_coded_bytes": entropy_coded_bytes(stored),
     }

@@ -72,6 +72,8 @@ class Inputs(Frozen):
 
     parent: str
     teacher: str
+    teacher_2: str
+    teacher_3: str
 
 
 class ModelParams(Frozen):
@@ -79,11 +81,11 @@ class ModelParams(Frozen):
 
     method: Id
     parent: Id | None
-    teacher: Id | None
+    teachers: list[Id] = Field(max_length=3)
     network: Id
     network_options: dict[str, Any]
     options: dict[str, Any]
-    seed: NonNegativeInt
+    seeds: list[NonNegativeInt] = Field(min_length=1)
     threads: int = Field(ge=1, le=256)
     packages: dict[str, str]
     inputs: Inputs
@@ -95,6 +97,7 @@ class ExportParams(Frozen):
     model: Id
     runtime: Id
     schemes: list[str] = Field(min_length=1)
+    seeds: list[NonNegativeInt] = Field(min_length=1)
     threads: int = Field(ge=1, le=256)
     packages: dict[str, str]
 
@@ -134,6 +137,7 @@ class BenchParams(Frozen):
     compliance: list[Compliance]
     seed: NonNegativeInt
     artifacts: dict[str, list[str]]
+    seeds: list[NonNegativeInt] = Field(min_length=1)
     final: dict[str, list[str]]
     every: dict[str, ScenarioParams]
     all: dict[str, ScenarioParams]
@@ -142,13 +146,14 @@ class BenchParams(Frozen):
 
 
 class ReportParams(Frozen):
-    """The rows' order and the row that others are compared with."""
+    """The rows' order and the row that others are compared with; families of models, each with its control."""
 
     models: list[Id]
     runtimes: list[Id]
     devices: list[Id]
     baseline: Id
     final: dict[str, list[str]]
+    families: dict[Id, dict[Id, Id | None]]
 
 
 class Params(Frozen):

@@ -6,7 +6,7 @@ from typing import Any
 
 from edgeproof import entry, params, paths
 from edgeproof.core.directories import write_json, write_text, written_whole
-from edgeproof.report import plots, tables
+from edgeproof.report import families, plots, tables
 from edgeproof.report.rows import Row, rows
 
 
@@ -23,6 +23,10 @@ def main() -> None:
     with written_whole(paths.TABLES) as out:
         tables.write_all(out, found, study=study.study, baseline=chosen.baseline)
         write_text(out / "summary.md", tables.summary(found, shown))
+        if chosen.families:
+            of_families = families.family_rows(found, chosen.families)
+            write_text(out / "families.md", families.markdown(of_families, study=study.study))
+            write_text(out / "families.csv", families.csv_text(of_families))
     with written_whole(paths.PLOTS) as out:
         write_text(out / "accuracy_latency.csv", plots.scatter_csv(found, "p50_us", _p50_us))
         write_text(out / "accuracy_size.csv", plots.scatter_csv(found, "size_bytes", _size_bytes))

@@ -148,6 +148,7 @@ def _item(
         "session": 1,
         "seed": 0,
         "artifacts": listed,
+        "seeds": [0],
         "final": listed,
         "every": dict([next(iter(described.items()))]),
         "all": described,

@@ -1,11 +1,6 @@
 """Distill a teacher's logits into a student.
 
-Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network" (2015):
-
-    L = h · CE(z_s, y) + (1 − h) · T² · KL(softmax(z_t / T) ‖ softmax(z_s / T))
-
-with the student's and teacher's logits z_s and z_t, the temperature T and the weight h of the hard labels.
-T² keeps the soft term's gradients at the same scale whatever the temperature (section 2.1 of the paper).
+Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network" (2015), with the loss of losses.hinton_loss.
 """
 
 from __future__ import annotations
@@ -13,8 +8,8 @@ from __future__ import annotations
 import torch
 from pydantic import Field, PositiveFloat
 from torch import nn
-from torch.nn import functional
 
+from edgeproof.losses import hinton_loss
 from edgeproof.training import Batch, Recipe, TrainingTask, fit, logits_of
 
 
@@ -41,17 +36,3 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
         )
 
     return fit(model, task, chosen, loss=loss)
-
-
-def hinton_loss(
-    student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, *, temperature: float, hard_weight: float
-) -> torch.Tensor:
-    """The formula above, averaged over a batch of logits (N, classes) with labels (N,)."""
-    soft = functional.kl_div(
-        functional.log_softmax(student / temperature, dim=1),
-        functional.log_softmax(teacher / temperature, dim=1),
-        reduction="batchmean",
-        log_target=True,
-    )
-    hard = functional.cross_entropy(student, labels)
-    return hard_weight * hard + (1 - hard_weight) * temperature**2 * soft

@@ -2,11 +2,11 @@
 
 Romero et al., "FitNets: Hints for Thin Deep Nets" (2015), with the hint beside the logits instead of a stage before:
 
-    L = h · CE(z_s, y) + (1 − h) · T² · KL(softmax(z_t / T) ‖ softmax(z_s / T)) + w · mean((F_t − A(F_s))²)
+    L = L_Hinton + w · mean((F_t − A(F_s))²)
 
-with the logits z, the temperature T, the weight h of the hard labels (see distill.py), and the features F of the two
-layers, average-pooled to the smaller resolution. The adapter A is a 1×1 convolution, trained along and thrown away
-afterwards; it is left out where both layers have the same width.
+with Hinton's loss (see losses.hinton_loss) and the features F of the two layers, average-pooled to the smaller
+resolution. The adapter A is a 1×1 convolution, trained along and thrown away afterwards; it is left out where both
+layers have the same width.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from edgeproof.layers import outputs_of, same_resolution
-from edgeproof.training import Batch, Recipe, TrainingTask, cross_entropy, fit, logits_of
+from edgeproof.losses import hinton_loss
+from edgeproof.training import Batch, Recipe, TrainingTask, fit, logits_of
 
 
 class Options(Recipe):
@@ -33,7 +34,6 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options: object) -> nn.Module:
     """Train the student `model` on labels, on the teacher's softened logits and on the outputs of its layer."""
     chosen = Options.model_validate(options)
-    soft_weight = (1 - chosen.hard_weight) * chosen.temperature**2
     with outputs_of(model, [chosen.student_layer]) as learned, outputs_of(teacher, [chosen.teacher_layer]) as taught:
         for module in (model, teacher):
             logits_of(module, task.train_x[:1])
@@ -43,14 +43,11 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
         def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
                 answers = teacher(batch.x)
-            soft = functional.kl_div(
-                functional.log_softmax(logits / chosen.temperature, dim=1),
-                functional.log_softmax(answers / chosen.temperature, dim=1),
-                reduction="batchmean",
-                log_target=True,
+            learnt = hinton_loss(
+                logits, answers, batch.labels, temperature=chosen.temperature, hard_weight=chosen.hard_weight
             )
             hint = hint_loss(learned[chosen.student_layer], taught[chosen.teacher_layer], student.adapter)
-            return chosen.hard_weight * cross_entropy(logits, batch) + soft_weight * soft + chosen.hint_weight * hint
+            return learnt + chosen.hint_weight * hint
 
         fit(student, task, chosen, loss=loss)
     return model

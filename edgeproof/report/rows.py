@@ -19,8 +19,21 @@ from .statistics import Estimate
 
 # Chance that one of all comparisons between runtimes is a false alarm.
 DISAGREEMENT_ALPHA = 0.01
-SAME_POINTS = 0.01
+# By how much the accuracy of one scheme may differ between runtimes, whose quantizers make different models of it.
+SAME_POINTS, SAME_POINTS_INT4 = 0.01, 0.05
 FLOATING = ("fp32", "fp16")
+SCHEMES = (
+    *FLOATING,
+    "bf16",
+    "int8-weights",
+    "int4-weights",
+    "int8-dynamic",
+    "int8-static",
+    "int8-static-percentile",
+    "int8-static-mse",
+    "int8-static-entropy",
+    "int8-static-tensor",
+)
 LATENCIES, TELEMETRY = "latencies.npz", "telemetry.csv"
 SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = "SingleStream", "MultiStream", "Offline", "Server"
 
@@ -48,8 +61,10 @@ class Row:
     notes: tuple[str, ...] = ()
     size_bytes: int | None = None
     gzip_bytes: int | None = None
+    entropy_coded_bytes: int | None = None
     accuracy: Estimate | None = None
     accuracy_difference: Estimate | None = None
+    seed_accuracies: Mapping[int, float] | None = None
     p50_ns: Estimate | None = None
     p90_ns: Estimate | None = None
     p99_ns: Estimate | None = None
@@ -112,12 +127,11 @@ def _session_of(root: Path, record: Record) -> str:
 
 
 def _rank(row: Row, order: Mapping[str, Sequence[str]]) -> tuple[int, int, int, int, str]:
-    schemes = ("fp32", "fp16", "int8-dynamic", "int8-static")
     return (
         list(order["devices"]).index(row.device),
         list(order["models"]).index(row.model),
         list(order["runtimes"]).index(row.runtime) if row.runtime in order["runtimes"] else len(order["runtimes"]),
-        schemes.index(row.scheme) if row.scheme in schemes else len(schemes),
+        SCHEMES.index(row.scheme) if row.scheme in SCHEMES else len(SCHEMES),
         row.scheme,
     )
 
@@ -126,7 +140,8 @@ def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
     """Artifacts whose accuracy is below that of the same model and scheme elsewhere by more than chance allows.
 
     McNemar's exact test on the samples that only one of the two gets right, corrected for all pairs (Holm 1979). Each
-    runtime's own quantizer makes another integer model, so those may differ by SAME_POINTS before it counts.
+    runtime's own quantizer makes another integer model, so those may differ by SAME_POINTS before it counts, and by
+    more at 4 bits, where it matters which layers a quantizer leaves alone.
     """
     known = {key: array for key, array in hits.items() if array is not None}
     pairs = [
@@ -140,12 +155,18 @@ def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
         if p_value * (len(tested) - rank) > DISAGREEMENT_ALPHA:
             break
         difference = float(known[high].mean() - known[low].mean())
-        if difference > (0.0 if low[3] in FLOATING else SAME_POINTS):
+        if difference > _same_points(low[3]):
             where = f"{high[1]} on {high[0]}" if high[0] != low[0] else high[1]
             found.setdefault(
                 low, f"accuracy is {100 * difference:.2f} points below that of {where} (p = {p_value:.1g})"
             )
     return found
+
+
+def _same_points(scheme: str) -> float:
+    if scheme in FLOATING:
+        return 0.0
+    return SAME_POINTS_INT4 if scheme.startswith("int4") else SAME_POINTS
 
 
 def _latest(found: Sequence[Record]) -> list[Record]:
@@ -160,7 +181,7 @@ def _latest(found: Sequence[Record]) -> list[Record]:
 
 def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
     found = _latest(attempts)
-    content = found[0].content
+    content = next(record.content for record in found if not _other_seed(record))
     artifact, model = content["artifact"], content["artifact"]["model"]
     verdict, reasons = _verdict(found)
     row = Row(
@@ -170,7 +191,7 @@ def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
         scheme=content["scheme"],
         method=model["method"],
         parent=model["lineage"].get("parent", {}).get("name"),
-        teacher=model["lineage"].get("teacher", {}).get("name"),
+        teacher=" + ".join(of["name"] for role, of in model["lineage"].items() if role.startswith("teacher")) or None,
         verdict=verdict,
         reasons=reasons,
         parameters=model["parameters"],
@@ -180,6 +201,7 @@ def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
         notes=tuple(artifact.get("notes", ())),
         size_bytes=artifact.get("size_bytes"),
         gzip_bytes=artifact.get("gzip_bytes"),
+        entropy_coded_bytes=model.get("entropy_coded_bytes"),
         session=content["session"],
         preset=content["preset"],
         repeated=len(attempts) - len(found),
@@ -187,10 +209,10 @@ def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
     )
     if verdict == "unsupported":
         return row
-    accuracy = _accuracy(found)
     row = replace(
         row,
-        accuracy=accuracy,
+        accuracy=_accuracy(found),
+        seed_accuracies=_seed_accuracies(found),
         **_measured(found),
         **_conditions(found),
     )
@@ -278,16 +300,33 @@ def _from_log(found: Sequence[Record], scenario: str, key: str) -> Estimate | No
     return statistics.mean([record.content["result"]["loadgen"][key] for record in _of(found, scenario)])
 
 
+def _other_seed(record: Record) -> bool:
+    """Whether it measures the model of another seed than the first: accuracy is measured for every seed."""
+    return bool(record.content["scenario"] == records.ACCURACY and record.content["process"] > 0)
+
+
+def _seed_accuracies(found: Sequence[Record]) -> dict[int, float] | None:
+    """The accuracy of the model of every seed, or None where any of them has none: a failure is not averaged away."""
+    told = [record for record in found if record.content["scenario"] == records.ACCURACY]
+    if not told or any(record.verdict != "valid" for record in told):
+        return None
+    return {
+        record.content["artifact"]["model"]["seed"]: record.content["accuracy"]["correct"]
+        / record.content["accuracy"]["total"]
+        for record in told
+    }
+
+
 def _accuracy(found: Sequence[Record]) -> Estimate | None:
     for record in found:
-        if record.content["scenario"] == records.ACCURACY and record.verdict == "valid":
+        if record.content["scenario"] == records.ACCURACY and record.verdict == "valid" and not _other_seed(record):
             return statistics.proportion(record.content["accuracy"]["correct"], record.content["accuracy"]["total"])
     return None
 
 
 def _hits(found: Sequence[Record]) -> Array | None:
     for record in found:
-        if record.content["scenario"] == records.ACCURACY and record.verdict == "valid":
+        if record.content["scenario"] == records.ACCURACY and record.verdict == "valid" and not _other_seed(record):
             return record.array("outputs.npz", "correct")
     return None
 

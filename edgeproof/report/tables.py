@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from edgeproof.core.directories import write_json, write_text
 
@@ -20,30 +20,34 @@ NONE = "–"
 ALONE = " (latency intervals hold within that process alone)"
 
 
+Item = TypeVar("Item")
+
+
 @dataclass(frozen=True)
-class Column:
-    """One column of the Markdown table: its heading and how a row fills it."""
+class Column(Generic[Item]):
+    """One column of a Markdown table: its heading and how an item fills it."""
 
     heading: str
-    cell: Callable[[Row], str]
+    cell: Callable[[Item], str]
 
 
 def markdown(rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme: str = "fp32") -> str:
     """The table for people: rows, then what was refused and why, then remarks, then the conditions."""
-    parts = [f"# Study `{study}`", "", *_table(rows, COLUMNS), ""]
+    parts = [f"# Study `{study}`", "", *markdown_table(rows, COLUMNS), ""]
     refused = [row for row in rows if row.reasons]
     if refused:
         parts += ["Refused or unsupported, with the reason:", ""]
-        parts += [*(_remark(row, "; ".join(row.reasons)) for row in refused), ""]
-    noted = [row for row in rows if row.notes]
+        parts += [f"- `{_escaped(row.device)}` {_listed(row, row.reasons)}" for row in refused]
+        parts += [""]
+    noted = dict.fromkeys(f"- {_listed(row, row.notes)}" for row in rows if row.notes)
     if noted:
-        parts += ["Remarks:", "", *(_remark(row, "; ".join(row.notes)) for row in noted), ""]
+        parts += ["Remarks:", "", *noted, ""]
     return "\n".join([*parts, *_conditions(rows, f"`{baseline}` in {baseline_scheme}"), ""])
 
 
 def summary(rows: Sequence[Row], shown: Collection[tuple[str, str]]) -> str:
     """A short table of chosen (model, scheme) pairs, for a README."""
-    return "\n".join(_table([row for row in rows if (row.model, row.scheme) in shown], SUMMARY)) + "\n"
+    return "\n".join(markdown_table([row for row in rows if (row.model, row.scheme) in shown], SUMMARY)) + "\n"
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -74,7 +78,8 @@ def write_all(directory: Path, rows: Sequence[Row], *, study: str, baseline: str
 # --- cells -------------------------------------------------------------------------------------------------------
 
 
-def _us(estimate: Estimate | None) -> str:
+def us_cell(estimate: Estimate | None) -> str:
+    """Nanoseconds as microseconds with their interval."""
     return _with_interval(None if estimate is None else estimate.scaled(1e-3))
 
 
@@ -89,18 +94,21 @@ def _with_interval(estimate: Estimate | None) -> str:
     return f"{estimate.value:,.{digits}f} [{estimate.low:,.{digits}f}, {estimate.high:,.{digits}f}]"
 
 
-def _percent(estimate: Estimate | None, sign: str = "") -> str:
+def percent_cell(estimate: Estimate | None, sign: str = "") -> str:
+    """A share as percent with its interval."""
     if estimate is None:
         return NONE
     value, low, high = (f"{100 * x:{sign}.2f}" for x in (estimate.value, estimate.low, estimate.high))
     return f"{value} [{low}, {high}]"
 
 
-def _count(count: int | None) -> str:
+def count_cell(count: int | None) -> str:
+    """A whole number with its thousands apart."""
     return NONE if count is None else f"{count:,}"
 
 
-def _bytes(count: int | None) -> str:
+def bytes_cell(count: int | None) -> str:
+    """Bytes as KiB."""
     return NONE if count is None else f"{count / 1024:,.1f}"
 
 
@@ -112,7 +120,8 @@ def _rate(estimate: Estimate | None) -> str:
     return NONE if estimate is None else f"{estimate.value:,.0f}"
 
 
-def _times(estimate: Estimate | None) -> str:
+def times_cell(estimate: Estimate | None) -> str:
+    """A ratio with its interval."""
     return NONE if estimate is None else f"{estimate.value:.2f}× [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
@@ -132,56 +141,58 @@ def _spread(row: Row) -> str:
     return f"{100 * row.p50_between:.2g} ({100 * row.p50_within:.2g})"
 
 
-COLUMNS = (
+COLUMNS: tuple[Column[Row], ...] = (
     Column("device", lambda row: row.device),
     Column("model", lambda row: row.model),
     Column("from", _origin),
     Column("method", lambda row: row.method),
     Column("runtime", lambda row: row.runtime),
     Column("scheme", lambda row: row.scheme),
-    Column("accuracy %", lambda row: _percent(row.accuracy)),
-    Column("Δ baseline, points", lambda row: _percent(row.accuracy_difference, "+")),
-    Column("parameters", lambda row: _count(row.parameters)),
-    Column("MACs", lambda row: _count(row.macs)),
+    Column("accuracy %", lambda row: percent_cell(row.accuracy)),
+    Column("Δ baseline, points", lambda row: percent_cell(row.accuracy_difference, "+")),
+    Column("parameters", lambda row: count_cell(row.parameters)),
+    Column("MACs", lambda row: count_cell(row.macs)),
     Column("zeros %", lambda row: NONE if row.weight_sparsity is None else f"{100 * row.weight_sparsity:.1f}"),
-    Column("file KiB", lambda row: _bytes(row.size_bytes)),
-    Column("gzip KiB", lambda row: _bytes(row.gzip_bytes)),
-    Column("p50 µs", lambda row: _us(row.p50_ns)),
-    Column("of it engine", lambda row: _us(row.invoke_p50_ns)),
-    Column("p90 µs", lambda row: _us(row.p90_ns)),
-    Column("p99 µs", lambda row: _us(row.p99_ns)),
+    Column("file KiB", lambda row: bytes_cell(row.size_bytes)),
+    Column("gzip KiB", lambda row: bytes_cell(row.gzip_bytes)),
+    Column("entropy-coded KiB", lambda row: bytes_cell(row.entropy_coded_bytes)),
+    Column("p50 µs", lambda row: us_cell(row.p50_ns)),
+    Column("of it engine", lambda row: us_cell(row.invoke_p50_ns)),
+    Column("p90 µs", lambda row: us_cell(row.p90_ns)),
+    Column("p99 µs", lambda row: us_cell(row.p99_ns)),
     Column("deviation %, between (within) processes", _spread),
-    Column("speed-up", lambda row: _times(row.speed_up)),
+    Column("speed-up", lambda row: times_cell(row.speed_up)),
     Column("load ms", lambda row: _ms(row.load_ns)),
     Column("first ms", lambda row: _ms(row.first_inference_ns)),
     Column("peak MiB", lambda row: NONE if row.peak_rss_bytes is None else f"{row.peak_rss_bytes / 2**20:.0f}"),
-    Column("MultiStream p99 µs", lambda row: _us(row.multi_stream_p99_ns)),
+    Column("MultiStream p99 µs", lambda row: us_cell(row.multi_stream_p99_ns)),
     Column("energy µJ", lambda row: NONE if row.energy_uj is None else _with_interval(row.energy_uj)),
-    Column("instructions", lambda row: _count(row.instructions)),
+    Column("instructions", lambda row: count_cell(row.instructions)),
     Column("Offline samples/s", lambda row: _rate(row.offline_samples_per_s)),
     Column("Server samples/s", lambda row: _rate(row.server_samples_per_s)),
-    Column("harness µs", lambda row: _us(row.harness_p50_ns)),
+    Column("harness µs", lambda row: us_cell(row.harness_p50_ns)),
     Column("verdict", _verdict),
 )
-SUMMARY = (
+SUMMARY: tuple[Column[Row], ...] = (
     Column("model", lambda row: row.model),
     Column("runtime", lambda row: row.runtime),
     Column("scheme", lambda row: row.scheme),
-    Column("accuracy %", lambda row: _percent(row.accuracy)),
-    Column("Δ teacher, points", lambda row: _percent(row.accuracy_difference, "+")),
-    Column("file KiB", lambda row: _bytes(row.size_bytes)),
-    Column("p50 µs", lambda row: _us(row.p50_ns)),
-    Column("speed-up", lambda row: _times(row.speed_up)),
+    Column("accuracy %", lambda row: percent_cell(row.accuracy)),
+    Column("Δ teacher, points", lambda row: percent_cell(row.accuracy_difference, "+")),
+    Column("file KiB", lambda row: bytes_cell(row.size_bytes)),
+    Column("p50 µs", lambda row: us_cell(row.p50_ns)),
+    Column("speed-up", lambda row: times_cell(row.speed_up)),
     Column("verdict", _verdict),
 )
 
 
-def _table(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+def markdown_table(items: Sequence[Item], columns: Sequence[Column[Item]]) -> list[str]:
+    """The lines of a Markdown table, one an item."""
     lines = [
         "| " + " | ".join(column.heading for column in columns) + " |",
         "|" + "---|" * len(columns),
     ]
-    return lines + ["| " + " | ".join(_escaped(column.cell(row)) for column in columns) + " |" for row in rows]
+    return lines + ["| " + " | ".join(_escaped(column.cell(item)) for column in columns) + " |" for item in items]
 
 
 def _escaped(text: str) -> str:
@@ -190,8 +201,8 @@ def _escaped(text: str) -> str:
     return " ".join(plain.splitlines())
 
 
-def _remark(row: Row, text: str) -> str:
-    return _escaped(f"- `{row.device}` `{row.model}` {row.runtime} {row.scheme}: {text}")
+def _listed(row: Row, remarks: Sequence[str]) -> str:
+    return _escaped(f"`{row.model}` {row.runtime} {row.scheme}: {'; '.join(remarks)}")
 
 
 def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:

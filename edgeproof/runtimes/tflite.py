@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,21 +22,36 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 FILE = "model.tflite"
-SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")
 ADOPTS = (".tflite",)
 DELEGATE = "DELEGATE"
+# Operators with weights, and the place of the weights among their inputs.
+LAYERS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
+_AVERAGES = "AI Edge Quantizer calibrates activations by averaging each sample's minimum and maximum, in no other way"
+REFUSED = {
+    "bf16": "LiteRT's converter takes no bfloat16 weights, and AI Edge Quantizer casts floats to float16 alone",
+    "int8-static-percentile": _AVERAGES,
+    "int8-static-entropy": _AVERAGES,
+}
+BYTES = {"activation_num_bits": 8, "weight_num_bits": 8}
+REMARKS = {
+    "int8-static-mse": ("weights clipped for the least squared error, activations calibrated as in int8-static",)
+}
 
 _float_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
 
 def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowered:
     """Lower to TFLite, then quantize with AI Edge Quantizer. `samples` is (N, *input_shape) float32."""
-    _require(scheme)
+    if scheme in REFUSED:
+        raise Unsupported(REFUSED[scheme])
     path = out_dir / FILE
+    if scheme == "fp32":
+        path.write_bytes(_converted(model, samples))
+        return Lowered()
+    recipe = _recipe(scheme)
     path.write_bytes(_converted(model, samples))
-    if scheme != "fp32":
-        path.write_bytes(_quantized(path, scheme, samples))
-    return Lowered()
+    path.write_bytes(_quantized(path, recipe, samples))
+    return Lowered(notes=(*REMARKS.get(scheme, ()), *_left_in_float(path)))
 
 
 def export_keras(
@@ -47,7 +63,8 @@ def export_keras(
     """
     import tensorflow as tf
 
-    _require(scheme)
+    if scheme not in ("fp32", "fp16", "int8-dynamic", "int8-static"):
+        raise Unsupported(f"edgeproof has TensorFlow's own converter make no '{scheme}'")
 
     class Held(tf.Module):  # type: ignore[misc]
         """The converter finds variables by the object that holds them."""
@@ -160,11 +177,6 @@ def describe() -> dict[str, str]:
     return {"build": getattr(ai_edge_litert, "__version__", "unknown")}
 
 
-def _require(scheme: str) -> None:
-    if scheme not in SCHEMES:
-        raise Unsupported(f"the tflite runtime has no scheme '{scheme}'")
-
-
 def _port(details: dict[str, Any]) -> Port:
     scale, zero = details["quantization"]
     return Port(
@@ -208,29 +220,58 @@ def _converted(model: nn.Module, samples: Array) -> bytes:
     return _float_files[model]
 
 
-def _quantized(path: Path, scheme: str, samples: Array) -> bytes:
-    """Quantize a float TFLite file with AI Edge Quantizer's recipes."""
-    from ai_edge_quantizer import qtyping, quantizer, recipe, recipe_manager
+def _recipe(scheme: str) -> Any:
+    """AI Edge Quantizer's recipe for a scheme; weights are quantized per output channel unless it says otherwise.
 
-    engine = quantizer.Quantizer(str(path))
+    int8-static takes a moving average (0.95) of each sample's minimum and maximum for an activation's range.
+    int8-static-mse adds OCTAV (Sakr et al., "Optimal Clipping and Magnitude-aware Differentiation for Improved
+    Quantization-aware Training", 2022, equation 6), which the quantizer applies to weights alone.
+    """
+    from ai_edge_quantizer import qtyping, recipe, recipe_manager
+
+    manager = recipe_manager.RecipeManager()
+    every: dict[str, Any] = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUPPORTED}
+    algorithms, whole = recipe.AlgorithmName, qtyping.QuantGranularity.TENSORWISE
+    add = {
+        "fp16": lambda: manager.add_weight_only_config(**every, num_bits=16, algorithm_key=algorithms.FLOAT_CASTING),
+        "int8-weights": lambda: manager.add_weight_only_config(**every, num_bits=8),
+        "int4-weights": lambda: manager.add_weight_only_config(**every, num_bits=4),
+        "int8-dynamic": lambda: manager.add_dynamic_config(**every, num_bits=8),
+        "int8-static": lambda: manager.add_static_config(**every, **BYTES),
+        "int8-static-mse": lambda: manager.add_static_config(**every, **BYTES, algorithm_key=algorithms.OCTAV),
+        "int8-static-tensor": lambda: manager.add_static_config(**every, **BYTES, weight_granularity=whole),
+    }.get(scheme)
+    if add is None:
+        raise Unsupported(f"the tflite runtime has no scheme '{scheme}'")
+    add()
+    return manager.get_quantization_recipe()
+
+
+def _quantized(path: Path, recipe: Any, samples: Array) -> bytes:
+    """Quantize a float TFLite file, calibrated on all samples where the recipe needs it."""
+    from ai_edge_quantizer import quantizer
+
+    engine = quantizer.Quantizer(str(path), recipe)
     calibration = None
-    if scheme == "fp16":
-        recipes = recipe_manager.RecipeManager()
-        recipes.add_weight_only_config(
-            regex=".*",
-            operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
-            num_bits=16,
-            algorithm_key=recipe.AlgorithmName.FLOAT_CASTING,
-        )
-        engine.load_quantization_recipe(recipes.get_quantization_recipe())
-    elif scheme == "int8-dynamic":
-        engine.load_quantization_recipe(recipe.dynamic_wi8_afp32())
-    else:
-        engine.load_quantization_recipe(recipe.static_wi8_ai8())
+    if engine.need_calibration:
         signature, inputs = next(iter(_signatures(path).items()))
         feed = [{inputs[0]: samples[i : i + 1]} for i in range(len(samples))]
         calibration = engine.calibrate({signature: feed})
     return bytes(engine.quantize(calibration).quantized_model)
+
+
+def _left_in_float(path: Path) -> tuple[str, ...]:
+    """Which layers still hold fp32 weights, for the table."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(str(path), experimental_op_resolver_type=plain)
+    operators = interpreter._get_ops_details()
+    made = {index for operator in operators for index in operator["outputs"]}
+    floats = {tensor["index"] for tensor in interpreter.get_tensor_details() if tensor["dtype"] == np.float32}
+    weights = [(o["op_name"], o["inputs"][LAYERS[o["op_name"]]]) for o in operators if o["op_name"] in LAYERS]
+    left = Counter(kind for kind, index in weights if index in floats - made)
+    return tuple(f"weights of {count} {kind} left in fp32" for kind, count in sorted(left.items()))
 
 
 def _signatures(path: Path) -> dict[str, list[str]]:

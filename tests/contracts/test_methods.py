@@ -26,7 +26,11 @@ def options_of(name: str) -> dict[str, Any]:
 def applied(name: str, module: torch.nn.Module, task: TrainingTask) -> torch.nn.Module:
     method = plugins.load("methods", name)
     deterministic(0, 1)
-    extra = {"teacher": copy.deepcopy(module)} if "teacher" in inspect.signature(method.apply).parameters else {}
+    extra: dict[str, Any] = {}
+    if "teacher" in (wanted := inspect.signature(method.apply).parameters):
+        extra = {"teacher": copy.deepcopy(module)}
+    elif "teachers" in wanted:
+        extra = {"teachers": [copy.deepcopy(module), copy.deepcopy(module)]}
     result: torch.nn.Module = method.apply(copy.deepcopy(module), task, **extra, **options_of(name))
     return result
 

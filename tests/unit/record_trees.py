@@ -68,6 +68,7 @@ def write(
             "model": {
                 "method": "train",
                 "lineage": {},
+                "seed": 0,
                 "parameters": 1234,
                 "macs": 56789,
                 "weight_sparsity": 0.25,

@@ -42,6 +42,7 @@ ITEM: dict[str, Any] = {
     "quality_target": 0.5,
     "seed": 0,
     "artifacts": {"m": ["fp32", "int8-static"]},
+    "seeds": [4, 7],
     "final": {"m": ["fp32"]},
     "every": {"single_stream": SINGLE},
     "all": {"single_stream": SINGLE, "server": SERVER},
@@ -70,14 +71,18 @@ def write_project(root: Path, runtime: str = tiny_task.RUNTIME, timeout_s: int =
     tiny_task.write_data(root / "data")
     (root / "devices").mkdir()
     (root / "devices" / "desk.yaml").write_text(f"transport: local\nthreads: 1\ntimeout_s: {timeout_s}\n")
-    facts = {"method": "train", "lineage": {}, "parameters": 24, "macs": 24, "weight_sparsity": 0.0}
-    for scheme, described in (
+    for name, described in (
         ("fp32", {"output_shape": [1, 3], "size_bytes": 10}),
+        ("fp32.seed_7", {"output_shape": [1, 3], "size_bytes": 10}),
         ("int8-static", {"unsupported": "a matrix has no integers"}),
+        ("int8-static.seed_7", {"unsupported": "a matrix has no integers"}),
     ):
-        with directories.written_whole(root / "artifacts" / "matrix" / "m" / scheme) as out:
+        scheme, _, seed = name.partition(".seed_")
+        facts = {"method": "train", "lineage": {}, "parameters": 24, "macs": 24, "weight_sparsity": 0.0}
+        facts["seed"] = int(seed or 4)
+        with directories.written_whole(root / "artifacts" / "matrix" / "m" / name) as out:
             if "unsupported" not in described:
-                np.save(out / "matrix.npy", tiny_task.matrix())
+                np.save(out / "matrix.npy", tiny_task.matrix() * (-1 if seed else 1))
             directories.write_meta(out, {**described, "scheme": scheme, "runtime": "matrix", "model": facts})
 
 
@@ -114,6 +119,7 @@ def test_a_session_leaves_one_record_a_process_and_the_null_runtime_among_them(b
     assert {str(path.parent.relative_to(root)) for path in root.rglob(records.FILE)} == {
         "null/m.fp32/single_stream.0",
         "matrix/m.fp32/accuracy.0",
+        "matrix/m.fp32/accuracy.1",
         "matrix/m.fp32/single_stream.0",
         "matrix/m.fp32/server.0",
         "matrix/m.int8-static/unsupported.0",
@@ -128,6 +134,16 @@ def test_accuracy_is_that_of_numpy_over_the_whole_test_split(benched: Path) -> N
     np.testing.assert_allclose(record.array("outputs.npz", "outputs"), outputs, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(record.array("outputs.npz", "correct"), outputs.argmax(1) == y)
     assert record.content["accuracy"] == {"correct": 40, "total": 50}
+
+
+def test_accuracy_is_measured_for_the_model_of_every_seed(benched: Path) -> None:
+    first, other = (record_of(benched, "matrix", "m.fp32", f"accuracy.{n}") for n in (0, 1))
+    assert [record.content["artifact"]["model"]["seed"] for record in (first, other)] == [4, 7]
+    np.testing.assert_allclose(other.array("outputs.npz", "outputs"), -first.array("outputs.npz", "outputs"), rtol=1e-6)
+    # Of the other seed's matrix every sign is turned: what it says is what the first says least.
+    labels = np.load(benched / "data/tiny/test/test_y.npy")
+    right = int((first.array("outputs.npz", "outputs").argmin(1) == labels).sum())
+    assert (other.verdict, other.content["accuracy"]["correct"]) == ("invalid", right)
 
 
 def test_a_record_says_what_was_measured_on_what(benched: Path) -> None:
@@ -261,7 +277,8 @@ def test_a_server_whose_artifact_has_no_valid_run_yet_is_put_off_and_then_has_no
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(verdicts.LIMITS, "drift", (-1.0, "always {:g}"))
-    benching.bench("desk_matrix", study(digits_study))
+    monkeypatch.setattr(benching, "REPEATS", 1)
+    benching.bench("desk_matrix", study(digits_study, seeds=[4]))
     root = project / "results/records/desk_matrix/matrix/m.fp32"
     found = [records.read(path) for path in sorted(root.glob("server.*"))]
     assert len(found) == 1 + benching.REPEATS
@@ -276,7 +293,7 @@ def test_compliance_runs_are_made_under_their_audit_and_are_recorded_as_such(
     digits_study: Params, project: Path
 ) -> None:
     alone = {"single_stream": {"scenario": "SingleStream", "settings": {"min_duration_ms": 5, "min_query_count": 200}}}
-    benching.bench("desk_matrix", study(digits_study, all=alone, compliance=["TEST01", "TEST04"]))
+    benching.bench("desk_matrix", study(digits_study, seeds=[4], all=alone, compliance=["TEST01", "TEST04"]))
     root = project / "results/records/desk_matrix/matrix/m.fp32"
     one, four = (records.read(root / f"single_stream_test0{number}.0") for number in (1, 4))
     assert (one.content["compliance"], four.content["compliance"]) == ("TEST01", "TEST04")
@@ -294,7 +311,8 @@ def test_a_disturbed_run_is_repeated_at_the_end_and_every_attempt_stays(
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(verdicts.LIMITS, "drift", (-1.0, "always {:g}"))
-    benching.bench("desk_matrix", study(digits_study, final={}, all={"single_stream": SINGLE}))
+    monkeypatch.setattr(benching, "REPEATS", 2)
+    benching.bench("desk_matrix", study(digits_study, seeds=[4], final={}, all={"single_stream": SINGLE}))
     root = project / "results/records/desk_matrix"
     for runtime in ("matrix", "null"):
         places = sorted(path.name for path in (root / runtime / "m.fp32").glob("single_stream*"))

@@ -116,7 +116,7 @@ def test_models_come_after_their_parents_and_teachers_whatever_the_studys_order(
     order = composed.report.models
     for family in (composed.train, composed.distill, composed.prune, composed.quantize):
         for name, model in family.items():
-            for before in (model.parent, model.teacher):
+            for before in (model.parent, *model.teachers):
                 assert before is None or order.index(before) < order.index(name)
     assert set(order) == set(models)
 
@@ -125,6 +125,8 @@ def test_a_models_inputs_are_the_directories_it_is_made_from(digits_study: Param
     assert digits_study.train["teacher"].inputs.model_dump() == {
         "parent": "data/digits/build",
         "teacher": "data/digits/build",
+        "teacher_2": "data/digits/build",
+        "teacher_3": "data/digits/build",
     }
     assert digits_study.distill["student"].inputs.teacher == "models/teacher"
     assert digits_study.prune["student_slim"].inputs.parent == "models/student"
@@ -258,7 +260,8 @@ def test_an_override_out_of_range_is_refused_by_the_name_of_its_key(override: st
         ("models/teacher/network_options/widths", []),
         ("models/teacher/network_options/widths", [0]),
         ("models/teacher/network_options/stem_stride", 5),
-        ("models/teacher/seed", -1),
+        ("seeds", [0, -1]),
+        ("models/student/teacher", ["teacher", 1]),
         ("models/student_slim_w4/schemes", []),
         ("threads", 0),
         ("threads", 257),
@@ -395,6 +398,55 @@ def test_a_method_without_a_teacher_refuses_one(content: dict[str, Any]) -> None
     assert "method 'prune_channels' takes no teacher; remove 'teacher: teacher'" in message_about(content)
 
 
+def test_a_method_that_learns_from_one_teacher_refuses_several(content: dict[str, Any]) -> None:
+    put(content, "models/student/teacher", ["teacher", "teacher"])
+    assert "method 'distill' learns from one teacher, not from teacher, teacher" in message_about(content)
+
+
+def test_a_method_that_learns_from_several_teachers_refuses_one(content: dict[str, Any]) -> None:
+    content["models"]["pupil"] = {"method": "distill_ensemble", "network": "resnet8", "teacher": "teacher"}
+    assert "models.pupil: method 'distill_ensemble' learns from several teachers" in message_about(content)
+
+
+def test_every_teacher_is_an_input_of_its_pupil_and_comes_before_it(content: dict[str, Any]) -> None:
+    content["models"] = {
+        "pupil": {"method": "distill_ensemble", "network": "resnet8", "teacher": ["teacher", "student"]},
+        **content["models"],
+    }
+    composed = config.expand(config.Study.model_validate(content))
+    inputs = composed.distill["pupil"].inputs
+    assert (inputs.teacher, inputs.teacher_2) == ("models/teacher", "models/student")
+    assert composed.report.models.index("pupil") > composed.report.models.index("teacher")
+
+
+def test_seeds_are_those_of_every_model_and_export_and_a_study_without_any_has_its_own(
+    content: dict[str, Any], digits_study: Params
+) -> None:
+    assert digits_study.train["teacher"].seeds == [0]
+    content["seeds"] = [3, 1]
+    composed = config.expand(config.Study.model_validate(content))
+    assert {tuple(composed.model(name).seeds) for name in content["models"]} == {(3, 1)}
+    assert {tuple(export.seeds) for export in composed.export.values()} == {(3, 1)}
+    assert composed.task.seed == 0
+
+
+def test_seeds_are_listed_once(content: dict[str, Any]) -> None:
+    content["seeds"] = [1, 2, 1]
+    assert "seeds lists a seed twice: 1, 2, 1" in message_about(content)
+
+
+def test_families_name_their_models_with_their_controls(content: dict[str, Any]) -> None:
+    content["models"]["student_slim_w4"] |= {"family": "rounding", "control": "student"}
+    content["models"]["teacher"] |= {"family": "rounding"}
+    composed = config.expand(config.Study.model_validate(content))
+    assert composed.report.families == {"rounding": {"teacher": None, "student_slim_w4": "student"}}
+
+
+def test_a_control_belongs_to_a_family(content: dict[str, Any]) -> None:
+    content["models"]["student_slim_w4"] |= {"control": "student"}
+    assert "models.student_slim_w4: a control belongs to a family's table" in message_about(content)
+
+
 def test_a_final_scheme_is_one_of_the_models_schemes(content: dict[str, Any]) -> None:
     put(content, "models/student_slim_w4/schemes", ["fp32"])
     assert "models.student_slim_w4.final must be among its schemes" in message_about(content)
@@ -489,7 +541,7 @@ def test_what_was_just_written_is_not_edited_by_hand_and_every_change_of_its_bod
     assert not config.edited_by_hand(path)
     text = path.read_text(encoding="utf-8")
     for changed in (
-        text.replace("seed: 0", "seed: 1", 1),
+        text.replace("threads: 2", "threads: 3", 1),
         text + "\n",
         text[:-1],
         text.partition("\n")[2],

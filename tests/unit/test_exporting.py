@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgeproof import exporting, models
+from edgeproof import dataset, exporting, models
 from edgeproof.core import directories
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.params import ExportParams
@@ -37,17 +37,17 @@ def project(plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path
 
 
-def save(name: str, matrix: np.ndarray) -> None:
+def save(name: str, matrix: np.ndarray, seed: int = 0) -> None:
     spec = models.NetworkSpec("flat", {}, tiny_task.INPUT_SHAPE, tiny_task.CLASSES)
     module = spec.build()
     with torch.no_grad():
         module[1].weight.copy_(torch.from_numpy(matrix))
     described = ("task", "method", "options", "lineage", "validation_accuracy", "data_sha256")
-    models.save(module, spec, {"name": name, "seed": 0, **dict.fromkeys(described)}, Path("models", name))
+    models.save(module, spec, {"name": name, "seed": seed, **dict.fromkeys(described)}, Path("models", name))
 
 
 def export(runtime: str = "matrix", schemes: tuple[str, ...] = ("fp32",), **changes: Any) -> Path:
-    plain = {"model": "m", "runtime": runtime, "schemes": list(schemes), "threads": 1, "packages": {}}
+    plain = {"model": "m", "runtime": runtime, "schemes": list(schemes), "seeds": [0], "threads": 1, "packages": {}}
     exporting.export(ExportParams.model_validate({**plain, **changes}), "tiny")
     return Path("artifacts", runtime, "m")
 
@@ -60,6 +60,16 @@ def test_an_artifact_holds_the_lowered_file_and_what_the_model_answers_to_sample
     meta = directories.read_meta(directory)
     assert meta["lowered"] == ["matrix.npy"]
     assert meta["notes"] == ["exact"]
+
+
+def test_every_seeds_model_has_an_artifact_beside_the_first_ones(project: Path) -> None:
+    save("m/seed_5", -tiny_task.matrix(), seed=5)
+    directory = export(seeds=[0, 5])
+    assert sorted(path.name for path in directory.iterdir()) == ["fp32", "fp32.seed_5"]
+    np.testing.assert_array_equal(np.load(directory / "fp32/matrix.npy"), tiny_task.matrix())
+    np.testing.assert_array_equal(np.load(directory / "fp32.seed_5/matrix.npy"), -tiny_task.matrix())
+    meta = directories.read_meta(directory / "fp32.seed_5")
+    assert (meta["scheme"], meta["model"]["seed"]) == ("fp32", 5)
 
 
 def test_an_artifacts_sizes_are_those_of_its_lowered_files_alone(project: Path) -> None:
@@ -139,6 +149,32 @@ def test_a_full_disk_is_told_as_such(project: Path, plugin_root: Path) -> None:
     with pytest.raises(EdgeproofError, match=r"could not write .*No space left"):
         export("full")
     assert not Path("artifacts/full/m").exists()
+
+
+def with_value(samples: np.ndarray, chosen: slice, value: float) -> np.ndarray:
+    damaged = samples.copy()
+    damaged[chosen, 0, 1, 1] = value
+    return damaged
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda x: with_value(x, slice(3, 4), np.nan), "1 of 17 .* NaN or infinity, the first is number 3"),
+        (lambda x: with_value(x, slice(4, None), -np.inf), "13 of 17 .* NaN or infinity, the first is number 4"),
+        (lambda x: x.astype(np.float64), r"float64 of shape \(17, 1, 2, 4\).* float32 of shape \(N, 1, 2, 4\)"),
+        (lambda x: x[:, 0], r"float32 of shape \(17, 2, 4\).* \(N, 1, 2, 4\)"),
+        (lambda x: x[:0], r"shape \(0, 1, 2, 4\)"),
+    ],
+)
+def test_calibration_samples_that_no_quantizer_could_use_are_refused_in_one_message(
+    project: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, told: str
+) -> None:
+    samples = dataset.calibration("tiny")
+    monkeypatch.setattr(dataset, "calibration", lambda task: damage(samples))
+    with pytest.raises(ConfigError, match=rf"(?s){told}.*preprocess\(\) of the task 'tiny'"):
+        export()
+    assert not Path("artifacts").exists()
 
 
 def test_another_version_than_the_studys_is_refused_before_anything_is_made(project: Path) -> None:

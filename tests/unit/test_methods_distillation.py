@@ -16,7 +16,15 @@ from torch import nn
 
 from edgeproof import training
 from edgeproof.core.errors import ConfigError
-from edgeproof.methods import distill_attention, distill_dkd, distill_features, distill_relational, train
+from edgeproof.methods import (
+    distill,
+    distill_attention,
+    distill_dkd,
+    distill_ensemble,
+    distill_features,
+    distill_relational,
+    train,
+)
 from edgeproof.networks import resnet8
 from edgeproof.training import Batch, Recipe, TrainingTask
 
@@ -422,3 +430,30 @@ def test_a_teacher_answers_in_evaluation_mode_and_is_not_trained(method: ModuleT
 def test_an_option_out_of_range_is_refused(method: ModuleType, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         method.Options.model_validate(RECIPE | wrong)
+
+
+# --- several teachers ----------------------------------------------------------------------------------------------
+
+
+@given(seed=seeds, temperature=st.sampled_from([0.5, 1.0, 4.0, 20.0]), teachers=st.integers(1, 4))
+def test_the_answer_of_several_teachers_is_the_mean_of_their_softened_answers(
+    seed: int, temperature: float, teachers: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    answers = [rng.normal(0, 3, (6, 5)) for _ in range(teachers)]
+    told = distill_ensemble.mean_answer([torch.from_numpy(z) for z in answers], temperature)
+    expected = np.mean([softmax(z / temperature) for z in answers], axis=0)
+    np.testing.assert_allclose(softmax(told.numpy() / temperature), expected, rtol=1e-6)
+
+
+def test_an_answer_that_a_teacher_all_but_excludes_stays_finite() -> None:
+    told = distill_ensemble.mean_answer([torch.tensor([[0.0, -4000.0]]), torch.tensor([[0.0, -3000.0]])], 1.0)
+    assert told.isfinite().all()
+
+
+def test_twice_the_same_teacher_teaches_what_it_teaches_alone() -> None:
+    teacher, options = network(1), {"temperature": 3.0, "hard_weight": 0.3}
+    alone = distill.apply(network(2), task_of(views=2), teacher=teacher, **RECIPE | options)
+    twice = distill_ensemble.apply(network(2), task_of(views=2), teachers=[teacher, teacher], **RECIPE | options)
+    for one, other in zip(alone.parameters(), twice.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -14,6 +14,7 @@ from torch import nn
 from edgeproof import models
 from edgeproof.core import directories
 from edgeproof.core.errors import ArtifactError, UnknownName
+from edgeproof.entropy_coding import HEADER_BYTES
 
 SHAPE = (1, 8, 8)
 SPEC = models.NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, SHAPE, 10)
@@ -209,6 +210,17 @@ def test_sparsity_is_the_share_of_zeros_in_weight_tensors_alone() -> None:
         layer.weight[1, 0] = -0.0
         layer.bias.zero_()
     assert models.facts(layer, (10,))["weight_sparsity"] == 8 / 40
+
+
+def test_the_entropy_coded_size_counts_coded_weights_plain_biases_and_the_statistics_of_normalizations() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 5))
+    with torch.no_grad():
+        module[0].weight.fill_(0.5)
+        module[3].weight.zero_()
+    one_value, nothing = HEADER_BYTES + 5, HEADER_BYTES
+    by_hand = one_value + nothing + 4 * (8 + 4 * 8 + 5)
+    assert models.facts(module, (3, 3, 3))["entropy_coded_bytes"] == by_hand
+    assert models.facts(module.to(memory_format=torch.channels_last), (3, 3, 3))["entropy_coded_bytes"] == by_hand
 
 
 def test_facts_leave_the_module_as_it_was(module: nn.Module) -> None:
