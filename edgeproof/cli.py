@@ -61,7 +61,9 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
         "--data", type=Path, metavar="NPZ", help="x (N, ...) to feed, perhaps y (N,); else random inputs"
     )
     bench.add_argument("--runtimes", type=_names, help="such as onnx,openvino (default: the file's own)")
-    bench.add_argument("--schemes", type=_names, help="of models that are not lowered yet (default: all)")
+    bench.add_argument(
+        "--schemes", type=_names, help="of models not lowered yet (default: fp32,fp16,int8-dynamic,int8-static)"
+    )
     bench.add_argument(
         "--scenarios", type=_names, default=["single_stream", "offline"], help="LoadGen's, of conf/scenarios"
     )

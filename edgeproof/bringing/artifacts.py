@@ -22,6 +22,16 @@ from .files import Brought
 from .inputs import Data
 
 METHOD = "brought"
+UNKNOWN = (
+    "seed",
+    "parameters",
+    "macs",
+    "weight_sparsity",
+    "entropy_coded_bytes",
+    "validation_accuracy",
+    "network",
+    "data_sha256",
+)
 CALIBRATION_SAMPLES = 256
 KEPT_SAMPLES = 8
 
@@ -102,7 +112,7 @@ def _notes(scheme: str, interface: Interface, place: int, data: Data | None, cal
     notes = []
     if len(interface.outputs) > 1:
         notes.append(f"output '{interface.outputs[place].name}' of {len(interface.outputs)}")
-    if scheme == "int8-static":
+    if scheme.startswith("int8-static"):
         notes.append(f"calibrated with {calibrated} {'random inputs' if data is None else 'of the inputs measured'}")
     if data is None:
         notes.append(f"no accuracy: {inputs.RANDOM}")
@@ -113,9 +123,7 @@ def _notes(scheme: str, interface: Interface, place: int, data: Data | None, cal
 
 def _lineage(brought: Brought, data: Data | None) -> dict[str, Any]:
     """A model's facts as an export writes them; what nobody knows of a foreign file is None."""
-    unknown = dict.fromkeys(
-        ("seed", "parameters", "macs", "weight_sparsity", "validation_accuracy", "network", "data_sha256")
-    )
+    unknown = dict.fromkeys(UNKNOWN)
     sha256 = brought.sha256()
     lineage = {"parent": {"name": brought.path.name, "sha256": sha256}}
     known = {"name": brought.name, "task": task(data), "method": METHOD, "options": {}, "lineage": lineage}

@@ -228,9 +228,8 @@ def _kind(path: Path) -> type[Brought]:
     known = {suffix for name in plugins.names("runtimes") for suffix in _adopts(name)}
     if path.suffix in known:
         return LoweredFile
-    raise ConfigError(
-        f"{path} is of no kind that can be brought: {', '.join(sorted({*known, *KERAS, TORCH}))}, or a SavedModel directory."
-    )
+    kinds = ", ".join(sorted({*known, *KERAS, TORCH}))
+    raise ConfigError(f"{path} is of no kind that can be brought: {kinds}, or a SavedModel directory.")
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -112,6 +112,8 @@ def _reader(archive: zipfile.ZipFile) -> Callable[[str], bytes]:
     members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
 
     def read(name: str) -> bytes:
+        if name not in members:
+            raise ValueError(f"it holds no {name}")
         if members[name].compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{name} is compressed, as torch never does")
         return archive.read(members[name])
