@@ -14,9 +14,9 @@ with the step's learning rate η. Momentum m lets a steady gradient move a weigh
 in proportion: the weights at which training comes to rest are the lasso's.
 
 The penalty also shrinks the weights that stay. So the zeros are then held and the rest is fine-tuned without it, the
-relaxed lasso of Meinshausen (2007), which Han et al. find necessary too. How many zeros there are is λ's doing; for a
-given share, let prune_weights follow. Weights that were zero before stay zero. The zeros stay in dense tensors: the
-entropy-coded size shrinks, the latency does not.
+relaxed lasso of Meinshausen (2007). How many zeros there are is λ's doing; for a given share, let prune_weights follow.
+Weights that were zero before stay zero. The zeros stay in dense tensors: the entropy-coded size shrinks, the latency
+does not.
 """
 
 from __future__ import annotations

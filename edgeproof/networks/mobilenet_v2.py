@@ -1,4 +1,4 @@
-"""Inverted residuals with linear bottlenecks for small images, after MobileNetV2 (Sandler et al., 2018), tables 1 and 2.
+"""Inverted residuals with linear bottlenecks for small images: MobileNetV2 (Sandler et al., 2018), tables 1 and 2.
 
 A block widens its input by `expansion` (1×1, ReLU6), filters each channel by itself (depthwise 3×3, ReLU6) and narrows
 it again (1×1, no activation); where the shape stays the same, its input is added.

@@ -90,7 +90,7 @@ class Embedding(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         tokens: torch.Tensor = self.patches(images).flatten(2).transpose(1, 2)
-        return tokens + self.positions.unflatten(0, tokens.shape[1:])
+        return tokens + self.positions.view(tokens.shape[1:])
 
 
 class Block(nn.Module):
@@ -130,7 +130,7 @@ class Attention(nn.Module):
 
     def _by_head(self, x: torch.Tensor) -> torch.Tensor:
         """(N, T, D) to (N, heads, T, D/heads)."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class Perceptron(nn.Module):

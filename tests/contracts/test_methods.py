@@ -18,6 +18,8 @@ from edgeproof.training import TrainingTask, deterministic
 from .tiny_networks import of_torch
 
 CONF = Path(__file__).parents[2] / "conf" / "methods"
+# Methods that serve one kind of network alone, and that network.
+SERVES = {"distill_transformer": "transformer"}
 
 
 def options_of(name: str) -> dict[str, Any]:
@@ -28,6 +30,9 @@ def options_of(name: str) -> dict[str, Any]:
 def applied(name: str, module: torch.nn.Module, task: TrainingTask) -> torch.nn.Module:
     method = plugins.load("methods", name)
     deterministic(0, 1)
+    if name in SERVES:
+        options = yaml.safe_load((CONF.parent / "networks" / f"{SERVES[name]}.yaml").read_text())["options"]
+        module = plugins.load("networks", SERVES[name]).build(task.input_shape, task.classes, **options)
     extra: dict[str, Any] = {}
     if "teacher" in (wanted := inspect.signature(method.apply).parameters):
         extra = {"teacher": copy.deepcopy(module)}

@@ -41,7 +41,8 @@ KEEP_ZEROS = [
 ]
 # One of each kind: weights, channels, gates, levels of one width, of several.
 PAIRED = ["prune_weights", "prune_channels_slimming", "penalize_weights", "prune_l0", "round_weights", "quantize_mixed"]
-METHODS = [path.stem for path in (ROOT / "conf" / "methods").glob("*.yaml")]
+# distill_transformer serves Transformers, whose channels can't be removed.
+METHODS = [path.stem for path in (ROOT / "conf" / "methods").glob("*.yaml") if path.stem != "distill_transformer"]
 SPEC = NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, SHAPE, 4)
 
 
