@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from . import compliance, dataset, devices, instructions, packages, packing, results, verdicts
+from . import compliance, dataset, devices, instructions, layouts, packages, packing, results, verdicts
 from .core import directories, plugins, records
 from .core.directories import identity, read_meta, sha256_of
 from .core.errors import DeviceError
@@ -112,14 +112,26 @@ def bench(key: str, study: Params) -> None:
 def subject(item: BenchParams, study: Params) -> Subject:
     """What a session of a study measures: its artifacts over the task's test split."""
     task = study.task.name
+    artifacts = ARTIFACTS / item.runtime
+    inputs, labels = dataset.load(task, "test")
+    by_layout = {None: Samples(inputs, labels)}
+    layout = {model: _layout(artifacts / model) for model in item.artifacts}
+    if layouts.CHANNELS_LAST in layout.values():
+        by_layout[layouts.CHANNELS_LAST] = Samples(layouts.channels_last(inputs), labels)
     return Subject(
         study=study.study,
         task=task,
-        artifacts=ARTIFACTS / item.runtime,
-        samples=dict.fromkeys(item.artifacts, Samples(*dataset.load(task, "test"))),
+        artifacts=artifacts,
+        samples={model: by_layout[layout[model]] for model in item.artifacts},
         score=plugins.load("tasks", task).score,
         scorer=plugins.source("tasks", task),
     )
+
+
+def _layout(model: Path) -> str | None:
+    """How a model's artifacts take their samples: None is as the task gives them."""
+    metas = [read_meta(path.parent, verify=False) for path in sorted(model.glob(f"*/{directories.META}"))]
+    return next((meta[layouts.LAYOUT] for meta in metas if layouts.LAYOUT in meta), None)
 
 
 def measured(item: BenchParams, what: Subject) -> Session:

@@ -53,7 +53,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
 
     bench = commands.add_parser("bench", help="measure model files that were made elsewhere and print their table")
     bench.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help=".tflite, .onnx, .xml, .keras, .h5, or a SavedModel"
+        "files", nargs="+", type=Path, metavar="FILE", help=".tflite, .onnx, .xml, .pt2, .keras, .h5, or a SavedModel"
     )
     bench.add_argument("--device", default="local", help="one of devices/ (default: %(default)s)")
     bench.add_argument("--preset", default="standard", help="quick, standard or official (default: %(default)s)")
@@ -61,7 +61,9 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
         "--data", type=Path, metavar="NPZ", help="x (N, ...) to feed, perhaps y (N,); else random inputs"
     )
     bench.add_argument("--runtimes", type=_names, help="such as onnx,openvino (default: the file's own)")
-    bench.add_argument("--schemes", type=_names, help="of models that are not lowered yet (default: all)")
+    bench.add_argument(
+        "--schemes", type=_names, help="of models not lowered yet (default: fp32,fp16,int8-dynamic,int8-static)"
+    )
     bench.add_argument(
         "--scenarios", type=_names, default=["single_stream", "offline"], help="LoadGen's, of conf/scenarios"
     )

@@ -50,6 +50,7 @@ ROOT = "edgeproof_root"
 MESSAGE_LINES = 12
 RESERVED = ("accuracy", "instructions", "unsupported")
 LOCK = Path("requirements.lock")
+FRAMEWORK_PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"]}
 LIBRARIES = ("tasks", "networks", "methods", "runtimes", "scenarios")
 HEADER = "# Composed from conf/ by 'edgeproof compose {command}'. Body sha256: {digest}\n"
 _HEADER_PATTERN = re.compile(r"^# Composed from conf/ by .* Body sha256: ([0-9a-f]{64})\n")
@@ -401,6 +402,7 @@ def _model(study: Study, name: str) -> dict[str, Any]:
     entry = study.models[name]
     definition = study.methods[entry.method]
     network, network_options = _network(study, name)
+    _check_framework(study, name, network)
     data = f"data/{study.task}/build"
     learnt_from = [f"models/{teacher}" for teacher in entry.teachers] + [data] * 3
     return {
@@ -420,6 +422,23 @@ def _model(study: Study, name: str) -> dict[str, Any]:
             "teacher_3": learnt_from[2],
         },
     }
+
+
+def _check_framework(study: Study, name: str, network: str) -> None:
+    """A method works on networks of its own framework alone, and so does it learn from them."""
+    entry = study.models[name]
+    wanted = _framework("methods", entry.method)
+    for used in (network, *(_network(study, teacher)[0] for teacher in entry.teachers)):
+        if _framework("networks", used) != wanted:
+            raise ConfigError(
+                f"models.{name}: method '{entry.method}' works on networks of {wanted}, and '{used}' is one of "
+                f"{_framework('networks', used)}."
+            )
+
+
+def _framework(kind: str, name: str) -> str:
+    """'torch' unless the plugin's file says another FRAMEWORK."""
+    return str(getattr(plugins.load(kind, name), "FRAMEWORK", "torch"))
 
 
 def _seeds(study: Study) -> list[int]:
@@ -468,13 +487,14 @@ def _exports(study: Study, names: Sequence[str]) -> dict[str, Any]:
 
 def _export(study: Study, model: str, runtime: str, schemes: Sequence[str]) -> dict[str, Any]:
     definition = study.runtimes[runtime]
+    network, _ = _network(study, model)
     return {
         "model": model,
         "runtime": runtime,
         "schemes": list(schemes),
         "seeds": _seeds(study),
         "threads": study.threads,
-        "packages": pinned(definition.host_packages),
+        "packages": pinned([*definition.host_packages, *FRAMEWORK_PACKAGES[_framework("networks", network)]]),
     }
 
 

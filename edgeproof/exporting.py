@@ -7,15 +7,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
-from . import dataset, lowering, models, packages, training
+from . import dataset, layouts, lowering, models, packages, training
 from .core import plugins
 from .core.artifacts import Lowered
-from .core.directories import identity, write_meta, written_whole
+from .core.directories import identity, read_meta, write_meta, written_whole
 from .core.errors import ConfigError, Unsupported
 from .params import ExportParams
 from .paths import ARTIFACTS, artifact_name, model_dir
@@ -31,8 +32,10 @@ def export(item: ExportParams, task: str) -> None:
     runtime = plugins.load("runtimes", item.runtime)
     with written_whole(ARTIFACTS / item.runtime / item.model) as out:
         for seed in item.seeds:
-            module, network, model_meta = models.load(model_dir(item.model, item.seeds, seed))
-            training.deterministic(seed, item.threads)
+            stored = model_dir(item.model, item.seeds, seed)
+            models.deterministic(read_meta(stored)["network"]["name"], seed, item.threads)
+            module, network, model_meta = models.load(stored)
+            training.deterministic(seed, item.threads)  # building the module drew random numbers
             samples = _calibration(task, network.input_shape)
             for scheme in item.schemes:
                 started = time.monotonic()
@@ -40,7 +43,7 @@ def export(item: ExportParams, task: str) -> None:
                 directory.mkdir()
                 outcome = lowering.attempted(
                     f"exporting '{item.model}' to {item.runtime} as {scheme}",
-                    functools.partial(runtime.export, module, samples, scheme, directory),
+                    functools.partial(_lower, runtime, module, samples, scheme, directory),
                 )
                 meta = {**_described(directory, module, samples, outcome), **_lineage(item, scheme, model_meta)}
                 write_meta(directory, meta)
@@ -66,17 +69,26 @@ def _calibration(task: str, input_shape: Sequence[int]) -> Array:
     return samples
 
 
-def _described(
-    directory: Path, module: torch.nn.Module, samples: Array, outcome: Lowered | Unsupported
-) -> dict[str, Any]:
+def _lower(runtime: ModuleType, module: Any, samples: Array, scheme: str, directory: Path) -> Lowered:
+    if isinstance(module, torch.nn.Module):
+        lowered: Lowered = runtime.export(module, samples, scheme, directory)
+        return lowered
+    from . import keras_models
+
+    return keras_models.export(runtime, module, samples, scheme, directory)
+
+
+def _described(directory: Path, module: Any, samples: Array, outcome: Lowered | Unsupported) -> dict[str, Any]:
     facts = lowering.described(directory, outcome)
     if isinstance(outcome, Unsupported):
         return facts
-    with torch.no_grad():
-        expected = module(torch.from_numpy(samples[:SAMPLES])).numpy()
+    expected = models.answers(module, samples[:SAMPLES])
+    layout = {}
+    if not isinstance(module, torch.nn.Module):
+        samples, layout = layouts.channels_last(samples), {layouts.LAYOUT: layouts.CHANNELS_LAST}
     np.save(directory / "samples.npy", samples[:SAMPLES])
     np.save(directory / "expected.npy", expected)
-    return {**facts, "output_shape": [1, *expected.shape[1:]]}
+    return {**facts, **layout, "output_shape": [1, *expected.shape[1:]]}
 
 
 def _lineage(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from .inputs import Data
 
 OUTCOMES = Path("results/brought")
 BUILT = WORK / "brought"
+SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")  # of a model when nobody chooses
 
 Array = np.ndarray[Any, Any]
 Plan = dict[str, dict[Brought, Sequence[str]]]  # runtime → file → schemes
@@ -94,7 +95,7 @@ def _plan(brought: Sequence[Brought], how: Measuring, wishes: Wishes) -> Plan:
         if not chosen:
             raise ConfigError(f"{file.path} can be run by {', '.join(able)}, and not by {', '.join(asked or [])}.")
         for runtime in chosen:
-            offered = schemes or how.runtimes[runtime].schemes
+            offered = schemes or [scheme for scheme in SCHEMES if scheme in how.runtimes[runtime].schemes]
             plan.setdefault(runtime, {})[file] = offered if file.takes_schemes else [AS_IS]
     idle = [runtime for runtime in asked or [] if runtime not in plan]
     if idle:

@@ -22,6 +22,16 @@ from .files import Brought
 from .inputs import Data
 
 METHOD = "brought"
+UNKNOWN = (
+    "seed",
+    "parameters",
+    "macs",
+    "weight_sparsity",
+    "entropy_coded_bytes",
+    "validation_accuracy",
+    "network",
+    "data_sha256",
+)
 CALIBRATION_SAMPLES = 256
 KEPT_SAMPLES = 8
 
@@ -44,6 +54,7 @@ def build(
     shape = inputs.batch_of_one(port, data, where)
     samples = inputs.samples(port, shape, data, where)
     calibration = _evenly(samples.inputs)
+    model = {**_lineage(brought, data), **brought.facts(shape)}
     with written_whole(out_dir) as out:
         for scheme in schemes:
             started = time.monotonic()
@@ -58,7 +69,7 @@ def build(
                 meta["output_shape"] = _answered(brought, runtime, directory, samples)
                 meta["notes"] += _notes(scheme, interface, place, data, len(calibration))
                 inputs.check_labels(samples.labels, meta["output_shape"], where)
-            write_meta(directory, {**meta, **_lineage(brought, runtime, scheme, data), "packages": pinned})
+            write_meta(directory, {**meta, "runtime": runtime, "scheme": scheme, "model": model, "packages": pinned})
             _say(brought, runtime, scheme, meta, time.monotonic() - started)
     return samples
 
@@ -101,7 +112,7 @@ def _notes(scheme: str, interface: Interface, place: int, data: Data | None, cal
     notes = []
     if len(interface.outputs) > 1:
         notes.append(f"output '{interface.outputs[place].name}' of {len(interface.outputs)}")
-    if scheme == "int8-static":
+    if scheme.startswith("int8-static"):
         notes.append(f"calibrated with {calibrated} {'random inputs' if data is None else 'of the inputs measured'}")
     if data is None:
         notes.append(f"no accuracy: {inputs.RANDOM}")
@@ -110,15 +121,13 @@ def _notes(scheme: str, interface: Interface, place: int, data: Data | None, cal
     return notes
 
 
-def _lineage(brought: Brought, runtime: str, scheme: str, data: Data | None) -> dict[str, Any]:
+def _lineage(brought: Brought, data: Data | None) -> dict[str, Any]:
     """A model's facts as an export writes them; what nobody knows of a foreign file is None."""
-    unknown = dict.fromkeys(
-        ("seed", "parameters", "macs", "weight_sparsity", "validation_accuracy", "network", "data_sha256")
-    )
+    unknown = dict.fromkeys(UNKNOWN)
     sha256 = brought.sha256()
     lineage = {"parent": {"name": brought.path.name, "sha256": sha256}}
     known = {"name": brought.name, "task": task(data), "method": METHOD, "options": {}, "lineage": lineage}
-    return {"runtime": runtime, "scheme": scheme, "model": {**unknown, **known, "sha256": sha256}}
+    return {**unknown, **known, "sha256": sha256}
 
 
 def _say(brought: Brought, runtime: str, scheme: str, meta: dict[str, Any], seconds: float) -> None:

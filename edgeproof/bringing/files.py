@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import lowering
+from ..benching import NULL
 from ..core import plugins
 from ..core.artifacts import Interface, Lowered, Port
 from ..core.directories import files_of, sha256_of
@@ -55,6 +56,10 @@ class Brought(ABC):
         self, runtime: str, scheme: str, samples: Array, *, input_shape: Sequence[int], output: int, out_dir: Path
     ) -> Lowered:
         """Write what the runtime runs into `out_dir`. `samples` (N, *input_shape[1:]) are for calibration."""
+
+    def facts(self, input_shape: Sequence[int]) -> dict[str, Any]:
+        """What is known of the model: parameters, macs, weight_sparsity."""
+        return {}
 
     def sha256(self) -> str:
         """Of the file, or of all files of a directory."""
@@ -129,6 +134,49 @@ class KerasModel(Brought):
         return keras_files.load(self.path)
 
 
+class TorchProgram(Brought):
+    """A .pt2 of torch.export: every runtime exports it as it exports a model that was trained here."""
+
+    packages = ("torch",)
+
+    def runtimes(self) -> list[str]:
+        """All but the null runtime, which computes nothing."""
+        return [name for name in plugins.names("runtimes") if name != NULL]
+
+    def interface(self, runtime: str) -> Interface:
+        """What the program itself declares."""
+        found: Interface = self._program[1]
+        return found
+
+    def lower(
+        self, runtime: str, scheme: str, samples: Array, *, input_shape: Sequence[int], output: int, out_dir: Path
+    ) -> Lowered:
+        """Export it, answering with the chosen output alone."""
+        module, interface = self._program
+        module.chosen = output
+        given = samples.astype(interface.inputs[0].dtype)
+        lowered: Lowered = _plugin(runtime).export(module, given, scheme, out_dir)
+        return lowered
+
+    def facts(self, input_shape: Sequence[int]) -> dict[str, Any]:
+        """Its size, as that of a model trained here."""
+        from .. import models
+
+        module, interface = self._program
+        if interface.inputs[0].dtype != "float32":
+            return {}
+        return attempted(f"{self.path} can't be run by torch", lambda: models.facts(module, input_shape[1:]))  # type: ignore[no-any-return]
+
+    @functools.cached_property
+    def _program(self) -> Any:
+        return attempted(f"{self.path} can't be read by torch", self._load)
+
+    def _load(self) -> Any:
+        from . import torch_files
+
+        return torch_files.load(self.path)
+
+
 def opened(paths: Sequence[Path]) -> list[Brought]:
     """One for each path, with names that differ. Raises ConfigError for what is missing or can't be brought."""
     names = _names(paths)
@@ -175,18 +223,13 @@ def _kind(path: Path) -> type[Brought]:
         raise ConfigError(f"{path} is a directory without {SAVED_MODEL}, so it is no SavedModel.")
     if path.suffix in KERAS:
         return KerasModel
+    if path.suffix == TORCH:
+        return TorchProgram
     known = {suffix for name in plugins.names("runtimes") for suffix in _adopts(name)}
     if path.suffix in known:
         return LoweredFile
-    if path.suffix == TORCH:
-        raise ConfigError(
-            f"{path} is torch.export's format, and loading it can run code that the file holds (it unpickles and "
-            "evaluates). Convert it where you trust it: torch.onnx.export(torch.export.load(path), "
-            "dynamo=True).save('model.onnx'), then bring model.onnx."
-        )
-    raise ConfigError(
-        f"{path} is of no kind that can be brought: {', '.join(sorted({*known, *KERAS}))}, or a SavedModel directory."
-    )
+    kinds = ", ".join(sorted({*known, *KERAS, TORCH}))
+    raise ConfigError(f"{path} is of no kind that can be brought: {kinds}, or a SavedModel directory.")
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -15,6 +15,8 @@ from pydantic import ValidationError
 from edgeproof.core import plugins
 from edgeproof.training import TrainingTask, deterministic
 
+from .tiny_networks import of_torch
+
 CONF = Path(__file__).parents[2] / "conf" / "methods"
 # Methods that serve one kind of network alone, and that network.
 SERVES = {"distill_transformer": "transformer"}
@@ -40,7 +42,7 @@ def applied(name: str, module: torch.nn.Module, task: TrainingTask) -> torch.nn.
     return result
 
 
-@pytest.mark.parametrize("name", plugins.names("methods"))
+@pytest.mark.parametrize("name", of_torch("methods"))
 def test_a_method_returns_a_module_with_the_same_inputs_and_outputs(
     name: str, module: torch.nn.Module, task: TrainingTask
 ) -> None:
@@ -51,7 +53,7 @@ def test_a_method_returns_a_module_with_the_same_inputs_and_outputs(
     assert outputs.isfinite().all()
 
 
-@pytest.mark.parametrize("name", plugins.names("methods"))
+@pytest.mark.parametrize("name", of_torch("methods"))
 def test_a_method_gives_the_same_weights_to_the_bit(name: str, module: torch.nn.Module, task: TrainingTask) -> None:
     first, again = applied(name, module, task).state_dict(), applied(name, module, task).state_dict()
     assert first.keys() == again.keys()

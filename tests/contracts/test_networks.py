@@ -16,9 +16,9 @@ from edgeproof.core import plugins
 from edgeproof.methods.prune_channels import remove_channels
 from edgeproof.training import Recipe, deterministic, fit
 
-from .tiny_networks import CLASSES, defaults, pruned, random_task, tiny_module, tiny_spec
+from .tiny_networks import CLASSES, defaults, of_torch, pruned, random_task, tiny_module, tiny_spec
 
-NAMES = plugins.names("networks")
+NAMES = of_torch("networks")
 SHAPE = (1, 8, 8)
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=0.05, momentum=0.9, weight_decay=0.0)
 

@@ -17,7 +17,7 @@ from edgeproof.core.directories import write_meta
 from edgeproof.core.errors import Unsupported
 
 from .test_runtimes import TOLERANCE
-from .tiny_networks import CONF, pruned, random_task, tiny_module, tiny_spec
+from .tiny_networks import CONF, of_torch, pruned, random_task, tiny_module, tiny_spec
 
 SHAPE = (1, 4, 4)
 SAMPLES = random_task(SHAPE).train_x.numpy()
@@ -44,7 +44,7 @@ def exported(runtime: str, module: torch.nn.Module, scheme: str, artifact: Path)
 
 
 @pytest.mark.parametrize("runtime", [name for name in plugins.names("runtimes") if name != "null"])
-@pytest.mark.parametrize("name", plugins.names("networks"))
+@pytest.mark.parametrize("name", of_torch("networks"))
 def test_a_pruned_network_computes_in_a_runtime_what_it_computes_in_torch(
     name: str, runtime: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -29,6 +29,11 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 
+def of_torch(kind: str) -> list[str]:
+    """The networks or methods of torch; tests/unit/test_keras_networks.py has those of Keras."""
+    return [name for name in plugins.names(kind) if not hasattr(plugins.load(kind, name), "FRAMEWORK")]
+
+
 def defaults(kind: str, name: str) -> dict[str, Any]:
     """The options that a definition gives."""
     options: dict[str, Any] = yaml.safe_load((CONF / kind / f"{name}.yaml").read_text(encoding="utf-8"))["options"]

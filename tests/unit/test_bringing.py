@@ -252,7 +252,7 @@ def refused(project: Path, capsys: pytest.CaptureFixture[str], match: str, *argv
         ("absent.onnx", "absent.onnx does not exist"),
         ("notes.txt", r"no kind that can be brought: .*\.h5, .*\.keras, .*\.onnx, .*\.tflite, .*\.xml"),
         ("folder", "without saved_model.pb, so it is no SavedModel"),
-        ("program.pt2", r"torch.export's format.*torch\.onnx\.export"),
+        ("program.pt2", r"program.pt2 can't be read by torch: BadZipFile"),
     ],
 )
 def test_what_is_no_model_file_is_refused(
