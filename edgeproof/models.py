@@ -2,6 +2,7 @@
 
 A model directory holds weights.safetensors and meta.json. The meta names the network that builds the module;
 where pruning has removed channels, the layers take their sizes from the weights, so no pruning history is needed.
+Of a network with fake quantization (see qat.py) the meta also says for which runtime, and the network's own sizes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from . import packages, qat
 from .core import plugins
 from .core.directories import read_meta, write_meta, written_whole
 from .core.errors import ArtifactError
@@ -52,13 +54,17 @@ class NetworkSpec:
 def save(module: nn.Module, spec: NetworkSpec, meta: dict[str, Any], directory: Path) -> dict[str, Any]:
     """Write a model directory: weights, and `meta` with the facts that can be computed from the module."""
     module = module.eval()
-    tensors = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+    # Cloned, since fake quantizations that share their range share its tensors, which safetensors refuses.
+    state = module.state_dict()
+    tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
     with written_whole(directory) as out:
         try:
             safetensors.torch.save_file(tensors, out / WEIGHTS)
         except safetensors.SafetensorError as error:
             raise OSError(0, str(error)) from error
         described = {**meta, "network": spec.as_meta(), **facts(module, spec.input_shape)}
+        if isinstance(module, qat.Prepared):
+            described["prepared"] = {"runtime": module.runtime, "shapes": module.shapes}
         write_meta(out, described)
     return described
 
@@ -72,7 +78,12 @@ def load(directory: Path) -> tuple[nn.Module, NetworkSpec, dict[str, Any]]:
     spec = NetworkSpec(**meta["network"])
     module = spec.build()
     weights = safetensors.torch.load_file(directory / WEIGHTS)
-    fit_shapes(module, weights)
+    if prepared := meta.get("prepared"):
+        packages.require(meta.get("packages", {}))
+        fit_shapes(module, {name: torch.empty(shape) for name, shape in prepared["shapes"].items()})
+        module = qat.prepare(module, prepared["runtime"], spec.input_shape)
+    else:
+        fit_shapes(module, weights)
     try:
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
@@ -108,16 +119,19 @@ def facts(module: nn.Module, input_shape: Sequence[int]) -> dict[str, Any]:
     """Parameters, multiply-accumulates of one inference, the share of exact zeros in weight tensors, and coded size.
 
     Multiply-accumulates are those of convolutions and matrix products, half of what torch's FlopCounterMode counts. The
-    entropy-coded size is that of all floating-point tensors, the statistics of normalizations among them.
+    entropy-coded size is that of all floating-point tensors, the statistics of normalizations among them. Parameters of
+    a network with fake quantization are those of the network it was made from.
     """
-    parameters = list(module.parameters())
-    weights = [p.detach() for p in parameters if p.dim() > 1]
+    prepared = isinstance(module, qat.Prepared)
+    parameters = module.own_parameters if prepared else sum(p.numel() for p in module.parameters())
+    weights = [p.detach() for p in module.parameters() if p.dim() > 1]
     total = sum(w.numel() for w in weights)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.eval()(torch.zeros(1, *input_shape))
-    stored = {name: tensor.numpy() for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
+    state = module.inference_state() if prepared else module.state_dict()
+    stored = {name: tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}
     return {
-        "parameters": sum(p.numel() for p in parameters),
+        "parameters": parameters,
         "macs": counter.get_total_flops() // 2,
         "weight_sparsity": round(sum(int((w == 0).sum()) for w in weights) / total, 6) if total else 0.0,
         "entropy_coded_bytes": entropy_coded_bytes(stored),
