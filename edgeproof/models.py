@@ -122,13 +122,14 @@ def facts(module: nn.Module, input_shape: Sequence[int]) -> dict[str, Any]:
     entropy-coded size is that of all floating-point tensors, the statistics of normalizations among them. Parameters of
     a network with fake quantization are those of the network it was made from.
     """
-    prepared = isinstance(module, qat.Prepared)
-    parameters = module.own_parameters if prepared else sum(p.numel() for p in module.parameters())
+    if isinstance(module, qat.Prepared):
+        parameters, state = module.own_parameters, module.inference_state()
+    else:
+        parameters, state = sum(p.numel() for p in module.parameters()), module.state_dict()
     weights = [p.detach() for p in module.parameters() if p.dim() > 1]
     total = sum(w.numel() for w in weights)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.eval()(torch.zeros(1, *input_shape))
-    state = module.inference_state() if prepared else module.state_dict()
     stored = {name: tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}
     return {
         "parameters": parameters,

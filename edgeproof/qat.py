@@ -17,7 +17,7 @@ import copy
 import io
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import nn
@@ -25,10 +25,13 @@ from torch import nn
 from .core.errors import Unsupported
 
 SCHEME = "int8-qat"
+Runtime = Literal["onnx", "openvino", "tflite"]
 # What each runtime has the fastest kernels for; LiteRT knows no unsigned activations.
-ACTIVATIONS = {"onnx": torch.uint8, "openvino": torch.uint8, "tflite": torch.int8}
+ACTIVATIONS: dict[Runtime, torch.dtype] = {"onnx": torch.uint8, "openvino": torch.uint8, "tflite": torch.int8}
 # Of a channel of zeros, say. A bias is an integer in units of the input's scale times this one, and must not overflow.
 LEAST_SCALE = 2**-16
+_aten = torch.ops.aten
+CLIPPING = [_aten.relu.default, _aten.relu_.default, _aten.hardtanh.default, _aten.hardtanh_.default]
 
 
 class Prepared(nn.Module):
@@ -37,7 +40,7 @@ class Prepared(nn.Module):
     `shapes` and `own_parameters` are those of the network it was made from, whose batch norms are no more.
     """
 
-    def __init__(self, graph: torch.fx.GraphModule, runtime: str, network: nn.Module) -> None:
+    def __init__(self, graph: torch.fx.GraphModule, runtime: Runtime, network: nn.Module) -> None:
         super().__init__()
         self.graph = graph
         self.runtime = runtime
@@ -72,9 +75,10 @@ class Prepared(nn.Module):
     def round_weights(self) -> None:
         """Give every weight the value that it is computed with, so that zeros and distinct values can be counted."""
         self.eval()
+        weights = dict(self.graph.named_parameters())
         for node in self.graph.graph.nodes:
-            if node.op == "call_module" and node.args[0].op == "get_attr":
-                weight = self.graph.get_parameter(node.args[0].target)
+            if node.op == "call_module" and node.args[0].op == "get_attr" and node.args[0].target in weights:
+                weight = weights[node.args[0].target]
                 weight.copy_(self.graph.get_submodule(node.target)(weight))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
@@ -92,7 +96,7 @@ class Prepared(nn.Module):
         }
 
 
-def prepare(network: nn.Module, runtime: str, input_shape: Sequence[int]) -> Prepared:
+def prepare(network: nn.Module, runtime: Runtime, input_shape: Sequence[int]) -> Prepared:
     """Put fake quantization where `runtime` computes in integers. The network is left as it was."""
     from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
@@ -118,7 +122,7 @@ def lowerable(model: nn.Module, runtime: str, scheme: str) -> nn.Module:
     if scheme != SCHEME:
         raise Unsupported(f"trained with fake quantization for {model.runtime}: {SCHEME} is its only scheme")
     if model.runtime != runtime:
-        raise Unsupported(f"its quantization was trained for {model.runtime}, which places and rounds otherwise")
+        raise Unsupported(f"its quantization was trained for {model.runtime}, not for {runtime}")
     return _converted(model)
 
 
@@ -127,13 +131,14 @@ def _converted(prepared: Prepared) -> nn.Module:
 
     # ONNX holds integer weights; the other converters want to see what a weight is quantized from.
     converted: nn.Module = convert_pt2e(copy.deepcopy(prepared.graph), fold_quantize=prepared.runtime == "onnx")
+    converted.training = False  # torchao forbids eval(), and the exporters warn of a model in training
     return converted
 
 
-def _quantizer(runtime: str) -> Any:
-    """LiteRT's, with specifications of our own: it quantizes what the other runtimes do, too."""
+def _quantizer(runtime: Runtime) -> Any:
+    """LiteRT's, with specifications of our own: what it quantizes the other runtimes do, too."""
     from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer
-    from litert_torch.quantize.pt2e_quantizer_utils import QuantizationConfig
+    from litert_torch.quantize.pt2e_quantizer_utils import QuantizationConfig, propagate_annotation
     from torchao.quantization.pt2e import FakeQuantize, MovingAverageMinMaxObserver
     from torchao.quantization.pt2e.observer import MovingAveragePerChannelMinMaxObserver
     from torchao.quantization.pt2e.quantizer import QuantizationSpec
@@ -157,4 +162,28 @@ def _quantizer(runtime: str) -> Any:
             observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=LEAST_SCALE
         ),
     )
-    return PT2EQuantizer().set_global(QuantizationConfig(activation, activation, weight, None, None))
+
+    class Quantizer(PT2EQuantizer):  # type: ignore[misc]
+        """Leaves alone what a runtime computes together with the clipping behind it."""
+
+        def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
+            super().annotate(model)
+            _round_after_clipping(model)
+            propagate_annotation(model)
+            return model
+
+    return Quantizer().set_global(QuantizationConfig(activation, activation, weight, None, None))
+
+
+def _round_after_clipping(graph: torch.fx.GraphModule) -> None:
+    """Move rounding from before a ReLU, which would waste steps on what it clips, to behind it."""
+    from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationSpec
+
+    for node in graph.graph.nodes:
+        if node.target not in CLIPPING or len(node.args[0].users) > 1:
+            continue
+        before = node.args[0].meta.get("quantization_annotation")
+        if before is not None and isinstance(before.output_qspec, QuantizationSpec):
+            after = QuantizationAnnotation(output_qspec=before.output_qspec, _annotated=True)
+            node.meta["quantization_annotation"] = after
+            before.output_qspec = None

@@ -8,24 +8,22 @@ Weights that were zero before stay zero. The model has one scheme, int8-qat, and
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from pydantic import Field, PositiveFloat
 from torch import nn
 
 from edgeproof.losses import hinton_loss
-from edgeproof.qat import prepare
+from edgeproof.qat import Runtime, prepare
 from edgeproof.training import Batch, Loss, Recipe, TrainingTask, cross_entropy, fit, logits_of
 
 FINAL = True
-CALIBRATION_BATCHES, CALIBRATION_BATCH = 10, 100
+CALIBRATION_SAMPLES, CALIBRATION_BATCH = 1000, 100
 
 
 class Options(Recipe):
     """What conf/methods/quantize_aware.yaml may set."""
 
-    runtime: Literal["onnx", "openvino", "tflite"]
+    runtime: Runtime
     temperature: PositiveFloat = Field(description="of the teacher's and the student's answers, where there is one")
     hard_weight: float = Field(ge=0, le=1, description="weight of the cross-entropy with the true labels beside it")
 
@@ -35,7 +33,7 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module | None = N
     chosen = Options.model_validate(options)
     prepared = prepare(model, chosen.runtime, task.input_shape)
     order = torch.randperm(len(task.train_x), generator=torch.Generator().manual_seed(task.seed))
-    prepared.calibrate(task.train_x[order[: CALIBRATION_BATCHES * CALIBRATION_BATCH]].split(CALIBRATION_BATCH))
+    prepared.calibrate(torch.split(task.train_x[order[:CALIBRATION_SAMPLES]], CALIBRATION_BATCH))
     weights = [p for p in prepared.parameters() if p.dim() > 1]
     zeros = [w.detach() == 0 for w in weights]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -61,7 +61,7 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
     if scheme in REFUSED:
         raise Unsupported(REFUSED[scheme])
     model = qat.lowerable(model, "onnx", scheme)
-    lower = {
+    lower: Callable[[], object] | None = {
         "fp32": lambda: _export_fp32(model, samples, out_dir / FILE),
         "fp16": lambda: _export_fp16(model, samples, out_dir),
         "int8-weights": lambda: _export_weights(model, samples, out_dir, "INT8"),
