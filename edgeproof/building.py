@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from . import dataset, models, packages, training
+from . import dataset, models, packages, qat, training
 from .core import plugins
 from .core.directories import identity, read_meta, written_whole
+from .core.errors import ConfigError
 from .params import ModelParams, Params, checked
 from .paths import DATA, MODELS, model_dir
 
@@ -60,6 +61,11 @@ def training_task(name: str, seed: int, threads: int) -> training.TrainingTask:
 def _start(item: ModelParams, task: training.TrainingTask) -> tuple[Any, models.NetworkSpec]:
     if item.parent is not None:
         module, spec, _ = models.load(model_dir(item.parent, item.seeds, task.seed))
+        if isinstance(module, qat.Prepared):
+            raise ConfigError(
+                f"'{item.parent}' can't be a parent: it was trained with fake quantization for {module.runtime}, which "
+                "must be the last method applied."
+            )
         return module, spec
     spec = models.NetworkSpec(item.network, item.network_options, task.input_shape, task.classes)
     return spec.build(), spec

@@ -302,6 +302,7 @@ def _check_names(study: Study) -> None:
         if len(set(entry.schemes)) < len(entry.schemes):
             raise ConfigError(f"models.{name}.schemes lists a scheme twice: {', '.join(entry.schemes)}.")
         _check_start(name, entry)
+        _check_parent(name, study)
         if entry.control is not None and entry.family is None:
             raise ConfigError(f"models.{name}: a control belongs to a family's table; add 'family: <name>'.")
     if len(set(study.seeds)) < len(study.seeds):
@@ -358,6 +359,16 @@ def _check_start(name: str, entry: ModelEntry) -> None:
     if entry.parent is not None and entry.network_options:
         raise ConfigError(f"models.{name}: network_options need a network; a parent's network is kept as it is.")
     _check_teachers(name, entry)
+
+
+def _check_parent(name: str, study: Study) -> None:
+    """Nothing starts from what a method with FINAL = True has made."""
+    parent = study.models[name].parent
+    method = None if parent is None else study.models[parent].method
+    if method is not None and getattr(plugins.load("methods", method), "FINAL", False):
+        raise ConfigError(
+            f"models.{name} can't start from '{parent}': its method '{method}' must be the last one applied."
+        )
 
 
 def _check_teachers(name: str, entry: ModelEntry) -> None:

@@ -2,7 +2,8 @@
 
 A model directory holds weights.safetensors and meta.json. The meta names the network that builds the module;
 where pruning has removed channels, the layers take their sizes from the weights, so no pruning history is needed.
-A network whose file says FRAMEWORK = "keras" builds a keras.Model instead; all that follows from it is here.
+A network whose file says FRAMEWORK = "keras" builds a keras.Model instead; all that follows from it is here. Of a
+network with fake quantization (see qat.py) the meta also says for which runtime, and the network's own sizes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import training
+from . import packages, qat, training
 from .core import plugins
 from .core.directories import read_meta, write_meta, written_whole
 from .core.errors import ArtifactError
@@ -63,13 +64,17 @@ def save(module: Any, spec: NetworkSpec, meta: dict[str, Any], directory: Path) 
         except safetensors.SafetensorError as error:
             raise OSError(0, str(error)) from error
         described = {**meta, "network": spec.as_meta(), **facts(module, spec.input_shape)}
+        if isinstance(module, qat.Prepared):
+            described["prepared"] = {"runtime": module.runtime, "shapes": module.shapes}
         write_meta(out, described)
     return described
 
 
 def _save_weights(module: Any, path: Path) -> None:
     if isinstance(module, nn.Module):
-        tensors = {name: tensor.contiguous() for name, tensor in module.eval().state_dict().items()}
+        # Cloned, since fake quantizations that share their range share its tensors, which safetensors refuses.
+        state = module.eval().state_dict()
+        tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
         safetensors.torch.save_file(tensors, path)
     else:
         from . import keras_models
@@ -91,7 +96,12 @@ def load(directory: Path) -> tuple[Any, NetworkSpec, dict[str, Any]]:
         keras_models.restore(module, safetensors.numpy.load_file(directory / WEIGHTS), directory / WEIGHTS)
         return module, spec, meta
     weights = safetensors.torch.load_file(directory / WEIGHTS)
-    fit_shapes(module, weights)
+    if prepared := meta.get("prepared"):
+        packages.require(meta.get("packages", {}))
+        fit_shapes(module, {name: torch.empty(shape) for name, shape in prepared["shapes"].items()})
+        module = qat.prepare(module, prepared["runtime"], spec.input_shape)
+    else:
+        fit_shapes(module, weights)
     try:
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
@@ -154,20 +164,24 @@ def facts(module: Any, input_shape: Sequence[int]) -> dict[str, Any]:
     """Parameters, multiply-accumulates of one inference, the share of exact zeros in weight tensors, and coded size.
 
     Multiply-accumulates are those of convolutions and matrix products, half of what torch's FlopCounterMode counts. The
-    entropy-coded size is that of all floating-point tensors, the statistics of normalizations among them.
+    entropy-coded size is that of all floating-point tensors, the statistics of normalizations among them. Parameters of
+    a network with fake quantization are those of the network it was made from.
     """
     if not isinstance(module, nn.Module):
         from . import keras_models
 
         return keras_models.facts(module)
-    parameters = list(module.parameters())
-    weights = [p.detach() for p in parameters if p.dim() > 1]
+    if isinstance(module, qat.Prepared):
+        parameters, state = module.own_parameters, module.inference_state()
+    else:
+        parameters, state = sum(p.numel() for p in module.parameters()), module.state_dict()
+    weights = [p.detach() for p in module.parameters() if p.dim() > 1]
     total = sum(w.numel() for w in weights)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.eval()(torch.zeros(1, *input_shape))
-    stored = {name: tensor.numpy() for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
+    stored = {name: tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}
     return {
-        "parameters": sum(p.numel() for p in parameters),
+        "parameters": parameters,
         "macs": counter.get_total_flops() // 2,
         "weight_sparsity": round(sum(int((w == 0).sum()) for w in weights) / total, 6) if total else 0.0,
         "entropy_coded_bytes": entropy_coded_bytes(stored),

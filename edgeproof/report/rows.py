@@ -33,6 +33,7 @@ SCHEMES = (
     "int8-static-mse",
     "int8-static-entropy",
     "int8-static-tensor",
+    "int8-qat",
 )
 LATENCIES, TELEMETRY = "latencies.npz", "telemetry.csv"
 SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = "SingleStream", "MultiStream", "Offline", "Server"

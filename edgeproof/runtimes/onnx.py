@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -56,15 +56,19 @@ _float_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
 def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowered:
     """Lower to ONNX, then quantize with ONNX Runtime's own tools. `samples` is (N, *input_shape) float32."""
+    from edgeproof import qat
+
     if scheme in REFUSED:
         raise Unsupported(REFUSED[scheme])
-    lower = {
+    model = qat.lowerable(model, "onnx", scheme)
+    lower: Callable[[], object] | None = {
         "fp32": lambda: _export_fp32(model, samples, out_dir / FILE),
         "fp16": lambda: _export_fp16(model, samples, out_dir),
         "int8-weights": lambda: _export_weights(model, samples, out_dir, "INT8"),
         "int4-weights": lambda: _export_weights(model, samples, out_dir, "INT4"),
         "int8-dynamic": lambda: _export_int8_dynamic(model, samples, out_dir),
         **dict.fromkeys(CALIBRATIONS, lambda: _export_int8_static(model, samples, out_dir, scheme)),
+        qat.SCHEME: lambda: (out_dir / FILE).write_bytes(_converted(model, samples)),
     }.get(scheme)
     if lower is None:
         raise Unsupported(f"the onnx runtime has no scheme '{scheme}'")
@@ -184,13 +188,14 @@ def _close(model: Any, port: Port, input_shape: Sequence[int]) -> None:
 
 
 def _export_fp32(model: nn.Module, samples: Array, path: Path) -> None:
+    """Write the float file. Remembered for as long as the module lives: every scheme starts from it."""
     if model not in _float_files:
         _float_files[model] = _converted(model, samples)
     path.write_bytes(_float_files[model])
 
 
 def _converted(model: nn.Module, samples: Array) -> bytes:
-    """The float ONNX file. Remembered for as long as the module lives: every scheme starts from it."""
+    """The ONNX file of a module, in the numbers that it computes with."""
     import torch
 
     program = torch.onnx.export(

@@ -39,8 +39,11 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
     """Lower to OpenVINO IR; integers through NNCF. `samples` is (N, *input_shape) float32."""
     import openvino as ov
 
+    from edgeproof import qat
+
     if scheme in REFUSED:
         raise Unsupported(REFUSED[scheme])
+    model = qat.lowerable(model, "openvino", scheme)
     ways: dict[str, Callable[[Any], Any]] = {
         "fp32": lambda lowered: lowered,
         "fp16": lambda lowered: lowered,  # rounded when saved
@@ -51,6 +54,7 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
         "int8-static-percentile": lambda lowered: _quantized(lowered, samples, ranges="MEAN_QUANTILE"),
         "int8-static-mse": lambda lowered: _quantized(lowered, samples, ranges="HISTOGRAM"),
         "int8-static-tensor": lambda lowered: _quantized(lowered, samples, per_channel=False),
+        qat.SCHEME: lambda lowered: lowered,  # integers already
     }
     if scheme not in ways:
         raise Unsupported(f"the openvino runtime has no scheme '{scheme}'")

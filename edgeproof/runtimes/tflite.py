@@ -42,9 +42,15 @@ _float_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
 def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowered:
     """Lower to TFLite, then quantize with AI Edge Quantizer. `samples` is (N, *input_shape) float32."""
+    from edgeproof import qat
+
     if scheme in REFUSED:
         raise Unsupported(REFUSED[scheme])
+    model = qat.lowerable(model, "tflite", scheme)
     path = out_dir / FILE
+    if scheme == qat.SCHEME:
+        path.write_bytes(_converted_integers(model, samples))
+        return Lowered(notes=_left_in_float(path))
     if scheme == "fp32":
         path.write_bytes(_converted(model, samples))
         return Lowered()
@@ -209,15 +215,29 @@ def _built_for(path: Path) -> list[int]:
 
 def _converted(model: nn.Module, samples: Array) -> bytes:
     """The float TFLite file. Remembered for as long as the module lives: every scheme starts from it."""
+    if model not in _float_files:
+        _float_files[model] = _litert(model, samples)
+    return _float_files[model]
+
+
+def _converted_integers(model: nn.Module, samples: Array) -> bytes:
+    """The TFLite file of a module that quantizes and dequantizes by itself."""
+    from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
+    from litert_torch.quantize.quant_config import QuantConfig
+
+    # The converter asks of it only whether activations are quantized statically.
+    quantizer = PT2EQuantizer().set_global(get_symmetric_quantization_config())
+    return _litert(model, samples, quant_config=QuantConfig(pt2e_quantizer=quantizer))
+
+
+def _litert(model: nn.Module, samples: Array, **settings: Any) -> bytes:
     import litert_torch
     import torch
 
-    if model not in _float_files:
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / FILE
-            litert_torch.convert(model, (torch.from_numpy(samples[:1]),)).export(str(path))
-            _float_files[model] = path.read_bytes()
-    return _float_files[model]
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / FILE
+        litert_torch.convert(model, (torch.from_numpy(samples[:1]),), **settings).export(str(path))
+        return path.read_bytes()
 
 
 def _recipe(scheme: str) -> Any:

@@ -33,7 +33,12 @@ TOLERANCE = {
     "int8-static-tensor": 0.12,
 }
 LISTED = {name: yaml.safe_load((CONF / f"{name}.yaml").read_text())["schemes"] for name in plugins.names("runtimes")}
-PAIRS = [(name, scheme) for name, schemes in LISTED.items() for scheme in schemes]
+PAIRS = [
+    (name, scheme)
+    for name, schemes in LISTED.items()
+    for scheme in schemes
+    if scheme != "int8-qat"  # needs a model trained for it: test_quantize_aware.py
+]
 UNLISTED = [(name, scheme) for name in LISTED for scheme in TOLERANCE if scheme not in LISTED[name]]
 
 

@@ -79,8 +79,8 @@ def test_a_method_works_on_a_channel_pruned_model_which_is_stored_and_loaded_as_
     torch.testing.assert_close(training.logits_of(loaded, x), training.logits_of(result, x))
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
-def test_channels_can_be_pruned_after_any_method(name: str) -> None:
+@pytest.mark.parametrize("name", [n for n in sorted(METHODS) if not hasattr(plugins.load("methods", n), "FINAL")])
+def test_channels_can_be_pruned_after_any_method_that_need_not_be_the_last(name: str) -> None:
     result = applied(name, network())
     parameters = sum(p.numel() for p in result.parameters())
     smaller = slim(copy.deepcopy(result))
