@@ -50,6 +50,7 @@ ROOT = "edgeproof_root"
 MESSAGE_LINES = 12
 RESERVED = ("accuracy", "instructions", "unsupported")
 LOCK = Path("requirements.lock")
+FRAMEWORK_PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"]}
 LIBRARIES = ("tasks", "networks", "methods", "runtimes", "scenarios")
 HEADER = "# Composed from conf/ by 'edgeproof compose {command}'. Body sha256: {digest}\n"
 _HEADER_PATTERN = re.compile(r"^# Composed from conf/ by .* Body sha256: ([0-9a-f]{64})\n")
@@ -76,17 +77,22 @@ class ModelEntry(Frozen):
         return [self.teacher] if isinstance(self.teacher, str) else list(self.teacher or [])
 
 
-class BenchEntry(Frozen):
-    """What to measure, where, how often."""
+class PresetEntry(Frozen):
+    """How long and how often to measure."""
 
-    devices: list[Id] = Field(min_length=1)
-    runtimes: list[Id] = Field(min_length=1)
-    session: NonNegativeInt
     preset: Preset
     processes: PositiveInt
     warm_up_s: float = Field(gt=0, le=3600)
     cool_down_s: float = Field(ge=0, le=3600)
     compliance: list[Compliance] = []
+
+
+class BenchEntry(PresetEntry):
+    """What to measure, where, how often."""
+
+    devices: list[Id] = Field(min_length=1)
+    runtimes: list[Id] = Field(min_length=1)
+    session: NonNegativeInt
     every: list[Id] = Field(min_length=1)
     final: list[Id]
     baseline: Id
@@ -138,6 +144,14 @@ class Study(Frozen):
     runtimes: dict[Id, RuntimeDefinition]
 
 
+class Measuring(Frozen):
+    """How to measure what no study made: a preset, over the scenarios and runtimes that exist."""
+
+    bench: PresetEntry
+    scenarios: dict[Id, ScenarioParams]
+    runtimes: dict[Id, RuntimeDefinition]
+
+
 def studies(conf: Path = CONF) -> list[str]:
     """The studies that exist."""
     return sorted(path.stem for path in (conf / "study").glob("*.yaml"))
@@ -160,6 +174,15 @@ def params_of(composed: DictConfig, apart: Collection[str] = ()) -> tuple[Params
         content = _plain(composed)
     kept_apart = {key: content.pop(key) for key in apart if key in content}
     return expand(_validated(content, None, CONF)), kept_apart
+
+
+def measuring(preset: str, conf: Path = CONF) -> Measuring:
+    """Compose a preset without a study. Raises ConfigError."""
+    known = sorted(path.stem for path in (conf / "preset").glob("*.yaml"))
+    if preset not in known:
+        raise UnknownName("preset", preset, known, f"To add one: {conf}/preset/{preset}.yaml.")
+    content = _hydra(("scenarios", "runtimes"), {"preset": preset}, (), conf)
+    return checked(Measuring, content, f"{conf}/preset/{preset}.yaml (composed)")
 
 
 def write(params: Params, command: str = "", path: Path = PARAMS) -> None:
@@ -191,11 +214,17 @@ def _composed(study: str | None, overrides: Sequence[str], conf: Path) -> dict[s
     if study is not None and study not in studies(conf):
         raise UnknownName("study", study, studies(conf), f"To add one: {conf}/study/{study}.yaml.")
     chosen = [f"study={study}"] if study is not None else []
+    return _hydra(LIBRARIES, "config", [*chosen, *overrides], conf)
+
+
+def _hydra(
+    libraries: Sequence[str], root: str | Mapping[str, str], overrides: Sequence[str], conf: Path
+) -> dict[str, Any]:
     with told_as_config_error(overrides, conf), one_directory(conf) as directory:
-        store_root(directory)
+        store_root(directory, libraries, root)
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(directory), version_base="1.3", job_name="edgeproof"):
-            return _plain(hydra_compose(ROOT, [*chosen, *overrides]))
+            return _plain(hydra_compose(ROOT, list(overrides)))
 
 
 def _plain(composed: DictConfig) -> dict[str, Any]:
@@ -213,16 +242,16 @@ def told_as_config_error(overrides: Sequence[str], conf: Path = CONF) -> Iterato
         raise ConfigError(_hydra_message(error, overrides, conf)) from None
 
 
-def store_root(directory: Path) -> None:
-    """Register a root that holds every definition, over which conf/config.yaml is read, so that a study may change any.
+def store_root(directory: Path, libraries: Sequence[str] = LIBRARIES, root: str | Mapping[str, str] = "config") -> None:
+    """Register what holds every definition of the libraries; the root is read over it, so that it may change any.
 
     Definitions are read here instead of being listed as defaults, since a default costs Hydra 20 ms a composition.
     """
     definitions = {
         library: {path.stem: OmegaConf.load(path) for path in sorted((directory / library).glob("*.yaml"))}
-        for library in LIBRARIES
+        for library in libraries
     }
-    ConfigStore.instance().store(ROOT, {"defaults": ["_self_", "config"], **definitions})
+    ConfigStore.instance().store(ROOT, {"defaults": ["_self_", root], **definitions})
 
 
 @contextmanager
@@ -307,6 +336,7 @@ def _check_names(study: Study) -> None:
         if len(set(entry.schemes)) < len(entry.schemes):
             raise ConfigError(f"models.{name}.schemes lists a scheme twice: {', '.join(entry.schemes)}.")
         _check_start(name, entry)
+        _check_parent(name, study)
         if entry.control is not None and entry.family is None:
             raise ConfigError(f"models.{name}: a control belongs to a family's table; add 'family: <name>'.")
     if len(set(study.seeds)) < len(study.seeds):
@@ -373,6 +403,16 @@ def _check_start(name: str, entry: ModelEntry) -> None:
     _check_teachers(name, entry)
 
 
+def _check_parent(name: str, study: Study) -> None:
+    """Nothing starts from what a method with FINAL = True has made."""
+    parent = study.models[name].parent
+    method = None if parent is None else study.models[parent].method
+    if method is not None and getattr(plugins.load("methods", method), "FINAL", False):
+        raise ConfigError(
+            f"models.{name} can't start from '{parent}': its method '{method}' must be the last one applied."
+        )
+
+
 def _check_teachers(name: str, entry: ModelEntry) -> None:
     """A method takes `teacher`, one model, or `teachers`, several, as its keyword says."""
     wanted = inspect.signature(plugins.load("methods", entry.method).apply).parameters
@@ -415,6 +455,7 @@ def _model(study: Study, name: str) -> dict[str, Any]:
     entry = study.models[name]
     definition = study.methods[entry.method]
     network, network_options = _network(study, name)
+    _check_framework(study, name, network)
     data = f"data/{study.task}/build"
     learnt_from = [f"models/{teacher}" for teacher in entry.teachers] + [data] * 3
     return {
@@ -434,6 +475,23 @@ def _model(study: Study, name: str) -> dict[str, Any]:
             "teacher_3": learnt_from[2],
         },
     }
+
+
+def _check_framework(study: Study, name: str, network: str) -> None:
+    """A method works on networks of its own framework alone, and so does it learn from them."""
+    entry = study.models[name]
+    wanted = _framework("methods", entry.method)
+    for used in (network, *(_network(study, teacher)[0] for teacher in entry.teachers)):
+        if _framework("networks", used) != wanted:
+            raise ConfigError(
+                f"models.{name}: method '{entry.method}' works on networks of {wanted}, and '{used}' is one of "
+                f"{_framework('networks', used)}."
+            )
+
+
+def _framework(kind: str, name: str) -> str:
+    """'torch' unless the plugin's file says another FRAMEWORK."""
+    return str(getattr(plugins.load(kind, name), "FRAMEWORK", "torch"))
 
 
 def _seeds(study: Study) -> list[int]:
@@ -482,13 +540,14 @@ def _exports(study: Study, names: Sequence[str]) -> dict[str, Any]:
 
 def _export(study: Study, model: str, runtime: str, schemes: Sequence[str]) -> dict[str, Any]:
     definition = study.runtimes[runtime]
+    network, _ = _network(study, model)
     return {
         "model": model,
         "runtime": runtime,
         "schemes": list(schemes),
         "seeds": _seeds(study),
         "threads": study.threads,
-        "packages": pinned(definition.host_packages),
+        "packages": pinned([*definition.host_packages, *FRAMEWORK_PACKAGES[_framework("networks", network)]]),
     }
 
 

@@ -116,6 +116,10 @@ def _composed(words: Sequence[str]) -> list[tuple[Wish, dict[str, Any]]]:
     return composed
 
 
+def _is_override(word: str) -> bool:
+    return not word.startswith("-") and ("=" in word or word.startswith("~"))
+
+
 def _key(word: str) -> str:
     """The first part of an override's key."""
     return word.partition("=")[0].lstrip("+").partition(".")[0]
@@ -123,7 +127,8 @@ def _key(word: str) -> str:
 
 def _run_hydra(task: Callable[[DictConfig], None], directory: Path | None, root: str, words: Sequence[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are ours to show
-    sys.argv = [sys.argv[0], *words]
+    # Its parser takes overrides after its options alone.
+    sys.argv = [sys.argv[0], *sorted(words, key=_is_override)]
     hydra.main(version_base="1.3", config_path=str(directory) if directory else None, config_name=root)(task)()
 
 
@@ -194,12 +199,11 @@ def _axis(key: str, grammar: str) -> searching.Range | searching.Choice:
         override = OverridesParser.create().parse_override(f"{key}={grammar}")
     value = override.value()
     if isinstance(value, IntervalSweep):
-        whole = isinstance(value.start, int) and isinstance(value.end, int)
         assert value.start is not None
         assert value.end is not None
         if value.start >= value.end:
             raise ConfigError(f"search.space.{key}: {grammar} is empty; the lower end comes first.")
-        return Range(value.start, value.end, None, "log" in value.tags, whole)
+        return Range(value.start, value.end, None, "log" in value.tags, whole=False)
     if isinstance(value, RangeSweep):
         numbers = list(value.range())
         if not numbers:

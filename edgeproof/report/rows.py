@@ -19,8 +19,22 @@ from .statistics import Estimate
 
 # Chance that one of all comparisons between runtimes is a false alarm.
 DISAGREEMENT_ALPHA = 0.01
-SAME_POINTS = 0.01
+# By how much the accuracy of one scheme may differ between runtimes, whose quantizers make different models of it.
+SAME_POINTS, SAME_POINTS_INT4 = 0.01, 0.05
 FLOATING = ("fp32", "fp16")
+SCHEMES = (
+    *FLOATING,
+    "bf16",
+    "int8-weights",
+    "int4-weights",
+    "int8-dynamic",
+    "int8-static",
+    "int8-static-percentile",
+    "int8-static-mse",
+    "int8-static-entropy",
+    "int8-static-tensor",
+    "int8-qat",
+)
 LATENCIES, TELEMETRY = "latencies.npz", "telemetry.csv"
 SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = "SingleStream", "MultiStream", "Offline", "Server"
 
@@ -41,10 +55,11 @@ class Row:
     teacher: str | None
     verdict: str
     reasons: tuple[str, ...]
-    parameters: int
-    macs: int
-    weight_sparsity: float
+    parameters: int | None
+    macs: int | None
+    weight_sparsity: float | None
     artifact_sha256: str
+    notes: tuple[str, ...] = ()
     size_bytes: int | None = None
     gzip_bytes: int | None = None
     entropy_coded_bytes: int | None = None
@@ -83,12 +98,13 @@ class Row:
         return asdict(self)
 
 
-def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]]) -> list[Row]:
+def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]], baseline_scheme: str = "fp32") -> list[Row]:
     """Every artifact's row from the records below `root`, in the study's order.
 
     Args:
-        baseline: the model whose fp32 artifact on the same device and runtime others are compared with.
+        baseline: the model with whose artifact on the same device and runtime others are compared.
         order: 'devices', 'models' and 'runtimes' that the study names; records of others are left out.
+        baseline_scheme: that artifact's scheme.
     """
     grouped: dict[Key, list[Record]] = defaultdict(list)
     harness: dict[str, list[Record]] = defaultdict(list)
@@ -103,7 +119,7 @@ def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]]) -> li
     for key, reason in disagreements(hits).items():
         built[key] = replace(built[key], verdict="invalid", reasons=(*built[key].reasons, reason), accuracy=None)
         hits[key] = None
-    compared = [_compared(key, built, hits, (key[0], key[1], baseline, "fp32")) for key in built]
+    compared = [_compared(key, built, hits, (key[0], key[1], baseline, baseline_scheme)) for key in built]
     return sorted(compared, key=lambda row: _rank(row, order))
 
 
@@ -112,12 +128,11 @@ def _session_of(root: Path, record: Record) -> str:
 
 
 def _rank(row: Row, order: Mapping[str, Sequence[str]]) -> tuple[int, int, int, int, str]:
-    schemes = ("fp32", "fp16", "int8-dynamic", "int8-static")
     return (
         list(order["devices"]).index(row.device),
         list(order["models"]).index(row.model),
         list(order["runtimes"]).index(row.runtime) if row.runtime in order["runtimes"] else len(order["runtimes"]),
-        schemes.index(row.scheme) if row.scheme in schemes else len(schemes),
+        SCHEMES.index(row.scheme) if row.scheme in SCHEMES else len(SCHEMES),
         row.scheme,
     )
 
@@ -126,7 +141,8 @@ def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
     """Artifacts whose accuracy is below that of the same model and scheme elsewhere by more than chance allows.
 
     McNemar's exact test on the samples that only one of the two gets right, corrected for all pairs (Holm 1979). Each
-    runtime's own quantizer makes another integer model, so those may differ by SAME_POINTS before it counts.
+    runtime's own quantizer makes another integer model, so those may differ by SAME_POINTS before it counts, and by
+    more at 4 bits, where it matters which layers a quantizer leaves alone.
     """
     known = {key: array for key, array in hits.items() if array is not None}
     pairs = [
@@ -140,12 +156,18 @@ def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
         if p_value * (len(tested) - rank) > DISAGREEMENT_ALPHA:
             break
         difference = float(known[high].mean() - known[low].mean())
-        if difference > (0.0 if low[3] in FLOATING else SAME_POINTS):
+        if difference > _same_points(low[3]):
             where = f"{high[1]} on {high[0]}" if high[0] != low[0] else high[1]
             found.setdefault(
                 low, f"accuracy is {100 * difference:.2f} points below that of {where} (p = {p_value:.1g})"
             )
     return found
+
+
+def _same_points(scheme: str) -> float:
+    if scheme in FLOATING:
+        return 0.0
+    return SAME_POINTS_INT4 if scheme.startswith("int4") else SAME_POINTS
 
 
 def _latest(found: Sequence[Record]) -> list[Record]:
@@ -177,6 +199,7 @@ def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
         macs=model["macs"],
         weight_sparsity=model["weight_sparsity"],
         artifact_sha256=artifact["sha256"],
+        notes=tuple(artifact.get("notes", ())),
         size_bytes=artifact.get("size_bytes"),
         gzip_bytes=artifact.get("gzip_bytes"),
         entropy_coded_bytes=model.get("entropy_coded_bytes"),

@@ -95,7 +95,7 @@ def of_point(store: Store, point: Point) -> list[Line]:
 
 def _row(told: Mapping[str, Any]) -> Row:
     """A row as it was before it became JSON."""
-    content = {field.name: told.get(field.name) for field in fields(Row)}
+    content: dict[str, Any] = {field.name: told.get(field.name) for field in fields(Row)}
     for name, value in content.items():
         if isinstance(value, dict) and set(value) == {"value", "low", "high"}:
             content[name] = Estimate(**{part: math.nan if x is None else x for part, x in value.items()})

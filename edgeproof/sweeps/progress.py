@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from edgeproof import studies
 
@@ -77,6 +78,6 @@ class Progress:
         measures = sum(seconds.values()) - builds
         return f"about {studies.clock(builds / self._workers + measures + POINT_S * len(waiting))} left"
 
-    def _lines(self) -> list[dict[str, object]]:
+    def _lines(self) -> list[dict[str, Any]]:
         """What the journal says since this command began."""
         return self._store.journal()[self._lines_before :]

@@ -60,9 +60,12 @@ class Range:
         value = trial.suggest_float(key, self.low, self.high, step=self.step, log=self.logarithmic)
         return f"{value:.{DIGITS}g}"
 
-    def ends(self) -> list[str]:
-        """The values that are refused if any is."""
-        return [f"{end:.{DIGITS}g}" for end in (self.low, self.high)]
+    def samples(self) -> list[str]:
+        """Values of which one is refused if any is: the ends, and between them one that is no whole number."""
+        if self.whole:
+            return [str(int(self.low)), str(int(self.high))]
+        between = [] if self.step else [(self.low + self.high) / 2 + (self.high - self.low) / 16]
+        return [f"{value:.{DIGITS}g}" for value in (self.low, self.high, *between)]
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Choice:
         chosen: str = trial.suggest_categorical(key, self.values)
         return chosen
 
-    def ends(self) -> list[str]:
+    def samples(self) -> list[str]:
         """Every value: any may be refused."""
         return list(self.values)
 
@@ -131,16 +134,17 @@ def _check(options: SearchOptions, space: Space, compose: Callable[[Mapping[str,
             raise ConfigError(f"search.limits: no figure is called '{figure}'. Figures: {known}, {VALIDATION}.")
         if limit <= 0:
             raise ConfigError(f"search.limits.{figure} must be greater than 0 (given: {limit:g}).")
-    middle = {key: axis.ends()[0] for key, axis in space.items()}
+    lowest = {key: axis.samples()[0] for key, axis in space.items()}
     for key, axis in space.items():
-        for end in axis.ends():
-            compose({**middle, key: end})
+        for value in axis.samples():
+            compose({**lowest, key: value})
 
 
 def new_study(options: SearchOptions) -> optuna.Study:
     """A study without a storage."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    directions = ["maximize" if MORE_IS_BETTER[figure] else "minimize" for figure in options.objectives]
+    better = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+    directions = [better[0] if MORE_IS_BETTER[figure] else better[1] for figure in options.objectives]
     return optuna.create_study(directions=directions)
 
 

@@ -175,7 +175,7 @@ def test_a_missing_launcher_is_named_with_the_package_it_comes_with(
     ("grammar", "axis"),
     [
         ("interval(0.1, 0.6)", search.Range(0.1, 0.6, None, False, False)),
-        ("interval(1, 8)", search.Range(1, 8, None, False, True)),
+        ("interval(1, 8)", search.Range(1, 8, None, False, False)),
         ("tag(log, interval(0.01, 1.0))", search.Range(0.01, 1.0, None, True, False)),
         ("range(2, 7)", search.Range(2, 6, 1, False, True)),
         ("range(2, 9, 2)", search.Range(2, 8, 2, False, True)),
