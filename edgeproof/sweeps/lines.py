@@ -7,13 +7,14 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from statistics import fmean
 from typing import Any
 
 from edgeproof.params import load
 from edgeproof.report.rows import Row
 from edgeproof.report.statistics import Estimate
 
-from .store import Point, Store
+from .store import Asked, Point, Store
 
 # Every figure that a sweep may look at, and whether more of it is better.
 MORE_IS_BETTER = {
@@ -39,12 +40,19 @@ class Line:
     changed: tuple[str, ...] = ()
     front: bool = False
 
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """Accuracy of the model made from each of the study's seeds; none where it was refused."""
+        if self.row is None or self.row.accuracy is None:
+            return ()
+        return tuple((self.row.seed_accuracies or {}).values()) or (self.row.accuracy.value,)
+
     def figure(self, name: str) -> float | None:
         """One of the figures, or None where it was not measured."""
         if self.row is None:
             return None
         if name == "accuracy":
-            return None if self.row.accuracy is None else self.row.accuracy.value
+            return fmean(self.accuracies) if self.accuracies else None
         if name == "p50_us":
             return None if self.row.p50_ns is None else self.row.p50_ns.value / 1000
         value: float | None = getattr(self.row, name)
@@ -55,10 +63,7 @@ def of(store: Store) -> list[Line]:
     """Every line of a sweep, in the order of its points, with the Pareto front of each device marked."""
     asked = store.asked()
     found = [line for point in asked.points for line in of_point(store, point)]
-    useful = [keeps_to(line, asked.limits) for line in found]
-    # Where nothing keeps to the limits, the front of what there is still says how far away they are.
-    eligible = useful if any(useful) else [True] * len(found)
-    return _with_fronts(found, eligible, asked.objectives)
+    return [group[0] for group in with_front([[line] for line in found], asked)]
 
 
 def keeps_to(line: Line, limits: Mapping[str, float]) -> bool:
@@ -103,26 +108,40 @@ def _row(told: Mapping[str, Any]) -> Row:
     return Row(**content)
 
 
-def _with_fronts(found: Sequence[Line], eligible: Sequence[bool], objectives: Sequence[str]) -> list[Line]:
-    """Mark lines that no other of their device beats in one objective without losing in another."""
-    costs = [_costs(line, objectives) if ok else None for line, ok in zip(found, eligible, strict=True)]
-    by_device: dict[str, list[tuple[float, ...]]] = defaultdict(list)
-    for line, cost in zip(found, costs, strict=True):
-        if line.row is not None and cost is not None:
-            by_device[line.row.device].append(cost)
+def with_front(groups: Sequence[Sequence[Line]], asked: Asked) -> list[list[Line]]:
+    """Mark the lines of each group whose means no other group of its device beats: in one objective, losing in none."""
+    useful = [all(keeps_to(line, asked.limits) for line in group) for group in groups]
+    # Where nothing keeps to the limits, the front of what there is still says how far away they are.
+    eligible = useful if any(useful) else [True] * len(groups)
+    costs = [_costs(group, asked.objectives) if ok else None for group, ok in zip(groups, eligible, strict=True)]
+    by_device: dict[str | None, list[tuple[float, ...]]] = defaultdict(list)
+    for group, cost in zip(groups, costs, strict=True):
+        if cost is not None:
+            by_device[_device(group)].append(cost)
     return [
-        replace(line, front=not any(dominates(other, cost) for other in by_device[line.row.device]))
-        if line.row is not None and cost is not None
-        else line
-        for line, cost in zip(found, costs, strict=True)
+        [replace(line, front=cost is not None and not _is_beaten(cost, by_device[_device(group)])) for line in group]
+        for group, cost in zip(groups, costs, strict=True)
     ]
 
 
-def _costs(line: Line, objectives: Sequence[str]) -> tuple[float, ...] | None:
-    """Figures with their signs turned so that less is better; None where one was not measured."""
-    figures = [(line.figure(name), MORE_IS_BETTER[name]) for name in objectives]
-    found = [-value if more else value for value, more in figures if value is not None]
-    return tuple(found) if len(found) == len(figures) else None
+def _device(group: Sequence[Line]) -> str | None:
+    row = group[0].row
+    return None if row is None else row.device
+
+
+def _costs(group: Sequence[Line], objectives: Sequence[str]) -> tuple[float, ...] | None:
+    """A group's mean figures, their signs turned so that less is better; None where one was not measured."""
+    means = []
+    for name in objectives:
+        known = [value for line in group if (value := line.figure(name)) is not None]
+        if len(known) < len(group):
+            return None
+        means.append(-fmean(known) if MORE_IS_BETTER[name] else fmean(known))
+    return tuple(means)
+
+
+def _is_beaten(cost: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
+    return any(dominates(other, cost) for other in others)
 
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:

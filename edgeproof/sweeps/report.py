@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from statistics import fmean, stdev
 from edgeproof.core.directories import write_json, write_text
 from edgeproof.report import plots, tables
 from edgeproof.report.rows import Row
+from edgeproof.report.statistics import Estimate
 from edgeproof.report.tables import NONE, Column
 
 from . import lines
@@ -58,9 +60,10 @@ def _size_bytes(row: Row) -> float | None:
 def _markdown(
     store: Store, found: Sequence[Line], keys: Sequence[str], explained: Mapping[str, Mapping[str, float]]
 ) -> str:
-    over_seeds = SEED in keys
-    shown = _by_all_but_seed(found, keys) if over_seeds else [[line] for line in found]
-    columns = [*_columns_of_axes([key for key in keys if key != SEED]), *(SEEDS if over_seeds else FIGURES), *LAST]
+    shown = [[line] for line in found]
+    if SEED in keys:
+        shown = lines.with_front(_by_all_but_seed(found, keys), store.asked())
+    columns = [*_columns_of_axes([key for key in keys if key != SEED]), *FIGURES]
     parts = [f"# Sweep `{store.name}`", "", *tables.markdown_table(shown, columns), ""]
     failed = [line for line in found if line.row is None]
     if failed:
@@ -70,7 +73,7 @@ def _markdown(
             for line in failed
         ]
         parts += [""]
-    parts += _how_to_read(store, found, over_seeds=over_seeds)
+    parts += _how_to_read(store, found)
     parts += _importance_table(explained)
     parts += ["", "Any point again, alone, from the same cache:", "", "```sh"]
     parts += list(dict.fromkeys(command(line) for line in found))
@@ -95,43 +98,43 @@ def _of_row(cell: Callable[[Row], str]) -> Callable[[Sequence[Line]], str]:
     return lambda group: NONE if group[0].row is None else cell(group[0].row)
 
 
-def _over_seeds(figure: str, scale: float, digits: int) -> Callable[[Sequence[Line]], str]:
-    """Mean and sample standard deviation over a group's points."""
+def _accuracy(group: Sequence[Line]) -> str:
+    """With its interval; of several seeds the mean and the sample standard deviation, which is that of training."""
+    found = [100 * accuracy for line in group for accuracy in line.accuracies]
+    if len(found) > 1:
+        return f"{fmean(found):.2f} ± {stdev(found):.2f} ({len(found)} seeds)"
+    return _of_row(lambda row: tables.percent_cell(row.accuracy))(group)
 
-    def cell(group: Sequence[Line]) -> str:
-        found = [scale * value for line in group if (value := line.figure(figure)) is not None]
-        if not found:
-            return NONE
-        spread = f" ± {stdev(found):,.{digits}f}" if len(found) > 1 else ""
-        return f"{fmean(found):,.{digits}f}{spread} ({len(found)})"
 
-    return cell
+def _latency(group: Sequence[Line]) -> str:
+    """With its interval; of several points the mean, whose half widths add up as those of independent errors do."""
+    found = [line.row.p50_ns for line in group if line.row is not None and line.row.p50_ns is not None]
+    if not found:
+        return NONE
+    value = fmean(estimate.value for estimate in found)
+    below = math.hypot(*(estimate.value - estimate.low for estimate in found)) / len(found)
+    above = math.hypot(*(estimate.high - estimate.value for estimate in found)) / len(found)
+    return tables.us_cell(Estimate(value, value - below, value + above))
+
+
+def _size(group: Sequence[Line]) -> str:
+    found = [line.row.size_bytes for line in group if line.row is not None and line.row.size_bytes is not None]
+    return tables.bytes_cell(round(fmean(found)) if found else None)
 
 
 def _result(group: Sequence[Line]) -> str:
     return ", ".join(dict.fromkeys(line.status if line.row is None else line.row.verdict for line in group))
 
 
-ARTIFACT: list[Column[Sequence[Line]]] = [
+FIGURES: list[Column[Sequence[Line]]] = [
     Column("device", _of_row(lambda row: row.device)),
     Column("model", _of_row(lambda row: row.model)),
     Column("runtime", _of_row(lambda row: row.runtime)),
     Column("artifact's scheme", _of_row(lambda row: row.scheme)),
-]
-FIGURES: list[Column[Sequence[Line]]] = [
-    *ARTIFACT,
-    Column("accuracy %", _of_row(lambda row: tables.percent_cell(row.accuracy))),
-    Column("p50 µs", _of_row(lambda row: tables.us_cell(row.p50_ns))),
-    Column("file KiB", _of_row(lambda row: tables.bytes_cell(row.size_bytes))),
-]
-SEEDS: list[Column[Sequence[Line]]] = [
-    *ARTIFACT,
-    Column("accuracy %, mean ± deviation (seeds)", _over_seeds("accuracy", 100, 2)),
-    Column("p50 µs", _over_seeds("p50_us", 1, 1)),
-    Column("file KiB", _over_seeds("size_bytes", 1 / 1024, 1)),
-]
-LAST: list[Column[Sequence[Line]]] = [
-    Column("Pareto front", lambda group: "yes" if any(line.front for line in group) else ""),
+    Column("accuracy %", _accuracy),
+    Column("p50 µs", _latency),
+    Column("file KiB", _size),
+    Column("Pareto front", lambda group: "yes" if group[0].front else ""),
     Column("result", _result),
 ]
 
@@ -146,12 +149,12 @@ def _by_all_but_seed(found: Sequence[Line], keys: Sequence[str]) -> list[list[Li
     return list(groups.values())
 
 
-def _how_to_read(store: Store, found: Sequence[Line], *, over_seeds: bool) -> list[str]:
+def _how_to_read(store: Store, found: Sequence[Line]) -> list[str]:
     asked = store.asked()
-    intervals = "Deviations are over the seeds." if over_seeds else "Brackets are 95% intervals."
     told = [
-        f"A row is a final artifact of a point. {intervals} The Pareto front is that of {', '.join(asked.objectives)} "
-        f"on a device{_within(found, asked.limits)}.",
+        "A row is a final artifact of a point, or of one point a seed. Brackets are 95% intervals, ± is the deviation "
+        f"over seeds. The Pareto front is that of {', '.join(asked.objectives)} on a device"
+        f"{_within(found, asked.limits)}.",
         "",
         _stages_told(store),
         "",

@@ -160,29 +160,25 @@ def _sampler(options: SearchOptions, seed: int) -> optuna.samplers.BaseSampler:
     if options.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     if options.sampler == "tpe":
-        return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=options.batch, multivariate=True, constraints_func=_excesses
-        )
-    return optuna.samplers.NSGAIISampler(seed=seed, population_size=options.batch, constraints_func=_excesses)
-
-
-def _excesses(trial: optuna.trial.FrozenTrial) -> Sequence[float]:
-    """What is within its limits is 0, the rest is better the nearer it is (Deb's constrained domination)."""
-    return [trial.user_attrs[EXCESS]]
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=options.batch, multivariate=True)
+    return optuna.samplers.NSGAIISampler(seed=seed, population_size=options.batch)
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, store: Store, asked: Asked, point: Point) -> None:
-    """Answer a trial with the worst of its point's artifacts; a point without figures with how hopeless it was."""
+    """Answer a trial with the worst of its point's artifacts; a point without figures with how hopeless it was.
+
+    The excess is 0 within all limits; else a trial is better the nearer it is (Deb's constrained domination).
+    """
     found = lines.of_point(store, point)
     values = [_worst(found, figure) for figure in asked.objectives]
     known = [value for value in values if value is not None]
     if len(known) == len(values):
         over = [max(lines.excess(line, name, limit) for line in found) for name, limit in asked.limits.items()]
-        trial.set_user_attr(EXCESS, min(sum(max(0.0, excess) for excess in over), FAR))
+        trial.set_constraint(EXCESS, min(sum(max(0.0, excess) for excess in over), FAR))
         study.tell(trial, known)
     else:
         failure = store.failure(point.digest) or {}
-        trial.set_user_attr(EXCESS, failure.get("excess") or FAR)
+        trial.set_constraint(EXCESS, failure.get("excess") or FAR)
         study.tell(trial, [-FAR if MORE_IS_BETTER[figure] else FAR for figure in asked.objectives])
 
 

@@ -126,6 +126,19 @@ def test_a_figure_that_does_not_exist_is_refused(compose: object, changes: dict[
         search.search("s", options(**changes), SPACE, compose, starter=Starter())
 
 
+def test_what_only_whole_numbers_can_be_is_no_interval(compose: object) -> None:
+    """Both ends of interval(2, 8) are whole numbers; what lies between isn't."""
+
+    def strict(values: Mapping[str, str]) -> Wish:
+        if "." in values["quantize.bits"]:
+            raise ConfigError(f"bits: {values['quantize.bits']}")
+        return compose(values)  # type: ignore[operator]
+
+    space = {**SPACE, "quantize.bits": Range(2, 8, None, False, False)}
+    with pytest.raises(ConfigError, match=r"bits: \d\."):
+        search.search("s", options(), space, strict, starter=Starter())
+
+
 def test_an_end_of_the_space_that_no_study_can_have_is_refused_before_anything_runs(compose: object) -> None:
     def strict(values: Mapping[str, str]) -> Wish:
         if values["quantize.bits"] == "9":

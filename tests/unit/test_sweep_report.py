@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 import statistics
 from dataclasses import replace
 
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from edgeproof import worktrees
 from edgeproof.params import Params
 from edgeproof.report.statistics import Estimate
-from edgeproof.sweeps import lines, sweeping
+from edgeproof.sweeps import lines, report, sweeping
 from edgeproof.sweeps.lines import Line
-from edgeproof.sweeps.store import Point, Store
+from edgeproof.sweeps.store import Asked, Code, Point, Store
 
 from .sweep_points import ROW, Starter, wish
 from .sweep_points import here as here
@@ -36,10 +37,39 @@ def line(**figures: float) -> Line:
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
 def test_the_front_is_what_no_other_point_beats(figures: list[tuple[int, int, int]]) -> None:
     found = [line(accuracy=a / 4, p50_us=b + 1, size_bytes=c) for a, b, c in figures]
-    marked = lines._with_fronts(found, [True] * len(found), ("accuracy", "p50_us", "size_bytes"))
-    for (a, b, c), of in zip(figures, marked, strict=True):
+    marked = lines.with_front([[of] for of in found], Asked((), Code("", "", ())))
+    for (a, b, c), (of,) in zip(figures, marked, strict=True):
         beaten = any(x >= a and y <= b and z <= c and (x, y, z) != (a, b, c) for x, y, z in figures)
         assert of.front == (not beaten)
+
+
+def test_seeds_are_beaten_by_their_means_and_not_by_one_lucky_seed() -> None:
+    lucky = [line(accuracy=0.95), line(accuracy=0.75)]
+    steady = [line(accuracy=0.90), line(accuracy=0.90)]
+    marked = lines.with_front([lucky, steady], Asked((), Code("", "", ())))
+    assert [[of.front for of in group] for group in marked] == [[False, False], [True, True]]
+
+
+def test_latency_over_seeds_has_the_interval_of_a_mean_of_independent_estimates() -> None:
+    rng = np.random.default_rng(0)
+    errors = rng.standard_normal((3, 100_000)) * np.array([[1.0], [2.0], [2.0]])
+    half = 1.96 * errors.mean(axis=0).std()
+    group = [replace(line(), row=replace(ROW, p50_ns=_of_us(100, 1.96 * sigma))) for sigma in (1, 2, 2)]
+    value, low, high = (float(part) for part in re.findall(r"[\d.]+", report._latency(group)))
+    assert value == 100
+    assert (low, high) == (pytest.approx(100 - half, abs=0.1), pytest.approx(100 + half, abs=0.1))
+
+
+def _of_us(value: float, half: float) -> Estimate:
+    return Estimate(1000 * value, 1000 * (value - half), 1000 * (value + half))
+
+
+def test_a_study_of_several_seeds_has_their_mean_for_accuracy() -> None:
+    found = replace(line(), row=replace(ROW, seed_accuracies={"0": 0.90, "1": 0.94}))
+    assert found.figure("accuracy") == pytest.approx(0.92)
+    assert report._accuracy([found]).startswith("92.00 ± 2.83 (2 seeds)")
+    refused = replace(found, row=replace(found.row, accuracy=None))
+    assert refused.figure("accuracy") is None
 
 
 def test_what_misses_a_limit_is_on_no_front_where_anything_keeps_to_it() -> None:
@@ -78,9 +108,9 @@ def test_seeds_are_one_row_with_mean_and_deviation(digits_study: Params) -> None
     sweeping.sweep("s", wishes, starter=Starter(rows=rows))
     table = (Store("s").directory / "table.md").read_text()
     mean, deviation = statistics.fmean(accuracies.values()), statistics.stdev(accuracies.values())
-    shown = [row for row in table.splitlines() if row.startswith("| ") and "±" in row and "mean" not in row]
+    shown = [row for row in table.splitlines() if row.startswith("| ") and "±" in row]
     assert len(shown) == 2
-    assert all(f"{100 * mean:.2f} ± {100 * deviation:.2f} (3)" in row for row in shown)
+    assert all(f"{100 * mean:.2f} ± {100 * deviation:.2f} (3 seeds)" in row for row in shown)
     with (Store("s").directory / "table.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 6
 
