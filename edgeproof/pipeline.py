@@ -69,6 +69,9 @@ def _once(stage: Stage, *, lock_directory: Path, note: Callable[[StageRun], None
         started = time.monotonic()
         reproduced: Stage | None = _reproduce_stage(stage, **kwargs)
         outcome: Outcome = "unchanged" if reproduced is None else "ran" if commands else "cached"
+        if outcome == "ran":
+            # DVC leaves out a stage with outputs that git tracks, such as tables, though it restores them all the same.
+            stage.repo.stage_cache.save(stage)
         note(StageRun(stage.addressing, key, outcome, round(time.monotonic() - started, 3)))
     return reproduced
 

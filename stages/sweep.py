@@ -67,6 +67,8 @@ def main() -> int:
     """Compose every point, then run the sweep."""
     launcher_words = [word for word in sys.argv[1:] if word.startswith(("hydra/launcher=", "hydra.launcher."))]
     words = [word for word in sys.argv[1:] if word not in launcher_words]
+    if any(word.startswith("hydra/sweeper=") for word in words):
+        raise ConfigError("points are enumerated by Hydra's basic sweeper; to search them, use +search=<name>.")
     composed = _composed(words)
     if not composed:
         if any(word.startswith(SHOWING) for word in words):
@@ -148,7 +150,7 @@ def _launch(words: Sequence[str]) -> sweeping.Launch | None:
     if chosen not in known:
         package = PLUGINS.get(chosen)
         raise UnknownName(
-            "launcher", chosen, known, f"It comes with 'pip install {package}'." if package else "It is Hydra's plugin."
+            "launcher", chosen, known, f"It comes with 'pip install {package}'." if package else "It is a Hydra plugin."
         )
     if chosen == HERE:
         return None

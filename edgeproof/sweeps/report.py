@@ -65,12 +65,12 @@ def _markdown(
         shown = lines.with_front(_by_all_but_seed(found, keys), store.asked())
     columns = [*_columns_of_axes([key for key in keys if key != SEED]), *FIGURES]
     parts = [f"# Sweep `{store.name}`", "", *tables.markdown_table(shown, columns), ""]
-    failed = [line for line in found if line.row is None]
-    if failed:
-        parts += ["Points without a result, with the reason:", ""]
+    refused = [line for line in found if line.reason]
+    if refused:
+        parts += ["Without a result, or refused, with the reason:", ""]
         parts += [
             f"- `{line.point.digest[:SHOWN_DIGITS]}` {label(line.point, keys)}: {' '.join(line.reason.split())}"
-            for line in failed
+            for line in refused
         ]
         parts += [""]
     parts += _how_to_read(store, found)

@@ -37,7 +37,7 @@ class SearchOptions(Frozen):
     objectives: list[str] = Field(min_length=1)
     limits: dict[str, float] = {}
     trials: PositiveInt
-    batch: PositiveInt
+    batch: int = Field(ge=2)
     sampler: Sampler
     seed: NonNegativeInt
 

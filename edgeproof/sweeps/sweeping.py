@@ -136,6 +136,9 @@ def _say(store: Store, asked: Asked, wishes: Sequence[Wish], workers: int) -> No
         f"Sweep '{store.name}': {len(asked.points)} point(s) of study {studies}, "
         f"{sum(map(len, plans))} stages of which {len(distinct)} differ. Results: {_shown(store.directory)}/"
     )
+    same = len(asked.points) - len(digests(asked))
+    if same:
+        print(f"{same} of them are the same study as another: some key has no effect here.")
     finished = sum(store.status(digest) == "finished" for digest in digests(asked))
     if finished:
         print(f"{finished} of them finished before.")

@@ -37,8 +37,8 @@ def main() -> int:
             if store.outcome(digest) is None:
                 _run(store, digest, build_only=phase == [BUILD])
     except EdgeproofError as error:
-        print(f"error: {error}", file=sys.stderr)
         store.fail(digest, _reason(store, digest, str(error)))
+        print(f"error: {error}", file=sys.stderr)
         return entry.USAGE_ERROR
     return 0
 

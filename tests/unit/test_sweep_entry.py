@@ -92,6 +92,10 @@ def test_the_same_command_has_the_same_name_and_another_one_another(run: Callabl
     assert run(*words, "+name=mine").name == "mine"
 
 
+def test_words_come_in_any_order(run: Callable[..., Asked]) -> None:
+    assert len(run("study=digits", "prune.ratio=0.3,0.5", "-m", "scheme=fp32").wishes) == 2
+
+
 def test_the_sweeps_own_keys_are_no_points_overrides(run: Callable[..., Asked]) -> None:
     asked = run("study=digits", "+name=mine", "+workers=3")
     assert asked.more["workers"] == 3
@@ -141,9 +145,11 @@ def test_a_scheme_is_that_of_every_model_but_the_baseline(run: Callable[..., Ask
         (["--multirun", "+workers=1,2"], ["can't differ between its points"]),
         (["hydra/launcher=submitit"], ["unknown launcher 'submitit'", "basic"]),
         (["hydra/launcher=ray_aws"], ["unknown launcher 'ray_aws'", "pip install hydra-ray-launcher"]),
+        (["hydra/sweeper=optuna"], ["+search=<name>"]),
         (["+search=smal"], ["smal"]),
         (["--multirun", "+search=small_and_accurate", "prune.ratio=0.3,0.5"], ["a search picks its points itself"]),
         (["+search=small_and_accurate", "search.trials=0"], ["trials", "greater than 0"]),
+        (["+search=small_and_accurate", "search.batch=1"], ["batch", "greater than or equal to 2"]),
         (["+search=small_and_accurate", "search.trails=9"], ["trails"]),
         (["+search=small_and_accurate", "search.sampler=genetic"], ["sampler", "nsga2"]),
     ],

@@ -49,11 +49,14 @@ def test_every_point_runs_once_in_order_and_again_nothing(grid: list[Wish], caps
     assert "4 of them finished before" in capsys.readouterr().out
 
 
-def test_points_that_are_the_same_study_run_once_and_have_a_row_each(digits_study: Params) -> None:
+def test_points_that_are_the_same_study_run_once_and_have_a_row_each(
+    digits_study: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = wish(digits_study)
     sweeping.sweep("s", [one, Wish((*one.overrides[:2], "seed=+0"), one.params)], starter=Starter())
     assert len(started(Store("s"))) == 1
     assert len(rows(Store("s"))) == 2
+    assert "1 of them are the same study as another" in capsys.readouterr().out
 
 
 def test_a_point_added_later_runs_alone(grid: list[Wish]) -> None:
@@ -137,7 +140,7 @@ def test_a_point_that_fails_or_is_killed_is_a_row_with_its_reason_and_the_rest_g
     assert reasons[1] == ""
     assert "ended with 3: the last word" in reasons[3]
     table = (store.directory / "table.md").read_text()
-    assert "Points without a result" in table
+    assert "Without a result, or refused" in table
     assert "the last word" in table
 
 
