@@ -12,21 +12,24 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from dvc.exceptions import DvcException, ReproductionError
 from dvc.repo import Repo
-from dvc.repo.reproduce import _reproduce_stage
 from dvc.stage import Stage
+from dvc.stage.serialize import to_lockfile
 
 from . import locks
+from .core.directories import write_text
 from .core.errors import EdgeproofError
 
 BENCH = "bench"
+LOCK = Path("dvc.lock")
 # Whether a stage ran, its outputs came from the cache, or they were in place.
 Outcome = Literal["ran", "cached", "unchanged"]
 
@@ -67,13 +70,38 @@ def _once(stage: Stage, *, lock_directory: Path, note: Callable[[StageRun], None
     bench = stage.addressing.startswith(BENCH)
     with locks.held(lock_directory / key), nullcontext() if bench else locks.building(), _commands() as commands:
         started = time.monotonic()
-        reproduced: Stage | None = _reproduce_stage(stage, **kwargs)
+        reproduced: Stage | None = stage.reproduce(**kwargs)
+        if reproduced is not None:
+            _lock(reproduced)
         outcome: Outcome = "unchanged" if reproduced is None else "ran" if commands else "cached"
         if outcome == "ran":
             # DVC leaves out a stage with outputs that git tracks, such as tables, though it restores them all the same.
             stage.repo.stage_cache.save(stage)
         note(StageRun(stage.addressing, key, outcome, round(time.monotonic() - started, 3)))
     return reproduced
+
+
+def _lock(stage: Stage) -> None:
+    """Put a stage into dvc.lock. DVC's own way keeps comments, which takes most of a cached point's time."""
+    with _locked_stages(LOCK) as stages:
+        stages.update(json.loads(json.dumps(to_lockfile(stage))))
+
+
+def leave_only(directory: Path, stages: Collection[str]) -> None:
+    """Forget what other stages than these came to in the pipeline of `directory`."""
+    with _locked_stages(directory / LOCK) as locked:
+        for other in locked.keys() - stages:
+            del locked[other]
+
+
+@contextmanager
+def _locked_stages(path: Path) -> Iterator[dict[str, Any]]:
+    """The stages of a dvc.lock, be there one or not, to be changed."""
+    content: dict[str, Any] = {"schema": "2.0", "stages": {}}
+    if path.is_file():
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    yield content["stages"]
+    write_text(path, yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False))
 
 
 def _key(stage: Stage) -> str:

@@ -14,17 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from edgeproof import entry, locks, paths, pipeline, worktrees
-from edgeproof.core.directories import identity, read_meta, write_json, write_text, written_whole
+from edgeproof.core.directories import identity, read_meta, write_json, written_whole
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.params import FAMILIES, PARAMS, Params
 
 from . import plan, slots
 from .store import VALIDATION, Asked, Store
 
-DVC_LOCK = Path("dvc.lock")
 BUILD = "build"
 
 
@@ -78,7 +75,7 @@ def _keep(store: Store, digest: str, asked: Asked, worktree: Path, experiment: s
     models = {name: _model(worktree / paths.MODELS / name) for name in _models(params)}
     stages = [line for line in store.journal() if line["point"] == digest]
     with written_whole(store.point(digest)) as out:
-        for file in (PARAMS, DVC_LOCK, paths.METRICS):
+        for file in (PARAMS, pipeline.LOCK, paths.METRICS):
             shutil.copyfile(worktree / file, out / file.name)
         for directory in (paths.RECORDS, paths.TABLES, paths.PLOTS):
             shutil.copytree(worktree / directory, out / directory.name)
@@ -122,11 +119,7 @@ def _leave_only(worktree: Path, params: Params, stages: Sequence[str]) -> None:
         for found in worktree.glob(pattern):
             if found.relative_to(worktree) not in expected:
                 shutil.rmtree(found)
-    lock = worktree / DVC_LOCK
-    if lock.is_file():
-        content = yaml.load(lock.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        content["stages"] = {name: item for name, item in content.get("stages", {}).items() if name in stages}
-        write_text(lock, yaml.safe_dump(content, sort_keys=False))
+    pipeline.leave_only(worktree, stages)
 
 
 if __name__ == "__main__":
