@@ -132,7 +132,9 @@ def _plot(shares: Mapping[str, Sequence[Sequence[float]]]) -> None:
             axes.plot(
                 range(1, TRIALS + 1), mean, color=colour, linewidth=2, label=f"{sampler}, mean of {len(runs)} seeds"
             )
-        axes.set(xlabel="trials", ylabel="% of the whole grid's hypervolume", title="Accuracy up, bytes down")
+        axes.set(
+            xlabel="trials", ylabel="% of the whole grid's hypervolume", title="Accuracy up, bytes down", ylim=(80, 100)
+        )
         axes.legend()
         axes.grid(alpha=0.25)
         figure.savefig(PLOT, format="svg", metadata={"Date": None, "Creator": None})

@@ -52,6 +52,7 @@ OUT_OF_THE_WAY = {
 }
 OWN_KEYS = ("name", "workers", "search")
 SHOWN_PROBLEMS = 5
+SHOWN_CHARACTERS = 300
 NAME_DIGITS = 8
 
 
@@ -161,7 +162,11 @@ def _launch(words: Sequence[str]) -> sweeping.Launch | None:
             ConfigStore.instance().store(POINTS, {"defaults": [*QUIET, "_self_"], "hydra": OUT_OF_THE_WAY, **node})
             # A digest may look like a number; with a letter before it, it is text in any grammar.
             points = ",".join(f"p{digest}" for digest in digests)
-            _run_hydra(run_point, None, POINTS, ["--multirun", *words, f"point={points}"])
+            try:
+                _run_hydra(run_point, None, POINTS, ["--multirun", *words, f"point={points}"])
+            except Exception as error:
+                told = " ".join(f"{type(error).__name__}: {error}".split())[:SHOWN_CHARACTERS]
+                print(f"launcher '{chosen}' gave up ({told}). What is finished is kept; the same command continues.")
 
     return launch
 
