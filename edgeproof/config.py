@@ -195,7 +195,7 @@ def write(params: Params, command: str = "", path: Path = PARAMS) -> None:
 def dump(params: Params) -> str:
     """The canonical YAML of params: the same text whatever composed it."""
     content = params.model_dump(mode="json", by_alias=True)
-    return yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
+    return yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 def edited_by_hand(path: Path = PARAMS) -> bool:

@@ -144,7 +144,6 @@ def test_a_scheme_is_that_of_every_model_but_the_baseline(run: Callable[..., Ask
         (["+workers=0"], ["workers", "greater than or equal to 1"]),
         (["--multirun", "+workers=1,2"], ["can't differ between its points"]),
         (["hydra/launcher=submitit"], ["unknown launcher 'submitit'", "basic"]),
-        (["hydra/launcher=ray_aws"], ["unknown launcher 'ray_aws'", "pip install hydra-ray-launcher"]),
         (["hydra/sweeper=optuna"], ["+search=<name>"]),
         (["+search=smal"], ["smal"]),
         (["--multirun", "+search=small_and_accurate", "prune.ratio=0.3,0.5"], ["a search picks its points itself"]),
