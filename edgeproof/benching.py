@@ -114,7 +114,7 @@ def subject(item: BenchParams, study: Params) -> Subject:
     task = study.task.name
     artifacts = ARTIFACTS / item.runtime
     inputs, labels = dataset.load(task, "test")
-    by_layout = {None: Samples(inputs, labels)}
+    by_layout: dict[str | None, Samples] = {None: Samples(inputs, labels)}
     layout = {model: _layout(artifacts / model) for model in item.artifacts}
     if layouts.CHANNELS_LAST in layout.values():
         by_layout[layouts.CHANNELS_LAST] = Samples(layouts.channels_last(inputs), labels)

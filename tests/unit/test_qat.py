@@ -346,7 +346,9 @@ def test_a_study_in_which_a_model_starts_from_a_quantized_one_is_refused(project
         "models.student_slim_w4.options={epochs: 1}",
         "+models.late={method: prune_weights, parent: student_slim_w4, options: {epochs: 1}}",
     ]
-    with pytest.raises(ConfigError, match=r"late can't start from 'student_slim_w4'.*'quantize_aware' must be the last"):
+    with pytest.raises(
+        ConfigError, match=r"late can't start from 'student_slim_w4'.*'quantize_aware' must be the last"
+    ):
         config.compose("digits", late)
 
 
