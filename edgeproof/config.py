@@ -133,6 +133,8 @@ class Study(Frozen):
     scheme: str | None = None
     models: dict[Id, ModelEntry] = Field(min_length=1)
     bench: BenchEntry
+    network: Knobs = {}
+    sequences: Knobs = {}
     train: Knobs = {}
     distill: Knobs = {}
     prune: Knobs = {}
