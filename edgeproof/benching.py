@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from . import compliance, dataset, devices, instructions, layouts, packages, packing, results, verdicts
+from . import compliance, dataset, devices, instructions, layouts, locks, packages, packing, results, verdicts
 from .core import directories, plugins, records
 from .core.directories import identity, read_meta, sha256_of
 from .core.errors import DeviceError
@@ -137,6 +137,11 @@ def _layout(model: Path) -> str | None:
 def measured(item: BenchParams, what: Subject) -> Session:
     """Run every job of a session; its records are put in place by `finish`."""
     packages.require(item.packages)
+    with locks.measuring(item.device, here=item.transport == "local"):
+        return _measured(item, what)
+
+
+def _measured(item: BenchParams, what: Subject) -> Session:
     session = Session(item, what)
     waiting = collections.deque(session.jobs())
     order = itertools.count()
