@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 ROOT, POINTS = "edgeproof_sweep", "edgeproof_points"
 HERE = "basic"
+LAUNCHERS = ("hydra/launcher=", "hydra.launcher.")
 PLUGINS = {
     "joblib": "hydra-joblib-launcher",
     "ray": "hydra-ray-launcher",
@@ -66,7 +67,7 @@ class Options(Frozen):
 
 def main() -> int:
     """Compose every point, then run the sweep."""
-    launcher_words = [word for word in sys.argv[1:] if word.startswith(("hydra/launcher=", "hydra.launcher."))]
+    launcher_words = [word for word in sys.argv[1:] if word.lstrip("+~").startswith(LAUNCHERS)]
     words = [word for word in sys.argv[1:] if word not in launcher_words]
     if any(word.startswith("hydra/sweeper=") for word in words):
         raise ConfigError("points are enumerated by Hydra's basic sweeper; to search them, use +search=<name>.")
@@ -155,11 +156,13 @@ def _launch(words: Sequence[str]) -> sweeping.Launch | None:
         )
     if chosen == HERE:
         return None
+    _store_points("")
+    with config.told_as_config_error(words), hydra.initialize(version_base="1.3", config_path=None):
+        hydra.compose(POINTS, [*words, "point=p"], return_hydra_config=True)
 
     def launch(store: Store, digests: Sequence[str]) -> None:
         if digests:
-            node = {"root": str(Path.cwd()), "sweep": store.name, "point": "???"}
-            ConfigStore.instance().store(POINTS, {"defaults": [*QUIET, "_self_"], "hydra": OUT_OF_THE_WAY, **node})
+            _store_points(store.name)
             # A digest may look like a number; with a letter before it, it is text in any grammar.
             points = ",".join(f"p{digest}" for digest in digests)
             try:
@@ -169,6 +172,12 @@ def _launch(words: Sequence[str]) -> sweeping.Launch | None:
                 print(f"launcher '{chosen}' gave up ({told}). What is finished is kept; the same command continues.")
 
     return launch
+
+
+def _store_points(sweep: str) -> None:
+    """Register what a launcher's jobs are configured by."""
+    node = {"root": str(Path.cwd()), "sweep": sweep, "point": "???"}
+    ConfigStore.instance().store(POINTS, {"defaults": [*QUIET, "_self_"], "hydra": OUT_OF_THE_WAY, **node})
 
 
 def run_point(content: DictConfig) -> None:

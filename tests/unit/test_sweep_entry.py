@@ -173,6 +173,16 @@ def test_a_missing_launcher_is_named_with_the_package_it_comes_with(
         sweep._launch(["hydra/launcher=submitit_local"])
 
 
+def test_a_launchers_options_are_checked_before_anything_runs(run: Callable[..., Asked]) -> None:
+    from hydra.core.config_store import ConfigStore
+
+    node = {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher", "jobs": 1}
+    ConfigStore.instance().store("far", node, group="hydra/launcher", provider="test")
+    assert run("study=digits", "hydra/launcher=far", "+hydra.launcher.more=2").more["launch"] is not None
+    with pytest.raises(ConfigError, match=r"jbos"):
+        run("study=digits", "hydra/launcher=far", "hydra.launcher.jbos=2")
+
+
 # --- a search's space -----------------------------------------------------------------------------------------------
 
 
