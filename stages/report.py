@@ -22,7 +22,6 @@ def main() -> None:
     shown = {(chosen.baseline, "fp32"), *((model, scheme) for model, of in chosen.final.items() for scheme in of)}
     with written_whole(paths.TABLES) as out:
         write_text(out / "table.md", tables.markdown(found, study=study.study, baseline=chosen.baseline))
-        write_text(out / "summary.md", tables.summary(found, shown))
         write_text(out / "table.csv", tables.csv_text(found))
         write_json(out / "table.json", tables.json_content(found, study=study.study))
         if chosen.families:

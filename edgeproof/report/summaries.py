@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeproof.core import records
+from edgeproof.core.errors import ArtifactError
 from edgeproof.core.records import Record
 
 from . import energy, statistics
@@ -40,7 +41,7 @@ class Summary:
     """One record. Durations are in ns, logarithms natural ones of ns, shares of 1; what is not known is None.
 
     `session_key` names the session's directory, `session_id` the sitting, `night` the day on which the sitting began.
-    `conditions`, `versions`, `options`, `packages` and `fingerprint` are JSON.
+    `conditions`, `versions`, `options`, `packages`, `lineage` and `fingerprint` are JSON.
     """
 
     path: str
@@ -75,7 +76,8 @@ class Summary:
     runner: str | None = None
     loadgen_scenario: str | None = None
     parent: str | None = None
-    parent_sha256: str | None = None
+    lineage: str | None = None
+    network: str | None = None
     teacher: str | None = None
     data_sha256: str | None = None
     options: str | None = None
@@ -141,33 +143,48 @@ class Summary:
         return np.unpackbits(np.frombuffer(self.hits, np.uint8), count=self.total).astype(bool)
 
 
-def summarize(found: Iterable[Record], root: Path) -> list[Summary]:
-    """The records below `root` as lines, in their order. Raises ArtifactError where an array that is needed is damaged.
+def summarize(found: Iterable[Record], root: Path, *, damaged: list[str] | None = None) -> list[Summary]:
+    """The records below `root` as lines, in their order.
 
-    All records of a sitting must be among them, since its night is that of the first.
+    All records of a sitting must be among them, since its night is that of the first. One whose content or whose arrays
+    are not what they should be raises ArtifactError; where a list of the `damaged` is given, it is told there.
     """
-    taken = list(found)
+    lines = []
+    for record in found:
+        try:
+            lines.append(_checked(record, root))
+        except ArtifactError as error:
+            if damaged is None:
+                raise
+            damaged.append(str(error))
     began: dict[tuple[str, str], str] = {}
-    for record in taken:
-        sitting = _session_key(record, root), str(record.content["session_id"])
-        began[sitting] = min(began.get(sitting, "9999"), record.content["measured_at"])
-    return [
-        _summary(record, root, began[_session_key(record, root), str(record.content["session_id"])])
-        for record in taken
-    ]
+    for line in lines:
+        sitting = line.session_key, line.session_id
+        began[sitting] = min(began.get(sitting, line.night), line.night)
+    return [replace(line, night=began[line.session_key, line.session_id]) for line in lines]
+
+
+def _checked(record: Record, root: Path) -> Summary:
+    try:
+        return _summary(record, root)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{record.directory / records.FILE} is damaged: it lacks what a record must tell "
+            f"({type(error).__name__}: {error}). Measure again."
+        ) from None
 
 
 def _session_key(record: Record, root: Path) -> str:
     return record.directory.relative_to(root).parts[0]
 
 
-def _summary(record: Record, root: Path, began: str) -> Summary:
+def _summary(record: Record, root: Path) -> Summary:
     content = record.content
     return Summary(
         path=record.directory.as_posix(),
         session_key=_session_key(record, root),
         session_id=str(content["session_id"]),
-        night=began[:10],
+        night=str(content["measured_at"])[:10],
         reasons=tuple(content["reasons"]),
         schema_on_disk=record.schema,
         commit_id=(content.get("commit") or {}).get("id"),
@@ -207,7 +224,8 @@ def _described(artifact: Mapping[str, Any]) -> dict[str, Any]:
         "method": model["method"],
         "options": _json(model.get("options")),
         "parent": lineage.get("parent", {}).get("name"),
-        "parent_sha256": lineage.get("parent", {}).get("sha256"),
+        "lineage": _json(lineage),
+        "network": model.get("network", {}).get("name"),
         "teacher": " + ".join(teachers) or None,
         **{name: model[name] for name in ("seed", "parameters", "macs", "weight_sparsity")},
         **{name: model.get(name) for name in ("entropy_coded_bytes", "validation_accuracy", "data_sha256")},

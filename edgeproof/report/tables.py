@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -35,16 +35,11 @@ def markdown(rows: Sequence[Row], *, study: str, baseline: str) -> str:
     if refused:
         parts += ["Refused or unsupported, with the reason:", ""]
         parts += [
-            _escaped(f"- `{row.device}` `{row.model}` {row.runtime} {row.scheme}: {'; '.join(row.reasons)}")
+            escaped(f"- `{row.device}` `{row.model}` {row.runtime} {row.scheme}: {'; '.join(row.reasons)}")
             for row in refused
         ]
         parts += [""]
     return "\n".join([*parts, *_conditions(rows, baseline), ""])
-
-
-def summary(rows: Sequence[Row], shown: Collection[tuple[str, str]]) -> str:
-    """A short table of chosen (model, scheme) pairs, for a README."""
-    return "\n".join(markdown_table([row for row in rows if (row.model, row.scheme) in shown], SUMMARY)) + "\n"
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -156,17 +151,6 @@ COLUMNS: tuple[Column[Row], ...] = (
     Column("harness µs", lambda row: us_cell(row.harness_p50_ns)),
     Column("verdict", _verdict),
 )
-SUMMARY: tuple[Column[Row], ...] = (
-    Column("model", lambda row: row.model),
-    Column("runtime", lambda row: row.runtime),
-    Column("scheme", lambda row: row.scheme),
-    Column("accuracy %", lambda row: percent_cell(row.accuracy)),
-    Column("Δ teacher, points", lambda row: percent_cell(row.accuracy_difference, "+")),
-    Column("file KiB", lambda row: bytes_cell(row.size_bytes)),
-    Column("p50 µs", lambda row: us_cell(row.p50_ns)),
-    Column("speed-up", lambda row: times_cell(row.speed_up)),
-    Column("verdict", _verdict),
-)
 
 
 def markdown_table(items: Sequence[Item], columns: Sequence[Column[Item]]) -> list[str]:
@@ -175,13 +159,18 @@ def markdown_table(items: Sequence[Item], columns: Sequence[Column[Item]]) -> li
         "| " + " | ".join(column.heading for column in columns) + " |",
         "|" + "---|" * len(columns),
     ]
-    return lines + ["| " + " | ".join(_escaped(column.cell(item)) for column in columns) + " |" for item in items]
+    return lines + ["| " + " | ".join(escaped(column.cell(item)) for column in columns) + " |" for item in items]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that stays in its cell and its line, and is never markup."""
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("](", "]\\(")
     return " ".join(plain.splitlines())
+
+
+def escaped_lines(lines: Sequence[str]) -> str:
+    """Lines of a document in which names may be anything: no line becomes two, and no tag is one."""
+    return "".join(" ".join(line.replace("&", "&amp;").replace("<", "&lt;").splitlines()) + "\n" for line in lines)
 
 
 def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
@@ -213,7 +202,7 @@ def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
         for row in measured
         if row.processes
     )
-    return [*lines, *map(_escaped, seen)]
+    return [*lines, *map(escaped, seen)]
 
 
 # --- plain data --------------------------------------------------------------------------------------------------
@@ -229,6 +218,8 @@ def _flat(row: Row) -> dict[str, Any]:
             flat[name] = "; ".join(value)
         elif name == "versions":
             flat[name] = "; ".join(f"{package} {version}" for package, version in (value or {}).items())
+        elif name == "conditions":
+            continue  # nested; table.json has them
         else:
             flat[name] = value
     return flat

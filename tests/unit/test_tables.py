@@ -221,11 +221,6 @@ def test_no_rows_make_an_empty_table_and_no_failure() -> None:
     assert tables.json_content([], study="study")["rows"] == []
 
 
-def test_a_summary_shows_the_chosen_rows_alone(found: list[Row]) -> None:
-    shown = cells(tables.summary(found, {("teacher", "fp32"), ("student", "int8-static")}))
-    assert [(row["model"], row["scheme"]) for row in shown] == [("teacher", "fp32")]
-
-
 # --- hostile text --------------------------------------------------------------------------------------------------
 
 HOSTILE = "a | b <script>alert(1)</script>\nc"
