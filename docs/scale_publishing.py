@@ -4,8 +4,8 @@
 
 Records are lines of the real schema (edgeproof/report/summaries.py), written by the store's own writer: a farm of 20
 devices and 3 runtimes that measured its models in 4 schemes every night for 16 nights, five processes and an accuracy
-run each. Raw arrays are not made: at 100 KB a record a million would fill a disk, and tables don't open them. Some cells
-get slower on some night, some are refused, some devices change their kernel.
+run each. Raw arrays are not made: at 100 KB a record a million would fill a disk, and tables don't open them. Some cells get
+slower on some night, some are refused, some devices change their kernel.
 
 Each command runs in a process of its own; what is told is its wall time and its peak memory.
 """
@@ -32,7 +32,10 @@ RUNTIMES = {"tflite": 1.0, "onnx": 0.9, "openvino": 1.1}
 SCHEMES = {"fp32": 1.0, "fp16": 0.97, "int8-dynamic": 0.7, "int8-static": 0.4}
 A_SITTING = PROCESSES + 1
 COMMANDS = {
-    **{f"table as {ending}": ["report", "--as-is", "--out", f"table.{ending}"] for ending in ("md", "csv", "parquet", "tex", "html")},
+    **{
+        f"table as {ending}": ["report", "--as-is", "--out", f"table.{ending}"]
+        for ending in ("md", "csv", "parquet", "tex", "html")
+    },
     "site": ["publish", "--as-is"],
 }
 
@@ -58,8 +61,10 @@ def lines(count: int) -> Iterator[Summary]:
                     yield from _cell(where, float(base), difficulty, rng)
 
 
-def _cell(where: tuple[str, str, str, str], base: float, difficulty: np.ndarray, rng: np.random.Generator) -> Iterator[Summary]:
-    device, runtime, model, scheme = where
+def _cell(
+    where: tuple[str, str, str, str], base: float, difficulty: np.ndarray, rng: np.random.Generator
+) -> Iterator[Summary]:
+    device, _, model, scheme = where
     number = int(model.rpartition("_")[2])
     hits = difficulty < 0.80 - 0.004 * (number % 20) + (0.0 if scheme == "fp32" else -0.002)
     slower_from = int(rng.integers(NIGHTS)) if rng.random() < 0.05 else NIGHTS
@@ -69,7 +74,9 @@ def _cell(where: tuple[str, str, str, str], base: float, difficulty: np.ndarray,
         shift = rng.normal(0, 0.01) + (0.08 if night >= slower_from else 0.0)
         for process in range(PROCESSES):
             refused = rng.random() < 0.004
-            yield _line(where, began, night, process, base + shift + rng.normal(0, 0.02), hits, refused, night >= kernel_from)
+            yield _line(
+                where, began, night, process, base + shift + rng.normal(0, 0.02), hits, refused, night >= kernel_from
+            )
         yield _line(where, began, night, None, base, hits, False, night >= kernel_from)
 
 
@@ -166,12 +173,9 @@ def make(root: Path, count: int) -> int:
 def measured(argv: list[str], directory: Path) -> tuple[int, float, float]:
     """Exit code, wall seconds and peak MiB of a command in a process of its own."""
     started = time.monotonic()
-    pid = os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-c", "import os, sys; os.chdir(sys.argv[1]); from edgeproof import cli; sys.exit(cli.run(sys.argv[2:]))"]
-        + [str(directory), *argv],
-        {**os.environ, "PYTHONPATH": os.getcwd()},
-    )
+    code = "import os, sys; os.chdir(sys.argv[1]); from edgeproof import cli; sys.exit(cli.run(sys.argv[2:]))"
+    command = [sys.executable, "-c", code, str(directory), *argv]
+    pid = os.posix_spawn(sys.executable, command, {**os.environ, "PYTHONPATH": str(Path.cwd())})
     _, status, used = os.wait4(pid, 0)
     return os.waitstatus_to_exitcode(status), time.monotonic() - started, used.ru_maxrss / 1024
 

@@ -76,7 +76,10 @@ def _teachers(method: Any, item: ModelParams, seed: int) -> dict[str, Any]:
 def _meta(name: str, item: ModelParams, params: Params, seed: int, accuracy: float) -> dict[str, Any]:
     sources = [("parent", item.parent)] if item.parent else []
     sources += [(f"teacher_{n}" if n > 1 else "teacher", teacher) for n, teacher in enumerate(item.teachers, 1)]
-    lineage = {role: _ancestor(source, read_meta(model_dir(source, item.seeds, seed), verify=False)) for role, source in sources}
+    lineage = {
+        role: _ancestor(source, read_meta(model_dir(source, item.seeds, seed), verify=False))
+        for role, source in sources
+    }
     return {
         "name": name,
         "study": params.study,

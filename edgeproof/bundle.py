@@ -1,13 +1,13 @@
-"""A deployment bundle: everything that a board needs to use an artifact, and to know that it is the one that was measured.
+"""A deployment bundle: what a board needs to use an artifact, and to know that it is the one that was measured.
 
-    run.pyz           verifies the bundle, then infers: python3 run.pyz --check, python3 run.pyz inputs.npy
-    artifact/         the lowered files, samples and what the reference model answers to them
-    bundle.json       what it is: runtime, task, versions, hashes of the chain
-    MODEL_CARD.md     figures with their conditions, lineage, limits
-    requirements.txt  the versions that it was measured with
-    Dockerfile        the same as a container: docker build -t model .
-    MANIFEST.json     the sha256 of every file, and the signer's public key
-    MANIFEST.sig      its Ed25519 signature
+run.pyz           verifies the bundle, then infers: python3 run.pyz --check, python3 run.pyz inputs.npy
+artifact/         the lowered files, samples and what the reference model answers to them
+bundle.json       what it is: runtime, task, versions, hashes of the chain
+MODEL_CARD.md     figures with their conditions, lineage, limits
+requirements.txt  the versions that it was measured with
+Dockerfile        the same as a container: docker build -t model .
+MANIFEST.json     the sha256 of every file, and the signer's public key
+MANIFEST.sig      its Ed25519 signature
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def _row(found: Found, root: Path) -> Row:
     order = {"devices": [cell.device], "models": [cell.model], "runtimes": [cell.runtime]}
     row = rows.rows_of(summaries.summarize(found.records, root), baseline=cell.model, order=order)[0]
     if row.verdict in ("unsupported", "error") or row.accuracy is None:
-        raise EdgeproofError(f"{cell} is {row.verdict} and has no accuracy: {'; '.join(row.reasons)}. Nothing is bundled.")
+        raise EdgeproofError(
+            f"{cell} is {row.verdict} and has no accuracy: {'; '.join(row.reasons)}. Nothing is bundled."
+        )
     return row
 
 
@@ -135,15 +137,15 @@ def _card(found: Found, root: Path, row: Row) -> str:
             "",
             *(f"- **{name}**: {text}" for name, text in told),
             "",
-            "Brackets are 95% intervals. Latency holds on the machine named above and nowhere else; accuracy on the task's "
-            "own test split and on inputs like it. No other property was measured: neither fairness nor robustness nor "
+            "Brackets are 95% intervals. Latency holds on the machine named above and nowhere else; accuracy on the "
+            "task's own test split and on inputs like it. No other property was measured: neither fairness nor robustness nor "
             "behaviour on inputs of another kind.",
             "",
             "## Use",
             "",
             "`python3 -m pip install -r requirements.txt` once, then `python3 run.pyz --check` or "
-            "`python3 run.pyz inputs.npy --out outputs.npy`. Every file is verified before it is read; `--signer` names the "
-            "key that must have signed them.",
+            "`python3 run.pyz inputs.npy --out outputs.npy`. Every file is verified before it is read; `--signer` names "
+            "the key that must have signed them.",
             "",
             "## Lineage",
             "",
@@ -154,12 +156,12 @@ def _card(found: Found, root: Path, row: Row) -> str:
 def _signing_key(path: Path) -> Ed25519PrivateKey:
     try:
         content = path.expanduser().read_bytes()
-        load = (
-            serialization.load_ssh_private_key if b"OPENSSH" in content[:64] else serialization.load_pem_private_key
-        )
+        load = serialization.load_ssh_private_key if b"OPENSSH" in content[:64] else serialization.load_pem_private_key
         key = load(content, password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{path} can't sign: {error}. Make a key with 'ssh-keygen -t ed25519 -N \"\" -f KEY'.") from None
+        raise ConfigError(
+            f"{path} can't sign: {error}. Make a key with 'ssh-keygen -t ed25519 -N \"\" -f KEY'."
+        ) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{path} is no Ed25519 key. Make one with 'ssh-keygen -t ed25519 -N \"\" -f KEY'.")
     return key

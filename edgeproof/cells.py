@@ -94,7 +94,9 @@ def everything(root: Path) -> list[Cell]:
 
 def _places(root: Path) -> list[Path]:
     """The directories that hold an artifact's records: <session>/<runtime>/<model>.<scheme>."""
-    return sorted({directory.parent for directory in records.directories(root) if directory.parent.parent.name != "null"})
+    return sorted(
+        {directory.parent for directory in records.directories(root) if directory.parent.parent.name != "null"}
+    )
 
 
 def _cell(place: Path) -> Cell:

@@ -47,7 +47,9 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
     repro.set_defaults(function=_repro)
 
     compare = commands.add_parser("compare", help="say whether B is slower than A, from their records")
-    compare.add_argument("a", help="a cell (device/runtime/model/scheme), a directory of records, a device, commit or night")
+    compare.add_argument(
+        "a", help="a cell (device/runtime/model/scheme), a directory of records, a device, commit or night"
+    )
     compare.add_argument("b", help="another of the same kind")
     compare.add_argument("--records", type=Path, default=RECORDS, help="where the records lie (default: %(default)s)")
     compare.add_argument("--percent", type=_percent, default=50.0, help="percentile to compare (default: %(default)s)")

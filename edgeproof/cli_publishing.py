@@ -1,4 +1,4 @@
-"""The verbs that tell, query, reproduce and publish what was measured. Each imports what it needs when it is asked for."""
+"""The verbs that tell, query, reproduce and publish what was measured. Each imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -122,6 +122,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from .params import checked
     from .report import selections
     from .report.formats import render
+    from .report.grids import grid
 
     keys = ("devices", "runtimes", "models", "schemes", "scenarios", "artifacts", "columns", "rows", "across", "sort")
     given = {key: getattr(arguments, key) for key in (*keys, "baseline", "title")}
@@ -131,8 +132,12 @@ def _report(arguments: argparse.Namespace) -> int:
     else:
         chosen = selections.load(arguments.name, changes)
     code = 0 if arguments.as_is or arguments.table else refreshed(arguments.records)
-    rows = publishing.rows_of_table(arguments.table) if arguments.table else publishing.rows_for(chosen, arguments.records)
-    table = publishing.built(chosen, rows)
+    if arguments.table:
+        rows = publishing.rows_of_table(arguments.table)
+        publishing.check(chosen, publishing.measured_in(rows))
+    else:
+        rows = publishing.rows_for(chosen, arguments.records)
+    table = grid(rows, chosen)
     if arguments.save:
         print(f"saved as {selections.save(chosen, arguments.save)}", file=sys.stderr)
     if arguments.out:
@@ -199,8 +204,8 @@ def told_state(state: State) -> int:
     """Say what is wrong with records; 1 where any was left out."""
     if state.older:
         print(
-            f"{state.older} record(s) are of an older schema and were read as this version's; 'edgeproof migrate' writes "
-            "them anew.",
+            f"{state.older} record(s) are of an older schema and were read as this version's; 'edgeproof migrate' "
+            "writes them anew.",
             file=sys.stderr,
         )
     return told_damaged(state.damaged)

@@ -81,10 +81,23 @@ def _side(kind: str, name: str, root: Path) -> Side:
     conditions: dict[Key, Mapping[str, Any]] = {}
     found = store.process_logs(root, where, {"name": name})
     if not found:
-        nights = ", ".join(str(line[0]) for line in store.ask("SELECT DISTINCT night FROM records ORDER BY 1", root).fetchall())
+        nights = ", ".join(
+            str(line[0]) for line in store.ask("SELECT DISTINCT night FROM records ORDER BY 1", root).fetchall()
+        )
         hint = f" Nights with records: {nights or 'none'}." if kind == "night" else ""
         raise EdgeproofError(f"{kind} '{name}' has no valid single-stream run.{hint}")
-    for night, device, runtime, model, scheme, _, _, told, versions, processes in found:  # later sittings replace earlier
+    for (
+        night,
+        device,
+        runtime,
+        model,
+        scheme,
+        _,
+        _,
+        told,
+        versions,
+        processes,
+    ) in found:  # later sittings replace earlier
         del night
         key = (runtime, model, scheme) if kind == "device" else (device, runtime, model, scheme)
         logs[key] = [log for _, log in processes]
@@ -95,7 +108,9 @@ def _side(kind: str, name: str, root: Path) -> Side:
 def _told(a: Side, b: Side, kind: str, margin: float, unlike: bool) -> list[str]:
     common = sorted(a.logs.keys() & b.logs.keys())
     if not common:
-        raise EdgeproofError(f"{kind}s '{a.name}' and '{b.name}' have no cell in common with a valid single-stream run.")
+        raise EdgeproofError(
+            f"{kind}s '{a.name}' and '{b.name}' have no cell in common with a valid single-stream run."
+        )
     differences: dict[str, None] = {}
     for key in common:
         # Two devices are unlike by what they are: that is what is compared, and said.
@@ -103,11 +118,13 @@ def _told(a: Side, b: Side, kind: str, margin: float, unlike: bool) -> list[str]
         differences |= dict.fromkeys(lines)
     found = corrected([compare_logs(a.logs[key], b.logs[key], paired=False, margin=margin) for key in common])
     shown = sorted(zip(common, found, strict=True), key=lambda of: (of[1].verdict == "no difference shown", of[0]))
-    counted = {verdict: sum(of.verdict == verdict for of in found) for verdict in dict.fromkeys(of.verdict for of in found)}
+    counted = {
+        verdict: sum(of.verdict == verdict for of in found) for verdict in dict.fromkeys(of.verdict for of in found)
+    }
     alone = len(a.logs) + len(b.logs) - 2 * len(common)
     return [
-        f"A: {kind} {a.name}, B: {kind} {b.name}; medians of B over A's with 95% intervals, Welch's t test confirmed by "
-        f"ranks, corrected for {len(common)} cells (Holm).",
+        f"A: {kind} {a.name}, B: {kind} {b.name}; medians of B over A's with 95% intervals, Welch's t test confirmed "
+        f"by ranks, corrected for {len(common)} cells (Holm).",
         "",
         *markdown_table(shown, COLUMNS),
         "",

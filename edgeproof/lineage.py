@@ -234,4 +234,6 @@ def _lying(places: Iterable[Path], sha256: str) -> tuple[Path | None, str, Mappi
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items())
+    return ", ".join(
+        f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import site, store
 from .core.directories import write_text, written_whole
-from .core.errors import ConfigError, EdgeproofError
+from .core.errors import ConfigError, EdgeproofError, nearest
 from .params import PARAMS, load
 from .paths import RECORDS
 from .report import selections
@@ -25,6 +25,7 @@ BEGINS, ENDS = "<!-- table: begin -->", "<!-- table: end -->"
 def rows_for(chosen: Selection, root: Path = RECORDS) -> list[Row]:
     """The rows that a selection needs, from the store as it is, with the baseline's among them."""
     order = order_of(store.names(root))
+    check(chosen, order)
     baseline = chosen.baseline or _baseline(order["models"])
     wanted = {**order}
     for kind in ("devices", "models", "runtimes"):
@@ -47,8 +48,9 @@ def publish(root: Path, place: Path, state: store.State) -> tuple[int, int]:
         tables: dict[str, dict[str, str]] = {}
         for name in selections.names():
             chosen = selections.load(name)
+            check(chosen, order)
             same = chosen.baseline in (None, baseline)
-            table = built(chosen, facts.rows if same else rows_for(chosen.model_copy(update={"models": None}), root))
+            table = grid(facts.rows if same else rows_for(chosen, root), chosen)
             files = {form: f"tables/{name}{module.SUFFIX}" for form, module in FORMATS.items()}
             for form, file in files.items():
                 write(out / file, table, form)
@@ -76,7 +78,9 @@ def rows_of_table(path: Path) -> list[Row]:
     try:
         return [Row.from_dict(row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is no table.json ({type(error).__name__}: {error}). 'dvc repro' writes one.") from None
+        raise ConfigError(
+            f"{path} is no table.json ({type(error).__name__}: {error}). 'dvc repro' writes one."
+        ) from None
 
 
 def order_of(names: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -105,14 +109,20 @@ def _baseline(models: Sequence[str]) -> str:
     return baseline if baseline in models else next(iter(models), "")
 
 
-def built(chosen: Selection, rows: Sequence[Row]) -> Grid:
-    """The table of a selection. Raises EdgeproofError where it names what was never measured."""
+def check(chosen: Selection, measured: Mapping[str, Sequence[str]]) -> None:
+    """Raises EdgeproofError where the selection names what nothing was measured with."""
     for part in selections.PARTS:
-        known = {getattr(row, part) for row in rows}
+        known = measured[f"{part}s"]
         for name in getattr(chosen, f"{part}s") or []:
-            if rows and name not in known:
-                raise EdgeproofError(f"nothing was measured with {part} '{name}'. Measured: {', '.join(sorted(known))}.")
-    return grid(rows, chosen)
+            if known and name not in known:
+                raise EdgeproofError(
+                    f"nothing was measured with {part} '{name}'.{nearest(name, known)} Measured: {', '.join(known)}."
+                )
+
+
+def measured_in(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """The names that rows have, by kind, in their order."""
+    return {f"{part}s": list(dict.fromkeys(getattr(row, part) for row in rows)) for part in selections.PARTS}
 
 
 def put_between(path: Path, table: Grid) -> None:
@@ -137,7 +147,9 @@ def write(path: Path, table: Grid, form: str) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise EdgeproofError(f"could not write {path}: {error.strerror or error}. The old file is untouched.") from error
+        raise EdgeproofError(
+            f"could not write {path}: {error.strerror or error}. The old file is untouched."
+        ) from error
 
 
 def form_of(path: Path) -> str:

@@ -75,8 +75,9 @@ def _registrable(found: Found, root: Path, *, production: bool) -> dict[str, obj
     row = rows.rows_of(summaries.summarize(found.records, root), baseline=cell.model, order=order)[0]
     allowed = ("valid",) if production else ("valid", "invalid")
     if row.verdict not in allowed or row.accuracy is None:
+        lacks = " and has no accuracy" if row.accuracy is None else ""
         raise EdgeproofError(
-            f"{cell} is {row.verdict}{' and has no accuracy' if row.accuracy is None else ''}: {'; '.join(row.reasons)}. "
+            f"{cell} is {row.verdict}{lacks}: {'; '.join(row.reasons)}. "
             f"{'Only what is valid in every scenario goes to prod' if production else 'Nothing is registered'}."
         )
     link = next(link for link in lineage.chain(found, root) if link.role == "artifact")

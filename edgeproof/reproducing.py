@@ -21,7 +21,7 @@ from .core import records
 from .core.directories import identity, read_meta
 from .core.errors import EdgeproofError
 from .params import FAMILIES, PARAMS, Params, load
-from .paths import DATA, MODELS, RECORDS, WORK, artifact_dir, model_dir
+from .paths import DATA, RECORDS, WORK, artifact_dir, model_dir
 from .report import compared
 from .report.comparison import unlike
 
@@ -45,7 +45,9 @@ class Outcome:
 
     def __str__(self) -> str:
         lines = [f"{self.cell}: artifact {self.artifact}", *(f"  {reason}" for reason in self.reasons)]
-        return "\n".join([*lines, *([] if self.latency is None else [f"  {line}" for line in self.latency.splitlines()])])
+        return "\n".join(
+            [*lines, *([] if self.latency is None else [f"  {line}" for line in self.latency.splitlines()])]
+        )
 
 
 def reproduce(cells: Sequence[Found], *, measure: bool) -> Iterator[Outcome]:
@@ -95,7 +97,9 @@ class Room:
         seed = artifact["model"]["seed"]
         export = f"{cell.model}_{cell.runtime}"
         if export not in self._params.export:
-            raise EdgeproofError(f"study '{self._params.study}' doesn't export '{cell.model}' to {cell.runtime} any more.")
+            raise EdgeproofError(
+                f"study '{self._params.study}' doesn't export '{cell.model}' to {cell.runtime} any more."
+            )
         self._build(cell.model, export)
         seeds = self._params.export[export].seeds
         place = self._root / artifact_dir(cell.runtime, cell.model, cell.scheme, seeds, seed)
@@ -141,8 +145,8 @@ class Room:
             return [f"{model['name']}: {difference}" for difference in differences]
         if identity(built) != model["sha256"]:
             return [
-                f"{model['name']} has other weights ({model['sha256'][:12]} → {identity(built)[:12]}) from the same data, "
-                "options and parents: another kind of processor, thread count or package, or code that the record's "
+                f"{model['name']} has other weights ({model['sha256'][:12]} → {identity(built)[:12]}) from the same "
+                "data, options and parents: another kind of processor, thread count or package, or code that the record's "
                 "commit does not hold"
             ]
         differences = _differing(artifact, meta, ("packages", "lowered", "size_bytes", "notes", "unsupported"))

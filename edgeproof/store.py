@@ -123,7 +123,9 @@ def ask(sql: str, root: Path = RECORDS) -> duckdb.DuckDBPyConnection:
     try:
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise EdgeproofError("a query is one SELECT over the view 'records'; DESCRIBE is 'FROM (DESCRIBE records)'.")
+            raise EdgeproofError(
+                "a query is one SELECT over the view 'records'; DESCRIBE is 'FROM (DESCRIBE records)'."
+            )
         return connection.execute(statements[0].query)
     except duckdb.Error as error:
         raise EdgeproofError(f"the query failed: {error}") from None
@@ -153,7 +155,7 @@ def last_sittings(
             UNION ALL
             SELECT {", ".join(columns)} FROM records r SEMI JOIN sittings s
                 ON r.session_key = s.session_key AND r.session_id = s.session_id
-                WHERE r.runtime = 'null'""",  # noqa: S608 - columns are this module's own, values are bound
+                WHERE r.runtime = 'null'""",
         chosen,
     )
     lines = [_line(columns, values) for batch in iter(lambda: found.fetchmany(10_000), []) for values in batch]
@@ -164,7 +166,7 @@ def process_logs(root: Path, where: str = "true", values: Mapping[str, Any] | No
     """The single-stream medians of every cell's sittings as logarithms of ns, one a process, in order of time.
 
     Tuples of night, device, runtime, model, scheme, session key, session id, conditions, versions, and a list of
-    (process, logarithm): a repeated run's last attempt, and only runs that are valid. `where` is this package's own SQL.
+    (process, logarithm): a repeated run's last attempt, and only runs that are valid. `where` is this package's own.
     """
     sql = f"""
         WITH runs AS (
@@ -177,7 +179,7 @@ def process_logs(root: Path, where: str = "true", values: Mapping[str, Any] | No
         SELECT night, device, runtime, model, scheme, session_key, session_id,
                any_value(conditions), any_value(versions), list((process, p50_log) ORDER BY process)
         FROM runs WHERE nth = 1 AND verdict = 'valid' AND p50_log IS NOT NULL
-        GROUP BY ALL ORDER BY ALL"""  # noqa: S608
+        GROUP BY ALL ORDER BY ALL"""
     return connected(beside(root)).execute(sql, dict(values or {})).fetchall()
 
 

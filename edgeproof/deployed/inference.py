@@ -36,7 +36,9 @@ def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
         return 2
     shape = tuple(told["input_shape"])
     if raw.shape[1:] != shape:
-        print(f"error: inputs have shape {raw.shape}, the model wants (N, {', '.join(map(str, shape))})", file=sys.stderr)
+        print(
+            f"error: inputs have shape {raw.shape}, the model wants (N, {', '.join(map(str, shape))})", file=sys.stderr
+        )
         return 2
     outputs = _outputs(root, plugins.load("tasks", told["task"]).preprocess(raw), threads)
     if out is None:

@@ -43,7 +43,10 @@ def _signature_problems(root: Path, raw: bytes, content: dict[str, Any], signer:
     if key is None:
         return [] if signer is None else [f"the bundle is not signed; it must be by {signer}"]
     try:
-        public_key, signature = bytes.fromhex(key), bytes.fromhex((root / SIGNATURE).read_text(encoding="ascii").strip())
+        public_key, signature = (
+            bytes.fromhex(key),
+            bytes.fromhex((root / SIGNATURE).read_text(encoding="ascii").strip()),
+        )
     except (OSError, ValueError, TypeError):
         return [f"{SIGNATURE} is missing or damaged"]
     if not ed25519.verified(public_key, raw, signature):

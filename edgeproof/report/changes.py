@@ -63,7 +63,8 @@ def _promising(
 
 
 def _moments(values: Sequence[float]) -> tuple[float, float, int]:
-    return float(np.mean(values)), float(np.var(values, ddof=1)), len(values)
+    average = math.fsum(values) / len(values)
+    return average, math.fsum((value - average) ** 2 for value in values) / (len(values) - 1), len(values)
 
 
 def steps(series: Sequence[float]) -> list[Step]:

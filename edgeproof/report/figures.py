@@ -87,9 +87,7 @@ def _size(heading: str, of: Callable[[Row], Value]) -> Figure:
 FIGURES: dict[str, Figure] = {
     "from": Figure("from", "", _origin),
     "method": Figure("method", "", lambda row: row.method),
-    "accuracy": Figure(
-        "accuracy", "%", lambda row: row.accuracy, 100, 2, scenario=records.ACCURACY, better="more"
-    ),
+    "accuracy": Figure("accuracy", "%", lambda row: row.accuracy, 100, 2, scenario=records.ACCURACY, better="more"),
     "accuracy_difference": Figure(
         "Δ accuracy", "points", lambda row: row.accuracy_difference, 100, 2, records.ACCURACY, sign=True
     ),

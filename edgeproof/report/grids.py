@@ -16,9 +16,18 @@ from .comparison import unlike
 from .figures import FIGURES
 from .rows import Row
 from .selections import PARTS, Selection
+from .summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
 
 REFUSED = {"invalid": "refused", "unsupported": "unsupported", "error": "failed"}
 SHOWN_DIFFERENCES = 4
+# What a run of a scenario is called in a reason, where the study names it as conf/scenarios does.
+NAMES = {
+    records.ACCURACY: "accuracy",
+    SINGLE_STREAM: "single_stream",
+    MULTI_STREAM: "multi_stream",
+    OFFLINE: "offline",
+    SERVER: "server",
+}
 INTERVALS = (
     "Brackets are 95% intervals: Wilson's for accuracy, paired for its difference, Student's t over processes for "
     "latency, never narrower than the order statistics within them."
@@ -100,19 +109,18 @@ Place = tuple[str, ...]
 def _placed(rows: Sequence[Row], chosen: Selection) -> tuple[dict[Place, dict[Place, Row]], list[Place]]:
     """Lines, each with its rows by what stands side by side; and these groups in the rows' order."""
     lines: dict[Place, dict[Place, Row]] = defaultdict(dict)
-    groups: dict[Place, None] = {}
     for row in _sorted(rows, chosen):
         line = tuple(str(getattr(row, part)) for part in chosen.rows)
         group = tuple(str(getattr(row, part)) for part in chosen.across)
         if group in lines[line]:
             missing = [part for part in PARTS if part not in (*chosen.rows, *chosen.across)]
+            other = lines[line][group]
             raise EdgeproofError(
-                f"the report's lines and columns don't tell {' '.join(row.key)} from {' '.join(lines[line][group].key)}. "
+                f"the report's lines and columns don't tell {' '.join(row.key)} from {' '.join(other.key)}. "
                 f"Add {' or '.join(missing)} to rows or across, or choose fewer."
             )
         lines[line][group] = row
-    order = {tuple(str(getattr(row, part)) for part in chosen.across): None for row in rows}
-    groups = {group: None for group in order if any(group in places for places in lines.values())}
+    groups = dict.fromkeys(tuple(str(getattr(row, part)) for part in chosen.across) for row in rows)
     return lines, list(groups) or [()]
 
 
@@ -128,7 +136,7 @@ def _sorted(rows: Sequence[Row], chosen: Selection) -> list[Row]:
         figure = FIGURES[key]
         known = [row for row in ordered if figure.number(row) is not None]
         unknown = [row for row in ordered if figure.number(row) is None]
-        ordered = [*sorted(known, key=lambda row: figure.number(row) or 0.0, reverse=falling), *unknown]  # noqa: B023
+        ordered = [*sorted(known, key=lambda row: figure.number(row) or 0.0, reverse=falling), *unknown]
     return ordered
 
 
@@ -179,12 +187,14 @@ class _Notes:
     """Notes by their text, numbered as they are first needed."""
 
     def __init__(self) -> None:
-        self.texts: list[str] = []
+        self._numbers: dict[str, int] = {}
+
+    @property
+    def texts(self) -> list[str]:
+        return list(self._numbers)
 
     def number(self, text: str) -> int:
-        if text not in self.texts:
-            self.texts.append(text)
-        return self.texts.index(text) + 1
+        return self._numbers.setdefault(text, len(self._numbers) + 1)
 
 
 def front(rows: Sequence[Row], names: Sequence[str]) -> set[tuple[str, str, str, str]]:
@@ -212,9 +222,14 @@ def unlike_conditions(rows: Sequence[Row]) -> dict[tuple[str, str, str, str], st
     told: dict[tuple[str, str, str, str], str] = {}
     timed = [row for row in rows if row.conditions]
     usual = _most_common([row.conditions or {} for row in timed])
+    versions = {
+        runtime: _most_common([row.versions or {} for row in timed if row.runtime == runtime])
+        for runtime in {row.runtime for row in timed}
+    }
     for row in timed:
-        versions = _most_common([other.versions or {} for other in timed if other.runtime == row.runtime])
-        differences = unlike(usual, row.conditions or {}) + unlike(versions, row.versions or {})
+        if (row.conditions, row.versions) == (usual, versions[row.runtime]):
+            continue
+        differences = unlike(usual, row.conditions or {}) + unlike(versions[row.runtime], row.versions or {})
         if differences:
             more = len(differences) - SHOWN_DIFFERENCES
             shown = "; ".join(differences[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
@@ -252,11 +267,9 @@ def reason(row: Row, name: str) -> str | None:
         return None
     if row.verdict == "unsupported":
         return "; ".join(row.reasons)
-    of = {"accuracy": "accuracy", "SingleStream": "single_stream", "MultiStream": "multi_stream"}
-    word = of.get(scenario or "", (scenario or "").lower())
-    mine = [text for text in row.reasons if text.startswith(word)]
+    mine = [text for text in row.reasons if text.startswith(NAMES[scenario or ""])]
     # Scenarios may have any name in a study; where none is recognized, all reasons are told.
-    others = [text for text in row.reasons if not text.startswith(tuple(of.values()) + ("offline", "server"))]
+    others = [text for text in row.reasons if not text.startswith(tuple(NAMES.values()))]
     return "; ".join(dict.fromkeys(mine or others)) or None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -167,19 +166,15 @@ def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
     McNemar's exact test on the samples that only one of the two gets right, corrected for all pairs (Holm 1979). Each
     runtime's own quantizer makes another integer model, so those may differ by SAME_POINTS before it counts.
     """
-    alike: dict[tuple[str, str, int], list[Key]] = defaultdict(list)
     known = {key: array for key, array in hits.items() if array is not None}
+    alike: dict[tuple[str, str, int], list[Key]] = defaultdict(list)
     for key in sorted(known):
         alike[key[2], key[3], len(known[key])].append(key)
-    pairs = [pair for keys in alike.values() for pair in _pairs(keys, known)]
-    if not pairs:
-        return {}
-    lows, highs, gained, lost = zip(*pairs, strict=True)
-    p_values = statistics.mcnemars(np.array(gained), np.array(lost))
+    pairs = [pair for keys in alike.values() for pair in _suspicious(keys, known)]
+    total = sum(len(keys) * (len(keys) - 1) // 2 for keys in alike.values())
     found: dict[Key, str] = {}
-    tested = sorted(zip(p_values.tolist(), lows, highs, strict=True))
-    for rank, (p_value, low, high) in enumerate(tested):
-        if p_value * (len(tested) - rank) > DISAGREEMENT_ALPHA:
+    for rank, (p_value, low, high) in enumerate(sorted(pairs)):
+        if p_value * (total - rank) > DISAGREEMENT_ALPHA:
             break
         difference = float(known[high].mean() - known[low].mean())
         if difference > (0.0 if low[3] in FLOATING else SAME_POINTS):
@@ -190,18 +185,18 @@ def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
     return found
 
 
-def _pairs(keys: Sequence[Key], hits: Mapping[Key, Array]) -> list[tuple[Key, Key, int, int]]:
-    """Every pair of artifacts, the less accurate one first, and how many samples only that and only the other gets."""
-    if len(keys) < 2:
-        return []
+def _suspicious(keys: Sequence[Key], hits: Mapping[Key, Array]) -> list[tuple[float, Key, Key]]:
+    """The pairs of artifacts that no correction can clear, as (p-value, the less accurate one, the other)."""
     right = np.array([hits[key] for key in keys], np.float32)  # sums of products up to 2**24 are exact
     both = right @ right.T
-    found = []
-    for one, two in itertools.combinations(range(len(keys)), 2):
-        low, high = (one, two) if both[one, one] < both[two, two] else (two, one)
-        only = int(both[low, low] - both[low, high]), int(both[high, high] - both[low, high])
-        found.append((keys[low], keys[high], *only))
-    return found
+    one, two = np.triu_indices(len(keys), 1)
+    only = both[one, one] - both[one, two], both[two, two] - both[one, two]
+    p_values = statistics.mcnemars(*only)
+    return [
+        (float(p_values[n]), keys[low], keys[high])
+        for n in np.flatnonzero(p_values <= DISAGREEMENT_ALPHA)
+        for low, high in [(one[n], two[n]) if only[0][n] < only[1][n] else (two[n], one[n])]
+    ]
 
 
 def _latest(found: Sequence[Summary]) -> list[Summary]:
@@ -310,9 +305,7 @@ def _conditions(found: Sequence[Summary]) -> dict[str, Any]:
 
 def _of(found: Sequence[Summary], scenario: str) -> list[Summary]:
     """The performance records of a scenario, or none when any of them is not valid: a failure is not averaged away."""
-    performance = [
-        summary for summary in found if summary.scenario != records.ACCURACY and not summary.compliance
-    ]
+    performance = [summary for summary in found if summary.scenario != records.ACCURACY and not summary.compliance]
     # A run that failed before its job was written is known by the name it shares with the scenario's other runs.
     names = {summary.scenario for summary in performance if summary.loadgen_scenario == scenario}
     chosen = [summary for summary in performance if summary.scenario in names]
@@ -329,7 +322,11 @@ def _seed_accuracies(found: Sequence[Summary]) -> dict[int, float] | None:
     told = [summary for summary in found if summary.scenario == records.ACCURACY]
     if not told or any(summary.verdict != "valid" for summary in told):
         return None
-    return {summary.seed: summary.correct / summary.total for summary in told if summary.correct is not None and summary.total}
+    return {
+        summary.seed: summary.correct / summary.total
+        for summary in told
+        if summary.correct is not None and summary.total
+    }
 
 
 def _first_accuracy(found: Sequence[Summary]) -> Summary | None:

@@ -97,7 +97,11 @@ def combined(processes: Sequence[LogPercentile | None]) -> Estimate | None:
     average = _average([process.value for process in known])
     value, low, high = (
         math.exp(log)
-        for log in (average, _average([process.low for process in known]), _average([process.high for process in known]))
+        for log in (
+            average,
+            _average([process.low for process in known]),
+            _average([process.high for process in known]),
+        )
     )
     if len(known) > 1:
         half = _t(len(known) - 1) * _deviation([process.value for process in known]) / math.sqrt(len(known))

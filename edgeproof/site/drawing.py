@@ -1,4 +1,4 @@
-"""Small drawings in SVG that need no script: a latency's distribution and a series of nights. Colours are the page's."""
+"""Small drawings in SVG without any script: a latency's distribution and a series of nights, in the page's colours."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def distribution(processes: Sequence[Sequence[float]], name: str) -> Markup:
     x = _Axis(math.log(min(times)), math.log(max(times)), LEFT, WIDTH - RIGHT)
     y = _Axis(0.0, 1.0, HEIGHT - BOTTOM, TOP)
     lines = "".join(
-        _line([(x(math.log(of[place] / 1000)), y(share)) for share, place in shown if of[place] > 0]) for of in processes
+        _line([(x(math.log(of[place] / 1000)), y(share)) for share, place in shown if of[place] > 0])
+        for of in processes
     )
     ticks = "".join(_below(x(math.log(value)), f"{value:,.4g}") for value in _ticks(min(times), max(times)))
     ticks += "".join(_beside(y(share), f"{share:.0%}") for share in (0, 0.5, 0.9, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections import defaultdict
@@ -144,7 +145,7 @@ def _changed(series: Mapping[Key, Sequence[Point]]) -> dict[str, dict[Key, Compa
     before: dict[str, dict[Key, Sequence[float]]] = defaultdict(dict)
     after: dict[str, dict[Key, Sequence[float]]] = defaultdict(dict)
     for key, points in series.items():
-        for earlier, later in zip(points, points[1:], strict=False):
+        for earlier, later in itertools.pairwise(points):
             before[later.night][key], after[later.night][key] = earlier.logs, later.logs
     told = {night: changes.between(before[night], after[night]) for night in after}
     return {

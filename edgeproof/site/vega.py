@@ -7,15 +7,12 @@ from importlib.metadata import version
 from edgeproof.core.directories import write_text
 from edgeproof.paths import WORK
 
-# What the site uses of them, under names of its own.
-SNIPPET = 'import vegaEmbed from "vega-embed"; window.vegaEmbed = vegaEmbed;'
-
 
 def bundle() -> str:
-    """The script. It is made once a version and kept, since that takes seconds."""
+    """The script, which sets window.vegaEmbed. It is made once a version and kept, since that takes seconds."""
     kept = WORK / f"vega-{version('vl-convert-python')}.js"
     if not kept.is_file():
         import vl_convert
 
-        write_text(kept, vl_convert.javascript_bundle(SNIPPET))
+        write_text(kept, vl_convert.javascript_bundle())
     return kept.read_text(encoding="utf-8")

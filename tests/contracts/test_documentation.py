@@ -11,6 +11,7 @@ import yaml
 from edgeproof import cli, publishing
 from edgeproof.core import plugins
 from edgeproof.report import selections
+from edgeproof.report.grids import grid
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -25,7 +26,7 @@ def test_the_readmes_table_is_what_its_command_writes_from_the_committed_rows(
     assert chosen.into == "README.md"
     copy = tmp_path / "README.md"
     copy.write_text(text, encoding="utf-8")
-    publishing.put_between(copy, publishing.built(chosen, publishing.rows_of_table(Path("results/tables/table.json"))))
+    publishing.put_between(copy, grid(publishing.rows_of_table(Path("results/tables/table.json")), chosen))
     assert copy.read_text(encoding="utf-8") == text, "bring it up to date with 'edgeproof report readme'"
     assert text.partition(publishing.BEGINS)[2].count("\n") >= 7
 

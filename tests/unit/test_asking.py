@@ -61,9 +61,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "records"
 
 
-def test_a_query_from_the_command_line_sees_new_records_at_once(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_query_from_the_command_line_sees_new_records_at_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["query", "SELECT count(*) AS n FROM records", "--format", "csv", "--records", str(root)]
     assert cli.run(command) == 0
     record_trees.write(root, process=7, call_ns=np.full(100, 9))

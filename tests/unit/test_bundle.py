@@ -76,7 +76,9 @@ def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
     (tmp_path / "key.pub").write_bytes(public + b" comment\n")
     raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     try:
-        printed = subprocess.run(["ssh-keygen", "-lf", tmp_path / "key.pub"], capture_output=True, text=True, check=True)
+        printed = subprocess.run(
+            ["ssh-keygen", "-lf", tmp_path / "key.pub"], capture_output=True, text=True, check=True
+        )
     except FileNotFoundError:
         pytest.skip("there is no ssh-keygen")
     assert manifest.fingerprint(raw) in printed.stdout.split()
@@ -118,9 +120,7 @@ def project(tmp_path: Path, plugin_root: Path, monkeypatch: pytest.MonkeyPatch) 
         path.write_text(json.dumps(content))
     key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
     Path("key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
     )
     return project
 
@@ -145,7 +145,9 @@ def test_one_command_verifies_and_runs_it_from_the_tar(project: Path, capsys: py
     with tarfile.open("out/m.tar") as archive:
         archive.extractall("board", filter="data")
     done = run(Path("board/m"), "--check", "--signer", fingerprint)
-    assert (done.returncode, done.stdout) == (0, "verified; 6 of 6 answers agree with the reference model\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "verified; 6 of 6 answers agree with the reference model\n"), (
+        done.stderr
+    )
     assert "Traceback" not in done.stderr
 
 

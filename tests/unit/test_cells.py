@@ -63,7 +63,7 @@ def test_a_name_of_several_cells_is_refused_with_their_names(root: Path) -> None
 
 
 def test_an_unknown_word_is_answered_with_the_nearest(root: Path) -> None:
-    with pytest.raises(EdgeproofError, match="no cell has 'teached'. Did you mean 'teacher'"):
+    with pytest.raises(EdgeproofError, match=r"no cell has 'teached'\. Did you mean 'teacher'"):
         cells.find("teached/fp32", root)
     with pytest.raises(EdgeproofError, match="no cell is named 'student/int8-static'"):
         cells.find("student/int8-static", root)

@@ -33,7 +33,9 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def write(root: Path, night: str, commit: str, model: str, process: int, ns: float, cpu: str = "A", **more: Any) -> None:
+def write(
+    root: Path, night: str, commit: str, model: str, process: int, ns: float, cpu: str = "A", **more: Any
+) -> None:
     rng = np.random.default_rng(process)
     record_trees.write(
         root,
@@ -96,7 +98,11 @@ def test_a_night_under_other_conditions_is_refused_until_that_is_asked_for(
     [
         (NIGHTS[0], "local", "'2026-01-01' is a night and 'local' a device"),
         (NIGHTS[0], "teacher", "a night and 'teacher' a cell"),
-        (NIGHTS[0], "2025-01-01", "night '2025-01-01' has no valid single-stream run. Nights with records: 2026-01-01, "),
+        (
+            NIGHTS[0],
+            "2025-01-01",
+            "night '2025-01-01' has no valid single-stream run. Nights with records: 2026-01-01, ",
+        ),
         ("local", "nowhere", "'local' is a device and 'nowhere' a cell"),
         ("nowhere", "teacher", "no cell has 'nowhere'"),
         (NIGHTS[0], "2026-01-03", "no cell in common"),

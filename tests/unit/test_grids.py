@@ -13,14 +13,15 @@ from edgeproof.params import checked
 from edgeproof.report import grids
 from edgeproof.report.figures import FIGURES
 from edgeproof.report.grids import Cell, Grid
+from edgeproof.report.rows import Row
 from edgeproof.report.selections import Selection
 from edgeproof.report.statistics import Estimate
 
 from .example_rows import CONDITIONS, about, row, several
 
 
-def laid_out(rows: Any = None, **chosen: Any) -> Grid:
-    return grids.grid(several() if rows is None else rows, checked(Selection, chosen, "test"))
+def laid_out(*given: list[Row], **chosen: Any) -> Grid:
+    return grids.grid(given[0] if given else several(), checked(Selection, chosen, "test"))
 
 
 def column(found: Grid, heading: str, group: str = "") -> list[Cell]:
@@ -58,7 +59,10 @@ def test_figures_of_scenarios_that_were_not_asked_for_are_left_out() -> None:
 
 def test_parts_side_by_side_share_a_line() -> None:
     found = laid_out(rows=["device", "model", "scheme"], across=["runtime"], columns=["p50"])
-    assert [(heading.text, heading.group) for heading in found.headings[3:]] == [("p50, µs", "onnx"), ("p50, µs", "tflite")]
+    assert [(heading.text, heading.group) for heading in found.headings[3:]] == [
+        ("p50, µs", "onnx"),
+        ("p50, µs", "tflite"),
+    ]
     line = stubs(found).index("local student fp32")
     assert column(found, "p50, µs", "onnx")[line].value == "20.0"
     assert column(found, "p50, µs", "tflite")[line].refused == "refused"

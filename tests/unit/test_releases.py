@@ -34,7 +34,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"GIT_{who}_NAME", "a")
         monkeypatch.setenv(f"GIT_{who}_EMAIL", "a@b")
     git("init", "-q")
-    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"export": {"outs": [{"path": "artifacts/onnx/student_slim"}]}}}))
+    Path("dvc.lock").write_text(
+        yaml.safe_dump({"stages": {"export": {"outs": [{"path": "artifacts/onnx/student_slim"}]}}})
+    )
     git("add", "dvc.lock")
     git("commit", "-qm", "first")
     measure("first")

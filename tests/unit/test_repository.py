@@ -63,5 +63,5 @@ def test_a_revision_is_found_by_its_beginning_and_an_unknown_one_is_none(checkou
 
 
 def test_gits_own_words_reach_the_user(checkout: Path) -> None:
-    with pytest.raises(EdgeproofError, match="git rev-parse failed: .*nowhere"):
+    with pytest.raises(EdgeproofError, match=r"git rev-parse failed: .*nowhere"):
         repository.git("rev-parse", "nowhere", cwd=checkout)

@@ -20,7 +20,7 @@ from . import record_trees
 
 RECORDS = Path("results/records")
 # A build whose bytes are its name and the recipe's file; run as 'python -m stages.<kind> <name>' like the real ones.
-STAGE = '''
+STAGE = """
 import hashlib, json, pathlib, sys, yaml
 kind = "KIND"
 name = sys.argv[1] if len(sys.argv) > 1 else ""
@@ -58,7 +58,7 @@ else:
     make(f"models/{name}", name + json.dumps(lineage) + json.dumps(item["options"]) + recipe.partition("|")[0],
          name=name, task=task, method=item["method"], options=item["options"], seed=0, lineage=lineage,
          network={"name": item["network"], "options": item["network_options"]})
-'''
+"""
 KINDS = ("prepare", "train", "distill", "prune", "quantize", "export")
 
 
@@ -125,10 +125,8 @@ def test_every_cell_is_identical_and_each_model_is_built_once(
 ) -> None:
     assert cli.run(["reproduce", "--all", "--build-only"]) == 0
     assert "2 of 2 artifacts are identical." in capsys.readouterr().out
-    assert sorted(built()) == sorted(
-        ["prepare", "train teacher", "distill student", "prune student_slim", "quantize student_slim_w4"]
-        + ["export teacher_onnx", "export student_slim_w4_onnx"]
-    )
+    models = ["train teacher", "distill student", "prune student_slim", "quantize student_slim_w4"]
+    assert sorted(built()) == sorted(["prepare", *models, "export teacher_onnx", "export student_slim_w4_onnx"])
 
 
 def test_nothing_built_before_is_taken_for_built(project: Path) -> None:

@@ -21,13 +21,13 @@ from . import record_trees
 
 RECORDS = Path("results/records")
 SITE = Path("results/site")
-HOSTILE = '<img src=x onerror=alert(1)>"\'{{7*7}}</script>'
+HOSTILE = "<img src=x onerror=alert(1)>\"'{{7*7}}</script>"
 NIGHTS = 8
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def fill() -> None:
-    """A teacher, a student on two runtimes and devices over eight nights, one that steps, a refused and a hostile one."""
+    """A teacher, a student on two runtimes and devices over eight nights, a step, one refused, one hostile."""
     rng = np.random.default_rng(0)
     for night in range(NIGHTS):
         for runtime, device in (("onnx", "local"), ("tflite", "local"), ("onnx", "board")):
@@ -61,7 +61,7 @@ def sitting(night: int, runtime: str, device: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site, built once for all tests that only read it."""
     root = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
@@ -70,7 +70,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         Path("conf/reports").mkdir(parents=True)
         Path("conf/reports/fastest.yaml").write_text("title: The fastest\nsort: [p50]\n")
         assert cli.run(["publish"]) == 0
-    yield root / SITE
+    return root / SITE
 
 
 class Page(html.parser.HTMLParser):
@@ -167,7 +167,9 @@ def test_a_hostile_name_is_text_on_every_page(built: Path) -> None:
         assert "49</script>" not in page.text
         told += HOSTILE in page.text
     assert told >= 4
-    assert [path.name for path in (built / "artifacts").iterdir() if not re.fullmatch(r"[a-z0-9_.-]+\.html", path.name)] == []
+    assert [
+        path.name for path in (built / "artifacts").iterdir() if not re.fullmatch(r"[a-z0-9_.-]+\.html", path.name)
+    ] == []
     data = (built / "data/rows.js").read_text()
     parsed = json.loads(data.removeprefix("window.EDGEPROOF = ").removesuffix(";\n"))
     assert HOSTILE in {row["model"] for row in parsed["rows"]}
@@ -270,7 +272,19 @@ def test_a_site_that_cannot_be_finished_leaves_the_old_one_whole(
 
 
 def test_every_name_has_a_page_of_its_own() -> None:
-    names = [("a", "b"), ("a-b",), ("A", "b"), ("a/b",), ("..",), ("",), ("ü",), ("a.b",), ("a b",), ("x" * 300,), ("x" * 301,)]
+    names = [
+        ("a", "b"),
+        ("a-b",),
+        ("A", "b"),
+        ("a/b",),
+        ("..",),
+        ("",),
+        ("ü",),
+        ("a.b",),
+        ("a b",),
+        ("x" * 300,),
+        ("x" * 301,),
+    ]
     found = [gather.page_name(*parts) for parts in names if parts != ("a-b",)]
     assert len({name.lower() for name in found}) == len(found)
     assert all(re.fullmatch(r"[a-z0-9_.-]{1,100}\.html", name) and not name.startswith(".") for name in found)
@@ -325,7 +339,9 @@ def visit(browser: Any, built: Path) -> Iterator[Any]:
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda of: wrong.append(of.url) if not of.url.startswith(("file:", "data:", "blob:")) else None)
+        page.on(
+            "request", lambda of: wrong.append(of.url) if not of.url.startswith(("file:", "data:", "blob:")) else None
+        )
         page.goto((built / path).as_uri())
         return page
 
@@ -418,7 +434,17 @@ def test_artifacts_are_found_by_their_words(visit: Any) -> None:
     assert page.inner_text("[data-counts=all]") == "1 of 7"
 
 
-@pytest.mark.parametrize("path", ["index.html", "pareto.html", "compare.html", "devices/board.html", "nights/2026-03-05.html", "artifacts/student-onnx-fp32.html"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "index.html",
+        "pareto.html",
+        "compare.html",
+        "devices/board.html",
+        "nights/2026-03-05.html",
+        "artifacts/student-onnx-fp32.html",
+    ],
+)
 def test_every_page_is_readable_on_a_phone_and_in_the_dark(visit: Any, path: str) -> None:
     page = visit(path, viewport={"width": 375, "height": 700}, color_scheme="dark")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import signal, stats
 
 from edgeproof.report import statistics
-from edgeproof.report.statistics import Estimate
+from edgeproof.report.statistics import Estimate, Spread
 
 Z = 1.959963984540054  # the 97.5% point of the normal distribution
 

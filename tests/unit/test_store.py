@@ -32,10 +32,8 @@ def fill(root: Path, runtime: str = "onnx", device: str = "local", **changes: An
             durations = rng.lognormal(9, 0.1, 800) * factor
             record_trees.write(root, model=model, process=process, call_ns=durations, **where)
         record_trees.write(root, "accuracy", model=model, correct=rng.random(300) < 0.9, **where)
-        record_trees.write(
-            root, "offline", model=model, log={"result_samples_per_second": 70.0 * factor}, **where
-        )
-    record_trees.write(root, "server", model="student", verdict="invalid", reasons=["it's \"late\""], **where)
+        record_trees.write(root, "offline", model=model, log={"result_samples_per_second": 70.0 * factor}, **where)
+    record_trees.write(root, "server", model="student", verdict="invalid", reasons=['it\'s "late"'], **where)
     log = {"result_50.00_percentile_latency_ns": 2100}
     record_trees.write(root, log=log, **{**where, "runtime": "null"})
 
@@ -245,7 +243,9 @@ def test_a_hostile_device_name_stays_inside_the_store(tmp_path: Path, device: st
 
 def test_a_query_becomes_a_data_frame_in_one_line(root: Path) -> None:
     store.refresh(root)
-    frame = store.ask("SELECT model, exp(avg(p50_log)) AS p50 FROM records WHERE device = 'local' GROUP BY 1", root).df()
+    frame = store.ask(
+        "SELECT model, exp(avg(p50_log)) AS p50 FROM records WHERE device = 'local' GROUP BY 1", root
+    ).df()
     row = next(row for row in from_records(root) if (row.device, row.model) == ("local", "teacher"))
     assert row.p50_ns is not None
     assert frame.set_index("model").loc["teacher", "p50"] == pytest.approx(row.p50_ns.value)
