@@ -16,9 +16,11 @@ from edgeproof import cli, publishing
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownName
 from edgeproof.report import selections, tables
+from edgeproof.report.grids import grid
 from edgeproof.report.rows import Row, rows
 
 from . import record_trees
+from .conftest import ROOT
 from .example_rows import several
 
 RECORDS = Path("results/records")
@@ -124,6 +126,12 @@ def test_rows_come_back_from_table_json_as_they_were(tmp_path: Path) -> None:
         path.write_text(damaged)
         with pytest.raises(ConfigError, match=r"is no table\.json"):
             publishing.rows_of_table(path)
+
+
+@pytest.mark.parametrize("name", selections.names(ROOT / "conf/reports"))
+def test_every_saved_selection_of_the_project_can_be_shown(name: str) -> None:
+    table = grid(several(), selections.load(name, directory=ROOT / "conf/reports"))
+    assert table.lines
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------
