@@ -1,5 +1,8 @@
 # Everything a user or a contributor types. `make` alone explains itself.
 STUDY ?=
+MODEL ?=
+DATA ?=
+ARGS ?=
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +11,7 @@ READY := $(VENV)/.ready
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test unit lint format vendor clean
+.PHONY: help setup repro bench test unit lint format vendor clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,10 +30,14 @@ $(READY): requirements.lock pyproject.toml
 repro: $(READY) ## run the default study, or STUDY=name, and print its table
 	@$(BIN)/edgeproof repro $(STUDY)
 
-test: $(READY) ## run every test, the quick study included
-	$(BIN)/python -m pytest
+bench: $(READY) ## measure a model file of your own: MODEL=file, perhaps DATA=inputs.npz and ARGS="--preset quick"
+	@test -n "$(MODEL)" || { echo "error: name a file: make bench MODEL=model.tflite (docs/bring_your_own.md)"; exit 2; }
+	@$(BIN)/edgeproof bench $(MODEL) $(if $(DATA),--data $(DATA)) $(ARGS)
 
-unit: $(READY) ## run the unit and contract tests (two minutes)
+test: unit ## run every test, the quick study included
+	$(BIN)/python -m pytest tests/pipeline
+
+unit: $(READY) ## run the unit and contract tests (some minutes)
 	$(BIN)/python -m pytest -n auto tests/unit tests/contracts
 
 lint: $(READY) ## format check, lint, types, layers

@@ -2,6 +2,7 @@
 
     python docs/compare_with_vendor_tools.py [--model teacher] [--scheme fp32] [--rounds 7] [--runtimes openvino,…]
     python docs/compare_with_vendor_tools.py --untrained 64,128,256     # a network of about 0.7 ms, made on the spot
+    python docs/compare_with_vendor_tools.py --file model.tflite        # one made elsewhere, in its own runtime
 
 Three things run in turn, each in a fresh process with one thread: our Session's invoke in a plain loop over one input,
 as the vendors' tools do it; the vendor's tool; and our runner under LoadGen, whose queries have differing inputs. The
@@ -28,9 +29,10 @@ from typing import Any
 import numpy as np
 
 from edgeproof import entry, packing
+from edgeproof.bringing import artifacts, files
 from edgeproof.core import plugins
 from edgeproof.core.directories import read_meta, write_meta
-from edgeproof.core.errors import EdgeproofError
+from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.paths import ARTIFACTS
 
 BIN = Path(sys.executable).parent
@@ -55,14 +57,16 @@ print(np.median(durations[len(durations) // 10:]) / 1000)
 
 PLAIN_LOOP = """
 import sys, time, numpy as np, onnxruntime as ort
+from edgeproof.runtimes.onnx import TYPES
 options = ort.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
 session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
-x = np.load(sys.argv[2])[:1]
+given, produced = session.get_inputs()[0], session.get_outputs()[0]
+x = np.load(sys.argv[2])[:1].astype(TYPES[given.type])
 binding = session.io_binding()
-binding.bind_cpu_input(session.get_inputs()[0].name, x)
-y = np.zeros(session.get_outputs()[0].shape, np.float32)
-binding.bind_output(session.get_outputs()[0].name, "cpu", 0, np.float32, list(y.shape), y.ctypes.data)
+binding.bind_cpu_input(given.name, x)
+y = np.zeros(produced.shape, TYPES[produced.type])
+binding.bind_output(produced.name, "cpu", 0, y.dtype, list(y.shape), y.ctypes.data)
 durations, begin = [], time.perf_counter()
 while time.perf_counter() - begin < float(sys.argv[3]):
     started = time.perf_counter_ns()
@@ -90,19 +94,16 @@ def main() -> int:
     parser.add_argument("--model", default="teacher")
     parser.add_argument("--scheme", default="fp32")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--runtimes", default=",".join(VENDORS))
+    parser.add_argument("--runtimes", help="a list with commas (default: all, or a file's own)")
     parser.add_argument("--untrained", metavar="WIDTHS", help="compare with an untrained resnet8 of these widths")
+    parser.add_argument("--file", type=Path, help="a .tflite, .onnx, .xml, .keras or .h5 file (the last two: --scheme)")
+    parser.add_argument("--output", help="the output to read where the file has several")
     arguments = parser.parse_args()
-    what = f"untrained {arguments.untrained}" if arguments.untrained else arguments.model
-    print(f"{what} {arguments.scheme}, 1 thread, medians over {arguments.rounds} rounds [least, greatest]")
+    what, runtimes = _chosen(arguments)
+    print(f"{what}, 1 thread, medians over {arguments.rounds} rounds [least, greatest]")
     with tempfile.TemporaryDirectory() as scratch:
-        for runtime in arguments.runtimes.split(","):
-            artifact = ARTIFACTS / runtime / arguments.model / arguments.scheme
-            if arguments.untrained:
-                artifact = Path(scratch, runtime)
-                _untrained(
-                    runtime, [int(width) for width in arguments.untrained.split(",")], arguments.scheme, artifact
-                )
+        for runtime in runtimes:
+            artifact = _artifact(arguments, runtime, Path(scratch, runtime))
             read_meta(artifact)
             rounds = [_round(runtime, artifact, VENDORS[runtime], first=n) for n in range(arguments.rounds)]
             print(
@@ -118,6 +119,37 @@ def main() -> int:
                     flush=True,
                 )
     return 0
+
+
+def _chosen(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """What is compared, in words, and in which runtimes."""
+    asked = arguments.runtimes.split(",") if arguments.runtimes else None
+    if arguments.file:
+        (brought,) = files.opened([arguments.file])
+        chosen = asked or brought.own_runtimes()
+        what = f"{arguments.file} {arguments.scheme if brought.takes_schemes else files.AS_IS}"
+        able = [runtime for runtime in brought.runtimes() if runtime in VENDORS]
+    else:
+        chosen = asked or list(VENDORS)
+        what = f"{f'untrained {arguments.untrained}' if arguments.untrained else arguments.model} {arguments.scheme}"
+        able = list(VENDORS)
+    for runtime in chosen:
+        if runtime not in able:
+            raise ConfigError(f"no vendor's tool to compare with in '{runtime}': choose of {', '.join(able)}.")
+    return what, chosen
+
+
+def _artifact(arguments: argparse.Namespace, runtime: str, scratch: Path) -> Path:
+    """The artifact to compare on: a study's, or one made in `scratch`."""
+    if arguments.file:
+        (brought,) = files.opened([arguments.file])
+        scheme = arguments.scheme if brought.takes_schemes else files.AS_IS
+        artifacts.build(brought, runtime, [scheme], data=None, output=arguments.output, out_dir=scratch)
+        return scratch / scheme
+    if arguments.untrained:
+        _untrained(runtime, [int(width) for width in arguments.untrained.split(",")], arguments.scheme, scratch)
+        return scratch
+    return ARTIFACTS / runtime / arguments.model / arguments.scheme
 
 
 def _untrained(runtime: str, widths: list[int], scheme: str, artifact: Path) -> None:
@@ -208,9 +240,14 @@ def _benchmark_app(artifact: Path, options: list[str], pattern: str) -> float:
 
 
 def _litert_benchmark_us(artifact: Path) -> float:
+    roughly = _litert_runs_us(artifact, 20)
+    return _litert_runs_us(artifact, min(20_000, max(50, int(1e6 * SECONDS / roughly))))
+
+
+def _litert_runs_us(artifact: Path, runs: int) -> float:
     command = [sys.executable, "-c", EXACT_LITERT_BENCHMARK, "--model", str(artifact / "model.tflite")]
-    printed = _printed([*command, "--num_threads", "1", "--num_runs", "20000", "--warmup_runs", "200"])
-    return _found(r"exact median: ([\d.]+) (ms)", printed)
+    options = ["--num_threads", "1", "--num_runs", str(runs), "--warmup_runs", str(min(200, runs))]
+    return _found(r"exact median: ([\d.]+) (ms)", _printed([*command, *options]))
 
 
 def _plain_loop_us(artifact: Path) -> float:

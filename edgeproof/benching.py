@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,13 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from . import compliance, dataset, devices, instructions, packages, packing, repository, results, verdicts
+from . import compliance, dataset, devices, instructions, layouts, packages, packing, repository, results, verdicts
 from .core import directories, plugins, records
 from .core.directories import identity, read_meta, sha256_of
 from .core.errors import DeviceError
 from .core.records import Record
 from .params import BenchParams, Params, ScenarioParams
-from .paths import RECORDS, WORK, artifact_dir
+from .paths import ARTIFACTS, RECORDS, WORK, artifact_name
 from .progress import Progress
 
 NULL = "null"
@@ -75,11 +75,69 @@ class NotYetError(DeviceError):
     """A job needs what no run of the session has told so far; a repetition may tell it."""
 
 
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What artifacts are fed: float32 inputs (N, *input_shape), and labels (N,) where they are known."""
+
+    inputs: Array
+    labels: Array | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a session measures, whoever made it.
+
+    Attributes:
+        study, task: what records call them.
+        artifacts: the directory that holds <model>/<scheme>.
+        samples: those of each model.
+        score: maps outputs (N, values) and labels (N,) to hits (N,).
+        scorer: the file that `score` comes from.
+    """
+
+    study: str
+    task: str
+    artifacts: Path
+    samples: Mapping[str, Samples]
+    score: Callable[[Array, Array], Array]
+    scorer: Path
+
+
 def bench(key: str, study: Params) -> None:
     """Run the session `key` of the study and write results/records/<key>."""
     item = study.bench[key]
+    measured(item, subject(item, study)).finish(RECORDS / key)
+
+
+def subject(item: BenchParams, study: Params) -> Subject:
+    """What a session of a study measures: its artifacts over the task's test split."""
+    task = study.task.name
+    artifacts = ARTIFACTS / item.runtime
+    inputs, labels = dataset.load(task, "test")
+    by_layout: dict[str | None, Samples] = {None: Samples(inputs, labels)}
+    layout = {model: _layout(artifacts / model) for model in item.artifacts}
+    if layouts.CHANNELS_LAST in layout.values():
+        by_layout[layouts.CHANNELS_LAST] = Samples(layouts.channels_last(inputs), labels)
+    return Subject(
+        study=study.study,
+        task=task,
+        artifacts=artifacts,
+        samples={model: by_layout[layout[model]] for model in item.artifacts},
+        score=plugins.load("tasks", task).score,
+        scorer=plugins.source("tasks", task),
+    )
+
+
+def _layout(model: Path) -> str | None:
+    """How a model's artifacts take their samples: None is as the task gives them."""
+    metas = [read_meta(path.parent, verify=False) for path in sorted(model.glob(f"*/{directories.META}"))]
+    return next((meta[layouts.LAYOUT] for meta in metas if layouts.LAYOUT in meta), None)
+
+
+def measured(item: BenchParams, what: Subject) -> Session:
+    """Run every job of a session; its records are put in place by `finish`."""
     packages.require(item.packages)
-    session = Session(item, study)
+    session = Session(item, what)
     waiting = collections.deque(session.jobs())
     order = itertools.count()
     with Progress(f"measuring {item.runtime} on {item.device}", len(waiting)) as progress:
@@ -91,7 +149,7 @@ def bench(key: str, study: Params) -> None:
                 waiting.append(replace(job, attempt=job.attempt + 1))
             else:
                 progress.advance()
-    session.finish(RECORDS / key)
+    return session
 
 
 class Session:
@@ -100,13 +158,11 @@ class Session:
     An interrupted session continues where it stopped when started again within the hour.
     """
 
-    def __init__(self, item: BenchParams, study: Params) -> None:
+    def __init__(self, item: BenchParams, what: Subject) -> None:
         self._item = item
-        self._study = study
+        self._subject = what
         self._card = devices.card(item.device)
         self._python = self._card.python or sys.executable
-        self._scorer = plugins.load("tasks", study.task.name).score
-        self._inputs, self._labels = dataset.load(study.task.name, "test")
         self._metas = {
             (model, scheme, replicate): read_meta(self._artifact(model, scheme, replicate))
             for model, schemes in item.artifacts.items()
@@ -132,7 +188,12 @@ class Session:
         unsupported = [artifact for artifact in firsts if "unsupported" in self._metas[*artifact[1:], 0]]
         supported = [artifact for artifact in firsts if artifact not in unsupported]
         harness = [(NULL, *artifact[1:]) for artifact in supported[:1]]
-        jobs = [Job(*artifact, records.ACCURACY, n) for artifact in supported for n in range(len(item.seeds))]
+        jobs = [
+            Job(*artifact, records.ACCURACY, n)
+            for artifact in supported
+            for n in range(len(item.seeds))
+            if self._labels(artifact[1]) is not None
+        ]
         jobs += [Job(*artifact, "unsupported", 0) for artifact in unsupported]
         for process in range(item.processes):
             for scenario in item.every:
@@ -211,7 +272,7 @@ class Session:
         judgement = verdicts.judge(given, result, _durations(out) if timed else None)
         content = {"job": given, "result": result, **judgement.as_content(), "harness_p50_ns": self._harness_ns}
         if job.scenario == records.ACCURACY and judgement.verdict == "valid":
-            content |= self._scored(out)
+            content |= self._scored(job, out)
         return content
 
     def _run(self, given: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -264,7 +325,7 @@ class Session:
         return {
             "runtime": job.runtime,
             "artifact": f"../../{artifact}",
-            "samples": f"../../{self._samples}",
+            "samples": f"../../{self._samples[job.model]}",
             "threads": self._card.threads,
             "mode": "AccuracyOnly" if accuracy else "PerformanceOnly",
             "scenario": scenario.scenario,
@@ -293,17 +354,19 @@ class Session:
             raise NotYetError(f"{job.directory} needs the latency of {first}, of which no run was valid")
         return float(np.median(medians))
 
-    def _scored(self, out: Path) -> dict[str, Any]:
+    def _scored(self, job: Job, out: Path) -> dict[str, Any]:
         """Score LoadGen's accuracy log with the task, on the host; keep outputs and hits as arrays."""
+        labels = self._labels(job.model)
+        assert labels is not None
         log = out / "mlperf_log_accuracy.json"
         try:
             entries = json.loads(log.read_text(encoding="utf-8"))
-            outputs = _outputs(entries, len(self._labels))
+            outputs = _outputs(entries, len(labels))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DeviceError(f"the device's {log.name} is not LoadGen's: {type(error).__name__}: {error}") from None
         if self._item.preset != "official":
             log.unlink()
-        hits = np.asarray(self._scorer(outputs, self._labels), bool)
+        hits = np.asarray(self._subject.score(outputs, labels), bool)
         np.savez_compressed(out / "outputs.npz", outputs=outputs, correct=hits)
         accuracy = {"correct": int(hits.sum()), "total": len(hits)}
         floor = self._item.quality_target
@@ -316,8 +379,8 @@ class Session:
         meta = self._metas[job.model, job.scheme, job.replicate]
         described = {key: value for key, value in meta.items() if key not in ("files", "schema")}
         return {
-            "study": self._study.study,
-            "task": self._study.task.name,
+            "study": self._subject.study,
+            "task": self._subject.task,
             "device": self._item.device,
             "card": self._card.model_dump(),
             "session": self._item.session,
@@ -343,17 +406,23 @@ class Session:
         return path.read_text(encoding="ascii")
 
     def _artifact(self, model: str, scheme: str, replicate: int) -> Path:
-        item = self._item
-        return artifact_dir(item.runtime, model, scheme, item.seeds, item.seeds[replicate])
+        seeds = self._item.seeds
+        return self._subject.artifacts / model / artifact_name(scheme, seeds, seeds[replicate])
 
-    def _send_samples(self) -> str:
-        """Store the test inputs on the device once, under their sha256."""
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch, "samples.npy")
-            np.save(path, self._inputs)
-            name = f"store/{sha256_of(path)}.npy"
-            self._device.push(path, name)
-        return name
+    def _labels(self, model: str) -> Array | None:
+        return self._subject.samples[model].labels
+
+    def _send_samples(self) -> dict[str, str]:
+        """Store every model's inputs on the device once, under their sha256; returns their names there."""
+        names: dict[Samples, str] = {}
+        for samples in self._subject.samples.values():
+            if samples not in names:
+                with tempfile.TemporaryDirectory() as scratch:
+                    path = Path(scratch, "samples.npy")
+                    np.save(path, samples.inputs)
+                    names[samples] = f"store/{sha256_of(path)}.npy"
+                    self._device.push(path, names[samples])
+        return {model: names[samples] for model, samples in self._subject.samples.items()}
 
     def _digest(self) -> str:
         parts = [
@@ -361,11 +430,15 @@ class Session:
             sorted(map(identity, self._metas.values())),
             self._card.model_dump(),
             self._samples,
-            hashlib.sha256(self._labels.tobytes()).hexdigest(),
-            [sha256_of(path) for path in (*JUDGES, plugins.source("tasks", self._study.task.name))],
+            {model: _sha256(self._labels(model)) for model in self._samples},
+            [sha256_of(path) for path in (*JUDGES, self._subject.scorer)],
         ]
         runners = sorted(path.name for path in self._runners.values())
         return hashlib.sha256(json.dumps([parts, runners], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sha256(array: Array | None) -> str | None:
+    return None if array is None else hashlib.sha256(array.tobytes()).hexdigest()
 
 
 def _durations(out: Path) -> Array | None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from . import dataset, models, packages, training
+from . import dataset, models, packages, qat, training
 from .core import plugins
 from .core.directories import identity, read_meta, written_whole
+from .core.errors import ConfigError
 from .params import ModelParams, Params, checked
 from .paths import DATA, MODELS, model_dir
 
@@ -23,11 +24,11 @@ def build(name: str, params: Params) -> None:
     options = checked(method.Options, item.options, f"params.yaml, options of '{name}'").model_dump()
     with written_whole(MODELS / name) as out:
         for seed in item.seeds:
-            training.deterministic(seed, item.threads)
+            models.deterministic(item.network, seed, item.threads)
             task = training_task(params.task.name, seed, item.threads)
             module, spec = _start(item, task)
             trained = method.apply(module, task, **_teachers(method, item, seed), **options)
-            accuracy = training.accuracy_of(trained, task.validation_x, task.validation_y)
+            accuracy = models.accuracy_of(trained, task.validation_x, task.validation_y)
             place = out / model_dir(name, item.seeds, seed).relative_to(MODELS / name)
             meta = models.save(trained, spec, _meta(name, item, params, seed, accuracy), place)
             print(
@@ -57,9 +58,14 @@ def training_task(name: str, seed: int, threads: int) -> training.TrainingTask:
     )
 
 
-def _start(item: ModelParams, task: training.TrainingTask) -> tuple[torch.nn.Module, models.NetworkSpec]:
+def _start(item: ModelParams, task: training.TrainingTask) -> tuple[Any, models.NetworkSpec]:
     if item.parent is not None:
         module, spec, _ = models.load(model_dir(item.parent, item.seeds, task.seed))
+        if isinstance(module, qat.Prepared):
+            raise ConfigError(
+                f"'{item.parent}' can't be a parent: it was trained with fake quantization for {module.runtime}, which "
+                "must be the last method applied."
+            )
         return module, spec
     spec = models.NetworkSpec(item.network, item.network_options, task.input_shape, task.classes)
     return spec.build(), spec

@@ -126,7 +126,7 @@ def _card(found: Found, root: Path, row: Row) -> str:
         ("median latency", f"{tables.us_cell(row.p50_ns)} µs, batch 1, {row.threads} thread(s)"),
         ("99th percentile", f"{tables.us_cell(row.p99_ns)} µs"),
         ("size", f"{tables.bytes_cell(row.size_bytes)} KiB"),
-        ("parameters", f"{row.parameters:,}"),
+        ("parameters", tables.count_cell(row.parameters)),
         ("verdict", "; ".join([row.verdict, *row.reasons])),
         ("measured", f"on {row.device} ({row.cpu}), {row.measured_at}, preset {row.preset}"),
     ]
@@ -138,14 +138,14 @@ def _card(found: Found, root: Path, row: Row) -> str:
             *(f"- **{name}**: {text}" for name, text in told),
             "",
             "Brackets are 95% intervals. Latency holds on the machine named above and nowhere else; accuracy on the "
-            "task's own test split and on inputs like it. No other property was measured: neither fairness nor robustness nor "
-            "behaviour on inputs of another kind.",
+            "task's own test split and on inputs like it. No other property was measured: neither fairness nor "
+            "robustness nor behaviour on inputs of another kind.",
             "",
             "## Use",
             "",
             "`python3 -m pip install -r requirements.txt` once, then `python3 run.pyz --check` or "
-            "`python3 run.pyz inputs.npy --out outputs.npy`. Every file is verified before it is read; `--signer` names "
-            "the key that must have signed them.",
+            "`python3 run.pyz inputs.npy --out outputs.npy`. Every file is verified before it is read; `--signer` "
+            "names the key that must have signed them.",
             "",
             "## Lineage",
             "",

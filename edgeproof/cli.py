@@ -1,4 +1,4 @@
-"""The command line: compose a study, run it, compare and submit what it measured, say what exists."""
+"""The command line: compose and run a study, measure files made elsewhere, compare and submit, say what exists."""
 
 from __future__ import annotations
 
@@ -46,6 +46,26 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
     repro.add_argument("overrides", nargs="*", help="Hydra overrides")
     repro.set_defaults(function=_repro)
 
+    bench = commands.add_parser("bench", help="measure model files that were made elsewhere and print their table")
+    bench.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help=".tflite, .onnx, .xml, .pt2, .keras, .h5, or a SavedModel"
+    )
+    bench.add_argument("--device", default="local", help="one of devices/ (default: %(default)s)")
+    bench.add_argument("--preset", default="standard", help="quick, standard or official (default: %(default)s)")
+    bench.add_argument(
+        "--data", type=Path, metavar="NPZ", help="x (N, ...) to feed, perhaps y (N,); else random inputs"
+    )
+    bench.add_argument("--runtimes", type=_names, help="such as onnx,openvino (default: the file's own)")
+    bench.add_argument(
+        "--schemes", type=_names, help="of models not lowered yet (default: fp32,fp16,int8-dynamic,int8-static)"
+    )
+    bench.add_argument(
+        "--scenarios", type=_names, default=["single_stream", "offline"], help="LoadGen's, of conf/scenarios"
+    )
+    bench.add_argument("--output", metavar="NAME", help="the output to measure where a file has several")
+    bench.add_argument("--name", help="of the table and its directory (default: the first file's)")
+    bench.set_defaults(function=_bench)
+
     compare = commands.add_parser("compare", help="say whether B is slower than A, from their records")
     compare.add_argument(
         "a", help="a cell (device/runtime/model/scheme), a directory of records, a device, commit or night"
@@ -92,6 +112,16 @@ def _repro(arguments: argparse.Namespace) -> int:
     return studies.repro(study, words)
 
 
+def _bench(arguments: argparse.Namespace) -> int:
+    from . import bringing
+
+    chosen = {key: value for key, value in vars(arguments).items() if key not in ("files", "function")}
+    table, directory = bringing.bench(arguments.files, bringing.Wishes(**chosen))
+    print(table)
+    print(f"Tables: {directory / 'tables'}/  records, for 'edgeproof compare': {directory / 'records'}/")
+    return 0
+
+
 def _compare(arguments: argparse.Namespace) -> int:
     from . import comparing
 
@@ -131,6 +161,10 @@ def _validate(arguments: argparse.Namespace) -> int:
         print(problem)
     print(f"{arguments.root}: {len(problems)} problem(s)" if problems else f"{arguments.root}: accepted")
     return 1 if problems else 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _percent(text: str) -> float:

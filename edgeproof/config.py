@@ -50,6 +50,7 @@ ROOT = "edgeproof_root"
 MESSAGE_LINES = 12
 RESERVED = ("accuracy", "instructions", "unsupported")
 LOCK = Path("requirements.lock")
+FRAMEWORK_PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"]}
 LIBRARIES = ("tasks", "networks", "methods", "runtimes", "scenarios")
 HEADER = "# Composed from conf/ by 'edgeproof compose {command}'. Body sha256: {digest}\n"
 _HEADER_PATTERN = re.compile(r"^# Composed from conf/ by .* Body sha256: ([0-9a-f]{64})\n")
@@ -76,17 +77,22 @@ class ModelEntry(Frozen):
         return [self.teacher] if isinstance(self.teacher, str) else list(self.teacher or [])
 
 
-class BenchEntry(Frozen):
-    """What to measure, where, how often."""
+class PresetEntry(Frozen):
+    """How long and how often to measure."""
 
-    devices: list[Id] = Field(min_length=1)
-    runtimes: list[Id] = Field(min_length=1)
-    session: NonNegativeInt
     preset: Preset
     processes: PositiveInt
     warm_up_s: float = Field(gt=0, le=3600)
     cool_down_s: float = Field(ge=0, le=3600)
     compliance: list[Compliance] = []
+
+
+class BenchEntry(PresetEntry):
+    """What to measure, where, how often."""
+
+    devices: list[Id] = Field(min_length=1)
+    runtimes: list[Id] = Field(min_length=1)
+    session: NonNegativeInt
     every: list[Id] = Field(min_length=1)
     final: list[Id]
     baseline: Id
@@ -137,6 +143,14 @@ class Study(Frozen):
     runtimes: dict[Id, RuntimeDefinition]
 
 
+class Measuring(Frozen):
+    """How to measure what no study made: a preset, over the scenarios and runtimes that exist."""
+
+    bench: PresetEntry
+    scenarios: dict[Id, ScenarioParams]
+    runtimes: dict[Id, RuntimeDefinition]
+
+
 def studies(conf: Path = CONF) -> list[str]:
     """The studies that exist."""
     return sorted(path.stem for path in (conf / "study").glob("*.yaml"))
@@ -151,6 +165,15 @@ def default_study(conf: Path = CONF) -> str:
 def compose(study: str | None = None, overrides: Sequence[str] = (), conf: Path = CONF) -> Params:
     """Compose a study with Hydra overrides into checked params. Raises ConfigError."""
     return expand(_validated(_composed(study, overrides, conf), study, conf))
+
+
+def measuring(preset: str, conf: Path = CONF) -> Measuring:
+    """Compose a preset without a study. Raises ConfigError."""
+    known = sorted(path.stem for path in (conf / "preset").glob("*.yaml"))
+    if preset not in known:
+        raise UnknownName("preset", preset, known, f"To add one: {conf}/preset/{preset}.yaml.")
+    content = _hydra(("scenarios", "runtimes"), {"preset": preset}, (), conf)
+    return checked(Measuring, content, f"{conf}/preset/{preset}.yaml (composed)")
 
 
 def write(params: Params, command: str = "", path: Path = PARAMS) -> None:
@@ -182,27 +205,29 @@ def _composed(study: str | None, overrides: Sequence[str], conf: Path) -> dict[s
     if study is not None and study not in studies(conf):
         raise UnknownName("study", study, studies(conf), f"To add one: {conf}/study/{study}.yaml.")
     chosen = [f"study={study}"] if study is not None else []
+    return _hydra(LIBRARIES, "config", [*chosen, *overrides], conf)
+
+
+def _hydra(
+    libraries: Sequence[str], root: str | Mapping[str, str], overrides: Sequence[str], conf: Path
+) -> dict[str, Any]:
+    """Every definition of the libraries first and the root last, so that the root may change any."""
     with _one_directory(conf) as directory:
-        _store_root(directory)
+        definitions = [
+            {f"{library}@{library}.{path.stem}": path.stem}
+            for library in libraries
+            for path in sorted((directory / library).glob("*.yaml"))
+        ]
+        ConfigStore.instance().store(ROOT, {"defaults": [*definitions, root, "_self_"]})
         try:
             GlobalHydra.instance().clear()
             with initialize_config_dir(str(directory), version_base="1.3", job_name="edgeproof"):
-                composed = hydra_compose(ROOT, [*chosen, *overrides])
+                composed = hydra_compose(ROOT, list(overrides))
             content = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
             raise ConfigError(_hydra_message(error, overrides, conf)) from None
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
-
-
-def _store_root(directory: Path) -> None:
-    """Register a root that reads every definition first and conf/config.yaml last, so that a study may change any."""
-    definitions = [
-        {f"{library}@{library}.{path.stem}": path.stem}
-        for library in LIBRARIES
-        for path in sorted((directory / library).glob("*.yaml"))
-    ]
-    ConfigStore.instance().store(ROOT, {"defaults": [*definitions, "config", "_self_"]})
 
 
 @contextmanager
@@ -277,6 +302,7 @@ def _check_names(study: Study) -> None:
         if len(set(entry.schemes)) < len(entry.schemes):
             raise ConfigError(f"models.{name}.schemes lists a scheme twice: {', '.join(entry.schemes)}.")
         _check_start(name, entry)
+        _check_parent(name, study)
         if entry.control is not None and entry.family is None:
             raise ConfigError(f"models.{name}: a control belongs to a family's table; add 'family: <name>'.")
     if len(set(study.seeds)) < len(study.seeds):
@@ -335,6 +361,16 @@ def _check_start(name: str, entry: ModelEntry) -> None:
     _check_teachers(name, entry)
 
 
+def _check_parent(name: str, study: Study) -> None:
+    """Nothing starts from what a method with FINAL = True has made."""
+    parent = study.models[name].parent
+    method = None if parent is None else study.models[parent].method
+    if method is not None and getattr(plugins.load("methods", method), "FINAL", False):
+        raise ConfigError(
+            f"models.{name} can't start from '{parent}': its method '{method}' must be the last one applied."
+        )
+
+
 def _check_teachers(name: str, entry: ModelEntry) -> None:
     """A method takes `teacher`, one model, or `teachers`, several, as its keyword says."""
     wanted = inspect.signature(plugins.load("methods", entry.method).apply).parameters
@@ -377,6 +413,7 @@ def _model(study: Study, name: str) -> dict[str, Any]:
     entry = study.models[name]
     definition = study.methods[entry.method]
     network, network_options = _network(study, name)
+    _check_framework(study, name, network)
     data = f"data/{study.task}/build"
     learnt_from = [f"models/{teacher}" for teacher in entry.teachers] + [data] * 3
     return {
@@ -396,6 +433,23 @@ def _model(study: Study, name: str) -> dict[str, Any]:
             "teacher_3": learnt_from[2],
         },
     }
+
+
+def _check_framework(study: Study, name: str, network: str) -> None:
+    """A method works on networks of its own framework alone, and so does it learn from them."""
+    entry = study.models[name]
+    wanted = _framework("methods", entry.method)
+    for used in (network, *(_network(study, teacher)[0] for teacher in entry.teachers)):
+        if _framework("networks", used) != wanted:
+            raise ConfigError(
+                f"models.{name}: method '{entry.method}' works on networks of {wanted}, and '{used}' is one of "
+                f"{_framework('networks', used)}."
+            )
+
+
+def _framework(kind: str, name: str) -> str:
+    """'torch' unless the plugin's file says another FRAMEWORK."""
+    return str(getattr(plugins.load(kind, name), "FRAMEWORK", "torch"))
 
 
 def _seeds(study: Study) -> list[int]:
@@ -444,13 +498,14 @@ def _exports(study: Study, names: Sequence[str]) -> dict[str, Any]:
 
 def _export(study: Study, model: str, runtime: str, schemes: Sequence[str]) -> dict[str, Any]:
     definition = study.runtimes[runtime]
+    network, _ = _network(study, model)
     return {
         "model": model,
         "runtime": runtime,
         "schemes": list(schemes),
         "seeds": _seeds(study),
         "threads": study.threads,
-        "packages": pinned(definition.host_packages),
+        "packages": pinned([*definition.host_packages, *FRAMEWORK_PACKAGES[_framework("networks", network)]]),
     }
 
 

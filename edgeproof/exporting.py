@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
-import os
+import functools
 import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
-from . import dataset, models, packages, training
+from . import dataset, layouts, lowering, models, packages, training
 from .core import plugins
 from .core.artifacts import Lowered
-from .core.directories import files_of, identity, write_meta, written_whole
-from .core.errors import EdgeproofError, Unsupported
+from .core.directories import identity, read_meta, write_meta, written_whole
+from .core.errors import ConfigError, Unsupported
 from .params import ExportParams
-from .paths import ARTIFACTS, artifact_dir, model_dir
+from .paths import ARTIFACTS, artifact_name, model_dir
 
 SAMPLES = 8
 
@@ -33,60 +30,65 @@ def export(item: ExportParams, task: str) -> None:
     """Write artifacts/<runtime>/<model>, a directory a scheme and seed; what a runtime can't do says so in its meta."""
     packages.require(item.packages)
     runtime = plugins.load("runtimes", item.runtime)
-    samples = dataset.calibration(task)
     with written_whole(ARTIFACTS / item.runtime / item.model) as out:
         for seed in item.seeds:
-            module, _, model_meta = models.load(model_dir(item.model, item.seeds, seed))
-            training.deterministic(seed, item.threads)
+            stored = model_dir(item.model, item.seeds, seed)
+            models.deterministic(read_meta(stored)["network"]["name"], seed, item.threads)
+            module, network, model_meta = models.load(stored)
+            training.deterministic(seed, item.threads)  # building the module drew random numbers
+            samples = _calibration(task, network.input_shape)
             for scheme in item.schemes:
                 started = time.monotonic()
-                directory = out / artifact_dir(item.runtime, item.model, scheme, item.seeds, seed).name
+                directory = out / artifact_name(scheme, item.seeds, seed)
                 directory.mkdir()
-                outcome = _lower(runtime, module, samples, scheme, directory, item)
+                outcome = lowering.attempted(
+                    f"exporting '{item.model}' to {item.runtime} as {scheme}",
+                    functools.partial(_lower, runtime, module, samples, scheme, directory),
+                )
                 meta = {**_described(directory, module, samples, outcome), **_lineage(item, scheme, model_meta)}
                 write_meta(directory, meta)
                 _say(item, directory.name, meta, time.monotonic() - started)
 
 
-def _lower(
-    runtime: Any, module: torch.nn.Module, samples: Array, scheme: str, directory: Path, item: ExportParams
-) -> Lowered | Unsupported:
-    with _captured() as log:
-        try:
-            outcome: Lowered = runtime.export(module, samples, scheme, directory)
-        except Unsupported as reason:
-            return reason
-        except OSError:
-            raise
-        except Exception as error:
-            traceback.print_exc()
-            tail = log()
-            raise EdgeproofError(
-                f"exporting '{item.model}' to {item.runtime} as {scheme} failed: "
-                f"{type(error).__name__}: {error}\n{tail}"
-            ) from error
-    return outcome
+def _calibration(task: str, input_shape: Sequence[int]) -> Array:
+    """The task's calibration samples. Raises ConfigError for what would only confuse the runtimes' calibrators."""
+    samples = dataset.calibration(task)
+    where = f"See preprocess() of the task '{task}' and the data it reads."
+    if len(samples) == 0 or samples.dtype != np.float32 or samples.shape[1:] != tuple(input_shape):
+        wanted = ", ".join(["N", *map(str, input_shape)])
+        raise ConfigError(
+            f"the calibration samples are {samples.dtype} of shape {samples.shape}, and the model takes float32 of "
+            f"shape ({wanted}). {where}"
+        )
+    damaged = np.flatnonzero(~np.isfinite(samples).all(axis=tuple(range(1, samples.ndim))))
+    if len(damaged):
+        raise ConfigError(
+            f"{len(damaged)} of {len(samples)} calibration samples hold NaN or infinity, the first is number "
+            f"{damaged[0]}. {where}"
+        )
+    return samples
 
 
-def _described(
-    directory: Path, module: torch.nn.Module, samples: Array, outcome: Lowered | Unsupported
-) -> dict[str, Any]:
+def _lower(runtime: ModuleType, module: Any, samples: Array, scheme: str, directory: Path) -> Lowered:
+    if isinstance(module, torch.nn.Module):
+        lowered: Lowered = runtime.export(module, samples, scheme, directory)
+        return lowered
+    from . import keras_models
+
+    return keras_models.export(runtime, module, samples, scheme, directory)
+
+
+def _described(directory: Path, module: Any, samples: Array, outcome: Lowered | Unsupported) -> dict[str, Any]:
+    facts = lowering.described(directory, outcome)
     if isinstance(outcome, Unsupported):
-        for name in files_of(directory):
-            (directory / name).unlink()
-        return {"unsupported": str(outcome)}
-    lowered = files_of(directory)
-    with torch.no_grad():
-        expected = module(torch.from_numpy(samples[:SAMPLES])).numpy()
+        return facts
+    expected = models.answers(module, samples[:SAMPLES])
+    layout = {}
+    if not isinstance(module, torch.nn.Module):
+        samples, layout = layouts.channels_last(samples), {layouts.LAYOUT: layouts.CHANNELS_LAST}
     np.save(directory / "samples.npy", samples[:SAMPLES])
     np.save(directory / "expected.npy", expected)
-    return {
-        "lowered": lowered,
-        "size_bytes": sum((directory / name).stat().st_size for name in lowered),
-        "gzip_bytes": sum(len(gzip.compress((directory / name).read_bytes(), 9, mtime=0)) for name in lowered),
-        "output_shape": [1, *expected.shape[1:]],
-        "notes": list(outcome.notes),
-    }
+    return {**facts, **layout, "output_shape": [1, *expected.shape[1:]]}
 
 
 def _lineage(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dict[str, Any]:
@@ -114,30 +116,3 @@ def _lineage(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dic
 def _say(item: ExportParams, name: str, meta: dict[str, Any], seconds: float) -> None:
     what = f"unsupported: {meta['unsupported']}" if "unsupported" in meta else f"{meta['size_bytes']:,} bytes"
     print(f"  {item.model} → {item.runtime} {name}: {what} ({seconds:.1f} s)", file=sys.stderr)
-
-
-@contextmanager
-def _captured() -> Iterator[Any]:
-    """Send what the converters print (Python and C++ alike) to a file; yields a function that returns its tail."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-
-        def tail() -> str:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            file.seek(0)
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-15:])
-
-        try:
-            yield tail
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            for descriptor in kept:
-                os.close(descriptor)

@@ -1,8 +1,8 @@
-"""What several methods do to a module's layers: remove channels, listen to outputs, train through a rounding."""
+"""What several methods do to a module's layers: zero weights, listen to outputs, train through a rounding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,40 +12,9 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from .core.errors import ConfigError, nearest
-from .training import Recipe, TrainingTask, fit
+from .training import EVALUATION_BATCH, Recipe, TrainingTask, fit, logits_of
 
-
-def remove_channels(
-    module: nn.Module,
-    task: TrainingTask,
-    importance: Callable[[Any], torch.Tensor],
-    *,
-    ratio: float,
-    round_to: int,
-) -> None:
-    """Remove the least important `ratio` of every layer's channels but the last's, and all that is coupled to them.
-
-    What is left is a multiple of `round_to`. `importance` maps a group of coupled layers to a value a channel
-    (Torch-Pruning's contract). Raises ConfigError when nothing is removed.
-    """
-    import torch_pruning
-
-    before = sum(p.numel() for p in module.parameters())
-    last = [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1:]
-    pruner = torch_pruning.pruner.BasePruner(
-        module,
-        torch.zeros(1, *task.input_shape),
-        importance=importance,
-        pruning_ratio=ratio,
-        round_to=round_to,
-        ignored_layers=last,
-    )
-    pruner.step()
-    if sum(p.numel() for p in module.parameters()) == before:
-        raise ConfigError(
-            f"no channel was removed: ratio {ratio} rounded to multiples of {round_to} leaves every layer as it is. "
-            "Use a larger ratio or a smaller round_to."
-        )
+Rounding = Callable[[torch.Tensor], torch.Tensor]
 
 
 @contextmanager
@@ -85,26 +54,87 @@ def same_resolution(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Te
     return pooled[0], pooled[1]
 
 
+def weighted_layers(module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """The convolutions and linear layers by their dotted names, in the module's order."""
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
+
+
+@torch.no_grad()
+def zero_smallest(weights: Sequence[nn.Parameter], sparsity: float) -> None:
+    """Zero exactly round(sparsity × count) of the smallest magnitudes in all these tensors together, ties in order."""
+    magnitudes = torch.cat([w.abs().flatten() for w in weights])
+    zeros = torch.zeros(len(magnitudes), dtype=torch.bool)
+    zeros[magnitudes.argsort(stable=True)[: round(sparsity * len(magnitudes))]] = True
+    for weight, zero in zip(weights, torch.split(zeros, [w.numel() for w in weights]), strict=True):
+        weight.masked_fill_(zero.reshape(weight.shape), 0.0)  # multiplied by a mask, a negative one would become -0.0
+
+
+def zeros_kept(module: nn.Module) -> Callable[[], None]:
+    """What puts the weights that are zero now back to zero, to be run after each training step.
+
+    Weights are the parameters with more than one dimension.
+    """
+    zeros = [(weight, weight.detach() == 0) for weight in module.parameters() if weight.dim() > 1]
+
+    @torch.no_grad()
+    def keep() -> None:
+        for weight, zero in zeros:
+            weight.masked_fill_(zero, 0.0)
+
+    return keep
+
+
+def refuse_dead(module: nn.Module, task: TrainingTask) -> None:
+    """Raise ConfigError when pruning has emptied layers and the answers no longer depend on the input.
+
+    An emptied layer alone is no mistake: a shortcut may lead around it.
+    """
+    empty = [name for name, layer in weighted_layers(module).items() if not layer.weight.any()]
+    if not empty:
+        return
+    logits = logits_of(module, task.train_x[:EVALUATION_BATCH])
+    if float((logits - logits[0]).abs().max()) <= 1e-6 * float(logits.abs().max()):
+        raise ConfigError(
+            f"nothing passes through the pruned network: no weight is left in {', '.join(empty)}. "
+            "Use a smaller sparsity or penalty, or prune each layer alike where the method has a scope."
+        )
+
+
+def round_weight(weight: torch.Tensor, bits: int) -> torch.Tensor:
+    """Round a weight tensor (output channels first) to 2^bits − 1 evenly spaced levels around zero in each channel.
+
+        Q(w) = s · clip(round(w / s), −(2^(b−1) − 1), 2^(b−1) − 1),   s = max|w| / (2^(b−1) − 1)
+
+    Symmetric per-channel quantization of Krishnamoorthi, "Quantizing deep convolutional networks" (2018), section 3.
+    """
+    levels = 2 ** (bits - 1) - 1
+    peak = weight.abs().flatten(1).amax(1).clamp_min(torch.finfo(weight.dtype).tiny)
+    scale = (peak / levels).reshape(-1, *[1] * (weight.dim() - 1))
+    rounded: torch.Tensor = (weight / scale).round().clamp(-levels, levels) * scale
+    return rounded
+
+
 def fit_rounded(
-    module: nn.Module, task: TrainingTask, recipe: Recipe, rounding: Callable[[torch.Tensor], torch.Tensor]
+    module: nn.Module, task: TrainingTask, recipe: Recipe, rounding: Rounding | Mapping[str, Rounding]
 ) -> nn.Module:
     """Fine-tune with `rounding` applied to the weights of every convolution and linear layer, and leave them rounded.
 
-    The gradient passes the rounding unchanged, the straight-through estimator of Bengio et al., "Estimating or
-    Propagating Gradients Through Stochastic Neurons" (2013). Weights that are zero before stay zero: what was pruned
-    stays pruned.
+    Each layer has its own where `rounding` maps layers' dotted names. The gradient passes the rounding unchanged, the
+    straight-through estimator of Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons"
+    (2013). Weights that are zero before stay zero: what was pruned stays pruned.
     """
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    for layer in layers:
-        parametrize.register_parametrization(layer, "weight", _StraightThrough(rounding, layer.weight.detach() != 0))
+    layers = weighted_layers(module)
+    for name, layer in layers.items():
+        chosen = rounding[name] if isinstance(rounding, Mapping) else rounding
+        parametrize.register_parametrization(layer, "weight", _StraightThrough(chosen, layer.weight.detach() != 0))
     fit(module, task, recipe)
-    for layer in layers:
+    for layer in layers.values():
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return module
 
 
 class _StraightThrough(nn.Module):
-    def __init__(self, rounding: Callable[[torch.Tensor], torch.Tensor], mask: torch.Tensor) -> None:
+    def __init__(self, rounding: Rounding, mask: torch.Tensor) -> None:
         super().__init__()
         self.rounding, self.mask = rounding, mask
 

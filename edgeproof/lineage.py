@@ -18,7 +18,7 @@ from .core.directories import identity, read_meta, sha256_of
 from .core.errors import ArtifactError, ConfigError
 from .core.records import Record
 from .params import PARAMS, Params, load
-from .paths import DATA, MODELS, WORK, artifact_dir
+from .paths import ARTIFACTS, DATA, MODELS, WORK, artifact_name
 from .report import rows, summaries, tables
 
 SHORT = 12
@@ -151,7 +151,7 @@ def _artifact_link(content: Mapping[str, Any], homes: Iterable[Path], study: Par
     if study is not None and key in study.export:
         seeds = study.export[key].seeds
         facts["config"] = f"params.yaml, export.{key}"
-    place = artifact_dir(str(content["runtime"]), str(content["model"]), str(content["scheme"]), seeds, seed)
+    place = ARTIFACTS / content["runtime"] / content["model"] / artifact_name(str(content["scheme"]), seeds, seed)
     where, state, _ = _lying((home / place for home in homes), artifact["sha256"])
     name = f"{content['model']} {content['scheme']} for {content['runtime']}"
     return Link("artifact", name, artifact["sha256"], where, state, 1, facts)

@@ -2,6 +2,8 @@
 
 A model directory holds weights.safetensors and meta.json. The meta names the network that builds the module;
 where pruning has removed channels, the layers take their sizes from the weights, so no pruning history is needed.
+A network whose file says FRAMEWORK = "keras" builds a keras.Model instead; all that follows from it is here. Of a
+network with fake quantization (see qat.py) the meta also says for which runtime, and the network's own sizes.
 """
 
 from __future__ import annotations
@@ -11,17 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors.numpy
 import safetensors.torch
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from . import packages, qat, training
 from .core import plugins
 from .core.directories import read_meta, write_meta, written_whole
 from .core.errors import ArtifactError
 from .entropy_coding import entropy_coded_bytes
 
 WEIGHTS = "weights.safetensors"
+KERAS = "keras"
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -33,11 +41,10 @@ class NetworkSpec:
     input_shape: Sequence[int]
     classes: int
 
-    def build(self) -> nn.Module:
-        """Build the untrained module. Raises UnknownName when no file provides the network."""
+    def build(self) -> Any:
+        """Build the untrained module or keras.Model. Raises UnknownName when no file provides the network."""
         plugin = plugins.load("networks", self.name)
-        module: nn.Module = plugin.build(tuple(self.input_shape), self.classes, **self.options)
-        return module
+        return plugin.build(tuple(self.input_shape), self.classes, **self.options)
 
     def as_meta(self) -> dict[str, Any]:
         """The form stored in meta.json."""
@@ -49,30 +56,52 @@ class NetworkSpec:
         }
 
 
-def save(module: nn.Module, spec: NetworkSpec, meta: dict[str, Any], directory: Path) -> dict[str, Any]:
+def save(module: Any, spec: NetworkSpec, meta: dict[str, Any], directory: Path) -> dict[str, Any]:
     """Write a model directory: weights, and `meta` with the facts that can be computed from the module."""
-    module = module.eval()
-    tensors = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
     with written_whole(directory) as out:
         try:
-            safetensors.torch.save_file(tensors, out / WEIGHTS)
+            _save_weights(module, out / WEIGHTS)
         except safetensors.SafetensorError as error:
             raise OSError(0, str(error)) from error
         described = {**meta, "network": spec.as_meta(), **facts(module, spec.input_shape)}
+        if isinstance(module, qat.Prepared):
+            described["prepared"] = {"runtime": module.runtime, "shapes": module.shapes}
         write_meta(out, described)
     return described
 
 
-def load(directory: Path) -> tuple[nn.Module, NetworkSpec, dict[str, Any]]:
-    """Read a model directory into an evaluation-mode module, its spec and its meta.
+def _save_weights(module: Any, path: Path) -> None:
+    if isinstance(module, nn.Module):
+        # Cloned, since fake quantizations that share their range share its tensors, which safetensors refuses.
+        state = module.eval().state_dict()
+        tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+        safetensors.torch.save_file(tensors, path)
+    else:
+        from . import keras_models
+
+        safetensors.numpy.save_file(keras_models.weights_of(module), path)
+
+
+def load(directory: Path) -> tuple[Any, NetworkSpec, dict[str, Any]]:
+    """Read a model directory into an evaluation-mode module (or a keras.Model), its spec and its meta.
 
     Raises ArtifactError when the directory is missing or damaged, or does not fit its network.
     """
     meta = read_meta(directory)
     spec = NetworkSpec(**meta["network"])
     module = spec.build()
+    if not isinstance(module, nn.Module):
+        from . import keras_models
+
+        keras_models.restore(module, safetensors.numpy.load_file(directory / WEIGHTS), directory / WEIGHTS)
+        return module, spec, meta
     weights = safetensors.torch.load_file(directory / WEIGHTS)
-    fit_shapes(module, weights)
+    if prepared := meta.get("prepared"):
+        packages.require(meta.get("packages", {}))
+        fit_shapes(module, {name: torch.empty(shape) for name, shape in prepared["shapes"].items()})
+        module = qat.prepare(module, prepared["runtime"], spec.input_shape)
+    else:
+        fit_shapes(module, weights)
     try:
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
@@ -104,20 +133,55 @@ def fit_shapes(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
                 setattr(layer, key, nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty)
 
 
-def facts(module: nn.Module, input_shape: Sequence[int]) -> dict[str, Any]:
+def deterministic(network: str, seed: int, threads: int) -> None:
+    """Make all that follows with a network reproducible to the bit, in its framework and in torch."""
+    training.deterministic(seed, threads)
+    if getattr(plugins.load("networks", network), "FRAMEWORK", None) == KERAS:
+        from . import keras_models
+
+        keras_models.deterministic(seed, threads)
+
+
+def accuracy_of(module: Any, x: torch.Tensor, labels: torch.Tensor) -> float:
+    """The share of a task's samples `x` whose highest output is its label."""
+    if isinstance(module, nn.Module):
+        return training.accuracy_of(module, x, labels)
+    return float((answers(module, x.numpy()).argmax(1) == labels.numpy()).mean())
+
+
+def answers(module: Any, samples: Array) -> Array:
+    """What a module or a keras.Model answers to a task's samples, (N, classes)."""
+    if not isinstance(module, nn.Module):
+        from . import keras_models
+
+        return keras_models.answers(module, samples)
+    with torch.no_grad():
+        found: Array = module(torch.from_numpy(samples)).numpy()
+    return found
+
+
+def facts(module: Any, input_shape: Sequence[int]) -> dict[str, Any]:
     """Parameters, multiply-accumulates of one inference, the share of exact zeros in weight tensors, and coded size.
 
     Multiply-accumulates are those of convolutions and matrix products, half of what torch's FlopCounterMode counts. The
-    entropy-coded size is that of all floating-point tensors, the statistics of normalizations among them.
+    entropy-coded size is that of all floating-point tensors, the statistics of normalizations among them. Parameters of
+    a network with fake quantization are those of the network it was made from.
     """
-    parameters = list(module.parameters())
-    weights = [p.detach() for p in parameters if p.dim() > 1]
+    if not isinstance(module, nn.Module):
+        from . import keras_models
+
+        return keras_models.facts(module)
+    if isinstance(module, qat.Prepared):
+        parameters, state = module.own_parameters, module.inference_state()
+    else:
+        parameters, state = sum(p.numel() for p in module.parameters()), module.state_dict()
+    weights = [p.detach() for p in module.parameters() if p.dim() > 1]
     total = sum(w.numel() for w in weights)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.eval()(torch.zeros(1, *input_shape))
-    stored = {name: tensor.numpy() for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
+    stored = {name: tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}
     return {
-        "parameters": sum(p.numel() for p in parameters),
+        "parameters": parameters,
         "macs": counter.get_total_flops() // 2,
         "weight_sparsity": round(sum(int((w == 0).sum()) for w in weights) / total, 6) if total else 0.0,
         "entropy_coded_bytes": entropy_coded_bytes(stored),

@@ -21,6 +21,6 @@ def model_dir(name: str, seeds: Sequence[int], seed: int) -> Path:
     return MODELS / name if seed == seeds[0] else MODELS / name / f"seed_{seed}"
 
 
-def artifact_dir(runtime: str, model: str, scheme: str, seeds: Sequence[int], seed: int) -> Path:
-    """Where a model's artifact lies; those of other seeds than the first stand beside the first one's."""
-    return ARTIFACTS / runtime / model / (scheme if seed == seeds[0] else f"{scheme}.seed_{seed}")
+def artifact_name(scheme: str, seeds: Sequence[int], seed: int) -> str:
+    """The directory of a model's artifact; those of other seeds than the first stand beside the first one's."""
+    return scheme if seed == seeds[0] else f"{scheme}.seed_{seed}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -68,7 +69,7 @@ def _version_of(name: str, sha256: str) -> str | None:
     return None
 
 
-def _registrable(found: Found, root: Path, *, production: bool) -> dict[str, object]:
+def _registrable(found: Found, root: Path, *, production: bool) -> dict[str, Any]:
     """The record of an artifact that may be registered."""
     cell = found.cell
     order = {"devices": [cell.device], "models": [cell.model], "runtimes": [cell.runtime]}
@@ -84,7 +85,7 @@ def _registrable(found: Found, root: Path, *, production: bool) -> dict[str, obj
     if link.state != lineage.INTACT:
         raise EdgeproofError(f"the measured artifact of {cell} is not at {link.place}: {link.state}.")
     _pinned(cell)
-    content: dict[str, object] = next(dict(of.content) for of in found.records if of.content.get("job"))
+    content: dict[str, Any] = next(dict(of.content) for of in found.records if of.content.get("job"))
     return content
 
 

@@ -21,7 +21,7 @@ from .core import records
 from .core.directories import identity, read_meta
 from .core.errors import EdgeproofError
 from .params import FAMILIES, PARAMS, Params, load
-from .paths import DATA, RECORDS, WORK, artifact_dir, model_dir
+from .paths import ARTIFACTS, DATA, RECORDS, WORK, artifact_name, model_dir
 from .report import compared
 from .report.comparison import unlike
 
@@ -102,7 +102,7 @@ class Room:
             )
         self._build(cell.model, export)
         seeds = self._params.export[export].seeds
-        place = self._root / artifact_dir(cell.runtime, cell.model, cell.scheme, seeds, seed)
+        place = self._root / ARTIFACTS / cell.runtime / cell.model / artifact_name(cell.scheme, seeds, seed)
         meta = read_meta(place)
         if identity(meta) != artifact["sha256"]:
             return Outcome(cell, DIFFERENT, [*self._why(artifact, meta, seeds), *self._notes])
@@ -146,8 +146,8 @@ class Room:
         if identity(built) != model["sha256"]:
             return [
                 f"{model['name']} has other weights ({model['sha256'][:12]} → {identity(built)[:12]}) from the same "
-                "data, options and parents: another kind of processor, thread count or package, or code that the record's "
-                "commit does not hold"
+                "data, options and parents: another kind of processor, thread count or package, or code that the "
+                "record's commit does not hold"
             ]
         differences = _differing(artifact, meta, ("packages", "lowered", "size_bytes", "notes", "unsupported"))
         return [f"the artifact of the same model: {difference}" for difference in differences] or [

@@ -352,4 +352,4 @@ def _as_json(line: Summary) -> str:
 
 def _line(columns: Sequence[str], values: Sequence[Any]) -> Summary:
     told = dict(zip(columns, values, strict=True))
-    return Summary(**{**told, "reasons": tuple(told["reasons"])})
+    return Summary(**{**told, "reasons": tuple(told["reasons"]), "notes": tuple(told["notes"])})

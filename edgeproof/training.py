@@ -6,8 +6,9 @@ The recipe's thread count is part of the result: another count adds floating-poi
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +63,14 @@ class Batch:
     views: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Apart:
+    """Parameters that are trained with a learning rate of their own, its schedule's peak, and without weight decay."""
+
+    parameters: Sequence[nn.Parameter]
+    learning_rate: float
+
+
 Loss = Callable[[torch.Tensor, Batch], torch.Tensor]
 
 
@@ -87,23 +96,29 @@ def fit(
     *,
     loss: Loss = cross_entropy,
     after_step: Callable[[], None] | None = None,
+    proximal: Callable[[float], None] | None = None,
+    apart: Apart | None = None,
 ) -> nn.Module:
-    """Train `module` in place and return it in evaluation mode. No epoch sees a sample twice; views are random."""
+    """Train `module` in place and return it in evaluation mode. No epoch sees a sample twice; views are random.
+
+    After each step come `proximal`, which is given the step's learning rate, and `after_step`.
+    """
     if recipe.epochs == 0:
         return module.eval()
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     shuffle = torch.Generator().manual_seed(task.seed)
     size = min(recipe.batch_size, len(task.train_x))
     steps = len(task.train_x) // size
+    groups, rates = _parameter_groups(module, recipe, apart)
     optimizer = torch.optim.SGD(
-        module.parameters(),
+        groups,
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, recipe.epochs * steps, pct_start=RISING_SHARE, cycle_momentum=False
+        optimizer, rates, recipe.epochs * steps, pct_start=RISING_SHARE, cycle_momentum=False
     )
     with Progress("training", recipe.epochs * steps) as progress:
         for epoch in range(recipe.epochs):
@@ -116,6 +131,8 @@ def fit(
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
+                if proximal is not None:
+                    proximal(float(schedule.get_last_lr()[0]))
                 schedule.step()
                 if after_step is not None:
                     after_step()
@@ -123,6 +140,18 @@ def fit(
             accuracy = accuracy_of(module, task.validation_x, task.validation_y)
             progress.note(f"epoch {epoch + 1}/{recipe.epochs}: validation accuracy {accuracy:.2%}")
     return module.eval()
+
+
+def _parameter_groups(
+    module: nn.Module, recipe: Recipe, apart: Apart | None
+) -> tuple[list[dict[str, Any]], list[float]]:
+    """The optimizer's groups, and the peak of each one's learning rate."""
+    if apart is None:
+        return [{"params": list(module.parameters())}], [recipe.learning_rate]
+    excepted = {id(p) for p in apart.parameters}
+    rest = [p for p in module.parameters() if id(p) not in excepted]
+    groups: list[dict[str, Any]] = [{"params": rest}, {"params": list(apart.parameters), "weight_decay": 0.0}]
+    return groups, [recipe.learning_rate, apart.learning_rate]
 
 
 def _batch(task: TrainingTask, samples: torch.Tensor, views: torch.Tensor) -> Batch:

@@ -21,9 +21,7 @@ def main() -> None:
     )
     shown = {(chosen.baseline, "fp32"), *((model, scheme) for model, of in chosen.final.items() for scheme in of)}
     with written_whole(paths.TABLES) as out:
-        write_text(out / "table.md", tables.markdown(found, study=study.study, baseline=chosen.baseline))
-        write_text(out / "table.csv", tables.csv_text(found))
-        write_json(out / "table.json", tables.json_content(found, study=study.study))
+        tables.write_all(out, found, study=study.study, baseline=chosen.baseline)
         if chosen.families:
             of_families = families.family_rows(found, chosen.families)
             write_text(out / "families.md", families.markdown(of_families, study=study.study))

@@ -1,33 +1,40 @@
 """Structured pruning by data: remove the channels that respond least to training samples.
 
-Molchanov et al., "Pruning Convolutional Neural Networks for Resource Efficient Inference" (2017), section 2.2, mean
-activation:
+    mean   Θ(channel) = mean over samples and positions of |a|          Molchanov et al., "Pruning Convolutional Neural
+           Networks for Resource Efficient Inference" (2017), section 2.2
+    apoz   Θ(channel) = 1 − APoZ, the share of samples and positions with a ≠ 0          Hu et al., "Network Trimming:
+           A Data-Driven Neuron Pruning Approach" (2016), equation 1
 
-    Θ(channel) = mean over samples and positions of |a|,   a as the next layers read it
+with a channel's values a as the next layers read them, and Θ summed over all layers that read the channel. The coupled
+layers are found by Torch-Pruning's dependency graph (Fang et al., "DepGraph: Towards Any Structural Pruning", 2023).
+Weights that were zero before stay zero.
 
-summed over all layers that read the channel. It asks what Hu et al., "Network Trimming" (2016), ask by counting zeros
-(APoZ), but still tells channels apart after average pooling, where hardly any value is zero. The coupled layers are
-found by Torch-Pruning's dependency graph (Fang et al., "DepGraph: Towards Any Structural Pruning", 2023).
+APoZ tells channels apart only where a ReLU makes zeros that the next layers still see: after average pooling a value is
+zero when the whole window was, after an addition without a ReLU hardly ever. Where Hu et al. remove the channels whose
+APoZ is a standard deviation above their layer's mean, here the ratio says how many go.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
-import torch_pruning
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from edgeproof.layers import remove_channels
+from edgeproof.channels import coupled_sum, remove_channels
+from edgeproof.core.errors import ConfigError
+from edgeproof.layers import weighted_layers, zeros_kept
 from edgeproof.training import Recipe, TrainingTask, fit, logits_of
 
-READERS = (torch_pruning.function.prune_conv_in_channels, torch_pruning.function.prune_linear_in_channels)
+RESPONSES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"mean": torch.abs, "apoz": lambda values: values != 0}
 
 
 class Options(Recipe):
     """What conf/methods/prune_activations.yaml may set."""
 
+    criterion: Literal["mean", "apoz"]
     ratio: float = Field(gt=0, lt=1, description="least share of each layer's channels that is removed")
     round_to: PositiveInt = Field(
         description="what is left is rounded down to a multiple of this, as vector kernels prefer"
@@ -38,29 +45,32 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Remove the quietest channels of every layer but the last, then fine-tune."""
     chosen = Options.model_validate(options)
-    activity = mean_inputs(model, task.train_x[: chosen.samples])
+    if chosen.criterion == "apoz" and not any(isinstance(layer, nn.ReLU | nn.ReLU6) for layer in model.modules()):
+        raise ConfigError(
+            "prune_activations: the criterion apoz counts the zeros after ReLU layers, and this network has none. "
+            "Use 'criterion: mean'."
+        )
+    heard = responses(model, task.train_x[: chosen.samples], RESPONSES[chosen.criterion])
 
     def importance(group: Any) -> torch.Tensor:
-        total = torch.zeros(len(group[0].idxs))
-        for dependency, channels, roots in ((item.dep, item.idxs, item.root_idxs) for item in group):
-            if dependency.pruning_fn in READERS and None not in roots:
-                total.index_add_(0, torch.tensor(roots), activity[dependency.layer][channels])
-        return total
+        return coupled_sum(group, lambda layer, reads: heard[layer] if reads else None)
 
     remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to)
-    return fit(model, task, chosen)
+    return fit(model, task, chosen, after_step=zeros_kept(model))
 
 
-def mean_inputs(model: nn.Module, x: torch.Tensor) -> dict[nn.Module, torch.Tensor]:
-    """The mean magnitude of each channel that each convolution and linear layer reads, over samples `x`."""
+def responses(
+    model: nn.Module, x: torch.Tensor, response: Callable[[torch.Tensor], torch.Tensor]
+) -> dict[nn.Module, torch.Tensor]:
+    """The mean response of each channel that each convolution and linear layer reads, over samples `x`."""
     sums: dict[nn.Module, torch.Tensor] = {}
 
     def listen(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        values = inputs[0].double().abs().flatten(2).mean(2) if inputs[0].dim() > 2 else inputs[0].double().abs()
-        sums[layer] = sums.get(layer, 0) + values.sum(0)
+        channels = -1 if isinstance(layer, nn.Linear) else 1
+        by_channel = response(inputs[0]).double().movedim(channels, 0).flatten(1).mean(1)
+        sums[layer] = sums.get(layer, 0) + by_channel * len(inputs[0])
 
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    handles = [layer.register_forward_pre_hook(listen) for layer in layers]
+    handles = [layer.register_forward_pre_hook(listen) for layer in weighted_layers(model).values()]
     logits_of(model, x)
     for handle in handles:
         handle.remove()

@@ -1,7 +1,7 @@
 """Structured pruning: remove whole channels by their L1 norm, so that the network really becomes smaller.
 
 Li et al., "Pruning Filters for Efficient ConvNets" (2017), with the coupled layers found by Torch-Pruning's dependency
-graph (Fang et al., "DepGraph: Towards Any Structural Pruning", 2023).
+graph (Fang et al., "DepGraph: Towards Any Structural Pruning", 2023). Weights that were zero before stay zero.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import torch_pruning
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from edgeproof.layers import remove_channels
+from edgeproof.channels import remove_channels
+from edgeproof.layers import zeros_kept
 from edgeproof.training import Recipe, TrainingTask, fit
 
 
@@ -28,4 +29,4 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     chosen = Options.model_validate(options)
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=1)
     remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to)
-    return fit(model, task, chosen)
+    return fit(model, task, chosen, after_step=zeros_kept(model))

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
+from edgeproof.layers import refuse_dead, zero_smallest
 from edgeproof.training import Recipe, TrainingTask, fit
 
 
@@ -64,18 +65,11 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
             prune(cubic_sparsity(step / end, chosen.initial_sparsity, chosen.sparsity))
 
     prune(cubic_sparsity(0.0, chosen.initial_sparsity, chosen.sparsity) if end else chosen.sparsity)
-    return fit(model, task, chosen, after_step=after_step)
+    fit(model, task, chosen, after_step=after_step)
+    refuse_dead(model, task)
+    return model
 
 
 def cubic_sparsity(progress: float, initial: float, final: float) -> float:
     """The formula above; `progress` is t / t_end, from 0 to 1."""
     return final + (initial - final) * (1 - progress) ** 3
-
-
-@torch.no_grad()
-def zero_smallest(weights: list[nn.Parameter], sparsity: float) -> None:
-    """Zero exactly round(sparsity × count) of the smallest magnitudes in all these tensors together."""
-    magnitudes = torch.cat([w.abs().flatten() for w in weights])
-    magnitudes[magnitudes.argsort(stable=True)[: round(sparsity * len(magnitudes))]] = 0
-    for weight, kept in zip(weights, torch.split(magnitudes, [w.numel() for w in weights]), strict=True):
-        weight.masked_fill_(kept.reshape(weight.shape) == 0, 0)

@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 from torch.nn import functional
 
+from edgeproof.layers import weighted_layers, zeros_kept
 from edgeproof.training import Recipe, TrainingTask, fit
 
 
@@ -35,16 +36,10 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Prune every convolution and linear layer of `model` once and fine-tune it with the zeros held."""
     chosen = Options.model_validate(options)
-    weights = [layer.weight for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    zeros = [~n_m_mask(w.detach(), chosen.n, chosen.m) | (w.detach() == 0) for w in weights]
-
-    @torch.no_grad()
-    def hold_zeros() -> None:
-        for weight, zero in zip(weights, zeros, strict=True):
-            weight.masked_fill_(zero, 0)
-
-    hold_zeros()
-    return fit(model, task, chosen, after_step=hold_zeros)
+    with torch.no_grad():
+        for layer in weighted_layers(model).values():
+            layer.weight.masked_fill_(~n_m_mask(layer.weight, chosen.n, chosen.m), 0.0)
+    return fit(model, task, chosen, after_step=zeros_kept(model))
 
 
 def n_m_mask(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:

@@ -19,7 +19,7 @@ import numpy as np
 from . import statistics
 from .rows import Row
 from .statistics import Estimate
-from .tables import NONE, Column, bytes_cell, markdown_table, percent_cell, times_cell, us_cell
+from .tables import NONE, Column, bytes_cell, count_cell, markdown_table, percent_cell, times_cell, us_cell
 
 Families = Mapping[str, Mapping[str, str | None]]
 
@@ -67,7 +67,7 @@ def _family_row(family: str, control: str | None, row: Row, other: Row | None) -
         accuracy_mean=float(np.mean(accuracies)) if accuracies else None,
         accuracy_sd=float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
         difference=_difference(row.seed_accuracies, other.seed_accuracies if other else None),
-        macs_ratio=other.macs / row.macs if other and row.macs else None,
+        macs_ratio=other.macs / row.macs if other and other.macs and row.macs else None,
         speed_up=statistics.ratio(other.p50_ns, row.p50_ns)
         if timed and other and other.p50_ns and row.p50_ns
         else None,
@@ -130,8 +130,8 @@ COLUMNS: tuple[Column[FamilyRow], ...] = (
     Column("scheme", lambda found: found.row.scheme),
     Column("accuracy %", _accuracy_cell),
     Column("Δ control, points", lambda found: percent_cell(found.difference, "+")),
-    Column("parameters", lambda found: f"{found.row.parameters:,}"),
-    Column("MACs", lambda found: f"{found.row.macs:,}"),
+    Column("parameters", lambda found: count_cell(found.row.parameters)),
+    Column("MACs", lambda found: count_cell(found.row.macs)),
     Column("file KiB", lambda found: bytes_cell(found.row.size_bytes)),
     Column("gzip KiB", lambda found: bytes_cell(found.row.gzip_bytes)),
     Column("entropy-coded KiB", lambda found: bytes_cell(found.row.entropy_coded_bytes)),

@@ -19,8 +19,22 @@ from .summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM, Summary
 
 # Chance that one of all comparisons between runtimes is a false alarm.
 DISAGREEMENT_ALPHA = 0.01
-SAME_POINTS = 0.01
+# By how much the accuracy of one scheme may differ between runtimes, whose quantizers make different models of it.
+SAME_POINTS, SAME_POINTS_INT4 = 0.01, 0.05
 FLOATING = ("fp32", "fp16")
+SCHEMES = (
+    *FLOATING,
+    "bf16",
+    "int8-weights",
+    "int4-weights",
+    "int8-dynamic",
+    "int8-static",
+    "int8-static-percentile",
+    "int8-static-mse",
+    "int8-static-entropy",
+    "int8-static-tensor",
+    "int8-qat",
+)
 
 Array = np.ndarray[Any, Any]
 Key = tuple[str, str, str, str]  # device, runtime, model, scheme
@@ -39,10 +53,11 @@ class Row:
     teacher: str | None
     verdict: str
     reasons: tuple[str, ...]
-    parameters: int
-    macs: int
-    weight_sparsity: float
+    parameters: int | None
+    macs: int | None
+    weight_sparsity: float | None
     artifact_sha256: str
+    notes: tuple[str, ...] = ()
     size_bytes: int | None = None
     gzip_bytes: int | None = None
     entropy_coded_bytes: int | None = None
@@ -102,22 +117,31 @@ class Row:
                 **known,
                 **estimates,
                 "reasons": tuple(known["reasons"]),
+                "notes": tuple(known.get("notes", ())),
                 "seed_accuracies": None if seeds is None else {int(seed): share for seed, share in seeds.items()},
             }
         )
 
 
-def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]]) -> list[Row]:
+def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]], baseline_scheme: str = "fp32") -> list[Row]:
     """Every artifact's row from the records below `root`, in the study's order.
 
     Args:
-        baseline: the model whose fp32 artifact on the same device and runtime others are compared with.
+        baseline: the model with whose artifact on the same device and runtime others are compared.
         order: 'devices', 'models' and 'runtimes' that the study names; records of others are left out.
+        baseline_scheme: that artifact's scheme.
     """
-    return rows_of(summaries.summarize(records.read_all(root), root), baseline=baseline, order=order)
+    return rows_of(
+        summaries.summarize(records.read_all(root), root),
+        baseline=baseline,
+        order=order,
+        baseline_scheme=baseline_scheme,
+    )
 
 
-def rows_of(found: Iterable[Summary], *, baseline: str, order: Mapping[str, Sequence[str]]) -> list[Row]:
+def rows_of(
+    found: Iterable[Summary], *, baseline: str, order: Mapping[str, Sequence[str]], baseline_scheme: str = "fp32"
+) -> list[Row]:
     """The same from records that were read before. Of an artifact that was measured in several sittings, the last."""
     allowed = {kind: set(order[f"{kind}s"]) for kind in ("device", "model", "runtime")}
     grouped: dict[Key, list[Summary]] = defaultdict(list)
@@ -133,7 +157,7 @@ def rows_of(found: Iterable[Summary], *, baseline: str, order: Mapping[str, Sequ
     for key, reason in disagreements(hits).items():
         built[key] = replace(built[key], verdict="invalid", reasons=(*built[key].reasons, reason), accuracy=None)
         hits[key] = None
-    compared = [_compared(key, built, hits, (key[0], key[1], baseline, "fp32")) for key in built]
+    compared = [_compared(key, built, hits, (key[0], key[1], baseline, baseline_scheme)) for key in built]
     places = {kind: {name: n for n, name in enumerate(order[f"{kind}s"])} for kind in allowed}
     return sorted(compared, key=lambda row: _rank(row, places))
 
@@ -145,9 +169,6 @@ def _sitting(summary: Summary) -> tuple[str, str]:
 def _last_sitting(found: Sequence[Summary]) -> list[Summary]:
     last = _sitting(max(found, key=lambda summary: summary.measured_at))
     return [summary for summary in found if _sitting(summary) == last]
-
-
-SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")
 
 
 def _rank(row: Row, places: Mapping[str, Mapping[str, int]]) -> tuple[int, int, int, int, str]:
@@ -164,7 +185,8 @@ def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
     """Artifacts whose accuracy is below that of the same model and scheme elsewhere by more than chance allows.
 
     McNemar's exact test on the samples that only one of the two gets right, corrected for all pairs (Holm 1979). Each
-    runtime's own quantizer makes another integer model, so those may differ by SAME_POINTS before it counts.
+    runtime's own quantizer makes another integer model, so those may differ by SAME_POINTS before it counts, and by
+    more at 4 bits, where it matters which layers a quantizer leaves alone.
     """
     known = {key: array for key, array in hits.items() if array is not None}
     alike: dict[tuple[str, str, int], list[Key]] = defaultdict(list)
@@ -177,12 +199,18 @@ def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
         if p_value * (total - rank) > DISAGREEMENT_ALPHA:
             break
         difference = float(known[high].mean() - known[low].mean())
-        if difference > (0.0 if low[3] in FLOATING else SAME_POINTS):
+        if difference > _same_points(low[3]):
             where = f"{high[1]} on {high[0]}" if high[0] != low[0] else high[1]
             found.setdefault(
                 low, f"accuracy is {100 * difference:.2f} points below that of {where} (p = {p_value:.1g})"
             )
     return found
+
+
+def _same_points(scheme: str) -> float:
+    if scheme in FLOATING:
+        return 0.0
+    return SAME_POINTS_INT4 if scheme.startswith("int4") else SAME_POINTS
 
 
 def _suspicious(keys: Sequence[Key], hits: Mapping[Key, Array]) -> list[tuple[float, Key, Key]]:
@@ -209,15 +237,18 @@ def _latest(found: Sequence[Summary]) -> list[Summary]:
     return list(last.values())
 
 
+_OF_FIRST = (
+    *("device", "runtime", "model", "scheme", "method", "parent", "teacher", "parameters", "macs", "weight_sparsity"),
+    *("artifact_sha256", "notes", "size_bytes", "gzip_bytes", "entropy_coded_bytes", "session", "preset"),
+)
+
+
 def _row(attempts: Sequence[Summary], harness: Sequence[Summary]) -> Row:
     found = _latest(attempts)
     first = next(summary for summary in found if not _other_seed(summary))
     verdict, reasons = _verdict(found)
-    same = ("device", "runtime", "model", "scheme", "method", "parent", "teacher", "parameters", "macs")
-    same += ("weight_sparsity", "artifact_sha256", "size_bytes", "gzip_bytes", "entropy_coded_bytes", "session")
     row = Row(
-        **{name: getattr(first, name) for name in same},
-        preset=first.preset,
+        **{name: getattr(first, name) for name in _OF_FIRST},
         commit=first.commit_id,
         verdict=verdict,
         reasons=reasons,
@@ -325,7 +356,7 @@ def _seed_accuracies(found: Sequence[Summary]) -> dict[int, float] | None:
     return {
         summary.seed: summary.correct / summary.total
         for summary in told
-        if summary.correct is not None and summary.total
+        if summary.correct is not None and summary.total and summary.seed is not None
     }
 
 

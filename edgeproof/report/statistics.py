@@ -304,4 +304,5 @@ def mcnemars(gained: Array, lost: Array) -> Array:
 
     With as many chances either way, the two tails are alike: twice the smaller one's, and 1 where they overlap.
     """
-    return np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(gained, lost), gained + lost, 0.5))
+    both_tails: Array = np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(gained, lost), gained + lost, 0.5))
+    return both_tails

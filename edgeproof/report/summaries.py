@@ -66,10 +66,11 @@ class Summary:
     artifact_sha256: str
     model_sha256: str
     method: str
-    seed: int
-    parameters: int
-    macs: int
-    weight_sparsity: float
+    seed: int | None
+    parameters: int | None
+    macs: int | None
+    weight_sparsity: float | None
+    notes: tuple[str, ...] = ()
     disturbed: bool = False
     compliance: str | None = None
     commit_id: str | None = None
@@ -180,6 +181,8 @@ def _session_key(record: Record, root: Path) -> str:
 
 def _summary(record: Record, root: Path) -> Summary:
     content = record.content
+    told: dict[str, Any] = {name: content.get(name) for name in ("compliance", "runner")}
+    told |= {name: content.get("figures", {}).get(name) for name in _FIGURES}
     return Summary(
         path=record.directory.as_posix(),
         session_key=_session_key(record, root),
@@ -192,8 +195,7 @@ def _summary(record: Record, root: Path) -> Summary:
         loadgen_scenario=content.get("job", {}).get("scenario"),
         harness_p50_ns=content.get("harness_p50_ns"),
         **{name: content[name] for name in _IDENTITY},
-        **{name: content.get(name) for name in ("compliance", "runner")},
-        **{name: content.get("figures", {}).get(name) for name in _FIGURES},
+        **told,
         **_described(content["artifact"]),
         **_result(content),
         **_accuracy(record),
@@ -217,6 +219,7 @@ def _described(artifact: Mapping[str, Any]) -> dict[str, Any]:
     teachers = [of["name"] for role, of in lineage.items() if role.startswith("teacher")]
     return {
         "artifact_sha256": artifact["sha256"],
+        "notes": tuple(artifact.get("notes", ())),
         "size_bytes": artifact.get("size_bytes"),
         "gzip_bytes": artifact.get("gzip_bytes"),
         "packages": _json(artifact.get("packages")),
@@ -225,7 +228,7 @@ def _described(artifact: Mapping[str, Any]) -> dict[str, Any]:
         "options": _json(model.get("options")),
         "parent": lineage.get("parent", {}).get("name"),
         "lineage": _json(lineage),
-        "network": model.get("network", {}).get("name"),
+        "network": (model.get("network") or {}).get("name"),
         "teacher": " + ".join(teachers) or None,
         **{name: model[name] for name in ("seed", "parameters", "macs", "weight_sparsity")},
         **{name: model.get(name) for name in ("entropy_coded_bytes", "validation_accuracy", "data_sha256")},

@@ -8,7 +8,10 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+from edgeproof.core.directories import write_json, write_text
 
 from .rows import Row
 from .statistics import Estimate
@@ -28,18 +31,18 @@ class Column(Generic[Item]):
     cell: Callable[[Item], str]
 
 
-def markdown(rows: Sequence[Row], *, study: str, baseline: str) -> str:
-    """The table for people: rows, then what was refused and why, then the conditions."""
+def markdown(rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme: str = "fp32") -> str:
+    """The table for people: rows, then what was refused and why, then remarks, then the conditions."""
     parts = [f"# Study `{study}`", "", *markdown_table(rows, COLUMNS), ""]
     refused = [row for row in rows if row.reasons]
     if refused:
         parts += ["Refused or unsupported, with the reason:", ""]
-        parts += [
-            escaped(f"- `{row.device}` `{row.model}` {row.runtime} {row.scheme}: {'; '.join(row.reasons)}")
-            for row in refused
-        ]
+        parts += [f"- `{escaped(row.device)}` {_listed(row, row.reasons)}" for row in refused]
         parts += [""]
-    return "\n".join([*parts, *_conditions(rows, baseline), ""])
+    noted = dict.fromkeys(f"- {_listed(row, row.notes)}" for row in rows if row.notes)
+    if noted:
+        parts += ["Remarks:", "", *noted, ""]
+    return "\n".join([*parts, *_conditions(rows, f"`{baseline}` in {baseline_scheme}"), ""])
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -56,6 +59,15 @@ def csv_text(rows: Sequence[Row]) -> str:
 def json_content(rows: Sequence[Row], *, study: str) -> dict[str, Any]:
     """The same rows for programs; a missing figure is null."""
     return {"schema": 1, "study": study, "rows": [_without_nan(row.as_dict()) for row in rows]}
+
+
+def write_all(directory: Path, rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme: str = "fp32") -> str:
+    """Write table.md, table.csv and table.json into `directory`; returns the first."""
+    text = markdown(rows, study=study, baseline=baseline, baseline_scheme=baseline_scheme)
+    write_text(directory / "table.md", text)
+    write_text(directory / "table.csv", csv_text(rows))
+    write_json(directory / "table.json", json_content(rows, study=study))
+    return text
 
 
 # --- cells -------------------------------------------------------------------------------------------------------
@@ -83,6 +95,11 @@ def percent_cell(estimate: Estimate | None, sign: str = "") -> str:
         return NONE
     value, low, high = (f"{100 * x:{sign}.2f}" for x in (estimate.value, estimate.low, estimate.high))
     return f"{value} [{low}, {high}]"
+
+
+def count_cell(count: int | None) -> str:
+    """A whole number with its thousands apart."""
+    return NONE if count is None else f"{count:,}"
 
 
 def bytes_cell(count: int | None) -> str:
@@ -128,9 +145,9 @@ COLUMNS: tuple[Column[Row], ...] = (
     Column("scheme", lambda row: row.scheme),
     Column("accuracy %", lambda row: percent_cell(row.accuracy)),
     Column("Δ baseline, points", lambda row: percent_cell(row.accuracy_difference, "+")),
-    Column("parameters", lambda row: f"{row.parameters:,}"),
-    Column("MACs", lambda row: f"{row.macs:,}"),
-    Column("zeros %", lambda row: f"{100 * row.weight_sparsity:.1f}"),
+    Column("parameters", lambda row: count_cell(row.parameters)),
+    Column("MACs", lambda row: count_cell(row.macs)),
+    Column("zeros %", lambda row: NONE if row.weight_sparsity is None else f"{100 * row.weight_sparsity:.1f}"),
     Column("file KiB", lambda row: bytes_cell(row.size_bytes)),
     Column("gzip KiB", lambda row: bytes_cell(row.gzip_bytes)),
     Column("entropy-coded KiB", lambda row: bytes_cell(row.entropy_coded_bytes)),
@@ -145,7 +162,7 @@ COLUMNS: tuple[Column[Row], ...] = (
     Column("peak MiB", lambda row: NONE if row.peak_rss_bytes is None else f"{row.peak_rss_bytes / 2**20:.0f}"),
     Column("MultiStream p99 µs", lambda row: us_cell(row.multi_stream_p99_ns)),
     Column("energy µJ", lambda row: NONE if row.energy_uj is None else _with_interval(row.energy_uj)),
-    Column("instructions", lambda row: NONE if row.instructions is None else f"{row.instructions:,}"),
+    Column("instructions", lambda row: count_cell(row.instructions)),
     Column("Offline samples/s", lambda row: _rate(row.offline_samples_per_s)),
     Column("Server samples/s", lambda row: _rate(row.server_samples_per_s)),
     Column("harness µs", lambda row: us_cell(row.harness_p50_ns)),
@@ -173,12 +190,16 @@ def escaped_lines(lines: Sequence[str]) -> str:
     return "".join(" ".join(line.replace("&", "&amp;").replace("<", "&lt;").splitlines()) + "\n" for line in lines)
 
 
+def _listed(row: Row, remarks: Sequence[str]) -> str:
+    return escaped(f"`{row.model}` {row.runtime} {row.scheme}: {'; '.join(remarks)}")
+
+
 def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
     measured = [row for row in rows if row.versions]
     lines = [
         "Brackets are 95% intervals: Wilson's for accuracy, paired for its difference, Student's t over processes for "
         "latency (never narrower than the order statistics within them). "
-        f"Differences and speed-ups are against `{baseline}` in fp32 on the same device and runtime. "
+        f"Differences and speed-ups are against {baseline} on the same device and runtime. "
         "Latency is one inference as the application sees it, (de)quantization included, batch 1, and 'of it engine' "
         "the engine's own share of the median; "
         "'harness' is the median cost that LoadGen and the interpreter add around it, measured with the null runtime.",
@@ -214,7 +235,7 @@ def _flat(row: Row) -> dict[str, Any]:
         if isinstance(getattr(row, name), Estimate) or (value is None and _is_estimate(name)):
             parts = _without_nan(value or {"value": None, "low": None, "high": None})
             flat |= {name: parts["value"], f"{name}_low": parts["low"], f"{name}_high": parts["high"]}
-        elif name == "reasons":
+        elif name in ("reasons", "notes"):
             flat[name] = "; ".join(value)
         elif name == "versions":
             flat[name] = "; ".join(f"{package} {version}" for package, version in (value or {}).items())

@@ -44,7 +44,7 @@ class Made:
     model_sha256: str
     method: str
     network: str | None
-    seed: int
+    seed: int | None
     options: Mapping[str, Any]
     packages: Mapping[str, str]
     lineage: Mapping[str, Any]
@@ -154,9 +154,12 @@ def _changed(series: Mapping[Key, Sequence[Point]]) -> dict[str, dict[Key, Compa
     }
 
 
+_PLAIN = ("model", "model_sha256", "method", "network", "seed", "task", "data_sha256")
+_PARSED = ("options", "packages", "lineage")
+
+
 def _made(root: Path) -> dict[Artifact, Made]:
-    names = ("artifact_sha256", "model", "model_sha256", "method", "network", "seed", "options", "packages", "lineage")
-    names += ("task", "data_sha256", "commit_id", "study")
+    names = (*_PLAIN, *_PARSED, "artifact_sha256", "commit_id", "study")
     told = ", ".join(f"'{name}': {name}" for name in names)
     found = _asked(
         root,
@@ -167,9 +170,9 @@ def _made(root: Path) -> dict[Artifact, Made]:
 
 
 def _as_made(of: Mapping[str, Any]) -> Made:
-    parsed = {name: json.loads(of[name] or "{}") or {} for name in ("options", "packages", "lineage")}
-    plain = {name: of[name] for name in ("model", "model_sha256", "method", "network", "seed", "task", "data_sha256")}
-    return Made(sha256=of["artifact_sha256"], commit=of["commit_id"], study=of["study"], **plain, **parsed)
+    told: dict[str, Any] = {name: json.loads(of[name] or "{}") or {} for name in _PARSED}
+    told |= {name: of[name] for name in _PLAIN}
+    return Made(sha256=of["artifact_sha256"], commit=of["commit_id"], study=of["study"], **told)
 
 
 def _quantiles(root: Path, order: Mapping[str, Sequence[str]]) -> dict[Key, list[Sequence[float]]]:

@@ -105,9 +105,9 @@ def _grouped(rows: Sequence[Row]) -> tuple[dict[Artifact, list[Row]], dict[str, 
     return by_artifact, by_device
 
 
-def _table(rows: Sequence[Row], title: str, prefix: str, **chosen: Any) -> Markup:
+def _table(shown: Sequence[Row], title: str, prefix: str, /, **chosen: Any) -> Markup:
     """A table of the given rows; its markup escapes all that they say."""
-    return Markup(html.table(grids.grid(rows, Selection.model_validate({"title": title, **chosen})), prefix))
+    return Markup(html.table(grids.grid(shown, Selection.model_validate({"title": title, **chosen})), prefix))
 
 
 def _front(facts: Facts) -> Markup:

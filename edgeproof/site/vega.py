@@ -14,5 +14,5 @@ def bundle() -> str:
     if not kept.is_file():
         import vl_convert
 
-        write_text(kept, vl_convert.javascript_bundle())
+        write_text(kept, vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
     return kept.read_text(encoding="utf-8")

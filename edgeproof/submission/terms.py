@@ -16,7 +16,6 @@ UNKNOWN = "unknown"
 NOT_APPLICABLE = "N/A"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 HARNESS = ("mlcommons-loadgen", "numpy")
-WEIGHT_TYPES = {"int8-dynamic": "int8", "int8-static": "int8"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def weights(entry: Entry) -> dict[str, str]:
         "input_data_types": "fp32",
         "retraining": f"yes: trained by edgeproof from seed {model.get('seed')}; last method: {method}",
         "starting_weights_filename": f"none: the model '{entry.model}' is trained from random weights",
-        "weight_data_types": WEIGHT_TYPES.get(entry.scheme, entry.scheme),
+        "weight_data_types": entry.scheme.partition("-")[0],
         "weight_transformations": f"{method}; exported to {entry.runtime} as {entry.scheme}",
     }
 

@@ -20,6 +20,11 @@ def samples() -> np.ndarray:
 
 @pytest.fixture
 def module() -> torch.nn.Module:
+    return trained_looking()
+
+
+def trained_looking() -> torch.nn.Module:
+    """A small network that is the same each time, its normalization statistics unlike those of an untrained one."""
     deterministic(0, 1)
     built = resnet8.build(SHAPE, CLASSES, widths=(8, 16), stem_stride=1)
     for layer in built.modules():

@@ -15,7 +15,11 @@ from pydantic import ValidationError
 from edgeproof.core import plugins
 from edgeproof.training import TrainingTask, deterministic
 
+from .tiny_networks import of_torch
+
 CONF = Path(__file__).parents[2] / "conf" / "methods"
+# Methods that serve one kind of network alone, and that network.
+SERVES = {"distill_transformer": "transformer"}
 
 
 def options_of(name: str) -> dict[str, Any]:
@@ -26,6 +30,9 @@ def options_of(name: str) -> dict[str, Any]:
 def applied(name: str, module: torch.nn.Module, task: TrainingTask) -> torch.nn.Module:
     method = plugins.load("methods", name)
     deterministic(0, 1)
+    if name in SERVES:
+        options = yaml.safe_load((CONF.parent / "networks" / f"{SERVES[name]}.yaml").read_text())["options"]
+        module = plugins.load("networks", SERVES[name]).build(task.input_shape, task.classes, **options)
     extra: dict[str, Any] = {}
     if "teacher" in (wanted := inspect.signature(method.apply).parameters):
         extra = {"teacher": copy.deepcopy(module)}
@@ -35,7 +42,7 @@ def applied(name: str, module: torch.nn.Module, task: TrainingTask) -> torch.nn.
     return result
 
 
-@pytest.mark.parametrize("name", plugins.names("methods"))
+@pytest.mark.parametrize("name", of_torch("methods"))
 def test_a_method_returns_a_module_with_the_same_inputs_and_outputs(
     name: str, module: torch.nn.Module, task: TrainingTask
 ) -> None:
@@ -46,7 +53,7 @@ def test_a_method_returns_a_module_with_the_same_inputs_and_outputs(
     assert outputs.isfinite().all()
 
 
-@pytest.mark.parametrize("name", plugins.names("methods"))
+@pytest.mark.parametrize("name", of_torch("methods"))
 def test_a_method_gives_the_same_weights_to_the_bit(name: str, module: torch.nn.Module, task: TrainingTask) -> None:
     first, again = applied(name, module, task).state_dict(), applied(name, module, task).state_dict()
     assert first.keys() == again.keys()

@@ -13,10 +13,12 @@ import yaml
 from edgeproof.core import plugins
 from edgeproof.models import fit_shapes
 
+from .tiny_networks import of_torch
+
 CONF = Path(__file__).parents[2] / "conf"
 
 
-@pytest.mark.parametrize("name", plugins.names("networks"))
+@pytest.mark.parametrize("name", of_torch("networks"))
 def test_a_network_maps_inputs_to_one_logit_a_class_and_takes_its_sizes_from_stored_weights(name: str) -> None:
     options = yaml.safe_load((CONF / "networks" / f"{name}.yaml").read_text())["options"]
     network = plugins.load("networks", name)

@@ -49,7 +49,7 @@ def test_a_wrong_name_or_value_says_what_is_known_and_changes_nothing(case: str,
 
 
 def test_a_value_edited_into_params_is_refused_by_the_stage_that_reads_it(fresh: Clone) -> None:
-    with edited(fresh.path / "params.yaml", ("    processes: 5", "    processes: 0")):
+    with edited(fresh.path / "params.yaml", ("    processes: 4", "    processes: 0")):
         done = fresh.run("python", "-m", "stages.prepare", check=False)
     assert done.returncode == 2
     assert "processes" in done.stderr

@@ -201,7 +201,8 @@ def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_dec
     def jobs(**changes: Any) -> list[benching.Job]:
         artifacts = {"m": ["fp32", "int8-static"], "n": ["fp32"]}
         chosen = study(digits_study, **{"processes": 6, "artifacts": artifacts, **changes})
-        return benching.Session(chosen.bench["desk_matrix"], chosen).jobs()
+        item = chosen.bench["desk_matrix"]
+        return benching.Session(item, benching.subject(item, chosen)).jobs()
 
     first, again, other = jobs(), jobs(), jobs(session=2)
     assert first == again
@@ -226,7 +227,8 @@ def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_dec
 
 def session_of(digits_study: Params, **changes: Any) -> benching.Session:
     chosen = study(digits_study, **changes)
-    return benching.Session(chosen.bench["desk_matrix"], chosen)
+    item = chosen.bench["desk_matrix"]
+    return benching.Session(item, benching.subject(item, chosen))
 
 
 NULL_JOB = benching.Job("null", "m", "fp32", "single_stream", 0)
@@ -275,7 +277,8 @@ def test_a_server_whose_artifact_has_no_valid_run_yet_is_put_off_and_then_has_no
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(verdicts.LIMITS, "drift", (-1.0, "always {:g}"))
-    benching.bench("desk_matrix", study(digits_study))
+    monkeypatch.setattr(benching, "REPEATS", 1)
+    benching.bench("desk_matrix", study(digits_study, seeds=[4]))
     root = project / "results/records/desk_matrix/matrix/m.fp32"
     found = [records.read(path) for path in sorted(root.glob("server.*"))]
     assert len(found) == 1 + benching.REPEATS
@@ -290,7 +293,7 @@ def test_compliance_runs_are_made_under_their_audit_and_are_recorded_as_such(
     digits_study: Params, project: Path
 ) -> None:
     alone = {"single_stream": {"scenario": "SingleStream", "settings": {"min_duration_ms": 5, "min_query_count": 200}}}
-    benching.bench("desk_matrix", study(digits_study, all=alone, compliance=["TEST01", "TEST04"]))
+    benching.bench("desk_matrix", study(digits_study, seeds=[4], all=alone, compliance=["TEST01", "TEST04"]))
     root = project / "results/records/desk_matrix/matrix/m.fp32"
     one, four = (records.read(root / f"single_stream_test0{number}.0") for number in (1, 4))
     assert (one.content["compliance"], four.content["compliance"]) == ("TEST01", "TEST04")
@@ -308,7 +311,8 @@ def test_a_disturbed_run_is_repeated_at_the_end_and_every_attempt_stays(
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(verdicts.LIMITS, "drift", (-1.0, "always {:g}"))
-    benching.bench("desk_matrix", study(digits_study, final={}, all={"single_stream": SINGLE}))
+    monkeypatch.setattr(benching, "REPEATS", 2)
+    benching.bench("desk_matrix", study(digits_study, seeds=[4], final={}, all={"single_stream": SINGLE}))
     root = project / "results/records/desk_matrix"
     for runtime in ("matrix", "null"):
         places = sorted(path.name for path in (root / runtime / "m.fp32").glob("single_stream*"))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgeproof import exporting, models
+from edgeproof import dataset, exporting, models
 from edgeproof.core import directories
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.params import ExportParams
@@ -151,7 +151,33 @@ def test_a_full_disk_is_told_as_such(project: Path, plugin_root: Path) -> None:
     assert not Path("artifacts/full/m").exists()
 
 
+def with_value(samples: np.ndarray, chosen: slice, value: float) -> np.ndarray:
+    damaged = samples.copy()
+    damaged[chosen, 0, 1, 1] = value
+    return damaged
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda x: with_value(x, slice(3, 4), np.nan), "1 of 17 .* NaN or infinity, the first is number 3"),
+        (lambda x: with_value(x, slice(4, None), -np.inf), "13 of 17 .* NaN or infinity, the first is number 4"),
+        (lambda x: x.astype(np.float64), r"float64 of shape \(17, 1, 2, 4\).* float32 of shape \(N, 1, 2, 4\)"),
+        (lambda x: x[:, 0], r"float32 of shape \(17, 2, 4\).* \(N, 1, 2, 4\)"),
+        (lambda x: x[:0], r"shape \(0, 1, 2, 4\)"),
+    ],
+)
+def test_calibration_samples_that_no_quantizer_could_use_are_refused_in_one_message(
+    project: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, told: str
+) -> None:
+    samples = dataset.calibration("tiny")
+    monkeypatch.setattr(dataset, "calibration", lambda task: damage(samples))
+    with pytest.raises(ConfigError, match=rf"(?s){told}.*preprocess\(\) of the task 'tiny'"):
+        export()
+    assert not any(path.is_file() for path in Path("artifacts").rglob("*"))
+
+
 def test_another_version_than_the_studys_is_refused_before_anything_is_made(project: Path) -> None:
     with pytest.raises(ConfigError, match=r"numpy is .*composed for 0\.0\.1"):
         export(packages={"numpy": "0.0.1"})
-    assert not Path("artifacts").exists()
+    assert not any(path.is_file() for path in Path("artifacts").rglob("*"))

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.utils import parametrize
 
-from edgeproof import training
+from edgeproof import layers, training
 from edgeproof.core.errors import ConfigError
 from edgeproof.losses import hinton_loss
 from edgeproof.methods import distill, prune_channels, prune_weights, round_weights, train
@@ -176,15 +176,15 @@ def test_exactly_the_share_asked_for_of_the_smallest_weights_is_pruned(
         return rng.integers(-values, values + 1, shape) if values else rng.standard_normal(shape)
 
     module = Tensors([torch.from_numpy(draw(shape).astype(np.float32)) for shape in sizes])
-    masks = prune_weights.global_masks(module, sparsity)
-    total = sum(math.prod(shape) for shape in sizes)
-    pruned = np.concatenate([w.detach().abs().numpy()[mask.numpy() == 0] for w, mask in masks])
-    kept = np.concatenate([w.detach().abs().numpy()[mask.numpy() == 1] for w, mask in masks])
-    assert abs(len(pruned) - sparsity * total) <= 0.5
-    assert len(pruned) + len(kept) == total
-    if len(pruned) and len(kept):
-        assert pruned.max() <= kept.min()
-    assert [mask.shape for _, mask in masks] == [w.shape for w, _ in masks]
+    before = [w.detach().abs().numpy() for w in module.weights]
+    layers.zero_smallest(list(module.weights), sparsity)
+    masks = [w.detach().numpy() == 0 for w in module.weights]
+    flat, zeros = np.concatenate([w.ravel() for w in before]), np.concatenate([m.ravel() for m in masks])
+    assert zeros.sum() == max(round(sparsity * len(flat)), (flat == 0).sum())
+    if 0 < zeros.sum() < len(flat):
+        assert flat[zeros].max() <= flat[~zeros].min()
+    for weight, original, mask in zip(module.weights, before, masks, strict=True):
+        np.testing.assert_array_equal(weight.detach().abs().numpy()[~mask], original[~mask])
 
 
 def test_biases_and_normalizations_are_never_pruned(module: nn.Module) -> None:
@@ -192,19 +192,61 @@ def test_biases_and_normalizations_are_never_pruned(module: nn.Module) -> None:
         for p in module.parameters():
             if p.dim() == 1:
                 p.fill_(1e-9)
-    masked = {id(w) for w, _ in prune_weights.global_masks(module, 0.9)}
-    assert masked == {id(p) for p in module.parameters() if p.dim() > 1}
+    prune_weights.apply(module, task_of(), **RECIPE | {"epochs": 0}, sparsity=0.8, scope="global")
+    assert all(bool((p == 1e-9).all()) for p in module.parameters() if p.dim() == 1)
 
 
-def test_the_zeros_of_pruning_are_held_through_fine_tuning_while_the_rest_moves(module: nn.Module) -> None:
-    before = torch.cat([w.flatten() for w in weights_of(module)]).clone()
-    prune_weights.apply(module, task_of(), **RECIPE | {"epochs": 3}, sparsity=0.8)
-    after = torch.cat([w.flatten() for w in weights_of(module)])
-    count = round(0.8 * len(before))
-    smallest = np.argsort(before.abs().numpy(), kind="stable")[:count]
-    assert int((after == 0).sum()) == count
-    assert not after[torch.from_numpy(smallest)].any()
-    assert ((after != before) & (after != 0)).sum() > 0.9 * (len(before) - count)
+def test_one_threshold_for_the_network_prunes_the_layer_with_the_smallest_weights_most(module: nn.Module) -> None:
+    with torch.no_grad():
+        module.stem[0].weight *= 100
+    prune_weights.apply(module, task_of(), **RECIPE | {"epochs": 0}, sparsity=0.5, scope="global")
+    assert bool(module.stem[0].weight.all())
+    flat = torch.cat([w.flatten() for w in weights_of(module)])
+    assert int((flat == 0).sum()) == round(0.5 * len(flat))
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_a_threshold_for_each_layer_prunes_exactly_the_share_of_its_smallest_weights(
+    epochs: int, module: nn.Module
+) -> None:
+    before = [w.clone() for w in weights_of(module)]
+    with torch.no_grad():
+        module.stem[0].weight *= 100
+    prune_weights.apply(module, task_of(), **RECIPE | {"epochs": epochs}, sparsity=0.7, scope="layer")
+    for weight, original in zip(weights_of(module), before, strict=True):
+        count = round(0.7 * weight.numel())
+        smallest = np.argsort(original.abs().flatten().numpy(), kind="stable")[:count]
+        assert np.flatnonzero(weight.flatten().numpy() == 0).tolist() == sorted(smallest)
+
+
+def test_pruning_a_sparser_model_adds_no_weights(module: nn.Module) -> None:
+    prune_weights.apply(module, task_of(), **RECIPE | {"epochs": 0}, sparsity=0.8, scope="global")
+    zeros = [w == 0 for w in weights_of(module)]
+    prune_weights.apply(module, task_of(), **RECIPE, sparsity=0.5, scope="global")
+    assert all(torch.equal(w == 0, zero) for w, zero in zip(weights_of(module), zeros, strict=True))
+
+
+def chain() -> nn.Module:
+    """Layers one after the other, the second of which has by far the smallest weights."""
+    training.deterministic(0, 1)
+    module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
+    module.extend([nn.ReLU(), nn.Flatten(), nn.Linear(128, 4)])
+    with torch.no_grad():
+        module[3].weight *= 1e-6
+    return module
+
+
+def test_pruning_that_lets_nothing_through_names_the_emptied_layer() -> None:
+    with pytest.raises(ConfigError, match=r"nothing passes.*no weight is left in 3\. Use a smaller sparsity"):
+        prune_weights.apply(chain(), task_of(), **RECIPE, sparsity=0.6, scope="global")
+    prune_weights.apply(chain(), task_of(), **RECIPE, sparsity=0.6, scope="layer")
+
+
+def test_a_layer_may_be_emptied_where_a_shortcut_leads_around_it(module: nn.Module) -> None:
+    with torch.no_grad():
+        module.blocks[1].conv1.weight *= 1e-6
+    prune_weights.apply(module, task_of(), **RECIPE, sparsity=0.8, scope="global")
+    assert not module.blocks[1].conv1.weight.any()
 
 
 # --- rounding weights ----------------------------------------------------------------------------------------------
@@ -218,7 +260,7 @@ bits = st.integers(2, 8)
 
 
 def rounded(weight: np.ndarray, count: int) -> np.ndarray:
-    return round_weights.round_weight(torch.from_numpy(weight), count).numpy()
+    return layers.round_weight(torch.from_numpy(weight), count).numpy()
 
 
 @given(weights, bits)
@@ -353,8 +395,9 @@ def test_pruning_that_would_remove_nothing_says_so(module: nn.Module) -> None:
         (prune_channels, {"ratio": 0, "round_to": 1}),
         (prune_channels, {"ratio": 1.2, "round_to": 1}),
         (prune_channels, {"ratio": 0.5, "round_to": 0}),
-        (prune_weights, {"sparsity": 1}),
-        (prune_weights, {"sparsity": 0}),
+        (prune_weights, {"sparsity": 1, "scope": "global"}),
+        (prune_weights, {"sparsity": 0, "scope": "global"}),
+        (prune_weights, {"sparsity": 0.5, "scope": "channel"}),
         (round_weights, {"bits": 1}),
         (round_weights, {"bits": 9}),
         (train, {"bits": 4}),

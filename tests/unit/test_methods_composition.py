@@ -22,7 +22,27 @@ from .test_methods import RECIPE, SHAPE, task_of
 
 pytestmark = pytest.mark.usefixtures("torch_settings_kept")
 
-METHODS = [path.stem for path in (ROOT / "conf" / "methods").glob("*.yaml")]
+# Methods that say in their docstring that weights which were zero before stay zero.
+KEEP_ZEROS = [
+    "penalize_weights",
+    "prune_activations",
+    "prune_channels",
+    "prune_channels_slimming",
+    "prune_channels_taylor",
+    "prune_gradual",
+    "prune_l0",
+    "prune_n_m",
+    "prune_weights",
+    "quantize_linear",
+    "quantize_mixed",
+    "quantize_power_of_two",
+    "round_weights",
+    "share_weights",
+]
+# One of each kind: weights, channels, gates, levels of one width, of several.
+PAIRED = ["prune_weights", "prune_channels_slimming", "penalize_weights", "prune_l0", "round_weights", "quantize_mixed"]
+# distill_transformer serves Transformers, whose channels can't be removed.
+METHODS = [path.stem for path in (ROOT / "conf" / "methods").glob("*.yaml") if path.stem != "distill_transformer"]
 SPEC = NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, SHAPE, 4)
 
 
@@ -38,8 +58,12 @@ def slim(module: nn.Module) -> nn.Module:
 def applied(name: str, module: nn.Module) -> nn.Module:
     method = plugins.load("methods", name)
     options = yaml.safe_load((ROOT / "conf" / "methods" / f"{name}.yaml").read_text())["options"]
-    extra: dict[str, Any] = {"teacher": network()} if "teacher" in inspect.signature(method.apply).parameters else {}
-    result: nn.Module = method.apply(module, task_of(), **extra, **options | {"epochs": 1, "batch_size": 8})
+    wanted = inspect.signature(method.apply).parameters
+    extra: dict[str, Any] = {"teacher": network()} if "teacher" in wanted else {}
+    extra |= {"teachers": [network(), network()]} if "teachers" in wanted else {}
+    short = {"epochs": 1, "batch_size": 8, "penalty_epochs": 1}
+    options |= {key: value for key, value in short.items() if key in options}
+    result: nn.Module = method.apply(module, task_of(), **extra, **options)
     return result
 
 
@@ -55,10 +79,35 @@ def test_a_method_works_on_a_channel_pruned_model_which_is_stored_and_loaded_as_
     torch.testing.assert_close(training.logits_of(loaded, x), training.logits_of(result, x))
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
-def test_channels_can_be_pruned_after_any_method(name: str) -> None:
+@pytest.mark.parametrize("name", [n for n in sorted(METHODS) if not hasattr(plugins.load("methods", n), "FINAL")])
+def test_channels_can_be_pruned_after_any_method_that_need_not_be_the_last(name: str) -> None:
     result = applied(name, network())
     parameters = sum(p.numel() for p in result.parameters())
     smaller = slim(copy.deepcopy(result))
     assert sum(p.numel() for p in smaller.parameters()) < parameters
     assert training.logits_of(smaller, task_of().train_x).isfinite().all()
+
+
+@pytest.mark.parametrize("second", PAIRED)
+@pytest.mark.parametrize("first", PAIRED)
+def test_any_two_methods_follow_each_other(first: str, second: str) -> None:
+    result = applied(second, applied(first, network()))
+    assert training.logits_of(result, task_of().train_x).isfinite().all()
+
+
+@pytest.mark.parametrize("name", KEEP_ZEROS)
+def test_what_was_pruned_stays_pruned(name: str) -> None:
+    # Rows of kernels, since they stay where they are when channels are removed.
+    parent = training.fit(network(), task_of(), training.Recipe(**RECIPE))
+    with torch.no_grad():
+        for layer in kernels_of(parent):
+            layer.weight[:, :, 1] = 0
+    result = applied(name, parent)
+    assert kernels_of(result)
+    for layer in kernels_of(result):
+        assert not layer.weight[:, :, 1].any()
+        assert bool(layer.weight[:, :, 2].any())
+
+
+def kernels_of(module: nn.Module) -> list[nn.Conv2d]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)]

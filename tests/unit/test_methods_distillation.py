@@ -23,9 +23,10 @@ from edgeproof.methods import (
     distill_ensemble,
     distill_features,
     distill_relational,
+    distill_transformer,
     train,
 )
-from edgeproof.networks import resnet8
+from edgeproof.networks import resnet8, transformer
 from edgeproof.training import Batch, Recipe, TrainingTask
 
 from .test_methods import RECIPE, SHAPE, hinton, labels, logits, seeds, softmax, task_of
@@ -457,3 +458,94 @@ def test_twice_the_same_teacher_teaches_what_it_teaches_alone() -> None:
     twice = distill_ensemble.apply(network(2), task_of(views=2), teachers=[teacher, teacher], **RECIPE | options)
     for one, other in zip(alone.parameters(), twice.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+# --- Transformers --------------------------------------------------------------------------------------------------
+
+TRANSFORMER = {
+    "temperature": 3.0,
+    "hard_weight": 0.3,
+    "attention_weight": 7.0,
+    "hidden_weight": 2.0,
+    "student_attention": ["blocks.0.attention.probabilities"],
+    "teacher_attention": ["blocks.1.attention.probabilities"],
+    "student_hidden": ["blocks.0"],
+    "teacher_hidden": ["blocks.1"],
+}
+
+
+def attentive(seed: int, *, width: int = 8, depth: int = 2, heads: int = 2) -> nn.Module:
+    training.deterministic(seed, 1)
+    return transformer.build(SHAPE, 4, patch=(2, 2), width=width, depth=depth, heads=heads, expansion=2).eval()
+
+
+@torch.no_grad()
+def states_of(module: nn.Module, block: int, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Attention (N, heads, T, T) and hidden states (N, T, D) of a block, heard while the network runs."""
+    heard: dict[str, np.ndarray] = {}
+    layers = dict(module.named_modules())
+    handles = [
+        layers[name].register_forward_hook(lambda layer, given, out, name=name: heard.update({name: out.numpy()}))
+        for name in (f"blocks.{block}.attention.probabilities", f"blocks.{block}")
+    ]
+    module(x)
+    for handle in handles:
+        handle.remove()
+    return heard[f"blocks.{block}.attention.probabilities"], heard[f"blocks.{block}"]
+
+
+def test_a_transformer_learns_logits_attention_and_hidden_states_as_the_formula_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    student, teacher = attentive(1), attentive(2)
+    batch = batch_of(task_of(views=2), [0, 3, 5], [0, 0, 0])
+    told, _ = loss_of(distill_transformer, student, teacher, batch, monkeypatch, TRANSFORMER)
+    ours, theirs = states_of(student, 0, batch.x), states_of(teacher, 1, batch.x)
+    with torch.no_grad():
+        answers = [module(batch.x).double().numpy() for module in (student, teacher)]
+    expected = hinton(*answers, batch.labels.numpy(), 3.0, 0.3)
+    expected += 7.0 * ((ours[0] - theirs[0]) ** 2).mean() + 2.0 * ((ours[1] - theirs[1]) ** 2).mean()
+    assert told == pytest.approx(expected, rel=1e-4)
+
+
+def test_heads_that_differ_in_number_are_compared_by_their_mean() -> None:
+    rng = np.random.default_rng(0)
+    two, four = (rng.dirichlet(np.ones(5), (3, heads, 5)) for heads in (2, 4))
+    told = float(distill_transformer.attention_loss(torch.from_numpy(two), torch.from_numpy(four)))
+    assert told == pytest.approx(((two.mean(1) - four.mean(1)) ** 2).mean())
+
+
+def test_a_student_of_another_width_learns_hidden_states_through_an_adapter_that_is_thrown_away() -> None:
+    student, teacher = attentive(1, width=4), attentive(2, width=8, heads=4)
+    names = set(student.state_dict())
+    learned = distill_transformer.apply(student, task_of(views=1), teacher=teacher, **RECIPE | TRANSFORMER)
+    assert set(learned.state_dict()) == names
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"student_attention": ["blocks.0"]}, "is not attention"),
+        ({"student_hidden": ["classifier"]}, "is not hidden states"),
+        ({"student_hidden": ["blocks.7"]}, "no layer 'blocks.7'"),
+    ],
+)
+def test_layers_that_give_neither_attention_nor_hidden_states_are_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        distill_transformer.apply(
+            attentive(1), task_of(views=1), teacher=attentive(2), **RECIPE | TRANSFORMER | changes
+        )
+
+
+def test_a_teacher_of_other_patches_is_refused() -> None:
+    training.deterministic(0, 1)
+    coarse = transformer.build(SHAPE, 4, patch=(4, 4), width=8, depth=2, heads=2, expansion=2)
+    with pytest.raises(ConfigError, match="Give student and teacher the same patches"):
+        distill_transformer.apply(attentive(1), task_of(views=1), teacher=coarse, **RECIPE | TRANSFORMER)
+
+
+def test_pairs_of_layers_are_as_many_on_both_sides() -> None:
+    with pytest.raises(ValidationError, match="student_hidden names 2 layers and teacher_hidden 1"):
+        distill_transformer.Options.model_validate(RECIPE | TRANSFORMER | {"student_hidden": ["blocks.0", "blocks.1"]})

@@ -21,7 +21,7 @@ from edgeproof.methods import prune_activations, prune_gradual, prune_n_m, prune
 from edgeproof.networks import resnet8
 from edgeproof.training import Recipe, TrainingTask
 
-from .test_methods import RECIPE, SHAPE, task_of, weights_of
+from .test_methods import RECIPE, SHAPE, chain, task_of, weights_of
 from .test_networks import parameters_by_hand
 
 pytestmark = pytest.mark.usefixtures("torch_settings_kept")
@@ -98,7 +98,7 @@ def test_the_final_sparsity_is_reached_exactly_however_short_the_training(
 def test_without_training_it_is_the_magnitude_pruning_of_prune_weights(module: nn.Module) -> None:
     other = copy.deepcopy(module)
     prune_gradual.apply(module, task_of(), **RECIPE | GRADUAL | {"epochs": 0})
-    prune_weights.apply(other, task_of(), **RECIPE | {"epochs": 0}, sparsity=0.8)
+    prune_weights.apply(other, task_of(), **RECIPE | {"epochs": 0}, sparsity=0.8, scope="global")
     assert torch.equal(flat(module), flat(other))
 
 
@@ -111,10 +111,16 @@ def test_by_layer_every_layer_has_the_same_share_of_zeros(module: nn.Module) -> 
 
 
 def test_gradual_pruning_of_a_sparser_model_adds_no_weights(module: nn.Module) -> None:
-    prune_weights.apply(module, task_of(), **RECIPE | {"epochs": 0}, sparsity=0.9)
+    prune_weights.apply(module, task_of(), **RECIPE | {"epochs": 0}, sparsity=0.9, scope="layer")
     zeros = flat(module) == 0
     prune_gradual.apply(module, task_of(), **RECIPE | GRADUAL)
     assert torch.equal(flat(module) == 0, zeros)
+
+
+def test_gradual_pruning_that_lets_nothing_through_names_the_emptied_layer() -> None:
+    with pytest.raises(ConfigError, match=r"nothing passes.*no weight is left in 3\. Use a smaller sparsity"):
+        prune_gradual.apply(chain(), task_of(), **RECIPE | GRADUAL | {"epochs": 0})
+    prune_gradual.apply(chain(), task_of(), **RECIPE | GRADUAL | {"epochs": 0, "scope": "layer"})
 
 
 # --- N:M -----------------------------------------------------------------------------------------------------------
@@ -165,7 +171,7 @@ def test_the_zeros_of_n_m_pruning_are_held_through_fine_tuning_while_the_rest_mo
 
 
 def test_n_m_pruning_of_a_sparser_model_adds_no_weights(module: nn.Module) -> None:
-    prune_weights.apply(module, task_of(), **RECIPE | {"epochs": 0}, sparsity=0.9)
+    prune_weights.apply(module, task_of(), **RECIPE | {"epochs": 0}, sparsity=0.9, scope="layer")
     zeros = flat(module) == 0
     prune_n_m.apply(module, task_of(), **RECIPE, n=2, m=4)
     assert bool((flat(module) == 0)[zeros].all())
@@ -173,24 +179,59 @@ def test_n_m_pruning_of_a_sparser_model_adds_no_weights(module: nn.Module) -> No
 
 # --- activations ---------------------------------------------------------------------------------------------------
 
-ACTIVATIONS = {"ratio": 0.5, "round_to": 1, "samples": 32}
+ACTIVATIONS = {"criterion": "mean", "ratio": 0.5, "round_to": 1, "samples": 32}
 
 
 @torch.no_grad()
-def test_a_channels_activity_is_the_mean_magnitude_that_the_next_layers_read(module: nn.Module) -> None:
+@pytest.mark.parametrize("criterion", ["mean", "apoz"])
+def test_a_channels_response_is_the_papers_over_what_the_next_layers_read(criterion: str, module: nn.Module) -> None:
     x = task_of().train_x
-    activity = prune_activations.mean_inputs(module, x)
+    heard = prune_activations.responses(module, x, prune_activations.RESPONSES[criterion])
     module.eval()
-    stem = module.stem(x).double().numpy()
-    inner = module.blocks[0].relu(module.blocks[0].norm1(module.blocks[0].conv1(module.stem(x)))).double().numpy()
-    pooled = module.blocks(module.stem(x)).double().numpy().mean((2, 3))
-    np.testing.assert_allclose(activity[module.blocks[0].conv1], stem.mean((0, 2, 3)), rtol=1e-5)
-    np.testing.assert_allclose(activity[module.blocks[0].conv2], inner.mean((0, 2, 3)), rtol=1e-5)
-    np.testing.assert_allclose(activity[module.classifier], pooled.mean(0), rtol=1e-5)
+    block = module.blocks[0]
+    stem = module.stem(x)
+    inner = block.relu(block.norm1(block.conv1(stem)))
+    pooled = module.pool(module.blocks(stem))
+    for layer, values in ((block.conv1, stem), (block.conv2, inner), (module.classifier, pooled)):
+        a = values.double().numpy()
+        by_hand = np.abs(a).mean((0, 2, 3)) if criterion == "mean" else 1 - (a == 0).mean((0, 2, 3))
+        np.testing.assert_allclose(heard[layer], by_hand, rtol=1e-5)
     assert not any(layer._forward_pre_hooks for layer in module.modules())
 
 
-def test_the_channels_that_respond_least_are_removed_however_large_their_weights() -> None:
+def test_a_linear_layer_over_tokens_reads_its_channels_on_the_last_axis() -> None:
+    module = nn.Sequential(nn.Flatten(2), nn.Linear(64, 3))
+    x = task_of().train_x
+    heard = prune_activations.responses(module, x, torch.abs)
+    np.testing.assert_allclose(heard[module[1]], x.flatten(1).abs().double().numpy().mean(0), rtol=1e-5)
+
+
+def test_apoz_and_mean_disagree_about_a_channel_that_responds_rarely_but_strongly() -> None:
+    # Channel 0 responds to the one largest pixel of a few images, hugely; the others nearly always, and little.
+    x = task_of().train_x
+    kept = {}
+    for criterion in ("mean", "apoz"):
+        training.deterministic(0, 1)
+        module = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Flatten())
+        module.append(nn.Linear(256, 4))
+        with torch.no_grad():
+            module[0].weight[:, 0, 0, 0] = torch.tensor([1e4, 0.1, 0.1, 0.1])
+            module[0].bias.copy_(torch.tensor([-1e4 * float(x.flatten().sort().values[-20]), 1.0, 1.1, 1.2]))
+        prune_activations.apply(module, task_of(), **RECIPE | ACTIVATIONS | {"epochs": 0, "criterion": criterion})
+        kept[criterion] = module[0].weight.detach().flatten().tolist()
+    assert 1e4 in kept["mean"]
+    assert 1e4 not in kept["apoz"]
+
+
+def test_apoz_of_a_network_without_a_relu_is_refused() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 6, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    with pytest.raises(ConfigError, match=r"apoz counts the zeros after ReLU layers.*Use 'criterion: mean'"):
+        prune_activations.apply(module, task_of(), **RECIPE | ACTIVATIONS | {"criterion": "apoz"})
+    prune_activations.apply(module, task_of(), **RECIPE | ACTIVATIONS)
+
+
+@pytest.mark.parametrize("criterion", ["mean", "apoz"])
+def test_the_channels_that_respond_least_are_removed_however_large_their_weights(criterion: str) -> None:
     training.deterministic(0, 1)
     module = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 4))
     with torch.no_grad():
@@ -198,7 +239,9 @@ def test_the_channels_that_respond_least_are_removed_however_large_their_weights
         module[0].bias[[1, 4]] = -1e4  # never above zero
     kept = module[0].weight.detach()[[0, 2, 3, 5]].clone()
     outputs = module(task_of().train_x).detach()
-    prune_activations.apply(module, task_of(), **RECIPE | ACTIVATIONS | {"epochs": 0, "ratio": 1 / 3})
+    prune_activations.apply(
+        module, task_of(), **RECIPE | ACTIVATIONS | {"epochs": 0, "ratio": 1 / 3, "criterion": criterion}
+    )
     assert torch.equal(module[0].weight.detach(), kept)
     assert module[4].weight.shape == (4, 16)
     torch.testing.assert_close(module(task_of().train_x).detach(), outputs)
@@ -238,6 +281,7 @@ def test_a_zero_has_no_sign_which_would_cost_a_bit_in_the_compressed_file(
         (prune_gradual, GRADUAL | {"every": 0}),
         (prune_gradual, GRADUAL | {"pruning_share": 0.0}),
         (prune_gradual, GRADUAL | {"pruning_share": 1.1}),
+        (prune_activations, ACTIVATIONS | {"criterion": "zeros"}),
         (prune_activations, ACTIVATIONS | {"ratio": 1.0}),
         (prune_activations, ACTIVATIONS | {"round_to": 0}),
         (prune_activations, ACTIVATIONS | {"samples": 0}),

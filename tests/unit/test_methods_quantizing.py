@@ -268,7 +268,7 @@ def test_a_quantized_model_keeps_ordinary_tensors_of_few_values(
 def test_what_was_pruned_stays_pruned_and_its_zeros_have_no_sign(
     method: ModuleType, options: dict[str, Any], most: int, module: nn.Module
 ) -> None:
-    prune_weights.apply(module, task_of(), **RECIPE | {"epochs": 0}, sparsity=0.6)
+    prune_weights.apply(module, task_of(), **RECIPE | {"epochs": 0}, sparsity=0.6, scope="global")
     zeros = [weight == 0 for weight in weights_of(module)]
     method.apply(module, task_of(), **RECIPE | options | {"epochs": 2})
     most_with_zero = most if method is share_weights else most + 1

@@ -230,12 +230,12 @@ def test_an_unsupported_artifact_is_a_row_with_its_reason_and_no_figure(tmp_path
 
 
 def test_rows_come_in_the_studys_order_of_models_runtimes_and_schemes(tmp_path: Path) -> None:
-    schemes = ["int8-qat", "int8-static", "fp32", "int8-dynamic", "fp16"]
+    schemes = ["int8-qat", "int8-static", "fp32", "int8-dynamic", "fp16", "int8-static-mse", "int4-weights", "bf16"]
     for runtime in ("tflite", "onnx"):
         for model in ("student", "teacher"):
             for scheme in schemes:
                 record_trees.write(tmp_path, runtime=runtime, model=model, scheme=scheme, call_ns=durations(0, 11))
-    ordered = ["fp32", "fp16", "int8-dynamic", "int8-static", "int8-qat"]
+    ordered = ["fp32", "fp16", "bf16", "int4-weights", "int8-dynamic", "int8-static", "int8-static-mse", "int8-qat"]
     expected = [(m, r, s) for m in ("teacher", "student") for r in ("onnx", "tflite") for s in ordered]
     assert [(row.model, row.runtime, row.scheme) for row in read(tmp_path)] == expected
 
@@ -335,6 +335,13 @@ def test_counted_instructions_are_the_rows_figure_with_their_method(tmp_path: Pa
     assert row.p50_ns is not None
 
 
+def test_what_an_export_remarks_is_in_its_row(tmp_path: Path) -> None:
+    notes = ["weights of 1 CONV_2D left in fp32"]
+    record_trees.write(tmp_path, call_ns=durations(0), artifact={"notes": notes})
+    record_trees.write(tmp_path, model="student", call_ns=durations(0))
+    assert {row.model: list(row.notes) for row in read(tmp_path)} == {"teacher": notes, "student": []}
+
+
 # --- the same model elsewhere --------------------------------------------------------------------------------------
 
 
@@ -350,6 +357,8 @@ def hits(right: int, seed: int = 0, total: int = 10_000) -> np.ndarray:
         ("fp32", 40, True),
         ("int8-static", 40, False),
         ("int8-static", 600, True),
+        ("int4-weights", 300, False),
+        ("int4-weights", 600, True),
     ],
 )
 def test_an_accuracy_below_the_same_models_elsewhere_is_refused_beyond_chance(

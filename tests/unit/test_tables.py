@@ -201,6 +201,29 @@ def test_what_was_refused_is_listed_with_its_reason_below_the_table(found: list[
     assert "Refused" not in markdown(PLAIN)
 
 
+def test_what_exports_remark_is_listed_once_below_the_table() -> None:
+    noted = replace(PLAIN, notes=("weights of 1 CONV_2D left in fp32", "clipped"))
+    text = markdown(noted, replace(noted, device="board"), replace(PLAIN, model="student"))
+    lines = [line for line in text.splitlines() if "CONV_2D" in line]
+    assert lines == ["- `teacher` onnx fp32: weights of 1 CONV_2D left in fp32; clipped"]
+    assert "Remarks" not in markdown(PLAIN)
+    (flat,) = csv.DictReader(io.StringIO(tables.csv_text([noted])))
+    assert flat["notes"] == "weights of 1 CONV_2D left in fp32; clipped"
+    assert tables.json_content([noted], study="study")["rows"][0]["notes"] == list(noted.notes)
+
+
+def test_facts_that_nobody_knows_of_a_foreign_model_are_dashes_and_null() -> None:
+    row = replace(PLAIN, parameters=None, macs=None, weight_sparsity=None, notes=("no accuracy: none asked",))
+    text = tables.markdown([row], study="s", baseline="teacher", baseline_scheme="as-is")
+    (cell,) = cells(text)
+    assert (cell["parameters"], cell["MACs"], cell["zeros %"]) == ("–", "–", "–")
+    assert "- `teacher` onnx fp32: no accuracy: none asked\n" in text
+    assert "are against `teacher` in as-is on the same device" in text
+    (told,) = csv.DictReader(io.StringIO(tables.csv_text([row])))
+    assert (told["parameters"], told["macs"], told["weight_sparsity"]) == ("", "", "")
+    assert tables.json_content([row], study="s")["rows"][0]["macs"] is None
+
+
 def test_the_conditions_name_processor_threads_versions_session_and_date_once_for_rows_alike() -> None:
     text = markdown(PLAIN, replace(PLAIN, model="student"))
     (line,) = [line for line in text.splitlines() if line.startswith("- `local`")]
@@ -236,7 +259,7 @@ def test_hostile_text_in_any_field_neither_breaks_the_table_nor_becomes_markup(f
     assert "<script" not in text
 
 
-@pytest.mark.parametrize("changes", [{"reasons": (HOSTILE,)}, {"versions": {"numpy": HOSTILE}}])
+@pytest.mark.parametrize("changes", [{"reasons": (HOSTILE,)}, {"notes": (HOSTILE,)}, {"versions": {"numpy": HOSTILE}}])
 def test_hostile_reasons_and_versions_do_not_become_markup(changes: dict[str, Any]) -> None:
     text = markdown(replace(PLAIN, **changes))
     assert len(cells(text)) == 1

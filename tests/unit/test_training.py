@@ -103,20 +103,23 @@ def one_cycle(peak: float, steps: int) -> list[float]:
     ]
 
 
-def by_hand(module: nn.Module, batches: Sequence[Batch], chosen: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Nesterov's SGD on the mean cross-entropy of a linear layer, in numpy."""
+def by_hand(
+    module: nn.Module, batches: Sequence[Batch], chosen: Recipe, apart: tuple[float, float] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nesterov's SGD on the mean cross-entropy of a linear layer, in numpy; `apart` is the bias's rate and decay."""
+    ways = [(chosen.learning_rate, chosen.weight_decay), apart or (chosen.learning_rate, chosen.weight_decay)]
     parameters = [p.detach().double().numpy().copy() for p in module.parameters()]
     speeds = [np.zeros_like(p) for p in parameters]
-    for rate, batch in zip(one_cycle(chosen.learning_rate, len(batches)), batches, strict=True):
+    for shape, batch in zip(one_cycle(1.0, len(batches)), batches, strict=True):
         x, labels = batch.x.double().numpy().reshape(len(batch.x), -1), batch.labels.numpy()
         logits = x @ parameters[0].T + parameters[1]
         odds = np.exp(logits - logits.max(1, keepdims=True))
         error = (odds / odds.sum(1, keepdims=True) - np.eye(3)[labels]) / len(x)
         gradients = [error.T @ x, error.sum(0)]
-        for p, speed, gradient in zip(parameters, speeds, gradients, strict=True):
-            gradient = gradient + chosen.weight_decay * p
+        for p, speed, gradient, (peak, decay) in zip(parameters, speeds, gradients, ways, strict=True):
+            gradient = gradient + decay * p
             speed[...] = chosen.momentum * speed + gradient
-            p -= rate * (gradient + chosen.momentum * speed)
+            p -= peak * shape * (gradient + chosen.momentum * speed)
     return parameters[0], parameters[1]
 
 
@@ -166,6 +169,40 @@ def test_training_learns_what_can_be_learned() -> None:
     training.fit(module, task, recipe(epochs=12, learning_rate=0.5))
     assert training.accuracy_of(module, x, y) > 0.95
     assert not module.training
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_parameters_set_apart_have_their_own_learning_rate_and_no_weight_decay(momentum: float) -> None:
+    chosen = recipe(epochs=4, momentum=momentum, weight_decay=0.05)
+    module, seen = linear(), []
+
+    def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        seen.append(batch)
+        return training.cross_entropy(logits, batch)
+
+    start = copy.deepcopy(module)
+    training.fit(module, task_of(), chosen, loss=loss, apart=training.Apart([module[1].bias], 0.7))
+    weight, bias = by_hand(start, seen, chosen, apart=(0.7, 0.0))
+    np.testing.assert_allclose(module[1].weight.detach().numpy(), weight, atol=2e-5)
+    np.testing.assert_allclose(module[1].bias.detach().numpy(), bias, atol=2e-5)
+
+
+def test_a_proximal_step_is_told_the_learning_rate_of_the_step_that_it_follows() -> None:
+    module, chosen, rates = linear(), recipe(epochs=2), []
+    training.fit(module, task_of(), chosen, proximal=rates.append)
+    np.testing.assert_allclose(rates, one_cycle(chosen.learning_rate, 10), rtol=1e-6)
+
+
+def test_what_must_hold_after_a_step_comes_after_the_proximal_step() -> None:
+    order: list[str] = []
+    training.fit(
+        linear(),
+        task_of(8),
+        recipe(epochs=2),
+        proximal=lambda rate: order.append("proximal"),
+        after_step=lambda: order.append("after"),
+    )
+    assert order == ["proximal", "after"] * 2
 
 
 def test_what_runs_after_each_step_has_the_last_word_on_the_weights() -> None:

@@ -58,9 +58,9 @@ TABLE = """
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ grid.title }}</title><style>{{ style }}</style></head>
+<title>{{ grid.title }}</title><style>{{ style | safe }}</style></head>
 <body><main><h1>{{ grid.title }}</h1>
-{{ table }}
+{{ table | safe }}
 </main></body>
 </html>
 """
@@ -70,9 +70,7 @@ _TABLE, _PAGE = _ENVIRONMENT.from_string(TABLE), _ENVIRONMENT.from_string(PAGE)
 
 def render(grid: Grid) -> bytes:
     """A page of its own."""
-    from markupsafe import Markup
-
-    return _PAGE.render(grid=grid, style=Markup(STYLE), table=Markup(table(grid))).encode()
+    return _PAGE.render(grid=grid, style=STYLE, table=table(grid)).encode()
 
 
 def table(grid: Grid, prefix: str = "") -> str:

@@ -1,0 +1,175 @@
+"""Bring your own model: from a file that was made elsewhere straight to a session on a device and its table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import benching, config, devices
+from ..benching import Subject
+from ..config import Measuring
+from ..core.directories import written_whole
+from ..core.errors import ConfigError, UnknownName
+from ..params import BenchParams, ScenarioParams, checked
+from ..paths import WORK
+from ..report import tables
+from ..report.rows import rows
+from . import artifacts, files, inputs
+from .files import AS_IS, Brought
+from .inputs import Data
+
+OUTCOMES = Path("results/brought")
+BUILT = WORK / "brought"
+SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")  # of a model when nobody chooses
+
+Array = np.ndarray[Any, Any]
+Plan = dict[str, dict[Brought, Sequence[str]]]  # runtime → file → schemes
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a user may choose. What is None follows from the files."""
+
+    device: str = "local"
+    preset: str = "standard"
+    scenarios: Sequence[str] = ("single_stream", "offline")
+    data: Path | None = None
+    runtimes: Sequence[str] | None = None
+    schemes: Sequence[str] | None = None
+    output: str | None = None
+    name: str | None = None
+
+
+def bench(paths: Sequence[Path], wishes: Wishes) -> tuple[str, Path]:
+    """Measure files and write results/brought/<name>; returns the table as Markdown, and that directory.
+
+    Everything is checked and lowered before anything is measured. Raises ConfigError.
+    """
+    how = config.measuring(wishes.preset)
+    transport = devices.card(wishes.device).transport
+    brought = files.opened(paths)
+    name = _name(wishes.name or brought[0].name)
+    plan = _plan(brought, how, wishes)
+    scenarios = _scenarios(how, wishes.scenarios)
+    data = None if wishes.data is None else inputs.read(wishes.data)
+    sittings = {
+        f"{wishes.device}_{runtime}": (
+            _item(runtime, chosen, how, scenarios, {"device": wishes.device, "transport": transport}),
+            _subject(runtime, chosen, data, wishes.output, name),
+        )
+        for runtime, chosen in plan.items()
+    }
+    done = {key: benching.measured(item, subject) for key, (item, subject) in sittings.items()}
+    with written_whole(OUTCOMES / name) as out:
+        for key, session in done.items():
+            session.finish(out / "records" / key)
+        text = _tables(out, name, plan, wishes.device)
+    return text, OUTCOMES / name
+
+
+def highest(outputs: Array, labels: Array) -> Array:
+    """Which rows of outputs (N, classes) have their highest value at the label (N,): top-1 accuracy."""
+    hits: Array = outputs.argmax(axis=1) == labels
+    return hits
+
+
+def _plan(brought: Sequence[Brought], how: Measuring, wishes: Wishes) -> Plan:
+    """Which runtime runs which file in which schemes. Raises ConfigError for a wish that no file fulfils."""
+    asked = None if wishes.runtimes is None else _known("runtime", wishes.runtimes, how.runtimes)
+    listed = {scheme for definition in how.runtimes.values() for scheme in definition.schemes}
+    schemes = None if wishes.schemes is None else _known("scheme", wishes.schemes, listed)
+    if schemes is not None and not any(file.takes_schemes for file in brought):
+        raise ConfigError(
+            f"{brought[0].path} is lowered already and is measured as it is: leave --schemes out, or bring the model "
+            "it was made from."
+        )
+    plan: Plan = {}
+    for file in brought:
+        able = file.runtimes()
+        chosen = file.own_runtimes() if asked is None else [runtime for runtime in asked if runtime in able]
+        if not chosen:
+            raise ConfigError(f"{file.path} can be run by {', '.join(able)}, and not by {', '.join(asked or [])}.")
+        for runtime in chosen:
+            offered = schemes or [scheme for scheme in SCHEMES if scheme in how.runtimes[runtime].schemes]
+            plan.setdefault(runtime, {})[file] = offered if file.takes_schemes else [AS_IS]
+    idle = [runtime for runtime in asked or [] if runtime not in plan]
+    if idle:
+        raise ConfigError(f"no file given can be run by {', '.join(idle)}: leave it out of --runtimes.")
+    return plan
+
+
+def _scenarios(how: Measuring, names: Sequence[str]) -> dict[str, ScenarioParams]:
+    """The chosen scenarios, the single-stream one first, since others take their load from it."""
+    chosen = {name: how.scenarios[name] for name in _known("scenario", names, how.scenarios)}
+    single = [name for name, scenario in chosen.items() if scenario.scenario == "SingleStream"]
+    if not single:
+        raise ConfigError("--scenarios must name a SingleStream scenario (single_stream).")
+    return {single[0]: chosen[single[0]], **chosen}
+
+
+def _known(kind: str, names: Sequence[str], known: Iterable[str]) -> list[str]:
+    for name in names:
+        if name not in known:
+            raise UnknownName(kind, name, known, "'edgeproof list' shows what exists.")
+    return list(dict.fromkeys(names))
+
+
+def _subject(
+    runtime: str, chosen: Mapping[Brought, Sequence[str]], data: Data | None, output: str | None, name: str
+) -> Subject:
+    """Lower each file for the runtime, and say what a session measures of them."""
+    root = BUILT / name / runtime
+    samples = {
+        file.name: artifacts.build(file, runtime, schemes, data=data, output=output, out_dir=root / file.name)
+        for file, schemes in chosen.items()
+    }
+    return Subject(name, artifacts.task(data), root, samples, score=highest, scorer=Path(__file__))
+
+
+def _item(
+    runtime: str,
+    chosen: Mapping[Brought, Sequence[str]],
+    how: Measuring,
+    scenarios: Mapping[str, ScenarioParams],
+    device: Mapping[str, str],
+) -> BenchParams:
+    """One session of a study's kind: the first scenario in every round, the others once a process."""
+    listed = {file.name: list(schemes) for file, schemes in chosen.items()}
+    described = {name: scenario.model_dump(mode="json") for name, scenario in scenarios.items()}
+    needed = [*how.runtimes[runtime].device_packages, "mlcommons-loadgen", "numpy"]
+    content = {
+        **how.bench.model_dump(mode="json"),
+        **device,
+        "runtime": runtime,
+        "session": 1,
+        "seed": 0,
+        "artifacts": listed,
+        "seeds": [0],
+        "final": listed,
+        "every": dict([next(iter(described.items()))]),
+        "all": described,
+        "quality_target": 0.0,
+        "packages": config.pinned(needed),
+    }
+    return checked(BenchParams, content, "the session")
+
+
+def _tables(out: Path, name: str, plan: Plan, device: str) -> str:
+    """Write tables below `out` from the records there; the first file in its first scheme is the baseline."""
+    models = {file.name: schemes for chosen in plan.values() for file, schemes in chosen.items()}
+    baseline, schemes = next(iter(models.items()))
+    order = {"devices": [device], "models": list(models), "runtimes": list(plan)}
+    found = rows(out / "records", baseline=baseline, baseline_scheme=schemes[0], order=order)
+    (out / "tables").mkdir()
+    return tables.write_all(out / "tables", found, study=name, baseline=baseline, baseline_scheme=schemes[0])
+
+
+def _name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ConfigError(f"--name '{name}' may hold small letters, digits and _ alone.")
+    return name

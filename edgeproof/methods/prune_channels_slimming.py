@@ -1,0 +1,58 @@
+"""Network slimming: an L1 penalty on normalizations' scales says which channels can go, and they are removed.
+
+Liu et al., "Learning Efficient Convolutional Networks through Network Slimming" (2017):
+
+    minimize L(w) + λ · Σ |γ|
+
+with the scales γ of all batch normalizations, by subgradients as in the paper. Then the channels with the smallest |γ|
+are removed, of all layers together (the paper's global threshold, which finds each layer's width) or of each layer, and
+the rest is fine-tuned. Where layers are coupled, as beside a shortcut, |γ| is averaged over them (Torch-Pruning's
+BNScaleImportance); channels without a normalization stay. Weights that were zero before stay zero.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch_pruning
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from torch import nn
+
+from edgeproof.channels import remove_channels
+from edgeproof.core.errors import ConfigError
+from edgeproof.layers import zeros_kept
+from edgeproof.training import Batch, Recipe, TrainingTask, cross_entropy, fit
+
+
+class Options(Recipe):
+    """What conf/methods/prune_channels_slimming.yaml may set."""
+
+    ratio: float = Field(gt=0, lt=1, description="least share of channels that is removed")
+    scope: Literal["global", "layer"] = Field(description="the share of all channels together, or of each layer's")
+    round_to: PositiveInt = Field(
+        description="what is left is rounded down to a multiple of this, as vector kernels prefer"
+    )
+    penalty: NonNegativeFloat = Field(description="λ above")
+    penalty_epochs: NonNegativeInt = Field(description="with the penalty; 'epochs' of fine-tuning follow the removal")
+
+
+def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
+    """Train with the penalty, remove the channels with the smallest scales, then fine-tune."""
+    chosen = Options.model_validate(options)
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.affine]
+    if not norms:
+        raise ConfigError(
+            "prune_channels_slimming ranks channels by the scales of batch normalizations, and this network has none. "
+            "Use prune_channels, prune_channels_taylor or prune_activations."
+        )
+
+    def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return cross_entropy(logits, batch) + chosen.penalty * torch.stack([n.weight.abs().sum() for n in norms]).sum()
+
+    penalized = chosen.model_copy(update={"epochs": chosen.penalty_epochs})
+    fit(model, task, penalized, loss=loss, after_step=zeros_kept(model))
+    # Normalized by a layer's mean, as is the default, scales could not be compared between layers.
+    importance = torch_pruning.importance.BNScaleImportance(normalizer=None)
+    remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to, scope=chosen.scope)
+    return fit(model, task, chosen, after_step=zeros_kept(model))

@@ -1,0 +1,74 @@
+"""Structured pruning by the loss: remove the channels whose removal would change it least, to first order.
+
+Molchanov et al., "Importance Estimation for Neural Network Pruning" (2019), the sum of the first-order importances
+of a structure's parameters:
+
+    I(channel) = mean over batches of Σ_m (g_m w_m)²
+
+over all parameters w_m that go with the channel: those that put it out, its normalization's, and those of all layers
+that read it, with the gradient g_m of a batch's loss. (Torch-Pruning's GroupTaylorImportance sums |g_m w_m| of one
+gradient instead and leaves normalizations out, so only its dependency graph is used here.) Gradients are taken in
+evaluation mode, without changing the statistics of normalizations. Weights that were zero before stay zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import nn
+from torch.nn import functional
+
+from edgeproof.channels import coupled_sum, remove_channels
+from edgeproof.layers import zeros_kept
+from edgeproof.training import Recipe, TrainingTask, fit
+
+
+class Options(Recipe):
+    """What conf/methods/prune_channels_taylor.yaml may set."""
+
+    ratio: float = Field(gt=0, lt=1, description="least share of each layer's channels that is removed")
+    round_to: PositiveInt = Field(
+        description="what is left is rounded down to a multiple of this, as vector kernels prefer"
+    )
+    samples: PositiveInt = Field(description="how many training samples, from the first, give gradients")
+
+
+def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
+    """Remove the least important channels of every layer but the last, then fine-tune."""
+    chosen = Options.model_validate(options)
+    x, labels = task.train_x[: chosen.samples], task.train_y[: chosen.samples]
+    scores = taylor_scores(model, x, labels, chosen.batch_size)
+
+    def importance(group: Any) -> torch.Tensor:
+        return coupled_sum(group, lambda layer, reads: _by_channel(layer, scores, reads=reads))
+
+    remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to)
+    return fit(model, task, chosen, after_step=zeros_kept(model))
+
+
+def taylor_scores(
+    model: nn.Module, x: torch.Tensor, labels: torch.Tensor, batch_size: int
+) -> dict[nn.Parameter, torch.Tensor]:
+    """(g w)² of each parameter of the module, averaged over batches of the samples `x`."""
+    model.eval()
+    parameters = list(model.parameters())
+    sums = [torch.zeros_like(p) for p in parameters]
+    batches = list(zip(torch.split(x, batch_size), torch.split(labels, batch_size), strict=True))
+    for batch_x, batch_labels in batches:
+        gradients = torch.autograd.grad(functional.cross_entropy(model(batch_x), batch_labels), parameters)
+        for total, p, gradient in zip(sums, parameters, gradients, strict=True):
+            total += (gradient * p.detach()).square()
+    return {p: total / len(batches) for p, total in zip(parameters, sums, strict=True)}
+
+
+def _by_channel(layer: nn.Module, scores: dict[nn.Parameter, torch.Tensor], *, reads: bool) -> torch.Tensor | None:
+    """The scores of a layer's parameters, summed over each channel that it reads or puts out."""
+    own = [scores[p] for p in layer.parameters(recurse=False)] if isinstance(layer, nn.Module) else []
+    if not own:
+        return None
+    if reads:  # (outputs, inputs of a group of channels, …); biases read nothing
+        groups = getattr(layer, "groups", 1)
+        return own[0].reshape(groups, len(own[0]) // groups, own[0].shape[1], -1).sum((1, 3)).flatten()
+    return torch.stack([score.flatten(1).sum(1) if score.dim() > 1 else score for score in own]).sum(0)

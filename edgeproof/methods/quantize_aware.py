@@ -1,0 +1,64 @@
+"""Train with fake quantization, so that the network is accurate in the integers of one runtime, perhaps with a teacher.
+
+The recipe of Nagel et al., "A White Paper on Neural Network Quantization" (2021), section 4.4: fold the batch norms,
+find ranges on training data, fine-tune through the rounding (see qat.py). With a teacher the loss is Hinton's, as in
+Mishra, Marr: "Apprentice: Using Knowledge Distillation Techniques To Improve Low-Precision Network Accuracy" (2018).
+Weights that were zero before stay zero. The model has one scheme, int8-qat, and no children.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field, PositiveFloat
+from torch import nn
+
+from edgeproof.losses import hinton_loss
+from edgeproof.qat import Runtime, prepare
+from edgeproof.training import Batch, Loss, Recipe, TrainingTask, cross_entropy, fit, logits_of
+
+FINAL = True
+CALIBRATION_SAMPLES, CALIBRATION_BATCH = 1000, 100
+
+
+class Options(Recipe):
+    """What conf/methods/quantize_aware.yaml may set."""
+
+    runtime: Runtime
+    temperature: PositiveFloat = Field(description="of the teacher's and the student's answers, where there is one")
+    hard_weight: float = Field(ge=0, le=1, description="weight of the cross-entropy with the true labels beside it")
+
+
+def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module | None = None, **options: object) -> nn.Module:
+    """Prepare `model` for the runtime, calibrate it and fine-tune it on labels, and on the teacher's answers."""
+    chosen = Options.model_validate(options)
+    prepared = prepare(model, chosen.runtime, task.input_shape)
+    order = torch.randperm(len(task.train_x), generator=torch.Generator().manual_seed(task.seed))
+    prepared.calibrate(torch.split(task.train_x[order[:CALIBRATION_SAMPLES]], CALIBRATION_BATCH))
+    weights = [p for p in prepared.parameters() if p.dim() > 1]
+    zeros = [w.detach() == 0 for w in weights]
+
+    @torch.no_grad()
+    def hold_zeros() -> None:
+        for weight, zero in zip(weights, zeros, strict=True):
+            weight.masked_fill_(zero, 0.0)
+
+    loss = cross_entropy if teacher is None else _distilled(teacher, task, chosen)
+    fit(prepared, task, chosen, loss=loss, after_step=hold_zeros)
+    prepared.round_weights()
+    # As it will be loaded: another memory layout adds in another order, which moves some values by a whole step.
+    return prepared.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+
+
+def _distilled(teacher: nn.Module, task: TrainingTask, chosen: Options) -> Loss:
+    answers = torch.stack([logits_of(teacher, task.view(task.train_x, k)) for k in range(task.views)])
+
+    def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return hinton_loss(
+            logits,
+            answers[batch.views, batch.samples],
+            batch.labels,
+            temperature=chosen.temperature,
+            hard_weight=chosen.hard_weight,
+        )
+
+    return loss

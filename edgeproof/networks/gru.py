@@ -1,0 +1,73 @@
+"""A gated recurrent unit that reads an image row by row; its last state is classified.
+
+Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder" (2014), in the form that torch.nn.GRU and
+cuDNN compute, with ⊙ elementwise:
+
+    r = σ(W_ir x + b_ir + W_hr h + b_hr)
+    z = σ(W_iz x + b_iz + W_hz h + b_hz)
+    n = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn))
+    h' = (1 − z) ⊙ n + z ⊙ h
+
+Written out in linear layers, one a gate, instead of torch.nn.GRU: every runtime can lower it, quantizers find its
+weights, and methods treat them as they treat every linear layer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from torch import nn
+
+
+class Options(BaseModel):
+    """What conf/networks/gru.yaml may set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    hidden: PositiveInt = Field(description="units of the state")
+
+
+def build(input_shape: Sequence[int], classes: int, *, hidden: int) -> nn.Module:
+    """Build the untrained network for inputs of `input_shape` (channels, height, width)."""
+    channels, _, width = input_shape
+    return GRU(channels * width, hidden, classes)
+
+
+class GRU(nn.Module):
+    """Images (N, C, H, W), read as H steps of C·W features, to logits (N, classes)."""
+
+    def __init__(self, features: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.inputs = Gates(features, hidden)
+        self.states = Gates(hidden, hidden)
+        self.classifier = nn.Linear(hidden, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = images.transpose(1, 2).flatten(2)
+        # All steps' inputs at once: one large product instead of many small ones.
+        resets, updates, news = self.inputs(rows)
+        state = torch.zeros_like(news[:, 0])
+        for step in range(rows.shape[1]):
+            reset, update, new = self.states(state)
+            reset = torch.sigmoid(resets[:, step] + reset)
+            update = torch.sigmoid(updates[:, step] + update)
+            new = torch.tanh(news[:, step] + reset * new)
+            state = new + update * (state - new)
+        logits: torch.Tensor = self.classifier(state)
+        return logits
+
+
+class Gates(nn.Module):
+    """A linear layer a gate, with torch.nn.GRU's initial weights: uniform within ±1/√hidden."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.reset = nn.Linear(features, hidden)
+        self.update = nn.Linear(features, hidden)
+        self.new = nn.Linear(features, hidden)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return self.reset(x), self.update(x), self.new(x)

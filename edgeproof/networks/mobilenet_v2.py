@@ -1,0 +1,92 @@
+"""Inverted residuals with linear bottlenecks for small images: MobileNetV2 (Sandler et al., 2018), tables 1 and 2.
+
+A block widens its input by `expansion` (1×1, ReLU6), filters each channel by itself (depthwise 3×3, ReLU6) and narrows
+it again (1×1, no activation); where the shape stays the same, its input is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from torch import nn
+
+
+class Options(BaseModel):
+    """What conf/networks/mobilenet_v2.yaml may set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    widths: tuple[PositiveInt, ...] = Field(min_length=1, description="channels of each stage's bottlenecks")
+    blocks: PositiveInt = Field(description="inverted residuals in each stage")
+    expansion: PositiveInt = Field(description="how many times wider a block is inside; 1 leaves the widening out")
+    head: PositiveInt = Field(description="channels of the last 1×1 convolution, which the classifier reads")
+    stem_stride: int = Field(ge=1, le=4, description="2 halves the resolution before the first stage")
+
+
+def build(
+    input_shape: Sequence[int],
+    classes: int,
+    *,
+    widths: Sequence[int],
+    blocks: int,
+    expansion: int,
+    head: int,
+    stem_stride: int,
+) -> nn.Module:
+    """Build the untrained network for inputs of `input_shape` (channels, height, width)."""
+    stem = convolution(input_shape[0], widths[0], 3, stride=stem_stride)
+    stages = nn.Sequential(*inverted_residuals(widths, blocks, expansion))
+    return MobileNetV2(stem, stages, convolution(widths[-1], head, 1), nn.Linear(head, classes))
+
+
+class MobileNetV2(nn.Module):
+    """Images (N, C, H, W) to logits (N, classes). Every stage but the first halves the resolution."""
+
+    def __init__(self, stem: nn.Module, blocks: nn.Module, head: nn.Module, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.stem = stem
+        self.blocks = blocks
+        self.head = head
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = classifier
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.head(self.blocks(self.stem(images)))
+        logits: torch.Tensor = self.classifier(torch.flatten(self.pool(features), 1))
+        return logits
+
+
+def inverted_residuals(widths: Sequence[int], blocks: int, expansion: int) -> Iterator[nn.Module]:
+    """All stages' blocks in order."""
+    before = widths[0]
+    for stage, width in enumerate(widths):
+        for block in range(blocks):
+            yield InvertedResidual(before, width, expansion, stride=2 if stage > 0 and block == 0 else 1)
+            before = width
+
+
+class InvertedResidual(nn.Module):
+    """Widen, filter each channel, narrow; the input is added where the shape stays the same."""
+
+    def __init__(self, channels_in: int, channels_out: int, expansion: int, *, stride: int) -> None:
+        super().__init__()
+        inside = channels_in * expansion
+        widen = [convolution(channels_in, inside, 1)] if expansion > 1 else []
+        self.layers = nn.Sequential(
+            *widen,
+            convolution(inside, inside, 3, stride=stride, groups=inside),
+            nn.Conv2d(inside, channels_out, 1, bias=False),
+            nn.BatchNorm2d(channels_out),
+        )
+        self.residual = stride == 1 and channels_in == channels_out
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.layers(x)
+        return x + y if self.residual else y
+
+
+def convolution(before: int, after: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """A convolution that keeps the size at stride 1, batch normalization and ReLU6."""
+    conv = nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU6())

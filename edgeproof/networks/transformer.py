@@ -1,0 +1,147 @@
+"""A small transformer encoder over an image's patches (or rows): learned positions, pre-norm blocks, mean pooling.
+
+Vaswani et al., "Attention Is All You Need" (2017), with patches as tokens as in Dosovitskiy et al., "An Image is Worth
+16x16 Words" (2021); normalization before each half of a block as in Xiong et al., "On Layer Normalization in the
+Transformer Architecture" (2020). A block's layers can be listened to by name: `blocks.0` puts out its hidden states
+(N, T, D), `blocks.0.attention.probabilities` its attention (N, heads, T, T).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from torch import nn
+
+from edgeproof.core.errors import ConfigError
+
+
+class Options(BaseModel):
+    """What conf/networks/transformer.yaml may set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    patch: tuple[PositiveInt, PositiveInt] = Field(description="height and width of a token; [1, width] makes it a row")
+    width: PositiveInt = Field(description="features of a token; a multiple of heads")
+    depth: PositiveInt = Field(description="number of blocks")
+    heads: PositiveInt
+    expansion: PositiveInt = Field(description="how many times wider a block's perceptron is inside")
+
+
+def build(
+    input_shape: Sequence[int],
+    classes: int,
+    *,
+    patch: Sequence[int],
+    width: int,
+    depth: int,
+    heads: int,
+    expansion: int,
+) -> nn.Module:
+    """Build the untrained network for inputs of `input_shape` (channels, height, width).
+
+    Raises ConfigError when patches do not tile the image or heads do not divide the width.
+    """
+    channels, *sides = input_shape
+    if sides[0] % patch[0] or sides[1] % patch[1]:
+        raise ConfigError(
+            f"transformer: patches of {patch[0]}×{patch[1]} do not tile an image of {sides[0]}×{sides[1]}. "
+            "Choose a patch whose height and width divide the image's."
+        )
+    if width % heads:
+        raise ConfigError(
+            f"transformer: width {width} is no multiple of heads {heads}. Each head takes an equal share."
+        )
+    tokens = (sides[0] // patch[0]) * (sides[1] // patch[1])
+    blocks = [Block(width, heads, expansion) for _ in range(depth)]
+    return Transformer(Embedding(channels, patch, tokens, width), blocks, nn.Linear(width, classes))
+
+
+class Transformer(nn.Module):
+    """Images (N, C, H, W) to logits (N, classes)."""
+
+    def __init__(self, embedding: nn.Module, blocks: Sequence[nn.Module], classifier: nn.Linear) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = nn.LayerNorm(classifier.in_features)
+        self.classifier = classifier
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        hidden = self.norm(self.blocks(self.embedding(images)))
+        logits: torch.Tensor = self.classifier(hidden.mean(dim=1))
+        return logits
+
+    def fixed_layers(self) -> list[nn.Module]:
+        """All but the inside of each block's perceptron: a token's features are tied by normalization and heads."""
+        free = {inner.widen for inner in self.modules() if isinstance(inner, Perceptron)}
+        return [layer for layer in self.modules() if isinstance(layer, nn.Conv2d | nn.Linear) and layer not in free]
+
+
+class Embedding(nn.Module):
+    """Images (N, C, H, W) to tokens (N, T, D): a linear map of each patch, plus a learned position."""
+
+    def __init__(self, channels: int, patch: Sequence[int], tokens: int, width: int) -> None:
+        super().__init__()
+        size = (patch[0], patch[1])
+        self.patches = nn.Conv2d(channels, width, size, stride=size)
+        # One-dimensional as a bias is: methods that prune or round weights leave it alone.
+        self.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(tokens * width), std=0.02))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tokens: torch.Tensor = self.patches(images).flatten(2).transpose(1, 2)
+        return tokens + self.positions.view(tokens.shape[1:])
+
+
+class Block(nn.Module):
+    """Attention and a perceptron, each on the normalized tokens and added to them. Tokens (N, T, D) to the same."""
+
+    def __init__(self, width: int, heads: int, expansion: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.perceptron = Perceptron(width, width * expansion)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = tokens + self.attention(self.norm1(tokens))
+        out: torch.Tensor = tokens + self.perceptron(self.norm2(tokens))
+        return out
+
+
+class Attention(nn.Module):
+    """softmax(QKᵀ/√d) V a head, Vaswani et al. equation 1. Tokens (N, T, D) to the same."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.probabilities = nn.Softmax(dim=-1)
+        self.output = nn.Linear(width, width)
+        self.heads = heads
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        query, key, value = (self._by_head(layer(tokens)) for layer in (self.query, self.key, self.value))
+        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+        mixed = self.probabilities(scores) @ value
+        out: torch.Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        return out
+
+    def _by_head(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, T, D) to (N, heads, T, D/heads)."""
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+class Perceptron(nn.Module):
+    """Two linear layers, wider between them, on each token by itself."""
+
+    def __init__(self, width: int, inside: int) -> None:
+        super().__init__()
+        self.widen = nn.Linear(width, inside)
+        self.activation = nn.GELU()
+        self.narrow = nn.Linear(inside, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.narrow(self.activation(self.widen(x)))
+        return out

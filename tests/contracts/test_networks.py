@@ -1,0 +1,93 @@
+"""What every network promises besides its shapes: it trains, it can be pruned, and it is stored without its history."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch_pruning
+from torch import nn
+
+from edgeproof import models
+from edgeproof.core import plugins
+from edgeproof.methods.prune_channels import remove_channels
+from edgeproof.training import Recipe, deterministic, fit
+
+from .tiny_networks import CLASSES, defaults, of_torch, pruned, random_task, tiny_module, tiny_spec
+
+NAMES = of_torch("networks")
+SHAPE = (1, 8, 8)
+RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=0.05, momentum=0.9, weight_decay=0.0)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8), (3, 12, 8)])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_networks_defaults_serve_images_of_every_size(name: str, shape: tuple[int, ...]) -> None:
+    module = plugins.load("networks", name).build(shape, 7, **defaults("networks", name)).eval()
+    logits = module(torch.rand(3, *shape))
+    assert logits.shape == (3, 7)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_reaches_every_parameter_and_repeats_to_the_bit(name: str) -> None:
+    trained = []
+    for _ in range(2):
+        deterministic(0, 1)
+        module = fit(tiny_spec(name, SHAPE).build(), random_task(SHAPE), RECIPE)
+        assert all(p.grad is not None for p in module.parameters())
+        trained.append(module.state_dict())
+    assert all(torch.equal(trained[0][key], trained[1][key]) for key in trained[0])
+    untrained = tiny_module(name, SHAPE).state_dict()
+    assert any(not torch.equal(trained[0][key], untrained[key]) for key in untrained)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_removing_channels_that_nothing_reads_changes_no_output(name: str) -> None:
+    """The first half of every group's channels is removed; the whole network with their readers' weights at zero is
+    what the smaller one must compute. It would not, were channels mixed up by a split, a shuffle or a flattening."""
+    module, task = tiny_module(name, SHAPE), random_task(SHAPE)
+    whole, names = copy.deepcopy(module), {layer: name for name, layer in module.named_modules()}
+    readers = (torch_pruning.function.prune_conv_in_channels, torch_pruning.function.prune_linear_in_channels)
+
+    def first_half_least(group: Any) -> torch.Tensor:
+        count = len(group[0].idxs)
+        for item in group:
+            if item.dep.pruning_fn in readers:
+                gone = [c for c, root in zip(item.idxs, item.root_idxs, strict=True) if root < count // 2]
+                with torch.no_grad():
+                    whole.get_submodule(names[item.dep.layer]).weight[:, gone] = 0
+        return torch.arange(float(count))
+
+    before = whole(task.train_x)
+    remove_channels(module, task, first_half_least, ratio=0.5, round_to=1)
+    expected, actual = whole(task.train_x), module.eval()(task.train_x)
+    assert not torch.allclose(expected, before, atol=1e-3)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pruned_network_is_smaller_and_comes_back_from_its_weights_alone(name: str, tmp_path: Path) -> None:
+    task = random_task(SHAPE)
+    whole = models.facts(tiny_module(name, SHAPE), SHAPE)
+    module = pruned(tiny_module(name, SHAPE), task)
+    meta = models.save(module, tiny_spec(name, SHAPE), {}, tmp_path / "m")
+    assert meta["parameters"] < 0.85 * whole["parameters"]
+    assert meta["macs"] < 0.85 * whole["macs"]
+    loaded, _, _ = models.load(tmp_path / "m")
+    with torch.no_grad():
+        assert torch.equal(loaded(task.train_x), module(task.train_x))
+    assert sum(p.numel() for p in fit(loaded, task, RECIPE).parameters()) == meta["parameters"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_parameter_is_counted_as_a_weight_that_no_layer_multiplies_by(name: str) -> None:
+    """Methods prune and round every tensor of two dimensions and more: all of them must be layers' weights."""
+    module = tiny_module(name, SHAPE)
+    weights = {id(p) for p in module.parameters() if p.dim() > 1}
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert weights == {id(layer.weight) for layer in layers}
+    assert layers[-1].out_features == CLASSES

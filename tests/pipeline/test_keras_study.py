@@ -1,0 +1,62 @@
+"""A network trained in Keras in a study's table: the same to the bit each time, lowered by the one runtime that can."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from .conftest import Clone, clone
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
+
+OVERRIDES = (
+    "study=digits",
+    "+models.teacher.runtimes=[]",
+    "+models.student_slim_w4.runtimes=[]",
+    "bench.runtimes=[tflite,onnx]",
+    "+models.in_keras={method: train_keras, network: keras_resnet8, network_options: {widths: [8, 16], stem_stride: 1},"
+    " options: {epochs: 6, batch_size: 64}, schemes: [fp32, int8-static], final: [int8-static]}",
+)
+STAGES = (
+    "prepare",
+    "train in_keras",
+    "export in_keras_tflite",
+    "export in_keras_onnx",
+    "bench local_tflite",
+    "bench local_onnx",
+    "report",
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The stages of one Keras model, as plain commands."""
+    made = clone(tmp_path_factory.mktemp("keras"))
+    made.edgeproof("compose", *OVERRIDES)
+    for stage in STAGES:
+        made.run("python", "-m", *f"stages.{stage}".split())
+    return made
+
+
+def test_training_and_exporting_again_give_the_same_bytes(study: Clone) -> None:
+    files = ["models/in_keras/weights.safetensors", "models/in_keras/meta.json"]
+    files += [f"artifacts/tflite/in_keras/{scheme}/model.tflite" for scheme in ("fp32", "int8-static")]
+    first = {name: (study.path / name).read_bytes() for name in files}
+    study.run("python", "-m", "stages.train", "in_keras")
+    study.run("python", "-m", "stages.export", "in_keras_tflite")
+    assert {name: (study.path / name).read_bytes() for name in files} == first
+
+
+def test_the_table_has_its_accuracy_in_tflite_and_the_reason_elsewhere(study: Clone) -> None:
+    with (study.path / "results/tables/table.csv").open() as file:
+        rows = {(row["runtime"], row["scheme"]): row for row in csv.DictReader(file)}
+    assert rows.keys() == {(runtime, scheme) for runtime in ("tflite", "onnx") for scheme in ("fp32", "int8-static")}
+    for (runtime, _), row in rows.items():
+        assert row["model"] == "in_keras"
+        if runtime == "tflite":
+            assert float(row["accuracy"]) > 0.9
+            assert int(row["parameters"]) > 1000
+        else:
+            assert row["verdict"] == "unsupported"
+            assert "the network was trained in Keras" in row["reasons"]

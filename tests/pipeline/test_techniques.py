@@ -1,0 +1,126 @@
+"""The study of techniques, cut short: some of every family are made, exported, measured and set beside their controls.
+
+What is left out are further methods and networks, which the contract tests run. The stages run in one process, since
+a hundred of them would spend most of their time on importing torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from .conftest import Clone, clone
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
+
+SHORTENED = (
+    "seeds=[0,1]",
+    "train.epochs=5",
+    "prune.epochs=2",
+    "quantize.epochs=1",
+    "bench.runtimes=[onnx]",
+    "models.base.schemes=[fp32,bf16,int8-static]",
+)
+KEPT = {
+    *("base", "teacher", "perceptron", "mobilenet_v1", "transformer", "small_transformer", "small_transformer_taught"),
+    *("distilled", "taught_by_two", "tuned", "zeros", "channels", "two_bits", "four_bits", "eight_bits", "mixed_4"),
+    *("perceptron_sparse", "perceptron_coded"),
+}
+STAGES = """
+from edgeproof import benching, building, dataset, exporting, params
+from stages import report
+
+study = params.load()
+dataset.prepare(study.task)
+waiting = [name for family in params.FAMILIES for name in getattr(study, family)]
+while waiting:
+    for name in list(waiting):
+        item = study.model(name)
+        if not {item.parent, *item.teachers} & set(waiting):
+            building.build(name, study)
+            waiting.remove(name)
+for item in study.export.values():
+    exporting.export(item, study.task.name)
+for key in study.bench:
+    benching.bench(key, study)
+report.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def techniques(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    made = clone(tmp_path_factory.mktemp("techniques"))
+    study = yaml.safe_load((made.path / "conf/study/techniques.yaml").read_text())
+    assert set(study["models"]) >= KEPT
+    left_out = [f"~models.{name}" for name in study["models"] if name not in KEPT]
+    made.edgeproof("compose", "study=techniques", *SHORTENED, *left_out)
+    made.run(sys.executable, "-c", STAGES)
+    return made
+
+
+def rows(made: Clone) -> dict[tuple[str, str, str], dict[str, str]]:
+    with (made.path / "results/tables/families.csv").open() as file:
+        return {(row["family"], row["model"], row["scheme"]): row for row in csv.DictReader(file)}
+
+
+def meta(made: Clone, model: str) -> dict[str, object]:
+    return json.loads((made.path / "models" / model / "meta.json").read_text())
+
+
+def test_every_family_has_a_table_in_which_every_row_has_figures_or_a_reason(techniques: Clone) -> None:
+    found = rows(techniques)
+    text = (techniques.path / "results/tables/families.md").read_text()
+    families = {family for family, _, _ in found}
+    assert families >= {"schemes", "networks", "distillation", "pruning", "quantization", "deep_compression"}
+    assert all(f"## {family}\n" in text for family in families)
+    for key, row in found.items():
+        if row["verdict"] == "valid":
+            assert float(row["accuracy_mean"]) > 0.1, key
+            assert float(row["p50_ns"]) > 0, key
+        else:
+            reasons = (techniques.path / "results/tables/table.md").read_text()
+            assert f"`{row['model']}` {row['runtime']} {row['scheme']}: " in reasons, key
+
+
+def test_accuracy_is_the_mean_over_both_seeds_recomputed_from_the_outputs(techniques: Clone) -> None:
+    labels = np.load(techniques.path / "data/digits/test/test_y.npy")
+    told = 0
+    for (_, model, scheme), row in rows(techniques).items():
+        if not row["accuracy_mean"]:
+            continue
+        place = techniques.path / f"results/records/local_onnx/onnx/{model}.{scheme}"
+        accuracies = []
+        for seed in (0, 1):
+            with np.load(place / f"accuracy.{seed}/outputs.npz") as arrays:
+                accuracies.append((arrays["outputs"].argmax(1) == labels).mean())
+        assert float(row["accuracy_mean"]) == pytest.approx(np.mean(accuracies))
+        assert float(row["accuracy_sd"]) == pytest.approx(np.std(accuracies, ddof=1))
+        told += 1
+    assert told >= 4
+
+
+def test_sizes_and_macs_follow_from_the_technique(techniques: Clone) -> None:
+    base, zeros, channels = (meta(techniques, name) for name in ("base", "zeros", "channels"))
+    assert zeros["weight_sparsity"] == pytest.approx(0.8, abs=1e-4)
+    assert zeros["macs"] == base["macs"]
+    assert channels["macs"] < 0.6 * base["macs"]
+    bits = [meta(techniques, name)["entropy_coded_bytes"] for name in ("two_bits", "four_bits", "eight_bits", "base")]
+    assert bits == sorted(bits)
+    plain, coded = (meta(techniques, name)["entropy_coded_bytes"] for name in ("perceptron", "perceptron_coded"))
+    assert plain > 15 * coded
+
+
+def test_the_models_of_two_seeds_differ_and_each_names_its_parent_of_the_same_seed(techniques: Clone) -> None:
+    first, second = meta(techniques, "zeros"), meta(techniques, "zeros/seed_1")
+    assert first["files"] != second["files"]
+    parents = [
+        json.loads((Path(techniques.path) / "models" / p / "meta.json").read_text()) for p in ("base", "base/seed_1")
+    ]
+    assert parents[0]["files"] != parents[1]["files"]
+    assert first["lineage"]["parent"]["sha256"] != second["lineage"]["parent"]["sha256"]

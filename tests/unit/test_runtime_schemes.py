@@ -1,0 +1,411 @@
+"""What the runtimes' quantizers do, read from the files they write and checked against plain numpy."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import openvino as ov
+import pytest
+import torch
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeproof.core import plugins
+from edgeproof.core.errors import Unsupported
+from edgeproof.runtimes import onnx as onnx_runtime
+from edgeproof.runtimes import openvino as openvino_runtime
+
+Array = np.ndarray[Any, Any]
+Export = Callable[[str, str], Path]
+
+RUNTIMES = ("tflite", "onnx", "openvino")
+CHANNELS_IN, CHANNELS, SIDE, CLASSES = 3, 48, 8, 40
+
+
+@pytest.fixture(scope="module")
+def module() -> torch.nn.Module:
+    """Two layers with weights as heavy-tailed as pruned networks have them."""
+    torch.manual_seed(0)
+    built = torch.nn.Sequential(
+        torch.nn.Conv2d(CHANNELS_IN, CHANNELS, 3),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(CHANNELS * (SIDE - 2) ** 2, CLASSES),
+    ).eval()
+    with torch.no_grad():
+        for layer in (built[0], built[3]):
+            tails = torch.distributions.StudentT(torch.tensor(3.0)).sample(layer.weight.shape)
+            layer.weight.copy_(tails / layer.weight[0].numel() ** 0.5)
+    return built
+
+
+@pytest.fixture(scope="module")
+def samples() -> Array:
+    """Inputs with rare large values, so that it matters how ranges are estimated."""
+    drawn = np.random.default_rng(0).standard_t(4, (24, CHANNELS_IN, SIDE, SIDE))
+    return drawn.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def export(module: torch.nn.Module, samples: Array, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The directory of an artifact of `module`, made once."""
+    root = tmp_path_factory.mktemp("artifacts")
+
+    @functools.cache
+    def exported(runtime: str, scheme: str) -> Path:
+        out = root / runtime / scheme
+        out.mkdir(parents=True)
+        plugins.load("runtimes", runtime).export(module, samples, scheme, out)
+        return out
+
+    return exported
+
+
+def outputs_of(runtime: str, artifact: Path, samples: Array) -> Array:
+    session = plugins.load("runtimes", runtime).Session(artifact, threads=1)
+    return np.concatenate([session(samples[i : i + 1]).copy() for i in range(len(samples))])
+
+
+def float_weights(module: torch.nn.Module) -> list[Array]:
+    return [module[0].weight.detach().numpy(), module[3].weight.detach().numpy()]  # type: ignore[index, operator]
+
+
+def scales_of(weight: Array, levels: float) -> Array:
+    """Symmetric scales an output channel, for arrays whose first axis is the channels."""
+    largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim)), keepdims=True)
+    return (2 * largest / levels).astype(np.float32)
+
+
+def rounded(weight: Array, levels: float, lowest: int, highest: int) -> Array:
+    scale = scales_of(weight, levels)
+    return np.clip(np.rint(weight / scale), lowest, highest) * scale
+
+
+def rounded_by_nncf(weight: Array) -> Array:
+    """To 256 levels of which the lowest is the channel's largest weight, whatever its sign; scales in float16."""
+    flat = weight.reshape(len(weight), -1)
+    low, high = np.abs(flat.min(axis=1)), flat.max(axis=1)
+    scale = (np.where(low >= high, low, -high) / 128).reshape([-1] + [1] * (weight.ndim - 1))
+    return np.clip(np.rint(weight / scale), -128, 127) * scale.astype(np.float16).astype(np.float32)
+
+
+# --- weights alone -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("runtime", "scheme", "round_"),
+    [
+        ("onnx", "int8-weights", functools.partial(rounded, levels=254, lowest=-127, highest=127)),
+        ("onnx", "int4-weights", functools.partial(rounded, levels=15, lowest=-8, highest=7)),
+        ("tflite", "int8-weights", functools.partial(rounded, levels=254, lowest=-127, highest=127)),
+        ("tflite", "int4-weights", functools.partial(rounded, levels=14, lowest=-7, highest=7)),
+        ("openvino", "int8-weights", rounded_by_nncf),
+    ],
+)
+def test_weights_in_integers_compute_what_torch_computes_with_weights_rounded_an_output_channel(
+    runtime: str,
+    scheme: str,
+    round_: Callable[[Array], Array],
+    module: torch.nn.Module,
+    samples: Array,
+    export: Export,
+) -> None:
+    simulated = copy.deepcopy(module)
+    with torch.no_grad():
+        for layer in (simulated[0], simulated[3]):  # type: ignore[index]
+            layer.weight.copy_(torch.from_numpy(round_(layer.weight.numpy())))
+        expected = simulated(torch.from_numpy(samples)).numpy()
+    outputs = outputs_of(runtime, export(runtime, scheme), samples)
+    assert np.abs(outputs - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("runtime", "scheme", "share"),
+    [
+        *((runtime, "fp16", 1 / 2) for runtime in RUNTIMES),
+        *((runtime, "int8-weights", 1 / 4) for runtime in RUNTIMES),
+        *((runtime, "int4-weights", 1 / 8) for runtime in ("tflite", "onnx")),
+        ("openvino", "bf16", 1 / 2),
+    ],
+)
+def test_a_file_shrinks_as_its_weights_do(
+    runtime: str, scheme: str, share: float, module: torch.nn.Module, export: Export
+) -> None:
+    full, small = (sum(p.stat().st_size for p in export(runtime, s).iterdir()) for s in ("fp32", scheme))
+    weights_bytes = sum(weight.nbytes for weight in float_weights(module))
+    assert (full - small) / weights_bytes == pytest.approx(1 - share, abs=0.02)
+
+
+def test_onnx_weights_are_floats_again_before_the_first_inference(export: Export, tmp_path: Path) -> None:
+    import onnxruntime as ort
+
+    for scheme in ("int8-weights", "int4-weights"):
+        options = ort.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / scheme)
+        ort.InferenceSession(export("onnx", scheme) / "model.onnx", options, providers=["CPUExecutionProvider"])
+        left = {node.op_type for node in onnx.load(tmp_path / scheme).graph.node}
+        assert not left & {"Cast", "Mul", "DequantizeLinear"}
+
+
+def test_the_output_channels_of_every_kind_of_onnx_layer_are_found() -> None:
+    ends = [
+        ("Conv", (4, 2, 3, 3), {}, 0),
+        ("ConvTranspose", (2, 4, 3, 3), {}, 1),
+        ("Gemm", (4, 2), {"transB": 1}, 0),
+        ("Gemm", (2, 4), {}, 1),
+        ("MatMul", (3, 2, 4), {}, 2),
+    ]
+    nodes, weights = [], []
+    for number, (kind, shape, attributes, _) in enumerate(ends):
+        nodes.append(helper.make_node(kind, [f"x{number}", f"w{number}"], [f"y{number}"], **attributes))
+        weights.append(numpy_helper.from_array(np.zeros(shape, np.float32), f"w{number}"))
+    nodes.append(helper.make_node("Conv", ["x", "computed"], ["y"]))
+    graph = helper.make_graph(nodes, "g", [], [], weights)
+    assert onnx_runtime._weights(graph) == {f"w{number}": axis for number, (*_, axis) in enumerate(ends)}
+
+
+def test_a_layer_that_a_quantizer_left_in_float_is_remarked(samples: Array, tmp_path: Path) -> None:
+    """A convolution of one input channel becomes a depthwise one, which AI Edge Quantizer has no 4-bit weights for."""
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3), torch.nn.Flatten()
+    module = torch.nn.Sequential(*layers).eval()
+    lowered = plugins.load("runtimes", "tflite").export(module, samples[:, :1], "int4-weights", tmp_path)
+    assert lowered.notes == ("weights of 1 DEPTHWISE_CONV_2D left in fp32",)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_nothing_is_remarked_where_every_layer_is_in_integers(
+    runtime: str, module: torch.nn.Module, samples: Array, tmp_path: Path
+) -> None:
+    plugin = plugins.load("runtimes", runtime)
+    for scheme in ("int8-weights", "int8-static"):
+        assert plugin.export(module, samples, scheme, tmp_path).notes == ()
+
+
+def test_openvino_refuses_4_bits_for_convolutions_and_takes_them_for_fully_connected_layers(
+    samples: Array, tmp_path: Path
+) -> None:
+    plugin = plugins.load("runtimes", "openvino")
+    convolutions = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3), torch.nn.Flatten()).eval()
+    with pytest.raises(Unsupported, match=r"2 of this model's 2 layers at 8"):
+        plugin.export(convolutions, samples, "int4-weights", tmp_path)
+    assert not list(tmp_path.iterdir())
+    layers = torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 512), torch.nn.Linear(512, 256)
+    connected = torch.nn.Sequential(*layers).eval()
+    with torch.no_grad():
+        expected = connected(torch.from_numpy(samples)).numpy()
+    assert plugin.export(connected, samples, "int4-weights", tmp_path).notes == (
+        "weights of 1 Convolution kept in int8",
+    )
+    weights = 144 * 512 + 512 * 256
+    assert weights / 2 < (tmp_path / "model.bin").stat().st_size < weights / 2 * 1.15
+    outputs = outputs_of("openvino", tmp_path, samples)
+    assert np.abs(outputs - expected).max() < 0.3 * np.abs(expected).max()
+
+
+# --- bfloat16 ------------------------------------------------------------------------------------------------------
+
+
+def test_bf16_weights_are_torchs_rounding_and_nothing_is_left_in_fp32(module: torch.nn.Module, export: Export) -> None:
+    operations = ov.Core().read_model(export("openvino", "bf16") / "model.xml").get_ops()
+    constants = [operation for operation in operations if operation.get_type_name() == "Constant"]
+    assert not [o for o in constants if o.get_element_type() == ov.Type.f32]
+    stored = [np.asarray(o.data).view(np.uint16) for o in constants if o.get_element_type() == ov.Type.bf16]
+    for weight in float_weights(module):
+        bits = torch.from_numpy(weight).to(torch.bfloat16).view(torch.uint16).numpy()
+        assert any(array.size == bits.size and (array.ravel() == bits.ravel()).all() for array in stored)
+
+
+def test_bf16_is_computed_as_such_or_refused(module: torch.nn.Module, samples: Array, export: Export) -> None:
+    artifact = export("openvino", "bf16")
+    if "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(Unsupported, match="no bfloat16"):
+            openvino_runtime.Session(artifact, threads=1)
+        return
+    session = openvino_runtime.Session(artifact, threads=1)
+    ran = [node.get_rt_info() for node in session._compiled.get_runtime_model().get_ops()]
+    kinds = {info["layerType"].astype(str): info["runtimePrecision"].astype(str) for info in ran}
+    assert kinds["Convolution"] == kinds["FullyConnected"] == "bf16"
+    with torch.no_grad():
+        expected = module(torch.from_numpy(samples)).numpy()
+    error = np.abs(outputs_of("openvino", artifact, samples) - expected).max() / np.abs(expected).max()
+    assert 1e-4 < error < 0.02  # not fp32, and no worse than eight bits of mantissa
+
+
+@pytest.mark.parametrize("lacking", ["instructions", "kernels"])
+def test_bf16_is_refused_where_the_processor_lacks_it(
+    lacking: str, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Core(ov.Core):
+        def get_property(self, device: str, name: str) -> Any:  # type: ignore[override]
+            lists = name == "OPTIMIZATION_CAPABILITIES" and lacking == "instructions"
+            return ["FP32", "INT8"] if lists else super().get_property(device, name)
+
+        def compile_model(self, model: Any, device: str, options: dict[str, Any]) -> Any:  # type: ignore[override]
+            plain = {**options, "INFERENCE_PRECISION_HINT": "f32"}
+            return super().compile_model(model, device, plain if lacking == "kernels" else options)
+
+    artifacts = export("openvino", "bf16"), export("openvino", "fp32")
+    monkeypatch.setattr(ov, "Core", Core)
+    with pytest.raises(Unsupported, match="no bfloat16 arithmetic"):
+        openvino_runtime.Session(artifacts[0], threads=1)
+    openvino_runtime.Session(artifacts[1], threads=1)
+
+
+def test_onnx_runtime_has_no_bfloat16_convolution_as_its_refusal_says(tmp_path: Path) -> None:
+    import onnxruntime as ort
+
+    shapes = {"x": [1, 3, 8, 8], "y": [1, 4, 6, 6]}
+    x, y = (helper.make_tensor_value_info(name, TensorProto.BFLOAT16, shape) for name, shape in shapes.items())
+    weight = helper.make_tensor("w", TensorProto.BFLOAT16, [4, 3, 3, 3], np.zeros(108))
+    graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
+    with pytest.raises(Exception, match="Could not find an implementation for Conv"):
+        ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+# --- calibration ---------------------------------------------------------------------------------------------------
+
+
+def onnx_ranges(artifact: Path) -> dict[str, tuple[float, float]]:
+    """What the activations' eight bits can hold: each QuantizeLinear's input, with its lowest and highest value."""
+    graph = onnx.load(artifact / "model.onnx").graph
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    found = {}
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear":
+            scale, zero = float(stored[node.input[1]]), int(stored[node.input[2]])
+            found[node.input[0]] = ((0 - zero) * scale, (255 - zero) * scale)
+    return found
+
+
+def openvino_input_range(artifact: Path) -> tuple[float, float]:
+    model = ov.Core().read_model(artifact / "model.xml")
+    (reader,) = model.input(0).get_node().output(0).get_target_inputs()
+    assert reader.get_node().get_type_name() == "FakeQuantize"
+    low, high = (reader.get_node().input_value(place).get_node().data for place in (1, 2))
+    return float(low.ravel()[0]), float(high.ravel()[0])
+
+
+def squared_error(values: Array, low: float, high: float) -> float:
+    """Of rounding to 256 levels between two values."""
+    step = (high - low) / 255
+    return float(((np.clip(np.rint((values - low) / step), 0, 255) * step + low - values) ** 2).mean())
+
+
+@pytest.mark.parametrize("scheme", ["int8-static-percentile", "int8-static-entropy"])
+def test_onnx_ranges_are_within_those_of_extremes_and_some_are_narrower(scheme: str, export: Export) -> None:
+    widest, found = onnx_ranges(export("onnx", "int8-static")), onnx_ranges(export("onnx", scheme))
+    assert found.keys() == widest.keys()
+    for name, (low, high) in found.items():
+        step = (widest[name][1] - widest[name][0]) / 255
+        assert widest[name][0] - step <= low <= high <= widest[name][1] + step
+    assert min((found[n][1] - found[n][0]) / (widest[n][1] - widest[n][0]) for n in found) < 0.9
+
+
+def test_onnx_percentiles_are_numpys(samples: Array, export: Export) -> None:
+    low, high = onnx_ranges(export("onnx", "int8-static-percentile"))["input"]
+    bin_width = 2 * float(np.abs(samples).max()) / 2048
+    expected = np.quantile(samples, [1e-4, 1 - 1e-4], method="inverted_cdf")
+    assert [low, high] == pytest.approx(expected, abs=2 * bin_width)
+
+
+def test_onnx_extremes_are_numpys(samples: Array, export: Export) -> None:
+    low, high = onnx_ranges(export("onnx", "int8-static"))["input"]
+    assert [low, high] == pytest.approx([samples.min(), samples.max()], rel=0.01)
+
+
+def test_openvino_ranges_are_averages_of_each_samples_extremes_or_quantiles(samples: Array, export: Export) -> None:
+    flat = samples.reshape(len(samples), -1)
+    extremes = flat.min(axis=1).mean(), flat.max(axis=1).mean()
+    assert openvino_input_range(export("openvino", "int8-static")) == pytest.approx(extremes, rel=0.01)
+    quantiles = np.quantile(flat, [1e-4, 1 - 1e-4], axis=1).mean(axis=1)
+    assert openvino_input_range(export("openvino", "int8-static-percentile")) == pytest.approx(quantiles, rel=0.01)
+
+
+def test_openvinos_least_squared_error_is_none_larger_than_that_of_extremes(samples: Array, export: Export) -> None:
+    least = squared_error(samples, *openvino_input_range(export("openvino", "int8-static-mse")))
+    assert least < 1.02 * squared_error(samples, float(samples.min()), float(samples.max()))  # zero has to be a level
+    assert least < 0.9 * squared_error(samples, *openvino_input_range(export("openvino", "int8-static")))
+
+
+# --- static weights ------------------------------------------------------------------------------------------------
+
+
+def tflite_weights(artifact: Path) -> dict[tuple[int, ...], tuple[Array, Array]]:
+    """Layers' weights dequantized, and their scales, by shape."""
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(str(artifact / "model.tflite"), experimental_op_resolver_type=plain)
+    interpreter.allocate_tensors()
+    places = {"CONV_2D": 1, "FULLY_CONNECTED": 1}
+    details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    found = {}
+    for operator in interpreter._get_ops_details():
+        if operator["op_name"] in places:
+            tensor = details[operator["inputs"][1]]
+            told = tensor["quantization_parameters"]
+            assert tensor["dtype"] == np.int8
+            assert not told["zero_points"].any()
+            integers = interpreter.get_tensor(tensor["index"]).astype(np.float32)
+            scales = told["scales"].reshape([-1] + [1] * (integers.ndim - 1))
+            found[integers.shape] = integers * scales, told["scales"]
+    return found
+
+
+def channels_last(weight: Array) -> Array:
+    return np.moveaxis(weight, 1, -1) if weight.ndim == 4 else weight
+
+
+def test_tflites_weights_are_rounded_an_output_channel_or_a_tensor(module: torch.nn.Module, export: Export) -> None:
+    first = channels_last(float_weights(module)[0])
+    weights, scales = tflite_weights(export("tflite", "int8-static"))[first.shape]
+    np.testing.assert_allclose(scales, scales_of(first, 254).ravel(), rtol=1e-5)
+    np.testing.assert_allclose(weights, rounded(first, 254, -127, 127), rtol=1e-5, atol=1e-7)
+    _, scales = tflite_weights(export("tflite", "int8-static-tensor"))[first.shape]
+    np.testing.assert_allclose(scales, [np.abs(first).max() / 127], rtol=1e-5)
+
+
+def test_tflites_clipped_weights_have_the_smaller_squared_error(module: torch.nn.Module, export: Export) -> None:
+    plain, clipped = (tflite_weights(export("tflite", scheme)) for scheme in ("int8-static", "int8-static-mse"))
+    second = float_weights(module)[1]
+    errors = [float(((found[second.shape][0] - second) ** 2).sum()) for found in (plain, clipped)]
+    assert errors[1] < errors[0]
+    assert (clipped[second.shape][1] <= plain[second.shape][1] * 1.00001).all()
+
+
+@pytest.mark.parametrize(("scheme", "whole"), [("int8-static", False), ("int8-static-tensor", True)])
+def test_onnx_weights_are_rounded_an_output_channel_or_a_tensor(
+    scheme: str, whole: bool, module: torch.nn.Module, export: Export
+) -> None:
+    graph = onnx.load(export("onnx", scheme) / "model.onnx").graph
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    layers = {node.op_type: node.input[1] for node in graph.node if node.op_type in ("Conv", "Gemm")}
+    makers = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    for kind, weight in zip(("Conv", "Gemm"), float_weights(module), strict=True):
+        maker = makers[layers[kind]]
+        integers, scale, zero = (stored[name] for name in maker.input)
+        expected = np.abs(weight).max() / 127 if whole else scales_of(weight, 254).ravel()
+        np.testing.assert_allclose(scale, expected, rtol=1e-5)
+        assert integers.dtype == np.int8
+        assert not zero.any()
+        if not whole:
+            assert [a.i for a in maker.attribute if a.name == "axis"] == [0]
+        shaped = scale.reshape([-1] + [1] * (weight.ndim - 1))
+        assert np.abs(integers - weight / shaped).max() <= 0.5001
+
+
+def test_openvinos_weights_have_a_scale_an_output_channel_or_one_in_all(export: Export) -> None:
+    sizes = {}
+    for scheme in ("int8-static", "int8-static-tensor"):
+        model = ov.Core().read_model(export("openvino", scheme) / "model.xml")
+        (layer,) = [operation for operation in model.get_ops() if operation.get_type_name() == "Convolution"]
+        scaled = layer.input_value(1).get_node()
+        assert scaled.get_type_name() == "Multiply"
+        sizes[scheme] = scaled.input_value(1).get_node().data.size
+    assert sizes == {"int8-static": CHANNELS, "int8-static-tensor": 1}
