@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import site, store
+from . import store
 from .core.directories import write_text, written_whole
 from .core.errors import ConfigError, EdgeproofError, nearest
 from .params import PARAMS, load
@@ -18,6 +18,8 @@ from .report.formats.markdown import block
 from .report.grids import Grid, grid
 from .report.rows import Row, rows_of
 from .report.selections import Selection
+from .site.gather import gather
+from .site.pages import build
 
 BEGINS, ENDS = "<!-- table: begin -->", "<!-- table: end -->"
 
@@ -43,7 +45,7 @@ def publish(root: Path, place: Path, state: store.State) -> tuple[int, int]:
     """
     order = order_of(store.names(root))
     baseline = _baseline(order["models"])
-    facts = site.gather(root, order=order, baseline=baseline, state=state)
+    facts = gather(root, order=order, baseline=baseline, state=state)
     with written_whole(place) as out:
         tables: dict[str, dict[str, str]] = {}
         for name in selections.names():
@@ -55,7 +57,7 @@ def publish(root: Path, place: Path, state: store.State) -> tuple[int, int]:
             for form, file in files.items():
                 write(out / file, table, form)
             tables[_free(table.title, name, tables)] = files
-        pages = site.build(facts, tables, out, title=_title(facts.rows))
+        pages = build(facts, tables, out, title=_title(facts.rows))
     return sum(map(len, tables.values())), pages
 
 

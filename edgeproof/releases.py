@@ -46,7 +46,7 @@ def register(found: Found, root: Path, *, stage: str | None, version: str | None
     try:
         known = _version_of(name, sha256)
         if known is None:
-            api.register(Path.cwd(), name, "HEAD", version=version, message=message, simple=False)
+            api.register(Path.cwd(), name, "HEAD", version=version, message=message, simple=True)
             known = _version_of(name, sha256)
             told.append(f"registered {name}@{known}")
         else:

@@ -8,10 +8,3 @@ devices/        a page a device: fingerprint, its history, health
 nights/         a page a night: what got slower or faster, where series step, what was refused
 tables/         every saved selection in every format
 """
-
-from __future__ import annotations
-
-from .gather import gather
-from .pages import build
-
-__all__ = ["build", "gather"]

@@ -219,8 +219,9 @@ def _refusals(root: Path) -> dict[str, list[tuple[str, str, int]]]:
     told: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
     for night, device, reason, count in _asked(
         root,
-        r"""SELECT night, device, regexp_replace(unnest(reasons), '[0-9][0-9.,]*', 'N', 'g') AS reason, count(*)
-            FROM records WHERE verdict IN ('invalid', 'error') GROUP BY ALL ORDER BY 1, 4 DESC, 2, 3""",
+        r"""SELECT night, device, regexp_replace(reason, '[0-9][0-9.,]*', 'N', 'g') AS reason, count(*)
+            FROM (SELECT night, device, unnest(reasons) AS reason FROM records WHERE verdict IN ('invalid', 'error'))
+            GROUP BY ALL ORDER BY 1, 4 DESC, 2, 3""",
     ):
         told[night].append((device, reason, count))
     return told
