@@ -46,7 +46,9 @@ def add_verbs(commands: Any) -> None:
     report.add_argument("--columns", type=_words, metavar="A,B", help="figures, in their order")
     report.add_argument("--rows", type=_words, metavar="A,B", help="what a line is of: device, model, runtime, scheme")
     report.add_argument("--across", type=_words, metavar="A,B", help="what stands side by side")
-    report.add_argument("--sort", type=_words, metavar="A,-B", help="parts or figures, as --sort=-p50; a minus: falling")
+    report.add_argument(
+        "--sort", type=_words, metavar="A,-B", help="parts or figures, as --sort=-p50; a minus: falling"
+    )
     report.add_argument("--baseline", metavar="MODEL", help="the model whose fp32 others are compared with")
     report.add_argument("--title")
     report.add_argument("--format", choices=["markdown", "csv", "parquet", "latex", "html"], help="of what is printed")

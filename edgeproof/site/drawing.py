@@ -99,7 +99,7 @@ def _framed(name: str, told: str, drawn: str, below: str, beside: str) -> Markup
     middle = (TOP + HEIGHT - BOTTOM) / 2
     return Markup(
         f'<svg class="drawing" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(name)}. {escape(told)}">'
-        f"<title>{escape(name)}</title>{drawn}"
+        f"{drawn}"
         f'<text text-anchor="middle" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}">{escape(below)}</text>'
         f'<text text-anchor="middle" transform="translate(12 {middle}) rotate(-90)">{escape(beside)}</text></svg>'
     )

@@ -120,7 +120,7 @@ def gather(root: Path, *, order: Mapping[str, Sequence[str]], baseline: str, sta
 def page_name(*parts: str) -> str:
     """A file's name for anything: readable, safe, and one for each."""
     told = re.sub(r"[^a-z0-9_.-]+", "-", "-".join(parts).lower()).strip(".-")[:80]
-    plain = "-".join(parts) == told and "." not in told
+    plain = told and "-".join(parts) == told and "." not in told
     return f"{told}.html" if plain else f"{told}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:8]}.html"
 
 

@@ -174,7 +174,12 @@ def test_it_says_what_it_is_and_needs(project: Path) -> None:
     place = bundled()
     assert (place / "requirements.txt").read_text() == f"numpy=={np.__version__}\n"
     card = (place / "MODEL_CARD.md").read_text()
-    for word in ("90.00 [", "5.", "edgeproof reproduce local/matrix/m/fp32", "Latency holds on the machine named"):
+    for word in (
+        "90.00 [",
+        "5 [5, 5] µs",
+        "edgeproof reproduce local/matrix/m/fp32",
+        "Latency holds on the machine named",
+    ):
         assert word in card
     dockerfile = (place / "Dockerfile").read_text()
     assert dockerfile.startswith("FROM python:3.11-slim\n")

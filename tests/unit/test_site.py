@@ -28,7 +28,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 def fill() -> None:
     """A teacher, a student on two runtimes and devices over eight nights, a step, one refused, one hostile."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
     for night in range(NIGHTS):
         for runtime, device in (("onnx", "local"), ("tflite", "local"), ("onnx", "board")):
             for model, factor in (("teacher", 4.0), ("student", 1.3 if night >= 4 and device == "board" else 1.0)):
