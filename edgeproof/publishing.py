@@ -128,7 +128,12 @@ def measured_in(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def put_between(path: Path, table: Grid) -> None:
-    """Write the table between the markers of a Markdown file. Raises ConfigError where it has none."""
+    """Write the table between the markers of a Markdown file.
+
+    Raises ConfigError where it has none, and EdgeproofError for a table without lines, which would erase the old one.
+    """
+    if not table.lines:
+        raise EdgeproofError(f"nothing was measured that the table of {path} asks for: it keeps the one it has.")
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

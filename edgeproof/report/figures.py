@@ -12,6 +12,7 @@ from edgeproof.core import records
 from .rows import Row
 from .statistics import Estimate
 from .summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from .tables import verdict_cell
 
 Value = Estimate | float | int | str | None
 
@@ -113,5 +114,5 @@ FIGURES: dict[str, Figure] = {
     "server": Figure("Server", "samples/s", lambda row: row.server_samples_per_s, 1, 0, SERVER, "more"),
     "processes": Figure("processes", "", lambda row: row.processes),
     "measured_at": Figure("measured", "", lambda row: row.measured_at),
-    "verdict": Figure("verdict", "", lambda row: row.verdict),
+    "verdict": Figure("verdict", "", verdict_cell),
 }

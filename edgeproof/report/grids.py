@@ -251,6 +251,8 @@ def _cell(row: Row | None, name: str, marks: _Marks, notes: _Notes) -> Cell:
         why = reason(row, name)
         return Cell(refused=REFUSED.get(row.verdict, ""), notes=(notes.number(why),)) if why else Cell()
     note = marks.unlike(row) if FIGURES[name].scenario not in (None, records.ACCURACY) else None
+    if name == "verdict" and row.reasons:
+        note = "; ".join(dict.fromkeys(row.reasons))
     return Cell(
         value,
         interval,
@@ -281,8 +283,14 @@ def _datum(row: Row, chosen: Selection, marks: _Marks) -> dict[str, Any]:
         value, interval = figure.of(row), figure.interval(row)
         key = f"{name}_{figure.unit}" if figure.unit else name
         key = key.replace("%", "percent").replace("µ", "u").replace("×", "times").replace("/", "_per_")
-        told[key] = value if isinstance(value, str) else figure.number(row)
+        told[key] = value if isinstance(value, str) else _short(figure.number(row))
         if figure.better is not None or figure.sign:
-            told |= {f"{key}_low": interval and interval[0], f"{key}_high": interval and interval[1]}
+            low, high = map(_short, interval or (None, None))
+            told |= {f"{key}_low": low, f"{key}_high": high}
     told |= {"pareto": marks.pareto(row), "verdict": row.verdict, "reasons": "; ".join(row.reasons)}
     return {**told, "unlike_conditions": marks.unlike(row) or "", "artifact_sha256": row.artifact_sha256}
+
+
+def _short(number: float | None) -> float | None:
+    """To twelve digits: more are what scaling to a unit leaves behind."""
+    return None if number is None else float(f"{number:.12g}")

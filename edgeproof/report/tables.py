@@ -124,7 +124,7 @@ def _origin(row: Row) -> str:
     return " + ".join(part for part in (row.parent, row.teacher and f"teacher {row.teacher}") if part) or NONE
 
 
-def _verdict(row: Row) -> str:
+def verdict_cell(row: Row) -> str:
     """The verdict, and where runs were refused the scenarios that therefore show no figure."""
     refused = ", ".join(dict.fromkeys(reason.partition(" ")[0] for reason in row.reasons))
     return f"{row.verdict} ({refused})" if row.verdict in ("invalid", "error") and refused else row.verdict
@@ -166,7 +166,7 @@ COLUMNS: tuple[Column[Row], ...] = (
     Column("Offline samples/s", lambda row: _rate(row.offline_samples_per_s)),
     Column("Server samples/s", lambda row: _rate(row.server_samples_per_s)),
     Column("harness µs", lambda row: us_cell(row.harness_p50_ns)),
-    Column("verdict", _verdict),
+    Column("verdict", verdict_cell),
 )
 
 

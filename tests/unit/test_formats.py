@@ -77,11 +77,11 @@ def test_every_format_shows_every_value_of_the_grid(tmp_path: Path) -> None:
     found = grid(columns=["accuracy", "size", "p50", "verdict"])
     texts = {cell.value for line in found.lines for cell in line if cell.value}
     for form in ("markdown", "latex", "html"):
-        document = render(found, form).decode()
+        document = render(found, form).decode().replace(r"\_", "_")
         for text in texts:
             assert text in document, (form, text)
         for note in found.notes:
-            assert note.partition(":")[0] in document.replace(r"\_", "_")
+            assert note.partition(":")[0] in document
     data = list(csv.DictReader(io.StringIO(render(found, "csv").decode())))
     assert len(data) == len(found.data)
     assert float(data[0]["p50_us"]) == 100.0
