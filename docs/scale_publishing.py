@@ -4,8 +4,8 @@
 
 Records are lines of the real schema (edgeproof/report/summaries.py), written by the store's own writer: a farm of 20
 devices and 3 runtimes that measured its models in 4 schemes every night for 16 nights, five processes and an accuracy
-run each. Raw arrays are not made: at 100 KB a record a million would fill a disk, and tables don't open them. Some cells
-get slower on some night, some are refused, some devices change their kernel.
+run each. Raw arrays are not made: at 100 KB a record a million would fill a disk, and tables don't open them. Some
+cells get slower on some night, some are refused, some devices change their kernel.
 
 Each command runs in a process of its own; what is told is its wall time and its peak memory.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -85,6 +86,11 @@ class Facts:
     older: int = 0
     changed: Mapping[str, Mapping[Key, Comparison]] = field(default_factory=dict)
     steps: Mapping[Key, Sequence[Step]] = field(default_factory=dict)
+
+    @functools.cached_property
+    def models(self) -> dict[str, Made]:
+        """An artifact of every model, by the model's sha256."""
+        return {made.model_sha256: made for made in self.made.values() if made.model_sha256}
 
     def artifacts(self) -> list[Artifact]:
         """All artifacts, in the rows' order."""

@@ -105,9 +105,17 @@ def _grouped(rows: Sequence[Row]) -> tuple[dict[Artifact, list[Row]], dict[str, 
     return by_artifact, by_device
 
 
-def _table(shown: Sequence[Row], title: str, prefix: str, /, **chosen: Any) -> Markup:
-    """A table of the given rows; its markup escapes all that they say."""
-    return Markup(html.table(grids.grid(shown, Selection.model_validate({"title": title, **chosen})), prefix))
+def _table(shown: Sequence[Row], title: str, prefix: str, up: str, /, **chosen: Any) -> Markup:
+    """A table of the given rows with links to their pages; its markup escapes all that they say."""
+    grid = grids.grid(shown, Selection.model_validate({"title": title, **chosen}))
+    links = [
+        {
+            "device": up + _device_page(row["device"]),
+            "model": up + _artifact_page((row["model"], row["runtime"], row["scheme"])),
+        }
+        for row in grid.data
+    ]
+    return Markup(html.table(grid, prefix, links))
 
 
 def _front(facts: Facts) -> Markup:
@@ -117,7 +125,7 @@ def _front(facts: Facts) -> Markup:
         keys |= grids.front([row for row in facts.rows if row.device == device], ["p50", "accuracy"])
     best = [row for row in facts.rows if row.key in keys][:SHOWN_ROWS]
     columns = ["accuracy", "size", "p50", "p99", "speed_up"]
-    return _table(best, "Pareto-optimal artifacts", "front-", columns=columns, sort=["device", "p50"], best=False)
+    return _table(best, "Pareto-optimal artifacts", "front-", "", columns=columns, sort=["device", "p50"], best=False)
 
 
 # --- data for scripts ----------------------------------------------------------------------------------------------
@@ -163,10 +171,11 @@ def _artifact(facts: Facts, artifact: Artifact, rows: Sequence[Row]) -> dict[str
     return {
         "title": f"{model} {scheme} on {runtime}",
         "artifact": artifact,
-        "figures": _table(rows, "Figures", "figures-", rows=["device"], columns=OF_ARTIFACT),
+        "figures": _table(rows, "Figures", "figures-", "../", rows=["device"], columns=OF_ARTIFACT),
         "made": made,
-        "chain": list(_chain(made)),
+        "chain": _chain(made, facts.models),
         "rows": rows,
+        "conditions": [dict(_flat(row.conditions or {})) for row in rows],
         "distributions": [
             (row.device, drawing.distribution(facts.quantiles[row.key], f"Latency on {row.device}"))
             for row in rows
@@ -177,10 +186,15 @@ def _artifact(facts: Facts, artifact: Artifact, rows: Sequence[Row]) -> dict[str
     }
 
 
-def _chain(made: Made) -> list[tuple[int, str, str, str, str]]:
-    """From the model to what it was made from, as (depth, role, name, sha256, how it was made)."""
+def _chain(made: Made, known: Mapping[str, Made]) -> list[tuple[int, str, str, str, str]]:
+    """From the model to what it was made from, as (depth, role, name, sha256, how it was made).
+
+    What its lineage names by hash alone is told by the records of that model's own artifacts, where there are any.
+    """
 
     def links(depth: int, role: str, of: Mapping[str, Any]) -> list[tuple[int, str, str, str, str]]:
+        if "method" not in of and of["sha256"] in known:
+            of = _described(known[of["sha256"]])
         if "method" not in of:
             how = "not told by any record here: known by its hash alone"
         else:
@@ -191,13 +205,16 @@ def _chain(made: Made) -> list[tuple[int, str, str, str, str]]:
             told += links(depth + 1, part, source)
         return told
 
-    first = {
+    found = links(0, "model", _described(made))
+    deepest = max(depth for depth, *_ in found)
+    return [*found, (deepest + 1, "data", made.task, made.data_sha256 or "", "")]
+
+
+def _described(made: Made) -> dict[str, Any]:
+    return {
         **{"name": made.model, "sha256": made.model_sha256, "method": made.method, "seed": made.seed},
         **{"options": made.options, "lineage": made.lineage},
     }
-    found = links(0, "model", first)
-    deepest = max(depth for depth, *_ in found)
-    return [*found, (deepest + 1, "data", made.task, made.data_sha256 or "", "")]
 
 
 def _series(facts: Facts, key: Key) -> Markup:
@@ -245,7 +262,7 @@ def _device(facts: Facts, device: str, rows: Sequence[Row]) -> dict[str, Any]:
         "since": history[-1][0] if history else "",
         "changes": [(night, unlike(before, after)) for (_, before), (night, after) in itertools.pairwise(history)],
         "health": facts.health.get(device, []),
-        "table": _table(rows, f"Artifacts on {device}", "rows-", **columns),
+        "table": _table(rows, f"Artifacts on {device}", "rows-", "../", **columns),
         "count": len(rows),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment
 
@@ -34,9 +35,11 @@ TABLE = """
 {{- heading.text }}</th>{% endfor %}</tr>
 </thead>
 <tbody>
-{%- for line in grid.lines %}
+{%- for line in grid.lines %}{% set link = links[loop.index0] if links else {} %}
 <tr>{% for cell in line %}
-{%- if loop.index0 < grid.stubs %}<th scope="row">{{ cell.value }}</th>
+{%- if loop.index0 < grid.stubs %}{% set target = link[grid.headings[loop.index0].text] %}
+{%- if target %}<th scope="row"><a href="{{ target }}">{{ cell.value }}</a></th>
+{%- else %}<th scope="row">{{ cell.value }}</th>{% endif %}
 {%- else %}<td{% if numeric[loop.index0] %} class="number"{% endif %}>
 {%- if cell.empty %}<span aria-label="not measured">–</span>
 {%- elif cell.refused %}<span class="refused">{{ cell.refused }}</span>
@@ -73,11 +76,14 @@ def render(grid: Grid) -> bytes:
     return _PAGE.render(grid=grid, style=STYLE, table=table(grid)).encode()
 
 
-def table(grid: Grid, prefix: str = "") -> str:
-    """The table and its notes, to stand inside another page; `prefix` keeps the notes' names apart there."""
+def table(grid: Grid, prefix: str = "", links: Sequence[Mapping[str, str]] = ()) -> str:
+    """The table and its notes, to stand inside another page; `prefix` keeps the notes' names apart there.
+
+    `links` are, line by line, where the parts that it is of lead to.
+    """
     groups = [
         (group, len(list(of))) for group, of in itertools.groupby(grid.headings, key=lambda heading: heading.group)
     ]
     numeric = [heading.numeric for heading in grid.headings]
     shown = groups if any(group for group, _ in groups) else []
-    return _TABLE.render(grid=grid, groups=shown, numeric=numeric, prefix=prefix)
+    return _TABLE.render(grid=grid, groups=shown, numeric=numeric, prefix=prefix, links=links)

@@ -5,8 +5,10 @@
   const PARTS = ["device", "runtime", "scheme"];
   const A_PAGE = 50;
   const MARGIN_SHARE = 0.02;
-  // Okabe and Ito's palette, told apart with any colour vision; shapes tell schemes apart.
+  // Okabe and Ito's palette, told apart with any colour vision, the bright ones first in the dark; shapes are schemes.
   const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999"];
+  const ON_DARK = ["#56B4E9", "#E69F00", "#00C490", "#CC79A7", "#F0E442", "#D55E00", "#999999"];
+  const NARROW_PX = 640;
   const SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"];
   const at = (id) => document.getElementById(id);
   let length = A_PAGE;
@@ -70,6 +72,9 @@
     const x = { field: "x", type: "quantitative", title: figures[cost].title, scale: { type: "log", nice: false, padding: 12 } };
     const y = { field: "accuracy", type: "quantitative", title: "accuracy, %", scale: { domain: [low - margin, high + margin] } };
     const [ink, soft, line] = ["--ink", "--soft", "--line"].map(colour);
+    const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
+    const narrow = at("plot").clientWidth < NARROW_PX;
+    const text = { labelFontSize: 12, titleFontSize: 12 };
     return {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json",
       description: `Accuracy against ${figures[cost].title} of ${values.length} artifacts. The table below tells the same.`,
@@ -82,9 +87,9 @@
         { mark: { type: "point", filled: true, size: 60, cursor: "pointer" },
           encoding: {
             x, y,
-            color: { field: "runtime", scale: { domain: of("runtime"), range: COLOURS } },
+            color: { field: "runtime", scale: { domain: of("runtime"), range: dark ? ON_DARK : COLOURS } },
             shape: { field: "scheme", scale: { domain: of("scheme"), range: SHAPES } },
-            opacity: { condition: { test: "datum.front", value: 1 }, value: points.length > 500 ? 0.25 : 0.45 },
+            opacity: { condition: { test: "datum.front", value: 1 }, value: (points.length > 500 ? 0.25 : 0.45) + (dark ? 0.15 : 0) },
             href: { field: "page" },
             tooltip: [
               { field: "model" }, { field: "scheme" }, { field: "runtime" }, { field: "device" },
@@ -94,8 +99,11 @@
       ],
       config: {
         font: "system-ui, sans-serif",
-        axis: { labelColor: soft, titleColor: ink, gridColor: line, domainColor: soft, tickColor: soft },
-        legend: { labelColor: ink, titleColor: ink, orient: "bottom", columns: 4, symbolFillColor: soft, symbolStrokeColor: soft },
+        axis: { ...text, labelColor: soft, titleColor: ink, gridColor: line, domainColor: soft, tickColor: soft },
+        legend: {
+          ...text, labelColor: ink, titleColor: ink, orient: "bottom", symbolFillColor: soft, symbolStrokeColor: soft,
+          columns: narrow ? 2 : 4, layout: { bottom: { direction: narrow ? "vertical" : "horizontal", margin: 12 } },
+        },
         view: { stroke: line },
       },
     };

@@ -2,14 +2,15 @@
 "use strict";
 const name_of = (row) => `${row.device}/${row.runtime}/${row.model}/${row.scheme}`;
 
-function digits(value) {
-  if (value === undefined) return "–";
-  return value.toLocaleString("en", { maximumSignificantDigits: Math.abs(value) < 1e4 ? 4 : 6 });
-}
-
+// A value with its interval, both to two significant digits of the interval's half width, as in every table.
 function shown(of) {
   if (of === undefined) return "–";
-  return of.length < 3 ? digits(of[0]) : `${digits(of[0])} [${digits(of[1])}, ${digits(of[2])}]`;
+  if (of.length < 3) return of[0].toLocaleString("en", { maximumSignificantDigits: Math.abs(of[0]) < 1e4 ? 4 : 12 });
+  const half = Math.max(of[2] - of[0], of[0] - of[1]);
+  const digits = half > 0 ? Math.max(0, Math.min(3, 1 - Math.floor(Math.log10(half)))) : 0;
+  const [value, low, high] = of.map((number) =>
+    number.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+  return `${value} [${low}, ${high}]`;
 }
 
 function element(tag, text, attributes = {}) {
