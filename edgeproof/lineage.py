@@ -30,7 +30,8 @@ class Link:
     """One thing that a cell was made from.
 
     `role` is its part in what it was made into (record, artifact, model, parent, teacher, data), `place` where it
-    belongs, `state` what lies there; `facts` are name and text, `missing` says that only its name is known.
+    belongs, `state` what lies there; `facts` are name and text, `missing` says that only its name is known. `outcome` is
+    a record's verdict and time: records of one session tell their other facts once.
     """
 
     role: str
@@ -41,18 +42,23 @@ class Link:
     depth: int
     facts: Mapping[str, str] = field(default_factory=dict)
     missing: bool = False
+    outcome: str = ""
 
 
 def explain(found: Found, root: Path) -> str:
     """The chain of a cell in words, ending with the command that makes it again."""
     links = chain(found, root)
     lines = [f"cell {found.cell}" + (f", figure {found.figure}" if found.figure else ""), f"  {_figures(found, root)}"]
+    before: Mapping[str, str] = {}
     for link in links:
         indent = "  " * link.depth
-        lines.append(f"{indent}└ {link.role} {link.name}  sha256 {link.sha256[:SHORT] or 'unknown'}")
-        where = [] if link.place is None else [f"at {link.place}: {link.state}"]
-        facts = [f"{name}: {text}" for name, text in link.facts.items()]
-        lines += [f"{indent}    {line}" for line in (*where, *facts)]
+        head = f"{indent}└ {link.role} {link.name}  sha256 {link.sha256[:SHORT] or 'unknown'}"
+        if link.outcome:
+            head += f"  {link.state}; {link.outcome}"
+            facts, before = {name: text for name, text in link.facts.items() if before.get(name) != text}, link.facts
+        else:
+            facts = {**({} if link.place is None else {"at": f"{link.place}, {link.state}"}), **link.facts}
+        lines += [head, *(f"{indent}    {name}: {text}" for name, text in facts.items())]
     lost = [link for link in links if link.missing]
     for link in lost:
         lines.append(
@@ -110,8 +116,8 @@ def _other_seed(record: Record) -> bool:
 
 def _record_link(record: Record) -> Link:
     content = record.content
-    facts = {"verdict": "; ".join([str(content["verdict"]), *content["reasons"]])}
-    facts["measured"] = f"{content['measured_at']}, session {content['session']} ({content['session_id']})"
+    outcome = "; ".join([str(content["verdict"]), *content["reasons"], str(content["measured_at"])])
+    facts = {"in": record.directory.parent.as_posix(), "session": f"{content['session']} ({content['session_id']})"}
     if content.get("result", {}).get("status") == "done":
         result = content["result"]
         versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
@@ -126,7 +132,9 @@ def _record_link(record: Record) -> Link:
         state = INTACT
     except ArtifactError as error:
         state = f"{DAMAGED}: {error}"
-    return Link("record", name, sha256_of(record.directory / records.FILE), record.directory, state, 0, facts)
+    return Link(
+        "record", name, sha256_of(record.directory / records.FILE), record.directory, state, 0, facts, outcome=outcome
+    )
 
 
 def told_commit(content: Mapping[str, Any]) -> str:
