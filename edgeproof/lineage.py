@@ -30,8 +30,8 @@ class Link:
     """One thing that a cell was made from.
 
     `role` is its part in what it was made into (record, artifact, model, parent, teacher, data), `place` where it
-    belongs, `state` what lies there; `facts` are name and text, `missing` says that only its name is known. `outcome` is
-    a record's verdict and time: records of one session tell their other facts once.
+    belongs, `state` what lies there; `facts` are name and text, `missing` says that only its name is known. `outcome`
+    is a record's verdict and time: records of one session tell their other facts once.
     """
 
     role: str
