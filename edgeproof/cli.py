@@ -22,9 +22,14 @@ def main() -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Parse and dispatch; returns the exit code."""
-    arguments = _parser()[0].parse_args(argv)
+    arguments = parsed(argv)
     code: int = arguments.function(arguments)
     return code
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """What a command line asks for; one that asks for nothing known ends the process."""
+    return _parser()[0].parse_args(argv)
 
 
 def verbs() -> set[str]:

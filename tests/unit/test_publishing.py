@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -132,6 +134,34 @@ def test_rows_come_back_from_table_json_as_they_were(tmp_path: Path) -> None:
 def test_every_saved_selection_of_the_project_can_be_shown(name: str) -> None:
     committed = publishing.rows_of_table(ROOT / "results/tables/table.json")
     assert grid(committed, selections.load(name, directory=ROOT / "conf/reports")).lines
+
+
+SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+# They need an artifact and its sources, and have tests of their own.
+BUILDERS = ("reproduce", "register", "bundle")
+
+
+def test_the_commands_of_the_document_work_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for model, scheme in (("teacher", "fp32"), ("student_slim", "fp32"), ("student_slim", "int8-static")):
+        for process in range(3):
+            calls = np.random.default_rng(process).lognormal(9, 0.05, 800)
+            described = {"name": model, "task": "task"}
+            where = {"model": model, "scheme": scheme, "described": described}
+            record_trees.write(RECORDS, process=process, call_ns=calls, **where)
+        record_trees.write(RECORDS, "accuracy", correct=[True, False], **where)
+    Path("README.md").write_text(f"{publishing.BEGINS}\n{publishing.ENDS}\n")
+    shutil.copytree(ROOT / "conf/reports", "conf/reports")
+    text = (ROOT / "docs/publishing.md").read_text(encoding="utf-8")
+    commands = [line for block in SHELL.findall(text) for line in block.splitlines() if line.startswith("edgeproof ")]
+    assert len(commands) > 10
+    for command in commands:
+        words = shlex.split(command, comments=True)[1:]
+        if words[0] in BUILDERS:
+            cli.parsed(words)
+        else:
+            assert cli.run(words) == 0, command
+    assert "student_slim" in Path("README.md").read_text(encoding="utf-8")
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------
