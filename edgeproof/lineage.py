@@ -59,13 +59,16 @@ def explain(found: Found, root: Path) -> str:
         else:
             facts = {**({} if link.place is None else {"at": f"{link.place}, {link.state}"}), **link.facts}
         lines += [head, *(f"{indent}    {name}: {text}" for name, text in facts.items())]
+    brought = found.records[0].content["artifact"]["model"]["method"] == records.BROUGHT
     lost = [link for link in links if link.missing]
     for link in lost:
         lines.append(
             f"missing: {link.role} {link.name} ({link.sha256[:SHORT]}) is neither on this machine nor told by any "
-            "record: what it was made from is unknown here. 'dvc pull' or 'dvc repro' brings it back."
+            "record: what it was made from is unknown here."
+            + ("" if brought else " 'dvc pull' or 'dvc repro' brings it back.")
         )
-    return "\n".join([*lines, f"make it again: edgeproof reproduce {found.cell}"])
+    again = "measure it again: edgeproof bench" if brought else f"make it again: edgeproof reproduce {found.cell}"
+    return "\n".join([*lines, again])
 
 
 def chain(found: Found, root: Path) -> list[Link]:
@@ -76,7 +79,8 @@ def chain(found: Found, root: Path) -> list[Link]:
     links = [_record_link(record) for record in found.asked()]
     links.append(_artifact_link(first, homes, study))
     links += _model_links(first["artifact"]["model"], homes, root, "model", 2, set())
-    links.append(_data_link(first["artifact"]["model"], homes, study))
+    if first["artifact"]["model"].get("data_sha256"):
+        links.append(_data_link(first["artifact"]["model"], homes, study))
     return links
 
 
@@ -159,8 +163,12 @@ def _artifact_link(content: Mapping[str, Any], homes: Iterable[Path], study: Par
     if study is not None and key in study.export:
         seeds = study.export[key].seeds
         facts["config"] = f"params.yaml, export.{key}"
-    place = ARTIFACTS / content["runtime"] / content["model"] / artifact_name(str(content["scheme"]), seeds, seed)
-    where, state, _ = _lying((home / place for home in homes), artifact["sha256"])
+    place = Path(content["runtime"], content["model"], artifact_name(str(content["scheme"]), seeds, seed))
+    if artifact["model"]["method"] == records.BROUGHT:
+        places = [WORK / records.BROUGHT / str(content["study"]) / place]
+    else:
+        places = [home / ARTIFACTS / place for home in homes]
+    where, state, _ = _lying(places, artifact["sha256"])
     name = f"{content['model']} {content['scheme']} for {content['runtime']}"
     return Link("artifact", name, artifact["sha256"], where, state, 1, facts)
 
@@ -171,11 +179,12 @@ def _model_links(
     """A model and, below it, what it was made from; a model that two others share is told in full once."""
     sha256 = str(told.get("sha256", ""))
     where, state, _ = _lying(_model_places(str(told["name"]), homes), sha256)
+    network, accuracy = told.get("network"), told.get("validation_accuracy")
     facts = {
         "method": f"{told['method']} ({_pairs(told.get('options', {}))})",
-        "network": f"{told['network']['name']} ({_pairs(told['network']['options'])})" if "network" in told else "",
-        "seed": str(told["seed"]),
-        "validation accuracy": f"{told['validation_accuracy']:.2%}" if "validation_accuracy" in told else "",
+        "network": f"{network['name']} ({_pairs(network['options'])})" if network else "",
+        "seed": "" if told.get("seed") is None else str(told["seed"]),
+        "validation accuracy": "" if accuracy is None else f"{accuracy:.2%}",
     }
     shown = {name: text for name, text in facts.items() if text}
     if sha256 and sha256 in seen:
@@ -212,7 +221,7 @@ def _model_places(name: str, homes: Iterable[Path]) -> list[Path]:
 
 def _data_link(model: Mapping[str, Any], homes: Iterable[Path], study: Params | None) -> Link:
     task = str(model["task"])
-    sha256 = str(model.get("data_sha256", ""))
+    sha256 = str(model["data_sha256"])
     where, state, _ = _lying((home / DATA / task / "build" for home in homes), sha256)
     facts = {}
     if study is not None and study.task.name == task:

@@ -58,6 +58,8 @@ def reproduce(cells: Sequence[Found], *, measure: bool) -> Iterator[Outcome]:
     rooms: dict[tuple[str, str], Room] = {}
     for found in cells:
         content = _first(found)
+        if content["artifact"]["model"]["method"] == records.BROUGHT:
+            raise EdgeproofError(f"{found.cell} came as a file that no study makes; measure it again: edgeproof bench")
         study, commit = str(content["study"]), _commit_to_take(content)
         if (study, commit) not in rooms:
             rooms[study, commit] = Room(study, commit, content)

@@ -27,6 +27,8 @@ from .errors import ArtifactError
 SCHEMA = 2
 FILE = "record.json"
 ACCURACY = "accuracy"
+# The method of a model that no study made: it came as a file.
+BROUGHT = "brought"
 _MEASURE_AGAIN = "Measure again: raise bench.session in the study, then 'make repro'."
 _UPDATE = "Read it with the edgeproof that wrote it, or measure again."
 

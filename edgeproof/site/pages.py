@@ -191,10 +191,13 @@ def _chain(made: Made, known: Mapping[str, Made]) -> list[tuple[int, str, str, s
 
     What its lineage names by hash alone is told by the records of that model's own artifacts, where there are any.
     """
+    seen = {made.model_sha256}
 
     def links(depth: int, role: str, of: Mapping[str, Any]) -> list[tuple[int, str, str, str, str]]:
-        if "method" not in of and of["sha256"] in known:
-            of = _described(known[of["sha256"]])
+        told_elsewhere = known.get(of["sha256"]) if "method" not in of else None
+        if told_elsewhere is not None and told_elsewhere.model_sha256 not in seen:
+            seen.add(told_elsewhere.model_sha256)
+            of = _described(told_elsewhere)
         if "method" not in of:
             how = "not told by any record here: known by its hash alone"
         else:

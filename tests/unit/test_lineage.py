@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof import cells, lineage
+from edgeproof import cells, cli, lineage, reproducing
 from edgeproof.core.directories import identity, read_meta, write_meta
+from edgeproof.core.errors import EdgeproofError
 
 from . import record_trees
 
@@ -119,3 +120,30 @@ def test_a_parent_that_is_gone_is_told_by_the_records_of_its_own_artifact(projec
     assert not told["student"].missing
     assert told["student"].state == "not on this machine"
     assert told["teacher"].state == "intact"
+
+
+def test_a_brought_files_chain_ends_at_the_file_and_no_study_makes_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = Path("results/brought/mine/records")
+    unknown = dict.fromkeys(("seed", "parameters", "macs", "weight_sparsity", "network", "validation_accuracy"))
+    parent = {"parent": {"name": "mine.onnx", "sha256": "a" * 64}}
+    described = {"name": "mine", "task": "random inputs", "method": "brought", "options": {}, "data_sha256": None}
+    record_trees.write(
+        root,
+        model="mine",
+        scheme="as-is",
+        call_ns=np.full(100, 2000),
+        study="mine",
+        described={**unknown, **described, "lineage": parent, "sha256": "a" * 64},
+        artifact={"sha256": make(Path(".edgeproof/brought/mine/onnx/mine/as-is"), runtime="onnx")},
+    )
+    found = cells.find("mine", root)
+    told = [(link.role, link.name, link.state) for link in lineage.chain(found, root)]
+    assert told[1] == ("artifact", "mine as-is for onnx", "intact")
+    assert told[-1] == ("parent", "mine.onnx", "not on this machine")
+    assert lineage.explain(found, root).splitlines()[-1] == "measure it again: edgeproof bench"
+    with pytest.raises(EdgeproofError, match="came as a file that no study makes"):
+        next(reproducing.reproduce([found], measure=False))
+    assert cli.run(["publish", "--records", str(root)]) == 0
