@@ -199,7 +199,7 @@ def _chain(made: Made, known: Mapping[str, Made]) -> list[tuple[int, str, str, s
             seen.add(told_elsewhere.model_sha256)
             of = _described(told_elsewhere)
         if "method" not in of:
-            how = "not told by any record here: known by its hash alone"
+            how = "as told above" if of["sha256"] in seen else "not told by any record here: known by its hash alone"
         else:
             options = ", ".join(f"{name} {value}" for name, value in (of.get("options") or {}).items())
             how = f"{of['method']}, seed {of.get('seed', 0)}" + (f" ({options})" if options else "")
