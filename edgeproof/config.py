@@ -132,6 +132,8 @@ class Study(Frozen):
     threads: int = Field(ge=1, le=256)
     models: dict[Id, ModelEntry] = Field(min_length=1)
     bench: BenchEntry
+    network: Knobs = {}
+    sequences: Knobs = {}
     train: Knobs = {}
     distill: Knobs = {}
     prune: Knobs = {}
