@@ -15,19 +15,21 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import numpy as np
 
 from edgeproof import store
 from edgeproof.core.directories import write_json
 from edgeproof.report.summaries import SHARES, Summary
 
-NIGHTS, PROCESSES, SAMPLES = 16, 5, 10_000
+NIGHTS, PROCESSES, SAMPLES, MADE_AT_ONCE = 16, 5, 10_000, 100_000
 RUNTIMES = {"tflite": 1.0, "onnx": 0.9, "openvino": 1.1}
 SCHEMES = {"fp32": 1.0, "fp16": 0.97, "int8-dynamic": 0.7, "int8-static": 0.4}
 A_SITTING = PROCESSES + 1
@@ -157,11 +159,16 @@ def _line(
 
 
 def make(root: Path, count: int) -> int:
-    """Write the store of `root` with about `count` records, a file a device and month as `refresh` does."""
-    place = store.beside(root)
+    """Write the store of `root` with about `count` records, a file a device and month as `refresh` does.
+
+    Beyond 100,000 the same lines stand for more models.
+    """
+    place, copies = store.beside(root), max(1, round(count / MADE_AT_ONCE))
     with tempfile.TemporaryDirectory(dir=root.parent) as scratch:
-        everything = Path(scratch, "all.parquet")
-        total = store.write_lines(lines(count), everything)
+        once, everything = Path(scratch, "once.parquet"), Path(scratch, "all.parquet")
+        total = store.write_lines(lines(min(count, MADE_AT_ONCE)), once) * copies
+        named = "SELECT * REPLACE (model || '_' || n AS model, path || '_' || n AS path)"
+        duckdb.execute(f"COPY ({named} FROM '{once}', range({copies}) t(n)) TO '{everything}' (FORMAT parquet)")
         parts = sorted(store.parts_in(everything))
         for part in parts:
             store.merge(place / part, everything, [], part, place / part)
@@ -173,10 +180,9 @@ def make(root: Path, count: int) -> int:
 def measured(argv: list[str], directory: Path) -> tuple[int, float, float]:
     """Exit code, wall seconds and peak MiB of a command in a process of its own."""
     started = time.monotonic()
-    code = "import os, sys; os.chdir(sys.argv[1]); from edgeproof import cli; sys.exit(cli.run(sys.argv[2:]))"
-    command = [sys.executable, "-c", code, str(directory), *argv]
-    pid = os.posix_spawn(sys.executable, command, {**os.environ, "PYTHONPATH": str(Path.cwd())})
-    _, status, used = os.wait4(pid, 0)
+    command = [sys.executable, "-m", "edgeproof.cli", *argv]
+    process = subprocess.Popen(command, cwd=directory, env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    _, status, used = os.wait4(process.pid, 0)
     return os.waitstatus_to_exitcode(status), time.monotonic() - started, used.ru_maxrss / 1024
 
 

@@ -195,12 +195,18 @@ def names(root: Path) -> dict[str, list[str]]:
 
 def connected(place: Path) -> duckdb.DuckDBPyConnection:
     """A connection with the store's files as the view `records`; an empty view where there is no store."""
-    connection = duckdb.connect()
-    connection.execute(f"SET memory_limit = '{MEMORY}'")
+    connection = _opened()
     files = ", ".join(f"'{_quoted(str(path.resolve()))}'" for path in sorted(place.glob("device=*/*.parquet")))
     empty = ", ".join(f"NULL::{sql} AS {name}" for name, sql in columns_of().items())
     source = f"read_parquet([{files}], hive_partitioning = false)" if files else f"(SELECT {empty} LIMIT 0)"
     connection.execute(f"CREATE VIEW records AS FROM {source}")
+    return connection
+
+
+def _opened() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    for setting in (f"memory_limit = '{MEMORY}'", "enable_progress_bar = false"):
+        connection.execute(f"SET {setting}")
     return connection
 
 
@@ -302,7 +308,7 @@ def _part(device: str, night: str) -> str:
 
 
 def parts_in(fresh: Path) -> set[str]:
-    found = duckdb.connect().execute(f"SELECT DISTINCT device, night FROM '{_quoted(str(fresh))}'").fetchall()
+    found = _opened().execute(f"SELECT DISTINCT device, night FROM '{_quoted(str(fresh))}'").fetchall()
     return {_part(device, night) for device, night in found}
 
 
@@ -320,8 +326,7 @@ def merge(old: Path, fresh: Path, changed: Collection[str], part: str, target: P
 
 
 def _copy(select: str, target: Path, values: Mapping[str, Any] | None = None) -> None:
-    connection = duckdb.connect()
-    connection.execute(f"SET memory_limit = '{MEMORY}'")
+    connection = _opened()
     # What reads a part holds a row group of each file in memory.
     to = f"TO '{_quoted(str(target))}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20000)"
     connection.execute(f"COPY ({select}) {to}", dict(values or {}))

@@ -247,25 +247,21 @@ def _row(attempts: Sequence[Summary], harness: Sequence[Summary]) -> Row:
     found = _latest(attempts)
     first = next(summary for summary in found if not _other_seed(summary))
     verdict, reasons = _verdict(found)
-    row = Row(
+    figures: dict[str, Any] = {}
+    if verdict != "unsupported":
+        figures = {"accuracy": _accuracy(found), "seed_accuracies": _seed_accuracies(found)}
+        figures |= {**_measured(found), **_conditions(found)}
+        if figures["p50_ns"]:
+            figures["harness_p50_ns"] = _mean(_of(_latest(harness), SINGLE_STREAM), "loadgen_p50_ns")
+    return Row(
         **{name: getattr(first, name) for name in _OF_FIRST},
         commit=first.commit_id,
         verdict=verdict,
         reasons=reasons,
         repeated=len(attempts) - len(found),
         measured_at=max(summary.measured_at for summary in found),
+        **figures,
     )
-    if verdict == "unsupported":
-        return row
-    row = replace(
-        row,
-        accuracy=_accuracy(found),
-        seed_accuracies=_seed_accuracies(found),
-        **_measured(found),
-        **_conditions(found),
-    )
-    overhead = _mean(_of(_latest(harness), SINGLE_STREAM), "loadgen_p50_ns")
-    return replace(row, harness_p50_ns=overhead) if row.p50_ns else row
 
 
 def _verdict(found: Sequence[Summary]) -> tuple[str, tuple[str, ...]]:
