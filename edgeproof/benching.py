@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from . import compliance, dataset, devices, instructions, layouts, locks, packages, packing, results, verdicts
+from . import compliance, dataset, devices, instructions, layouts, locks, packages, packing, repository, results, verdicts
 from .core import directories, plugins, records
 from .core.directories import identity, read_meta, sha256_of
 from .core.errors import DeviceError
@@ -177,6 +177,7 @@ class Session:
         self._runners = {name: packing.pack(name, WORK / "runners") for name in {item.runtime, NULL}}
         self._device = plugins.load("transports", self._card.transport).Transport(WORK / "devices" / item.device)
         self._samples = self._send_samples()
+        self._commit = repository.commit()
         self._harness_ns: int | None = None  # the session's latest valid run of the null runtime
         self._records = WORK / "sessions" / self._digest()
         if self._records.exists() and time.time() - _last_change_s(self._records) > STALE_S:
@@ -390,6 +391,7 @@ class Session:
             "session": self._item.session,
             "session_id": self._session_id,
             "preset": self._item.preset,
+            "commit": self._commit,
             "compliance": compliance.split(job.scenario)[0],
             "runtime": job.runtime,
             "model": job.model,
