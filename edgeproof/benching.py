@@ -25,7 +25,19 @@ from typing import Any
 
 import numpy as np
 
-from . import compliance, dataset, devices, instructions, layouts, locks, packages, packing, repository, results, verdicts
+from . import (
+    compliance,
+    dataset,
+    devices,
+    instructions,
+    layouts,
+    locks,
+    packages,
+    packing,
+    repository,
+    results,
+    verdicts,
+)
 from .core import directories, plugins, records
 from .core.directories import identity, read_meta, sha256_of
 from .core.errors import DeviceError
