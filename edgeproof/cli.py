@@ -10,7 +10,7 @@ from typing import Any
 
 import edgeproof
 
-from . import config, devices, entry, studies
+from . import cli_devices, config, devices, entry, studies
 from .core import plugins
 from .core.directories import write_text
 from .core.errors import ConfigError
@@ -95,6 +95,8 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
     validate = commands.add_parser("validate", help="list what is wrong with an MLPerf submission")
     validate.add_argument("root", type=Path, help="the directory that holds open/")
     validate.set_defaults(function=_validate)
+
+    cli_devices.add_verbs(commands)
 
     known = commands.add_parser("list", help="list studies, devices and every plugin")
     known.set_defaults(function=_list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -85,8 +86,6 @@ def _read(stream: IO[bytes], take: Callable[[bytes], None], until: float) -> Non
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):  # all of them had ended
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:  # all of them had ended
-        pass
     process.wait()

@@ -6,6 +6,7 @@ its exit code under the mark it was given is a lost link, never a result.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import secrets
@@ -115,10 +116,8 @@ class Remote:
     def remove(self, name: str) -> None:
         """Delete a directory on the device; one that can't be reached any more keeps it."""
         self._there.discard(name)
-        try:
+        with contextlib.suppress(DeviceError):
             self._shell('rm -rf "$1"', name)
-        except DeviceError:
-            pass
 
     def _shell(self, script: str, *words: str, stdin: IO[bytes] | None = None) -> tuple[int, str]:
         tail = commands.Tail()

@@ -8,6 +8,7 @@ from edgeproof.remote import Remote
 
 HOST = "a serial number of 'adb devices'"
 PYTHON = "python3"
+TRY = "adb -s {host} shell true"
 DIRECTORY = "/data/local/tmp/edgeproof"
 
 

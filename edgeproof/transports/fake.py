@@ -1,6 +1,6 @@
 """This machine as a device that fails on purpose, to see what becomes of a measurement when a board does.
 
-The faults are scripted in faults.yaml in the device's directory (.edgeproof/devices/<name>), which is read at each call:
+The faults are scripted in faults.yaml in the device's directory (.edgeproof/devices/<name>), read at each call:
 
     - {on: push, nth: 2, fault: corrupted file}   # the second push; every one without nth
     - {on: run, fault: lying output, text: "42"}
@@ -157,4 +157,3 @@ def _spoil(path: Path) -> None:
         if content:
             content[len(content) // 2] ^= 1
             file.write_bytes(bytes(content))
-

@@ -15,6 +15,7 @@ from edgeproof.remote import Remote
 
 HOST = "an alias of ~/.ssh/config"
 PYTHON = "python3"
+TRY = "ssh {host} true"
 OPTIONS = {
     "BatchMode": "yes",
     "StrictHostKeyChecking": "yes",

@@ -33,7 +33,7 @@ def test_a_host_whose_key_has_changed_is_refused(server: object, tmp_path: Path)
     known = tmp_path / "keys" / "known_hosts"
     address = known.read_text().split()[0]
     known.write_text(f"{address} {(tmp_path / 'keys' / 'user.pub').read_text()}")
-    with pytest.raises(Unreachable, match="verification failed|CHANGED"):
+    with pytest.raises(Unreachable, match=r"verification failed|CHANGED"):
         Transport(tmp_path / "board", "board").run(["true"], 10)
 
 

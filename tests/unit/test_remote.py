@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 import tarfile
 import time
@@ -79,7 +80,7 @@ def test_what_a_finished_command_left_running_is_ended(tmp_path: Path) -> None:
 
 def test_a_file_that_was_damaged_on_its_way_is_not_put_in_place(tmp_path: Path) -> None:
     damaging = "line = line.replace('tar -xf -', 'tar -xf - && echo x >> file')\n"
-    with pytest.raises(DeviceError, match="store/file did not arrive.*did NOT match"):
+    with pytest.raises(DeviceError, match=r"store/file did not arrive.*did NOT match"):
         push_file(answering(tmp_path, damaging + AFTERWARDS), tmp_path)
     assert list((tmp_path / "board/store").iterdir()) == []
 
@@ -184,7 +185,7 @@ def test_a_device_that_sends_without_end_is_cut_off(tmp_path: Path, monkeypatch:
 
 def test_ssh_checks_host_keys_asks_nothing_and_forwards_nothing(tmp_path: Path) -> None:
     argv = ssh.Transport(tmp_path / "pi", "board")._reach
-    options = dict(word.split("=", 1) for flag, word in zip(argv, argv[1:], strict=False) if flag == "-o")
+    options = dict(word.split("=", 1) for flag, word in itertools.pairwise(argv) if flag == "-o")
     assert options["StrictHostKeyChecking"] == options["BatchMode"] == "yes"
     assert options["ForwardAgent"] == options["ForwardX11"] == options["PermitLocalCommand"] == "no"
     assert options["ClearAllForwardings"] == "yes"
