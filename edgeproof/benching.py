@@ -156,7 +156,10 @@ def measured(item: BenchParams, what: Subject) -> Session:
         while waiting:
             job = waiting.popleft()
             record = session.measure(job, next(order))
-            lost = [*lost, job] if record.content.get(UNREACHABLE) else []
+            if record.content.get(UNREACHABLE):
+                lost.append(job)
+            elif "result" in record.content:  # the device answered; other jobs never asked it
+                lost.clear()
             if len(lost) == GIVEN_UP_AFTER:
                 session.forget(lost)
                 why = record.content["reasons"][0]
@@ -336,7 +339,13 @@ class Session:
                 raise
             except DeviceError as error:
                 return {"status": "error", "error": str(error)}
-            return self._result(name, out) or {"status": "error", "error": _ended(code, printed)}
+            try:
+                return self._result(name, out)
+            except Unreachable:
+                raise
+            except DeviceError as error:
+                why = _ended(code, printed) if code != 0 else f"the runner ended, but {error}"
+                return {"status": "error", "error": why}
 
     @contextmanager
     def _sent(self, given: Mapping[str, Any]) -> Iterator[str]:
@@ -353,16 +362,14 @@ class Session:
         finally:
             self._device.remove(name)
 
-    def _result(self, name: str, out: Path) -> dict[str, Any] | None:
-        """What the runner left, or None where it left nothing that can be read."""
+    def _result(self, name: str, out: Path) -> dict[str, Any]:
+        """What the runner left. Raises DeviceError where that is nothing that can be read."""
         with tempfile.TemporaryDirectory() as scratch:
+            self._device.pull(f"{name}/result", Path(scratch))
             try:
-                self._device.pull(f"{name}/result", Path(scratch))
                 content = json.loads(Path(scratch, "result.json").read_text(encoding="utf-8"))
-            except Unreachable:
-                raise
-            except (OSError, ValueError, RecursionError, DeviceError):
-                return None
+            except (OSError, ValueError, RecursionError) as error:
+                raise DeviceError(f"its result.json can't be read: {type(error).__name__}") from None
             for path in sorted(Path(scratch).iterdir()):
                 if path.is_file() and LEFT.fullmatch(path.name) and path.name != "result.json":
                     shutil.copyfile(path, out / path.name)

@@ -94,7 +94,7 @@ def _summary(directory: Path) -> dict[str, str]:
     if len(paths) != 1:
         raise DeviceError(f"Vela left {len(paths)} summaries instead of one")
     with paths[0].open(newline="", encoding="utf-8", errors="replace") as file:
-        lines = [line for line in csv.DictReader(file) if None not in line.values()]
+        lines = [line for line in csv.DictReader(file) if None not in (*line, *line.values())]
     if len(lines) != 1:
         raise DeviceError(f"Vela's summary has {len(lines)} lines instead of one")
     return lines[0]

@@ -14,7 +14,8 @@ import numpy as np
 from edgeproof.core import records
 from edgeproof.core.records import Record
 
-from . import energy, statistics
+from . import budgets, energy, statistics
+from .budgets import Gate
 from .statistics import Estimate
 
 # Chance that one of all comparisons between runtimes is a false alarm.
@@ -44,7 +45,10 @@ Key = tuple[str, str, str, str]  # device, runtime, model, scheme
 
 @dataclass(frozen=True)
 class Row:
-    """One artifact on one device. A figure that was not measured, or whose run was refused, is None."""
+    """One artifact on one device. A figure that was not measured, or whose run was refused, is None.
+
+    With `npu`, the device is simulated and has no figures but `estimate`, which its compiler made.
+    """
 
     device: str
     runtime: str
@@ -92,6 +96,9 @@ class Row:
     measured_at: str = ""
     cpu: str | None = None
     versions: Mapping[str, str | None] | None = None
+    budget: Gate | None = None
+    npu: str | None = None
+    estimate: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, estimates as {value, low, high}."""
@@ -207,8 +214,10 @@ def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
         preset=content["preset"],
         repeated=len(attempts) - len(found),
         measured_at=max(record.content["measured_at"] for record in found),
+        npu=content.get("card", {}).get("npu"),
+        estimate=next((record.content["estimate"] for record in found if record.content.get("estimate")), None),
     )
-    if verdict == "unsupported":
+    if row.npu is not None or verdict == "unsupported":
         return row
     row = replace(
         row,
@@ -218,6 +227,7 @@ def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
         **_conditions(found),
     )
     overhead = _from_log(_latest(harness), SINGLE_STREAM, "result_50.00_percentile_latency_ns")
+    row = replace(row, budget=budgets.gate(row, content.get("card", {}).get("budget")))
     return replace(row, harness_p50_ns=overhead) if row.p50_ns else row
 
 

@@ -2,8 +2,8 @@
 
 The faults are scripted in faults.yaml in the device's directory (.edgeproof/devices/<name>), read at each call:
 
-    - {on: push, nth: 2, fault: corrupted file}   # the second push; every one without nth
-    - {on: run, fault: lying output, text: "42"}
+    - {call: push, nth: 2, fault: corrupted file}   # the second push; every one without nth
+    - {call: run, fault: lying output, text: "42"}
 
 A fault happens once its call is counted; without a script the device works as the local one does.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, RootModel
+from pydantic import Field
 
 from edgeproof.core.errors import ConfigError, DeviceError, Unreachable
 from edgeproof.params import Frozen, checked
@@ -44,13 +44,14 @@ os.execvp(sys.argv[1], sys.argv[1:])
 # Run in place of Python: an hour is added to the settable clock once it has been asked often enough for a run to be
 # under way.
 _STEPPED = """\
-import runpy, sys, time
+import os, runpy, sys, time
 true, asked = time.time_ns, [0]
 def stepped():
     asked[0] += 1
     return true() + (3_600 * 10**9 if asked[0] > 1 else 0)
 time.time_ns = stepped
 del sys.argv[0]
+sys.argv[0] = os.path.abspath(sys.argv[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -58,14 +59,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 class Fault(Frozen):
     """One line of the script."""
 
-    on: Call
+    call: Call
     fault: Kind
     nth: int | None = Field(default=None, ge=1, description="which call of its kind, counted from 1; every one")
     text: str = Field(default='{"status": "done"}', description="what a lying device says: printed, or in result.json")
-
-
-class Script(RootModel[list[Fault]]):
-    """The whole of faults.yaml."""
 
 
 class Transport(local.Transport):
@@ -129,19 +126,22 @@ class Transport(local.Transport):
     def _next(self, call: Call) -> Fault | None:
         """Count a call; returns the fault that it meets."""
         self._calls[call] += 1
-        return next((f for f in self._script() if f.on == call and f.nth in (None, self._calls[call])), None)
+        return next((f for f in self._script() if f.call == call and f.nth in (None, self._calls[call])), None)
 
     def _script(self) -> list[Fault]:
         path = self._root / FILE
         if not path.is_file():
             return []
         try:
-            script = checked(Script, yaml.safe_load(path.read_text(encoding="utf-8")), str(path)).root
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
             raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(content, list):
+            raise ConfigError(f"{path} must be a list of faults.")
+        script = [checked(Fault, line, f"{path}, fault {number}") for number, line in enumerate(content, 1)]
         for fault in script:
-            if fault.fault not in POSSIBLE[fault.on]:
-                raise ConfigError(f"{path}: a {fault.on} has no '{fault.fault}', only {', '.join(POSSIBLE[fault.on])}.")
+            if fault.fault not in (possible := POSSIBLE[fault.call]):
+                raise ConfigError(f"{path}: a {fault.call} has no '{fault.fault}', only {', '.join(possible)}.")
         return script
 
 
