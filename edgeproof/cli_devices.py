@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from . import config, devices, probing
+from . import config, devices, estimating, probing
 from .core.directories import write_text
 from .core.errors import ConfigError
 from .devices import Card
@@ -125,7 +125,8 @@ def _probe(arguments: argparse.Namespace) -> int:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     card = devices.card(arguments.name)
-    needed = {name: of for name, of in _needed().items() if card.runtimes is None or name in card.runtimes}
+    listed = [estimating.RUNTIME] if card.npu is not None else card.runtimes
+    needed = {name: of for name, of in _needed().items() if listed is None or name in listed}
     findings = probing.examined(arguments.name, card, needed)
     for finding in findings:
         print(f"{finding.problem}\n    {finding.cure}")

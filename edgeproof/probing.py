@@ -99,7 +99,9 @@ def _npu(device: Any, card: Card) -> list[Finding]:
     try:
         estimating.version(device, devices.python(card, "tflite"))
     except Unsupported as reason:
-        return [Finding(str(reason), estimating.INSTALL.format(python=devices.python(card, "tflite")))]
+        return [
+            Finding(str(reason).partition(";")[0], estimating.INSTALL.format(python=devices.python(card, "tflite")))
+        ]
     return []
 
 

@@ -34,8 +34,11 @@ class Column(Generic[Item]):
 def markdown(rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme: str = "fp32") -> str:
     """The table for people: rows, then what was refused and why, then remarks, then the conditions."""
     measured = [row for row in rows if row.npu is None]
-    parts = [f"# Study `{study}`", "", *markdown_table(measured, COLUMNS), ""]
-    if estimated := [row for row in rows if row.npu is not None]:
+    estimated = [row for row in rows if row.npu is not None]
+    parts = [f"# Study `{study}`", ""]
+    if measured or not estimated:
+        parts += [*markdown_table(measured, COLUMNS), ""]
+    if estimated:
         parts += ["## Estimated, not measured", "", *markdown_table(estimated, ESTIMATED), "", ESTIMATED_NOTES, ""]
     refused = [row for row in rows if row.reasons]
     if refused:
