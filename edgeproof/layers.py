@@ -114,6 +114,18 @@ def round_weight(weight: torch.Tensor, bits: int) -> torch.Tensor:
     return rounded
 
 
+class Adapted(nn.Module):
+    """The student with an adapter beside it, so that both are trained."""
+
+    def __init__(self, student: nn.Module, adapter: nn.Module) -> None:
+        super().__init__()
+        self.student, self.adapter = student, adapter
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.student(x)
+        return logits
+
+
 def fit_rounded(
     module: nn.Module, task: TrainingTask, recipe: Recipe, rounding: Rounding | Mapping[str, Rounding]
 ) -> nn.Module:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from .training import Batch, Loss
+
 
 def hinton_loss(
     student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, *, temperature: float, hard_weight: float
@@ -26,3 +28,13 @@ def hinton_loss(
     )
     hard = functional.cross_entropy(student, labels)
     return hard_weight * hard + (1 - hard_weight) * temperature**2 * soft
+
+
+def taught(answers: torch.Tensor, *, temperature: float, hard_weight: float) -> Loss:
+    """Hinton's loss against a teacher's answers (views, samples, classes), computed once instead of in every epoch."""
+
+    def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        given = answers[batch.views, batch.samples]
+        return hinton_loss(logits, given, batch.labels, temperature=temperature, hard_weight=hard_weight)
+
+    return loss

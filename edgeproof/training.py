@@ -170,6 +170,11 @@ def logits_of(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return torch.cat([module(piece.contiguous(memory_format=torch.channels_last)) for piece in pieces])
 
 
+def answers_of(teacher: nn.Module, task: TrainingTask) -> torch.Tensor:
+    """The teacher's outputs for every view of every training sample, (views, samples, classes)."""
+    return torch.stack([logits_of(teacher, task.view(task.train_x, k)) for k in range(task.views)])
+
+
 def accuracy_of(module: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> float:
     """The share of `x` whose highest output is its label."""
     return float((logits_of(module, x).argmax(1) == labels).double().mean())

@@ -162,9 +162,10 @@ def _callable(target: str) -> Callable[..., Any]:
         return call
     match = ATEN.fullmatch(target)
     found = getattr(getattr(torch.ops.aten, match[1], None), match[2], None) if match else None
+    # TorchScript's own operators, such as aten::save, have no kernel.
     if (
         not isinstance(found, torch._ops.OpOverload)
-        or not torch._C._dispatch_has_kernel(found.name())  # TorchScript's own, such as aten::save, have none
+        or not torch._C._dispatch_has_kernel(found.name())  # type: ignore[no-untyped-call]
         or any(argument.name == "filename" for argument in found._schema.arguments)
     ):
         raise ConfigError(f"the file calls '{target[:80]}', and only operators of ATen on tensors are run. {CURE}")

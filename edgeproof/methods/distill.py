@@ -5,12 +5,11 @@ Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network" (2015), wi
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field, PositiveFloat
 from torch import nn
 
-from edgeproof.losses import hinton_loss
-from edgeproof.training import Batch, Recipe, TrainingTask, fit, logits_of
+from edgeproof.losses import taught
+from edgeproof.training import Recipe, TrainingTask, answers_of, fit
 
 
 class Options(Recipe):
@@ -23,16 +22,6 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options: object) -> nn.Module:
     """Train the student `model` on labels and on the teacher's softened logits."""
     chosen = Options.model_validate(options)
-    # The views are few and fixed, so the teacher's answers are computed once instead of in every epoch.
-    answers = torch.stack([logits_of(teacher, task.view(task.train_x, k)) for k in range(task.views)])
-
-    def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        return hinton_loss(
-            logits,
-            answers[batch.views, batch.samples],
-            batch.labels,
-            temperature=chosen.temperature,
-            hard_weight=chosen.hard_weight,
-        )
-
+    answers = answers_of(teacher, task)
+    loss = taught(answers, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
     return fit(model, task, chosen, loss=loss)

@@ -13,8 +13,8 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import nn
 
-from edgeproof.losses import hinton_loss
-from edgeproof.training import Batch, Recipe, TrainingTask, fit, logits_of
+from edgeproof.losses import taught
+from edgeproof.training import Recipe, TrainingTask, answers_of, fit
 
 
 class Options(Recipe):
@@ -27,27 +27,13 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, *, teachers: Sequence[nn.Module], **options: object) -> nn.Module:
     """Train the student `model` on labels and on what the teachers say on average."""
     chosen = Options.model_validate(options)
-    answers = torch.stack(
-        [
-            mean_answer([logits_of(teacher, task.view(task.train_x, k)) for teacher in teachers], chosen.temperature)
-            for k in range(task.views)
-        ]
-    )
-
-    def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        return hinton_loss(
-            logits,
-            answers[batch.views, batch.samples],
-            batch.labels,
-            temperature=chosen.temperature,
-            hard_weight=chosen.hard_weight,
-        )
-
+    answers = mean_answer([answers_of(teacher, task) for teacher in teachers], chosen.temperature)
+    loss = taught(answers, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
     return fit(model, task, chosen, loss=loss)
 
 
 def mean_answer(logits: Sequence[torch.Tensor], temperature: float) -> torch.Tensor:
-    """Logits (N, classes) whose softmax at the temperature is the mean of the given logits' softmax at it."""
-    softened = torch.stack([torch.log_softmax(z / temperature, dim=1) for z in logits])
+    """Logits (…, classes) whose softmax at the temperature is the mean of the given logits' softmax at it."""
+    softened = torch.stack([torch.log_softmax(z / temperature, dim=-1) for z in logits])
     # log of the mean, without leaving logarithms: small probabilities matter at high temperatures.
     return temperature * (torch.logsumexp(softened, dim=0) - torch.log(torch.tensor(float(len(logits)))))

@@ -16,7 +16,7 @@ from pydantic import Field, PositiveFloat
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.layers import outputs_of, same_resolution
+from edgeproof.layers import Adapted, outputs_of, same_resolution
 from edgeproof.losses import hinton_loss
 from edgeproof.training import Batch, Recipe, TrainingTask, fit, logits_of
 
@@ -38,7 +38,7 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
         for module in (model, teacher):
             logits_of(module, task.train_x[:1])
         widths = learned[chosen.student_layer].shape[1], taught[chosen.teacher_layer].shape[1]
-        student = _Adapted(model, _adapter(*widths, task.seed))
+        student = Adapted(model, _adapter(*widths, task.seed))
 
         def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
@@ -65,15 +65,3 @@ def _adapter(width: int, hint_width: int, seed: int) -> nn.Module:
     convolution = nn.Conv2d(width, hint_width, 1, bias=False)
     nn.init.kaiming_normal_(convolution.weight, generator=torch.Generator().manual_seed(seed))
     return convolution
-
-
-class _Adapted(nn.Module):
-    """The student with an adapter beside it, so that both are trained."""
-
-    def __init__(self, student: nn.Module, adapter: nn.Module) -> None:
-        super().__init__()
-        self.student, self.adapter = student, adapter
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.student(x)
-        return logits

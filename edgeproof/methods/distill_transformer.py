@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgeproof.core.errors import ConfigError
-from edgeproof.layers import outputs_of
+from edgeproof.layers import Adapted, outputs_of
 from edgeproof.losses import hinton_loss
 from edgeproof.training import Batch, Recipe, TrainingTask, fit, logits_of
 
@@ -59,7 +59,7 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
             logits_of(module, task.train_x[:1])
         _check(learned, taught, chosen)
         widths = learned[chosen.student_hidden[0]].shape[2], taught[chosen.teacher_hidden[0]].shape[2]
-        student = _Adapted(model, _adapter(*widths, task.seed))
+        student = Adapted(model, _adapter(*widths, task.seed))
 
         def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
@@ -113,15 +113,3 @@ def _adapter(width: int, hint_width: int, seed: int) -> nn.Module:
     matrix = nn.Linear(width, hint_width, bias=False)
     nn.init.xavier_uniform_(matrix.weight, generator=torch.Generator().manual_seed(seed))
     return matrix
-
-
-class _Adapted(nn.Module):
-    """The student with an adapter beside it, so that both are trained."""
-
-    def __init__(self, student: nn.Module, adapter: nn.Module) -> None:
-        super().__init__()
-        self.student, self.adapter = student, adapter
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.student(x)
-        return logits

@@ -12,9 +12,9 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import nn
 
-from edgeproof.losses import hinton_loss
+from edgeproof.losses import taught
 from edgeproof.qat import Runtime, prepare
-from edgeproof.training import Batch, Loss, Recipe, TrainingTask, cross_entropy, fit, logits_of
+from edgeproof.training import Loss, Recipe, TrainingTask, answers_of, cross_entropy, fit
 
 FINAL = True
 CALIBRATION_SAMPLES, CALIBRATION_BATCH = 1000, 100
@@ -42,23 +42,12 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module | None = N
         for weight, zero in zip(weights, zeros, strict=True):
             weight.masked_fill_(zero, 0.0)
 
-    loss = cross_entropy if teacher is None else _distilled(teacher, task, chosen)
+    loss = cross_entropy if teacher is None else _taught_by(teacher, task, chosen)
     fit(prepared, task, chosen, loss=loss, after_step=hold_zeros)
     prepared.round_weights()
     # As it will be loaded: another memory layout adds in another order, which moves some values by a whole step.
     return prepared.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
-def _distilled(teacher: nn.Module, task: TrainingTask, chosen: Options) -> Loss:
-    answers = torch.stack([logits_of(teacher, task.view(task.train_x, k)) for k in range(task.views)])
-
-    def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        return hinton_loss(
-            logits,
-            answers[batch.views, batch.samples],
-            batch.labels,
-            temperature=chosen.temperature,
-            hard_weight=chosen.hard_weight,
-        )
-
-    return loss
+def _taught_by(teacher: nn.Module, task: TrainingTask, chosen: Options) -> Loss:
+    return taught(answers_of(teacher, task), temperature=chosen.temperature, hard_weight=chosen.hard_weight)

@@ -1,8 +1,9 @@
 """Techniques of one family beside their controls: accuracy over training seeds, sizes, and what became of the MACs.
 
 A model's control is what it would be without the technique: the student that had no teacher, the parent that was tuned
-as long. A row is compared with the control's artifact of the same runtime and scheme; a model without a control, in a
-scheme other than fp32, with its own fp32 artifact, which tells what the scheme costs.
+as long. A row is compared with the control's artifact of the same runtime and scheme, integers that a model was
+trained for with calibrated ones; a model without a control, in a scheme other than fp32, with its own fp32 artifact,
+which tells what the scheme costs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from . import statistics
 from .rows import Row
 from .statistics import Estimate
 from .tables import NONE, Column, bytes_cell, count_cell, markdown_table, percent_cell, times_cell, us_cell
+
+# Which of a control's schemes stands beside one that only the technique has.
+CALIBRATED = {"int8-qat": "int8-static"}
 
 Families = Mapping[str, Mapping[str, str | None]]
 
@@ -50,7 +54,7 @@ def family_rows(rows: Sequence[Row], families: Families) -> list[FamilyRow]:
     for family, controls in families.items():
         for row in (row for row in rows if row.model in controls):
             control = controls[row.model]
-            reference = (control, row.scheme) if control else (row.model, "fp32")
+            reference = (control, CALIBRATED.get(row.scheme, row.scheme)) if control else (row.model, "fp32")
             other = places.get((row.device, row.runtime, *reference))
             found.append(_family_row(family, control, row, None if other is row else other))
     return found

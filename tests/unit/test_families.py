@@ -78,6 +78,17 @@ def test_a_model_without_a_control_is_compared_with_its_own_fp32(tmp_path: Path)
     assert (plain.difference, plain.speed_up, plain.macs_ratio) == (None, None, None)
 
 
+def test_integers_that_a_model_was_trained_for_stand_beside_the_controls_calibrated_ones(tmp_path: Path) -> None:
+    measured(tmp_path, "control", [90, 92])
+    measured(tmp_path, "control", [87, 88], scheme="int8-static", p50_ns=6000)
+    measured(tmp_path, "pruned", [90, 91], scheme="int8-qat", p50_ns=3000)
+    row = of(found(tmp_path), "pruned", "int8-qat")
+    assert row.difference is not None
+    assert row.difference.value == pytest.approx(0.03)
+    assert row.speed_up is not None
+    assert row.speed_up.value == pytest.approx(2.0)
+
+
 def test_a_refused_seed_leaves_no_mean_rather_than_one_of_the_others(tmp_path: Path) -> None:
     measured(tmp_path, "control", [90, 92])
     measured(tmp_path, "pruned", [91])

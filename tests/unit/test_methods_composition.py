@@ -41,8 +41,8 @@ KEEP_ZEROS = [
 ]
 # One of each kind: weights, channels, gates, levels of one width, of several.
 PAIRED = ["prune_weights", "prune_channels_slimming", "penalize_weights", "prune_l0", "round_weights", "quantize_mixed"]
-# distill_transformer serves Transformers, whose channels can't be removed.
-METHODS = [path.stem for path in (ROOT / "conf" / "methods").glob("*.yaml") if path.stem != "distill_transformer"]
+# distill_transformer serves Transformers, whose channels can't be removed; Keras trains networks of its own.
+METHODS = [name for name in plugins.names("methods") if name not in ("distill_transformer", "train_keras")]
 SPEC = NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, SHAPE, 4)
 
 

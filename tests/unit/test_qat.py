@@ -312,9 +312,10 @@ def test_with_a_teacher_the_loss_is_hintons(network: nn.Module, monkeypatch: pyt
     def listening(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, **chosen: Any) -> torch.Tensor:
         seen.append((teacher, labels))
         assert chosen == {"temperature": 4.0, "hard_weight": 0.3}
-        return losses.hinton_loss(student, teacher, labels, **chosen)
+        return hinton_loss(student, teacher, labels, **chosen)
 
-    monkeypatch.setattr(quantize_aware, "hinton_loss", listening)
+    hinton_loss = losses.hinton_loss
+    monkeypatch.setattr(losses, "hinton_loss", listening)
     teacher, task = copy.deepcopy(network), task_of()
     alone = quantize_aware.apply(network, task, **OPTIONS)
     taught = quantize_aware.apply(network, task, teacher=teacher, **OPTIONS)
@@ -346,7 +347,9 @@ def test_a_study_in_which_a_model_starts_from_a_quantized_one_is_refused(project
         "models.student_slim_w4.options={epochs: 1}",
         "+models.late={method: prune_weights, parent: student_slim_w4, options: {epochs: 1}}",
     ]
-    with pytest.raises(ConfigError, match=r"late can't start from 'student_slim_w4'.*'quantize_aware' must be the last"):
+    with pytest.raises(
+        ConfigError, match=r"late can't start from 'student_slim_w4'.*'quantize_aware' must be the last"
+    ):
         config.compose("digits", late)
 
 
