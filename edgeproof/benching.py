@@ -191,7 +191,7 @@ class Session:
         }
         self._runners = {name: packing.pack(name, WORK / "runners") for name in {item.runtime, NULL}}
         self._device = devices.transport(item.device, self._card)
-        self._samples = self._send_samples()
+        self._samples = self._kept_samples()
         self._harness_ns: int | None = None  # the session's latest valid run of the null runtime
         self._records = WORK / "sessions" / self._digest()
         if self._records.exists() and time.time() - _last_change_s(self._records) > STALE_S:
@@ -247,6 +247,17 @@ class Session:
         """Drop the records of jobs that never reached the device, so that they are measured when it is back."""
         for job in jobs:
             shutil.rmtree(self._records / job.directory, ignore_errors=True)
+
+    def abandon(self, reason: str) -> None:
+        """End every job that has no record yet as an error with its reason: nobody will run it."""
+        for order, job in enumerate(self.jobs()):
+            target = self._records / job.directory
+            if job.scenario == "unsupported":
+                self.measure(job, order)
+            elif not (target / records.FILE).is_file():
+                content = {"order": order, "measured_at": _now(), "verdict": "error", "reasons": [reason]}
+                with directories.written_whole(target) as out:
+                    records.write(out, {**self._identity(job), **content})
 
     def _measure(self, job: Job, order: int, target: Path) -> None:
         content = {**self._identity(job), "order": order, "measured_at": _now()}
@@ -384,11 +395,13 @@ class Session:
         accuracy = job.scenario == records.ACCURACY
         audit, base = compliance.split(job.scenario)
         scenario = next(iter(self._item.every.values())) if accuracy else self._item.all[base]
+        samples = self._samples[job.model]
+        self._device.push(samples, f"store/{samples.name}")
         return {
             "runtime": job.runtime,
             "artifact": f"../../{self._stored(job)}",
-            "samples": f"../../{self._samples[job.model]}",
-            "samples_sha256": Path(self._samples[job.model]).stem,
+            "samples": f"../../store/{samples.name}",
+            "samples_sha256": samples.stem,
             "threads": self._card.threads,
             "mode": "AccuracyOnly" if accuracy else "PerformanceOnly",
             "scenario": scenario.scenario,
@@ -483,29 +496,38 @@ class Session:
     def _labels(self, model: str) -> Array | None:
         return self._subject.samples[model].labels
 
-    def _send_samples(self) -> dict[str, str]:
-        """Store every model's inputs on the device once, under their sha256; returns their names there."""
-        names: dict[Samples, str] = {}
+    def _kept_samples(self) -> dict[str, Path]:
+        """Every model's inputs as a file that is called by its sha256."""
+        found: dict[Samples, Path] = {}
         for samples in self._subject.samples.values():
-            if samples not in names:
+            if samples not in found:
                 with tempfile.TemporaryDirectory() as scratch:
                     path = Path(scratch, "samples.npy")
                     np.save(path, samples.inputs)
-                    names[samples] = f"store/{sha256_of(path)}.npy"
-                    self._device.push(path, names[samples])
-        return {model: names[samples] for model, samples in self._subject.samples.items()}
+                    found[samples] = WORK / "samples" / f"{sha256_of(path)}.npy"
+                    _put(path, found[samples])
+        return {model: found[samples] for model, samples in self._subject.samples.items()}
 
     def _digest(self) -> str:
         parts = [
             self._item.model_dump(mode="json"),
             sorted(map(identity, self._metas.values())),
             self._card.model_dump(),
-            self._samples,
+            {model: path.stem for model, path in self._samples.items()},
             {model: _sha256(self._labels(model)) for model in self._samples},
             [sha256_of(path) for path in (*JUDGES, self._subject.scorer)],
         ]
         runners = sorted(path.name for path in self._runners.values())
         return hashlib.sha256(json.dumps([parts, runners], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _put(path: Path, target: Path) -> None:
+    """Move a file to where others look for it whole or not at all, unless it is there."""
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
+        shutil.copyfile(path, partial)
+        partial.replace(target)
 
 
 def _sha256(array: Array | None) -> str | None:

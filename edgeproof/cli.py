@@ -10,7 +10,7 @@ from typing import Any
 
 import edgeproof
 
-from . import cli_devices, config, devices, entry, studies
+from . import cli_devices, cli_farm, config, devices, entry, studies
 from .core import plugins
 from .core.directories import write_text
 from .core.errors import ConfigError
@@ -97,6 +97,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
     validate.set_defaults(function=_validate)
 
     cli_devices.add_verbs(commands)
+    cli_farm.add_verbs(commands)
 
     known = commands.add_parser("list", help="list studies, devices and every plugin")
     known.set_defaults(function=_list)
