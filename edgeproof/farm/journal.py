@@ -30,22 +30,30 @@ class Event:
 
 
 class Journal:
-    """Appends events, whichever thread they come from."""
+    """Appends events, whichever thread they come from; events that come together share one sync of the disk."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         _without_torn_end(path)
+        self._file = path.open("a", encoding="utf-8")
+        self._writing, self._syncing = threading.Lock(), threading.Lock()
+        self._written = self._synced = 0
 
     def add(self, kind: Kind, job: str, device: str, attempt: int, reason: str = "") -> None:
-        """Write an event and have the kernel bring it to the disk."""
+        """Write an event; it is on the disk when this returns."""
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         line = json.dumps(asdict(Event(kind, job, device, attempt, at, reason)), ensure_ascii=False)
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with self._writing:
+            self._file.write(line + "\n")
+            self._written += 1
+            number = self._written
+        with self._syncing:
+            if self._synced < number:
+                with self._writing:
+                    self._file.flush()
+                    covered = self._written
+                os.fsync(self._file.fileno())
+                self._synced = covered
 
 
 def read(path: Path) -> list[Event]:

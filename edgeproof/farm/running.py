@@ -33,6 +33,7 @@ PARAMS, JOURNAL, LOGS = "params.yaml", "journal.jsonl", "logs"
 TRIES = 4
 FIRST_PAUSE_S = 30.0
 LONGEST_PAUSE_S = 600.0
+LISTENS_S = 0.2
 SHOWN_CHARACTERS = 500
 
 
@@ -78,13 +79,16 @@ class Run:
 
     def run(self) -> dict[str, str]:
         """Run all jobs that are not finished; returns each job's outcome: done, failed, or left (not run)."""
-        devices = dict.fromkeys(self.jobs.values())
-        workers = [threading.Thread(target=self._work, args=(device,), name=device) for device in devices]
+        queues: dict[str, list[str]] = {}
+        for job, device in self.jobs.items():
+            queues.setdefault(device, []).append(job)
+        workers = [threading.Thread(target=self._work, args=queue, name=queue[0]) for queue in queues.items()]
         for worker in workers:
             worker.start()
         try:
-            for worker in workers:
-                worker.join()
+            while any(worker.is_alive() for worker in workers):
+                for worker in workers:  # a signal may reach another thread, and is heard between two waits
+                    worker.join(LISTENS_S)
         except BaseException:
             self.stopped.set()
             self.end()
@@ -93,11 +97,11 @@ class Run:
             raise
         return {job: self._outcomes.get(job, "left") for job in self.jobs}
 
-    def _work(self, device: str) -> None:
+    def _work(self, device: str, jobs: Sequence[str]) -> None:
         """The jobs of one device, one after another."""
         try:
             with leases.held(device, f"farm run {self.name}"):
-                for job in (job for job, on in self.jobs.items() if on == device):
+                for job in jobs:
                     if not self.stopped.is_set():
                         self._note(job, device, self._one(job, device))
         except (EdgeproofError, OSError) as error:

@@ -32,6 +32,7 @@ class Transport:
             partial = target.with_name(f".{target.name}.part")
             self._copy(path, partial)
             if transfer.sums(partial) != found:
+                _remove(partial)
                 raise DeviceError(f"{name} was damaged on its way to the device")
             _remove(target)
             partial.rename(target)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -16,16 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from edgeproof import cli, config
-from edgeproof.core import records
+from edgeproof import cli
 from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownName
 from edgeproof.farm import journal, leases, quarantine, running
 from edgeproof.farm.running import Attempt, Run
-from edgeproof.params import BenchParams, Params
 
-from .test_benching import ITEM, study, write_project
+from .test_benching import write_project
 
 DONE, AGAIN, WRONG = Attempt(0, ""), Attempt(75, "the link was lost"), Attempt(2, "no artifact")
 
@@ -155,7 +149,7 @@ def crashing(board: Board, after: int) -> None:
 
     def pause(seconds: float) -> None:
         if next(pauses) == after - 1:
-            signal.raise_signal(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
             run.stopped.wait(10)
 
     run.pause = pause
@@ -242,83 +236,6 @@ def test_failures_are_counted_since_the_job_last_ended() -> None:
     assert journal.failures([event("failed"), event("failed", "y"), event("abandoned")]) == {"x": 0, "y": 1}
 
 
-# --- real sessions -------------------------------------------------------------------------------------------------
-
-
-def nightly(digits_study: Params) -> Params:
-    """One session on each of two devices that this machine plays."""
-    chosen = study(digits_study, transport="fake", seeds=[4])
-    content = {**ITEM, "transport": "fake", "seeds": [4], "all": ITEM["every"]}
-    items = {f"{name}_matrix": BenchParams.model_validate({**content, "device": name}) for name in ("desk", "lap")}
-    return chosen.model_copy(update={"bench": items})
-
-
-@pytest.fixture
-def project(plugin_root: Path, tmp_path: Path, digits_study: Params) -> Path:
-    write_project(tmp_path)
-    for name in ("desk", "lap"):
-        (tmp_path / "devices" / f"{name}.yaml").write_text("transport: fake\nthreads: 1\n")
-    (running.FARM / "night").mkdir(parents=True)
-    config.write(nightly(digits_study), "test", running.FARM / "night" / running.PARAMS)
-    return tmp_path
-
-
-FARM = """
-from pathlib import Path
-from edgeproof import entry, params
-from edgeproof.farm import running
-running.FIRST_PAUSE_S = 0.01
-study = params.load(running.FARM / "night" / running.PARAMS)
-entry.run(lambda: 0 if set(running.farm(study, Path(), "night", print).values()) == {"done"} else 1)
-"""
-
-
-def farm_process() -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", FARM], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-EXPECTED = {
-    ("matrix", "fp32", "accuracy"), ("matrix", "fp32", "single_stream"), ("null", "fp32", "single_stream"),
-    ("matrix", "int8-static", "unsupported"),
-}  # fmt: skip
-
-
-def test_killed_at_any_moment_the_farm_goes_on_and_ends_with_each_record_once(project: Path) -> None:
-    moments = random.Random(0)
-    for _ in range(4):
-        process = farm_process()
-        time.sleep(moments.uniform(0.3, 5))
-        process.kill()
-        process.communicate()
-    last = farm_process()
-    printed, _ = last.communicate(timeout=200)
-    assert last.returncode == 0, printed.decode()
-    for device in ("desk", "lap"):
-        found = list(records.read_all(running.HISTORY / "night" / f"{device}_matrix"))
-        first = [record for record in found if record.content["attempt"] == 0]
-        what = Counter((r.content["runtime"], r.content["scheme"], r.content["scenario"]) for r in first)
-        assert what == Counter(EXPECTED)
-        assert {record.content["device"] for record in found} == {device}
-    assert list(Path(".edgeproof/sessions").iterdir()) == []
-
-
-def test_a_device_that_is_gone_ends_in_quarantine_with_an_error_for_every_job(project: Path) -> None:
-    faults = project / ".edgeproof/devices/lap/faults.yaml"
-    faults.parent.mkdir(parents=True)
-    faults.write_text(yaml.safe_dump([{"call": "push", "fault": "link cut"}]))
-    process = farm_process()
-    printed, _ = process.communicate(timeout=200)
-    assert process.returncode == 1
-    assert b"lap_matrix failed (4 of 4): device 'lap' can't be reached" in printed
-    found = list(records.read_all(running.HISTORY / "night" / "lap_matrix"))
-    verdicts = {(r.content["runtime"], r.content["scheme"], r.content["scenario"]): r.verdict for r in found}
-    assert set(verdicts) == EXPECTED
-    assert verdicts.pop(("matrix", "int8-static", "unsupported")) == "unsupported"
-    assert set(verdicts.values()) == {"error"}
-    assert any("in quarantine since" in record.content["reasons"][0] for record in found)
-    assert (running.HISTORY / "night" / "desk_matrix").is_dir()
-
-
 # --- the command line ----------------------------------------------------------------------------------------------
 
 
@@ -341,6 +258,12 @@ def test_a_job_whose_farm_is_gone_was_interrupted(capsys: pytest.CaptureFixture[
     journal.Journal(running.FARM / "night" / running.JOURNAL).add("started", "a_onnx", "a", 1)
     assert cli.run(["farm", "status", "--name", "night"]) == 1
     assert "a_onnx: interrupted" in capsys.readouterr().out
+
+
+@pytest.fixture
+def project(plugin_root: Path, tmp_path: Path) -> Path:
+    write_project(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize(
