@@ -48,9 +48,7 @@ def markdown(rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme:
     over = [row for row in rows if row.budget and row.budget.reasons]
     if over:
         parts += ["Not shown to keep within the device's budget (the whole interval must):", ""]
-        parts += [
-            f"- `{escaped(row.device)}` {_listed(row, row.budget.reasons if row.budget else ())}" for row in over
-        ]
+        parts += [f"- `{escaped(row.device)}` {_listed(row, row.budget.reasons if row.budget else ())}" for row in over]
         parts += [""]
     noted = dict.fromkeys(f"- {_listed(row, row.notes)}" for row in rows if row.notes)
     if noted:
