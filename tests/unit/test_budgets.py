@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproof.report import tables
+from edgeproof.report import grids, tables
 from edgeproof.report.budgets import gate
 from edgeproof.report.rows import Row, rows
+from edgeproof.report.selections import Selection
 from edgeproof.report.statistics import Estimate
 
 from . import record_trees
@@ -133,4 +134,4 @@ def test_estimates_stand_in_a_table_of_their_own_and_in_no_measured_column(tmp_p
     (row,) = [row for row in found if row.estimate]
     assert row.p50_ns is row.p90_ns is row.accuracy is row.speed_up is row.peak_rss_bytes is row.energy_uj is None
     assert "estimated_cycles" in tables.csv_text(found).partition("\n")[0]
-    assert "camera" not in tables.summary(found, {("teacher", "int8-static"), ("teacher", "fp32")})
+    assert [line[0].value for line in grids.grid(found, Selection()).lines] == ["local"]
