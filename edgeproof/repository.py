@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ from .core.errors import EdgeproofError
 SOURCES = ("edgeproof", "stages", "conf", "devices", "params.yaml", "dvc.yaml", "requirements.lock")
 
 
-def git(*arguments: str, cwd: Path | None = None) -> str:
-    """What git prints. Raises EdgeproofError with git's own words."""
+def git(*arguments: str, cwd: Path | None = None, more: Mapping[str, str] | None = None) -> str:
+    """What git prints, with `more` in its environment. Raises EdgeproofError with git's own words."""
+    environment = {**os.environ, **(more or {})}
     try:
-        done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        )
     except FileNotFoundError:
         raise EdgeproofError("git is not installed, or not on the PATH.") from None
     if done.returncode != 0:

@@ -44,7 +44,10 @@ MAKERS = [Path(str(module.__file__)) for module in (summaries, statistics, energ
 ORDER = "model, scheme, runtime, measured_at, path"
 _SQL = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", bytes: "BLOB"}
 _LISTS = {str: "VARCHAR[]", float: "FLOAT[]"}  # of quantiles, which are only drawn
-_UNUSED_BY_ROWS = ("fingerprint", "quantiles_ns", "options", "packages", "runner", "data_sha256", "lineage", "network")
+_UNUSED_BY_ROWS = (
+    *("fingerprint", "quantiles_ns", "options", "packages", "runner", "data_sha256", "lineage", "network"),
+    *("validation_accuracy", "inferences", *summaries.TELEMETRY_FIGURES),
+)
 
 
 @dataclass(frozen=True)

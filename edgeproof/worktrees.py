@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from .core import plugins
 from .core.directories import sha256_of, write_text
 from .core.errors import EdgeproofError
+from .repository import git, known
 
 # Files that belong to a study's own run and are never overwritten from the committed one.
 OWN = ("params.yaml", "dvc.lock", "results/")
@@ -27,7 +26,9 @@ def refresh(directory: Path, source: Path = Path()) -> None:
 
     Raises EdgeproofError outside a git checkout.
     """
-    head = git("rev-parse", "HEAD")
+    head = known("HEAD")
+    if head is None:
+        raise EdgeproofError("another study than the committed one needs a git checkout with at least one commit.")
     if not _is_whole(directory):
         shutil.rmtree(directory, ignore_errors=True)
         git("worktree", "prune")
@@ -79,18 +80,6 @@ def save_experiment(directory: Path, name: str) -> None:
         tree = git("write-tree", cwd=directory, more=index)
     commit = git("commit-tree", tree, "-p", head, "-m", f"sweep: {name}", cwd=directory, more=AUTHOR)
     git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/{name}", commit, cwd=directory)
-
-
-def git(*arguments: str, cwd: Path | None = None, more: Mapping[str, str] | None = None) -> str:
-    """Run git, with `more` in its environment, and return what it printed. Raises EdgeproofError."""
-    environment = {**os.environ, **(more or {})}
-    done = subprocess.run(["git", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise EdgeproofError(
-            f"git {arguments[0]} failed: {done.stderr.strip()}. Another study than the committed one needs a git "
-            "checkout with at least one commit."
-        )
-    return done.stdout.strip()
 
 
 def _is_whole(directory: Path) -> bool:

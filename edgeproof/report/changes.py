@@ -16,6 +16,7 @@ from .comparison import ALPHA, FEWEST_PROCESSES, Comparison, compare_logs, corre
 FEWEST_NIGHTS = 3
 STEP_ALPHA = 0.01
 SMALLEST_STEP = 0.02
+ROUNDING = 1e-9
 
 Array = np.ndarray[Any, Any]
 Key = TypeVar("Key")
@@ -31,7 +32,7 @@ class Step:
 
 
 def between(before: Mapping[Key, Sequence[float]], after: Mapping[Key, Sequence[float]]) -> dict[Key, Comparison]:
-    """The cells whose medians two nights' processes tell apart before any correction, given as logarithms of ns.
+    """The cells whose medians two nights' processes may tell apart, given as logarithms of ns.
 
     Verdicts allow for all the cells of the night: the expected share of false alarms among those shown is 5%
     (Benjamini and Hochberg 1995).
@@ -39,7 +40,7 @@ def between(before: Mapping[Key, Sequence[float]], after: Mapping[Key, Sequence[
     keys = [key for key in after if key in before and min(len(before[key]), len(after[key])) >= FEWEST_PROCESSES]
     promising = _promising(keys, before, after)
     told = [compare_logs(before[key], after[key], paired=False) for key in promising]
-    # One that was not made in full has a p-value above 5%: it can't be shown, and counts as one of those made together.
+    # One that was not made in full can't be shown, and counts as one of those made together.
     others = [replace(told[0], p_value=1.0)] * (len(keys) - len(told)) if told else []
     found = corrected([*told, *others], method="benjamini-hochberg")
     return dict(zip(promising, found, strict=False))
@@ -48,7 +49,10 @@ def between(before: Mapping[Key, Sequence[float]], after: Mapping[Key, Sequence[
 def _promising(
     keys: Sequence[Key], before: Mapping[Key, Sequence[float]], after: Mapping[Key, Sequence[float]]
 ) -> list[Key]:
-    """The cells whose Welch's t test alone has a p-value below 5%, all of them computed at once."""
+    """The cells that Benjamini and Hochberg's correction leaves of Welch's t tests, all computed at once.
+
+    No other can be shown, nor changes what is said of these: the correction only looks at as many smallest p-values.
+    """
     if not keys:
         return []
     a, b = (np.array([_moments(night[key]) for key in keys]).T for night in (before, after))
@@ -57,9 +61,11 @@ def _promising(
         t = (b[0] - a[0]) / np.sqrt(errors)
         freedom = errors**2 / ((a[1] / a[2]) ** 2 / (a[2] - 1) + (b[1] / b[2]) ** 2 / (b[2] - 1))
         p_values = 2 * stats.t.sf(np.abs(t), freedom)
-    # Where nothing varies there is no t; the full comparison decides.
-    unsure = ~np.isfinite(p_values)
-    return [key for key, p_value, odd in zip(keys, p_values, unsure, strict=True) if odd or p_value < ALPHA]
+    # Where nothing varies there is no t: the full comparison decides, and may take any place among them.
+    p_values = np.where(np.isfinite(p_values), p_values, 0.0)
+    shares = np.arange(1, len(keys) + 1) / len(keys)
+    left = np.flatnonzero(np.sort(p_values) <= ALPHA * shares * (1 + ROUNDING))
+    return [keys[place] for place in np.argsort(p_values, kind="stable")[: left[-1] + 1 if len(left) else 0]]
 
 
 def _moments(values: Sequence[float]) -> tuple[float, float, int]:

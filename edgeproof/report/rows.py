@@ -13,7 +13,8 @@ import numpy as np
 
 from edgeproof.core import records
 
-from . import statistics, summaries
+from . import budgets, statistics, summaries
+from .budgets import Gate
 from .statistics import Estimate
 from .summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM, Summary
 
@@ -42,7 +43,10 @@ Key = tuple[str, str, str, str]  # device, runtime, model, scheme
 
 @dataclass(frozen=True)
 class Row:
-    """One artifact on one device. A figure that was not measured, or whose run was refused, is None."""
+    """One artifact on one device. A figure that was not measured, or whose run was refused, is None.
+
+    With `npu`, the device is simulated and has no figures but `estimate`, which its compiler made.
+    """
 
     device: str
     runtime: str
@@ -92,6 +96,9 @@ class Row:
     versions: Mapping[str, str | None] | None = None
     commit: str | None = None
     conditions: Mapping[str, Any] | None = None
+    budget: Gate | None = None
+    npu: str | None = None
+    estimate: Mapping[str, Any] | None = None
 
     @property
     def key(self) -> Key:
@@ -248,20 +255,23 @@ def _row(attempts: Sequence[Summary], harness: Sequence[Summary]) -> Row:
     first = next(summary for summary in found if not _other_seed(summary))
     verdict, reasons = _verdict(found)
     figures: dict[str, Any] = {}
-    if verdict != "unsupported":
+    if verdict != "unsupported" and first.npu is None:
         figures = {"accuracy": _accuracy(found), "seed_accuracies": _seed_accuracies(found)}
         figures |= {**_measured(found), **_conditions(found)}
         if figures["p50_ns"]:
             figures["harness_p50_ns"] = _mean(_of(_latest(harness), SINGLE_STREAM), "loadgen_p50_ns")
-    return Row(
+    row = Row(
         **{name: getattr(first, name) for name in _OF_FIRST},
         commit=first.commit_id,
         verdict=verdict,
         reasons=reasons,
         repeated=len(attempts) - len(found),
         measured_at=max(summary.measured_at for summary in found),
+        npu=first.npu,
+        estimate=next((json.loads(summary.estimate) for summary in found if summary.estimate), None),
         **figures,
     )
+    return replace(row, budget=budgets.gate(row, json.loads(first.budget) if first.budget else None))
 
 
 def _verdict(found: Sequence[Summary]) -> tuple[str, tuple[str, ...]]:

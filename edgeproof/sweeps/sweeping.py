@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeproof import config, locks, paths, worktrees
+from edgeproof import config, locks, paths, repository, worktrees
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError
 from edgeproof.params import Params
@@ -81,7 +81,7 @@ def code_now() -> Code:
     if changed:
         names = ", ".join(changed[:SHOWN_FILES]) + (", …" if len(changed) > SHOWN_FILES else "")
         print(f"The tree differs from its last commit ({names}): every point says so, and the table marks it.")
-    return Code(slots.prepare_code(), worktrees.git("rev-parse", "HEAD"), changed)
+    return Code(slots.prepare_code(), repository.git("rev-parse", "HEAD"), changed)
 
 
 def ask(

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from edgeproof import worktrees
+from edgeproof import repository, worktrees
 from edgeproof.core.directories import write_json, write_text
 from edgeproof.params import Params
 from edgeproof.report import tables
@@ -133,6 +133,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project whose code never changes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(slots, "prepare_code", lambda: "c" * 64)
-    monkeypatch.setattr(worktrees, "git", lambda *words: "h" * 40)
+    monkeypatch.setattr(repository, "git", lambda *words: "h" * 40)
     monkeypatch.setattr(worktrees, "changed_since_head", lambda: [])
     return tmp_path
