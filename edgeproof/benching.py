@@ -27,7 +27,20 @@ from typing import Any
 
 import numpy as np
 
-from . import compliance, dataset, devices, estimating, instructions, layouts, packages, packing, results, verdicts
+from . import (
+    compliance,
+    dataset,
+    devices,
+    estimating,
+    instructions,
+    layouts,
+    locks,
+    packages,
+    packing,
+    repository,
+    results,
+    verdicts,
+)
 from .core import directories, plugins, records
 from .core.directories import identity, read_meta, sha256_of
 from .core.errors import DeviceError, Unreachable, Unsupported
@@ -148,6 +161,11 @@ def measured(item: BenchParams, what: Subject) -> Session:
     card = devices.card(item.device)
     if devices.python(card, item.runtime) == sys.executable and card.npu is None:
         packages.require(item.packages)
+    with locks.measuring(item.device, here=item.transport == "local"):
+        return _measured(item, what)
+
+
+def _measured(item: BenchParams, what: Subject) -> Session:
     session = Session(item, what)
     waiting = collections.deque(session.jobs())
     order = itertools.count()
@@ -192,6 +210,7 @@ class Session:
         self._runners = {name: packing.pack(name, WORK / "runners") for name in {item.runtime, NULL}}
         self._device = devices.transport(item.device, self._card)
         self._samples = self._kept_samples()
+        self._commit = repository.commit()
         self._harness_ns: int | None = None  # the session's latest valid run of the null runtime
         self._records = WORK / "sessions" / self._digest()
         if self._records.exists() and time.time() - _last_change_s(self._records) > STALE_S:
@@ -471,6 +490,7 @@ class Session:
             "session": self._item.session,
             "session_id": self._session_id,
             "preset": self._item.preset,
+            "commit": self._commit,
             "compliance": compliance.split(job.scenario)[0],
             "runtime": job.runtime,
             "model": job.model,

@@ -83,7 +83,7 @@ def _meta(name: str, item: ModelParams, params: Params, seed: int, accuracy: flo
     sources = [("parent", item.parent)] if item.parent else []
     sources += [(f"teacher_{n}" if n > 1 else "teacher", teacher) for n, teacher in enumerate(item.teachers, 1)]
     lineage = {
-        role: {"name": source, "sha256": identity(read_meta(model_dir(source, item.seeds, seed), verify=False))}
+        role: _ancestor(source, read_meta(model_dir(source, item.seeds, seed), verify=False))
         for role, source in sources
     }
     return {
@@ -99,3 +99,9 @@ def _meta(name: str, item: ModelParams, params: Params, seed: int, accuracy: flo
         "packages": item.packages,
         "validation_accuracy": accuracy,
     }
+
+
+def _ancestor(name: str, meta: dict[str, Any]) -> dict[str, Any]:
+    """What a model says of one that it was made from: its hash, and how it was made itself, back to the data."""
+    told = ("method", "options", "network", "seed", "validation_accuracy", "lineage")
+    return {"name": name, "sha256": identity(meta), **{key: meta[key] for key in told}}

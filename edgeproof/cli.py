@@ -10,14 +10,9 @@ from typing import Any
 
 import edgeproof
 
-from . import cli_devices, cli_farm, config, devices, entry, studies
+from . import cli_devices, cli_farm, cli_publishing, config, devices, entry, studies
 from .core import plugins
-from .core.directories import write_text
-from .core.errors import ConfigError
-from .paths import RECORDS, TABLES
-
-README = Path("README.md")
-TABLE_BEGINS, TABLE_ENDS = "<!-- table: begin -->", "<!-- table: end -->"
+from .paths import RECORDS
 
 
 def main() -> None:
@@ -27,9 +22,14 @@ def main() -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Parse and dispatch; returns the exit code."""
-    arguments = _parser()[0].parse_args(argv)
+    arguments = parsed(argv)
     code: int = arguments.function(arguments)
     return code
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """What a command line asks for; one that asks for nothing known ends the process."""
+    return _parser()[0].parse_args(argv)
 
 
 def verbs() -> set[str]:
@@ -71,14 +71,12 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
     bench.add_argument("--name", help="of the table and its directory (default: the first file's)")
     bench.set_defaults(function=_bench)
 
-    readme = commands.add_parser("readme", help="put the default study's short table into README.md")
-    readme.set_defaults(function=_readme)
-
-    compare = commands.add_parser(
-        "compare", help="say whether artifact B is slower than artifact A, from their records"
+    compare = commands.add_parser("compare", help="say whether B is slower than A, from their records")
+    compare.add_argument(
+        "a", help="a cell (device/runtime/model/scheme), a directory of records, a device, commit or night"
     )
-    compare.add_argument("a", type=Path, help="results/records/<session>/<runtime>/<model>.<scheme>")
-    compare.add_argument("b", type=Path)
+    compare.add_argument("b", help="another of the same kind")
+    compare.add_argument("--records", type=Path, default=RECORDS, help="where the records lie (default: %(default)s)")
     compare.add_argument("--percent", type=_percent, default=50.0, help="percentile to compare (default: %(default)s)")
     compare.add_argument("--margin", type=_share, default=0.0, help="share that counts as no difference, such as 0.02")
     compare.add_argument("--unlike", action="store_true", help="compare unlike conditions too, and say what differs")
@@ -98,6 +96,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
 
     cli_devices.add_verbs(commands)
     cli_farm.add_verbs(commands)
+    cli_publishing.add_verbs(commands)
 
     known = commands.add_parser("list", help="list studies, devices and every plugin")
     known.set_defaults(function=_list)
@@ -130,29 +129,21 @@ def _bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _readme(arguments: argparse.Namespace) -> int:
-    text = README.read_text(encoding="utf-8")
-    if TABLE_BEGINS not in text or TABLE_ENDS not in text.partition(TABLE_BEGINS)[2]:
-        raise ConfigError(f"{README} has no {TABLE_BEGINS} followed by {TABLE_ENDS}. Put both where the table belongs.")
-    before, _, rest = text.partition(TABLE_BEGINS)
-    _, _, after = rest.partition(TABLE_ENDS)
-    table = (TABLES / "summary.md").read_text(encoding="utf-8")
-    write_text(README, f"{before}{TABLE_BEGINS}\n{table}{TABLE_ENDS}{after}")
-    return 0
-
-
 def _compare(arguments: argparse.Namespace) -> int:
-    from .report import compared
+    from . import comparing
 
-    told = compared.compare_records(
+    given = [Path(side).is_dir() for side in (arguments.a, arguments.b)]
+    code = 0 if all(given) else cli_publishing.refreshed(arguments.records)
+    told = comparing.compare(
         arguments.a,
         arguments.b,
+        arguments.records,
         percent=arguments.percent,
         margin=arguments.margin,
-        allow_unlike=arguments.unlike,
+        unlike=arguments.unlike,
     )
     print(told)
-    return 0
+    return code
 
 
 def _submit(arguments: argparse.Namespace) -> int:

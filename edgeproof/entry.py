@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from .core import processes
@@ -29,6 +30,12 @@ QUIET = {
     "CUDA_VISIBLE_DEVICES": "",
     "HF_HUB_OFFLINE": "1",
 }
+
+
+def environment() -> dict[str, str]:
+    """What a process that runs stages is started with: this interpreter's programs first, and no telemetry."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, **QUIET, "PATH": path}
 
 
 class Terminated(BaseException):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from .core import plugins
@@ -26,8 +27,13 @@ def pack(runtime: str, directory: Path) -> Path:
     for name, content in sorted(files.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     path = directory / f"runner-{digest.hexdigest()}.pyz"
-    directory.mkdir(parents=True, exist_ok=True)
+    zipped(files, path)
+    return path
+
+
+def zipped(files: Mapping[str, bytes], path: Path) -> None:
+    """Write a zip whose bytes depend on its files alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(files.items()):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
-    return path

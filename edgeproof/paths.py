@@ -11,6 +11,7 @@ ARTIFACTS = Path("artifacts")
 RECORDS = Path("results/records")
 TABLES = Path("results/tables")
 PLOTS = Path("results/plots")
+SITE = Path("results/site")
 METRICS = Path("results/metrics.json")
 WORK = Path(".edgeproof")
 

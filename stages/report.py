@@ -22,7 +22,6 @@ def main() -> None:
     shown = {(chosen.baseline, "fp32"), *((model, scheme) for model, of in chosen.final.items() for scheme in of)}
     with written_whole(paths.TABLES) as out:
         tables.write_all(out, found, study=study.study, baseline=chosen.baseline)
-        write_text(out / "summary.md", tables.summary(found, shown))
         if chosen.families:
             of_families = families.family_rows(found, chosen.families)
             write_text(out / "families.md", families.markdown(of_families, study=study.study))

@@ -15,6 +15,7 @@ from ..benching import Subject
 from ..config import Measuring
 from ..core.directories import written_whole
 from ..core.errors import ConfigError, UnknownName
+from ..core.records import BROUGHT
 from ..params import BenchParams, ScenarioParams, checked
 from ..paths import WORK
 from ..report import tables
@@ -24,7 +25,7 @@ from .files import AS_IS, Brought
 from .inputs import Data
 
 OUTCOMES = Path("results/brought")
-BUILT = WORK / "brought"
+BUILT = WORK / BROUGHT
 SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")  # of a model when nobody chooses
 
 Array = np.ndarray[Any, Any]

@@ -17,11 +17,11 @@ from ..core import plugins
 from ..core.artifacts import Interface, Lowered
 from ..core.directories import write_meta, written_whole
 from ..core.errors import ConfigError, EdgeproofError, Unsupported
+from ..core.records import BROUGHT
 from . import files, inputs
 from .files import Brought
 from .inputs import Data
 
-METHOD = "brought"
 UNKNOWN = (
     "seed",
     "parameters",
@@ -126,7 +126,7 @@ def _lineage(brought: Brought, data: Data | None) -> dict[str, Any]:
     unknown = dict.fromkeys(UNKNOWN)
     sha256 = brought.sha256()
     lineage = {"parent": {"name": brought.path.name, "sha256": sha256}}
-    known = {"name": brought.name, "task": task(data), "method": METHOD, "options": {}, "lineage": lineage}
+    known = {"name": brought.name, "task": task(data), "method": BROUGHT, "options": {}, "lineage": lineage}
     return {**unknown, **known, "sha256": sha256}
 
 

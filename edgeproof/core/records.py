@@ -20,13 +20,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+from . import migrations
 from .directories import sha256_of, write_json
 from .errors import ArtifactError
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "record.json"
 ACCURACY = "accuracy"
+# The method of a model that no study made: it came as a file.
+BROUGHT = "brought"
 _MEASURE_AGAIN = "Measure again: raise bench.session in the study, then 'make repro'."
+_UPDATE = "Read it with the edgeproof that wrote it, or measure again."
 
 Verdict = Literal["valid", "invalid", "unsupported", "error"]
 Array = np.ndarray[Any, Any]
@@ -34,10 +38,11 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Record:
-    """A record read back: its content and where its arrays lie."""
+    """A record read back: its content as this version's schema has it, where its arrays lie, the schema on disk."""
 
     content: Mapping[str, Any]
     directory: Path
+    schema: int = SCHEMA
 
     @property
     def verdict(self) -> Verdict:
@@ -65,16 +70,28 @@ def write(directory: Path, content: Mapping[str, Any]) -> None:
     write_json(directory / FILE, {"schema": SCHEMA, **content, "files": files})
 
 
-def read_all(root: Path) -> Iterator[Record]:
-    """Every record below `root`, in the order of their paths. Raises ArtifactError on one that cannot be read."""
-    for path in sorted(root.rglob(FILE)):
-        half_written = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if not half_written:
-            yield read(path.parent)
+def read_all(root: Path, *, damaged: list[str] | None = None) -> Iterator[Record]:
+    """Every record below `root`, in the order of their paths.
+
+    One that cannot be read raises ArtifactError; where a list of the `damaged` is given, it is told there and left out.
+    """
+    for directory in directories(root):
+        try:
+            yield read(directory)
+        except ArtifactError as error:
+            if damaged is None:
+                raise
+            damaged.append(str(error))
+
+
+def directories(root: Path) -> list[Path]:
+    """Where records lie below `root`, sorted; what an interrupted session left half-written is not among them."""
+    found = [path.parent for path in root.rglob(FILE)]
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
 
 
 def read(directory: Path) -> Record:
-    """One record. Raises ArtifactError when it is missing, damaged or of another schema."""
+    """One record, an older schema's raised to this one's. Raises ArtifactError when it is missing, damaged or newer."""
     path = directory / FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -82,6 +99,10 @@ def read(directory: Path) -> Record:
         raise ArtifactError(f"{path} is missing or damaged. {_MEASURE_AGAIN}") from None
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} is missing or damaged. {_MEASURE_AGAIN}")
-    if content.get("schema") != SCHEMA:
-        raise ArtifactError(f"{path} has schema {content.get('schema')}, this version reads {SCHEMA}. {_MEASURE_AGAIN}")
-    return Record(content, directory)
+    schema = content.get("schema")
+    if schema == SCHEMA:
+        return Record(content, directory)
+    if type(schema) is not int or schema not in migrations.STEPS:
+        known = f"{min(migrations.STEPS)} to {SCHEMA}"
+        raise ArtifactError(f"{path} has schema {schema}, this version reads {known}. {_UPDATE}")
+    return Record(migrations.raised(content, SCHEMA), directory, schema)

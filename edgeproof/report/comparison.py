@@ -88,27 +88,45 @@ def compare(
     A process with fewer durations than the percentile needs refuses the whole comparison: to leave it out would leave
     out the slowest, which does least in a given time. What can't be told is nan, and the verdict "too few processes".
     """
-    if paired and len(a) != len(b):
-        raise ValueError(f"a paired comparison needs as many processes of a as of b, not {len(a)} and {len(b)}")
+    enough = tuple(sum(len(durations) >= needed(percent) for durations in side) for side in (a, b))
+    ours, theirs = log_percentiles(b, percent), log_percentiles(a, percent)
+    if ours is None or theirs is None:
+        _check(len(a), len(b), paired, margin)
+        return _undecided(percent, paired, (enough[0], enough[1]), margin)
+    return compare_logs(theirs, ours, percent=percent, paired=paired, margin=margin)
+
+
+def compare_logs(
+    a: Sequence[float] | Array, b: Sequence[float] | Array, *, percent: float = 50, paired: bool, margin: float = 0.0
+) -> Comparison:
+    """The same from the logarithms of each process's percentile, where those are known already."""
+    _check(len(a), len(b), paired, margin)
+    comparison = _undecided(percent, paired, (len(a), len(b)), margin)
+    if min(len(a), len(b)) == 0:
+        return comparison
+    return _tested(comparison, np.round(np.asarray(a), _DIGITS), np.round(np.asarray(b), _DIGITS))
+
+
+def _check(n_a: int, n_b: int, paired: bool, margin: float) -> None:
+    if paired and n_a != n_b:
+        raise ValueError(f"a paired comparison needs as many processes of a as of b, not {n_a} and {n_b}")
     if not 0 <= margin < math.inf:
         raise ValueError(f"a margin is a share such as 0.02, not {margin}")
-    enough = tuple(sum(len(durations) >= needed(percent) for durations in side) for side in (a, b))
-    comparison = Comparison(
+
+
+def _undecided(percent: float, paired: bool, processes: tuple[int, int], margin: float) -> Comparison:
+    return Comparison(
         percent=percent,
         paired=paired,
         ratio=Estimate(math.nan, math.nan, math.nan),
         p_value=math.nan,
         p_value_rank=math.nan,
         p_adjusted=math.nan,
-        processes=(enough[0], enough[1]),
+        processes=processes,
         smallest_detectable_ratio=math.nan,
         margin=margin,
         verdict="too few processes",
     )
-    ours, theirs = log_percentiles(b, percent), log_percentiles(a, percent)
-    if ours is None or theirs is None:
-        return comparison
-    return _tested(comparison, np.round(theirs, _DIGITS), np.round(ours, _DIGITS))
 
 
 def corrected(comparisons: Sequence[Comparison], *, method: Correction = "holm") -> list[Comparison]:

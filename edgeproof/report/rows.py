@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
+import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeproof.core import records
-from edgeproof.core.records import Record
 
-from . import budgets, energy, statistics
+from . import budgets, statistics, summaries
 from .budgets import Gate
 from .statistics import Estimate
+from .summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM, Summary
 
 # Chance that one of all comparisons between runtimes is a false alarm.
 DISAGREEMENT_ALPHA = 0.01
@@ -36,8 +36,6 @@ SCHEMES = (
     "int8-static-tensor",
     "int8-qat",
 )
-LATENCIES, TELEMETRY = "latencies.npz", "telemetry.csv"
-SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = "SingleStream", "MultiStream", "Offline", "Server"
 
 Array = np.ndarray[Any, Any]
 Key = tuple[str, str, str, str]  # device, runtime, model, scheme
@@ -96,13 +94,41 @@ class Row:
     measured_at: str = ""
     cpu: str | None = None
     versions: Mapping[str, str | None] | None = None
+    commit: str | None = None
+    conditions: Mapping[str, Any] | None = None
     budget: Gate | None = None
     npu: str | None = None
     estimate: Mapping[str, Any] | None = None
 
+    @property
+    def key(self) -> Key:
+        """What tells a row from all others."""
+        return self.device, self.runtime, self.model, self.scheme
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, estimates as {value, low, high}."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Row:
+        """A row of table.json; a figure that an older table lacks is None."""
+        known = {field.name: told[field.name] for field in fields(cls) if field.name in told}
+        estimates = {
+            name: Estimate(*(float("nan") if value[part] is None else value[part] for part in ("value", "low", "high")))
+            for name, value in known.items()
+            if isinstance(value, Mapping) and set(value) == {"value", "low", "high"}
+        }
+        seeds, gate = known.get("seed_accuracies"), known.get("budget")
+        return cls(
+            **{
+                **known,
+                **estimates,
+                "reasons": tuple(known["reasons"]),
+                "notes": tuple(known.get("notes", ())),
+                "budget": None if gate is None else Gate(gate["outcome"], tuple(gate["reasons"])),
+                "seed_accuracies": None if seeds is None else {int(seed): share for seed, share in seeds.items()},
+            }
+        )
 
 
 def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]], baseline_scheme: str = "fp32") -> list[Row]:
@@ -113,32 +139,51 @@ def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]], basel
         order: 'devices', 'models' and 'runtimes' that the study names; records of others are left out.
         baseline_scheme: that artifact's scheme.
     """
-    grouped: dict[Key, list[Record]] = defaultdict(list)
-    harness: dict[str, list[Record]] = defaultdict(list)
-    for record in records.read_all(root):
-        content = record.content
-        if content["runtime"] == "null":
-            harness[_session_of(root, record)].append(record)
-        elif all(content[kind] in order[f"{kind}s"] for kind in ("device", "model", "runtime")):
-            grouped[content["device"], content["runtime"], content["model"], content["scheme"]].append(record)
-    built = {key: _row(found, harness[_session_of(root, found[0])]) for key, found in grouped.items()}
-    hits = {key: _hits(found) for key, found in grouped.items()}
+    return rows_of(
+        summaries.summarize(records.read_all(root), root),
+        baseline=baseline,
+        order=order,
+        baseline_scheme=baseline_scheme,
+    )
+
+
+def rows_of(
+    found: Iterable[Summary], *, baseline: str, order: Mapping[str, Sequence[str]], baseline_scheme: str = "fp32"
+) -> list[Row]:
+    """The same from records that were read before. Of an artifact that was measured in several sittings, the last."""
+    allowed = {kind: set(order[f"{kind}s"]) for kind in ("device", "model", "runtime")}
+    grouped: dict[Key, list[Summary]] = defaultdict(list)
+    harness: dict[tuple[str, str], list[Summary]] = defaultdict(list)
+    for summary in found:
+        if summary.runtime == "null":
+            harness[_sitting(summary)].append(summary)
+        elif all(getattr(summary, kind) in names for kind, names in allowed.items()):
+            grouped[summary.device, summary.runtime, summary.model, summary.scheme].append(summary)
+    latest = {key: _last_sitting(of) for key, of in grouped.items()}
+    built = {key: _row(of, harness[_sitting(of[0])]) for key, of in latest.items()}
+    hits = {key: _hits(of) for key, of in latest.items()}
     for key, reason in disagreements(hits).items():
         built[key] = replace(built[key], verdict="invalid", reasons=(*built[key].reasons, reason), accuracy=None)
         hits[key] = None
     compared = [_compared(key, built, hits, (key[0], key[1], baseline, baseline_scheme)) for key in built]
-    return sorted(compared, key=lambda row: _rank(row, order))
+    places = {kind: {name: n for n, name in enumerate(order[f"{kind}s"])} for kind in allowed}
+    return sorted(compared, key=lambda row: _rank(row, places))
 
 
-def _session_of(root: Path, record: Record) -> str:
-    return record.directory.relative_to(root).parts[0]
+def _sitting(summary: Summary) -> tuple[str, str]:
+    return summary.session_key, summary.session_id
 
 
-def _rank(row: Row, order: Mapping[str, Sequence[str]]) -> tuple[int, int, int, int, str]:
+def _last_sitting(found: Sequence[Summary]) -> list[Summary]:
+    last = _sitting(max(found, key=lambda summary: summary.measured_at))
+    return [summary for summary in found if _sitting(summary) == last]
+
+
+def _rank(row: Row, places: Mapping[str, Mapping[str, int]]) -> tuple[int, int, int, int, str]:
     return (
-        list(order["devices"]).index(row.device),
-        list(order["models"]).index(row.model),
-        list(order["runtimes"]).index(row.runtime) if row.runtime in order["runtimes"] else len(order["runtimes"]),
+        places["device"][row.device],
+        places["model"][row.model],
+        places["runtime"][row.runtime],
         SCHEMES.index(row.scheme) if row.scheme in SCHEMES else len(SCHEMES),
         row.scheme,
     )
@@ -152,15 +197,14 @@ def disagreements(hits: Mapping[Key, Array | None]) -> dict[Key, str]:
     more at 4 bits, where it matters which layers a quantizer leaves alone.
     """
     known = {key: array for key, array in hits.items() if array is not None}
-    pairs = [
-        (one, two) if known[one].sum() < known[two].sum() else (two, one)
-        for one, two in itertools.combinations(sorted(known), 2)
-        if one[2:] == two[2:] and len(known[one]) == len(known[two])
-    ]
+    alike: dict[tuple[str, str, int], list[Key]] = defaultdict(list)
+    for key in sorted(known):
+        alike[key[2], key[3], len(known[key])].append(key)
+    pairs = [pair for keys in alike.values() for pair in _suspicious(keys, known)]
+    total = sum(len(keys) * (len(keys) - 1) // 2 for keys in alike.values())
     found: dict[Key, str] = {}
-    tested = sorted((statistics.mcnemar(known[high], known[low]), low, high) for low, high in pairs)
-    for rank, (p_value, low, high) in enumerate(tested):
-        if p_value * (len(tested) - rank) > DISAGREEMENT_ALPHA:
+    for rank, (p_value, low, high) in enumerate(sorted(pairs)):
+        if p_value * (total - rank) > DISAGREEMENT_ALPHA:
             break
         difference = float(known[high].mean() - known[low].mean())
         if difference > _same_points(low[3]):
@@ -177,169 +221,168 @@ def _same_points(scheme: str) -> float:
     return SAME_POINTS_INT4 if scheme.startswith("int4") else SAME_POINTS
 
 
-def _latest(found: Sequence[Record]) -> list[Record]:
+def _suspicious(keys: Sequence[Key], hits: Mapping[Key, Array]) -> list[tuple[float, Key, Key]]:
+    """The pairs of artifacts that no correction can clear, as (p-value, the less accurate one, the other)."""
+    right = np.array([hits[key] for key in keys], np.float32)  # sums of products up to 2**24 are exact
+    both = right @ right.T
+    one, two = np.triu_indices(len(keys), 1)
+    only = both[one, one] - both[one, two], both[two, two] - both[one, two]
+    p_values = statistics.mcnemars(*only)
+    return [
+        (float(p_values[n]), keys[low], keys[high])
+        for n in np.flatnonzero(p_values <= DISAGREEMENT_ALPHA)
+        for low, high in [(one[n], two[n]) if only[0][n] < only[1][n] else (two[n], one[n])]
+    ]
+
+
+def _latest(found: Sequence[Summary]) -> list[Summary]:
     """The last attempt of every run: a disturbed one was repeated in the same session."""
-    last: dict[tuple[str, int], Record] = {}
-    for record in found:
-        key = record.content["scenario"], record.content["process"]
-        if key not in last or record.content["attempt"] > last[key].content["attempt"]:
-            last[key] = record
+    last: dict[tuple[str, int], Summary] = {}
+    for summary in found:
+        key = summary.scenario, summary.process
+        if key not in last or summary.attempt > last[key].attempt:
+            last[key] = summary
     return list(last.values())
 
 
-def _row(attempts: Sequence[Record], harness: Sequence[Record]) -> Row:
+_OF_FIRST = (
+    *("device", "runtime", "model", "scheme", "method", "parent", "teacher", "parameters", "macs", "weight_sparsity"),
+    *("artifact_sha256", "notes", "size_bytes", "gzip_bytes", "entropy_coded_bytes", "session", "preset", "npu"),
+)
+
+
+def _row(attempts: Sequence[Summary], harness: Sequence[Summary]) -> Row:
     found = _latest(attempts)
-    content = next(record.content for record in found if not _other_seed(record))
-    artifact, model = content["artifact"], content["artifact"]["model"]
+    first = next(summary for summary in found if not _other_seed(summary))
     verdict, reasons = _verdict(found)
+    figures: dict[str, Any] = {}
+    if verdict != "unsupported" and first.npu is None:
+        figures = {"accuracy": _accuracy(found), "seed_accuracies": _seed_accuracies(found)}
+        figures |= {**_measured(found), **_conditions(found)}
+        if figures["p50_ns"]:
+            figures["harness_p50_ns"] = _mean(_of(_latest(harness), SINGLE_STREAM), "loadgen_p50_ns")
+    estimates = [json.loads(summary.estimate) for summary in found if summary.estimate is not None]
     row = Row(
-        device=content["device"],
-        runtime=content["runtime"],
-        model=content["model"],
-        scheme=content["scheme"],
-        method=model["method"],
-        parent=model["lineage"].get("parent", {}).get("name"),
-        teacher=" + ".join(of["name"] for role, of in model["lineage"].items() if role.startswith("teacher")) or None,
+        **{name: getattr(first, name) for name in _OF_FIRST},
+        estimate=estimates[0] if estimates else None,
+        commit=first.commit_id,
         verdict=verdict,
         reasons=reasons,
-        parameters=model["parameters"],
-        macs=model["macs"],
-        weight_sparsity=model["weight_sparsity"],
-        artifact_sha256=artifact["sha256"],
-        notes=tuple(artifact.get("notes", ())),
-        size_bytes=artifact.get("size_bytes"),
-        gzip_bytes=artifact.get("gzip_bytes"),
-        entropy_coded_bytes=model.get("entropy_coded_bytes"),
-        session=content["session"],
-        preset=content["preset"],
         repeated=len(attempts) - len(found),
-        measured_at=max(record.content["measured_at"] for record in found),
-        npu=content.get("card", {}).get("npu"),
-        estimate=next((record.content["estimate"] for record in found if record.content.get("estimate")), None),
+        measured_at=max(summary.measured_at for summary in found),
+        **figures,
     )
-    if row.npu is not None or verdict == "unsupported":
-        return row
-    row = replace(
-        row,
-        accuracy=_accuracy(found),
-        seed_accuracies=_seed_accuracies(found),
-        **_measured(found),
-        **_conditions(found),
-    )
-    overhead = _from_log(_latest(harness), SINGLE_STREAM, "result_50.00_percentile_latency_ns")
-    row = replace(row, budget=budgets.gate(row, content.get("card", {}).get("budget")))
-    return replace(row, harness_p50_ns=overhead) if row.p50_ns else row
+    limits = None if first.budget is None or first.npu is not None else json.loads(first.budget)
+    return replace(row, budget=budgets.gate(row, limits))
 
 
-def _verdict(found: Sequence[Record]) -> tuple[str, tuple[str, ...]]:
+def _verdict(found: Sequence[Summary]) -> tuple[str, tuple[str, ...]]:
     """The worst verdict among an artifact's records, with the reasons of all that are not valid."""
-    worst = max((record.verdict for record in found), key=["valid", "unsupported", "invalid", "error"].index)
+    worst = max((summary.verdict for summary in found), key=["valid", "unsupported", "invalid", "error"].index)
     reasons = []
-    for record in found:
-        where = "" if record.verdict == "unsupported" else f"{record.content['scenario']} {record.content['process']}: "
-        reasons += [f"{where}{reason}" for reason in record.content["reasons"]]
+    for summary in found:
+        where = "" if summary.verdict == "unsupported" else f"{summary.scenario} {summary.process}: "
+        reasons += [f"{where}{reason}" for reason in summary.reasons]
     return worst, tuple(reasons)
 
 
-def _measured(found: Sequence[Record]) -> dict[str, Any]:
+def _measured(found: Sequence[Summary]) -> dict[str, Any]:
     """The figures of each scenario; a scenario with any run that is not valid has none."""
     single = _of(found, SINGLE_STREAM)
-    durations = [record.array(LATENCIES, "call_ns") for record in single]
     figures: dict[str, Any] = {
-        "p50_ns": statistics.percentile(durations, 50),
-        "p90_ns": statistics.percentile(durations, 90),
-        "p99_ns": statistics.percentile(durations, 99),
-        "multi_stream_p99_ns": _from_log(found, MULTI_STREAM, "result_99.00_percentile_per_query_latency_ns"),
-        "offline_samples_per_s": _from_log(found, OFFLINE, "result_samples_per_second"),
-        "server_samples_per_s": _from_log(found, SERVER, "result_completed_samples_per_sec"),
-        "invoke_p50_ns": statistics.percentile([record.array(LATENCIES, "invoke_ns") for record in single], 50),
+        "p50_ns": _percentile(single, "p50"),
+        "p90_ns": _percentile(single, "p90"),
+        "p99_ns": _percentile(single, "p99"),
+        "multi_stream_p99_ns": _mean(_of(found, MULTI_STREAM), "multi_stream_p99_ns"),
+        "offline_samples_per_s": _mean(_of(found, OFFLINE), "offline_samples_per_s"),
+        "server_samples_per_s": _mean(_of(found, SERVER), "server_samples_per_s"),
+        "invoke_p50_ns": _percentile(single, "invoke_p50"),
         "processes": len(single),
     }
     if single:
-        spread = statistics.spread(durations, 50)
-        energies = [_energy_uj(record, len(calls)) for record, calls in zip(single, durations, strict=True)]
-        known = [uj for uj in energies if uj is not None]
-        results = [record.content["result"] for record in single]
+        spread = statistics.spread([summary.log_percentile("p50") for summary in single])
         figures |= {
-            "load_ns": statistics.mean([result["load_ns"] for result in results]),
-            "first_inference_ns": statistics.mean([result["first_inference_ns"] for result in results]),
-            "peak_rss_bytes": max(result["peak_rss_bytes"] for result in results),
+            "load_ns": _mean(single, "load_ns"),
+            "first_inference_ns": _mean(single, "first_inference_ns"),
+            "peak_rss_bytes": max(summary.peak_rss_bytes or 0 for summary in single),
             "p50_between": None if spread is None else spread.between,
             "p50_within": None if spread is None else spread.within,
-            "independent_share": float(np.mean([statistics.effective_samples(d, 0.5) / len(d) for d in durations])),
-            "energy_uj": statistics.mean(known) if len(known) == len(single) else None,
+            "independent_share": float(np.mean([summary.independent_share or 0.0 for summary in single])),
+            "energy_uj": _mean(single, "energy_uj"),
         }
-    counted = [record.content["instructions"] for record in found if record.content.get("instructions")]
+    counted = [summary for summary in found if summary.instructions]
     if counted:
-        figures |= {"instructions": counted[0]["per_inference"], "instructions_method": counted[0]["method"]}
+        figures |= {"instructions": counted[0].instructions, "instructions_method": counted[0].instructions_method}
     return figures
 
 
-def _energy_uj(record: Record, inferences: int) -> float | None:
-    """Energy of one inference, from the counter's samples over LoadGen's power window; None without a counter."""
-    if record.content["result"].get("energy_method") is None:
-        return None
-    log = record.content["result"]["loadgen"]
-    return energy.per_inference_uj(record.file(TELEMETRY), log, inferences=inferences)
+def _percentile(found: Sequence[Summary], name: str) -> Estimate | None:
+    return statistics.combined([summary.log_percentile(name) for summary in found])
 
 
-def _conditions(found: Sequence[Record]) -> dict[str, Any]:
-    results = [record.content["result"] for record in found if record.content.get("result", {}).get("status") == "done"]
-    if not results:
+def _mean(found: Sequence[Summary], name: str) -> Estimate | None:
+    """The mean over processes, or None where any of them doesn't know."""
+    values = [getattr(summary, name) for summary in found]
+    return None if None in values else statistics.mean(values)
+
+
+def _conditions(found: Sequence[Summary]) -> dict[str, Any]:
+    """What the first run that ended was taken under, single-stream before others: their settings differ."""
+    told = sorted(
+        (summary for summary in found if summary.versions is not None),
+        key=lambda summary: summary.loadgen_scenario != SINGLE_STREAM or summary.scenario == records.ACCURACY,
+    )
+    if not told:
         return {}
     return {
-        "threads": results[0]["threads"],
-        "cpu": results[0]["fingerprint"]["cpu"],
-        "versions": results[0]["versions"],
+        "threads": told[0].threads,
+        "cpu": told[0].cpu,
+        "versions": json.loads(told[0].versions or "{}"),
+        "conditions": json.loads(told[0].conditions or "{}"),
     }
 
 
-def _of(found: Sequence[Record], scenario: str) -> list[Record]:
+def _of(found: Sequence[Summary], scenario: str) -> list[Summary]:
     """The performance records of a scenario, or none when any of them is not valid: a failure is not averaged away."""
-    performance = [
-        record
-        for record in found
-        if record.content["scenario"] != records.ACCURACY and not record.content.get("compliance")
-    ]
+    performance = [summary for summary in found if summary.scenario != records.ACCURACY and not summary.compliance]
     # A run that failed before its job was written is known by the name it shares with the scenario's other runs.
-    names = {r.content["scenario"] for r in performance if r.content.get("job", {}).get("scenario") == scenario}
-    chosen = [record for record in performance if record.content["scenario"] in names]
-    return chosen if all(record.verdict == "valid" for record in chosen) else []
+    names = {summary.scenario for summary in performance if summary.loadgen_scenario == scenario}
+    chosen = [summary for summary in performance if summary.scenario in names]
+    return chosen if all(summary.verdict == "valid" for summary in chosen) else []
 
 
-def _from_log(found: Sequence[Record], scenario: str, key: str) -> Estimate | None:
-    return statistics.mean([record.content["result"]["loadgen"][key] for record in _of(found, scenario)])
-
-
-def _other_seed(record: Record) -> bool:
+def _other_seed(summary: Summary) -> bool:
     """Whether it measures the model of another seed than the first: accuracy is measured for every seed."""
-    return bool(record.content["scenario"] == records.ACCURACY and record.content["process"] > 0)
+    return summary.scenario == records.ACCURACY and summary.process > 0
 
 
-def _seed_accuracies(found: Sequence[Record]) -> dict[int, float] | None:
+def _seed_accuracies(found: Sequence[Summary]) -> dict[int, float] | None:
     """The accuracy of the model of every seed, or None where any of them has none: a failure is not averaged away."""
-    told = [record for record in found if record.content["scenario"] == records.ACCURACY]
-    if not told or any(record.verdict != "valid" for record in told):
+    told = [summary for summary in found if summary.scenario == records.ACCURACY]
+    if not told or any(summary.verdict != "valid" for summary in told):
         return None
     return {
-        record.content["artifact"]["model"]["seed"]: record.content["accuracy"]["correct"]
-        / record.content["accuracy"]["total"]
-        for record in told
+        summary.seed: summary.correct / summary.total
+        for summary in told
+        if summary.correct is not None and summary.total and summary.seed is not None
     }
 
 
-def _accuracy(found: Sequence[Record]) -> Estimate | None:
-    for record in found:
-        if record.content["scenario"] == records.ACCURACY and record.verdict == "valid" and not _other_seed(record):
-            return statistics.proportion(record.content["accuracy"]["correct"], record.content["accuracy"]["total"])
-    return None
+def _first_accuracy(found: Sequence[Summary]) -> Summary | None:
+    valid = (summary for summary in found if summary.scenario == records.ACCURACY and summary.verdict == "valid")
+    return next((summary for summary in valid if not _other_seed(summary)), None)
 
 
-def _hits(found: Sequence[Record]) -> Array | None:
-    for record in found:
-        if record.content["scenario"] == records.ACCURACY and record.verdict == "valid" and not _other_seed(record):
-            return record.array("outputs.npz", "correct")
-    return None
+def _accuracy(found: Sequence[Summary]) -> Estimate | None:
+    told = _first_accuracy(found)
+    if told is None or told.correct is None or told.total is None:
+        return None
+    return statistics.proportion(told.correct, told.total)
+
+
+def _hits(found: Sequence[Summary]) -> Array | None:
+    told = _first_accuracy(found)
+    return None if told is None else told.hits_array()
 
 
 def _compared(key: Key, built: Mapping[Key, Row], hits: Mapping[Key, Array | None], reference: Key) -> Row:

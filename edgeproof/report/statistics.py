@@ -20,6 +20,7 @@ from scipy import stats
 Array = np.ndarray[Any, Any]
 
 CONFIDENCE = 0.95
+_Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 _SURPRISE = 0.01  # how seldom MLPerf's early stopping may be wrong about a percentile
 _BATCHES = 20  # Schmeiser: "Batch size effects in the analysis of simulation output" (1982): 10 to 30
 
@@ -35,6 +36,15 @@ class Estimate:
     def scaled(self, factor: float) -> Estimate:
         """The same estimate in another unit."""
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
+
+
+@dataclass(frozen=True)
+class LogPercentile:
+    """One process's percentile and its order-statistic interval, natural logarithms."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -70,19 +80,41 @@ def needed(percent: float) -> int:
 def percentile(processes: Sequence[Array], percent: float) -> Estimate | None:
     """A percentile of positive durations over several processes, or None where a process has too few.
 
-    The value is the geometric mean of the processes' percentiles. Its interval is Student's t over their logarithms,
-    never narrower than the order-statistic interval within the processes; with one process it is the latter alone.
     Durations are given in the order in which they were measured: the interval within allows for their correlation.
     """
-    logs = log_percentiles(processes, percent)
-    if logs is None:
+    return combined([log_percentile(durations, percent) for durations in processes])
+
+
+def combined(processes: Sequence[LogPercentile | None]) -> Estimate | None:
+    """What several processes tell of a percentile; None without processes, or where one of them is None.
+
+    The value is the geometric mean of the processes' percentiles. Its interval is Student's t over their logarithms,
+    never narrower than the order-statistic interval within the processes; with one process it is the latter alone.
+    """
+    known = [process for process in processes if process is not None]
+    if not known or len(known) < len(processes):
         return None
-    value = float(np.exp(logs.mean()))
-    low, high = np.exp(_log_intervals(processes, percent).mean(axis=0))
-    if len(logs) > 1:
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
+    average = _average([process.value for process in known])
+    value, low, high = (
+        math.exp(log)
+        for log in (
+            average,
+            _average([process.low for process in known]),
+            _average([process.high for process in known]),
+        )
+    )
+    if len(known) > 1:
+        half = _t(len(known) - 1) * _deviation([process.value for process in known]) / math.sqrt(len(known))
         low, high = min(low, value * math.exp(-half)), max(high, value * math.exp(half))
-    return Estimate(value, min(float(low), value), max(float(high), value))
+    return Estimate(value, min(low, value), max(high, value))
+
+
+def log_percentile(durations: Array, percent: float) -> LogPercentile | None:
+    """A percentile of one process's positive durations, or None where they are too few for it."""
+    if len(durations) < needed(percent):
+        return None
+    low, high = _order_statistics(durations, percent / 100)
+    return LogPercentile(_log(float(np.percentile(durations, percent))), _log(low), _log(high))
 
 
 def log_percentiles(processes: Sequence[Array], percent: float) -> Array | None:
@@ -92,18 +124,20 @@ def log_percentiles(processes: Sequence[Array], percent: float) -> Array | None:
     return np.log([np.percentile(durations, percent) for durations in processes])
 
 
-def spread(processes: Sequence[Array], percent: float) -> Spread | None:
+def spread(processes: Sequence[LogPercentile | None]) -> Spread | None:
     """How a percentile varies between and within processes; None with fewer than two or where one has too few calls.
 
     Between is the standard deviation of the percentiles' logarithms. Within is the root mean square of the processes'
     standard errors, each the width of its order-statistic interval on the logarithmic scale over 2 · 1.96.
     """
-    logs = log_percentiles(processes, percent)
-    if logs is None or len(logs) < 2:
+    known = [process for process in processes if process is not None]
+    if len(known) < max(2, len(processes)):
         return None
-    widths = np.diff(_log_intervals(processes, percent), axis=1)
-    errors = widths / (2 * stats.norm.ppf((1 + CONFIDENCE) / 2))
-    return Spread(between=float(logs.std(ddof=1)), within=float(np.sqrt(np.mean(errors**2))))
+    errors = [(process.high - process.low) / (2 * _Z) for process in known]
+    return Spread(
+        between=_deviation([process.value for process in known]),
+        within=math.sqrt(_average([error**2 for error in errors])),
+    )
 
 
 def effective_samples(durations: Array, share: float) -> float:
@@ -169,17 +203,19 @@ def mean(values: Sequence[float]) -> Estimate | None:
     """The mean of positive values, one a process, with Student's t interval; None without values."""
     if not values:
         return None
-    average = float(np.mean(values))
+    average = _average(values)
     if len(values) == 1:
         return Estimate(average, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    half = _t(len(values) - 1) * _deviation(values) / math.sqrt(len(values))
     return Estimate(average, average - half, average + half)
 
 
 def proportion(count: int, total: int) -> Estimate:
-    """A share with Wilson's score interval (1927)."""
-    interval = stats.binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
-    return Estimate(count / total, float(interval.low), float(interval.high))
+    """A share with Wilson's score interval ("Probable inference, the law of succession, and statistical inference",
+    1927): the shares p that differ from the observed one by 1.96 of their own standard errors √(p(1 − p)/n)."""
+    middle = (2 * count + _Z**2) / (2 * (total + _Z**2))
+    half = _Z * math.sqrt(4 * count * (1 - count / total) + _Z**2) / (2 * (total + _Z**2))
+    return Estimate(count / total, 0.0 if count == 0 else middle - half, 1.0 if count == total else middle + half)
 
 
 def paired_difference(hits: Array, reference: Array) -> Estimate:
@@ -192,7 +228,7 @@ def paired_difference(hits: Array, reference: Array) -> Estimate:
     gained, lost = int((hits & ~reference).sum()), int((~hits & reference).sum())
     difference = (gained - lost) / total
     error = math.sqrt(max(0.0, gained + lost - (gained - lost) ** 2 / total)) / total
-    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
+    half = _Z * error
     return Estimate(difference, difference - half, difference + half)
 
 
@@ -214,9 +250,25 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def _log_intervals(processes: Sequence[Array], percent: float) -> Array:
-    """Logarithms of the order-statistic interval, one row a process."""
-    return np.log([_order_statistics(durations, percent / 100) for durations in processes])
+@functools.cache
+def _t(freedom: int) -> float:
+    """Student's t that 95% lie within."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+def _log(value: float) -> float:
+    """The logarithm; of what a coarse clock took for no time at all, the limit."""
+    return math.log(value) if value > 0 else -math.inf
+
+
+def _average(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """The standard deviation of a sample."""
+    average = _average(values)
+    return math.sqrt(math.fsum((value - average) ** 2 for value in values) / (len(values) - 1))
 
 
 def _order_statistics(durations: Array, share: float) -> tuple[float, float]:
@@ -244,4 +296,13 @@ def mcnemar(hits: Array, reference: Array) -> float:
     """The p-value that two accuracies on the same samples are equal: exact binomial test of the samples that only one
     gets right (McNemar, "Note on the sampling error of the difference between correlated proportions", 1947)."""
     gained, lost = int((hits & ~reference).sum()), int((~hits & reference).sum())
-    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    return float(mcnemars(np.array([gained]), np.array([lost]))[0])
+
+
+def mcnemars(gained: Array, lost: Array) -> Array:
+    """The same for many pairs at once, from how many samples only the one and only the other gets right, (N,) each.
+
+    With as many chances either way, the two tails are alike: twice the smaller one's, and 1 where they overlap.
+    """
+    both_tails: Array = np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(gained, lost), gained + lost, 0.5))
+    return both_tails

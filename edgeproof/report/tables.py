@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -43,25 +43,17 @@ def markdown(rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme:
     refused = [row for row in rows if row.reasons]
     if refused:
         parts += ["Refused or unsupported, with the reason:", ""]
-        parts += [f"- `{_escaped(row.device)}` {_listed(row, row.reasons)}" for row in refused]
+        parts += [f"- `{escaped(row.device)}` {_listed(row, row.reasons)}" for row in refused]
         parts += [""]
     over = [row for row in rows if row.budget and row.budget.reasons]
     if over:
         parts += ["Not shown to keep within the device's budget (the whole interval must):", ""]
-        parts += [
-            f"- `{_escaped(row.device)}` {_listed(row, row.budget.reasons if row.budget else ())}" for row in over
-        ]
+        parts += [f"- `{escaped(row.device)}` {_listed(row, row.budget.reasons if row.budget else ())}" for row in over]
         parts += [""]
     noted = dict.fromkeys(f"- {_listed(row, row.notes)}" for row in rows if row.notes)
     if noted:
         parts += ["Remarks:", "", *noted, ""]
     return "\n".join([*parts, *_conditions(rows, f"`{baseline}` in {baseline_scheme}"), ""])
-
-
-def summary(rows: Sequence[Row], shown: Collection[tuple[str, str]]) -> str:
-    """A short table of chosen (model, scheme) pairs, for a README."""
-    chosen = [row for row in rows if row.npu is None and (row.model, row.scheme) in shown]
-    return "\n".join(markdown_table(chosen, SUMMARY)) + "\n"
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -151,8 +143,10 @@ def _origin(row: Row) -> str:
     return " + ".join(part for part in (row.parent, row.teacher and f"teacher {row.teacher}") if part) or NONE
 
 
-def _verdict(row: Row) -> str:
+def verdict_cell(row: Row) -> str:
     """The verdict, and where runs were refused the scenarios that therefore show no figure."""
+    if row.npu is not None and row.verdict == "valid":
+        return "estimated"
     refused = ", ".join(dict.fromkeys(reason.partition(" ")[0] for reason in row.reasons))
     return f"{row.verdict} ({refused})" if row.verdict in ("invalid", "error") and refused else row.verdict
 
@@ -194,7 +188,7 @@ COLUMNS: tuple[Column[Row], ...] = (
     Column("Server samples/s", lambda row: _rate(row.server_samples_per_s)),
     Column("harness µs", lambda row: us_cell(row.harness_p50_ns)),
     Column("budget", lambda row: NONE if row.budget is None else row.budget.outcome),
-    Column("verdict", _verdict),
+    Column("verdict", verdict_cell),
 )
 ESTIMATED: tuple[Column[Row], ...] = (
     Column("device", lambda row: row.device),
@@ -208,22 +202,11 @@ ESTIMATED: tuple[Column[Row], ...] = (
     Column("SRAM KiB", lambda row: bytes_cell(_estimated(row, "sram_bytes"))),
     Column("flash KiB", lambda row: bytes_cell(_estimated(row, "flash_bytes"))),
     Column("operators on the NPU", lambda row: count_cell(_estimated(row, "npu_operators"))),
-    Column("verdict", lambda row: "estimated" if row.verdict == "valid" else _verdict(row)),
+    Column("verdict", verdict_cell),
 )
 ESTIMATED_NOTES = (
     "Cycles, time and memory are what Arm's compiler Vela estimates for the accelerator with the memories and the "
     "clock of a reference system. No such device ran anything, and nothing here compares with a measured figure."
-)
-SUMMARY: tuple[Column[Row], ...] = (
-    Column("model", lambda row: row.model),
-    Column("runtime", lambda row: row.runtime),
-    Column("scheme", lambda row: row.scheme),
-    Column("accuracy %", lambda row: percent_cell(row.accuracy)),
-    Column("Δ teacher, points", lambda row: percent_cell(row.accuracy_difference, "+")),
-    Column("file KiB", lambda row: bytes_cell(row.size_bytes)),
-    Column("p50 µs", lambda row: us_cell(row.p50_ns)),
-    Column("speed-up", lambda row: times_cell(row.speed_up)),
-    Column("verdict", _verdict),
 )
 
 
@@ -233,17 +216,22 @@ def markdown_table(items: Sequence[Item], columns: Sequence[Column[Item]]) -> li
         "| " + " | ".join(column.heading for column in columns) + " |",
         "|" + "---|" * len(columns),
     ]
-    return lines + ["| " + " | ".join(_escaped(column.cell(item)) for column in columns) + " |" for item in items]
+    return lines + ["| " + " | ".join(escaped(column.cell(item)) for column in columns) + " |" for item in items]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that stays in its cell and its line, and is never markup."""
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("](", "]\\(")
     return " ".join(plain.splitlines())
 
 
+def escaped_lines(lines: Sequence[str]) -> str:
+    """Lines of a document in which names may be anything: no line becomes two, and no tag is one."""
+    return "".join(" ".join(line.replace("&", "&amp;").replace("<", "&lt;").splitlines()) + "\n" for line in lines)
+
+
 def _listed(row: Row, remarks: Sequence[str]) -> str:
-    return _escaped(f"`{row.model}` {row.runtime} {row.scheme}: {'; '.join(remarks)}")
+    return escaped(f"`{row.model}` {row.runtime} {row.scheme}: {'; '.join(remarks)}")
 
 
 def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
@@ -275,7 +263,7 @@ def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
         for row in measured
         if row.processes
     )
-    return [*lines, *map(_escaped, seen)]
+    return [*lines, *map(escaped, seen)]
 
 
 # --- plain data --------------------------------------------------------------------------------------------------
@@ -297,6 +285,8 @@ def _flat(row: Row) -> dict[str, Any]:
             flat |= {name: estimated.pop("tool"), **{f"estimated_{key}": figure for key, figure in estimated.items()}}
         elif name == "versions":
             flat[name] = "; ".join(f"{package} {version}" for package, version in (value or {}).items())
+        elif name == "conditions":
+            continue  # nested; table.json has them
         else:
             flat[name] = value
     return flat

@@ -8,18 +8,27 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgeproof import cli
+from edgeproof import cli, publishing
 from edgeproof.core import plugins
+from edgeproof.report import selections
+from edgeproof.report.grids import grid
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
-def test_the_readmes_table_is_the_default_studys() -> None:
+def test_the_readmes_table_is_what_its_command_writes_from_the_committed_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = text.partition(cli.TABLE_BEGINS)[2].partition(cli.TABLE_ENDS)[0].strip()
-    assert shown == (ROOT / "results/tables/summary.md").read_text(encoding="utf-8").strip()
-    assert shown.count("\n") >= 7
+    chosen = selections.load("readme")
+    assert chosen.into == "README.md"
+    copy = tmp_path / "README.md"
+    copy.write_text(text, encoding="utf-8")
+    publishing.put_between(copy, grid(publishing.rows_of_table(Path("results/tables/table.json")), chosen))
+    assert copy.read_text(encoding="utf-8") == text, "bring it up to date with 'edgeproof report readme'"
+    assert text.partition(publishing.BEGINS)[2].count("\n") >= 7
 
 
 def test_the_readme_lists_the_plugins_that_exist() -> None:

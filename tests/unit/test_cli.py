@@ -48,17 +48,6 @@ def test_listing_names_every_study_device_and_plugin(project: Path, capsys: pyte
     assert "null" in lines["runtimes"].split(", ")
 
 
-def test_the_readmes_table_is_replaced_between_its_marks_and_nowhere_else(project: Path) -> None:
-    (project / "results/tables").mkdir(parents=True)
-    for table in ("| a |\n", "| b |\n"):
-        (project / "results/tables/summary.md").write_text(table)
-        if not (project / "README.md").exists():
-            (project / "README.md").write_text(f"before\n{cli.TABLE_BEGINS}\nold\n{cli.TABLE_ENDS}\nafter\n")
-        assert cli.run(["readme"]) == 0
-    expected = f"before\n{cli.TABLE_BEGINS}\n| b |\n{cli.TABLE_ENDS}\nafter\n"
-    assert (project / "README.md").read_text() == expected
-
-
 @pytest.mark.parametrize("argv", [[], ["compse"], ["list", "--all"]])
 def test_a_command_that_does_not_exist_ends_with_its_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

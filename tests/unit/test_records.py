@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,46 @@ def test_a_missing_record_is_refused(tmp_path: Path) -> None:
         records.read(tmp_path)
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None])
+@pytest.mark.parametrize("schema", [0, 3, "1", None, True, [1]])
 def test_a_record_of_another_schema_is_refused_by_its_number(tmp_path: Path, schema: Any) -> None:
     directory = write(tmp_path / "r")
     content = json.loads((directory / "record.json").read_text()) | {"schema": schema}
     (directory / "record.json").write_text(json.dumps(content))
-    with pytest.raises(ArtifactError, match=f"schema {schema}"):
+    with pytest.raises(ArtifactError, match=re.escape(f"schema {schema}, this version reads 1 to 2")):
         records.read(directory)
+
+
+def test_a_record_of_the_first_schema_is_raised_and_stays_as_it_is_on_disk(tmp_path: Path) -> None:
+    directory = write(tmp_path / "r", session=4, model="teacher")
+    path = directory / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 1}))
+    before = path.read_bytes()
+    record = records.read(directory)
+    assert (record.schema, record.content["schema"]) == (1, 2)
+    assert record.content["commit"] is None
+    assert (record.content["session_id"], record.content["attempt"]) == ("session 4", 0)
+    assert record.content["model"] == "teacher"
+    np.testing.assert_array_equal(record.array("latencies.npz", "call_ns"), np.arange(100))
+    assert path.read_bytes() == before
+
+
+def test_a_sitting_that_a_first_schemas_record_names_is_kept(tmp_path: Path) -> None:
+    directory = write(tmp_path / "r", session=4, session_id="abc", attempt=2)
+    path = directory / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 1}))
+    assert [records.read(directory).content[key] for key in ("session_id", "attempt")] == ["abc", 2]
+
+
+def test_damaged_records_are_named_and_left_out_where_that_was_asked_for(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write(tmp_path / name, name=name)
+    (tmp_path / "b/record.json").write_text("{")
+    damaged: list[str] = []
+    assert [record.content["name"] for record in records.read_all(tmp_path, damaged=damaged)] == ["a", "c"]
+    assert len(damaged) == 1
+    assert str(tmp_path / "b/record.json") in damaged[0]
+    with pytest.raises(ArtifactError):
+        list(records.read_all(tmp_path))
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "remove", "swap"])

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import signal, stats
 
 from edgeproof.report import statistics
-from edgeproof.report.statistics import Estimate
+from edgeproof.report.statistics import Estimate, Spread
 
 Z = 1.959963984540054  # the 97.5% point of the normal distribution
 
@@ -312,10 +312,14 @@ def test_where_nothing_varies_no_dependence_is_claimed(durations: np.ndarray) ->
     assert statistics.independence(durations) == 1
 
 
+def spread(processes: list[np.ndarray], percent: float) -> Spread | None:
+    return statistics.spread([statistics.log_percentile(durations, percent) for durations in processes])
+
+
 def test_the_spread_tells_what_lies_between_processes_from_what_lies_within() -> None:
     rng = np.random.default_rng(10)
     shifts = np.exp(rng.normal(0, 0.03, (60, 1)))
-    found = statistics.spread(list(1e6 * shifts * np.exp(rng.normal(0, 0.05, (60, 400)))), 50)
+    found = spread(list(1e6 * shifts * np.exp(rng.normal(0, 0.05, (60, 400)))), 50)
     assert found is not None
     within = math.sqrt(math.pi / 2) * 0.05 / math.sqrt(400)  # of the median of a normal
     assert found.within == pytest.approx(within, rel=0.15)
@@ -324,14 +328,14 @@ def test_the_spread_tells_what_lies_between_processes_from_what_lies_within() ->
 
 
 def test_constant_processes_differ_between_and_not_within() -> None:
-    found = statistics.spread([np.full(20, value) for value in (1.0, math.e, math.e**2)], 50)
+    found = spread([np.full(20, value) for value in (1.0, math.e, math.e**2)], 50)
     assert found is not None
     assert (found.between, found.within) == (pytest.approx(1), 0)
 
 
 def test_one_process_or_one_too_short_has_no_spread() -> None:
-    assert statistics.spread([np.full(64, 5.0)], 90) is None
-    assert statistics.spread([np.full(64, 5.0), np.full(63, 5.0)], 90) is None
+    assert spread([np.full(64, 5.0)], 90) is None
+    assert spread([np.full(64, 5.0), np.full(63, 5.0)], 90) is None
 
 
 # --- means, differences, ratios ------------------------------------------------------------------------------------

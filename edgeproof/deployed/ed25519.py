@@ -1,0 +1,73 @@
+"""Ed25519 signatures, verified: RFC 8032, section 5.1.7, for boards that have Python and nothing else.
+
+Nothing here is secret, so nothing has to take constant time. Signing is the host's, with a library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
+KEY_BYTES, SIGNATURE_BYTES = 32, 64
+
+Point = tuple[int, int, int, int]  # extended homogeneous coordinates X, Y, Z, T with x = X/Z, y = Y/Z, xy = T/Z
+NEUTRAL: Point = (0, 1, 1, 0)
+
+
+def verified(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether the signature is the key's for this message."""
+    if len(public_key) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    key, r = _point(public_key), _point(signature[:KEY_BYTES])
+    s = int.from_bytes(signature[KEY_BYTES:], "little")
+    if key is None or r is None or s >= L:
+        return False
+    h = int.from_bytes(hashlib.sha512(signature[:KEY_BYTES] + public_key + message).digest(), "little") % L
+    return _equal(_times(s, BASE), _sum(r, _times(h, key)))
+
+
+def _point(encoded: bytes) -> Point | None:
+    """Decode a point (section 5.1.3); None for what is none."""
+    y = int.from_bytes(encoded, "little")
+    sign, y = y >> 255, y & ((1 << 255) - 1)
+    if y >= P:
+        return None
+    x2 = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(x2, (P + 3) // 8, P)
+    if (x * x - x2) % P:
+        x = x * ROOT_OF_MINUS_ONE % P
+    if (x * x - x2) % P or (x == 0 and sign):
+        return None
+    if x & 1 != sign:
+        x = P - x
+    return x, y, 1, x * y % P
+
+
+def _sum(a: Point, b: Point) -> Point:
+    """Add two points (section 5.1.4)."""
+    m, n = (a[1] - a[0]) * (b[1] - b[0]) % P, (a[1] + a[0]) * (b[1] + b[0]) % P
+    t, z = 2 * a[3] * b[3] * D % P, 2 * a[2] * b[2] % P
+    e, f, g, h = n - m, z - t, z + t, n + m
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def _times(factor: int, point: Point) -> Point:
+    total = NEUTRAL
+    while factor:
+        if factor & 1:
+            total = _sum(total, point)
+        point = _sum(point, point)
+        factor >>= 1
+    return total
+
+
+def _equal(a: Point, b: Point) -> bool:
+    return (a[0] * b[2] - b[0] * a[2]) % P == 0 and (a[1] * b[2] - b[1] * a[2]) % P == 0
+
+
+_base = _point((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
+assert _base is not None
+BASE = _base

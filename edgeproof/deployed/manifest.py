@@ -1,0 +1,62 @@
+"""A bundle's manifest: the sha256 of every file, and who signed that. Standard library alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from . import ed25519
+
+MANIFEST, SIGNATURE = "MANIFEST.json", "MANIFEST.sig"
+SCHEMA = 1
+_ALGORITHM = b"ssh-ed25519"
+
+
+def problems(root: Path, signer: str | None) -> list[str]:
+    """What is wrong with the bundle in `root`, nothing when it may run.
+
+    `signer` is the fingerprint of the key that must have signed it, as `ssh-keygen -l` prints it; None asks for none.
+    """
+    try:
+        raw = (root / MANIFEST).read_bytes()
+        content = json.loads(raw)
+        files = dict(content["files"])
+        if content["schema"] != SCHEMA:
+            return [f"{MANIFEST} has schema {content['schema']}, this reads {SCHEMA}"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return [f"{MANIFEST} is missing or damaged"]
+    found = _signature_problems(root, raw, content, signer)
+    there = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} - {MANIFEST, SIGNATURE}
+    found += [f"{name} is not in the manifest" for name in sorted(there - set(files))]
+    found += [f"{name} is missing" for name in sorted(set(files) - there)]
+    for name in sorted(there & set(files)):
+        if hashlib.sha256((root / name).read_bytes()).hexdigest() != files[name]:
+            found.append(f"{name} is damaged: its sha256 is not the manifest's")
+    return found
+
+
+def _signature_problems(root: Path, raw: bytes, content: dict[str, Any], signer: str | None) -> list[str]:
+    key = content.get("public_key")
+    if key is None:
+        return [] if signer is None else [f"the bundle is not signed; it must be by {signer}"]
+    try:
+        public_key, signature = (
+            bytes.fromhex(key),
+            bytes.fromhex((root / SIGNATURE).read_text(encoding="ascii").strip()),
+        )
+    except (OSError, ValueError, TypeError):
+        return [f"{SIGNATURE} is missing or damaged"]
+    if not ed25519.verified(public_key, raw, signature):
+        return [f"{MANIFEST} was changed after it was signed: the signature is not its own"]
+    if signer is not None and fingerprint(public_key) != signer:
+        return [f"the bundle is signed by {fingerprint(public_key)}, and must be by {signer}"]
+    return []
+
+
+def fingerprint(public_key: bytes) -> str:
+    """An Ed25519 key's fingerprint as OpenSSH prints it."""
+    blob = b"".join(len(part).to_bytes(4, "big") + part for part in (_ALGORITHM, public_key))
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")

@@ -1,0 +1,28 @@
+"""Records of an older schema written anew in this version's, a session at a time, each swapped in whole."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from .core import records
+from .core.directories import write_json, written_whole
+
+
+def migrate(root: Path, damaged: list[str]) -> Iterator[tuple[str, int]]:
+    """Raise every older record below `root`; yields each session that had any, with their number.
+
+    Raw arrays stay as they are and keep their hashes. Records that can't be read stay too and are told in `damaged`.
+    """
+    for session in sorted(path for path in root.glob("[!.]*") if path.is_dir()):
+        found = list(records.read_all(session, damaged=damaged))
+        older = [record for record in found if record.schema < records.SCHEMA]
+        if older:
+            with written_whole(session) as out:
+                shutil.copytree(session, out, dirs_exist_ok=True)
+                for record in older:
+                    place = out / record.directory.relative_to(session) / records.FILE
+                    place.unlink()  # DVC's checkout may be read-only
+                    write_json(place, dict(record.content))
+            yield session.name, len(older)

@@ -1,0 +1,79 @@
+"""LaTeX: a tabular with booktabs rules, to be \\input into a document."""
+
+from __future__ import annotations
+
+import itertools
+
+from ..grids import Cell, Grid
+
+SUFFIX = ".tex"
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_"},
+    # What fonts of the default encoding lack.
+    **{"µ": r"$\mu$", "×": r"$\times$", "Δ": r"$\Delta$", "→": r"$\to$", "–": "--", "≤": r"$\leq$", "±": r"$\pm$"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "◆": r"$\diamond$"},
+}
+
+
+def render(grid: Grid) -> bytes:
+    """The tabular and, below it, what its marks mean and its notes. It needs \\usepackage[T1]{fontenc} and booktabs."""
+    columns = "".join("r" if heading.numeric else "l" for heading in grid.headings)
+    lines = [
+        f"% {_plain(grid.title)}",
+        r"% needs \usepackage[T1]{fontenc} and \usepackage{booktabs}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        *_groups(grid),
+        _line([escaped(heading.text) for heading in grid.headings]),
+        r"\midrule",
+        *(_line([_shown(cell) for cell in line]) for line in grid.lines),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    if grid.captions:
+        lines += ["", r"\par\smallskip\footnotesize " + " ".join(map(escaped, grid.captions))]
+    lines += [rf"\par\footnotesize $^{{{number}}}$ {escaped(text)}" for number, text in enumerate(grid.notes, 1)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def escaped(text: str) -> str:
+    """Text that LaTeX sets as it is: no command, no mathematics, no paragraph, and only characters that fonts have."""
+    plain = "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))
+    return plain.encode("latin-1", "replace").decode("latin-1")
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _groups(grid: Grid) -> list[str]:
+    """A line above the headings that says what columns side by side are of."""
+    if not any(heading.group for heading in grid.headings):
+        return []
+    cells, rules, place = [], [], 1
+    for group, of in itertools.groupby(grid.headings, key=lambda heading: heading.group):
+        width = len(list(of))
+        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escaped(group)}}}")
+        rules += [rf"\cmidrule(lr){{{place}-{place + width - 1}}}"] if group else []
+        place += width
+    return [_line(cells), "".join(rules)]
+
+
+def _line(cells: list[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _shown(cell: Cell) -> str:
+    if cell.empty:
+        return "--"
+    value = escaped(cell.value) if cell.value else rf"\emph{{{escaped(cell.refused)}}}"
+    value = rf"\textbf{{{value}}}" if cell.best else value
+    value = rf"$\diamond$~{value}" if cell.pareto else value
+    notes = ",".join(map(str, cell.notes))
+    # In a group of its own: a bracket at a line's beginning would be the row end's optional argument.
+    return value + (rf"$^{{{notes}}}$" if notes else "") + (f" {{{cell.interval}}}" if cell.interval else "")

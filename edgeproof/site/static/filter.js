@@ -1,0 +1,16 @@
+// Lists that can be searched: <input type="search" data-filters="id of a list">.
+"use strict";
+for (const input of document.querySelectorAll("input[data-filters]")) {
+  const items = [...document.getElementById(input.dataset.filters).children];
+  const texts = items.map((item) => item.textContent.toLowerCase());
+  const counts = document.querySelector(`[data-counts="${input.dataset.filters}"]`);
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    items.forEach((item, n) => {
+      item.hidden = !words.every((word) => texts[n].includes(word));
+      shown += item.hidden ? 0 : 1;
+    });
+    counts.textContent = words.length ? `${shown} of ${items.length}` : "";
+  });
+}
