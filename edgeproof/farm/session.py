@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeproof import benching, entry, locks, params
+from edgeproof import benching, entry, params
 from edgeproof.core.errors import DeviceError
 
 TRY_AGAIN = 75
@@ -28,8 +28,7 @@ def main(argv: Sequence[str]) -> int:
         session.finish(Path(out))
         return 0
     try:
-        with locks.measuring(item.device, here=item.transport == "local"):
-            benching.measured(item, what).finish(Path(out))
+        benching.measured(item, what).finish(Path(out))
     except DeviceError as error:
         print(f"error: {error}", file=sys.stderr)
         return TRY_AGAIN

@@ -118,13 +118,14 @@ class Row:
             for name, value in known.items()
             if isinstance(value, Mapping) and set(value) == {"value", "low", "high"}
         }
-        seeds = known.get("seed_accuracies")
+        seeds, gate = known.get("seed_accuracies"), known.get("budget")
         return cls(
             **{
                 **known,
                 **estimates,
                 "reasons": tuple(known["reasons"]),
                 "notes": tuple(known.get("notes", ())),
+                "budget": None if gate is None else Gate(gate["outcome"], tuple(gate["reasons"])),
                 "seed_accuracies": None if seeds is None else {int(seed): share for seed, share in seeds.items()},
             }
         )
@@ -246,7 +247,7 @@ def _latest(found: Sequence[Summary]) -> list[Summary]:
 
 _OF_FIRST = (
     *("device", "runtime", "model", "scheme", "method", "parent", "teacher", "parameters", "macs", "weight_sparsity"),
-    *("artifact_sha256", "notes", "size_bytes", "gzip_bytes", "entropy_coded_bytes", "session", "preset"),
+    *("artifact_sha256", "notes", "size_bytes", "gzip_bytes", "entropy_coded_bytes", "session", "preset", "npu"),
 )
 
 
@@ -260,18 +261,19 @@ def _row(attempts: Sequence[Summary], harness: Sequence[Summary]) -> Row:
         figures |= {**_measured(found), **_conditions(found)}
         if figures["p50_ns"]:
             figures["harness_p50_ns"] = _mean(_of(_latest(harness), SINGLE_STREAM), "loadgen_p50_ns")
+    estimates = [json.loads(summary.estimate) for summary in found if summary.estimate is not None]
     row = Row(
         **{name: getattr(first, name) for name in _OF_FIRST},
+        estimate=estimates[0] if estimates else None,
         commit=first.commit_id,
         verdict=verdict,
         reasons=reasons,
         repeated=len(attempts) - len(found),
         measured_at=max(summary.measured_at for summary in found),
-        npu=first.npu,
-        estimate=next((json.loads(summary.estimate) for summary in found if summary.estimate), None),
         **figures,
     )
-    return replace(row, budget=budgets.gate(row, json.loads(first.budget) if first.budget else None))
+    limits = None if first.budget is None or first.npu is not None else json.loads(first.budget)
+    return replace(row, budget=budgets.gate(row, limits))
 
 
 def _verdict(found: Sequence[Summary]) -> tuple[str, tuple[str, ...]]:

@@ -127,11 +127,11 @@ class Summary:
     instructions: int | None = None
     instructions_method: str | None = None
     correct: int | None = None
-    total: int | None = None
-    hits: bytes | None = None
     npu: str | None = None
     budget: str | None = None
     estimate: str | None = None
+    total: int | None = None
+    hits: bytes | None = None
 
     def log_percentile(self, name: str) -> LogPercentile | None:
         """One of 'p50', 'p90', 'p99' and 'invoke_p50', or None where the process has too few inferences for it."""
@@ -185,7 +185,7 @@ def _session_key(record: Record, root: Path) -> str:
 def _summary(record: Record, root: Path) -> Summary:
     content = record.content
     told: dict[str, Any] = {name: content.get(name) for name in ("compliance", "runner")}
-    told |= {name: content.get("figures", {}).get(name) for name in TELEMETRY_FIGURES}
+    told |= {name: content.get("figures", {}).get(name) for name in _FIGURES}
     return Summary(
         path=record.directory.as_posix(),
         session_key=_session_key(record, root),
@@ -213,7 +213,7 @@ _IDENTITY = (
     *("study", "task", "device", "session", "preset", "runtime", "model", "scheme", "scenario", "process", "attempt"),
     *("measured_at", "verdict"),
 )
-TELEMETRY_FIGURES = (
+_FIGURES = (
     *("waiting_share", "pressure_share", "others_cpus", "steal_cpus", "switches_per_s", "frequency_change"),
     *("temperature_rise_c", "drift"),
 )

@@ -135,3 +135,4 @@ def test_estimates_stand_in_a_table_of_their_own_and_in_no_measured_column(tmp_p
     assert row.p50_ns is row.p90_ns is row.accuracy is row.speed_up is row.peak_rss_bytes is row.energy_uj is None
     assert "estimated_cycles" in tables.csv_text(found).partition("\n")[0]
     assert [line[0].value for line in grids.grid(found, Selection()).lines] == ["local"]
+    assert Row.from_dict(tables.json_content(found, study="s")["rows"][found.index(row)]) == row
