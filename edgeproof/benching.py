@@ -11,13 +11,15 @@ import hashlib
 import itertools
 import json
 import random
+import re
 import secrets
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +31,7 @@ from . import (
     compliance,
     dataset,
     devices,
+    estimating,
     instructions,
     layouts,
     locks,
@@ -40,7 +43,7 @@ from . import (
 )
 from .core import directories, plugins, records
 from .core.directories import identity, read_meta, sha256_of
-from .core.errors import DeviceError
+from .core.errors import DeviceError, Unreachable, Unsupported
 from .core.records import Record
 from .params import BenchParams, Params, ScenarioParams
 from .paths import ARTIFACTS, RECORDS, WORK, artifact_name
@@ -48,14 +51,21 @@ from .progress import Progress
 
 NULL = "null"
 INSTRUCTIONS = "instructions"
+ESTIMATE = "estimate"
+UNREACHABLE = "unreachable"
 SESSION_ID = "session_id"
 # A session that began under other rules is not continued under these.
 JUDGES = [Path(str(module.__file__)) for module in (verdicts, results)] + [Path(__file__)]
 STALE_S = 3600
 REPEATS = 4
+# So many jobs in a row that don't reach the device, and the session is left to be continued when it is back.
+GIVEN_UP_AFTER = 3
 SHOWN_LINES = 5
 MLPERF_DURATION_MS = 600_000
 HARNESS_SETTINGS = {"min_duration_ms": 200, "min_query_count": 1024}
+# What a runner leaves; whatever else a device sends stays out of the record.
+LEFT = re.compile(r"(result\.json|latencies\.npz|telemetry\.csv|user\.conf|audit\.config|mlperf_log_\w+\.(txt|json))")
+MOST_ARRAY_BYTES = 2**31
 
 Array = np.ndarray[Any, Any]
 
@@ -148,7 +158,9 @@ def _layout(model: Path) -> str | None:
 
 def measured(item: BenchParams, what: Subject) -> Session:
     """Run every job of a session; its records are put in place by `finish`."""
-    packages.require(item.packages)
+    card = devices.card(item.device)
+    if devices.python(card, item.runtime) == sys.executable and card.npu is None:
+        packages.require(item.packages)
     with locks.measuring(item.device, here=item.transport == "local"):
         return _measured(item, what)
 
@@ -157,10 +169,19 @@ def _measured(item: BenchParams, what: Subject) -> Session:
     session = Session(item, what)
     waiting = collections.deque(session.jobs())
     order = itertools.count()
+    lost: list[Job] = []
     with Progress(f"measuring {item.runtime} on {item.device}", len(waiting)) as progress:
         while waiting:
             job = waiting.popleft()
             record = session.measure(job, next(order))
+            if record.content.get(UNREACHABLE):
+                lost.append(job)
+            elif "result" in record.content:  # the device answered; other jobs never asked it
+                lost.clear()
+            if len(lost) == GIVEN_UP_AFTER:
+                session.forget(lost)
+                why = record.content["reasons"][0]
+                raise DeviceError(f"device '{item.device}' can't be reached: {why}. The same command continues.")
             # A disturbed run is repeated at the end of the session; its record stays, with its reason.
             if record.content.get("disturbed") and job.attempt < REPEATS:
                 waiting.append(replace(job, attempt=job.attempt + 1))
@@ -179,7 +200,7 @@ class Session:
         self._item = item
         self._subject = what
         self._card = devices.card(item.device)
-        self._python = self._card.python or sys.executable
+        self._python = devices.python(self._card, item.runtime)
         self._metas = {
             (model, scheme, replicate): read_meta(self._artifact(model, scheme, replicate))
             for model, schemes in item.artifacts.items()
@@ -187,8 +208,8 @@ class Session:
             for replicate in range(len(item.seeds))
         }
         self._runners = {name: packing.pack(name, WORK / "runners") for name in {item.runtime, NULL}}
-        self._device = plugins.load("transports", self._card.transport).Transport(WORK / "devices" / item.device)
-        self._samples = self._send_samples()
+        self._device = devices.transport(item.device, self._card)
+        self._samples = self._kept_samples()
         self._commit = repository.commit()
         self._harness_ns: int | None = None  # the session's latest valid run of the null runtime
         self._records = WORK / "sessions" / self._digest()
@@ -202,8 +223,11 @@ class Session:
         item = self._item
         shuffler = random.Random(f"{item.seed}-{item.session}")  # noqa: S311 - an order, not a secret
         firsts = [(item.runtime, model, scheme) for model, scheme, replicate in self._metas if replicate == 0]
-        unsupported = [artifact for artifact in firsts if "unsupported" in self._metas[*artifact[1:], 0]]
+        unsupported = [artifact for artifact in firsts if self._refusal(self._metas[*artifact[1:], 0]) is not None]
         supported = [artifact for artifact in firsts if artifact not in unsupported]
+        if self._card.npu is not None:  # nothing is measured there
+            estimates = [Job(*artifact, ESTIMATE, 0) for artifact in supported]
+            return estimates + [Job(*artifact, "unsupported", 0) for artifact in unsupported]
         harness = [(NULL, *artifact[1:]) for artifact in supported[:1]]
         jobs = [
             Job(*artifact, records.ACCURACY, n)
@@ -238,18 +262,44 @@ class Session:
             self._harness_ns = record.content["result"]["loadgen"]["result_50.00_percentile_latency_ns"]
         return record
 
+    def forget(self, jobs: Iterable[Job]) -> None:
+        """Drop the records of jobs that never reached the device, so that they are measured when it is back."""
+        for job in jobs:
+            shutil.rmtree(self._records / job.directory, ignore_errors=True)
+
+    def abandon(self, reason: str) -> None:
+        """End every job that has no record yet as an error with its reason: nobody will run it."""
+        for order, job in enumerate(self.jobs()):
+            target = self._records / job.directory
+            if job.scenario == "unsupported":
+                self.measure(job, order)
+            elif not (target / records.FILE).is_file():
+                content = {"order": order, "measured_at": _now(), "verdict": "error", "reasons": [reason]}
+                with directories.written_whole(target) as out:
+                    records.write(out, {**self._identity(job), **content})
+
     def _measure(self, job: Job, order: int, target: Path) -> None:
         content = {**self._identity(job), "order": order, "measured_at": _now()}
-        time.sleep(self._item.cool_down_s)
+        time.sleep(max(self._item.cool_down_s, self._card.cool_down_s))
         meta = self._metas[job.model, job.scheme, job.replicate]
         with directories.written_whole(target) as out:
             if job.scenario == "unsupported":
-                content |= {"verdict": "unsupported", "reasons": [meta["unsupported"]]}
+                content |= {"verdict": "unsupported", "reasons": [self._refusal(meta)]}
             else:
                 content |= self._measured_or_error(job, out)
             records.write(out, content)
         if content["verdict"] not in ("valid", "unsupported"):
             print(f"  {content['verdict']}: {job.directory}: {'; '.join(content['reasons'])}", file=sys.stderr)
+
+    def _refusal(self, meta: Mapping[str, Any]) -> str | None:
+        """Why an artifact can't be measured on this device, or None where it can."""
+        if "unsupported" in meta:
+            return str(meta["unsupported"])
+        if self._card.npu is not None and self._item.runtime != estimating.RUNTIME:
+            return (
+                f"Vela, which estimates Ethos-U's cycles, reads TFLite files alone, not those of {self._item.runtime}"
+            )
+        return devices.missing(self._item.device, self._card, self._item.runtime)
 
     def finish(self, target: Path) -> None:
         """Put the whole session in place at once."""
@@ -262,8 +312,20 @@ class Session:
             return self._measured(job, out)
         except NotYetError as error:
             return {"verdict": "invalid", "reasons": [str(error)], "disturbed": True}
+        except Unsupported as error:
+            return {"verdict": "unsupported", "reasons": [str(error)]}
+        except Unreachable as error:
+            return {"verdict": "error", "reasons": [str(error)], "disturbed": True, UNREACHABLE: True}
         except DeviceError as error:
             return {"verdict": "error", "reasons": [str(error)]}
+
+    def _estimated(self, job: Job) -> dict[str, Any]:
+        """What the compiler of the card's NPU estimates of an artifact."""
+        assert self._card.npu is not None
+        meta = self._metas[job.model, job.scheme, job.replicate]
+        model = next(name for name in meta["lowered"] if name.endswith(".tflite"))
+        stored = f"{self._stored(job)}/{model}"
+        return estimating.judged(self._device, self._python, stored, npu=self._card.npu, timeout_s=self._card.timeout_s)
 
     def _counted(self, job: Job) -> dict[str, Any]:
         """Instructions of one inference, by the tool that the card names."""
@@ -281,6 +343,8 @@ class Session:
         return {"verdict": "valid", "reasons": [], "instructions": counted}
 
     def _measured(self, job: Job, out: Path) -> dict[str, Any]:
+        if job.scenario == ESTIMATE:
+            return self._estimated(job)
         if job.scenario == INSTRUCTIONS:
             return self._counted(job)
         given = self._job_file(job)
@@ -288,6 +352,9 @@ class Session:
         timed = result["status"] == "done" and given["mode"] == "PerformanceOnly"
         judgement = verdicts.judge(given, result, _durations(out) if timed else None)
         content = {"job": given, "result": result, **judgement.as_content(), "harness_p50_ns": self._harness_ns}
+        if differing := devices.changed(self._card.fingerprint, result.get("fingerprint", {})):
+            another = [f"not the device that its card describes: {line}" for line in differing]
+            return {**content, "verdict": "invalid", "reasons": judgement.reasons + another, "disturbed": False}
         if job.scenario == records.ACCURACY and judgement.verdict == "valid":
             content |= self._scored(job, out)
         return content
@@ -298,9 +365,17 @@ class Session:
             try:
                 argv = [self._python, "-B", self._runners[given["runtime"]].name, name, f"{name}/result"]
                 code, printed = self._device.run(argv, self._timeout_s(given))
+            except Unreachable:
+                raise
             except DeviceError as error:
                 return {"status": "error", "error": str(error)}
-            return self._result(name, out) or {"status": "error", "error": _ended(code, printed)}
+            try:
+                return self._result(name, out)
+            except Unreachable:
+                raise
+            except DeviceError as error:
+                why = _ended(code, printed) if code != 0 else f"the runner ended, but {error}"
+                return {"status": "error", "error": why}
 
     @contextmanager
     def _sent(self, given: Mapping[str, Any]) -> Iterator[str]:
@@ -317,14 +392,17 @@ class Session:
         finally:
             self._device.remove(name)
 
-    def _result(self, name: str, out: Path) -> dict[str, Any] | None:
-        """What the runner left, or None where it left nothing that can be read."""
-        try:
-            self._device.pull(f"{name}/result", out)
-            content = json.loads((out / "result.json").read_text(encoding="utf-8"))
-            (out / "result.json").unlink()
-        except (DeviceError, OSError, ValueError):
-            return None
+    def _result(self, name: str, out: Path) -> dict[str, Any]:
+        """What the runner left. Raises DeviceError where that is nothing that can be read."""
+        with tempfile.TemporaryDirectory() as scratch:
+            self._device.pull(f"{name}/result", Path(scratch))
+            try:
+                content = json.loads(Path(scratch, "result.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError) as error:
+                raise DeviceError(f"its result.json can't be read: {type(error).__name__}") from None
+            for path in sorted(Path(scratch).iterdir()):
+                if path.is_file() and LEFT.fullmatch(path.name) and path.name != "result.json":
+                    shutil.copyfile(path, out / path.name)
         return results.checked(content)
 
     def _timeout_s(self, given: Mapping[str, Any]) -> float:
@@ -336,13 +414,13 @@ class Session:
         accuracy = job.scenario == records.ACCURACY
         audit, base = compliance.split(job.scenario)
         scenario = next(iter(self._item.every.values())) if accuracy else self._item.all[base]
-        meta = self._metas[job.model, job.scheme, job.replicate]
-        artifact = f"store/{identity(meta)}-{meta['scheme']}"
-        self._device.push(self._artifact(job.model, job.scheme, job.replicate), artifact)
+        samples = self._samples[job.model]
+        self._device.push(samples, f"store/{samples.name}")
         return {
             "runtime": job.runtime,
-            "artifact": f"../../{artifact}",
-            "samples": f"../../{self._samples[job.model]}",
+            "artifact": f"../../{self._stored(job)}",
+            "samples": f"../../store/{samples.name}",
+            "samples_sha256": samples.stem,
             "threads": self._card.threads,
             "mode": "AccuracyOnly" if accuracy else "PerformanceOnly",
             "scenario": scenario.scenario,
@@ -351,7 +429,16 @@ class Session:
             "packages": self._item.packages,
             "audit": compliance.AUDITS[audit] if audit else None,
             "energy_counter": self._card.energy_counter,
+            "cores": self._card.cores,
+            "memory_bytes": None if self._card.memory_mb is None else self._card.memory_mb * 10**6,
         }
+
+    def _stored(self, job: Job) -> str:
+        """Where the job's artifact lies on the device, sent there unless it had been."""
+        meta = self._metas[job.model, job.scheme, job.replicate]
+        name = f"store/{identity(meta)}-{meta['scheme']}"
+        self._device.push(self._artifact(job.model, job.scheme, job.replicate), name)
+        return name
 
     def _settings(self, job: Job, scenario: ScenarioParams) -> dict[str, Any]:
         if job.runtime == NULL:  # at this rate an official run's queries would fill any memory
@@ -429,29 +516,38 @@ class Session:
     def _labels(self, model: str) -> Array | None:
         return self._subject.samples[model].labels
 
-    def _send_samples(self) -> dict[str, str]:
-        """Store every model's inputs on the device once, under their sha256; returns their names there."""
-        names: dict[Samples, str] = {}
+    def _kept_samples(self) -> dict[str, Path]:
+        """Every model's inputs as a file that is called by its sha256."""
+        found: dict[Samples, Path] = {}
         for samples in self._subject.samples.values():
-            if samples not in names:
+            if samples not in found:
                 with tempfile.TemporaryDirectory() as scratch:
                     path = Path(scratch, "samples.npy")
                     np.save(path, samples.inputs)
-                    names[samples] = f"store/{sha256_of(path)}.npy"
-                    self._device.push(path, names[samples])
-        return {model: names[samples] for model, samples in self._subject.samples.items()}
+                    found[samples] = WORK / "samples" / f"{sha256_of(path)}.npy"
+                    _put(path, found[samples])
+        return {model: found[samples] for model, samples in self._subject.samples.items()}
 
     def _digest(self) -> str:
         parts = [
             self._item.model_dump(mode="json"),
             sorted(map(identity, self._metas.values())),
             self._card.model_dump(),
-            self._samples,
+            {model: path.stem for model, path in self._samples.items()},
             {model: _sha256(self._labels(model)) for model in self._samples},
             [sha256_of(path) for path in (*JUDGES, self._subject.scorer)],
         ]
         runners = sorted(path.name for path in self._runners.values())
         return hashlib.sha256(json.dumps([parts, runners], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _put(path: Path, target: Path) -> None:
+    """Move a file to where others look for it whole or not at all, unless it is there."""
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
+        shutil.copyfile(path, partial)
+        partial.replace(target)
 
 
 def _sha256(array: Array | None) -> str | None:
@@ -464,6 +560,9 @@ def _durations(out: Path) -> Array | None:
     if not path.is_file():
         return None
     try:  # what a device sent may be anything
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MOST_ARRAY_BYTES:
+                raise ValueError(f"it unpacks to more than {MOST_ARRAY_BYTES:,} bytes")
         with np.load(path, allow_pickle=False) as arrays:
             found: dict[str, Array] = {name: arrays[name] for name in ("call_ns", "invoke_ns", "started_ns")}
     except Exception as error:

@@ -210,6 +210,8 @@ def _problem(model: type[BaseModel], detail: Mapping[str, Any]) -> str:
         hint = nearest(str(detail["loc"][-1]), allowed)
         listing = f" Allowed: {', '.join(sorted(allowed))}." if allowed else ""
         return f"{key}: unknown key.{hint}{listing}"
+    if not key:  # the whole of it disagrees
+        return str(detail["msg"]).removeprefix("Value error, ")
     given = "" if detail["type"] == "missing" else f" (given: {detail['input']!r:.60})"
     return f"{key}: {detail['msg']}{given}"
 

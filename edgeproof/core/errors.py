@@ -7,6 +7,7 @@ EdgeproofError
 ├── ArtifactError   a model or artifact directory is missing or damaged
 ├── Unsupported     a runtime cannot do what was asked: an outcome, not a failure
 ├── DeviceError     a device did not do what it was told
+│   └── Unreachable the link to it was lost: another try may do
 ├── Unlike          two measurements were taken under different conditions (report/comparison.py)
 └── SubmissionError records make no valid submission (submission/errors.py)
 """
@@ -47,6 +48,10 @@ class Unsupported(EdgeproofError):
 
 class DeviceError(EdgeproofError):
     """A device did not do what it was told."""
+
+
+class Unreachable(DeviceError):
+    """The link to a device was lost or never there; another try may do."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

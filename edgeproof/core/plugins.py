@@ -63,9 +63,8 @@ def source(kind: str, name: str) -> Path:
 
 def unknown(kind: str, name: str) -> UnknownName:
     """The error for a plugin that does not exist."""
-    return UnknownName(
-        SINGULAR[kind], name, names(kind), f"To add one: edgeproof/{kind}/{name}.py and conf/{kind}/{name}.yaml."
-    )
+    definition = "" if kind == "transports" else f" and conf/{kind}/{name}.yaml"
+    return UnknownName(SINGULAR[kind], name, names(kind), f"To add one: edgeproof/{kind}/{name}.py{definition}.")
 
 
 def outside_roots() -> list[Path]:

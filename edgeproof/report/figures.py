@@ -114,5 +114,6 @@ FIGURES: dict[str, Figure] = {
     "server": Figure("Server", "samples/s", lambda row: row.server_samples_per_s, 1, 0, SERVER, "more"),
     "processes": Figure("processes", "", lambda row: row.processes),
     "measured_at": Figure("measured", "", lambda row: row.measured_at),
+    "budget": Figure("budget", "", lambda row: None if row.budget is None else row.budget.outcome),
     "verdict": Figure("verdict", "", verdict_cell),
 }

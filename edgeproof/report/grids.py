@@ -97,6 +97,8 @@ def grid(rows: Sequence[Row], chosen: Selection) -> Grid:
 
 
 def _is_chosen(row: Row, chosen: Selection) -> bool:
+    if row.npu is not None:  # an estimate never stands beside what was measured
+        return False
     lists = {part: getattr(chosen, f"{part}s") for part in PARTS}
     if any(names is not None and getattr(row, part) not in names for part, names in lists.items()):
         return False

@@ -13,7 +13,8 @@ import numpy as np
 
 from edgeproof.core import records
 
-from . import statistics, summaries
+from . import budgets, statistics, summaries
+from .budgets import Gate
 from .statistics import Estimate
 from .summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM, Summary
 
@@ -42,7 +43,10 @@ Key = tuple[str, str, str, str]  # device, runtime, model, scheme
 
 @dataclass(frozen=True)
 class Row:
-    """One artifact on one device. A figure that was not measured, or whose run was refused, is None."""
+    """One artifact on one device. A figure that was not measured, or whose run was refused, is None.
+
+    With `npu`, the device is simulated and has no figures but `estimate`, which its compiler made.
+    """
 
     device: str
     runtime: str
@@ -92,6 +96,9 @@ class Row:
     versions: Mapping[str, str | None] | None = None
     commit: str | None = None
     conditions: Mapping[str, Any] | None = None
+    budget: Gate | None = None
+    npu: str | None = None
+    estimate: Mapping[str, Any] | None = None
 
     @property
     def key(self) -> Key:
@@ -111,13 +118,14 @@ class Row:
             for name, value in known.items()
             if isinstance(value, Mapping) and set(value) == {"value", "low", "high"}
         }
-        seeds = known.get("seed_accuracies")
+        seeds, gate = known.get("seed_accuracies"), known.get("budget")
         return cls(
             **{
                 **known,
                 **estimates,
                 "reasons": tuple(known["reasons"]),
                 "notes": tuple(known.get("notes", ())),
+                "budget": None if gate is None else Gate(gate["outcome"], tuple(gate["reasons"])),
                 "seed_accuracies": None if seeds is None else {int(seed): share for seed, share in seeds.items()},
             }
         )
@@ -239,7 +247,7 @@ def _latest(found: Sequence[Summary]) -> list[Summary]:
 
 _OF_FIRST = (
     *("device", "runtime", "model", "scheme", "method", "parent", "teacher", "parameters", "macs", "weight_sparsity"),
-    *("artifact_sha256", "notes", "size_bytes", "gzip_bytes", "entropy_coded_bytes", "session", "preset"),
+    *("artifact_sha256", "notes", "size_bytes", "gzip_bytes", "entropy_coded_bytes", "session", "preset", "npu"),
 )
 
 
@@ -248,13 +256,15 @@ def _row(attempts: Sequence[Summary], harness: Sequence[Summary]) -> Row:
     first = next(summary for summary in found if not _other_seed(summary))
     verdict, reasons = _verdict(found)
     figures: dict[str, Any] = {}
-    if verdict != "unsupported":
+    if verdict != "unsupported" and first.npu is None:
         figures = {"accuracy": _accuracy(found), "seed_accuracies": _seed_accuracies(found)}
         figures |= {**_measured(found), **_conditions(found)}
         if figures["p50_ns"]:
             figures["harness_p50_ns"] = _mean(_of(_latest(harness), SINGLE_STREAM), "loadgen_p50_ns")
-    return Row(
+    estimates = [json.loads(summary.estimate) for summary in found if summary.estimate is not None]
+    row = Row(
         **{name: getattr(first, name) for name in _OF_FIRST},
+        estimate=estimates[0] if estimates else None,
         commit=first.commit_id,
         verdict=verdict,
         reasons=reasons,
@@ -262,6 +272,8 @@ def _row(attempts: Sequence[Summary], harness: Sequence[Summary]) -> Row:
         measured_at=max(summary.measured_at for summary in found),
         **figures,
     )
+    limits = None if first.budget is None or first.npu is not None else json.loads(first.budget)
+    return replace(row, budget=budgets.gate(row, limits))
 
 
 def _verdict(found: Sequence[Summary]) -> tuple[str, tuple[str, ...]]:

@@ -41,7 +41,7 @@ class Summary:
     """One record. Durations are in ns, logarithms natural ones of ns, shares of 1; what is not known is None.
 
     `session_key` names the session's directory, `session_id` the sitting, `night` the day on which the sitting began.
-    `conditions`, `versions`, `options`, `packages`, `lineage` and `fingerprint` are JSON.
+    `conditions`, `versions`, `options`, `packages`, `lineage`, `fingerprint`, `budget` and `estimate` are JSON.
     """
 
     path: str
@@ -127,6 +127,9 @@ class Summary:
     instructions: int | None = None
     instructions_method: str | None = None
     correct: int | None = None
+    npu: str | None = None
+    budget: str | None = None
+    estimate: str | None = None
     total: int | None = None
     hits: bytes | None = None
 
@@ -182,7 +185,7 @@ def _session_key(record: Record, root: Path) -> str:
 def _summary(record: Record, root: Path) -> Summary:
     content = record.content
     told: dict[str, Any] = {name: content.get(name) for name in ("compliance", "runner")}
-    told |= {name: content.get("figures", {}).get(name) for name in TELEMETRY_FIGURES}
+    told |= {name: content.get("figures", {}).get(name) for name in _FIGURES}
     return Summary(
         path=record.directory.as_posix(),
         session_key=_session_key(record, root),
@@ -194,6 +197,9 @@ def _summary(record: Record, root: Path) -> Summary:
         disturbed=bool(content.get("disturbed")),
         loadgen_scenario=content.get("job", {}).get("scenario"),
         harness_p50_ns=content.get("harness_p50_ns"),
+        npu=content.get("card", {}).get("npu"),
+        budget=_json(content.get("card", {}).get("budget")),
+        estimate=_json(content.get("estimate")),
         **{name: content[name] for name in _IDENTITY},
         **told,
         **_described(content["artifact"]),
@@ -207,7 +213,7 @@ _IDENTITY = (
     *("study", "task", "device", "session", "preset", "runtime", "model", "scheme", "scenario", "process", "attempt"),
     *("measured_at", "verdict"),
 )
-TELEMETRY_FIGURES = (
+_FIGURES = (
     *("waiting_share", "pressure_share", "others_cpus", "steal_cpus", "switches_per_s", "frequency_change"),
     *("temperature_rise_c", "drift"),
 )

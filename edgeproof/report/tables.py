@@ -33,11 +33,22 @@ class Column(Generic[Item]):
 
 def markdown(rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme: str = "fp32") -> str:
     """The table for people: rows, then what was refused and why, then remarks, then the conditions."""
-    parts = [f"# Study `{study}`", "", *markdown_table(rows, COLUMNS), ""]
+    measured = [row for row in rows if row.npu is None]
+    estimated = [row for row in rows if row.npu is not None]
+    parts = [f"# Study `{study}`", ""]
+    if measured or not estimated:
+        parts += [*markdown_table(measured, COLUMNS), ""]
+    if estimated:
+        parts += ["## Estimated, not measured", "", *markdown_table(estimated, ESTIMATED), "", ESTIMATED_NOTES, ""]
     refused = [row for row in rows if row.reasons]
     if refused:
         parts += ["Refused or unsupported, with the reason:", ""]
         parts += [f"- `{escaped(row.device)}` {_listed(row, row.reasons)}" for row in refused]
+        parts += [""]
+    over = [row for row in rows if row.budget and row.budget.reasons]
+    if over:
+        parts += ["Not shown to keep within the device's budget (the whole interval must):", ""]
+        parts += [f"- `{escaped(row.device)}` {_listed(row, row.budget.reasons if row.budget else ())}" for row in over]
         parts += [""]
     noted = dict.fromkeys(f"- {_listed(row, row.notes)}" for row in rows if row.notes)
     if noted:
@@ -120,12 +131,22 @@ def times_cell(estimate: Estimate | None) -> str:
     return NONE if estimate is None else f"{estimate.value:.2f}× [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
+def _estimated(row: Row, name: str) -> int | None:
+    return None if row.estimate is None else int(row.estimate[name])
+
+
+def _scaled(value: int | None, factor: float) -> str:
+    return NONE if value is None else f"{value * factor:,.1f}"
+
+
 def _origin(row: Row) -> str:
     return " + ".join(part for part in (row.parent, row.teacher and f"teacher {row.teacher}") if part) or NONE
 
 
 def verdict_cell(row: Row) -> str:
     """The verdict, and where runs were refused the scenarios that therefore show no figure."""
+    if row.npu is not None and row.verdict == "valid":
+        return "estimated"
     refused = ", ".join(dict.fromkeys(reason.partition(" ")[0] for reason in row.reasons))
     return f"{row.verdict} ({refused})" if row.verdict in ("invalid", "error") and refused else row.verdict
 
@@ -166,7 +187,26 @@ COLUMNS: tuple[Column[Row], ...] = (
     Column("Offline samples/s", lambda row: _rate(row.offline_samples_per_s)),
     Column("Server samples/s", lambda row: _rate(row.server_samples_per_s)),
     Column("harness µs", lambda row: us_cell(row.harness_p50_ns)),
+    Column("budget", lambda row: NONE if row.budget is None else row.budget.outcome),
     Column("verdict", verdict_cell),
+)
+ESTIMATED: tuple[Column[Row], ...] = (
+    Column("device", lambda row: row.device),
+    Column("NPU", lambda row: row.npu or NONE),
+    Column("model", lambda row: row.model),
+    Column("runtime", lambda row: row.runtime),
+    Column("scheme", lambda row: row.scheme),
+    Column("file KiB", lambda row: bytes_cell(row.size_bytes)),
+    Column("estimated cycles", lambda row: count_cell(_estimated(row, "cycles"))),
+    Column("estimated µs", lambda row: _scaled(_estimated(row, "inference_ns"), 1e-3)),
+    Column("SRAM KiB", lambda row: bytes_cell(_estimated(row, "sram_bytes"))),
+    Column("flash KiB", lambda row: bytes_cell(_estimated(row, "flash_bytes"))),
+    Column("operators on the NPU", lambda row: count_cell(_estimated(row, "npu_operators"))),
+    Column("verdict", verdict_cell),
+)
+ESTIMATED_NOTES = (
+    "Cycles, time and memory are what Arm's compiler Vela estimates for the accelerator with the memories and the "
+    "clock of a reference system. No such device ran anything, and nothing here compares with a measured figure."
 )
 
 
@@ -237,6 +277,12 @@ def _flat(row: Row) -> dict[str, Any]:
             flat |= {name: parts["value"], f"{name}_low": parts["low"], f"{name}_high": parts["high"]}
         elif name in ("reasons", "notes"):
             flat[name] = "; ".join(value)
+        elif name == "budget":
+            gate = value or {"outcome": None, "reasons": ()}
+            flat |= {name: gate["outcome"], f"{name}_reasons": "; ".join(gate["reasons"])}
+        elif name == "estimate":  # in columns of its own, which no measured figure ever enters
+            estimated = dict(value or {"tool": None})
+            flat |= {name: estimated.pop("tool"), **{f"estimated_{key}": figure for key, figure in estimated.items()}}
         elif name == "versions":
             flat[name] = "; ".join(f"{package} {version}" for package, version in (value or {}).items())
         elif name == "conditions":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.core import processes
-from edgeproof.runner import conditions, counting, job, telemetry
+from edgeproof.runner import conditions, describing, telemetry
 
 
 def main() -> int:
@@ -20,6 +20,11 @@ def main() -> int:
     if sys.argv[1] == telemetry.FLAG:
         telemetry.watch(Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4] or None)
         return 0
+    if sys.argv[1] == describing.FLAG:
+        describing.tell(*sys.argv[2:])
+        return 0
+    from edgeproof.runner import counting, job  # numpy, which a device that is only described may lack
+
     if sys.argv[1] == counting.FLAG:
         counting.count(Path(sys.argv[2]).resolve(), int(sys.argv[3]))
         return 0

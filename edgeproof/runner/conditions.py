@@ -39,6 +39,7 @@ def fingerprint(packages: Iterable[str] = ()) -> dict[str, Any]:
         "virtualization": _virtualization(),
         "python": platform.python_version(),
         "packages": {name: {"version": version(name), "wheel_sha256": wheel_sha256(name)} for name in sorted(packages)},
+        **({} if (limit := _limit(resource.RLIMIT_DATA)) is None else {"memory_limit_bytes": limit}),
         "thread_variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
     }
 
@@ -76,9 +77,8 @@ def peak_rss_bytes() -> int:
 
     VmHWM where there is one: ru_maxrss survives exec, so it would report the parent's memory.
     """
-    for line in (_text("/proc/self/status") or "").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
+    if known := _status_bytes("VmHWM"):
+        return known
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -88,9 +88,10 @@ def available_bytes() -> int | None:
     limit, used = _text("/sys/fs/cgroup/memory.max"), _text("/sys/fs/cgroup/memory.current")
     if limit is not None and used is not None and limit.isdigit() and used.isdigit():
         free.append(int(limit) - int(used))
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        free.append(soft - _address_space_bytes())
+    if (limit_bytes := _limit(resource.RLIMIT_AS)) is not None:
+        free.append(limit_bytes - _address_space_bytes())
+    if (limit_bytes := _limit(resource.RLIMIT_DATA)) is not None:
+        free.append(limit_bytes - _status_bytes("VmData"))
     known = [value for value in free if value is not None]
     return min(known) if known else None
 
@@ -193,6 +194,20 @@ def _virtualization() -> str | None:
 def _greatest(paths: Iterable[Path]) -> int | None:
     numbers = [int(text) for path in paths if (text := _text(path)) and text.lstrip("-").isdigit()]
     return max(numbers) if numbers else None
+
+
+def _limit(resource_: int) -> int | None:
+    soft, _ = resource.getrlimit(resource_)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _status_bytes(name: str) -> int:
+    """A size that the kernel tells of this process; 0 where it doesn't."""
+    for line in (_text("/proc/self/status") or "").splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return int(value.split()[0]) * 1024
+    return 0
 
 
 def _address_space_bytes() -> int:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from edgeproof.core import plugins
-from edgeproof.core.directories import read_meta
+from edgeproof.core.directories import read_meta, sha256_of
 
-from . import conditions, loadgen, telemetry, warmup
+from . import conditions, limits, loadgen, telemetry, warmup
 
 # LoadGen reads a clock that can be set: a jump falsifies what it reports. Slewing by NTP stays far below this.
 CLOCK_JUMP_NS = 20_000_000
@@ -33,14 +33,19 @@ def run(job: dict[str, Any], job_dir: Path, result_dir: Path) -> dict[str, Any]:
 
     `job` holds: runtime, artifact and samples (paths relative to `job_dir`), threads, mode, scenario, settings,
     warm_up_s (the longest it may take), packages (whose versions are reported), and perhaps audit (the text of an
-    audit.config) and energy_counter (a file that counts microjoules).
+    audit.config), energy_counter (a file that counts microjoules), cores and memory_bytes (what it is kept within), and
+    samples_sha256 (of the samples' file, checked before accuracy is measured).
     """
     runtime = plugins.load("runtimes", job["runtime"])
     inputs = np.load(job_dir / job["samples"], mmap_mode="r", allow_pickle=False)
     x = np.ascontiguousarray(inputs[:1])
-    shape = read_meta(job_dir / job["artifact"], verify=False).get("output_shape")
+    shape = read_meta(job_dir / job["artifact"]).get("output_shape")
+    if job["mode"] == "AccuracyOnly" and "samples_sha256" in job:
+        _check_samples(job_dir / job["samples"], job["samples_sha256"])
     energy_counter = job.get("energy_counter")
     with telemetry.watching(result_dir / telemetry.FILE, energy_counter):
+        # Telemetry keeps the processors and the memory that the job gives up.
+        limits.apply(job.get("cores"), job.get("memory_bytes"))
         rss_before = conditions.peak_rss_bytes()
         started = time.perf_counter_ns()
         session = runtime.Session(job_dir / job["artifact"], threads=job["threads"])
@@ -103,6 +108,12 @@ def _refuse_without(needed: int) -> None:
             f"the queries that LoadGen generates ahead need about {needed / 1e9:.1f} GB and the device has "
             f"{free / 1e9:.1f} GB available; lower min_duration_ms or min_query_count"
         )
+
+
+def _check_samples(path: Path, expected_sha256: str) -> None:
+    """What decayed on the device's disk would only look like a worse model."""
+    if sha256_of(path) != expected_sha256:
+        raise RefusedError(f"{path.name} is damaged on the device")
 
 
 def _check(output: Array, shape: list[int] | None) -> None:

@@ -170,6 +170,8 @@ def importance(lines: Sequence[Line], key_values: Sequence[Mapping[str, str]], f
         groups: dict[str | None, list[float]] = defaultdict(list)
         for given, value in observed:
             groups[given.get(key)].append(value)
+        if len(groups) < 2:
+            continue
         between = math.fsum(len(group) * (math.fsum(group) / len(group) - mean) ** 2 for group in groups.values())
         shares[key] = between / total
     return shares

@@ -180,8 +180,8 @@ def _stages_told(store: Store) -> str:
     journal = store.journal()
     ran = Counter((line["stage"], line["key"]) for line in journal if line["outcome"] == "ran")
     again = ran.total() - len(ran)
-    how_often = "each of them once" if again == 0 else f"{again} of them again"
-    return f"{len(ran)} stages ran, {how_often}; points came to {len(journal)}."
+    how_often = ", each of them once" if again == 0 else f", {again} of them again"
+    return f"{len(ran)} stages ran{how_often if ran else ''}; points came to {len(journal)}."
 
 
 def _importance(found: Sequence[Line], keys: Sequence[str], figures: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -4,75 +4,87 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeproof import commands, transfer
 from edgeproof.core.errors import DeviceError
+
+HOST = None
+PASSED_ON = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")
 
 
 class Transport:
     """Reaches the machine that edgeproof itself runs on."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, host: str | None = None) -> None:
         self._root = root.resolve()
         self._root.mkdir(parents=True, exist_ok=True)
+        self._there: set[str] = set()
 
     def push(self, path: Path, name: str) -> None:
-        """Bring a file or directory to the device under a relative name. What is there already is not sent again."""
-        target = self._root / name
-        if target.exists():
+        """Bring a file or directory to the device under a relative name, unless the same is there already."""
+        if name in self._there:
             return
-        partial = target.with_name(f".{target.name}.part")
+        target = self._root / name
+        found = transfer.sums(path)
+        if not target.exists() or transfer.sums(target) != found:
+            partial = target.with_name(f".{target.name}.part")
+            self._copy(path, partial)
+            if transfer.sums(partial) != found:
+                _remove(partial)
+                raise DeviceError(f"{name} was damaged on its way to the device")
+            _remove(target)
+            partial.rename(target)
+        self._there.add(name)
+
+    def _copy(self, path: Path, partial: Path) -> None:
         partial.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(path, partial)
-        else:
-            shutil.copyfile(path, partial)
-        partial.rename(target)
+        _remove(partial)
+        try:
+            if path.is_dir():
+                shutil.copytree(path, partial)
+            else:
+                shutil.copyfile(path, partial)
+        except OSError as error:
+            _remove(partial)
+            raise DeviceError(f"{partial.name} could not be written: {error.strerror or error}") from None
 
     def run(self, argv: Sequence[str], timeout_s: float) -> tuple[int, str]:
-        """Run a command in the device's working directory; returns its exit code and what it printed.
+        """Run a command in the device's working directory; returns its exit code and the end of what it printed.
 
         The command is a process group of its own, ended whole when it outlives `timeout_s` (DeviceError).
         """
+        environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
+        tail = commands.Tail()
         try:
-            return self._run(argv, timeout_s)
-        except OSError as error:
-            raise DeviceError(f"{argv[0]} can't be run: {error.strerror or error}") from None
-
-    def _run(self, argv: Sequence[str], timeout_s: float) -> tuple[int, str]:
-        environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if key in os.environ}
-        with subprocess.Popen(
-            list(argv),
-            cwd=self._root,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ) as process:
-            try:
-                output, _ = process.communicate(timeout=timeout_s)
-            except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                if isinstance(error, subprocess.TimeoutExpired):
-                    raise DeviceError(
-                        f"the job was ended after {timeout_s:.0f} s; raise timeout_s in the card"
-                    ) from None
-                raise
-        return process.returncode, output.decode(errors="replace")
+            code = commands.run(argv, tail.take, timeout_s=timeout_s, cwd=self._root, environment=environment)
+        except commands.OutOfTime:
+            raise DeviceError(f"the job was ended after {timeout_s:.0f} s; raise timeout_s in the card") from None
+        except (OSError, ValueError) as error:
+            raise DeviceError(f"{argv[0]} can't be run: {getattr(error, 'strerror', None) or error}") from None
+        return code, tail.content().decode(errors="replace")
 
     def pull(self, name: str, path: Path) -> None:
         """Bring a directory back from the device."""
         source = self._root / name
         if not source.is_dir():
             raise DeviceError(f"the device left no {name}")
+        self._bring(source, path)
+        if transfer.sums(source).items() - transfer.sums(path).items():
+            raise DeviceError(f"{name} was damaged on its way from the device")
+
+    def _bring(self, source: Path, path: Path) -> None:
         shutil.copytree(source, path, dirs_exist_ok=True)
 
     def remove(self, name: str) -> None:
         """Delete a directory on the device."""
+        self._there.discard(name)
         shutil.rmtree(self._root / name, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -15,6 +15,8 @@ from edgeproof.core import plugins
 from edgeproof.core.errors import Unsupported
 from edgeproof.training import TrainingTask
 
+from . import boards
+
 ROOT = Path(__file__).parents[2]
 PLUGIN = re.compile(r"<!-- plugin: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 
@@ -22,7 +24,7 @@ PLUGIN = re.compile(r"<!-- plugin: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 @pytest.fixture
 def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     written = PLUGIN.findall((ROOT / "docs" / "extending.md").read_text(encoding="utf-8"))
-    assert len(written) == 4
+    assert len(written) == 5
     for name, content in written:
         path = tmp_path / "plugins" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +43,17 @@ def test_a_study_can_use_the_guides_method_and_runtime_with_nothing_else_edited(
     assert params.quantize["student_noisy"].options["momentum"] == 0.9
     assert params.export["student_noisy_numpy_linear"].schemes == ["fp32"]
     assert "local_numpy_linear" in params.bench
+
+
+def test_the_guides_transport_reaches_a_shell_behind_any_program(guide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boards.program(guide / "bin" / "docker", '#!/bin/sh\n[ "$3" = box ] && shift 3 && exec "$@"\n', monkeypatch)
+    device = plugins.load("transports", "docker").Transport(guide / "contract", "box")
+    device._directory = str(guide / "inside")
+    (guide / "file").write_text("content")
+    device.push(guide / "file", "store/file")
+    assert device.run(["cat", "store/file"], 60) == (0, "content")
+    device.pull("store", guide / "back")
+    assert (guide / "back" / "file").read_text() == "content"
 
 
 def test_the_guides_method_disturbs_weights_reproducibly(

@@ -4,45 +4,134 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgeproof.core import plugins
 from edgeproof.core.errors import DeviceError
 
+from . import boards
 
-@pytest.mark.parametrize("name", plugins.names("transports"))
-def test_files_go_there_and_come_back_unchanged(name: str, tmp_path: Path) -> None:
-    device = plugins.load("transports", name).Transport(tmp_path / "device")
+
+@pytest.fixture(params=plugins.names("transports"))
+def device(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with boards.device(request.param, tmp_path, monkeypatch) as found:
+        yield found
+
+
+def python(body: str) -> list[str]:
+    return [sys.executable, "-S", "-c", body]
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_files_go_there_and_come_back_unchanged(device: Any, tmp_path: Path) -> None:
     given = tmp_path / "given"
-    given.mkdir()
-    (given / "bytes").write_bytes(bytes(range(256)))
+    (given / "deep er").mkdir(parents=True)
+    (given / "bytes").write_bytes(bytes(range(256)) * 5000)
+    (given / "deep er" / "empty").write_bytes(b"")
     device.push(given, "jobs/one")
     device.pull("jobs/one", tmp_path / "back")
-    assert (tmp_path / "back" / "bytes").read_bytes() == bytes(range(256))
+    found = {path.relative_to(tmp_path / "back").as_posix() for path in (tmp_path / "back").rglob("*")}
+    assert found == {"bytes", "deep er", "deep er/empty"}
+    assert (tmp_path / "back" / "bytes").read_bytes() == bytes(range(256)) * 5000
     device.remove("jobs/one")
-    with pytest.raises(DeviceError, match="left no"):
+    device.remove("jobs/one")
+    with pytest.raises(DeviceError, match="left no jobs/one"):
         device.pull("jobs/one", tmp_path / "again")
 
 
-@pytest.mark.parametrize("name", plugins.names("transports"))
-def test_a_command_runs_in_the_devices_directory_and_its_code_and_output_come_back(name: str, tmp_path: Path) -> None:
-    device = plugins.load("transports", name).Transport(tmp_path / "device")
-    script = "import pathlib, sys; pathlib.Path('made').mkdir(); print('said'); sys.exit(7)"
-    code, printed = device.run([sys.executable, "-c", script], 60)
-    assert (code, printed.strip()) == (7, "said")
+def test_a_single_file_arrives_where_a_command_finds_it(device: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    device.push(tmp_path / "file", "store/name-by-hash")
+    assert device.run(python("print(open('store/name-by-hash').read())"), 60) == (0, "content\n")
+
+
+def test_what_the_device_has_is_not_sent_again(device: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("first")
+    device.push(tmp_path / "file", "store/name-by-hash")
+    (tmp_path / "file").unlink()
+    device.push(tmp_path / "file", "store/name-by-hash")
+
+
+def test_what_an_earlier_connection_sent_is_kept_where_it_is_whole_and_sent_anew_where_it_is_not(
+    device: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many" / "a").write_text("first")
+    inode = python("import os; print(os.stat('store/many/a').st_ino)")
+    device.push(tmp_path / "many", "store/many")
+    first = device.run(inode, 60)
+    device._there.clear()  # as a new connection would begin
+    device.push(tmp_path / "many", "store/many")
+    assert device.run(inode, 60) == first
+    device.run(python("open('store/many/a', 'w').write('fierce')"), 60)
+    device._there.clear()
+    device.push(tmp_path / "many", "store/many")
+    assert device.run(python("print(open('store/many/a').read())"), 60) == (0, "first\n")
+
+
+def test_a_result_is_brought_back_into_a_directory_that_may_exist(device: Any, tmp_path: Path) -> None:
+    device.run(python("import pathlib; p = pathlib.Path('job/result'); p.mkdir(parents=True); (p / 'f').touch()"), 60)
+    (tmp_path / "back").mkdir()
+    (tmp_path / "back" / "mine").write_bytes(b"kept")
+    device.pull("job/result", tmp_path / "back")
+    assert {path.name for path in (tmp_path / "back").iterdir()} == {"f", "mine"}
+
+
+# --- commands ------------------------------------------------------------------------------------------------------
+
+
+def test_a_command_runs_in_the_devices_directory_and_its_code_and_both_streams_come_back(
+    device: Any, tmp_path: Path
+) -> None:
+    body = "import pathlib, sys; pathlib.Path('made').mkdir(); print('said', flush=True); print('oh', file=sys.stderr)"
+    assert device.run(python(f"{body}; sys.exit(7)"), 60) == (7, "said\noh\n")
     device.pull("made", tmp_path / "made")
 
 
-@pytest.mark.parametrize("name", plugins.names("transports"))
-def test_a_command_that_outlives_its_time_is_ended_with_its_children(name: str, tmp_path: Path) -> None:
-    device = plugins.load("transports", name).Transport(tmp_path / "device")
+@pytest.mark.parametrize("word", ["; touch pwned", "$(touch pwned)", "`touch pwned`", "'\"\\ *~\t", "a\nb", "-e", "é"])
+def test_every_word_reaches_the_command_as_it_is_and_none_reaches_a_shell(device: Any, word: str) -> None:
+    code, printed = device.run([*python("import sys; print(ascii(sys.argv[1:]))"), word, ""], 60)
+    assert (code, printed) == (0, f"{[word, '']!a}\n")
+    assert device.run(python("import os; print(os.path.exists('pwned'))"), 60) == (0, "False\n")
+
+
+def test_a_command_that_waits_for_input_gets_its_end_at_once(device: Any) -> None:
+    assert device.run(python("import sys; print(repr(sys.stdin.read()))"), 60) == (0, "''\n")
+
+
+def test_a_command_ended_by_a_signal_tells_it_by_a_negative_code(device: Any) -> None:
+    assert device.run(python("import os; os.kill(os.getpid(), 9)"), 60)[0] == -9
+
+
+def test_a_command_that_is_not_there_is_the_devices_fault_or_the_shells_127(device: Any) -> None:
+    try:
+        code, printed = device.run(["no-such-program", "x"], 60)
+    except DeviceError as error:
+        code, printed = 127, str(error)
+    assert code == 127
+    assert "no-such-program" in printed
+
+
+def test_of_what_a_device_prints_without_end_the_last_is_kept(device: Any) -> None:
+    body = "import sys; [sys.stdout.write('x' * 2**16) for _ in range(100)]; print('end')"
+    code, printed = device.run(python(body), 60)
+    assert code == 0
+    assert printed.endswith("xend\n")
+    assert len(printed) <= 2**20
+
+
+def test_a_command_that_outlives_its_time_is_ended_with_its_children(device: Any, tmp_path: Path) -> None:
     marker = "edgeproof-" + tmp_path.name
     child = f"import time; time.sleep(60) # {marker}"
     script = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
-    with pytest.raises(DeviceError, match="timeout_s"):
-        device.run([sys.executable, "-c", script], 1.5)
+    with pytest.raises(DeviceError, match=r"ended after 2 s.*timeout_s"):
+        device.run(python(script), 1.5)
     # A killed process is there until the kernel has cleared it away.
     until = time.monotonic() + 10
     while running := [path for path in Path("/proc").glob("[0-9]*/cmdline") if marker.encode() in _content(path)]:
@@ -50,13 +139,11 @@ def test_a_command_that_outlives_its_time_is_ended_with_its_children(name: str, 
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("name", plugins.names("transports"))
-def test_what_the_device_has_is_not_sent_again(name: str, tmp_path: Path) -> None:
-    device = plugins.load("transports", name).Transport(tmp_path / "device")
-    (tmp_path / "file").write_text("first")
-    device.push(tmp_path / "file", "store/name-by-hash")
-    (tmp_path / "file").unlink()
-    device.push(tmp_path / "file", "store/name-by-hash")
+def test_the_hosts_environment_stays_on_the_host(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if type(device).__module__.endswith("adb"):
+        pytest.skip("the tests' own adb runs its command on this machine")
+    monkeypatch.setenv("SECRET_TOKEN", "host")
+    assert device.run(python("import os; print('SECRET_TOKEN' in os.environ)"), 60) == (0, "False\n")
 
 
 def _content(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,89 @@ def test_an_unknown_transport_is_refused_with_those_that_exist(cards: Path) -> N
     (cards / "board.yaml").write_text("transport: locl\nthreads: 1\n")
     with pytest.raises(UnknownName, match=r"unknown transport 'locl'\. Did you mean 'local'\?"):
         devices.card("board", cards)
+
+
+# --- whole cards ---------------------------------------------------------------------------------------------------
+
+HOSTILE = ("-oProxyCommand=x", "a b", "a;b", "$(x)", "a@b", "a/../b", "")
+FULL = """
+transport: ssh
+host: pi4
+architecture: aarch64
+threads: 2
+cores: [2, 3]
+memory_mb: 900
+python: /home/pi/venv/bin/python
+runtimes: {tflite: null, onnx: /opt/onnx/bin/python}
+fingerprint: {cpu: Cortex-A72, cores: 4, kernel: 6.1.0, memory_bytes: 4000000000}
+budget: {size_mb: 12, latency_ms: 50, memory_mb: 1000, energy_mj: 5}
+cool_down_s: 5
+tags: [arm, kitchen]
+energy_counter: /sys/class/hwmon/hwmon2/energy1_input
+"""
+
+
+def test_a_whole_card_is_read(cards: Path) -> None:
+    (cards / "pi.yaml").write_text(FULL)
+    card = devices.card("pi", cards)
+    assert (card.host, card.cores, card.tags) == ("pi4", [2, 3], ["arm", "kitchen"])
+    assert card.budget is not None
+    assert card.budget.latency_ms == 50
+    assert devices.python(card, "tflite") == "/home/pi/venv/bin/python"
+    assert devices.python(card, "onnx") == "/opt/onnx/bin/python"
+    assert devices.missing("pi", card, "onnx") is None
+    assert devices.missing("pi", card, "openvino") == (
+        "device 'pi' has no runtime 'openvino' (its card lists tflite, onnx)"
+    )
+
+
+def test_the_interpreter_is_this_one_here_and_python3_on_a_board(cards: Path) -> None:
+    (cards / "pi.yaml").write_text("transport: ssh\nhost: pi\nthreads: 1\n")
+    assert devices.python(devices.card("desk", cards), "onnx") == sys.executable
+    assert devices.python(devices.card("pi", cards), "onnx") == "python3"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("bugdet: {size_mb: 1}", "Did you mean 'budget'?"),
+        ("budget: {latency: 50}", "Did you mean 'latency_ms'?"),
+        ("budget: {size_mb: 0}", "budget.size_mb"),
+        ("fingerprint: {kernl: '6'}", "Did you mean 'kernel'?"),
+        ("cores: []", "cores"),
+        ("cores: [0, 0]", "each named once"),
+        ("cores: [-1]", "numbers from 0"),
+        ("cores: [0]\nthreads: 2", "2 threads don't fit on 1"),
+        ("memory_mb: 1", "memory_mb"),
+        ("tags: [Kitchen Table]", "tags.0"),
+        ("runtimes: {tflit: null}", "Did you mean 'tflite'?"),
+        ("npu: ethos-u55", "npu"),
+        ("npu: ethos-u55-128\ninstructions: perf", "leave out npu or instructions"),
+        ("host: pi", "transport 'local' takes no 'host'"),
+        ("transport: ssh", "transport 'ssh' needs 'host', an alias of ~/.ssh/config"),
+        ("transport: adb", "transport 'adb' needs 'host'"),
+        ("python: '-c'", "python"),
+        ("python: \"python3\\nrm\"", "python"),
+        *((f"transport: ssh\nhost: {host!r}", "host") for host in HOSTILE),
+    ],
+)  # fmt: skip
+def test_a_wrong_line_of_a_card_is_refused_by_what_it_says(cards: Path, line: str, told: str) -> None:
+    given = dict(part.split(": ", 1) for part in line.split("\n"))
+    whole = {"transport": "local", "threads": "1", **given}
+    (cards / "board.yaml").write_text("".join(f"{key}: {value}\n" for key, value in whole.items()))
+    with pytest.raises(ConfigError) as caught:
+        devices.card("board", cards)
+    assert told in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_fingerprint_is_compared_in_what_the_card_names(cards: Path) -> None:
+    (cards / "pi.yaml").write_text(FULL)
+    expected = devices.card("pi", cards).fingerprint
+    told = {"cpu": "Cortex-A72", "cores": 4, "kernel": "6.1.0", "memory_bytes": 4_000_000_000, "libc": "new"}
+    assert devices.changed(expected, told) == []
+    assert devices.changed(expected, {**told, "kernel": "6.6.0"}) == ["kernel: 6.1.0 → 6.6.0"]
+    assert devices.changed(expected, {}) == [
+        "cpu: Cortex-A72 → None", "cores: 4 → None", "memory_bytes: 4000000000 → None", "kernel: 6.1.0 → None",
+    ]  # fmt: skip
+    assert devices.changed(None, told) == []

@@ -72,6 +72,7 @@ sys.path.insert(0, {str(runner)!r})
 def test_the_runner_imports_with_everything_of_the_host_blocked(tmp_path: Path) -> None:
     body = """
 import edgeproof.runner.__main__ as main
+import edgeproof.runner.counting, edgeproof.runner.job
 from edgeproof.core import plugins
 plugins.load("runtimes", "null")
 print(main.__file__)

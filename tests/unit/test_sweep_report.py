@@ -96,6 +96,11 @@ def test_shares_of_variance_are_those_of_a_two_way_anova() -> None:
     assert shares["one"] + shares["two"] <= 1
 
 
+def test_a_key_with_one_value_explains_nothing_and_is_not_told() -> None:
+    given_values = [{"k": "1", "same": "x"}, {"k": "2", "same": "x"}]
+    assert lines.importance([line(p50_us=1), line(p50_us=2)], given_values, "p50_us") == {"k": pytest.approx(1)}
+
+
 def test_a_figure_that_never_changes_is_explained_by_nothing() -> None:
     assert lines.importance([line(), line()], [{"k": "1"}, {"k": "2"}], "accuracy") == {}
 

@@ -1,0 +1,1 @@
+"""Many devices, measured every night: a worker a device, a process a session, and a journal that outlives a crash."""

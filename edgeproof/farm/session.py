@@ -1,0 +1,39 @@
+"""One job of the farm as a process of its own: python -m edgeproof.farm.session KEY PARAMS OUT [REASON].
+
+Runs the session KEY of the study in PARAMS and puts its records to OUT, at once and only when it is finished. With a
+REASON nothing is run any more: what has no record ends as an error that says so. Ends with 75 where another try may do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeproof import benching, entry, params
+from edgeproof.core.errors import DeviceError
+
+TRY_AGAIN = 75
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run or abandon one session; returns the exit code."""
+    key, given, out, *reason = argv
+    study = params.load(Path(given))
+    item = study.bench[key]
+    what = benching.subject(item, study)
+    if reason:
+        session = benching.Session(item, what)
+        session.abandon(reason[0])
+        session.finish(Path(out))
+        return 0
+    try:
+        benching.measured(item, what).finish(Path(out))
+    except DeviceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return TRY_AGAIN
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(lambda: main(sys.argv[1:]))

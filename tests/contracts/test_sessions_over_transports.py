@@ -1,0 +1,61 @@
+"""A whole session of measurements through every transport: the same records, whatever lies between."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from edgeproof import benching
+from edgeproof.core import plugins, records
+from edgeproof.params import Params
+from tests.unit.conftest import digits_study, plugin_root
+from tests.unit.test_benching import any_machine_is_quiet_enough, study, write_project
+
+from . import boards
+
+__all__ = ["any_machine_is_quiet_enough", "digits_study", "plugin_root"]
+
+ALIAS = {"ssh": "board", "adb": "serial-1"}
+
+
+@pytest.fixture(params=plugins.names("transports"))
+def project(
+    request: pytest.FixtureRequest, plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A project whose device 'desk' is reached through one transport."""
+
+    monkeypatch.chdir(tmp_path)
+    with boards.device(request.param, tmp_path, monkeypatch):
+        write_project(tmp_path)
+        path = tmp_path / "devices" / "desk.yaml"
+        card: dict[str, Any] = {
+            **yaml.safe_load(path.read_text()),
+            "transport": request.param,
+            "python": sys.executable,
+        }
+        if request.param in ALIAS:
+            card["host"] = ALIAS[request.param]
+        path.write_text(yaml.safe_dump(card))
+        yield request.param
+
+
+def test_a_session_leaves_the_same_records_through_every_transport(digits_study: Params, project: str) -> None:
+    benching.bench("desk_matrix", study(digits_study, transport=project))
+    root = Path("results/records/desk_matrix")
+    found = {str(record.directory.relative_to(root)): record for record in records.read_all(root)}
+    assert {name: record.verdict for name, record in found.items()} == {
+        "null/m.fp32/single_stream.0": "valid",
+        "matrix/m.fp32/accuracy.0": "valid",
+        "matrix/m.fp32/accuracy.1": "invalid",  # below the floor, as it should be
+        "matrix/m.fp32/single_stream.0": "valid",
+        "matrix/m.fp32/server.0": "valid",
+        "matrix/m.int8-static/unsupported.0": "unsupported",
+    }
+    assert found["matrix/m.fp32/accuracy.0"].content["accuracy"] == {"correct": 40, "total": 50}
+    single = found["matrix/m.fp32/single_stream.0"]
+    assert len(single.array("latencies.npz", "call_ns")) == single.content["result"]["loadgen"]["result_query_count"]
