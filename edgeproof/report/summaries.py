@@ -185,7 +185,7 @@ def _session_key(record: Record, root: Path) -> str:
 def _summary(record: Record, root: Path) -> Summary:
     content = record.content
     told: dict[str, Any] = {name: content.get(name) for name in ("compliance", "runner")}
-    told |= {name: content.get("figures", {}).get(name) for name in _FIGURES}
+    told |= {name: content.get("figures", {}).get(name) for name in TELEMETRY_FIGURES}
     return Summary(
         path=record.directory.as_posix(),
         session_key=_session_key(record, root),
@@ -213,7 +213,7 @@ _IDENTITY = (
     *("study", "task", "device", "session", "preset", "runtime", "model", "scheme", "scenario", "process", "attempt"),
     *("measured_at", "verdict"),
 )
-_FIGURES = (
+TELEMETRY_FIGURES = (
     *("waiting_share", "pressure_share", "others_cpus", "steal_cpus", "switches_per_s", "frequency_change"),
     *("temperature_rise_c", "drift"),
 )
