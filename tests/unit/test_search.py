@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-pytest.importorskip("optuna")
-
 from edgeproof.core.errors import ConfigError
 from edgeproof.params import Params
 from edgeproof.report.statistics import Estimate

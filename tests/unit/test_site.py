@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import sync_playwright
 
 from edgeproof import cli
 from edgeproof.core.errors import EdgeproofError
@@ -318,10 +319,9 @@ def test_odd_distributions_are_drawn_or_left_out(processes: list[list[float]]) -
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium; without it these tests are left out."""
-    playwright = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on the PATH (Debian: apt-get install chromium)")
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started
         started.close()
