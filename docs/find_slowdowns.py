@@ -33,7 +33,7 @@ from edgeproof.report.statistics import proportion
 
 NULL_WAIT_NS = 100_000
 DURATION_MS = 200
-REPEATS = 2
+REPEATS = 5
 
 WAITING = """
 
@@ -75,9 +75,11 @@ def main() -> int:
                 found = _session(
                     bench, {"a": base_ns, "again": base_ns, "b": slowed_ns}, arguments.rounds, shuffler, progress
                 )
-                told["A against A"].append(compare(found["a"], found["again"], paired=True).verdict)
-                told["A against B"].append(compare(found["a"], found["b"], paired=True).verdict)
-                print(f"{told['A against A'][-1]}; {told['A against B'][-1]}", file=sys.stderr, flush=True)
+                for name, variant in (("A against A", "again"), ("A against B", "b")):
+                    comparison = compare(found["a"], found[variant], paired=True)
+                    told[name].append(comparison.verdict)
+                    ratio = comparison.ratio
+                    print(f"{name}: {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]", file=sys.stderr, flush=True)
     for name, outcomes in told.items():
         expected = "no difference shown" if name == "A against A" else "slower"
         right = proportion(outcomes.count(expected), len(outcomes))

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from . import lineage, packing
 from .cells import Found
 from .core import plugins
-from .core.directories import files_of, sha256_of, write_json, write_text, written_whole
+from .core.directories import files_of, sha256_of, write_bytes, write_json, write_text, written_whole
 from .core.errors import ConfigError, EdgeproofError
 from .deployed import manifest
 from .report import rows, summaries, tables
@@ -196,6 +196,4 @@ def _tar(place: Path, path: Path, name: str) -> None:
             info = tarfile.TarInfo(f"{name}/{file.relative_to(place).as_posix()}")
             info.size, info.mode = len(content), 0o644
             archive.addfile(info, io.BytesIO(content))
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(stream.getvalue())
-    temporary.replace(path)
+    write_bytes(path, stream.getvalue())

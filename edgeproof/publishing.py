@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import store
-from .core.directories import write_text, written_whole
+from .core.directories import write_bytes, write_text, written_whole
 from .core.errors import ConfigError, EdgeproofError, nearest
 from .params import PARAMS, load
 from .paths import RECORDS
@@ -146,17 +146,8 @@ def put_between(path: Path, table: Grid) -> None:
 
 
 def write(path: Path, table: Grid, form: str) -> None:
-    """Write the table as a file of its own, by way of a temporary name."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(render(table, form))
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise EdgeproofError(
-            f"could not write {path}: {error.strerror or error}. The old file is untouched."
-        ) from error
+    """Write the table as a file of its own, all of it or nothing."""
+    write_bytes(path, render(table, form))
 
 
 def form_of(path: Path) -> str:
