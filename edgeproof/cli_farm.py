@@ -1,19 +1,22 @@
-"""edgeproof farm run | status | release: measure a study on many devices, and say how that goes."""
+"""edgeproof farm run | status | release | history | regressions: measure a study on many devices, night after night."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from . import devices
-from .core.errors import ConfigError
-from .farm import journal, leases, quarantine, running
+from . import cli_publishing, devices
+from .core.errors import ConfigError, EdgeproofError
+from .farm import checking, journal, kept, leases, nightly, quarantine, running
+from .farm import history as histories
 
 FINE, NOT_ALL_DONE = 0, 1
+PARTS = ("device", "model", "runtime", "scheme", "scenario")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -36,14 +39,56 @@ def add_verbs(commands: Any) -> None:
     release.add_argument("device")
     release.set_defaults(function=_release)
 
+    history = verbs.add_parser("history", help="every cell's nights, with what was refused, missing, or changed")
+    for part in PARTS:
+        history.add_argument(f"--{part}", help="of the cells to show (default: all)")
+    history.set_defaults(function=_history)
+
+    regressions = verbs.add_parser("regressions", help="check a night: 0 nothing to report, 1 somebody has to look")
+    regressions.add_argument("--run", help="the night to check (default: the latest)")
+    regressions.set_defaults(function=_regressions)
+
 
 def _run(arguments: argparse.Namespace) -> int:
     if not NAME.fullmatch(arguments.name):
         raise ConfigError(f"a run can't be called '{arguments.name}': names are made of a-z, 0-9, _ and -.")
     chosen = None if arguments.devices is None else _chosen(arguments.devices)
     params, built = running.prepared(arguments.study, chosen, arguments.name)
-    outcomes = running.farm(params, built, arguments.name, lambda line: print(line, flush=True))
-    return FINE if set(outcomes.values()) <= {"done"} else NOT_ALL_DONE
+    for line in kept.keep(params, built):
+        print(f"not kept: {line}", file=sys.stderr)
+    outcomes = running.farm(params, built, arguments.name, _tell)
+    try:
+        fine = _checked(arguments.name)
+    except EdgeproofError as error:  # what was measured stands, whatever is wrong with other nights
+        print(f"the night could not be checked: {error}", file=sys.stderr)
+        fine = False
+    return FINE if set(outcomes.values()) <= {"done"} and fine else NOT_ALL_DONE
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def _checked(run: str | None) -> bool:
+    """Check a night and tell what was found; whether nobody has to look."""
+    found = checking.check(run, _tell)
+    for line in found.faster:
+        _tell(f"faster: {line}")
+    cli_publishing.told_damaged(found.damaged)
+    _tell(found.summary)
+    return found.fine
+
+
+def _regressions(arguments: argparse.Namespace) -> int:
+    return FINE if _checked(arguments.run) else NOT_ALL_DONE
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    told = histories.read()
+    chosen = {part: getattr(arguments, part) for part in PARTS if getattr(arguments, part) is not None}
+    for line in nightly.tables(told, chosen):
+        print(line)
+    return cli_publishing.told_damaged(told.damaged)
 
 
 def _chosen(words: Sequence[str]) -> list[str]:

@@ -73,8 +73,8 @@ class State:
 
 
 def beside(root: Path) -> Path:
-    """Where the store of the records below `root` lies."""
-    return root.with_name("store")
+    """Where the store of the records below `root` lies; a history beside them has its own."""
+    return root.with_name("store" if root.name == RECORDS.name else f"{root.name}_store")
 
 
 def refresh(root: Path = RECORDS) -> State:

@@ -1,7 +1,9 @@
-"""What changed from night to night: cells that got slower or faster, and where a series of nights steps."""
+"""What changed from night to night: cells that got slower or faster, where a whole series steps, and, night by night as
+a series grows, whether it has stepped just now."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +19,17 @@ FEWEST_NIGHTS = 3
 STEP_ALPHA = 0.01
 SMALLEST_STEP = 0.02
 ROUNDING = 1e-9
+
+# The alarm: a step of 5% is to be found, and a device may cry wolf once a year at most, all its cells together. The
+# threshold is made for a tenth of that, since real noise has longer tails than the formula's (docs/change_points.py).
+WANTED_STEP = math.log(1.05)
+DESIGNED_ALARMS_A_YEAR = 0.1
+NIGHTS_A_YEAR = 365
+# A level and its noise are known from so many nights, the latest left out: a step under way must not hide itself.
+FEWEST_BEFORE = 14
+LATEST = 5
+# One night counts at most as so many deviations: what disturbs a whole night is not a step.
+COUNTED_DEVIATIONS = 3.0
 
 Array = np.ndarray[Any, Any]
 Key = TypeVar("Key")
@@ -101,3 +114,108 @@ def _steps(values: Array, offset: int) -> list[Step]:
     place = int(places[best])
     step = Step(offset + place, math.exp(size), p_value)
     return [*_steps(values[:place], offset), step, *_steps(values[place:], offset + place)]
+
+
+# --- night by night -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Change:
+    """A series' level changes at `place`, the first night of the new one, to `ratio` times the old; seen at `found`."""
+
+    place: int
+    found: int
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Watched:
+    """All changes that were seen, night by night, and where the last level began.
+
+    Attributes:
+        judged: whether enough nights stand before the last one for it to be judged at all.
+    """
+
+    changes: Sequence[Change]
+    began: int
+    judged: bool
+
+
+def night_value(logs: Sequence[float]) -> float:
+    """A night in one number, from a logarithm a process: their lower quartile.
+
+    What disturbs a process makes it slower and hardly ever faster, by tens of percent at times; the quartile holds
+    while a quarter of the processes is in order (Chen and Revels: "Robust benchmarking in noisy environments", 2016,
+    whose minimum needs but one that is, and takes the luckiest).
+    """
+    return float(np.quantile(np.asarray(logs, np.float64), 0.25))
+
+
+def watch(series: Sequence[float], *, cells: int) -> Watched:
+    """Follow a series of nights' logarithms as it grows, and say at which night which change was seen.
+
+    Page's CUSUM ("Continuous inspection schemes", Biometrika 41, 1954) for a step of 5%, upwards and downwards:
+    S ← max(0, S + (d − k)/s), where d is the night's distance from the level, k half the step and s the noise. The
+    level is the median of the nights before the latest five, and d is clipped, as theirs are for s, at 3 deviations
+    from it by the median absolute one (in the spirit of Lucas and Crosier: "Robust CUSUM", 1982); s is a third of the
+    step at least. Whatever was seen begins a new series, which is silent until it has 14 nights.
+
+    Args:
+        series: natural logarithms of durations, one a night, all under the same conditions.
+        cells: how many series are followed together: the threshold keeps their false alarms together in bounds.
+    """
+    values = np.asarray(series, np.float64)
+    changes: list[Change] = []
+    began = 0
+    while (change := _first_change(values, began, cells)) is not None:
+        changes.append(change)
+        began = change.place
+    return Watched(tuple(changes), began, len(values) - began > FEWEST_BEFORE)
+
+
+def threshold(allowance: float, cells: int) -> float:
+    """The sum, in deviations, beyond which a CUSUM with that allowance (k/s) is an alarm.
+
+    The h whose average run length without a change is as long as `cells` series together may last for each false alarm,
+    by Siegmund's approximation (exp(2kb) − 2kb − 1)/(2k²) with b = h + 1.166 ("Sequential Analysis", 1985, p. 27).
+    """
+    return _threshold(round(allowance, 3), cells)
+
+
+@functools.cache
+def _threshold(k: float, cells: int) -> float:
+    nights = cells * NIGHTS_A_YEAR / DESIGNED_ALARMS_A_YEAR
+    exponent = math.log(2 * k * k * nights + 1)
+    for _ in range(50):
+        exponent = math.log(2 * k * k * nights + 1 + exponent)
+    return exponent / (2 * k) - 1.166
+
+
+def _first_change(values: Array, began: int, cells: int) -> Change | None:
+    sums, since = [0.0, 0.0], [began, began]
+    for night in range(began + FEWEST_BEFORE, len(values)):
+        before = values[began : max(began + FEWEST_BEFORE, night - LATEST + 1)]
+        level = float(np.median(before))
+        most, noise = _noise(before - level)
+        allowance = WANTED_STEP / 2 / noise
+        distance = float(np.clip(values[night] - level, -most, most)) / noise
+        for side, away in enumerate((distance, -distance)):
+            if sums[side] == 0.0:
+                since[side] = night
+            sums[side] = max(0.0, sums[side] + away - allowance)
+            if sums[side] > threshold(allowance, cells):
+                after = float(np.median(values[since[side] : night + 1]))
+                return Change(since[side], night, math.exp(after - float(np.median(values[began : since[side]]))))
+    return None
+
+
+def _noise(distances: Array) -> tuple[float, float]:
+    """What one night counts at most, and the standard deviation of nights that count so much at most.
+
+    The first is 3 deviations by the median absolute one, with what that misses in few values (Croux, Rousseeuw 1992).
+    """
+    n = len(distances)
+    typical = 1.4826 * n / (n - 0.8) * float(np.median(np.abs(distances)))
+    least = WANTED_STEP / COUNTED_DEVIATIONS
+    most = COUNTED_DEVIATIONS * max(typical, least)
+    return most, max(least, float(np.std(np.clip(distances, -most, most), ddof=1)))

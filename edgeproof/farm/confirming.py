@@ -1,0 +1,187 @@
+"""Is a suspected regression real? Tonight's artifact against the last good one, interleaved on the same device.
+
+As a process of its own, in the directory in which the study was built:
+python -m edgeproof.farm.confirming SESSION SCENARIO PARAMS ARTIFACTS OUT
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeproof import benching, config, dataset, entry, layouts, params
+from edgeproof.core import plugins, records
+from edgeproof.core.directories import read_meta
+from edgeproof.core.errors import ConfigError, DeviceError, EdgeproofError
+from edgeproof.params import BenchParams, Params
+from edgeproof.paths import artifact_name
+from edgeproof.report import summaries
+from edgeproof.report.changes import SMALLEST_STEP
+from edgeproof.report.comparison import Comparison, compare_logs
+from edgeproof.report.summaries import SINGLE_STREAM
+from edgeproof.studies import WORKTREES
+
+from . import history, kept, leases, quarantine, running
+from .history import Cell, Night
+
+GOOD, SUSPECT = "good", "suspect"
+ROUNDS = 10
+TRY_AGAIN = 75
+
+
+class Unconfirmable(EdgeproofError):
+    """No A/B could be made; the message is why."""
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """A cell that got slower: the last night of the old level, tonight, the first night of the new one, by how much."""
+
+    cell: Cell
+    good: Night
+    suspect: Night
+    since: str
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What an A/B runs: a session of a study, one of its scenarios, and a directory with <good|suspect>/<scheme>."""
+
+    session: str
+    scenario: str
+    study: Path
+    artifacts: Path
+    built: Path
+
+
+Measure = Callable[[Pair, Path], None]
+
+
+def compare(suspicion: Suspicion, out: Path, measure: Measure | None = None) -> Comparison:
+    """Measure both artifacts in interleaved rounds, leave the records in `out`, and compare them in pairs.
+
+    Raises Unconfirmable where that can't be done.
+    """
+    cell = suspicion.cell
+    try:
+        if (sentence := quarantine.of(cell.device)) is not None:
+            raise Unconfirmable(str(sentence))
+        study_file = (running.FARM / suspicion.suspect.run / running.PARAMS).resolve()
+        study = params.load(study_file)
+        with tempfile.TemporaryDirectory() as scratch, leases.held(cell.device, f"confirming {cell}"):
+            for name, night in ((GOOD, suspicion.good), (SUSPECT, suspicion.suspect)):
+                shutil.copytree(kept.find(night.artifact, cell.scheme), Path(scratch, name, cell.scheme))
+            pair = Pair(_session(study, cell), cell.scenario, study_file, Path(scratch), _built(study))
+            (measure or _as_process)(pair, out)
+    except Unconfirmable:
+        raise
+    except EdgeproofError as error:
+        raise Unconfirmable(str(error)) from None
+    return _compared(out, cell.scenario)
+
+
+def _session(study: Params, cell: Cell) -> str:
+    for key, item in study.bench.items():
+        if (item.device, item.runtime) == (cell.device, cell.runtime) and cell.scenario in item.all:
+            return key
+    raise Unconfirmable(f"the run has no session of '{cell.runtime}' on '{cell.device}'")
+
+
+def _built(study: Params) -> Path:
+    """Where the study was built, as in `running.prepared`."""
+    return Path() if study.study == config.default_study() else WORKTREES / study.study
+
+
+def _as_process(pair: Pair, out: Path) -> None:
+    command = [sys.executable, "-m", "edgeproof.farm.confirming", pair.session, pair.scenario]
+    command += [str(path.resolve()) for path in (pair.study, pair.artifacts, out)]
+    ended = subprocess.run(command, cwd=pair.built, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if ended.returncode != 0:
+        lines = ended.stderr.decode(errors="replace").strip().splitlines()
+        said = lines[-1].removeprefix("error: ")[-running.SHOWN_CHARACTERS :] if lines else ""
+        raise Unconfirmable(f"the A/B failed: {said or f'exit code {ended.returncode}'}")
+
+
+def _compared(out: Path, scenario: str) -> Comparison:
+    """Of the rounds in which both were valid; their last attempts count."""
+    lines = summaries.summarize(records.read_all(out), out)
+    found: dict[str, dict[int, float]] = {GOOD: {}, SUSPECT: {}}
+    for line in sorted(lines, key=lambda line: line.attempt):
+        if line.model in found and line.scenario == scenario and line.runtime != benching.NULL:
+            log = history.figure({name: getattr(line, name) for name in FIGURE_OF})
+            found[line.model].pop(line.process, None)
+            found[line.model] |= {line.process: log.value} if log is not None else {}
+    rounds = sorted(found[GOOD].keys() & found[SUSPECT].keys())
+    good, suspect = ([found[name][n] for n in rounds] for name in (GOOD, SUSPECT))
+    comparison = compare_logs(good, suspect, paired=True, margin=SMALLEST_STEP)
+    if comparison.verdict == "too few processes":
+        reasons = dict.fromkeys(reason for line in lines if line.runtime != benching.NULL for reason in line.reasons)
+        raise Unconfirmable(f"of {ROUNDS} rounds only {len(rounds)} were valid: {'; '.join(reasons)[:300]}")
+    return comparison
+
+
+FIGURE_OF = (
+    *("verdict", "loadgen_scenario", "p50_log", "p50_log_low", "p50_log_high"),
+    *("multi_stream_p99_ns", "offline_samples_per_s", "server_samples_per_s"),
+)
+
+
+def pair_of(item: BenchParams, scenario: str, scheme: str) -> BenchParams:
+    """A session that measures nothing but the two, in many rounds; a server's load needs their latency first."""
+    first = next(key for key, of in item.all.items() if of.scenario == SINGLE_STREAM)
+    every = {key: item.all[key] for key in dict.fromkeys([first, scenario])}
+    changed = {
+        "artifacts": {GOOD: [scheme], SUSPECT: [scheme]},
+        "final": {},
+        "every": every,
+        "all": every,
+        "compliance": [],
+        "seeds": item.seeds[:1],
+        "processes": ROUNDS,
+    }
+    return item.model_copy(update=changed)
+
+
+def subject(item: BenchParams, study: Params, artifacts: Path) -> benching.Subject:
+    """The two artifacts over the task's test split; what they answer is not scored again."""
+    task = study.task.name
+    inputs, _ = dataset.load(task, "test")
+    samples = {}
+    for model, schemes in item.artifacts.items():
+        meta = read_meta(artifacts / model / artifact_name(schemes[0], item.seeds, item.seeds[0]))
+        last = meta.get(layouts.LAYOUT) == layouts.CHANNELS_LAST
+        samples[model] = benching.Samples(layouts.channels_last(inputs) if last else inputs, None)
+    return benching.Subject(
+        study=study.study,
+        task=task,
+        artifacts=artifacts,
+        samples=samples,
+        score=plugins.load("tasks", task).score,
+        scorer=plugins.source("tasks", task),
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the A/B; returns the exit code."""
+    key, scenario, given, artifacts, out = argv
+    study = params.load(Path(given))
+    schemes = [path.name for path in Path(artifacts, GOOD).iterdir()]
+    if key not in study.bench or len(schemes) != 1:
+        raise ConfigError(f"{given} has no session '{key}', or {artifacts} not one scheme.")
+    item = pair_of(study.bench[key], scenario, schemes[0])
+    try:
+        benching.measured(item, subject(item, study, Path(artifacts))).finish(Path(out))
+    except DeviceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return TRY_AGAIN
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(lambda: main(sys.argv[1:]))

@@ -1,0 +1,249 @@
+"""What the nights of a farm say of every cell: its value, why it was refused, and whether it is missing.
+
+    results/history/<run>/<session>    a night's records; the run is the night
+
+A cell is an artifact on a device in a scenario. Its nights are those of its study; a night on which it was measured has
+a value, and of one on which it was not it is known whether it was refused, missing, or not asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeproof import params, store
+from edgeproof.core import records
+from edgeproof.core.errors import EdgeproofError
+from edgeproof.report import changes, statistics
+from edgeproof.report.changes import Watched
+from edgeproof.report.statistics import Estimate, LogPercentile
+from edgeproof.report.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+
+from . import journal, running
+
+# What a scenario is followed by; all are durations, so that more is slower.
+FIGURES = {
+    SINGLE_STREAM: "median inference",
+    MULTI_STREAM: "99% of queries",
+    OFFLINE: "time a sample",
+    SERVER: "time a completed sample",
+}
+NOT_TIMED = (records.ACCURACY, "unsupported", "instructions", "estimate")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """What is followed from night to night."""
+
+    study: str
+    device: str
+    runtime: str
+    model: str
+    scheme: str
+    scenario: str
+
+    def __str__(self) -> str:
+        return f"{self.device}/{self.runtime}/{self.model}/{self.scheme} {self.scenario}"
+
+
+@dataclass(frozen=True)
+class Night:
+    """A cell on one night on which it has records.
+
+    Attributes:
+        logs: natural logarithms of ns, one a process whose last attempt was valid; none where all were refused.
+        processes: how many there were, valid or not.
+        under: the conditions and the runtime's versions, which nights of one segment share.
+        runner, commit: of the harness that measured.
+    """
+
+    run: str
+    logs: Sequence[LogPercentile]
+    processes: int
+    reasons: Sequence[str]
+    artifact: str
+    under: Mapping[str, Any]
+    runner: str | None
+    commit: str | None
+    loadgen: str | None
+
+    @property
+    def value(self) -> float:
+        """The night in one number, a logarithm of ns. Raises ValueError where all was refused."""
+        return changes.night_value([log.value for log in self.logs])
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The geometric mean of the processes in ns, with its interval."""
+        return statistics.combined(self.logs)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A night of the farm: when it began, and of which study it was."""
+
+    name: str
+    began: str
+    study: str
+
+
+@dataclass(frozen=True)
+class History:
+    """All nights, the oldest first; `fingerprints` is of (device, runtime) by run."""
+
+    runs: Sequence[Run]
+    cells: Mapping[Cell, Mapping[str, Night]]
+    fingerprints: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]]
+    damaged: Sequence[str]
+
+    def nights(self, study: str, *, until: str | None = None) -> list[str]:
+        """The runs of a study in order, to that of `until` at most."""
+        found = [run.name for run in self.runs if run.study == study]
+        return found[: found.index(until) + 1] if until in found else found
+
+    def segments(self, cell: Cell, *, until: str | None = None) -> list[list[Night]]:
+        """The nights on which a cell was measured, cut where its conditions change."""
+        found = self.cells[cell]
+        measured = [found[run] for run in self.nights(cell.study, until=until) if run in found and found[run].logs]
+        return [list(group) for _, group in itertools.groupby(measured, key=lambda night: night.under)]
+
+    @functools.cached_property
+    def together(self) -> Counter[str]:
+        """How many cells of each device are followed together."""
+        return Counter(cell.device for cell in self.cells)
+
+    def watched(self, cell: Cell, segment: Sequence[Night]) -> Watched:
+        """The changes within a segment."""
+        return changes.watch([night.value for night in segment], cells=self.together[cell.device])
+
+
+def read(root: Path | None = None) -> History:
+    """All nights below `root`, results/history where it is left out. Damaged records are named and left out.
+
+    Raises EdgeproofError where there is no history at all, or the disk can't take what is derived from it.
+    """
+    root = running.HISTORY if root is None else root
+    state = store.refresh(root)
+    runs = {name: Run(name, began, study) for name, began, study in _asked(root, _RUNS)}
+    runs |= {run.name: run for run in _without_records(runs)}
+    if not runs:
+        damaged = f" {len(state.damaged)} damaged record(s): {'; '.join(state.damaged)}" if state.damaged else ""
+        raise EdgeproofError(f"{root} holds no night. 'edgeproof farm run' measures one.{damaged}")
+    fingerprints: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    for device, runtime, run, text in _asked(root, _FINGERPRINTS):
+        fingerprints[device, runtime][run] = json.loads(text)
+    ordered = sorted(runs.values(), key=lambda run: (run.began, run.name))
+    return History(ordered, _cells(root), fingerprints, state.damaged)
+
+
+def expected(run: str) -> frozenset[Cell] | None:
+    """The cells that a run was to measure, as its parameters tell; None where they are gone."""
+    path = (running.FARM / run / running.PARAMS).resolve()
+    return _expected(path) if path.is_file() else None
+
+
+@functools.cache
+def _expected(path: Path) -> frozenset[Cell] | None:
+    try:
+        study = params.load(path)
+    except EdgeproofError:
+        return None
+    return frozenset(
+        Cell(study.study, item.device, item.runtime, model, scheme, scenario)
+        for item in study.bench.values()
+        for model, schemes in item.artifacts.items()
+        for scheme in schemes
+        for scenario in (item.all if scheme in item.final.get(model, []) else item.every)
+    )
+
+
+def was_asked(run: str, cell: Cell) -> bool:
+    """Whether a run was to measure a cell; where nobody knows, it was."""
+    asked = expected(run)
+    return asked is None or cell in asked
+
+
+def _without_records(known: Mapping[str, Run]) -> list[Run]:
+    """Runs that began and left no record at all."""
+    found = []
+    for path in sorted(running.FARM.glob(f"*/{running.JOURNAL}")):
+        name = path.parent.name
+        if name in known or not (events := journal.read(path)):
+            continue
+        asked = expected(name)
+        if asked:
+            found.append(Run(name, events[0].at, next(iter(asked)).study))
+    return found
+
+
+def _asked(root: Path, sql: str) -> list[tuple[Any, ...]]:
+    return store.connected(store.beside(root)).execute(sql).fetchall()
+
+
+_RUNS = "SELECT session_key, min(measured_at), arg_min(study, measured_at) FROM records GROUP BY ALL ORDER BY ALL"
+_FINGERPRINTS = """
+    SELECT device, runtime, session_key, arg_max(fingerprint, measured_at) FROM records
+    WHERE fingerprint IS NOT NULL AND runtime <> 'null' GROUP BY ALL ORDER BY ALL"""
+_TOLD = (
+    *("process", "verdict", "reasons", "artifact_sha256", "conditions", "versions", "runner", "commit_id"),
+    *("loadgen_scenario", "p50_log", "p50_log_low", "p50_log_high", "multi_stream_p99_ns", "offline_samples_per_s"),
+    "server_samples_per_s",
+)
+_CELLS = f"""
+    WITH last AS (
+        SELECT *, row_number() OVER (
+            PARTITION BY session_key, study, device, runtime, model, scheme, scenario, session_id, process
+            ORDER BY attempt DESC) AS nth
+        FROM records
+        WHERE runtime <> 'null' AND compliance IS NULL AND NOT list_contains({list(NOT_TIMED)!r}, scenario))
+    SELECT session_key, study, device, runtime, model, scheme, scenario, session_id, max(measured_at) AS at,
+           list({{{", ".join(f"'{name}': {name}" for name in _TOLD)}}} ORDER BY process)
+    FROM last WHERE nth = 1 GROUP BY ALL ORDER BY at, ALL"""  # noqa: S608 - names of this package alone
+
+
+def _cells(root: Path) -> dict[Cell, dict[str, Night]]:
+    """Every cell's nights; of several sittings on a night the last."""
+    found: dict[Cell, dict[str, Night]] = defaultdict(dict)
+    for run, *parts, _, _, processes in _asked(root, _CELLS):
+        found[Cell(*parts)][run] = _night(run, processes)
+    return dict(sorted(found.items()))
+
+
+def _night(run: str, processes: Sequence[Mapping[str, Any]]) -> Night:
+    told = [(process, log) for process in processes if (log := figure(process)) is not None]
+    shown = told[-1][0] if told else processes[-1]
+    refused = [process for process in processes if figure(process) is None]
+    return Night(
+        run=run,
+        logs=[log for _, log in told],
+        processes=len(processes),
+        reasons=list(dict.fromkeys(reason for process in refused for reason in process["reasons"])),
+        artifact=shown["artifact_sha256"],
+        under={**json.loads(shown["conditions"] or "{}"), "versions": json.loads(shown["versions"] or "{}")},
+        runner=shown["runner"],
+        commit=shown["commit_id"],
+        loadgen=next((process["loadgen_scenario"] for process in processes if process["loadgen_scenario"]), None),
+    )
+
+
+def figure(process: Mapping[str, Any]) -> LogPercentile | None:
+    """What a valid process took, as a logarithm of ns; None where it was refused or tells nothing."""
+    if process["verdict"] != "valid":
+        return None
+    scenario = process["loadgen_scenario"]
+    if scenario == SINGLE_STREAM:
+        log = process["p50_log"]
+        known = log is not None and math.isfinite(log)
+        return LogPercentile(log, process["p50_log_low"], process["p50_log_high"]) if known else None
+    rate = {OFFLINE: process["offline_samples_per_s"], SERVER: process["server_samples_per_s"]}.get(scenario)
+    duration_ns = process["multi_stream_p99_ns"] if scenario == MULTI_STREAM else 1e9 / rate if rate else None
+    if not duration_ns or duration_ns < 0 or not math.isfinite(duration_ns):
+        return None
+    return LogPercentile(math.log(duration_ns), math.log(duration_ns), math.log(duration_ns))
