@@ -66,7 +66,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _tell(line: str) -> None:
-    print(line, flush=True)
+    """Print one line, in which a name may be anything: it can't begin another, nor steer the terminal."""
+    print("".join(letter if letter.isprintable() else " " for letter in line), flush=True)
 
 
 def _checked(run: str | None) -> bool:
@@ -87,7 +88,7 @@ def _history(arguments: argparse.Namespace) -> int:
     told = histories.read()
     chosen = {part: getattr(arguments, part) for part in PARTS if getattr(arguments, part) is not None}
     for line in nightly.tables(told, chosen):
-        print(line)
+        _tell(line)
     return cli_publishing.told_damaged(told.damaged)
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgeproof.core.errors import UnknownName
-from edgeproof.report.changes import FEWEST_BEFORE, SMALLEST_STEP
+from edgeproof.report.changes import FEWEST_BEFORE, LATEST, SMALLEST_STEP
 from edgeproof.report.comparison import Comparison, unlike
 
 from . import alarms, confirming, history, kept
@@ -150,7 +150,14 @@ def _steps(told: History, run: str, faster: list[str]) -> Iterator[Suspicion]:
             if change.ratio < 1:
                 faster.append(f"{cell}: {_percent(change.ratio)} since {since}")
             else:
-                yield Suspicion(cell, segment[change.place - 1], segment[-1], since, change.ratio)
+                yield Suspicion(cell, _last_good(segment, change.place), segment[-1], since, change.ratio)
+
+
+def _last_good(segment: Sequence[Night], place: int) -> Night:
+    """The last night before a step; where a step's place is, is known to some nights, so one of other bytes if any."""
+    before = segment[max(0, place - LATEST) : place]
+    others = [night for night in before if night.artifact != segment[-1].artifact]
+    return (others or before)[-1]
 
 
 def _confirmed(suspicion: Suspicion, told: History, measure: Measure | None) -> Alarm:

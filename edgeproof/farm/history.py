@@ -203,9 +203,9 @@ _CELLS = f"""
             ORDER BY attempt DESC) AS nth
         FROM records
         WHERE runtime <> 'null' AND compliance IS NULL AND NOT list_contains({list(NOT_TIMED)!r}, scenario))
-    SELECT session_key, study, device, runtime, model, scheme, scenario, session_id, max(measured_at) AS at,
+    SELECT session_key, study, device, runtime, model, scheme, scenario, session_id, max(measured_at) AS ended,
            list({{{", ".join(f"'{name}': {name}" for name in _TOLD)}}} ORDER BY process)
-    FROM last WHERE nth = 1 GROUP BY ALL ORDER BY at, ALL"""  # noqa: S608 - names of this package alone
+    FROM last WHERE nth = 1 GROUP BY ALL ORDER BY ended, session_id, session_key"""  # noqa: S608 - names of this package alone
 
 
 def _cells(root: Path) -> dict[Cell, dict[str, Night]]:

@@ -1,9 +1,10 @@
-"""A series of nights, followed as it grows: steps are seen soon, noise is not, and what disturbs one night is ignored."""
+"""A series of nights, followed as it grows: steps are seen soon, noise is not, and one disturbed night is no step."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -37,7 +38,7 @@ def test_the_threshold_gives_the_run_length_that_all_cells_together_may_have(all
 
 
 def seen_by_the_formula(values: list[float], cells: int) -> int | None:
-    """The first night at which a quiet series' sum passes the threshold, in plain steps; noise is the least there is."""
+    """The first night at which the sum of a series with the least noise there is passes the threshold."""
     level, sigma, k, total = np.median(values[:FEWEST_BEFORE]), STEP / 3, STEP / 2, 0.0
     for night in range(FEWEST_BEFORE, len(values)):
         d = min(max(values[night] - level, -STEP), STEP)
@@ -119,11 +120,10 @@ def test_a_night_is_the_lower_quartile_of_its_processes() -> None:
 
 def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("change_points", DOCS / "change_points.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["change_points"] = module
+    sys.modules["change_points"] = module  # where its dataclass looks for itself
     spec.loader.exec_module(module)
     return module
 
