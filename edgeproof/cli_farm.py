@@ -11,7 +11,7 @@ from typing import Any
 
 from . import devices
 from .core.errors import ConfigError
-from .farm import journal, leases, quarantine, running
+from .farm import engines, journal, leases, quarantine, running
 
 FINE, NOT_ALL_DONE = 0, 1
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -26,6 +26,8 @@ def add_verbs(commands: Any) -> None:
     run.add_argument("--study", help="one of conf/study, built before (default: the default study)")
     run.add_argument("--devices", type=lambda text: text.split(","), metavar="A,tag:B", help="(default: the study's)")
     run.add_argument("--name", default=_today(), help="of the run and its records (default: today, %(default)s)")
+    run.add_argument("--engine", default="local", help=f"one of {', '.join(engines.names())} (default: %(default)s)")
+    run.add_argument("--address", help="of a running Ray cluster (default: one of this host, for this run)")
     run.set_defaults(function=_run)
 
     status = verbs.add_parser("status", help="what a run has done, who has which device, and what is in quarantine")
@@ -42,7 +44,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"a run can't be called '{arguments.name}': names are made of a-z, 0-9, _ and -.")
     chosen = None if arguments.devices is None else _chosen(arguments.devices)
     params, built = running.prepared(arguments.study, chosen, arguments.name)
-    outcomes = running.farm(params, built, arguments.name, lambda line: print(line, flush=True))
+    engine = engines.started(arguments.engine, arguments.name, built, params, arguments.address)
+    outcomes = running.farm(params, arguments.name, engine, lambda line: print(line, flush=True))
     return FINE if set(outcomes.values()) <= {"done"} else NOT_ALL_DONE
 
 
@@ -61,12 +64,12 @@ def _chosen(words: Sequence[str]) -> list[str]:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    names = sorted(running.FARM.glob(f"*/{running.JOURNAL}"), key=lambda path: path.stat().st_mtime)
+    names = sorted(engines.FARM.glob(f"*/{engines.JOURNAL}"), key=lambda path: path.stat().st_mtime)
     known = [path.parent.name for path in names]
     if not known or arguments.name not in (None, *known):
         raise ConfigError(f"there is no such run. Runs: {', '.join(known) or 'none'}. 'edgeproof farm run' makes one.")
     name = arguments.name or known[-1]
-    last = journal.last(journal.read(running.FARM / name / running.JOURNAL))
+    last = journal.last(journal.read(engines.FARM / name / engines.JOURNAL))
     held = {device for device in {event.device for event in last.values()} if leases.holder(device)}
     states = {job: _state(event, held) for job, event in last.items()}
     for job, event in sorted(last.items()):
