@@ -15,7 +15,8 @@ import threading
 import time
 from pathlib import Path
 
-from edgeproof.farm.running import HISTORY, Attempt, Run
+from edgeproof.farm.engines import HISTORY, Attempt
+from edgeproof.farm.running import Run
 
 
 def main(devices: int, jobs: int, job_s: float) -> None:

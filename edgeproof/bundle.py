@@ -116,7 +116,7 @@ def _zipapp(runtime: str, task: str, path: Path) -> None:
     for kind, name in (("runtimes", runtime), ("tasks", task)):
         files[f"edgeproof/{kind}/{name}.py"] = plugins.source(kind, name).read_bytes()
     files["__main__.py"] = files["edgeproof/deployed/__main__.py"]
-    packing.zipped(files, path)
+    write_bytes(path, packing.zipped(files))
 
 
 def _card(found: Found, root: Path, row: Row) -> str:

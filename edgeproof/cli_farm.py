@@ -12,7 +12,7 @@ from typing import Any
 
 from . import cli_publishing, devices
 from .core.errors import ConfigError, EdgeproofError
-from .farm import checking, journal, kept, leases, nightly, quarantine, running
+from .farm import checking, engines, journal, kept, leases, nightly, quarantine, running
 from .farm import history as histories
 
 FINE, NOT_ALL_DONE = 0, 1
@@ -29,6 +29,8 @@ def add_verbs(commands: Any) -> None:
     run.add_argument("--study", help="one of conf/study, built before (default: the default study)")
     run.add_argument("--devices", type=lambda text: text.split(","), metavar="A,tag:B", help="(default: the study's)")
     run.add_argument("--name", default=_today(), help="of the run and its records (default: today, %(default)s)")
+    run.add_argument("--engine", default="local", help=f"one of {', '.join(engines.names())} (default: %(default)s)")
+    run.add_argument("--address", help="of a running Ray cluster (default: one of this host, for this run)")
     run.set_defaults(function=_run)
 
     status = verbs.add_parser("status", help="what a run has done, who has which device, and what is in quarantine")
@@ -56,7 +58,8 @@ def _run(arguments: argparse.Namespace) -> int:
     params, built = running.prepared(arguments.study, chosen, arguments.name)
     for line in kept.keep(params, built):
         print(f"not kept: {line}", file=sys.stderr)
-    outcomes = running.farm(params, built, arguments.name, _tell)
+    engine = engines.started(arguments.engine, arguments.name, built, params, arguments.address)
+    outcomes = running.farm(params, arguments.name, engine, _tell)
     try:
         fine = _checked(arguments.name)
     except EdgeproofError as error:  # what was measured stands, whatever is wrong with other nights
@@ -107,12 +110,12 @@ def _chosen(words: Sequence[str]) -> list[str]:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    names = sorted(running.FARM.glob(f"*/{running.JOURNAL}"), key=lambda path: path.stat().st_mtime)
+    names = sorted(engines.FARM.glob(f"*/{engines.JOURNAL}"), key=lambda path: path.stat().st_mtime)
     known = [path.parent.name for path in names]
     if not known or arguments.name not in (None, *known):
         raise ConfigError(f"there is no such run. Runs: {', '.join(known) or 'none'}. 'edgeproof farm run' makes one.")
     name = arguments.name or known[-1]
-    last = journal.last(journal.read(running.FARM / name / running.JOURNAL))
+    last = journal.last(journal.read(engines.FARM / name / engines.JOURNAL))
     held = {device for device in {event.device for event in last.values()} if leases.holder(device)}
     states = {job: _state(event, held) for job, event in last.items()}
     for job, event in sorted(last.items()):

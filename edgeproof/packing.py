@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from .core import plugins
+from .core import directories, plugins
 
 PACKAGE = Path(__file__).parent
 SHIPPED = ("__init__.py", "core/*.py", "runner/*.py", "runtimes/__init__.py")
@@ -27,13 +28,14 @@ def pack(runtime: str, directory: Path) -> Path:
     for name, content in sorted(files.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     path = directory / f"runner-{digest.hexdigest()}.pyz"
-    zipped(files, path)
+    directories.write_bytes(path, zipped(files))
     return path
 
 
-def zipped(files: Mapping[str, bytes], path: Path) -> None:
-    """Write a zip whose bytes depend on its files alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A zip whose bytes depend on its files alone."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(files.items()):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+    return stream.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Mapping
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from .core.errors import EdgeproofError
+from .paths import WORK
 
 # What a build or a measurement is made of. Results, and what DVC writes while it runs, are not.
 SOURCES = ("edgeproof", "stages", "conf", "devices", "params.yaml", "dvc.yaml", "requirements.lock")
+SENT = WORK / "commit.json"
 
 
 def git(*arguments: str, cwd: Path | None = None, more: Mapping[str, str] | None = None) -> str:
@@ -29,7 +32,14 @@ def git(*arguments: str, cwd: Path | None = None, more: Mapping[str, str] | None
 
 
 def commit(root: Path | None = None) -> dict[str, Any] | None:
-    """The commit that is checked out and the source files that differ from it; None where git knows nothing of them."""
+    """The commit that is checked out and the source files that differ from it; None where git knows nothing of them.
+
+    Of files that were sent without their repository it is what `sent` knew.
+    """
+    told = (root or Path()) / SENT
+    if told.is_file():
+        known_there: dict[str, Any] | None = json.loads(told.read_text(encoding="utf-8"))
+        return known_there
     try:
         head = git("rev-parse", "HEAD", cwd=root)
         status = git("status", "--porcelain", "--untracked-files=all", "-z", "--", *SOURCES, cwd=root)
@@ -37,6 +47,11 @@ def commit(root: Path | None = None) -> dict[str, Any] | None:
         return None
     # Two letters, a space and the path; of a rename the old path follows alone.
     return {"id": head, "modified": sorted({entry[3:] for entry in status.split("\0") if entry[2:3] == " "})}
+
+
+def sent(root: Path) -> dict[str, bytes]:
+    """The file that tells `commit` the same where the sources of `root` are sent without git."""
+    return {SENT.as_posix(): json.dumps(commit(root), sort_keys=True).encode()}
 
 
 def known(revision: str, root: Path | None = None) -> str | None:

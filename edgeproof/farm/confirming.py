@@ -26,7 +26,7 @@ from edgeproof.report.comparison import Comparison, compare_logs
 from edgeproof.report.summaries import SINGLE_STREAM
 from edgeproof.studies import WORKTREES
 
-from . import history, kept, leases, quarantine, running
+from . import engines, history, kept, leases, quarantine
 from .history import Cell, Night
 
 GOOD, SUSPECT = "good", "suspect"
@@ -72,7 +72,7 @@ def compare(suspicion: Suspicion, out: Path, measure: Measure | None = None) -> 
     try:
         if (sentence := quarantine.of(cell.device)) is not None:
             raise Unconfirmable(str(sentence))
-        study_file = (running.FARM / suspicion.suspect.run / running.PARAMS).resolve()
+        study_file = (engines.FARM / suspicion.suspect.run / engines.PARAMS).resolve()
         study = params.load(study_file)
         with tempfile.TemporaryDirectory() as scratch, leases.held(cell.device, f"confirming {cell}"):
             for name, night in ((GOOD, suspicion.good), (SUSPECT, suspicion.suspect)):
@@ -103,9 +103,7 @@ def _as_process(pair: Pair, out: Path) -> None:
     command += [str(path.resolve()) for path in (pair.study, pair.artifacts, out)]
     ended = subprocess.run(command, cwd=pair.built, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if ended.returncode != 0:
-        lines = ended.stderr.decode(errors="replace").strip().splitlines()
-        said = lines[-1].removeprefix("error: ")[-running.SHOWN_CHARACTERS :] if lines else ""
-        raise Unconfirmable(f"the A/B failed: {said or f'exit code {ended.returncode}'}")
+        raise Unconfirmable(f"the A/B failed: {engines.why(ended.stderr) or f'exit code {ended.returncode}'}")
 
 
 def _compared(out: Path, scenario: str) -> Comparison:

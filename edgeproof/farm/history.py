@@ -26,7 +26,7 @@ from edgeproof.report.changes import Watched
 from edgeproof.report.statistics import Estimate, LogPercentile
 from edgeproof.report.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
 
-from . import journal, running
+from . import engines, journal
 
 # What a scenario is followed by; all are durations, so that more is slower.
 FIGURES = {
@@ -129,7 +129,7 @@ def read(root: Path | None = None) -> History:
 
     Raises EdgeproofError where there is no history at all, or the disk can't take what is derived from it.
     """
-    root = running.HISTORY if root is None else root
+    root = engines.HISTORY if root is None else root
     state = store.refresh(root)
     runs = {name: Run(name, began, study) for name, began, study in _asked(root, _RUNS)}
     runs |= {run.name: run for run in _without_records(runs)}
@@ -145,7 +145,7 @@ def read(root: Path | None = None) -> History:
 
 def expected(run: str) -> frozenset[Cell] | None:
     """The cells that a run was to measure, as its parameters tell; None where they are gone."""
-    path = (running.FARM / run / running.PARAMS).resolve()
+    path = (engines.FARM / run / engines.PARAMS).resolve()
     return _expected(path) if path.is_file() else None
 
 
@@ -173,7 +173,7 @@ def was_asked(run: str, cell: Cell) -> bool:
 def _without_records(known: Mapping[str, Run]) -> list[Run]:
     """Runs that began and left no record at all."""
     found = []
-    for path in sorted(running.FARM.glob(f"*/{running.JOURNAL}")):
+    for path in sorted(engines.FARM.glob(f"*/{engines.JOURNAL}")):
         name = path.parent.name
         if name in known or not (events := journal.read(path)):
             continue

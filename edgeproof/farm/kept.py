@@ -16,7 +16,7 @@ from edgeproof.core.errors import ArtifactError
 from edgeproof.params import Params
 from edgeproof.paths import ARTIFACTS
 
-from . import running
+from . import engines
 
 # A cell's artifacts of so many nights stay: those before a step that is found late, and some nights without a record.
 NIGHTS = 21
@@ -63,7 +63,7 @@ def forget_others(wanted: Iterable[tuple[str, str]]) -> None:
 
 
 def _root() -> Path:
-    return running.FARM / "artifacts"
+    return engines.FARM / "artifacts"
 
 
 def _place(sha256: str, scheme: str) -> Path:

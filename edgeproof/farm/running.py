@@ -6,11 +6,7 @@ command finds what is finished and runs the rest; the journal adds how often a j
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,28 +17,16 @@ from edgeproof import config, entry
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.devices import CARDS
 from edgeproof.params import Params, load
-from edgeproof.paths import WORK
 from edgeproof.studies import WORKTREES
 
 from . import journal, leases, quarantine
+from .engines import FARM, HISTORY, JOURNAL, PARAMS, Attempt, Engine
 from .journal import Journal
 
-FARM = WORK / "farm"
-HISTORY = Path("results/history")
-PARAMS, JOURNAL, LOGS = "params.yaml", "journal.jsonl", "logs"
 TRIES = 4
 FIRST_PAUSE_S = 30.0
 LONGEST_PAUSE_S = 600.0
 LISTENS_S = 0.2
-SHOWN_CHARACTERS = 500
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """How a job's process ended: its exit code, and the last of what it said."""
-
-    code: int
-    said: str
 
 
 @dataclass
@@ -176,58 +160,11 @@ def prepared(study: str | None, chosen: Sequence[str] | None, name: str) -> tupl
     return params, built
 
 
-class Processes:
-    """Starts each job as a process group of its own, and ends them all when the farm ends."""
-
-    def __init__(self, run_name: str, built: Path) -> None:
-        self._directory = (FARM / run_name).resolve()
-        self._history = (HISTORY / run_name).resolve()
-        self._built = built
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._lock = threading.Lock()
-        self._ended = False
-
-    def start(self, job: str, reason: str | None) -> Attempt:
-        """Run a job to its end; what it says goes to its log."""
-        log = self._directory / LOGS / f"{job}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "edgeproof.farm.session", job, str(self._directory / PARAMS)]
-        command += [str(self._history / job), *([] if reason is None else [reason])]
-        with log.open("ab") as file:
-            began = file.tell()
-            with self._lock:
-                if self._ended:
-                    return Attempt(entry.TERMINATED, "the farm was ended")
-                process = subprocess.Popen(
-                    command, cwd=self._built, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
-                )
-                self._running.add(process)
-            code = process.wait()
-            with self._lock:
-                self._running.discard(process)
-        return Attempt(code, _last_line(log, began))
-
-    def end(self) -> None:
-        """Have every job's process group end, so that what they started ends too."""
-        with self._lock:
-            self._ended = True
-            for process in self._running:
-                os.killpg(process.pid, signal.SIGTERM)
-
-
-def _last_line(log: Path, began: int) -> str:
-    with log.open("rb") as file:
-        file.seek(began)
-        lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("error: ")[-SHOWN_CHARACTERS:] if lines else ""
-
-
-def farm(params: Params, built: Path, name: str, tell: Callable[[str], None]) -> dict[str, str]:
+def farm(params: Params, name: str, engine: Engine, tell: Callable[[str], None]) -> dict[str, str]:
     """Run every session of a study on its devices; returns each job's outcome."""
-    processes = Processes(name, built)
     jobs = {key: item.device for key, item in params.bench.items()}
     began = time.monotonic()
-    outcomes = Run(name, jobs, processes.start, processes.end, tell).run()
+    outcomes = Run(name, jobs, engine.start, engine.end, tell).run()
     tell(f"{name}: {sum(of == 'done' for of in outcomes.values())} of {len(outcomes)} jobs done "
          f"in {(time.monotonic() - began) / 60:.1f} min; records: {HISTORY / name}/")  # fmt: skip
     return outcomes

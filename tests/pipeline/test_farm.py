@@ -14,7 +14,7 @@ import yaml
 
 from edgeproof import config
 from edgeproof.core import records
-from edgeproof.farm import running
+from edgeproof.farm import engines
 from edgeproof.params import BenchParams, Params
 from tests.unit.conftest import digits_study, plugin_root
 from tests.unit.test_benching import ITEM, study, write_project
@@ -38,18 +38,19 @@ def project(plugin_root: Path, tmp_path: Path, digits_study: Params, monkeypatch
     write_project(tmp_path)
     for name in ("desk", "lap"):
         (tmp_path / "devices" / f"{name}.yaml").write_text("transport: fake\nthreads: 1\n")
-    (running.FARM / "night").mkdir(parents=True)
-    config.write(nightly(digits_study), "test", running.FARM / "night" / running.PARAMS)
+    (engines.FARM / "night").mkdir(parents=True)
+    config.write(nightly(digits_study), "test", engines.FARM / "night" / engines.PARAMS)
     return tmp_path
 
 
 FARM = """
 from pathlib import Path
 from edgeproof import entry, params
-from edgeproof.farm import running
+from edgeproof.farm import engines, running
 running.FIRST_PAUSE_S = 0.01
-study = params.load(running.FARM / "night" / running.PARAMS)
-entry.run(lambda: 0 if set(running.farm(study, Path(), "night", print).values()) == {"done"} else 1)
+study = params.load(engines.FARM / "night" / engines.PARAMS)
+engine = engines.started("local", "night", Path(), study, None)
+entry.run(lambda: 0 if set(running.farm(study, "night", engine, print).values()) == {"done"} else 1)
 """
 
 
@@ -74,7 +75,7 @@ def test_killed_at_any_moment_the_farm_goes_on_and_ends_with_each_record_once(pr
     printed, _ = last.communicate(timeout=200)
     assert last.returncode == 0, printed.decode()
     for device in ("desk", "lap"):
-        found = list(records.read_all(running.HISTORY / "night" / f"{device}_matrix"))
+        found = list(records.read_all(engines.HISTORY / "night" / f"{device}_matrix"))
         first = [record for record in found if record.content["attempt"] == 0]
         what = Counter((r.content["runtime"], r.content["scheme"], r.content["scenario"]) for r in first)
         assert what == Counter(EXPECTED)
@@ -90,10 +91,10 @@ def test_a_device_that_is_gone_ends_in_quarantine_with_an_error_for_every_job(pr
     printed, _ = process.communicate(timeout=200)
     assert process.returncode == 1
     assert b"lap_matrix failed (4 of 4): device 'lap' can't be reached" in printed
-    found = list(records.read_all(running.HISTORY / "night" / "lap_matrix"))
+    found = list(records.read_all(engines.HISTORY / "night" / "lap_matrix"))
     verdicts = {(r.content["runtime"], r.content["scheme"], r.content["scenario"]): r.verdict for r in found}
     assert set(verdicts) == EXPECTED
     assert verdicts.pop(("matrix", "int8-static", "unsupported")) == "unsupported"
     assert set(verdicts.values()) == {"error"}
     assert any("in quarantine since" in record.content["reasons"][0] for record in found)
-    assert (running.HISTORY / "night" / "desk_matrix").is_dir()
+    assert (engines.HISTORY / "night" / "desk_matrix").is_dir()

@@ -16,8 +16,10 @@ import pytest
 
 from edgeproof import cli
 from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownName
-from edgeproof.farm import journal, leases, quarantine, running
-from edgeproof.farm.running import Attempt, Run
+from edgeproof.farm import engines, journal, leases, quarantine, running
+from edgeproof.farm.engines import Attempt
+from edgeproof.farm.running import Run
+from edgeproof.params import Params
 
 from .test_benching import write_project
 
@@ -45,7 +47,7 @@ class Board:
         device = job.split("_")[0]
         if reason is not None:
             self.abandoned[job] = reason
-            (running.HISTORY / "night" / job).mkdir(parents=True)
+            (engines.HISTORY / "night" / job).mkdir(parents=True)
             return DONE
         self.busy[device] += 1
         assert self.busy[device] == 1, "two jobs on one device"
@@ -55,7 +57,7 @@ class Board:
         self.busy[device] -= 1
         answer = self.answers[job].pop(0) if self.answers.get(job) else DONE
         if answer is DONE:
-            (running.HISTORY / "night" / job).mkdir(parents=True)
+            (engines.HISTORY / "night" / job).mkdir(parents=True)
         return answer
 
     def run(self, *jobs: str) -> dict[str, str]:
@@ -171,7 +173,7 @@ def test_an_interrupted_run_ends_what_runs_and_leaves_the_rest() -> None:
     with pytest.raises(KeyboardInterrupt):
         Run("night", {"a_onnx": "a", "a_tflite": "a"}, start, end, tell=lambda line: None).run()
     assert ended == [True]
-    last = journal.last(journal.read(running.FARM / "night" / running.JOURNAL))
+    last = journal.last(journal.read(engines.FARM / "night" / engines.JOURNAL))
     assert {job: event.kind for job, event in last.items()} == {"a_onnx": "started"}
 
 
@@ -236,6 +238,13 @@ def test_failures_are_counted_since_the_job_last_ended() -> None:
     assert journal.failures([event("failed"), event("failed", "y"), event("abandoned")]) == {"x": 0, "y": 1}
 
 
+def test_an_engine_that_does_not_exist_or_has_no_address_is_refused(digits_study: Params) -> None:
+    with pytest.raises(UnknownName, match="local, ray"):
+        engines.started("slurm", "night", Path(), digits_study, None)
+    with pytest.raises(ConfigError, match="has no address"):
+        engines.started("local", "night", Path(), digits_study, "10.0.0.1:6379")
+
+
 # --- the command line ----------------------------------------------------------------------------------------------
 
 
@@ -255,7 +264,7 @@ def test_status_tells_jobs_holders_and_quarantine(capsys: pytest.CaptureFixture[
 
 
 def test_a_job_whose_farm_is_gone_was_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
-    journal.Journal(running.FARM / "night" / running.JOURNAL).add("started", "a_onnx", "a", 1)
+    journal.Journal(engines.FARM / "night" / engines.JOURNAL).add("started", "a_onnx", "a", 1)
     assert cli.run(["farm", "status", "--name", "night"]) == 1
     assert "a_onnx: interrupted" in capsys.readouterr().out
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof import cli, config, verdicts
+from edgeproof import cli, config
 from edgeproof.core import directories, records
 from edgeproof.core.errors import ArtifactError, EdgeproofError, UnknownName
-from edgeproof.farm import alarms, checking, confirming, history, journal, kept, leases, quarantine, running
+from edgeproof.farm import alarms, checking, confirming, engines, history, journal, kept, leases, quarantine, running
 from edgeproof.farm.alarms import Alarm
 from edgeproof.farm.confirming import GOOD, SUSPECT, Pair
 from edgeproof.params import BenchParams, Params
 
-from . import record_trees, tiny_task
+from . import record_trees
 from .test_benching import ITEM, write_project
 
 OLD, NEW = "a" * 64, "b" * 64
@@ -51,7 +51,7 @@ def night(
         for process in range(processes):
             level = us * 1000 * math.exp(rng.normal(0, 0.001))
             record_trees.write(
-                running.HISTORY / run,
+                engines.HISTORY / run,
                 device="board",
                 runtime="matrix",
                 model=model,
@@ -117,7 +117,7 @@ def test_a_value_is_the_medians_geometric_mean_and_a_night_in_one_number_their_l
     told = history.read()
     ((cell, by_run),) = told.cells.items()
     medians = [
-        math.log(np.median(record.array("latencies.npz", "call_ns"))) for record in records.read_all(running.HISTORY)
+        math.log(np.median(record.array("latencies.npz", "call_ns"))) for record in records.read_all(engines.HISTORY)
     ]
     (found,) = by_run.values()
     assert str(cell) == CELL
@@ -130,7 +130,7 @@ def test_a_repeated_run_counts_by_its_last_attempt_and_a_partly_refused_night_sa
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = night(1, processes=3)
-    place = running.HISTORY / run / "board_matrix" / "matrix" / "m.fp32"
+    place = engines.HISTORY / run / "board_matrix" / "matrix" / "m.fp32"
     content = json.loads((place / "single_stream.1" / records.FILE).read_text())
     again = place / "single_stream.1.again1"
     again.mkdir()
@@ -150,14 +150,14 @@ def test_a_repeated_run_counts_by_its_last_attempt_and_a_partly_refused_night_sa
 def test_other_scenarios_are_followed_by_a_duration_too(
     scenario: str, log: dict[str, float], expected_ns: float
 ) -> None:
-    record_trees.write(running.HISTORY / "2026-01-01", scenario, log=log)
+    record_trees.write(engines.HISTORY / "2026-01-01", scenario, log=log)
     ((cell, by_run),) = history.read().cells.items()
     assert cell.scenario == scenario
     assert math.exp(by_run["2026-01-01"].value) == pytest.approx(expected_ns)
 
 
 def test_accuracy_estimates_and_the_harness_are_no_cells() -> None:
-    root = running.HISTORY / "2026-01-01"
+    root = engines.HISTORY / "2026-01-01"
     record_trees.write(root, "accuracy", correct=[True])
     record_trees.write(root, runtime="null", session_of="onnx", call_ns=[1000] * 70)
     record_trees.write(root, "unsupported", scheme="int8-static", verdict="unsupported", job=False)
@@ -199,7 +199,7 @@ def test_a_damaged_record_is_named_left_out_counted_and_ends_with_1(
 ) -> None:
     night(1)
     run = night(2)
-    path = next(iter((running.HISTORY / run).rglob(records.FILE)))
+    path = next(iter((engines.HISTORY / run).rglob(records.FILE)))
     path.write_text(damage)
     for verb in ("history", "regressions"):
         assert cli.run(["farm", verb]) == 1
@@ -211,7 +211,7 @@ def test_a_damaged_record_is_named_left_out_counted_and_ends_with_1(
 
 def test_latencies_that_were_tampered_with_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     run = night(1)
-    path = next(iter((running.HISTORY / run).rglob("latencies.npz")))
+    path = next(iter((engines.HISTORY / run).rglob("latencies.npz")))
     path.write_bytes(path.read_bytes() + b"\0")
     assert cli.run(["farm", "history"]) == 1
     assert f"{path} is missing or damaged" in capsys.readouterr().err
@@ -224,7 +224,7 @@ def test_hostile_names_stay_in_their_line_and_below_the_alarms(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for number in (1, 2):
-        root = running.HISTORY / f"2026-01-0{number}"
+        root = engines.HISTORY / f"2026-01-0{number}"
         directory = record_trees.write(root, call_ns=[1000] * 70, session_id=str(number))
         content = json.loads((directory / records.FILE).read_text())
         name = HOSTILE if number == 1 else "fine"
@@ -280,7 +280,7 @@ def test_a_cell_that_is_asked_for_stays_missing_until_it_is_back(digits_study: P
 def test_a_night_on_which_nothing_was_measured_at_all_is_a_night(digits_study: Params) -> None:
     night(1)
     params_of(digits_study, "2099-01-01")
-    journal.Journal(running.FARM / "2099-01-01" / running.JOURNAL).add("started", "board_matrix", "board", 1)
+    journal.Journal(engines.FARM / "2099-01-01" / engines.JOURNAL).add("started", "board_matrix", "board", 1)
     assert [(alarm.run, alarm.kind, alarm.subject) for alarm in found()] == [("2099-01-01", "missing", CELL)]
 
 
@@ -324,7 +324,7 @@ def params_of(digits_study: Params, run: str, *, task: str = "digits", **changes
     bench = {"board_matrix": BenchParams.model_validate({**item, **changes})}
     of = digits_study.task.model_copy(update={"name": task})
     params = digits_study.model_copy(update={"study": "study", "task": of, "bench": bench})
-    config.write(params, "test", running.FARM / run / running.PARAMS)
+    config.write(params, "test", engines.FARM / run / engines.PARAMS)
 
 
 def keep(content: str) -> str:
@@ -475,67 +475,7 @@ def test_other_bytes_shortly_before_the_step_are_what_is_compared_not_those_of_t
     assert checking._last_good(segment[:3] + segment[16:] * 3, 12).artifact == NEW
 
 
-# --- a real A/B ----------------------------------------------------------------------------------------------------
-
-WAITING = (
-    tiny_task.RUNTIME
-    + """
-import time
-class Session(Session):
-    def __init__(self, artifact_dir, *, threads):
-        super().__init__(artifact_dir, threads=threads)
-        self._wait_ns = int((artifact_dir / "wait_ns").read_text())
-    def invoke(self):
-        end = time.perf_counter_ns() + self._wait_ns
-        super().invoke()
-        while time.perf_counter_ns() < end:
-            pass
-"""
-)
-
-
-def test_two_artifacts_are_measured_in_interleaved_rounds_of_fresh_processes_and_compared(
-    plugin_root: Path, tmp_path: Path, digits_study: Params, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_project(tmp_path, WAITING)
-    (tmp_path / "devices" / "board.yaml").write_text("transport: fake\nthreads: 1\n")
-    monkeypatch.setattr(config, "default_study", lambda: "study")
-    monkeypatch.setattr(confirming, "ROUNDS", 4)
-    monkeypatch.setattr(verdicts, "LIMITS", {name: (math.inf, text) for name, (_, text) in verdicts.LIMITS.items()})
-    monkeypatch.setattr(verdicts, "_unsteady", lambda warm: [])
-    params_of(digits_study, "2026-01-02", task="tiny", transport="fake")
-    shas = {}
-    for name, wait_ns in ((GOOD, 200_000), (SUSPECT, 300_000)):
-        with directories.written_whole(Path("built") / name) as out:
-            np.save(out / "matrix.npy", tiny_task.matrix())
-            (out / "wait_ns").write_text(str(wait_ns))
-            meta = directories.read_meta(Path("artifacts/matrix/m/fp32"))
-            directories.write_meta(out, {key: of for key, of in meta.items() if key not in ("files", "schema")})
-        kept._keep(Path("built") / name, "fp32")
-        shas[name] = directories.identity(directories.read_meta(Path("built") / name))
-    cell = history.Cell("study", "board", "matrix", "m", "fp32", "single_stream")
-    good, suspect = (
-        history.Night(run, [], 1, [], shas[name], {}, None, None, None)
-        for run, name in (("2026-01-01", GOOD), ("2026-01-02", SUSPECT))
-    )
-
-    def here(pair: Pair, out: Path) -> None:
-        words = [pair.session, pair.scenario, *map(str, (pair.study, pair.artifacts, out))]
-        assert confirming.main(words) == 0
-
-    comparison = confirming.compare(confirming.Suspicion(cell, good, suspect, good.run, 1.5), Path("out"), here)
-    assert comparison.verdict == "slower"
-    assert comparison.ratio.value == pytest.approx(1.5, rel=0.1)
-    assert comparison.processes == (4, 4)
-    measured = [record.content for record in records.read_all(Path("out")) if record.content["runtime"] == "matrix"]
-    assert {of["artifact"]["sha256"] for of in measured} == set(shas.values())
-    order = [of["model"] for of in sorted(measured, key=lambda of: of["order"])]
-    assert all(set(order[n : n + 2]) == {GOOD, SUSPECT} for n in range(0, 8, 2)), "both in every round"
-
-
-def test_an_a_b_that_fails_leaves_the_suspicion_unconfirmed(
-    plugin_root: Path, tmp_path: Path, suspicious: str
-) -> None:
+def test_an_a_b_that_fails_leaves_the_suspicion_unconfirmed(plugin_root: Path, tmp_path: Path, suspicious: str) -> None:
     write_project(tmp_path)  # whose data is of another task
     (alarm,) = checking.check(None).alarms
     assert alarm.kind == "unconfirmed"
@@ -579,7 +519,7 @@ def test_only_the_artifacts_of_a_cells_latest_nights_stay() -> None:
     shas = [keep(f"model {number}") for number in range(kept.NIGHTS + 2)]
     for number, sha in enumerate(shas, 1):
         night(number, sha=sha)
-    for path in (running.FARM / "artifacts").iterdir():
+    for path in (engines.FARM / "artifacts").iterdir():
         os.utime(path, (0, 0))
     fresh = keep("being measured now")
     found(measure=never)

@@ -1,0 +1,79 @@
+"""A suspicion is confirmed by real runs: two artifacts in interleaved rounds of fresh processes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeproof import config, verdicts
+from edgeproof.core import directories, records
+from edgeproof.farm import confirming, history, kept
+from edgeproof.farm.confirming import GOOD, SUSPECT, Pair
+from edgeproof.params import Params
+from tests.unit import tiny_task
+from tests.unit.conftest import digits_study, plugin_root
+from tests.unit.test_benching import write_project
+from tests.unit.test_farm_history import params_of
+
+__all__ = ["digits_study", "plugin_root"]
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(600)]
+
+WAITING = (
+    tiny_task.RUNTIME
+    + """
+import time
+class Session(Session):
+    def __init__(self, artifact_dir, *, threads):
+        super().__init__(artifact_dir, threads=threads)
+        self._wait_ns = int((artifact_dir / "wait_ns").read_text())
+    def invoke(self):
+        end = time.perf_counter_ns() + self._wait_ns
+        super().invoke()
+        while time.perf_counter_ns() < end:
+            pass
+"""
+)
+
+
+def test_two_artifacts_are_measured_in_interleaved_rounds_of_fresh_processes_and_compared(
+    plugin_root: Path, tmp_path: Path, digits_study: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_project(tmp_path, WAITING)
+    (tmp_path / "devices" / "board.yaml").write_text("transport: fake\nthreads: 1\n")
+    monkeypatch.setattr(config, "default_study", lambda: "study")
+    monkeypatch.setattr(confirming, "ROUNDS", 4)
+    monkeypatch.setattr(verdicts, "LIMITS", {name: (math.inf, text) for name, (_, text) in verdicts.LIMITS.items()})
+    monkeypatch.setattr(verdicts, "_unsteady", lambda warm: [])
+    params_of(digits_study, "2026-01-02", task="tiny", transport="fake")
+    shas = {}
+    for name, wait_ns in ((GOOD, 200_000), (SUSPECT, 300_000)):
+        with directories.written_whole(Path("built") / name) as out:
+            np.save(out / "matrix.npy", tiny_task.matrix())
+            (out / "wait_ns").write_text(str(wait_ns))
+            meta = directories.read_meta(Path("artifacts/matrix/m/fp32"))
+            directories.write_meta(out, {key: of for key, of in meta.items() if key not in ("files", "schema")})
+        kept._keep(Path("built") / name, "fp32")
+        shas[name] = directories.identity(directories.read_meta(Path("built") / name))
+    cell = history.Cell("study", "board", "matrix", "m", "fp32", "single_stream")
+    good, suspect = (
+        history.Night(run, [], 1, [], shas[name], {}, None, None, None)
+        for run, name in (("2026-01-01", GOOD), ("2026-01-02", SUSPECT))
+    )
+
+    def here(pair: Pair, out: Path) -> None:
+        words = [pair.session, pair.scenario, *map(str, (pair.study, pair.artifacts, out))]
+        assert confirming.main(words) == 0
+
+    comparison = confirming.compare(confirming.Suspicion(cell, good, suspect, good.run, 1.5), Path("out"), here)
+    assert comparison.verdict == "slower"
+    assert comparison.ratio.value == pytest.approx(1.5, rel=0.1)
+    assert comparison.processes == (4, 4)
+    measured = [record.content for record in records.read_all(Path("out")) if record.content["runtime"] == "matrix"]
+    assert {of["artifact"]["sha256"] for of in measured} == set(shas.values())
+    order = [of["model"] for of in sorted(measured, key=lambda of: of["order"])]
+    assert all(set(order[n : n + 2]) == {GOOD, SUSPECT} for n in range(0, 8, 2)), "both in every round"
