@@ -1,6 +1,6 @@
 """Does the nightly alarm find a step of 5%, and how often does it cry wolf? Real noise, synthetic series.
 
-    python docs/change_points.py [--series 200] [--step 0.05] [--processes 4 8] [--drift 1 2]
+    python docs/change_points.py [--series 200] [--step 0.05] [--processes 4 8] [--drift 1 2] [--held-out] [--methods]
 
 A night of a series is the lower quartile of some processes' logarithms, each a real process's distance from its own
 artifact's lower quartile on one sitting, plus how far a real sitting stood from other sittings, `drift` times. Half of
@@ -11,6 +11,7 @@ The noise is in docs/change_points.csv, logarithms of medians in ns on a shared 
 EPYC, Linux 6.18), runs that were not refused:
 
     process   the default study (Fashion-MNIST), preset standard: 4 processes of each of 32 artifacts in one sitting
+    held_out  the same study nine hours before, 3 processes of each in one or two sittings; nothing was chosen by it
     sitting   24 sittings of one artifact (ONNX Runtime, fp32) within 14 minutes, preset quick: one process each, whose
               own noise is in it
 
@@ -58,8 +59,8 @@ class Noise:
         return values + drift * rng.choice(self.sitting, nights)
 
 
-def read(path: Path = NOISE) -> Noise:
-    """The residuals of the bundled medians."""
+def read(path: Path = NOISE, kind: str = "process") -> Noise:
+    """The residuals of the bundled medians, with processes of a kind."""
     found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     with path.open(encoding="utf-8") as file:
         for line in csv.DictReader(file):
@@ -67,9 +68,9 @@ def read(path: Path = NOISE) -> Noise:
     process: dict[str, list[float]] = defaultdict(list)
     sitting: list[float] = []
     for (varies, runtime, _), logs in found.items():
-        if varies == "process":
+        if varies == kind:
             process[runtime] += list(np.array(logs) - changes.night_value(logs))
-        else:
+        elif varies == "sitting":
             sitting += list(np.array(logs) - np.median(logs))
     return Noise({runtime: np.array(of) for runtime, of in process.items()}, np.array(sitting))
 
@@ -144,9 +145,10 @@ def main() -> int:
     parser.add_argument("--step", type=float, default=0.05)
     parser.add_argument("--processes", type=int, nargs="+", default=[4, 8])
     parser.add_argument("--drift", type=float, nargs="+", default=[1, 2])
+    parser.add_argument("--held-out", action="store_true", help="processes of a sitting that nothing was chosen by")
     parser.add_argument("--methods", action="store_true", help="compare with other methods instead")
     arguments = parser.parse_args()
-    noise = read()
+    noise = read(kind="held_out" if arguments.held_out else "process")
     every = sorted(noise.process)
     alarms: dict[str, Alarm] = {"robust CUSUM": watched}
     mixes = {"all runtimes": every, **{runtime: [runtime] for runtime in every}}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeproof.core.errors import UnknownName
 from edgeproof.report.changes import FEWEST_BEFORE, LATEST, SMALLEST_STEP
@@ -105,8 +106,8 @@ def _fingerprints(told: History, run: str) -> Iterator[Alarm]:
         if run in before and (place := before.index(run)) > 0:
             lines.setdefault(device, {}).update(dict.fromkeys(unlike(by_run[before[place - 1]], by_run[run])))
     for cell, night, last in _pairs(told, run):
-        if changed := unlike(last.under, night.under):
-            lines.setdefault(cell.device, {}).update(dict.fromkeys(changed))
+        if differing := unlike(last.under, night.under):
+            lines.setdefault(cell.device, {}).update(dict.fromkeys(differing))
             moved.setdefault(cell.device, {})[cell] = math.exp(night.value - last.value)
     for device, changed in lines.items():
         if changed:
@@ -167,15 +168,16 @@ def _confirmed(suspicion: Suspicion, told: History, measure: Measure | None) -> 
     if before is not None and before.kind not in ("unconfirmed", "missing"):
         return before
     slower = f"{_percent(suspicion.ratio)} since {suspicion.since}"
-    details = {
+    changed = _what_else(suspicion, told)
+    details: dict[str, Any] = {
         "ratio": suspicion.ratio,
         "since": suspicion.since,
         "good": {"run": suspicion.good.run, "artifact": suspicion.good.artifact},
         "suspect": {"run": run, "artifact": suspicion.suspect.artifact},
-        "changed": _what_else(suspicion, told),
+        "changed": changed,
     }
     if suspicion.good.artifact == suspicion.suspect.artifact:
-        else_ = "; ".join(details["changed"]) or "nothing else that is recorded"
+        else_ = "; ".join(changed) or "nothing else that is recorded"
         text = f"{slower}, with the same bytes ({suspicion.good.artifact[:12]}…): no A/B can show it. Changed: {else_}"
         return alarms.write(Alarm("conditions", run, subject, text, details))
     with tempfile.TemporaryDirectory() as scratch:
@@ -184,12 +186,13 @@ def _confirmed(suspicion: Suspicion, told: History, measure: Measure | None) -> 
             comparison = confirming.compare(suspicion, out, measure)
         except Unconfirmable as error:
             text = f"{slower}, suspected; could not be confirmed: {error}"
-            again = before is not None and before.told == text
-            return before if again else alarms.write(Alarm("unconfirmed", run, subject, text, details))
+            if before is not None and before.told == text:
+                return before
+            return alarms.write(Alarm("unconfirmed", run, subject, text, details))
         return alarms.write(_judged(suspicion, comparison, slower, details), out)
 
 
-def _judged(suspicion: Suspicion, comparison: Comparison, slower: str, details: dict[str, object]) -> Alarm:
+def _judged(suspicion: Suspicion, comparison: Comparison, slower: str, details: Mapping[str, Any]) -> Alarm:
     run, subject = suspicion.suspect.run, str(suspicion.cell)
     ratio = comparison.ratio
     made = (
@@ -197,8 +200,7 @@ def _judged(suspicion: Suspicion, comparison: Comparison, slower: str, details: 
         f"{comparison.processes[0]} rounds: {ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}], "
         f"p {comparison.p_value:.2g}"
     )
-    details = {**details, "comparison": {**asdict(comparison), "ratio": asdict(ratio)}}
-    details = _finite(details)
+    details = {**details, "comparison": _finite(asdict(comparison))}
     if comparison.verdict == "slower":
         return Alarm("regression", run, subject, f"{slower}. {made}", details)
     beyond = f"not shown to be slower by more than {SMALLEST_STEP:.0%}"
@@ -214,7 +216,7 @@ def _what_else(suspicion: Suspicion, told: History) -> list[str]:
     return [line[:SHOWN_CHARACTERS] for line in unlike(before, after)]
 
 
-def _finite(value: object) -> object:
+def _finite(value: Any) -> Any:
     """JSON has no infinity and no NaN."""
     if isinstance(value, dict):
         return {key: _finite(of) for key, of in value.items()}

@@ -76,9 +76,9 @@ def _changes(told: History, cell: Cell) -> dict[str, list[str]]:
     for before, after in itertools.pairwise(segments):
         lines = "; ".join(unlike(before[-1].under, after[0].under))
         marks.setdefault(after[0].run, []).append(f"other conditions: {lines[:SHOWN_CHARACTERS]}")
-    for before, after in itertools.pairwise(itertools.chain.from_iterable(segments)):
-        if before.artifact != after.artifact:
-            marks.setdefault(after.run, []).append(f"other bytes: {after.artifact[:12]}")
+    for last, night in itertools.pairwise(itertools.chain.from_iterable(segments)):
+        if last.artifact != night.artifact:
+            marks.setdefault(night.run, []).append(f"other bytes: {night.artifact[:12]}")
     for segment in segments:
         for change in told.watched(cell, segment).changes:
             word = "slower" if change.ratio > 1 else "faster"
