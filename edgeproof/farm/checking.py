@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.core.errors import UnknownName
-from edgeproof.report.changes import FEWEST_BEFORE, LATEST, SMALLEST_STEP
+from edgeproof.report.changes import FEWEST_BEFORE, LATEST, SMALLEST_STEP, Change, Watched
 from edgeproof.report.comparison import Comparison, unlike
 
 from . import alarms, confirming, history, kept
@@ -70,12 +70,18 @@ def check(
     for alarm in [*_fingerprints(told, run), *_missing(told, run)]:
         found.append(alarms.once(alarm))
         tell(str(found[-1]))
-    faster: list[str] = []
-    for suspicion in _steps(told, run, faster):
-        found.append(_confirmed(suspicion, told, measure))
-        tell(str(found[-1]))
+    faster, unjudged = [], []
+    for cell, segment, watched in _followed(told, run):
+        if not watched.judged:
+            unjudged.append(cell)
+        for change in watched.changes:
+            if change.found == len(segment) - 1 and change.ratio < 1:
+                faster.append(f"{cell}: {_percent(change.ratio)} since {segment[change.place].run}")
+            elif change.found == len(segment) - 1:
+                found.append(_confirmed(_suspicion(cell, segment, change), told, measure))
+                tell(str(found[-1]))
     kept.forget_others(_wanted(told))
-    return Checked(run, found, faster, _unjudged(told, run), told.damaged)
+    return Checked(run, found, faster, unjudged, told.damaged)
 
 
 # --- missing, and changed ------------------------------------------------------------------------------------------
@@ -137,21 +143,22 @@ def _told_moved(moved: dict[Cell, float]) -> str:
 # --- slower --------------------------------------------------------------------------------------------------------
 
 
-def _steps(told: History, run: str, faster: list[str]) -> Iterator[Suspicion]:
-    """The cells whose step to slower is seen on this night; those that got faster are only told."""
+def _followed(told: History, run: str) -> Iterator[tuple[Cell, Sequence[Night], Watched]]:
+    """The cells that were measured on the night, with their nights alike up to it, and the changes seen in them."""
     for cell in told.cells:
         segments = told.segments(cell, until=run)
-        if not segments or segments[-1][-1].run != run:
-            continue
-        segment = segments[-1]
-        for change in told.watched(cell, segment).changes:
-            if change.found != len(segment) - 1:
-                continue
-            since = segment[change.place].run
-            if change.ratio < 1:
-                faster.append(f"{cell}: {_percent(change.ratio)} since {since}")
-            else:
-                yield Suspicion(cell, _last_good(segment, change.place), segment[-1], since, change.ratio)
+        if segments and segments[-1][-1].run == run:
+            yield cell, segments[-1], told.watched(cell, segments[-1])
+
+
+def _suspicion(cell: Cell, segment: Sequence[Night], change: Change) -> Suspicion:
+    return Suspicion(
+        cell=cell,
+        good=_last_good(segment, change.place),
+        suspect=segment[-1],
+        since=segment[change.place].run,
+        ratio=change.ratio,
+    )
 
 
 def _last_good(segment: Sequence[Night], place: int) -> Night:
@@ -229,16 +236,7 @@ def _percent(ratio: float) -> str:
     return f"{abs(ratio - 1):.1%} {'slower' if ratio > 1 else 'faster'}"
 
 
-# --- what is left --------------------------------------------------------------------------------------------------
-
-
-def _unjudged(told: History, run: str) -> list[Cell]:
-    found = []
-    for cell in told.cells:
-        segments = told.segments(cell, until=run)
-        if segments and segments[-1][-1].run == run and not told.watched(cell, segments[-1]).judged:
-            found.append(cell)
-    return found
+# --- what stays ---------------------------------------------------------------------------------------------------
 
 
 def _wanted(told: History) -> Iterator[tuple[str, str]]:

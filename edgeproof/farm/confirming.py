@@ -1,7 +1,7 @@
 """Is a suspected regression real? Tonight's artifact against the last good one, interleaved on the same device.
 
 As a process of its own, in the directory in which the study was built:
-python -m edgeproof.farm.confirming SESSION SCENARIO PARAMS ARTIFACTS OUT
+python -m edgeproof.farm.confirming SESSION SCENARIO ROUNDS PARAMS ARTIFACTS OUT
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _built(study: Params) -> Path:
 
 
 def _as_process(pair: Pair, out: Path) -> None:
-    command = [sys.executable, "-m", "edgeproof.farm.confirming", pair.session, pair.scenario]
+    command = [sys.executable, "-m", "edgeproof.farm.confirming", pair.session, pair.scenario, str(ROUNDS)]
     command += [str(path.resolve()) for path in (pair.study, pair.artifacts, out)]
     ended = subprocess.run(command, cwd=pair.built, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if ended.returncode != 0:
@@ -130,7 +130,7 @@ FIGURE_OF = (
 )
 
 
-def pair_of(item: BenchParams, scenario: str, scheme: str) -> BenchParams:
+def pair_of(item: BenchParams, scenario: str, scheme: str, rounds: int) -> BenchParams:
     """A session that measures nothing but the two, in many rounds; a server's load needs their latency first."""
     first = next(key for key, of in item.all.items() if of.scenario == SINGLE_STREAM)
     every = {key: item.all[key] for key in dict.fromkeys([first, scenario])}
@@ -141,7 +141,7 @@ def pair_of(item: BenchParams, scenario: str, scheme: str) -> BenchParams:
         "all": every,
         "compliance": [],
         "seeds": item.seeds[:1],
-        "processes": ROUNDS,
+        "processes": rounds,
     }
     return item.model_copy(update=changed)
 
@@ -167,12 +167,12 @@ def subject(item: BenchParams, study: Params, artifacts: Path) -> benching.Subje
 
 def main(argv: Sequence[str]) -> int:
     """Run the A/B; returns the exit code."""
-    key, scenario, given, artifacts, out = argv
+    key, scenario, rounds, given, artifacts, out = argv
     study = params.load(Path(given))
     schemes = [path.name for path in Path(artifacts, GOOD).iterdir()]
     if key not in study.bench or len(schemes) != 1:
         raise ConfigError(f"{given} has no session '{key}', or {artifacts} not one scheme.")
-    item = pair_of(study.bench[key], scenario, schemes[0])
+    item = pair_of(study.bench[key], scenario, schemes[0], int(rounds))
     try:
         benching.measured(item, subject(item, study, Path(artifacts))).finish(Path(out))
     except DeviceError as error:

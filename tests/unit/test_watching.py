@@ -109,10 +109,10 @@ def test_a_constant_series_is_judged_and_has_no_change() -> None:
     assert [change.place for change in watch([1.0] * 20 + [2.0] * 5, cells=20).changes] == [20]
 
 
-def test_a_night_is_the_lower_quartile_of_its_processes() -> None:
-    logs = [3.0, 1.0, 9.0, 1.1, 1.2]
-    assert changes.night_value(logs) == sorted(logs)[1]
-    assert changes.night_value([4.2]) == 4.2
+@given(st.lists(st.floats(-20, 20), min_size=1, max_size=40))
+def test_a_night_is_the_lower_quartile_of_its_processes_and_a_level_numpys_median(logs: list[float]) -> None:
+    assert changes.night_value(logs) == pytest.approx(np.quantile(logs, 0.25), abs=1e-12)
+    assert changes._median(np.array(logs)) == pytest.approx(np.median(logs), abs=1e-12)
 
 
 # --- the figures of docs/farm.md -----------------------------------------------------------------------------------
