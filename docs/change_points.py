@@ -1,6 +1,6 @@
 """Does the nightly alarm find a step of 5%, and how often does it cry wolf? Real noise, synthetic series.
 
-    python docs/change_points.py [--series 200] [--step 0.05] [--processes 4 8] [--drift 1 2] [--held-out] [--methods]
+    python docs/change_points.py [--series 1000] [--step 0.05] [--processes 4 8] [--drift 1 2] [--held-out] [--methods]
 
 A night of a series is the lower quartile of some processes' logarithms, each a real process's distance from its own
 artifact's lower quartile on one sitting, plus how far a real sitting stood from other sittings, `drift` times. Half of
@@ -141,7 +141,7 @@ def measured(
 def main() -> int:
     """Print what is found and what is cried, by processes a night and by how much sittings differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--series", type=int, default=200)
+    parser.add_argument("--series", type=int, default=1000)
     parser.add_argument("--step", type=float, default=0.05)
     parser.add_argument("--processes", type=int, nargs="+", default=[4, 8])
     parser.add_argument("--drift", type=float, nargs="+", default=[1, 2])
