@@ -272,8 +272,9 @@ def _row(attempts: Sequence[Summary], harness: Sequence[Summary]) -> Row:
         measured_at=max(summary.measured_at for summary in found),
         **figures,
     )
-    limits = None if first.budget is None or first.npu is not None else json.loads(first.budget)
-    return replace(row, budget=budgets.gate(row, limits))
+    if first.budget is None or first.npu is not None:
+        return row
+    return replace(row, budget=budgets.gate(row, json.loads(first.budget)))
 
 
 def _verdict(found: Sequence[Summary]) -> tuple[str, tuple[str, ...]]:
@@ -289,8 +290,9 @@ def _verdict(found: Sequence[Summary]) -> tuple[str, tuple[str, ...]]:
 def _measured(found: Sequence[Summary]) -> dict[str, Any]:
     """The figures of each scenario; a scenario with any run that is not valid has none."""
     single = _of(found, SINGLE_STREAM)
+    medians = [summary.log_percentile("p50") for summary in single]
     figures: dict[str, Any] = {
-        "p50_ns": _percentile(single, "p50"),
+        "p50_ns": statistics.combined(medians),
         "p90_ns": _percentile(single, "p90"),
         "p99_ns": _percentile(single, "p99"),
         "multi_stream_p99_ns": _mean(_of(found, MULTI_STREAM), "multi_stream_p99_ns"),
@@ -300,7 +302,7 @@ def _measured(found: Sequence[Summary]) -> dict[str, Any]:
         "processes": len(single),
     }
     if single:
-        spread = statistics.spread([summary.log_percentile("p50") for summary in single])
+        spread = statistics.spread(medians)
         figures |= {
             "load_ns": _mean(single, "load_ns"),
             "first_inference_ns": _mean(single, "first_inference_ns"),
@@ -347,6 +349,8 @@ def _of(found: Sequence[Summary], scenario: str) -> list[Summary]:
     performance = [summary for summary in found if summary.scenario != records.ACCURACY and not summary.compliance]
     # A run that failed before its job was written is known by the name it shares with the scenario's other runs.
     names = {summary.scenario for summary in performance if summary.loadgen_scenario == scenario}
+    if not names:
+        return []
     chosen = [summary for summary in performance if summary.scenario in names]
     return chosen if all(summary.verdict == "valid" for summary in chosen) else []
 

@@ -92,6 +92,11 @@ class Facts:
         """An artifact of every model, by the model's sha256."""
         return {made.model_sha256: made for made in self.made.values() if made.model_sha256}
 
+    @functools.cached_property
+    def runtimes(self) -> list[str]:
+        """All runtimes whose answers are known."""
+        return list(dict.fromkeys(key[1] for key in self.right))
+
     def artifacts(self) -> list[Artifact]:
         """All artifacts, in the rows' order."""
         return list(dict.fromkeys((row.model, row.runtime, row.scheme) for row in self.rows))
@@ -141,7 +146,7 @@ def _asked(root: Path, sql: str) -> list[tuple[Any, ...]]:
 def _series(root: Path) -> dict[Key, list[Point]]:
     """Every cell's nights; of several sittings on a night the last."""
     found: dict[Key, dict[str, Point]] = defaultdict(dict)
-    for night, device, runtime, model, scheme, *_, processes in store.process_logs(root):
+    for night, device, runtime, model, scheme, *_, processes in store.process_logs(root, told=()):
         found[device, runtime, model, scheme][night] = Point(night, [log for _, log in processes])
     return {key: [nights[night] for night in sorted(nights)] for key, nights in found.items()}
 

@@ -233,7 +233,7 @@ def _disagreements(facts: Facts, row: Row) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = []
     if mine is None or (ours := mine.hits_array()) is None:
         return told
-    for other in dict.fromkeys(key[1] for key in facts.right):
+    for other in facts.runtimes:
         theirs = facts.right.get((row.device, other, row.model, row.scheme))
         if other == row.runtime or theirs is None or theirs.total != mine.total:
             continue
