@@ -12,7 +12,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy  # its parts are loaded when they are first used: tables don't need stats, which takes a second
@@ -39,8 +39,7 @@ class Estimate:
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
 
 
-@dataclass(frozen=True)
-class LogPercentile:
+class LogPercentile(NamedTuple):
     """One process's percentile and its order-statistic interval, natural logarithms."""
 
     value: float

@@ -135,8 +135,8 @@ class Summary(NamedTuple):
 
     def log_percentile(self, name: str) -> LogPercentile | None:
         """One of 'p50', 'p90', 'p99' and 'invoke_p50', or None where the process has too few inferences for it."""
-        value, low, high = _LOGS[name](self)
-        return None if value is None else LogPercentile(value, low, high)
+        found = LogPercentile._make(_LOGS[name](self))
+        return None if found.value is None else found
 
     def hits_array(self) -> Array | None:
         """Which samples were right, (N,) bool."""
