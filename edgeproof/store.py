@@ -47,7 +47,7 @@ _LISTS = {str: "VARCHAR[]", float: "FLOAT[]"}  # of quantiles, which are only dr
 _TEXTS = tuple(Summary._fields.index(name) for name in ("reasons", "notes"))
 _UNUSED_BY_ROWS = (
     *("fingerprint", "quantiles_ns", "options", "packages", "runner", "data_sha256", "lineage", "network"),
-    *("validation_accuracy", "inferences", *summaries.TELEMETRY_FIGURES),
+    *("validation_accuracy", "inferences", "profile", *summaries.TELEMETRY_FIGURES),
 )
 
 

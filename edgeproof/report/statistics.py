@@ -298,5 +298,6 @@ def mcnemars(gained: Array, lost: Array) -> Array:
 
     With as many chances either way, the two tails are alike: twice the smaller one's, and 1 where they overlap.
     """
-    both_tails: Array = np.minimum(1.0, 2 * special.bdtr(np.minimum(gained, lost), gained + lost, 0.5))
+    fewer, total = np.minimum(gained, lost), (gained + lost).astype(np.int64)
+    both_tails: Array = np.minimum(1.0, 2 * special.bdtr(fewer, total, 0.5))
     return both_tails

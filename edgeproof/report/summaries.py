@@ -41,7 +41,8 @@ class Summary(NamedTuple):
 
     Durations are in ns, logarithms natural ones of ns, shares of 1; what is not known is None.
     `session_key` names the session's directory, `session_id` the sitting, `night` the day on which the sitting began.
-    `conditions`, `versions`, `options`, `packages`, `lineage`, `fingerprint`, `budget` and `estimate` are JSON.
+    `conditions`, `versions`, `options`, `packages`, `lineage`, `fingerprint`, `budget`, `estimate` and `profile`
+    are JSON.
     """
 
     path: str
@@ -130,6 +131,7 @@ class Summary(NamedTuple):
     npu: str | None = None
     budget: str | None = None
     estimate: str | None = None
+    profile: str | None = None
     total: int | None = None
     hits: bytes | None = None
 
@@ -204,6 +206,7 @@ def _summary(record: Record, root: Path) -> Summary:
         npu=content.get("card", {}).get("npu"),
         budget=_json(content.get("card", {}).get("budget")),
         estimate=_json(content.get("estimate")),
+        profile=_json(content.get("profile")),
         **{name: content[name] for name in _IDENTITY},
         **told,
         **_described(content["artifact"]),

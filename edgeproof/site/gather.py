@@ -75,6 +75,7 @@ class Facts:
     rows: Sequence[Row]
     made: Mapping[Artifact, Made]
     quantiles: Mapping[Key, Sequence[Sequence[float]]]
+    profiles: Mapping[Key, Mapping[str, Any]]
     right: Mapping[Key, Summary]
     series: Mapping[Key, Sequence[Point]]
     nights: Sequence[str]
@@ -114,6 +115,7 @@ def gather(root: Path, *, order: Mapping[str, Sequence[str]], baseline: str, sta
         rows=rows_of(lines, baseline=baseline, order=order),
         made=_made(root),
         quantiles=_quantiles(root, order),
+        profiles=_profiles(root),
         right={_key(line): line for line in lines if line.hits is not None and line.process == 0},
         series=series,
         nights=[line[0] for line in _asked(root, "SELECT DISTINCT night FROM records ORDER BY night")],
@@ -197,6 +199,16 @@ def _quantiles(root: Path, order: Mapping[str, Sequence[str]]) -> dict[Key, list
            WHERE quantiles_ns IS NOT NULL GROUP BY ALL""",
     )
     return {(device, runtime, model, scheme): of for device, runtime, model, scheme, of in found}
+
+
+def _profiles(root: Path) -> dict[Key, Mapping[str, Any]]:
+    """Every cell's latest profile by operator, or why it has none."""
+    found = _asked(
+        root,
+        """SELECT device, runtime, model, scheme, arg_max(profile, measured_at) FROM records
+           WHERE profile IS NOT NULL GROUP BY ALL""",
+    )
+    return {(device, runtime, model, scheme): json.loads(told) for device, runtime, model, scheme, told in found}
 
 
 def _fingerprints(root: Path) -> dict[str, list[tuple[str, Mapping[str, Any]]]]:

@@ -26,6 +26,7 @@ from .gather import Artifact, Facts, Made, page_name
 HERE = Path(__file__).parent
 SHOWN_STEPS = 50
 SHOWN_ROWS = 200
+SHOWN_OPERATORS = 25
 # What the plot can put on its horizontal axis.
 COSTS = ("p50", "p90", "p99", "multi_stream_p99", "offline", "server", "size", "macs", "peak", "energy", "load")
 OF_ARTIFACT = ["accuracy", "accuracy_difference", "size", "p50", "p90", "p99", "speed_up", "load", "first", "peak"]
@@ -181,8 +182,26 @@ def _artifact(facts: Facts, artifact: Artifact, rows: Sequence[Row]) -> dict[str
             for row in rows
             if row.key in facts.quantiles
         ],
+        "profiles": [(row.device, _profile(facts.profiles.get(row.key))) for row in rows if row.npu is None],
         "series": [(row.device, _series(facts, row.key)) for row in rows if len(facts.series.get(row.key, [])) > 1],
         "disagreements": [found for row in rows for found in _disagreements(facts, row)],
+    }
+
+
+def _profile(told: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What an inference's time goes into, the most first; or why that is not known."""
+    if told is None or "operators" not in told:
+        return {"missing": "none was taken" if told is None else told["missing"]}
+    operators = sorted(told["operators"], key=lambda of: -of["time_ns"])
+    total = sum(of["time_ns"] for of in operators) or 1.0
+    shares = [{**of, "share": of["time_ns"] / total} for of in operators]
+    rest = shares[SHOWN_OPERATORS:]
+    return {
+        **{name: told[name] for name in ("method", "inferences")},
+        "operators": shares[:SHOWN_OPERATORS],
+        "more": len(rest),
+        "rest": sum(of["share"] for of in rest),
+        "total_us": total / 1000,
     }
 
 

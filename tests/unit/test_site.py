@@ -44,6 +44,10 @@ def fill() -> None:
     record_trees.write(RECORDS, model="student", scheme="int8-static", **refused, **where)
     path = record_trees.write(RECORDS, model="hostile", call_ns=np.full(100, 5e3), **where) / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model": HOSTILE}))
+    operators = [{"name": HOSTILE, "kind": "Conv", "where": "CPU", "time_ns": 1e3 * n} for n in range(40)]
+    taken = {"method": "by hand", "inferences": 50, "operators": operators}
+    for name, told in (("teacher", taken), ("student", {"missing": "no profiler"})):
+        record_trees.write(RECORDS, "profile", model=name, job=False, profile=told, **where)
     lineage = {"parent": {"name": "gone", "sha256": "f" * 64}}
     described = {"lineage": lineage, "options": {"epochs": 3}, "task": "task", "data_sha256": "d" * 64}
     record_trees.write(RECORDS, model="child", call_ns=np.full(100, 5e3), described=described, **where)
@@ -187,6 +191,18 @@ def test_an_artifacts_page_tells_how_runtimes_disagree(built: Path) -> None:
     text = Page(built / "artifacts/student-onnx-fp32.html").text
     assert "Disagreement between runtimes" in text
     assert "right only here" in text
+
+
+def test_an_artifacts_page_tells_its_profile_the_slowest_operator_first_or_why_there_is_none(built: Path) -> None:
+    page = (built / "artifacts/teacher-onnx-fp32.html").read_text()
+    section = page.partition('id="profile"')[2].partition("</section>")[0]
+    assert "780.0 µs in 40 operators" in section
+    times = [float(text) for text in re.findall(r'<td class="number">([0-9.]+)</td>', section)]
+    assert times == [39.0 - n for n in range(25)]
+    assert "5.0%" in section  # 39 of 780 µs
+    assert "15 more take 13.5% together" in section  # 0 + 1 + … + 14 of 780
+    assert "no profile, no profiler." in (built / "artifacts/student-onnx-fp32.html").read_text()
+    assert "no profile, none was taken." in (built / "artifacts/student-tflite-fp32.html").read_text()
 
 
 def test_a_refused_artifact_has_a_page_with_its_reason(built: Path) -> None:
