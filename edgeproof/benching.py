@@ -348,7 +348,7 @@ class Session:
         """Where an inference's time goes; without that the artifact is as good as with it, so it is never refused."""
         given = {**self._job_file(replace(job, scenario=records.ACCURACY)), "mode": "Profile"}
         result = self._run(given, out)
-        told = {key: result[key] for key in ("method", "inferences", "operators") if key in result}
+        told: dict[str, Any] = {key: result[key] for key in ("method", "inferences", "operators") if key in result}
         if result["status"] != "profiled":
             told = {"missing": result.get("reason") or result.get("error") or "the device told none"}
         return {"verdict": "valid", "reasons": [], "profile": told}
