@@ -63,7 +63,7 @@ def farm_process() -> subprocess.Popen[bytes]:
 
 EXPECTED = {
     ("matrix", "fp32", "accuracy"), ("matrix", "fp32", "single_stream"), ("null", "fp32", "single_stream"),
-    ("matrix", "int8-static", "unsupported"),
+    ("matrix", "fp32", "profile"), ("matrix", "int8-static", "unsupported"),
 }  # fmt: skip
 
 
