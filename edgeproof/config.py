@@ -48,7 +48,7 @@ from .params import (
 CONF = Path("conf")
 ROOT = "edgeproof_root"
 MESSAGE_LINES = 12
-RESERVED = ("accuracy", "estimate", "instructions", "unsupported")
+RESERVED = ("accuracy", "estimate", "instructions", "profile", "unsupported")
 LOCK = Path("requirements.lock")
 FRAMEWORK_PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"]}
 LIBRARIES = ("tasks", "networks", "methods", "runtimes", "scenarios")

@@ -22,6 +22,7 @@ from .paths import ARTIFACTS, DATA, MODELS, WORK, artifact_name
 from .report import rows, summaries, tables
 
 SHORT = 12
+SHOWN_OPERATORS = 5
 INTACT, OTHER, DAMAGED, ABSENT = "intact", "another build lies there", "damaged", "not on this machine"
 
 
@@ -49,6 +50,7 @@ def explain(found: Found, root: Path) -> str:
     """The chain of a cell in words, ending with the command that makes it again."""
     links = chain(found, root)
     lines = [f"cell {found.cell}" + (f", figure {found.figure}" if found.figure else ""), f"  {_figures(found, root)}"]
+    lines += _profile(found)
     before: Mapping[str, str] = {}
     for link in links:
         indent = "  " * link.depth
@@ -100,6 +102,16 @@ def _figures(found: Found, root: Path) -> str:
         "verdict": row.verdict,
     }
     return ", ".join(f"{name} {text}" for name, text in told.items())
+
+
+def _profile(found: Found) -> list[str]:
+    """The operators in which most of an inference's time is spent, where a profile was taken."""
+    profiles = [record.content["profile"] for record in found.records if "profile" in record.content]
+    operators = profiles[-1].get("operators", []) if profiles else []
+    total = sum(of["time_ns"] for of in operators)
+    slowest = sorted(operators, key=lambda of: -of["time_ns"])[:SHOWN_OPERATORS]
+    told = [f"{of['kind']} {of['name']} {of['time_ns'] / total:.0%}" for of in slowest if total]
+    return [f"  slowest operators: {', '.join(told)}"] if told else []
 
 
 def study_of(name: str) -> Params | None:

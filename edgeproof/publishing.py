@@ -18,8 +18,6 @@ from .report.formats.markdown import block
 from .report.grids import Grid, grid
 from .report.rows import Row, rows_of
 from .report.selections import Selection
-from .site.gather import gather
-from .site.pages import build
 
 BEGINS, ENDS = "<!-- table: begin -->", "<!-- table: end -->"
 
@@ -43,6 +41,9 @@ def publish(root: Path, place: Path, state: store.State) -> tuple[int, int]:
 
     Returns how many tables and pages it has. Raises EdgeproofError, and then `place` is what it was.
     """
+    from .site.gather import gather
+    from .site.pages import build
+
     order = order_of(store.names(root))
     baseline = _baseline(order["models"])
     facts = gather(root, order=order, baseline=baseline, state=state)

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, 
 
 from .core.errors import DeviceError
 
+MOST_OPERATORS = 10_000
 Text = Annotated[str, Field(max_length=100_000)]
+Name = Annotated[str, Field(max_length=1000)]
 
 
 class Reported(BaseModel):
@@ -67,6 +69,31 @@ class Done(Reported):
     fingerprint: Fingerprint
 
 
+class Operator(Reported):
+    """One operator of a profile."""
+
+    name: Name
+    kind: Name
+    where: Name
+    time_ns: float = Field(ge=0)
+
+
+class Profiled(Reported):
+    """A profile by operator."""
+
+    status: Literal["profiled"]
+    method: Name
+    inferences: int = Field(gt=0)
+    operators: list[Operator] = Field(max_length=MOST_OPERATORS)
+
+
+class Unprofiled(Reported):
+    """Why there is no profile."""
+
+    status: Literal["unprofiled"]
+    reason: Text
+
+
 class Failed(Reported):
     """A run that failed, with what it said."""
 
@@ -74,7 +101,8 @@ class Failed(Reported):
     error: Text
 
 
-_RESULT: TypeAdapter[Done | Failed] = TypeAdapter(Annotated[Done | Failed, Field(discriminator="status")])
+Result = Done | Profiled | Unprofiled | Failed
+_RESULT: TypeAdapter[Result] = TypeAdapter(Annotated[Result, Field(discriminator="status")])
 
 
 def checked(content: Any) -> dict[str, Any]:

@@ -44,9 +44,10 @@ MAKERS = [Path(str(module.__file__)) for module in (summaries, statistics, energ
 ORDER = "model, scheme, runtime, measured_at, path"
 _SQL = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", bytes: "BLOB"}
 _LISTS = {str: "VARCHAR[]", float: "FLOAT[]"}  # of quantiles, which are only drawn
+_TEXTS = tuple(Summary._fields.index(name) for name in ("reasons", "notes"))
 _UNUSED_BY_ROWS = (
     *("fingerprint", "quantiles_ns", "options", "packages", "runner", "data_sha256", "lineage", "network"),
-    *("validation_accuracy", "inferences", *summaries.TELEMETRY_FIGURES),
+    *("validation_accuracy", "inferences", "profile", *summaries.TELEMETRY_FIGURES),
 )
 
 
@@ -145,43 +146,51 @@ def last_sittings(
     if schemes is not None:
         chosen["scheme"] = list(schemes)
     limits = " AND ".join(f"list_contains(${kind}, {kind})" for kind in chosen)
-    columns = [name for name in columns_of() if name not in _UNUSED_BY_ROWS]
+    columns = ", ".join(f"NULL AS {name}" if name in _UNUSED_BY_ROWS else name for name in columns_of())
     found = connected(beside(root)).execute(
         f"""WITH cells AS (
                 SELECT device, runtime, model, scheme,
                        arg_max({{'key': session_key, 'id': session_id}}, measured_at) AS last
                 FROM records WHERE runtime <> 'null' AND {limits} GROUP BY ALL),
             sittings AS (SELECT DISTINCT last.key AS session_key, last.id AS session_id FROM cells)
-            SELECT {", ".join(columns)} FROM records r SEMI JOIN cells c
+            SELECT {columns} FROM records r SEMI JOIN cells c
                 ON r.device = c.device AND r.runtime = c.runtime AND r.model = c.model AND r.scheme = c.scheme
                 AND r.session_key = c.last.key AND r.session_id = c.last.id
             UNION ALL
-            SELECT {", ".join(columns)} FROM records r SEMI JOIN sittings s
+            SELECT {columns} FROM records r SEMI JOIN sittings s
                 ON r.session_key = s.session_key AND r.session_id = s.session_id
                 WHERE r.runtime = 'null'""",
         chosen,
     )
-    lines = [_line(columns, values) for batch in iter(lambda: found.fetchmany(10_000), []) for values in batch]
+    lines = [_line(values) for batch in iter(lambda: found.fetchmany(10_000), []) for values in batch]
     return sorted(lines, key=lambda line: line.path.split("/"))
 
 
-def process_logs(root: Path, where: str = "true", values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+def process_logs(
+    root: Path,
+    where: str = "true",
+    values: Mapping[str, Any] | None = None,
+    *,
+    told: Sequence[str] = ("conditions", "versions"),
+) -> list[tuple[Any, ...]]:
     """The single-stream medians of every cell's sittings as logarithms of ns, one a process, in order of time.
 
-    Tuples of night, device, runtime, model, scheme, session key, session id, conditions, versions, and a list of
-    (process, logarithm): a repeated run's last attempt, and only runs that are valid. `where` is this package's own.
+    Tuples of night, device, runtime, model, scheme, session key, session id, the columns `told` of one of the runs, and
+    a list of (process, logarithm): a repeated run's last attempt, and only runs that are valid. `where` and `told` are
+    this package's own.
     """
     sql = f"""
         WITH runs AS (
-            SELECT *, row_number() OVER (
-                PARTITION BY device, runtime, model, scheme, session_key, session_id, scenario, process
-                ORDER BY attempt DESC) AS nth
+            SELECT night, device, runtime, model, scheme, session_key, session_id, scenario, process,
+                   arg_max({{'log': CASE WHEN verdict = 'valid' THEN p50_log END
+                             {"".join(f", '{name}': {name}" for name in told)}}}, attempt) AS last
             FROM records
             WHERE loadgen_scenario = 'SingleStream' AND scenario <> 'accuracy' AND compliance IS NULL
-                AND runtime <> 'null' AND {where})
+                AND runtime <> 'null' AND {where}
+            GROUP BY ALL)
         SELECT night, device, runtime, model, scheme, session_key, session_id,
-               any_value(conditions), any_value(versions), list((process, p50_log) ORDER BY process)
-        FROM runs WHERE nth = 1 AND verdict = 'valid' AND p50_log IS NOT NULL
+               {"".join(f"any_value(last.{name}), " for name in told)}list((process, last.log) ORDER BY process)
+        FROM runs WHERE last.log IS NOT NULL
         GROUP BY ALL ORDER BY ALL"""
     return connected(beside(root)).execute(sql, dict(values or {})).fetchall()
 
@@ -358,6 +367,9 @@ def _as_json(line: Summary) -> str:
     return json.dumps({**known, **infinite}, allow_nan=False)
 
 
-def _line(columns: Sequence[str], values: Sequence[Any]) -> Summary:
-    told = dict(zip(columns, values, strict=True))
-    return Summary(**{**told, "reasons": tuple(told["reasons"]), "notes": tuple(told["notes"])})
+def _line(values: Sequence[Any]) -> Summary:
+    """A line from the values of all columns; DuckDB's lists become the tuples that they were."""
+    told = list(values)
+    for place in _TEXTS:
+        told[place] = tuple(told[place])
+    return Summary._make(told)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+import scipy  # loads stats when it is first used
 
 from edgeproof.core.errors import EdgeproofError
 
@@ -141,7 +141,7 @@ def corrected(comparisons: Sequence[Comparison], *, method: Correction = "holm")
     p_values = [comparison.p_value for comparison in told]
     if not told:
         return list(comparisons)
-    adjusted = _holm(p_values) if method == "holm" else stats.false_discovery_control(p_values, method="bh")
+    adjusted = _holm(p_values) if method == "holm" else scipy.stats.false_discovery_control(p_values, method="bh")
     values = iter(adjusted)
     return [
         comparison
@@ -184,12 +184,16 @@ def _tested(comparison: Comparison, a: Array, b: Array) -> Comparison:
     if _varies(a, shifted, comparison.paired):
         with warnings.catch_warnings():  # one side may be constant: Welch's test needs only the other's variance
             warnings.simplefilter("ignore", RuntimeWarning)
-            t = stats.ttest_rel(shifted, a) if comparison.paired else stats.ttest_ind(shifted, a, equal_var=False)
+            t = (
+                scipy.stats.ttest_rel(shifted, a)
+                if comparison.paired
+                else scipy.stats.ttest_ind(shifted, a, equal_var=False)
+            )
         interval = t.confidence_interval(CONFIDENCE)
         low, high, p_value = math.exp(interval.low + shift), math.exp(interval.high + shift), float(t.pvalue)
-        point = float(stats.t.ppf((1 + CONFIDENCE) / 2, t.df))
+        point = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, t.df))
         error = float(interval.high - interval.low) / 2 / point
-        detectable = math.exp(margin + (point + float(stats.t.ppf(POWER, t.df))) * error)
+        detectable = math.exp(margin + (point + float(scipy.stats.t.ppf(POWER, t.df))) * error)
     return _judged(
         replace(
             comparison,
@@ -214,9 +218,9 @@ def _rank_p_value(a: Array, b: Array, paired: bool) -> float:
     """Wilcoxon's signed ranks or Mann and Whitney's U. Exact ones are conservative where values tie."""
     method = "exact" if max(len(a), len(b)) <= _EXACT else "asymptotic"
     if not paired:
-        return float(stats.mannwhitneyu(np.round(b, _DIGITS), np.round(a, _DIGITS), method=method).pvalue)
+        return float(scipy.stats.mannwhitneyu(np.round(b, _DIGITS), np.round(a, _DIGITS), method=method).pvalue)
     differences = np.round(b - a, _DIGITS)
-    return float(stats.wilcoxon(differences, method=method).pvalue) if differences.any() else 1.0
+    return float(scipy.stats.wilcoxon(differences, method=method).pvalue) if differences.any() else 1.0
 
 
 def _least_rank_p_value(n_a: int, n_b: int, paired: bool) -> float:

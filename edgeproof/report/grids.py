@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -150,8 +151,10 @@ class _Marks:
         self._front: set[tuple[str, str, str, str]] = set()
         self._unlike: dict[tuple[str, str, str, str], str] = {}
         self._pareto = chosen.pareto
-        for device in dict.fromkeys(row.device for row in rows):
-            mine = [row for row in rows if row.device == device]
+        by_device: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            by_device[row.device].append(row)
+        for device, mine in by_device.items():
             if chosen.best and len(mine) > 1:
                 self._find_best(device, mine, chosen.shown)
             if len(chosen.pareto) > 1 and set(chosen.pareto) <= set(chosen.shown) and len(mine) > 1:
@@ -281,16 +284,21 @@ def _datum(row: Row, chosen: Selection, marks: _Marks) -> dict[str, Any]:
     """A row as plain values for programs: every figure with its interval in its unit, marks and reasons."""
     told: dict[str, Any] = {part: getattr(row, part) for part in PARTS}
     for name in chosen.shown:
-        figure = FIGURES[name]
+        figure, key = FIGURES[name], _column(name)
         value, interval = figure.of(row), figure.interval(row)
-        key = f"{name}_{figure.unit}" if figure.unit else name
-        key = key.replace("%", "percent").replace("µ", "u").replace("×", "times").replace("/", "_per_")
         told[key] = value if isinstance(value, str) else _short(figure.number(row))
         if figure.better is not None or figure.sign:
             low, high = map(_short, interval or (None, None))
             told |= {f"{key}_low": low, f"{key}_high": high}
     told |= {"pareto": marks.pareto(row), "verdict": row.verdict, "reasons": "; ".join(row.reasons)}
     return {**told, "unlike_conditions": marks.unlike(row) or "", "artifact_sha256": row.artifact_sha256}
+
+
+@functools.cache
+def _column(name: str) -> str:
+    """A figure's name with its unit, in letters that any program takes."""
+    key = f"{name}_{FIGURES[name].unit}" if FIGURES[name].unit else name
+    return key.replace("%", "percent").replace("µ", "u").replace("×", "times").replace("/", "_per_")
 
 
 def _short(number: float | None) -> float | None:

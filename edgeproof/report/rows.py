@@ -151,13 +151,13 @@ def rows_of(
     found: Iterable[Summary], *, baseline: str, order: Mapping[str, Sequence[str]], baseline_scheme: str = "fp32"
 ) -> list[Row]:
     """The same from records that were read before. Of an artifact that was measured in several sittings, the last."""
-    allowed = {kind: set(order[f"{kind}s"]) for kind in ("device", "model", "runtime")}
+    devices, models, runtimes = (set(order[kind]) for kind in ("devices", "models", "runtimes"))
     grouped: dict[Key, list[Summary]] = defaultdict(list)
     harness: dict[tuple[str, str], list[Summary]] = defaultdict(list)
     for summary in found:
         if summary.runtime == "null":
             harness[_sitting(summary)].append(summary)
-        elif all(getattr(summary, kind) in names for kind, names in allowed.items()):
+        elif summary.device in devices and summary.model in models and summary.runtime in runtimes:
             grouped[summary.device, summary.runtime, summary.model, summary.scheme].append(summary)
     latest = {key: _last_sitting(of) for key, of in grouped.items()}
     built = {key: _row(of, harness[_sitting(of[0])]) for key, of in latest.items()}
@@ -166,7 +166,7 @@ def rows_of(
         built[key] = replace(built[key], verdict="invalid", reasons=(*built[key].reasons, reason), accuracy=None)
         hits[key] = None
     compared = [_compared(key, built, hits, (key[0], key[1], baseline, baseline_scheme)) for key in built]
-    places = {kind: {name: n for n, name in enumerate(order[f"{kind}s"])} for kind in allowed}
+    places = {kind: {name: n for n, name in enumerate(order[f"{kind}s"])} for kind in ("device", "model", "runtime")}
     return sorted(compared, key=lambda row: _rank(row, places))
 
 
@@ -223,16 +223,17 @@ def _same_points(scheme: str) -> float:
 
 def _suspicious(keys: Sequence[Key], hits: Mapping[Key, Array]) -> list[tuple[float, Key, Key]]:
     """The pairs of artifacts that no correction can clear, as (p-value, the less accurate one, the other)."""
-    right = np.array([hits[key] for key in keys], np.float32)  # sums of products up to 2**24 are exact
+    # Devices that run the same engine answer alike: each answer is compared once.
+    different: dict[bytes, int] = {}
+    kind = np.array([different.setdefault(hits[key].tobytes(), len(different)) for key in keys])
+    right = np.array([np.frombuffer(of, bool) for of in different], np.float32)  # sums up to 2**24 are exact
     both = right @ right.T
+    only = np.diag(both)[:, None] - both
     one, two = np.triu_indices(len(keys), 1)
-    only = both[one, one] - both[one, two], both[two, two] - both[one, two]
-    p_values = statistics.mcnemars(*only)
-    return [
-        (float(p_values[n]), keys[low], keys[high])
-        for n in np.flatnonzero(p_values <= DISAGREEMENT_ALPHA)
-        for low, high in [(one[n], two[n]) if only[0][n] < only[1][n] else (two[n], one[n])]
-    ]
+    p_values = statistics.mcnemars(only, only.T)[kind[one], kind[two]]
+    less = only[kind[one], kind[two]] < only[kind[two], kind[one]]
+    low, high = np.where(less, one, two), np.where(less, two, one)
+    return [(float(p_values[n]), keys[low[n]], keys[high[n]]) for n in np.flatnonzero(p_values <= DISAGREEMENT_ALPHA)]
 
 
 def _latest(found: Sequence[Summary]) -> list[Summary]:
@@ -272,8 +273,9 @@ def _row(attempts: Sequence[Summary], harness: Sequence[Summary]) -> Row:
         measured_at=max(summary.measured_at for summary in found),
         **figures,
     )
-    limits = None if first.budget is None or first.npu is not None else json.loads(first.budget)
-    return replace(row, budget=budgets.gate(row, limits))
+    if first.budget is None or first.npu is not None:
+        return row
+    return replace(row, budget=budgets.gate(row, json.loads(first.budget)))
 
 
 def _verdict(found: Sequence[Summary]) -> tuple[str, tuple[str, ...]]:
@@ -289,8 +291,9 @@ def _verdict(found: Sequence[Summary]) -> tuple[str, tuple[str, ...]]:
 def _measured(found: Sequence[Summary]) -> dict[str, Any]:
     """The figures of each scenario; a scenario with any run that is not valid has none."""
     single = _of(found, SINGLE_STREAM)
+    medians = [summary.log_percentile("p50") for summary in single]
     figures: dict[str, Any] = {
-        "p50_ns": _percentile(single, "p50"),
+        "p50_ns": statistics.combined(medians),
         "p90_ns": _percentile(single, "p90"),
         "p99_ns": _percentile(single, "p99"),
         "multi_stream_p99_ns": _mean(_of(found, MULTI_STREAM), "multi_stream_p99_ns"),
@@ -300,7 +303,7 @@ def _measured(found: Sequence[Summary]) -> dict[str, Any]:
         "processes": len(single),
     }
     if single:
-        spread = statistics.spread([summary.log_percentile("p50") for summary in single])
+        spread = statistics.spread(medians)
         figures |= {
             "load_ns": _mean(single, "load_ns"),
             "first_inference_ns": _mean(single, "first_inference_ns"),
@@ -347,6 +350,8 @@ def _of(found: Sequence[Summary], scenario: str) -> list[Summary]:
     performance = [summary for summary in found if summary.scenario != records.ACCURACY and not summary.compliance]
     # A run that failed before its job was written is known by the name it shares with the scenario's other runs.
     names = {summary.scenario for summary in performance if summary.loadgen_scenario == scenario}
+    if not names:
+        return []
     chosen = [summary for summary in performance if summary.scenario in names]
     return chosen if all(summary.verdict == "valid" for summary in chosen) else []
 

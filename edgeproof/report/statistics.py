@@ -12,15 +12,16 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts are loaded when they are first used: tables don't need stats, which takes a second
+from scipy import special
 
 Array = np.ndarray[Any, Any]
 
 CONFIDENCE = 0.95
-_Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+_Z = float(special.ndtri((1 + CONFIDENCE) / 2))
 _SURPRISE = 0.01  # how seldom MLPerf's early stopping may be wrong about a percentile
 _BATCHES = 20  # Schmeiser: "Batch size effects in the analysis of simulation output" (1982): 10 to 30
 
@@ -38,8 +39,7 @@ class Estimate:
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
 
 
-@dataclass(frozen=True)
-class LogPercentile:
+class LogPercentile(NamedTuple):
     """One process's percentile and its order-statistic interval, natural logarithms."""
 
     value: float
@@ -94,17 +94,12 @@ def combined(processes: Sequence[LogPercentile | None]) -> Estimate | None:
     known = [process for process in processes if process is not None]
     if not known or len(known) < len(processes):
         return None
-    average = _average([process.value for process in known])
-    value, low, high = (
-        math.exp(log)
-        for log in (
-            average,
-            _average([process.low for process in known]),
-            _average([process.high for process in known]),
-        )
-    )
+    logs = [process.value for process in known]
+    value = math.exp(_average(logs))
+    low = math.exp(_average([process.low for process in known]))
+    high = math.exp(_average([process.high for process in known]))
     if len(known) > 1:
-        half = _t(len(known) - 1) * _deviation([process.value for process in known]) / math.sqrt(len(known))
+        half = _t(len(known) - 1) * _deviation(logs) / math.sqrt(len(known))
         low, high = min(low, value * math.exp(-half)), max(high, value * math.exp(half))
     return Estimate(value, min(low, value), max(high, value))
 
@@ -171,8 +166,7 @@ def effective_samples(durations: Array, share: float) -> float:
     if independent <= 0 or dependent <= 0:
         return float(n)
     # Overlapping batches tell as much as half as many more that don't overlap.
-    quantiles = stats.norm.ppf((1 + CONFIDENCE) / 2), stats.t.ppf((1 + CONFIDENCE) / 2, 1.5 * (count - 1))
-    worth = n * independent / dependent * float(quantiles[0] / quantiles[1]) ** 2
+    worth = n * independent / dependent * (_Z / _t(1.5 * (count - 1))) ** 2
     return float(min(max(worth, 1.0), n))
 
 
@@ -196,7 +190,7 @@ def independence(durations: Array, lags: int = 10) -> float:
     if not len(chosen):
         return 1.0
     statistic = n * (n + 2) * np.sum(_autocorrelations(durations, chosen) ** 2 / (n - chosen))
-    return float(stats.chi2.sf(statistic, len(chosen)))
+    return float(special.chdtrc(len(chosen), statistic))
 
 
 def mean(values: Sequence[float]) -> Estimate | None:
@@ -251,9 +245,9 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 @functools.cache
-def _t(freedom: int) -> float:
+def _t(freedom: float) -> float:
     """Student's t that 95% lie within."""
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def _log(value: float) -> float:
@@ -268,7 +262,7 @@ def _average(values: Sequence[float]) -> float:
 def _deviation(values: Sequence[float]) -> float:
     """The standard deviation of a sample."""
     average = _average(values)
-    return math.sqrt(math.fsum((value - average) ** 2 for value in values) / (len(values) - 1))
+    return math.sqrt(math.fsum([(value - average) ** 2 for value in values]) / (len(values) - 1))
 
 
 def _order_statistics(durations: Array, share: float) -> tuple[float, float]:
@@ -278,13 +272,13 @@ def _order_statistics(durations: Array, share: float) -> tuple[float, float]:
     """
     ordered = np.sort(durations)
     n, worth = len(ordered), math.floor(effective_samples(durations, share))
-    ranks = stats.binom.ppf([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], worth, share)
+    ranks = scipy.stats.binom.ppf([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], worth, share)
     low, high = math.floor(ranks[0] * n / worth) - 1, math.ceil(ranks[1] * n / worth)
     return float(ordered[max(low, 0)]), float(ordered[min(high, n - 1)])
 
 
 def _autocorrelations(durations: Array, lags: Sequence[int] | Array) -> Array:
-    ranks = stats.rankdata(durations)
+    ranks = scipy.stats.rankdata(durations)
     ranks -= (len(ranks) + 1) / 2
     whole = float(ranks @ ranks)
     if whole == 0:
@@ -304,5 +298,6 @@ def mcnemars(gained: Array, lost: Array) -> Array:
 
     With as many chances either way, the two tails are alike: twice the smaller one's, and 1 where they overlap.
     """
-    both_tails: Array = np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(gained, lost), gained + lost, 0.5))
+    fewer, total = np.minimum(gained, lost), (gained + lost).astype(np.int64)
+    both_tails: Array = np.minimum(1.0, 2 * special.bdtr(fewer, total, 0.5))
     return both_tails

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import Interface, Lowered, Port
 from edgeproof.core.errors import ConfigError, Unsupported
+from edgeproof.core.profiles import Operator, Profile, repeated
 from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ Array = np.ndarray[Any, Any]
 
 FILE = "model.xml"
 ADOPTS = (".xml", ".onnx")
+UNPROFILED, PROFILED = 10, 200  # inferences before the profile, and those of it
 # Operators with weights as their second input.
 LAYERS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution", "GroupConvolutionBackpropData", "MatMul")
 REFUSED = {
@@ -99,7 +101,7 @@ class Session(InferenceSession):
     Raises Unsupported for bf16 without a processor that computes it.
     """
 
-    def __init__(self, artifact_dir: Path, *, threads: int) -> None:
+    def __init__(self, artifact_dir: Path, *, threads: int, profile: bool = False) -> None:
         import openvino as ov
 
         core = ov.Core()
@@ -114,6 +116,7 @@ class Session(InferenceSession):
             "INFERENCE_PRECISION_HINT": precision,
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
             "ENABLE_CPU_PINNING": False,
+            "PERF_COUNT": profile,
         }
         compiled = core.compile_model(model, "CPU", options)
         if precision == "bf16":
@@ -126,6 +129,7 @@ class Session(InferenceSession):
         # The binding's own call, without the Python wrapper around it, which dispatches and wraps for 3 µs.
         self._infer = super(type(request), request).infer  # type: ignore[misc]
         self._compiled = compiled
+        self.counters = request.get_profiling_info
 
     def feed(self, x: Array) -> None:
         self._input[...] = x
@@ -143,6 +147,25 @@ class Session(InferenceSession):
         """Nodes that the CPU plugin runs with its slow reference kernels."""
         kinds = [node.get_rt_info()["layerType"].astype(str) for node in self._compiled.get_runtime_model().get_ops()]
         return [f"{count} × {kind}" for kind, count in Counter(kinds).items() if kind == "Reference"]
+
+
+def profile(artifact_dir: Path, x: Array, *, threads: int) -> Profile:
+    """Each executed node's time by OpenVINO's performance counters, which tell the mean of all inferences so far."""
+    session = Session(artifact_dir, threads=threads, profile=True)
+    # The first inferences compile kernels, for longer than all others take.
+    warm = repeated(lambda: session(x), UNPROFILED)
+    before = [_microseconds(counter) for counter in session.counters()]
+    count = repeated(lambda: session(x), PROFILED)
+    operators = []
+    for counter, first in zip(session.counters(), before, strict=True):
+        if counter.status == counter.Status.EXECUTED:
+            took = ((warm + count) * _microseconds(counter) - warm * first) / count
+            operators.append(Operator(counter.node_name, counter.node_type, counter.exec_type, 1000 * max(0.0, took)))
+    return Profile("OpenVINO's performance counters: mean, from whole microseconds", count, operators)
+
+
+def _microseconds(counter: Any) -> float:
+    return float(counter.real_time.total_seconds() * 1e6)
 
 
 def describe() -> dict[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import Interface, Lowered, Port
 from edgeproof.core.errors import ConfigError, Unsupported
+from edgeproof.core.profiles import Profile
 from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
@@ -174,6 +175,11 @@ class Session(InferenceSession):
         """Whether TensorFlow Lite's own, slower kernels run all of it."""
         taken = any(operator["op_name"] == DELEGATE for operator in self._operators())
         return [] if taken else ["the XNNPACK delegate took no operator"]
+
+
+def profile(artifact_dir: Path, x: Array, *, threads: int) -> Profile:
+    """Raises Unsupported, always: the engine has a profiler, and no way to it."""
+    raise Unsupported("LiteRT's Python interpreter gives no way to the engine's profiler; its C++ benchmark_model does")
 
 
 def describe() -> dict[str, str]:

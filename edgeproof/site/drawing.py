@@ -48,7 +48,7 @@ def series(nights: Sequence[str], values_us: Sequence[float], steps: Sequence[St
     y = _Axis(low - room, high + room, HEIGHT - BOTTOM, TOP)
     points = [(x(n), y(value)) for n, value in enumerate(values_us)]
     drawn = _line(points) + "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in points)
-    ticks = _below(x(0), nights[0]) + _below(x(len(nights) - 1), nights[-1])
+    ticks = _below(x(0), nights[0]) + _below(x(len(nights) - 1), nights[-1], "end")
     ticks += "".join(_beside(y(value), f"{value:,.4g}") for value in sorted({low, high}))
     told = [f"{len(nights)} nights from {values_us[0]:,.4g} to {values_us[-1]:,.4g} µs."]
     for step in steps:
@@ -81,10 +81,10 @@ def _line(points: Sequence[tuple[float, float]]) -> str:
     return f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>'
 
 
-def _below(x: float, text: str) -> str:
+def _below(x: float, text: str, anchor: str = "middle") -> str:
     return (
         f'<line class="tick" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text text-anchor="middle" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}">{escape(text)}</text>'
+        f'<text text-anchor="{anchor}" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}">{escape(text)}</text>'
     )
 
 

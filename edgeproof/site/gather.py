@@ -75,6 +75,7 @@ class Facts:
     rows: Sequence[Row]
     made: Mapping[Artifact, Made]
     quantiles: Mapping[Key, Sequence[Sequence[float]]]
+    profiles: Mapping[Key, Mapping[str, Any]]
     right: Mapping[Key, Summary]
     series: Mapping[Key, Sequence[Point]]
     nights: Sequence[str]
@@ -91,6 +92,11 @@ class Facts:
     def models(self) -> dict[str, Made]:
         """An artifact of every model, by the model's sha256."""
         return {made.model_sha256: made for made in self.made.values() if made.model_sha256}
+
+    @functools.cached_property
+    def runtimes(self) -> list[str]:
+        """All runtimes whose answers are known."""
+        return list(dict.fromkeys(key[1] for key in self.right))
 
     def artifacts(self) -> list[Artifact]:
         """All artifacts, in the rows' order."""
@@ -109,6 +115,7 @@ def gather(root: Path, *, order: Mapping[str, Sequence[str]], baseline: str, sta
         rows=rows_of(lines, baseline=baseline, order=order),
         made=_made(root),
         quantiles=_quantiles(root, order),
+        profiles=_profiles(root),
         right={_key(line): line for line in lines if line.hits is not None and line.process == 0},
         series=series,
         nights=[line[0] for line in _asked(root, "SELECT DISTINCT night FROM records ORDER BY night")],
@@ -141,7 +148,7 @@ def _asked(root: Path, sql: str) -> list[tuple[Any, ...]]:
 def _series(root: Path) -> dict[Key, list[Point]]:
     """Every cell's nights; of several sittings on a night the last."""
     found: dict[Key, dict[str, Point]] = defaultdict(dict)
-    for night, device, runtime, model, scheme, *_, processes in store.process_logs(root):
+    for night, device, runtime, model, scheme, *_, processes in store.process_logs(root, told=()):
         found[device, runtime, model, scheme][night] = Point(night, [log for _, log in processes])
     return {key: [nights[night] for night in sorted(nights)] for key, nights in found.items()}
 
@@ -192,6 +199,16 @@ def _quantiles(root: Path, order: Mapping[str, Sequence[str]]) -> dict[Key, list
            WHERE quantiles_ns IS NOT NULL GROUP BY ALL""",
     )
     return {(device, runtime, model, scheme): of for device, runtime, model, scheme, of in found}
+
+
+def _profiles(root: Path) -> dict[Key, Mapping[str, Any]]:
+    """Every cell's latest profile by operator, or why it has none."""
+    found = _asked(
+        root,
+        """SELECT device, runtime, model, scheme, arg_max(profile, measured_at) FROM records
+           WHERE profile IS NOT NULL GROUP BY ALL""",
+    )
+    return {(device, runtime, model, scheme): json.loads(told) for device, runtime, model, scheme, told in found}
 
 
 def _fingerprints(root: Path) -> dict[str, list[tuple[str, Mapping[str, Any]]]]:

@@ -19,6 +19,7 @@ from edgeproof.report.figures import FIGURES
 from edgeproof.report.formats import html
 from edgeproof.report.rows import Key, Row
 from edgeproof.report.selections import Selection
+from edgeproof.report.tables import ESTIMATED, ESTIMATED_NOTES
 
 from . import drawing, vega
 from .gather import Artifact, Facts, Made, page_name
@@ -26,6 +27,7 @@ from .gather import Artifact, Facts, Made, page_name
 HERE = Path(__file__).parent
 SHOWN_STEPS = 50
 SHOWN_ROWS = 200
+SHOWN_OPERATORS = 25
 # What the plot can put on its horizontal axis.
 COSTS = ("p50", "p90", "p99", "multi_stream_p99", "offline", "server", "size", "macs", "peak", "energy", "load")
 OF_ARTIFACT = ["accuracy", "accuracy_difference", "size", "p50", "p90", "p99", "speed_up", "load", "first", "peak"]
@@ -138,7 +140,7 @@ def _data(facts: Facts) -> str:
             name: {"title": FIGURES[name].title, "better": FIGURES[name].better, "scenario": FIGURES[name].scenario}
             for name in ("accuracy", *COSTS)
         },
-        "rows": [_datum(row) for row in facts.rows],
+        "rows": [_datum(row) for row in facts.rows if row.npu is None],
     }
     text = json.dumps(told, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return f"window.EDGEPROOF = {text};\n"
@@ -162,16 +164,30 @@ def _datum(row: Row) -> dict[str, Any]:
     return told
 
 
+def _estimated(rows: Sequence[Row]) -> dict[str, Any]:
+    """What a compiler estimates, in a table of its own: it stands beside nothing that was measured."""
+    found = [row for row in rows if row.npu is not None]
+    return {
+        "headings": [column.heading for column in ESTIMATED],
+        "lines": [[column.cell(row) for column in ESTIMATED] for row in found],
+        "reasons": [(row.model, row.scheme, "; ".join(row.reasons)) for row in found if row.reasons],
+        "notes": ESTIMATED_NOTES,
+    }
+
+
 # --- an artifact ---------------------------------------------------------------------------------------------------
 
 
 def _artifact(facts: Facts, artifact: Artifact, rows: Sequence[Row]) -> dict[str, Any]:
     model, runtime, scheme = artifact
+    estimated = _estimated(rows)
+    rows = [row for row in rows if row.npu is None]
     made = facts.made[artifact]
     return {
         "title": f"{model} {scheme} on {runtime}",
         "artifact": artifact,
         "figures": _table(rows, "Figures", "figures-", "../", rows=["device"], columns=OF_ARTIFACT),
+        "estimated": estimated,
         "made": made,
         "chain": _chain(made, facts.models),
         "rows": rows,
@@ -181,8 +197,26 @@ def _artifact(facts: Facts, artifact: Artifact, rows: Sequence[Row]) -> dict[str
             for row in rows
             if row.key in facts.quantiles
         ],
+        "profiles": [(row.device, _profile(facts.profiles.get(row.key))) for row in rows],
         "series": [(row.device, _series(facts, row.key)) for row in rows if len(facts.series.get(row.key, [])) > 1],
         "disagreements": [found for row in rows for found in _disagreements(facts, row)],
+    }
+
+
+def _profile(told: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What an inference's time goes into, the most first; or why that is not known."""
+    if told is None or "operators" not in told:
+        return {"missing": "none was taken" if told is None else told["missing"]}
+    operators = sorted(told["operators"], key=lambda of: -of["time_ns"])
+    total = sum(of["time_ns"] for of in operators) or 1.0
+    shares = [{**of, "share": of["time_ns"] / total} for of in operators]
+    rest = shares[SHOWN_OPERATORS:]
+    return {
+        **{name: told[name] for name in ("method", "inferences")},
+        "operators": shares[:SHOWN_OPERATORS],
+        "more": len(rest),
+        "rest": sum(of["share"] for of in rest),
+        "total_us": total / 1000,
     }
 
 
@@ -233,7 +267,7 @@ def _disagreements(facts: Facts, row: Row) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = []
     if mine is None or (ours := mine.hits_array()) is None:
         return told
-    for other in dict.fromkeys(key[1] for key in facts.right):
+    for other in facts.runtimes:
         theirs = facts.right.get((row.device, other, row.model, row.scheme))
         if other == row.runtime or theirs is None or theirs.total != mine.total:
             continue
@@ -257,6 +291,8 @@ def _disagreements(facts: Facts, row: Row) -> list[dict[str, Any]]:
 
 def _device(facts: Facts, device: str, rows: Sequence[Row]) -> dict[str, Any]:
     history = facts.fingerprints.get(device, [])
+    estimated = _estimated(rows)
+    rows = [row for row in rows if row.npu is None]
     columns = {"rows": ["model", "runtime", "scheme"], "columns": OF_DEVICE}
     return {
         "title": device,
@@ -267,6 +303,7 @@ def _device(facts: Facts, device: str, rows: Sequence[Row]) -> dict[str, Any]:
         "health": facts.health.get(device, []),
         "table": _table(rows, f"Artifacts on {device}", "rows-", "../", **columns),
         "count": len(rows),
+        "estimated": estimated,
     }
 
 

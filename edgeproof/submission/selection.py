@@ -104,7 +104,7 @@ def needed_files(record: Record) -> list[str]:
 
 
 def _asked_for(content: Mapping[str, Any], artifacts: Sequence[str]) -> bool:
-    if content.get("runtime") == NULL or content.get("verdict") == "unsupported":
+    if content.get("runtime") == NULL or content.get("verdict") == "unsupported" or "profile" in content:
         return False
     name = f"{content.get('runtime')}/{content.get('model')}.{content.get('scheme')}"
     return not artifacts or any(fnmatch.fnmatchcase(name, pattern) for pattern in artifacts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from edgeproof.core import plugins
+from edgeproof.core import plugins, profiles
 from edgeproof.core.directories import sha256_of, write_meta
 from edgeproof.core.errors import Unsupported
 
@@ -149,6 +150,32 @@ def test_a_scheme_that_a_runtime_does_not_know_is_unsupported_with_a_reason(
 ) -> None:
     with pytest.raises(Unsupported, match=r"\w+ \w+"):
         plugins.load("runtimes", name).export(module, samples, "int3-imaginary", tmp_path)
+
+
+@pytest.mark.parametrize("name", plugins.names("runtimes"))
+@pytest.mark.parametrize("scheme", ["fp32", "int8-static"])
+def test_a_profile_tells_every_layer_and_less_than_a_second_or_why_there_is_none(
+    name: str, scheme: str, samples: np.ndarray, artifacts: Callable[..., Path]
+) -> None:
+    runtime = plugins.load("runtimes", name)
+    if not hasattr(runtime, "profile") or scheme not in LISTED[name]:
+        return
+    began = time.monotonic()
+    try:
+        found = runtime.profile(artifacts(name, scheme), samples[:1], threads=1)
+    except Unsupported as told:
+        found, reason = None, str(told)
+    if found is None:
+        assert len(reason.split()) > 5
+        return
+    took_ns = 1e9 * (time.monotonic() - began)
+    assert found.inferences >= profiles.FEWEST
+    assert all(of.name and of.kind and of.where and 0 <= of.time_ns < took_ns for of in found.operators)
+    # Engines fuse what lies around convolutions, never two of them; one that took no whole µs may be left out.
+    convolutions = sum(isinstance(part, torch.nn.Conv2d) for part in trained_looking().modules())
+    assert convolutions / 2 <= sum("conv" in of.kind.lower() for of in found.operators) <= convolutions
+    # A profiled inference takes no less than its operators do.
+    assert 0 < found.inferences * sum(of.time_ns for of in found.operators) < took_ns
 
 
 @pytest.mark.parametrize("name", plugins.names("runtimes"))

@@ -54,6 +54,7 @@ def test_a_session_leaves_the_same_records_through_every_transport(digits_study:
         "matrix/m.fp32/accuracy.1": "invalid",  # below the floor, as it should be
         "matrix/m.fp32/single_stream.0": "valid",
         "matrix/m.fp32/server.0": "valid",
+        "matrix/m.fp32/profile.0": "valid",
         "matrix/m.int8-static/unsupported.0": "unsupported",
     }
     assert found["matrix/m.fp32/accuracy.0"].content["accuracy"] == {"correct": 40, "total": 50}

@@ -53,7 +53,7 @@ def test_a_session_with_random_faults_ends_with_every_job_recorded_and_no_wrong_
     jobs = {(r.content["runtime"], r.content["scheme"], r.content["scenario"]) for r in found}
     assert jobs == {
         ("null", "fp32", "single_stream"), ("matrix", "fp32", "accuracy"), ("matrix", "fp32", "single_stream"),
-        ("matrix", "fp32", "server"), ("matrix", "int8-static", "unsupported"),
+        ("matrix", "fp32", "server"), ("matrix", "fp32", "profile"), ("matrix", "int8-static", "unsupported"),
     }  # fmt: skip
     places = [(r.content["runtime"], r.content["scenario"], r.content["attempt"]) for r in found]
     assert len(set(places)) == len(places)

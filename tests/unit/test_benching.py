@@ -122,8 +122,15 @@ def test_a_session_leaves_one_record_a_process_and_the_null_runtime_among_them(b
         "matrix/m.fp32/accuracy.1",
         "matrix/m.fp32/single_stream.0",
         "matrix/m.fp32/server.0",
+        "matrix/m.fp32/profile.0",
         "matrix/m.int8-static/unsupported.0",
     }
+
+
+def test_a_runtime_without_a_profile_is_told_so_and_nothing_is_refused_for_it(benched: Path) -> None:
+    record = record_of(benched, "matrix", "m.fp32", "profile.0")
+    assert record.verdict == "valid"
+    assert record.content["profile"] == {"missing": "the matrix runtime tells no time by operator"}
 
 
 def test_accuracy_is_that_of_numpy_over_the_whole_test_split(benched: Path) -> None:

@@ -125,7 +125,8 @@ def test_a_device_that_is_gone_ends_the_session_which_goes_on_when_it_is_back(
     found = list(records.read_all(project / "results/records"))
     last = {record.content["scenario"]: record for record in sorted(found, key=lambda r: r.content["attempt"])}
     assert {name: record.verdict for name, record in last.items()} == {
-        "accuracy": "valid", "single_stream": "valid", "server": "valid", "unsupported": "unsupported",
+        "accuracy": "valid", "single_stream": "valid", "server": "valid", "profile": "valid",
+        "unsupported": "unsupported",
     }  # fmt: skip
     contents = {(record.directory / records.FILE).read_bytes() for record in found}
     assert set(kept.values()) <= contents  # what was measured before was not measured again

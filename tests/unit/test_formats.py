@@ -6,6 +6,8 @@ import csv
 import html.parser
 import io
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from edgeproof.report.formats import FORMATS, latex, render
 from edgeproof.report.grids import Grid
 from edgeproof.report.rows import Row
 from edgeproof.report.selections import Selection
+from edgeproof.report.statistics import Estimate
 
 from .example_rows import row, several
 
@@ -161,6 +164,46 @@ def test_a_hostile_name_is_no_formula_in_a_spreadsheet_and_no_command_in_latex(t
     body = render(with_text(text), "latex").decode().split(r"\midrule")[1]
     assert r"\input" not in body
     assert r"\textbackslash{}input" in body or "input" not in text
+
+
+def test_latex_writes_minus_signs_leaves_the_documents_size_and_indents_nothing() -> None:
+    rows = [row(), row("student", accuracy_difference=Estimate(-0.01, -0.02, 0.001))]
+    document = render(grid(rows, columns=["accuracy", "accuracy_difference"]), "latex").decode()
+    assert "$-$1.00" in document
+    assert "[$-$2.00, +0.10]" in document
+    assert document.count(r"\begingroup") == document.count(r"\endgroup") == 1
+    assert document.count("{") == document.count("}")
+    assert document.index(r"\begingroup") < document.index(r"\footnotesize") < document.index(r"\endgroup")
+
+
+def compiled(found: Grid, directory: Path) -> str:
+    """What pdflatex says of a document that holds nothing but the grid."""
+    (directory / "table.tex").write_bytes(render(found, "latex"))
+    packages = r"\usepackage[T1]{fontenc}\usepackage[utf8]{inputenc}\usepackage{booktabs,graphicx}"
+    document = rf"\documentclass{{article}}{packages}\begin{{document}}\input{{table}}\end{{document}}"
+    (directory / "document.tex").write_text(document)
+    argv = ["pdflatex", "-draftmode", "-halt-on-error", "-no-shell-escape", "document.tex"]
+    told = subprocess.run(argv, cwd=directory, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+    said = told.stdout.decode(errors="replace")
+    assert told.returncode == 0, said
+    return said
+
+
+needs_latex = pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="no pdflatex on PATH: what it is given is checked without it above"
+)
+
+
+@needs_latex
+@pytest.mark.parametrize("text", [*HOSTILE, "µ × ◆ Δ ± → – ≤ é"])
+def test_latex_compiles_whatever_a_name_is(text: str, tmp_path: Path) -> None:
+    compiled(with_text(text), tmp_path)
+
+
+@needs_latex
+def test_no_latex_table_is_wider_than_the_line(tmp_path: Path) -> None:
+    wide = grid(rows=["device", "model", "scheme"], across=["runtime"], columns=["accuracy", "p50", "p90", "p99"])
+    assert "Overfull" not in compiled(wide, tmp_path)
 
 
 @given(st.text())

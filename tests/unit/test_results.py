@@ -36,6 +36,35 @@ def test_a_runners_result_is_taken_as_it_is_with_what_a_newer_one_adds() -> None
     assert results.checked(failed) is failed
 
 
+def profile(*operators: Any, **changes: Any) -> dict[str, Any]:
+    return {"status": "profiled", "method": "by hand", "inferences": 50, "operators": list(operators), **changes}
+
+
+OPERATOR = {"name": "conv", "kind": "Conv", "where": "CPU", "time_ns": 1.5}
+
+
+def test_a_profile_and_the_reason_for_none_are_taken_as_they_are() -> None:
+    for content in (profile(), profile(OPERATOR), {"status": "unprofiled", "reason": "no profiler"}):
+        assert results.checked(content) is content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        profile({**OPERATOR, "time_ns": -1.0}),
+        profile({**OPERATOR, "time_ns": float("inf")}),
+        profile({**OPERATOR, "name": "n" * 1001}),
+        profile({**OPERATOR, "kind": None}),
+        profile(*[OPERATOR] * (results.MOST_OPERATORS + 1)),
+        profile(inferences=0),
+        {"status": "unprofiled"},
+    ],
+)
+def test_a_profile_that_is_none_is_refused(content: dict[str, Any]) -> None:
+    with pytest.raises(DeviceError, match="not what a runner reports"):
+        results.checked(content)
+
+
 @pytest.mark.parametrize("key", sorted(DONE))
 @pytest.mark.parametrize("value", ["missing", None, -1, "text", [1], {"a": 1}, float("nan")])
 def test_a_missing_key_or_another_type_is_refused_by_name(key: str, value: Any) -> None:

@@ -44,9 +44,21 @@ def fill() -> None:
     record_trees.write(RECORDS, model="student", scheme="int8-static", **refused, **where)
     path = record_trees.write(RECORDS, model="hostile", call_ns=np.full(100, 5e3), **where) / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model": HOSTILE}))
+    operators = [{"name": HOSTILE, "kind": "Conv", "where": "CPU", "time_ns": 1e3 * n} for n in range(40)]
+    taken = {"method": "by hand", "inferences": 50, "operators": operators}
+    for name, told in (("teacher", taken), ("student", {"missing": "no profiler"})):
+        record_trees.write(RECORDS, "profile", model=name, job=False, profile=told, **where)
+    for model in ("teacher", "small"):  # the one measured elsewhere too, the other nowhere
+        estimate = {"cycles": 123_456, "inference_ns": 250_000, "sram_bytes": 2048, "flash_bytes": 4096}
+        estimate |= {"npu_operators": 9, "cpu_operators": 0}
+        record_trees.write(RECORDS, "estimate", model=model, job=False, estimate=estimate, **on_npu())
     lineage = {"parent": {"name": "gone", "sha256": "f" * 64}}
     described = {"lineage": lineage, "options": {"epochs": 3}, "task": "task", "data_sha256": "d" * 64}
     record_trees.write(RECORDS, model="child", call_ns=np.full(100, 5e3), described=described, **where)
+
+
+def on_npu() -> dict[str, Any]:
+    return {**sitting(7, "tflite", "npu"), "card": {"npu": "ethos-u55-128"}, "session_of": "tflite_npu"}
 
 
 def sitting(night: int, runtime: str, device: str) -> dict[str, Any]:
@@ -115,8 +127,8 @@ def all_pages(site: Path) -> list[Page]:
 
 
 def test_there_is_a_page_an_artifact_a_device_and_a_night(built: Path) -> None:
-    assert len(list((built / "artifacts").iterdir())) == 7
-    assert sorted(path.name for path in (built / "devices").iterdir()) == ["board.html", "local.html"]
+    assert len(list((built / "artifacts").iterdir())) == 8
+    assert sorted(path.name for path in (built / "devices").iterdir()) == ["board.html", "local.html", "npu.html"]
     assert len(list((built / "nights").iterdir())) == NIGHTS
     tables = sorted(path.name for path in (built / "tables").iterdir())
     assert tables == ["fastest.csv", "fastest.html", "fastest.md", "fastest.parquet", "fastest.tex"]
@@ -187,6 +199,36 @@ def test_an_artifacts_page_tells_how_runtimes_disagree(built: Path) -> None:
     text = Page(built / "artifacts/student-onnx-fp32.html").text
     assert "Disagreement between runtimes" in text
     assert "right only here" in text
+
+
+def test_an_artifacts_page_tells_its_profile_the_slowest_operator_first_or_why_there_is_none(built: Path) -> None:
+    page = (built / "artifacts/teacher-onnx-fp32.html").read_text()
+    section = page.partition('id="profile"')[2].partition("</section>")[0]
+    assert "780.0 µs in 40 operators" in section
+    times = [float(text) for text in re.findall(r'<td class="number">([0-9.]+)</td>', section)]
+    assert times == [39.0 - n for n in range(25)]
+    assert "5.0%" in section  # 39 of 780 µs
+    assert "15 more take 13.5% together" in section  # 0 + 1 + … + 14 of 780
+    assert "no profile, no profiler." in (built / "artifacts/student-onnx-fp32.html").read_text()
+    assert "no profile, none was taken." in (built / "artifacts/student-tflite-fp32.html").read_text()
+
+
+def test_an_estimate_has_its_own_table_and_stands_beside_nothing_that_was_measured(built: Path) -> None:
+    device = (built / "devices/npu.html").read_text()
+    assert "Estimated, not measured" in device
+    assert "No such device ran anything" in device
+    assert "123,456" in device
+    assert "250.0" in device
+    assert ">estimated</td>" in device
+    assert not any(word in device for word in ("measured on this device", "Health", "Fingerprint", ">valid<"))
+    both = (built / "artifacts/teacher-tflite-fp32.html").read_text()
+    figures, _, rest = both.partition("Estimated, not measured")
+    assert "npu" not in figures
+    assert "123,456" in rest
+    alone = (built / "artifacts/small-tflite-fp32.html").read_text()
+    assert "123,456" in alone
+    assert 'id="figures"' not in alone
+    assert '"npu"' not in (built / "data/rows.js").read_text()
 
 
 def test_a_refused_artifact_has_a_page_with_its_reason(built: Path) -> None:
@@ -431,7 +473,7 @@ def test_artifacts_are_found_by_their_words(visit: Any) -> None:
     page = visit("index.html")
     page.get_by_label("Find").fill("student tfl")
     assert page.locator("#all li:visible").count() == 1
-    assert page.inner_text("[data-counts=all]") == "1 of 7"
+    assert page.inner_text("[data-counts=all]") == "1 of 8"
 
 
 @pytest.mark.parametrize(
@@ -441,6 +483,7 @@ def test_artifacts_are_found_by_their_words(visit: Any) -> None:
         "pareto.html",
         "compare.html",
         "devices/board.html",
+        "devices/npu.html",
         "nights/2026-03-05.html",
         "artifacts/student-onnx-fp32.html",
     ],

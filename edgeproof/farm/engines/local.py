@@ -25,6 +25,10 @@ def start(run_name: str, built: Path, params: Params, address: str | None) -> En
     return Processes(run_name, built)
 
 
+# The module that runs one session; a program that plays boards may put another in its place.
+SESSION = "edgeproof.farm.session"
+
+
 class Processes:
     """Starts each job as a process group of its own, and ends them all when the farm ends."""
 
@@ -40,7 +44,7 @@ class Processes:
         """Run a job to its end; what it says goes to its log."""
         log = self._directory / LOGS / f"{job}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "edgeproof.farm.session", job, str(self._directory / PARAMS)]
+        command = [sys.executable, "-m", SESSION, job, str(self._directory / PARAMS)]
         command += [str(self._history / job), *([] if reason is None else [reason])]
         with log.open("ab") as file:
             began = file.tell()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 from ..grids import Cell, Grid
 
@@ -21,11 +22,13 @@ _SPECIAL = {
 
 
 def render(grid: Grid) -> bytes:
-    """The tabular and, below it, what its marks mean and its notes. It needs \\usepackage[T1]{fontenc} and booktabs."""
+    """The tabular, scaled down where it is wider than the line; below it what its marks mean, and its notes."""
     columns = "".join("r" if heading.numeric else "l" for heading in grid.headings)
     lines = [
         f"% {_plain(grid.title)}",
-        r"% needs \usepackage[T1]{fontenc} and \usepackage{booktabs}",
+        r"% needs \usepackage[T1]{fontenc} and \usepackage{booktabs,graphicx}",
+        r"\begingroup\parindent=0pt",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         *_groups(grid),
@@ -33,12 +36,12 @@ def render(grid: Grid) -> bytes:
         r"\midrule",
         *(_line([_shown(cell) for cell in line]) for line in grid.lines),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
     ]
     if grid.captions:
         lines += ["", r"\par\smallskip\footnotesize " + " ".join(map(escaped, grid.captions))]
     lines += [rf"\par\footnotesize $^{{{number}}}$ {escaped(text)}" for number, text in enumerate(grid.notes, 1)]
-    return ("\n".join(lines) + "\n").encode()
+    return ("\n".join([*lines, r"\par\endgroup"]) + "\n").encode()
 
 
 def escaped(text: str) -> str:
@@ -71,9 +74,15 @@ def _line(cells: list[str]) -> str:
 def _shown(cell: Cell) -> str:
     if cell.empty:
         return "--"
-    value = escaped(cell.value) if cell.value else rf"\emph{{{escaped(cell.refused)}}}"
+    value = _signed(escaped(cell.value)) if cell.value else rf"\emph{{{escaped(cell.refused)}}}"
     value = rf"\textbf{{{value}}}" if cell.best else value
     value = rf"$\diamond$~{value}" if cell.pareto else value
     notes = ",".join(map(str, cell.notes))
     # In a group of its own: a bracket at a line's beginning would be the row end's optional argument.
-    return value + (rf"$^{{{notes}}}$" if notes else "") + (f" {{{cell.interval}}}" if cell.interval else "")
+    interval = rf" {{\scriptsize {_signed(cell.interval)}}}" if cell.interval else ""
+    return value + (rf"$^{{{notes}}}$" if notes else "") + interval
+
+
+def _signed(number: str) -> str:
+    """A number's hyphen as the minus that it is; words keep theirs."""
+    return re.sub(r"(^|[\s\[])-(?=\d)", r"\1$-$", number)
