@@ -35,7 +35,7 @@ FIGURES = {
     OFFLINE: "time a sample",
     SERVER: "time a completed sample",
 }
-NOT_TIMED = (records.ACCURACY, "unsupported", "instructions", "estimate")
+NOT_TIMED = (records.ACCURACY, "unsupported", "instructions", "estimate", "profile")
 
 
 @dataclass(frozen=True, order=True)

@@ -161,6 +161,8 @@ def test_accuracy_estimates_and_the_harness_are_no_cells() -> None:
     record_trees.write(root, "accuracy", correct=[True])
     record_trees.write(root, runtime="null", session_of="onnx", call_ns=[1000] * 70)
     record_trees.write(root, "unsupported", scheme="int8-static", verdict="unsupported", job=False)
+    for scenario in ("profile", "instructions", "estimate"):
+        record_trees.write(root, scenario, job=False)
     assert history.read().cells == {}
 
 
