@@ -161,7 +161,8 @@ def measured(item: BenchParams, what: Subject) -> Session:
     card = devices.card(item.device)
     if devices.python(card, item.runtime) == sys.executable and card.npu is None:
         packages.require(item.packages)
-    with locks.measuring(item.device, here=item.transport == "local"):
+    # An emulator computes on this machine: it would disturb what is measured here.
+    with locks.measuring(item.device, here=item.transport == "local" or card.emulated):
         return _measured(item, what)
 
 
@@ -350,7 +351,8 @@ class Session:
         given = self._job_file(job)
         result = self._run(given, out)
         timed = result["status"] == "done" and given["mode"] == "PerformanceOnly"
-        judgement = verdicts.judge(given, result, _durations(out) if timed else None)
+        durations = _durations(out) if timed else None
+        judgement = verdicts.judge(given, result, durations, emulated=self._card.emulated)
         content = {"job": given, "result": result, **judgement.as_content(), "harness_p50_ns": self._harness_ns}
         if differing := devices.changed(self._card.fingerprint, result.get("fingerprint", {})):
             another = [f"not the device that its card describes: {line}" for line in differing]
