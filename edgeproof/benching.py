@@ -39,6 +39,7 @@ from . import (
     packing,
     repository,
     results,
+    signing,
     verdicts,
 )
 from .core import directories, plugins, records
@@ -200,6 +201,7 @@ class Session:
     def __init__(self, item: BenchParams, what: Subject) -> None:
         self._item = item
         self._subject = what
+        self._signer = signing.configured()  # one that can't sign is told before anything is measured
         self._card = devices.card(item.device)
         self._python = devices.python(self._card, item.runtime)
         self._metas = {
@@ -306,6 +308,8 @@ class Session:
         """Put the whole session in place at once."""
         with directories.written_whole(target) as out:
             shutil.copytree(self._records, out, dirs_exist_ok=True)
+            if self._signer is not None:
+                signing.sign(out, self._signer)
         shutil.rmtree(self._records)
 
     def _measured_or_error(self, job: Job, out: Path) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def judge(
 ) -> Judgement:
     """Judge one run: the job it was given, its result, and the raw durations of its inferences in ns, in order.
 
-    Where the device is `emulated`, its time is nobody's measurement, and what disturbs it refuses nothing.
+    Where the device is `emulated`, its times are nobody's measurement: neither what disturbs them nor what LoadGen
+    finds of them refuses anything.
     """
     if result["status"] != "done":
         return Judgement("error", [str(result.get("error") or "the runner gave no reason")], {}, [])
@@ -85,7 +86,7 @@ def judge(
     reasons = [f"did not run as expected: {line}" for line in result["fallbacks"]]
     if job["mode"] == "AccuracyOnly":
         return Judgement("invalid" if reasons else "valid", reasons, {}, [])
-    reasons += _loadgens(log) + _without_figure(log, job["scenario"])
+    reasons += ([] if emulated else _loadgens(log)) + _without_figure(log, job["scenario"])
     inferences = 0 if call_ns is None else len(call_ns)
     if inferences < LEAST_INFERENCES:
         reasons.append(f"too few samples: {inferences} inferences, at least {LEAST_INFERENCES} are needed")
