@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro bench board board-down test unit lint format vendor clean
+.PHONY: help setup repro bench board board-down test test-board unit lint format vendor clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ board-down: $(READY) ## end the emulated board
 
 test: unit ## run every test, the quick study included
 	$(BIN)/python -m pytest tests/pipeline
+
+test-board: $(READY) ## build an emulated board and run the quick study on it (half an hour, fetches 200 MB)
+	$(BIN)/python -m pytest -m board tests/pipeline/test_board.py
 
 unit: $(READY) ## run the unit and contract tests (some minutes)
 	$(BIN)/python -m pytest -n auto tests/unit tests/contracts

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-import tarfile
 import tempfile
 import tomllib
 from pathlib import Path
@@ -55,8 +54,7 @@ def _loadgen(scratch: Path, version: str, out: Path, system: Path, tools: Path) 
     """Compile LoadGen's source distribution as its own setup.py would, for another processor."""
     _pip("download", "--no-deps", "--no-binary", LOADGEN, "--dest", scratch, f"{LOADGEN}=={version}")
     (archive,) = scratch.glob("*.tar.gz")
-    with tarfile.open(archive) as packed:
-        packed.extractall(scratch, filter="data")
+    run(["tar", "-xf", archive, "-C", scratch])
     source = archive.with_name(archive.name.removesuffix(".tar.gz"))
     needs = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
     _pip("install", "--no-deps", "--target", scratch / "headers", *(name for name in needs if "pybind11" in name))

@@ -244,21 +244,22 @@ def test_an_interrupted_session_does_not_measure_again_what_it_has(digits_study:
 
 
 def test_a_session_is_signed_when_it_is_put_in_place_where_a_key_is_configured(
-    digits_study: Params, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits_study: Params, project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
     session = session_of(digits_study)
     session.measure(session.jobs()[0], 0)
-    session.finish(tmp_path / "unsigned")
-    assert signatures.signed(tmp_path / "unsigned") is None
-    monkeypatch.setenv(signing.VARIABLE, str(tmp_path / "missing"))
+    session.finish(elsewhere / "unsigned")
+    assert signatures.signed(elsewhere / "unsigned") is None
+    monkeypatch.setenv(signing.VARIABLE, str(elsewhere / "missing"))
     with pytest.raises(ConfigError, match="can't sign"):  # before anything is measured
         session_of(digits_study)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
-    monkeypatch.setenv(signing.VARIABLE, str(tmp_path / "key"))
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", elsewhere / "key"], check=True)
+    monkeypatch.setenv(signing.VARIABLE, str(elsewhere / "key"))
     session = session_of(digits_study)
     session.measure(session.jobs()[0], 0)
-    session.finish(tmp_path / "signed")
-    assert [finding.outcome for finding in signing.verify([tmp_path / "signed"], None)] == ["verified"]
+    session.finish(elsewhere / "signed")
+    assert [finding.outcome for finding in signing.verify([elsewhere / "signed"], None)] == ["verified"]
 
 
 def test_another_session_number_measures_anew(digits_study: Params, project: Path) -> None:
