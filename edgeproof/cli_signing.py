@@ -52,7 +52,9 @@ def _sign(arguments: argparse.Namespace) -> int:
     for session in unsigned:
         signing.sign(session, key)
     before = len(findings) - len(unsigned)
-    print(f"{len(unsigned)} session(s) are signed by {signatures.fingerprint(signing.public(key))}, {before} were before.")
+    print(
+        f"{len(unsigned)} session(s) are signed by {signatures.fingerprint(signing.public(key))}, {before} were before."
+    )
     print("Where DVC keeps them: 'dvc commit' takes the signatures in.")
     return FOUND
 

@@ -43,7 +43,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _up(arguments: argparse.Namespace) -> int:
     if not LEAST_MEMORY_MIB <= arguments.memory_mib <= MOST_MEMORY_MIB:
-        raise ConfigError(f"the board's memory is {LEAST_MEMORY_MIB} to {MOST_MEMORY_MIB} MiB, not {arguments.memory_mib}.")
+        raise ConfigError(
+            f"the board's memory is {LEAST_MEMORY_MIB} to {MOST_MEMORY_MIB} MiB, not {arguments.memory_mib}."
+        )
     if not 1024 <= arguments.port < 2**16:
         raise ConfigError(f"the board's port is 1024 to 65535, not {arguments.port}.")
     if arguments.sources is not None and not arguments.sources.is_file():
@@ -51,7 +53,9 @@ def _up(arguments: argparse.Namespace) -> int:
     BOARD.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(BOARD).free
     if free < LEAST_DISK_BYTES and not (BOARD / "disk").is_dir():
-        raise ConfigError(f"the board needs {LEAST_DISK_BYTES / 1e9:.0f} GB below {BOARD}, {free / 1e9:.1f} GB are free.")
+        raise ConfigError(
+            f"the board needs {LEAST_DISK_BYTES / 1e9:.0f} GB below {BOARD}, {free / 1e9:.1f} GB are free."
+        )
     began = time.monotonic()
     tools = debian.tools(arguments.sources)
     system = debian.system(arguments.sources)
@@ -59,7 +63,8 @@ def _up(arguments: argparse.Namespace) -> int:
     print("  starting the board", file=sys.stderr)
     machine.up(machine.Machine(arguments.memory_mib, arguments.port), built, tools)
     _register()
-    print(f"'{machine.DEVICE}' runs with {arguments.memory_mib} MiB, {time.monotonic() - began:.0f} s after it was asked for.")
+    took_s = time.monotonic() - began
+    print(f"'{machine.DEVICE}' runs with {arguments.memory_mib} MiB, {took_s:.0f} s after it was asked for.")
     print(f"Measure on it: edgeproof repro digits bench.devices=[{machine.DEVICE}]. End it: make board-down")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -91,10 +92,8 @@ def down() -> bool:
     if pid is None:
         return False
     ssh = ["ssh", "-F", str(CONFIG), "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", ALIAS, "sync; poweroff"]
-    try:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # one that hangs is killed below
         subprocess.run(ssh, stdin=subprocess.DEVNULL, capture_output=True, timeout=OFF_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        pass
     until = time.monotonic() + OFF_S
     while _pid() == pid and time.monotonic() < until:
         time.sleep(0.2)

@@ -75,12 +75,14 @@ def test_a_program_that_fails_hangs_or_is_missing_is_told_with_its_last_words(pr
 def test_without_apt_or_ssh_the_cure_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "SYSTEM_PATHS", ())
     monkeypatch.setenv("PATH", str(project))
-    with pytest.raises(ConfigError, match="apt-get is not on this machine. The board is built from Debian's packages"):
+    with pytest.raises(
+        ConfigError, match=r"apt-get is not on this machine\. The board is built from Debian's packages"
+    ):
         debian.tools(None)
     for program in ("apt-get", "dpkg-deb"):
         (project / program).write_text("#!/bin/sh\n")
         (project / program).chmod(0o755)
-    with pytest.raises(ConfigError, match="ssh is not on this machine. Install it: apt-get install openssh-client"):
+    with pytest.raises(ConfigError, match=r"ssh is not on this machine\. Install it: apt-get install openssh-client"):
         debian.tools(None)
 
 
@@ -104,7 +106,9 @@ def test_apt_is_private_checks_signatures_and_installs_nothing(project: Path, mo
 # --- the disk ------------------------------------------------------------------------------------------------------
 
 
-@given(st.dictionaries(st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,2}", fullmatch=True), st.binary(max_size=50), max_size=5))
+@given(
+    st.dictionaries(st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,2}", fullmatch=True), st.binary(max_size=50), max_size=5)
+)
 def test_the_initramfs_is_an_archive_of_fixed_bytes_with_every_length_padded(files: dict[str, bytes]) -> None:
     given_ = {name: (0o644, content) for name, content in files.items()}
     told = disk.archive(given_)

@@ -58,7 +58,9 @@ def test_an_emulated_device_has_accuracy_and_memory_and_no_figure_of_time(found:
     assert measured.accuracy == emulated.accuracy
     assert measured.accuracy_difference == emulated.accuracy_difference
     assert measured.peak_rss_bytes == emulated.peak_rss_bytes == 64 * 2**20
-    timed = {name for name in Row.__annotations__ if name.endswith(("_ns", "_per_s", "_uj", "_up", "between", "within"))}
+    timed = {
+        name for name in Row.__annotations__ if name.endswith(("_ns", "_per_s", "_uj", "_up", "between", "within"))
+    }
     assert {name for name in timed if getattr(measured, name) is not None} >= {"p50_ns", "speed_up", "harness_p50_ns"}
     assert {name: getattr(emulated, name) for name in timed if getattr(emulated, name) is not None} == {}
     assert emulated.emulated is not None

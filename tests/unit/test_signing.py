@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +28,7 @@ SESSION = ROOT / "local_onnx"
 
 def written(key: Ed25519PrivateKey, path: Path) -> Path:
     path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
     )
     path.chmod(0o600)
     return path
@@ -43,7 +40,7 @@ def line(key: Ed25519PrivateKey, options: str = "") -> str:
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two sessions of records in a project, and a key outside of it."""
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
@@ -54,7 +51,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         record_trees.write(ROOT, "accuracy", device=device, correct=[True] * 9 + [False])
         (ROOT / f"{device}_onnx" / "session_id").write_text(device)
     monkeypatch.setenv(signing.VARIABLE, str(written(KEY, tmp_path / "key")))
-    yield tmp_path
+    return tmp_path
 
 
 def outcomes(trusted: dict[bytes, str] | None = None) -> dict[str, str]:
@@ -225,7 +222,9 @@ def test_a_key_in_the_users_configuration_is_found_and_one_in_the_project_refuse
         signing.configured()
 
 
-def test_a_key_that_can_not_sign_is_told_before_anything_is_measured(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_can_not_sign_is_told_before_anything_is_measured(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(signing.VARIABLE, str(project / "missing"))
     with pytest.raises(ConfigError, match=r"missing can't sign: .* Make a key with 'ssh-keygen"):
         signing.configured()
