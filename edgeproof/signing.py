@@ -94,9 +94,12 @@ def sessions(places: Sequence[Path]) -> list[Path]:
     for place in places:
         if not place.is_dir():
             raise ConfigError(f"{place} is no directory with records.")
-        inside = {records.session_of(directory) for directory in records.directories(place)}
-        inside |= {path.parent for name in (SUMS, SIGNATURE) for path in place.rglob(name)}
-        found |= {session for session in inside if not any(part.startswith(".") for part in session.parts[1:])}
+        found |= {records.session_of(directory) for directory in records.directories(place)}
+        signed = {path.parent for name in (SUMS, SIGNATURE) for path in place.rglob(name)}
+        # What is hidden was left half-written.
+        found |= {of for of in signed if not any(part.startswith(".") for part in of.relative_to(place).parts)}
+    if not found:
+        raise ConfigError(f"there are no records below {', '.join(map(str, places))}.")
     return sorted(found)
 
 

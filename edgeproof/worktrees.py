@@ -45,10 +45,15 @@ def refresh(directory: Path, source: Path = Path()) -> None:
             (directory / name).unlink(missing_ok=True)
     for name in ours:
         _copy_if_different(source / name, directory / name)
-    for path in sorted((source / WORK / "devices").glob("*/ssh_config")):  # how a device is reached, which git ignores
-        _copy_if_different(path, directory / path.relative_to(source))
+    bring_ways(directory, source)
     local = f"[cache]\n    dir = {Path('.dvc/cache').resolve()}\n    type = reflink,copy\n"
     write_text(directory / ".dvc" / "config.local", local)
+
+
+def bring_ways(directory: Path, source: Path = Path()) -> None:
+    """Bring how devices are reached where it is not the user's ~/.ssh/config that says it: git ignores these files."""
+    for path in sorted((source / WORK / "devices").glob("*/ssh_config")):
+        _copy_if_different(path, directory / path.relative_to(source))
 
 
 def code_sha256(directory: Path) -> str:

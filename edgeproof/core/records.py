@@ -98,14 +98,15 @@ def _check_signed(directory: Path, known: dict[Path, signatures.Signed | Artifac
     if isinstance(told, ArtifactError):
         raise ArtifactError(f"{directory / FILE} can't be believed: {told}")
     if told is not None:
-        path = directory / FILE
-        if told.sums.get(path.relative_to(session).as_posix()) != sha256_of(path):
+        path, name = directory / FILE, Path(*directory.absolute().parts[-3:], FILE).as_posix()
+        if told.sums.get(name) != sha256_of(path):
             raise ArtifactError(f"{path} was changed after it was signed. {_MEASURE_AGAIN}")
 
 
 def session_of(directory: Path) -> Path:
     """The session that a record's directory belongs to: <session>/<runtime>/<model>.<scheme>/<scenario>.<process>."""
-    return directory.parents[2]
+    known = directory.parents if len(directory.parents) > 2 else directory.absolute().parents
+    return known[min(2, len(known) - 1)]
 
 
 def directories(root: Path) -> list[Path]:

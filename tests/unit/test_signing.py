@@ -113,6 +113,29 @@ def test_a_record_added_by_whoever_has_no_key_is_refused_by_verify_and_by_the_st
     assert all("student.fp32" in told for told in damaged)
 
 
+def test_records_are_checked_from_wherever_they_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.run(["sign"])
+    path = SESSION / "onnx/teacher.fp32/accuracy.0/record.json"
+    path.write_text(path.read_text().replace('"correct": 9', '"correct": 10'))
+    for place in (ROOT.absolute(), SESSION.absolute(), path.parents[1].absolute()):
+        assert cli.run(["verify", str(place)]) == 1
+        assert "was changed after it was signed" in capsys.readouterr().out
+        damaged: list[str] = []
+        monkeypatch.chdir(place)
+        assert list(records.read_all(Path(), damaged=damaged))
+        assert len(damaged) == 1
+
+
+def test_where_there_is_nothing_to_verify_that_is_said(project: Path) -> None:
+    (project / "empty").mkdir()
+    with pytest.raises(ConfigError, match="there are no records below"):
+        cli.run(["verify", str(project / "empty")])
+    with pytest.raises(ConfigError, match="is no directory with records"):
+        cli.run(["verify", str(project / "nowhere")])
+
+
 def test_signatures_swapped_between_sessions_are_refused() -> None:
     cli.run(["sign"])
     one, two = (ROOT / name / SIGNATURE for name in ("local_onnx", "board_onnx"))
