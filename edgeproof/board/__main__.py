@@ -50,6 +50,8 @@ def _up(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"the board's port is 1024 to 65535, not {arguments.port}.")
     if arguments.sources is not None and not arguments.sources.is_file():
         raise ConfigError(f"{arguments.sources} is no file with apt's sources.")
+    if machine.DEVICE in devices.names() and devices.card(machine.DEVICE).host != machine.ALIAS:
+        raise ConfigError(f"devices/{machine.DEVICE}.yaml is the card of another device. Give it another name.")
     BOARD.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(BOARD).free
     if free < LEAST_DISK_BYTES and not (BOARD / "disk").is_dir():

@@ -59,15 +59,16 @@ def up(asked: Machine, disk: Path, tools: Path) -> None:
 
 def argv(qemu: str, asked: Machine, disk: Path) -> list[str]:
     """The command line: a Cortex-A53 board with a disk and a network that reaches nothing and is reached by ssh."""
+    disk, place = disk.resolve(), BOARD.resolve()
     return [
         *(qemu, "-M", "virt", "-cpu", "cortex-a53", "-smp", str(CORES), "-m", f"{asked.memory_mib}M", "-nodefaults"),
         *("-kernel", str(disk / KERNEL), "-initrd", str(disk / INITRAMFS)),
         *("-append", "console=ttyAMA0 quiet psi=1 panic=-1", "-no-reboot", "-display", "none", "-monitor", "none"),
-        *("-serial", f"file:{BOARD / CONSOLE}"),
+        *("-serial", f"file:{place / CONSOLE}"),
         *("-drive", f"if=none,id=disk,format=raw,file={_escaped(disk / IMAGE)}"),
         *("-device", "virtio-blk-device,drive=disk"),
         *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{asked.port}-:22"),
-        *("-device", "virtio-net-device,netdev=net", "-pidfile", str(BOARD / PID), "-daemonize"),
+        *("-device", "virtio-net-device,netdev=net", "-pidfile", str(place / PID), "-daemonize"),
     ]
 
 
@@ -111,8 +112,7 @@ def _pid() -> int | None:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return None
-    named = str(BOARD / PID).encode() in words and b"virt" in words
-    return pid if named and Path(f"/proc/{pid}/cwd").resolve() in (Path().resolve(), Path("/")) else None
+    return pid if str((BOARD / PID).resolve()).encode() in words else None
 
 
 def _configure(asked: Machine, disk: Path) -> None:

@@ -153,7 +153,7 @@ def test_the_board_is_reached_on_loopback_alone_and_reaches_nothing() -> None:
     assert "restrict=on" in network.split(",")
     assert "hostfwd=tcp:127.0.0.1:22022-:22" in network.split(",")
     drive = argv[argv.index("-drive") + 1]
-    assert drive.endswith("file=a,,b/disk/disk.img")
+    assert drive.endswith("/a,,b/disk/disk.img")
 
 
 def test_ssh_is_told_of_the_board_and_checks_the_key_that_its_disk_was_made_with(project: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_process_that_took_the_boards_number_is_not_the_board(project: Path) -
 
 
 def test_the_board_that_runs_is_known_by_its_command_line_and_ended(project: Path) -> None:
-    sleeper = [sys.executable, "-c", "import time; time.sleep(600)", "virt", str(steps.BOARD / machine.PID)]
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)", str((steps.BOARD / machine.PID).resolve())]
     with subprocess.Popen(sleeper) as process:
         (steps.BOARD / machine.PID).write_text(f"{process.pid}\n")
         (steps.BOARD / machine.RUNNING).write_text('{"memory_mib": 1024, "port": 22022, "disk": "d"}')
@@ -216,6 +216,13 @@ def test_a_board_that_ends_at_once_is_told_with_the_end_of_its_console(
 def test_what_can_not_be_built_is_refused_at_once(project: Path, argv: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         board.main(argv)
+
+
+def test_the_card_of_another_device_is_not_taken_over(project: Path) -> None:
+    (project / "devices").mkdir()
+    (project / "devices/board.yaml").write_text("transport: ssh\nhost: kitchen\nthreads: 1\n")
+    with pytest.raises(ConfigError, match=r"devices/board\.yaml is the card of another device"):
+        board.main(["up"])
 
 
 def test_a_full_disk_is_told_before_anything_is_fetched(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
