@@ -44,9 +44,13 @@ class Machine:
 def up(asked: Machine, disk: Path, tools: Path) -> None:
     """Start the board, unless it runs as asked, and wait until its ssh server answers. Raises EdgeproofError."""
     asked = Machine(asked.memory_mib, asked.port, identity(disk))
-    if running() == asked:
-        return
-    down()
+    if running() != asked:
+        down()
+        _start(asked, disk, tools)
+    _wait()
+
+
+def _start(asked: Machine, disk: Path, tools: Path) -> None:
     qemu = found("qemu-system-aarch64", tools)
     if qemu is None:
         raise EdgeproofError("qemu-system-aarch64 is not on this machine. Install it: apt-get install qemu-system-arm")
@@ -54,7 +58,6 @@ def up(asked: Machine, disk: Path, tools: Path) -> None:
     own = debian.environment(tools) if tools in Path(qemu).parents else None
     run(argv(qemu, asked, disk), environment=own, timeout_s=60)
     write_json(BOARD / RUNNING, asdict(asked))
-    _wait()
 
 
 def argv(qemu: str, asked: Machine, disk: Path) -> list[str]:
@@ -93,9 +96,10 @@ def down() -> bool:
     if pid is None:
         return False
     ssh = ["ssh", "-F", str(CONFIG), "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", ALIAS, "sync; poweroff"]
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # one that hangs is killed below
-        subprocess.run(ssh, stdin=subprocess.DEVNULL, capture_output=True, timeout=OFF_S, check=False)
-    until = time.monotonic() + OFF_S
+    until = time.monotonic()
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # one that can't be asked is killed below
+        done = subprocess.run(ssh, stdin=subprocess.DEVNULL, capture_output=True, timeout=OFF_S, check=False)
+        until = time.monotonic() + (OFF_S if done.returncode == 0 else 0)
     while _pid() == pid and time.monotonic() < until:
         time.sleep(0.2)
     if _pid() == pid:
