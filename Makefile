@@ -3,6 +3,9 @@ STUDY ?=
 MODEL ?=
 DATA ?=
 ARGS ?=
+BOARD_MEMORY_MIB ?= 2048
+BOARD_PORT ?= 22022
+BOARD_SOURCES ?=
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +14,7 @@ READY := $(VENV)/.ready
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro bench test unit lint format vendor clean
+.PHONY: help setup repro bench board board-down test test-board unit lint format vendor clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,8 +37,17 @@ bench: $(READY) ## measure a model file of your own: MODEL=file, perhaps DATA=in
 	@test -n "$(MODEL)" || { echo "error: name a file: make bench MODEL=model.tflite (docs/bring_your_own.md)"; exit 2; }
 	@$(BIN)/edgeproof bench $(MODEL) $(if $(DATA),--data $(DATA)) $(ARGS)
 
+board: $(READY) ## build and start an emulated arm64 board that answers ssh: BOARD_MEMORY_MIB=1024 (docs/devices.md)
+	@$(BIN)/python -m edgeproof.board up --memory-mib $(BOARD_MEMORY_MIB) --port $(BOARD_PORT) $(if $(BOARD_SOURCES),--sources $(BOARD_SOURCES))
+
+board-down: $(READY) ## end the emulated board
+	@$(BIN)/python -m edgeproof.board down
+
 test: unit ## run every test, the quick study included
 	$(BIN)/python -m pytest tests/pipeline
+
+test-board: $(READY) ## build an emulated board and run the quick study on it (half an hour, fetches 200 MB)
+	$(BIN)/python -m pytest -m board tests/pipeline/test_board.py
 
 unit: $(READY) ## run the unit and contract tests (some minutes)
 	$(BIN)/python -m pytest -n auto tests/unit tests/contracts

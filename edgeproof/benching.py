@@ -39,6 +39,7 @@ from . import (
     packing,
     repository,
     results,
+    signing,
     verdicts,
 )
 from .core import directories, plugins, records
@@ -162,7 +163,8 @@ def measured(item: BenchParams, what: Subject) -> Session:
     card = devices.card(item.device)
     if devices.python(card, item.runtime) == sys.executable and card.npu is None:
         packages.require(item.packages)
-    with locks.measuring(item.device, here=item.transport == "local"):
+    # An emulator computes on this machine: it would disturb what is measured here.
+    with locks.measuring(item.device, here=item.transport == "local" or card.emulated):
         return _measured(item, what)
 
 
@@ -200,6 +202,7 @@ class Session:
     def __init__(self, item: BenchParams, what: Subject) -> None:
         self._item = item
         self._subject = what
+        self._signer = signing.configured()  # one that can't sign is told before anything is measured
         self._card = devices.card(item.device)
         self._python = devices.python(self._card, item.runtime)
         self._metas = {
@@ -307,6 +310,8 @@ class Session:
         """Put the whole session in place at once."""
         with directories.written_whole(target) as out:
             shutil.copytree(self._records, out, dirs_exist_ok=True)
+            if self._signer is not None:
+                signing.sign(out, self._signer)
         shutil.rmtree(self._records)
 
     def _measured_or_error(self, job: Job, out: Path) -> dict[str, Any]:
@@ -363,7 +368,8 @@ class Session:
         given = self._job_file(job)
         result = self._run(given, out)
         timed = result["status"] == "done" and given["mode"] == "PerformanceOnly"
-        judgement = verdicts.judge(given, result, _durations(out) if timed else None)
+        durations = _durations(out) if timed else None
+        judgement = verdicts.judge(given, result, durations, emulated=self._card.emulated)
         content = {"job": given, "result": result, **judgement.as_content(), "harness_p50_ns": self._harness_ns}
         if differing := devices.changed(self._card.fingerprint, result.get("fingerprint", {})):
             another = [f"not the device that its card describes: {line}" for line in differing]

@@ -20,15 +20,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from . import lineage, packing
+from . import lineage, packing, signing
 from .cells import Found
-from .core import plugins
+from .core import plugins, signatures
 from .core.directories import files_of, sha256_of, write_bytes, write_json, write_text, written_whole
-from .core.errors import ConfigError, EdgeproofError
+from .core.errors import EdgeproofError
 from .deployed import manifest
 from .report import rows, summaries, tables
 from .report.rows import Row
@@ -54,7 +52,7 @@ def bundle(found: Found, root: Path, out: Path, *, key: Path | None) -> str | No
     row = _row(found, root)
     content = next(record.content for record in found.records if record.content.get("job"))
     artifact = _artifact(found, root)
-    signing = None if key is None else _signing_key(key)
+    signer = None if key is None else signing.load(key)
     with written_whole(out) as place:
         shutil.copytree(artifact, place / "artifact", copy_function=shutil.copyfile)
         packages = {name: of for name, of in content["job"]["packages"].items() if name != LOADGEN}
@@ -64,7 +62,7 @@ def bundle(found: Found, root: Path, out: Path, *, key: Path | None) -> str | No
         write_text(place / "requirements.txt", "".join(f"{name}=={of}\n" for name, of in sorted(packages.items())))
         write_text(place / "Dockerfile", DOCKERFILE.format(python=python))
         write_text(place / "MODEL_CARD.md", _card(found, root, row))
-        fingerprint = _sign(place, signing)
+        fingerprint = _sign(place, signer)
         _tar(place, out.with_name(f"{out.name}.tar"), out.name)
     return fingerprint
 
@@ -153,25 +151,9 @@ def _card(found: Found, root: Path, row: Row) -> str:
     ) + "".join(f"    {line}\n" for line in chain.splitlines())
 
 
-def _signing_key(path: Path) -> Ed25519PrivateKey:
-    try:
-        content = path.expanduser().read_bytes()
-        load = serialization.load_ssh_private_key if b"OPENSSH" in content[:64] else serialization.load_pem_private_key
-        key = load(content, password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(
-            f"{path} can't sign: {error}. Make a key with 'ssh-keygen -t ed25519 -N \"\" -f KEY'."
-        ) from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{path} is no Ed25519 key. Make one with 'ssh-keygen -t ed25519 -N \"\" -f KEY'.")
-    return key
-
-
 def _sign(place: Path, key: Ed25519PrivateKey | None) -> str | None:
     """Write the manifest of all files and its signature; returns the key's fingerprint."""
-    raw = None
-    if key is not None:
-        raw = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    raw = None if key is None else signing.public(key)
     files = {name: sha256_of(place / name) for name in all_files(place)}
     content = {"schema": manifest.SCHEMA, "files": files, "public_key": None if raw is None else raw.hex()}
     (place / manifest.MANIFEST).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -179,7 +161,7 @@ def _sign(place: Path, key: Ed25519PrivateKey | None) -> str | None:
         return None
     signature = key.sign((place / manifest.MANIFEST).read_bytes())
     (place / manifest.SIGNATURE).write_text(signature.hex() + "\n", encoding="ascii")
-    return manifest.fingerprint(raw)
+    return signatures.fingerprint(raw)
 
 
 def all_files(place: Path) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import edgeproof
 
-from . import cli_devices, cli_farm, cli_publishing, config, devices, entry, studies
+from . import cli_devices, cli_farm, cli_publishing, cli_signing, config, devices, entry, studies
 from .core import plugins
 from .paths import RECORDS
 
@@ -97,6 +97,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
     cli_publishing.add_verbs(commands)
     cli_devices.add_verbs(commands)
     cli_farm.add_verbs(commands)
+    cli_signing.add_verbs(commands)
 
     known = commands.add_parser("list", help="list studies, devices and every plugin")
     known.set_defaults(function=_list)

@@ -40,6 +40,7 @@ def add_verbs(commands: Any) -> None:
     add.add_argument("--host", help="what the transport calls it: an alias of ~/.ssh/config, adb's serial number")
     add.add_argument("--threads", type=int, default=1, help="threads a runtime may use (default: %(default)s)")
     add.add_argument("--python", help="interpreter on the device")
+    add.add_argument("--emulated", action="store_true", help="an emulator: what it takes in time is no measurement")
     add.add_argument("--tags", type=lambda text: text.split(","), default=[], metavar="A,B")
     add.set_defaults(function=_add)
 
@@ -72,10 +73,16 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    name, path = arguments.name, devices.CARDS / f"{arguments.name}.yaml"
+    keys = ("transport", "host", "emulated", "threads", "python", "tags")
+    asked = {key: getattr(arguments, key) for key in keys}
+    register(arguments.name, {key: value for key, value in asked.items() if value not in (None, [], False)})
+    return FOUND
+
+
+def register(name: str, content: dict[str, Any]) -> None:
+    """Write a device's card: what is given, and what the device says of itself. Raises ConfigError and DeviceError."""
+    path = devices.CARDS / f"{name}.yaml"
     _check_name(name, path)
-    asked = {key: getattr(arguments, key) for key in ("transport", "host", "threads", "python", "tags")}
-    content = {key: value for key, value in asked.items() if value not in (None, [])}
     card = checked(Card, content, f"the card of '{name}'")
     devices.check(card, f"the card of '{name}'")
     device = devices.transport(name, card)
@@ -90,7 +97,16 @@ def _add(arguments: argparse.Namespace) -> int:
     print(f"{path} is written; it can run {', '.join(working) or 'nothing yet'}.")
     if len(working) < len(_needed()):
         print(f"'edgeproof devices doctor {name}' says what it takes to run more; list it under 'runtimes' then.")
-    return FOUND
+
+
+def renew(name: str) -> None:
+    """Put what a device says of itself now into its card, where it says something else."""
+    path, card = devices.CARDS / f"{name}.yaml", devices.card(name)
+    told = probing.described(devices.transport(name, card), card, next(iter(card.runtimes or [NULL])), {}).told()
+    if devices.changed(card.fingerprint, told.model_dump()):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        write_text(path, _dumped({**content, "fingerprint": told.model_dump(exclude_none=True)}))
+        print(f"{path} has the device's new fingerprint.")
 
 
 def _check_name(name: str, path: Path) -> None:

@@ -83,6 +83,7 @@ class Card(Frozen):
         description="runtimes that are there, each with an interpreter of its own or null; all if left out",
     )
     npu: Npu | None = Field(default=None, description="not measured: the compiler estimates this accelerator's cycles")
+    emulated: bool = Field(default=False, description="an emulator: its answers are measured, its times are not")
     fingerprint: Fingerprint | None = Field(default=None, description="what the device must say of itself")
     budget: Budget | None = Field(default=None, description="what an artifact may take here")
     cool_down_s: float = Field(default=0, ge=0, le=3600, description="least pause before each run")
@@ -102,6 +103,10 @@ class Card(Frozen):
             raise ValueError(f"{self.threads} threads don't fit on {len(cores)} of its cores")
         if self.npu is not None and self.instructions is not None:
             raise ValueError("what is estimated retires no instructions: leave out npu or instructions")
+        if self.emulated and self.npu is not None:
+            raise ValueError("what is estimated runs nowhere: leave out npu or emulated")
+        if self.emulated and self.transport == "local":
+            raise ValueError("this machine is no emulator: leave out emulated, or name another transport")
         return self
 
 

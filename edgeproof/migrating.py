@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import signing
 from .core import records
 from .core.directories import write_json, written_whole
 
@@ -14,7 +15,9 @@ def migrate(root: Path, damaged: list[str]) -> Iterator[tuple[str, int]]:
     """Raise every older record below `root`; yields each session that had any, with their number.
 
     Raw arrays stay as they are and keep their hashes. Records that can't be read stay too and are told in `damaged`.
+    A signature is of the old bytes: it is made anew where a key is configured, else removed.
     """
+    key = signing.configured()
     for session in sorted(path for path in root.glob("[!.]*") if path.is_dir()):
         found = list(records.read_all(session, damaged=damaged))
         older = [record for record in found if record.schema < records.SCHEMA]
@@ -25,4 +28,7 @@ def migrate(root: Path, damaged: list[str]) -> Iterator[tuple[str, int]]:
                     place = out / record.directory.relative_to(session) / records.FILE
                     place.unlink()  # DVC's checkout may be read-only
                     write_json(place, dict(record.content))
+                signing.unsign(out)  # it was of other bytes
+                if key is not None:
+                    signing.sign(out, key)
             yield session.name, len(older)

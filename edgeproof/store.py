@@ -32,6 +32,7 @@ import duckdb
 from .core import migrations, records
 from .core.directories import sha256_of, write_json, written_whole
 from .core.errors import EdgeproofError
+from .core.signatures import SIGNATURE, SUMS
 from .paths import RECORDS
 from .progress import Progress
 from .report import energy, statistics, summaries
@@ -269,7 +270,7 @@ def _sessions(root: Path) -> list[Path]:
 
 
 def _stamp(session: Path) -> str:
-    """Changes with every record that is added, removed or written anew below a session."""
+    """Changes with every record that is added, removed or written anew below a session, and with its signature."""
     digest = hashlib.sha256()
     for line in sorted(_states(str(session), "")):
         digest.update(line.encode())
@@ -280,10 +281,11 @@ def _states(directory: str, name: str) -> Iterator[str]:
     below = []
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.name == records.FILE:
+            if entry.name in (records.FILE, SUMS, SIGNATURE):
                 state = entry.stat()
-                yield f"{name}\0{state.st_mtime_ns}\0{state.st_size}\n"
-                return
+                yield f"{name}\0{entry.name}\0{state.st_mtime_ns}\0{state.st_size}\n"
+                if entry.name == records.FILE:
+                    return
             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
                 below.append(entry)
     for entry in below:

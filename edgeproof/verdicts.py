@@ -67,8 +67,14 @@ class Judgement:
         }
 
 
-def judge(job: Mapping[str, Any], result: Mapping[str, Any], call_ns: Array | None) -> Judgement:
-    """Judge one run: the job it was given, its result, and the raw durations of its inferences in ns, in order."""
+def judge(
+    job: Mapping[str, Any], result: Mapping[str, Any], call_ns: Array | None, *, emulated: bool = False
+) -> Judgement:
+    """Judge one run: the job it was given, its result, and the raw durations of its inferences in ns, in order.
+
+    Where the device is `emulated`, its times are nobody's measurement: neither what disturbs them nor what LoadGen
+    finds of them refuses anything.
+    """
     if result["status"] != "done":
         return Judgement("error", [str(result.get("error") or "the runner gave no reason")], {}, [])
     log = result["loadgen"]
@@ -80,12 +86,12 @@ def judge(job: Mapping[str, Any], result: Mapping[str, Any], call_ns: Array | No
     reasons = [f"did not run as expected: {line}" for line in result["fallbacks"]]
     if job["mode"] == "AccuracyOnly":
         return Judgement("invalid" if reasons else "valid", reasons, {}, [])
-    reasons += _loadgens(log) + _without_figure(log, job["scenario"])
+    reasons += ([] if emulated else _loadgens(log)) + _without_figure(log, job["scenario"])
     inferences = 0 if call_ns is None else len(call_ns)
     if inferences < LEAST_INFERENCES:
         reasons.append(f"too few samples: {inferences} inferences, at least {LEAST_INFERENCES} are needed")
     figures, unknown = measured(result, call_ns)
-    passing = _against_limits(figures) + _unsteady(result["warm_up"])
+    passing = [] if emulated else _against_limits(figures) + _unsteady(result["warm_up"])
     disturbed = bool(passing) and not reasons
     return Judgement("invalid" if reasons or passing else "valid", reasons + passing, figures, unknown, disturbed)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from .core import plugins
 from .core.directories import sha256_of, write_text
 from .core.errors import EdgeproofError
+from .paths import WORK
 from .repository import git, known
 
 # Files that belong to a study's own run and are never overwritten from the committed one.
@@ -44,8 +45,15 @@ def refresh(directory: Path, source: Path = Path()) -> None:
             (directory / name).unlink(missing_ok=True)
     for name in ours:
         _copy_if_different(source / name, directory / name)
+    bring_ways(directory, source)
     local = f"[cache]\n    dir = {Path('.dvc/cache').resolve()}\n    type = reflink,copy\n"
     write_text(directory / ".dvc" / "config.local", local)
+
+
+def bring_ways(directory: Path, source: Path = Path()) -> None:
+    """Bring how devices are reached where it is not the user's ~/.ssh/config that says it: git ignores these files."""
+    for path in sorted((source / WORK / "devices").glob("*/ssh_config")):
+        _copy_if_different(path, directory / path.relative_to(source))
 
 
 def code_sha256(directory: Path) -> str:

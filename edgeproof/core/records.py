@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import migrations
+from . import migrations, signatures
 from .directories import sha256_of, write_json
 from .errors import ArtifactError
 
@@ -75,13 +75,38 @@ def read_all(root: Path, *, damaged: list[str] | None = None) -> Iterator[Record
 
     One that cannot be read raises ArtifactError; where a list of the `damaged` is given, it is told there and left out.
     """
+    signed: dict[Path, signatures.Signed | ArtifactError | None] = {}
     for directory in directories(root):
         try:
+            _check_signed(directory, signed)
             yield read(directory)
         except ArtifactError as error:
             if damaged is None:
                 raise
             damaged.append(str(error))
+
+
+def _check_signed(directory: Path, known: dict[Path, signatures.Signed | ArtifactError | None]) -> None:
+    """Raises ArtifactError where a record is not what its session's signature says; `known` are sessions seen."""
+    session = session_of(directory)
+    if session not in known:
+        try:
+            known[session] = signatures.signed(session)
+        except ArtifactError as error:
+            known[session] = error
+    told = known[session]
+    if isinstance(told, ArtifactError):
+        raise ArtifactError(f"{directory / FILE} can't be believed: {told}")
+    if told is not None:
+        path, name = directory / FILE, Path(*directory.absolute().parts[-3:], FILE).as_posix()
+        if told.sums.get(name) != sha256_of(path):
+            raise ArtifactError(f"{path} was changed after it was signed. {_MEASURE_AGAIN}")
+
+
+def session_of(directory: Path) -> Path:
+    """The session that a record's directory belongs to: <session>/<runtime>/<model>.<scheme>/<scenario>.<process>."""
+    known = directory.parents if len(directory.parents) > 2 else directory.absolute().parents
+    return known[min(2, len(known) - 1)]
 
 
 def directories(root: Path) -> list[Path]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from . import ed25519
+from edgeproof.core import ed25519
+from edgeproof.core.signatures import fingerprint
 
 MANIFEST, SIGNATURE = "MANIFEST.json", "MANIFEST.sig"
 SCHEMA = 1
-_ALGORITHM = b"ssh-ed25519"
 
 
 def problems(root: Path, signer: str | None) -> list[str]:
@@ -54,9 +53,3 @@ def _signature_problems(root: Path, raw: bytes, content: dict[str, Any], signer:
     if signer is not None and fingerprint(public_key) != signer:
         return [f"the bundle is signed by {fingerprint(public_key)}, and must be by {signer}"]
     return []
-
-
-def fingerprint(public_key: bytes) -> str:
-    """An Ed25519 key's fingerprint as OpenSSH prints it."""
-    blob = b"".join(len(part).to_bytes(4, "big") + part for part in (_ALGORITHM, public_key))
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")

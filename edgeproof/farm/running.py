@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeproof import config, entry
+from edgeproof import config, entry, worktrees
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.devices import CARDS
 from edgeproof.params import Params, load
@@ -150,6 +150,7 @@ def prepared(study: str | None, chosen: Sequence[str] | None, name: str) -> tupl
         raise ConfigError(f"nothing of study '{params.study}' is built. Run 'edgeproof repro {params.study}' first.")
     if built != Path():  # cards are this directory's, whatever the study was built with
         shutil.copytree(CARDS, built / CARDS, dirs_exist_ok=True)
+        worktrees.bring_ways(built)
     path = FARM / name / PARAMS
     if path.is_file() and load(path) != params:
         raise ConfigError(

@@ -68,6 +68,8 @@ def side(directory: Path, *, allow_unlike: bool = False) -> Side:
             continue
         if content.get("compliance"):
             continue
+        if content.get("card", {}).get("emulated"):
+            raise EdgeproofError(f"{directory} is of an emulator, whose latency compares with nothing.")
         seen.add(tuple(str(content[key]) for key in ("device", "runtime", "model", "scheme", "session_id", "scenario")))
         numbers.add(content["process"])
         before = latest.get(content["process"])

@@ -112,6 +112,8 @@ FIGURES: dict[str, Figure] = {
     "multi_stream_p99": _timed("MultiStream p99", lambda row: row.multi_stream_p99_ns, MULTI_STREAM),
     "offline": Figure("Offline", "samples/s", lambda row: row.offline_samples_per_s, 1, 0, OFFLINE, "more"),
     "server": Figure("Server", "samples/s", lambda row: row.server_samples_per_s, 1, 0, SERVER, "more"),
+    # Better in neither direction: it is never the best, nor on a front.
+    "emulated_p50": Figure("emulated p50", "µs", lambda row: (row.emulated or {}).get("p50_ns"), 1e-3, 0),
     "processes": Figure("processes", "", lambda row: row.processes),
     "measured_at": Figure("measured", "", lambda row: row.measured_at),
     "budget": Figure("budget", "", lambda row: None if row.budget is None else row.budget.outcome),

@@ -36,7 +36,8 @@ def scatter_csv(rows: Sequence[Row], name: str, x: Callable[[Row], float | None]
 def scatter_svg(rows: Sequence[Row], label: str, x: Callable[[Row], float | None], path: Path) -> None:
     """Draw the same points; the file is byte-identical for the same rows."""
     with mpl.rc_context({"svg.hashsalt": "edgeproof", "font.size": 9, "svg.fonttype": "none"}):
-        devices = _devices(rows)
+        # A device that has no such figure, as an emulated one has no latency, has no panel.
+        devices = [device for device in _devices(rows) if _points(rows, device, x)] or _devices(rows)
         figure = Figure(figsize=(8, 4.6 * max(1, len(devices))), layout="constrained")
         for number, device in enumerate(devices):
             axes = figure.add_subplot(len(devices), 1, number + 1)

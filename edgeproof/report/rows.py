@@ -45,7 +45,8 @@ Key = tuple[str, str, str, str]  # device, runtime, model, scheme
 class Row:
     """One artifact on one device. A figure that was not measured, or whose run was refused, is None.
 
-    With `npu`, the device is simulated and has no figures but `estimate`, which its compiler made.
+    With `npu`, the device is simulated and has no figures but `estimate`, which its compiler made. With `emulated`, it
+    is an emulator: its answers are measured, and what it took in time is in that mapping (ns) and nowhere else.
     """
 
     device: str
@@ -99,6 +100,7 @@ class Row:
     budget: Gate | None = None
     npu: str | None = None
     estimate: Mapping[str, Any] | None = None
+    emulated: Mapping[str, float] | None = None
 
     @property
     def key(self) -> Key:
@@ -266,6 +268,7 @@ def _row(attempts: Sequence[Summary], harness: Sequence[Summary]) -> Row:
     row = Row(
         **{name: getattr(first, name) for name in _OF_FIRST},
         estimate=estimates[0] if estimates else None,
+        emulated=None if first.emulated is None else _emulated(found),
         commit=first.commit_id,
         verdict=verdict,
         reasons=reasons,
@@ -304,19 +307,27 @@ def _measured(found: Sequence[Summary]) -> dict[str, Any]:
     }
     if single:
         spread = statistics.spread(medians)
+        shares = [summary.independent_share or 0.0 for summary in single]
         figures |= {
             "load_ns": _mean(single, "load_ns"),
             "first_inference_ns": _mean(single, "first_inference_ns"),
             "peak_rss_bytes": max(summary.peak_rss_bytes or 0 for summary in single),
             "p50_between": None if spread is None else spread.between,
             "p50_within": None if spread is None else spread.within,
-            "independent_share": float(np.mean([summary.independent_share or 0.0 for summary in single])),
+            "independent_share": None if single[0].emulated is not None else float(np.mean(shares)),
             "energy_uj": _mean(single, "energy_uj"),
         }
     counted = [summary for summary in found if summary.instructions]
     if counted:
         figures |= {"instructions": counted[0].instructions, "instructions_method": counted[0].instructions_method}
     return figures
+
+
+def _emulated(found: Sequence[Summary]) -> dict[str, float]:
+    """The mean over processes of what single-stream runs took on an emulator."""
+    told = [json.loads(summary.emulated or "{}") for summary in _of(found, SINGLE_STREAM)]
+    names = dict.fromkeys(name for of in told for name in of)
+    return {name: float(np.mean([of[name] for of in told if name in of])) for name in names}
 
 
 def _percentile(found: Sequence[Summary], name: str) -> Estimate | None:

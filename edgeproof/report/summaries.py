@@ -8,6 +8,7 @@ distribution from, and which samples were right. The arrays themselves stay with
 from __future__ import annotations
 
 import json
+import math
 import operator
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -33,6 +34,11 @@ CONDITIONS = (
     *("kernel", "libc", "python"),
 )
 
+TELEMETRY_FIGURES = (
+    *("waiting_share", "pressure_share", "others_cpus", "steal_cpus", "switches_per_s", "frequency_change"),
+    *("temperature_rise_c", "drift"),
+)
+
 Array = np.ndarray[Any, Any]
 
 
@@ -41,8 +47,9 @@ class Summary(NamedTuple):
 
     Durations are in ns, logarithms natural ones of ns, shares of 1; what is not known is None.
     `session_key` names the session's directory, `session_id` the sitting, `night` the day on which the sitting began.
-    `conditions`, `versions`, `options`, `packages`, `lineage`, `fingerprint`, `budget`, `estimate` and `profile`
-    are JSON.
+    `conditions`, `versions`, `options`, `packages`, `lineage`, `fingerprint`, `budget`, `estimate`, `profile` and
+    `emulated` are JSON. A line of an emulated device has no figure of time but in `emulated`, so that none is ever
+    compared.
     """
 
     path: str
@@ -132,6 +139,7 @@ class Summary(NamedTuple):
     budget: str | None = None
     estimate: str | None = None
     profile: str | None = None
+    emulated: str | None = None
     total: int | None = None
     hits: bytes | None = None
 
@@ -192,6 +200,10 @@ def _summary(record: Record, root: Path) -> Summary:
     content = record.content
     told: dict[str, Any] = {name: content.get(name) for name in ("compliance", "runner")}
     told |= {name: content.get("figures", {}).get(name) for name in TELEMETRY_FIGURES}
+    told |= {**_result(content), **_timed(record), "harness_p50_ns": content.get("harness_p50_ns")}
+    told["profile"] = _json(content.get("profile"))
+    if content.get("card", {}).get("emulated"):
+        told = _emulated(told)
     return Summary(
         path=record.directory.as_posix(),
         session_key=_session_key(record, root),
@@ -202,27 +214,35 @@ def _summary(record: Record, root: Path) -> Summary:
         commit_id=(content.get("commit") or {}).get("id"),
         disturbed=bool(content.get("disturbed")),
         loadgen_scenario=content.get("job", {}).get("scenario"),
-        harness_p50_ns=content.get("harness_p50_ns"),
         npu=content.get("card", {}).get("npu"),
         budget=_json(content.get("card", {}).get("budget")),
         estimate=_json(content.get("estimate")),
-        profile=_json(content.get("profile")),
         **{name: content[name] for name in _IDENTITY},
         **told,
         **_described(content["artifact"]),
-        **_result(content),
         **_accuracy(record),
-        **_timed(record),
     )
+
+
+# What an emulator's clock told, and nothing else did.
+OF_TIME = (
+    *("load_ns", "first_inference_ns", "harness_p50_ns", "loadgen_p50_ns", "multi_stream_p99_ns", "energy_uj"),
+    *("offline_samples_per_s", "server_samples_per_s", "quantiles_ns", "independent_share", "profile"),
+    *TELEMETRY_FIGURES,
+    *(f"{name}_log{end}" for name in ("p50", "p90", "p99", "invoke_p50") for end in ("", "_low", "_high")),
+)
+
+
+def _emulated(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's figures without those of time, whose percentiles stay apart under names of their own."""
+    logs = {f"p{percent}_ns": told.get(f"p{percent}_log") for percent in PERCENTS}
+    apart = {name: math.exp(log) for name, log in logs.items() if log is not None}
+    return {**{name: value for name, value in told.items() if name not in OF_TIME}, "emulated": _json(apart)}
 
 
 _IDENTITY = (
     *("study", "task", "device", "session", "preset", "runtime", "model", "scheme", "scenario", "process", "attempt"),
     *("measured_at", "verdict"),
-)
-TELEMETRY_FIGURES = (
-    *("waiting_share", "pressure_share", "others_cpus", "steal_cpus", "switches_per_s", "frequency_change"),
-    *("temperature_rise_c", "drift"),
 )
 
 

@@ -33,11 +33,15 @@ class Column(Generic[Item]):
 
 def markdown(rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme: str = "fp32") -> str:
     """The table for people: rows, then what was refused and why, then remarks, then the conditions."""
-    measured = [row for row in rows if row.npu is None]
+    measured = [row for row in rows if row.npu is None and row.emulated is None]
+    emulated = [row for row in rows if row.emulated is not None]
     estimated = [row for row in rows if row.npu is not None]
     parts = [f"# Study `{study}`", ""]
-    if measured or not estimated:
+    if measured or not (estimated or emulated):
         parts += [*markdown_table(measured, COLUMNS), ""]
+    if emulated:
+        parts += ["## Emulated: answers measured, times not", "", *markdown_table(emulated, EMULATED), ""]
+        parts += [EMULATED_NOTES, ""]
     if estimated:
         parts += ["## Estimated, not measured", "", *markdown_table(estimated, ESTIMATED), "", ESTIMATED_NOTES, ""]
     refused = [row for row in rows if row.reasons]
@@ -135,6 +139,10 @@ def _estimated(row: Row, name: str) -> int | None:
     return None if row.estimate is None else int(row.estimate[name])
 
 
+def _emulated_us(row: Row, name: str) -> str:
+    return f"{row.emulated[name] * 1e-3:,.0f}" if row.emulated and name in row.emulated else NONE
+
+
 def _scaled(value: int | None, factor: float) -> str:
     return NONE if value is None else f"{value * factor:,.1f}"
 
@@ -147,6 +155,8 @@ def verdict_cell(row: Row) -> str:
     """The verdict, and where runs were refused the scenarios that therefore show no figure."""
     if row.npu is not None and row.verdict == "valid":
         return "estimated"
+    if row.emulated is not None and row.verdict == "valid":
+        return "emulated"
     refused = ", ".join(dict.fromkeys(reason.partition(" ")[0] for reason in row.reasons))
     return f"{row.verdict} ({refused})" if row.verdict in ("invalid", "error") and refused else row.verdict
 
@@ -189,6 +199,18 @@ COLUMNS: tuple[Column[Row], ...] = (
     Column("harness µs", lambda row: us_cell(row.harness_p50_ns)),
     Column("budget", lambda row: NONE if row.budget is None else row.budget.outcome),
     Column("verdict", verdict_cell),
+)
+EMULATED: tuple[Column[Row], ...] = (
+    *(column for column in COLUMNS if column.heading in ("device", "model", "runtime", "scheme", "accuracy %")),
+    *(column for column in COLUMNS if column.heading in ("Δ baseline, points", "file KiB", "peak MiB", "instructions")),
+    Column("emulated p50 µs", lambda row: _emulated_us(row, "p50_ns")),
+    Column("emulated p99 µs", lambda row: _emulated_us(row, "p99_ns")),
+    Column("verdict", verdict_cell),
+)
+EMULATED_NOTES = (
+    "An emulator runs the device's own instructions, so accuracy, memory and counts of instructions are the "
+    "architecture's. Its times are those of the emulation: no such device took them, and they compare with nothing, "
+    "not even with one another."
 )
 ESTIMATED: tuple[Column[Row], ...] = (
     Column("device", lambda row: row.device),
@@ -283,6 +305,8 @@ def _flat(row: Row) -> dict[str, Any]:
         elif name == "estimate":  # in columns of its own, which no measured figure ever enters
             estimated = dict(value or {"tool": None})
             flat |= {name: estimated.pop("tool"), **{f"estimated_{key}": figure for key, figure in estimated.items()}}
+        elif name == "emulated":  # in columns of its own too, where there are any
+            flat |= {f"emulated_{key}": figure for key, figure in (value or {}).items()}
         elif name == "versions":
             flat[name] = "; ".join(f"{package} {version}" for package, version in (value or {}).items())
         elif name == "conditions":

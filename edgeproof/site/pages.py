@@ -32,6 +32,7 @@ SHOWN_OPERATORS = 25
 COSTS = ("p50", "p90", "p99", "multi_stream_p99", "offline", "server", "size", "macs", "peak", "energy", "load")
 OF_ARTIFACT = ["accuracy", "accuracy_difference", "size", "p50", "p90", "p99", "speed_up", "load", "first", "peak"]
 OF_DEVICE = ["accuracy", "size", "p50", "p99", "speed_up", "verdict"]
+OF_EMULATED = ["accuracy", "size", "peak", "instructions", "emulated_p50", "verdict"]
 
 
 def build(facts: Facts, tables: Mapping[str, Mapping[str, str]], out: Path, *, title: str) -> int:
@@ -293,7 +294,8 @@ def _device(facts: Facts, device: str, rows: Sequence[Row]) -> dict[str, Any]:
     history = facts.fingerprints.get(device, [])
     estimated = _estimated(rows)
     rows = [row for row in rows if row.npu is None]
-    columns = {"rows": ["model", "runtime", "scheme"], "columns": OF_DEVICE}
+    emulated = any(row.emulated is not None for row in rows)
+    columns = {"rows": ["model", "runtime", "scheme"], "columns": OF_EMULATED if emulated else OF_DEVICE}
     return {
         "title": device,
         "device": device,

@@ -124,6 +124,8 @@ def _refusals(record: Record) -> Iterator[str]:
     if missing:
         yield f"{records.FILE} lacks {', '.join(missing)}"
         return
+    if (content.get("card") or {}).get("emulated"):
+        yield "was taken on an emulator, whose times are no measurement"
     if content.get("compliance") not in (None, *AUDITED):
         yield f"ran under '{content['compliance']}'; expected {' or '.join(AUDITED)}, or nothing"
     if content["job"]["scenario"] not in SCENARIOS:

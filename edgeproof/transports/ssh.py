@@ -1,7 +1,8 @@
 """A board behind ssh: the system's OpenSSH with the user's own ~/.ssh/config, one connection for all commands.
 
 Host keys are always checked, passwords never asked for, agents and ports not forwarded. Addresses, users and keys stay
-in ~/.ssh/config: a card names the alias alone.
+in ~/.ssh/config: a card names the alias alone. A device whose directory (.edgeproof/devices/<name>) holds an ssh_config
+is reached with that one instead.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from edgeproof.core.errors import DeviceError
 from edgeproof.remote import Remote
 
+CONFIG = "ssh_config"
 HOST = "an alias of ~/.ssh/config"
 PYTHON = "python3"
 TRY = "ssh {host} true"
@@ -40,7 +42,9 @@ class Transport(Remote):
     def __init__(self, root: Path, host: str | None = None) -> None:
         options = {**OPTIONS, "ControlPath": f"{_sockets()}/%C"}
         words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        super().__init__(["ssh", *words, "--", str(host)], f".edgeproof/{root.name}")
+        config = root / CONFIG
+        own = ["-F", str(config)] if config.is_file() else []
+        super().__init__(["ssh", *own, *words, "--", str(host)], f".edgeproof/{root.name}")
 
 
 def _sockets() -> Path:

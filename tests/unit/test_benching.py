@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof import benching, verdicts
-from edgeproof.core import directories, records
-from edgeproof.core.errors import ArtifactError, DeviceError
+from edgeproof import benching, signing, verdicts
+from edgeproof.core import directories, records, signatures
+from edgeproof.core.errors import ArtifactError, ConfigError, DeviceError
 from edgeproof.core.records import Record
 from edgeproof.params import BenchParams, Params
 
@@ -247,6 +248,25 @@ def test_an_interrupted_session_does_not_measure_again_what_it_has(digits_study:
     before = path.read_bytes()
     session_of(digits_study).measure(NULL_JOB, 0)
     assert path.read_bytes() == before  # its durations and times would differ
+
+
+def test_a_session_is_signed_when_it_is_put_in_place_where_a_key_is_configured(
+    digits_study: Params, project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    session = session_of(digits_study)
+    session.measure(session.jobs()[0], 0)
+    session.finish(elsewhere / "unsigned")
+    assert signatures.signed(elsewhere / "unsigned") is None
+    monkeypatch.setenv(signing.VARIABLE, str(elsewhere / "missing"))
+    with pytest.raises(ConfigError, match="can't sign"):  # before anything is measured
+        session_of(digits_study)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", elsewhere / "key"], check=True)
+    monkeypatch.setenv(signing.VARIABLE, str(elsewhere / "key"))
+    session = session_of(digits_study)
+    session.measure(session.jobs()[0], 0)
+    session.finish(elsewhere / "signed")
+    assert [finding.outcome for finding in signing.verify([elsewhere / "signed"], None)] == ["verified"]
 
 
 def test_another_session_number_measures_anew(digits_study: Params, project: Path) -> None:

@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof import cli
+from edgeproof.core import ed25519
 from edgeproof.core.directories import identity, read_meta, write_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError
-from edgeproof.deployed import ed25519, manifest
+from edgeproof.deployed import manifest
 
 from . import record_trees, tiny_task
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeproof import cli, devices, probing
+from edgeproof import cli, cli_devices, devices, probing
 from edgeproof.core.errors import ConfigError, DeviceError
 
 from .conftest import ROOT
@@ -227,3 +227,29 @@ def test_the_runner_describes_a_device_that_lacks_even_numpy(project: Path, capf
     told = examined(project, capfd, python=str(bare), runtimes={"tflite": None})
     assert {line.split()[0] for line in told[::2]} == {"ai-edge-litert", "mlcommons-loadgen", "numpy"}
     assert all("-m pip install" in line for line in told[1::2])
+
+
+# --- emulators -----------------------------------------------------------------------------------------------------
+
+
+def test_an_emulator_is_registered_as_one_and_its_fingerprint_renewed_when_it_is_built_anew(project: Path) -> None:
+    told = {**TELLS, "fingerprint": {**TELLS["fingerprint"], "memory_bytes": 10**9}}
+    python = board(project, told)
+    assert cli.run(["devices", "add", "board", "--transport", "fake", "--python", python, "--emulated"]) == 0
+    card = devices.card("board")
+    assert card.emulated
+    path = project / "devices/board.yaml"
+    path.write_text(path.read_text() + "timeout_s: 7200\n")
+    before = path.read_text()
+    cli_devices.renew("board")
+    assert path.read_text() == before
+    board(project, {**told, "fingerprint": {**told["fingerprint"], "memory_bytes": 2 * 10**9}})
+    cli_devices.renew("board")
+    again = devices.card("board")
+    assert again.fingerprint is not None
+    assert (again.fingerprint.memory_bytes, again.timeout_s, again.emulated) == (2 * 10**9, 7200, True)
+
+
+def test_a_device_that_is_no_emulator_says_nothing_of_it(project: Path) -> None:
+    assert cli.run(["devices", "add", "desk", "--transport", "local"]) == 0
+    assert "emulated" not in (project / "devices/desk.yaml").read_text()

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from edgeproof import cli, publishing
+from edgeproof import cli, publishing, signing
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownName
 from edgeproof.report import selections, tables
@@ -141,8 +143,14 @@ SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 BUILDERS = ("reproduce", "register", "bundle")
 
 
-def test_the_commands_of_the_document_work_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_document_work_as_written(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    secret = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+    key = tmp_path_factory.mktemp("elsewhere") / "key"
+    key.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    monkeypatch.setenv(signing.VARIABLE, str(key))
     for model, scheme in (("teacher", "fp32"), ("student_slim", "fp32"), ("student_slim", "int8-static")):
         for process in range(3):
             calls = np.random.default_rng(process).lognormal(9, 0.05, 800)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import subprocess
 import sys
 import tarfile
 import time
@@ -190,6 +191,19 @@ def test_ssh_checks_host_keys_asks_nothing_and_forwards_nothing(tmp_path: Path) 
     assert options["ForwardAgent"] == options["ForwardX11"] == options["PermitLocalCommand"] == "no"
     assert options["ClearAllForwardings"] == "yes"
     assert argv[-2:] == ["--", "board"]
+
+
+def test_a_device_with_an_ssh_configuration_of_its_own_is_reached_with_that_alone(tmp_path: Path) -> None:
+    root = tmp_path / "devices" / "board"
+    assert "-F" not in ssh.Transport(root, "board")._reach
+    root.mkdir(parents=True)
+    (root / "ssh_config").write_text("Host board\n    HostName 127.0.0.1\n    StrictHostKeyChecking no\n")
+    argv = ssh.Transport(root, "board")._reach
+    assert argv[:3] == ["ssh", "-F", str(root / "ssh_config")]
+    # The command line comes before the file, so that no file can take a key on trust.
+    done = subprocess.run([*argv[:-2], "-G", *argv[-2:]], capture_output=True, text=True, check=True)
+    told = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+    assert (told["hostname"], told["stricthostkeychecking"]) == ("127.0.0.1", "true")
 
 
 def test_connections_are_not_kept_in_a_directory_that_others_may_enter(

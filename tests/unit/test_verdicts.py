@@ -205,3 +205,22 @@ def test_a_runtime_that_fell_back_is_refused_in_accuracy_runs_too() -> None:
         assert judged.verdict == "invalid"
         assert not judged.disturbed
         assert "XNNPACK" in judged.reasons[0]
+
+
+# --- emulators -----------------------------------------------------------------------------------------------------
+
+
+def test_on_an_emulator_no_time_refuses_a_run_and_all_else_does() -> None:
+    late = {**VALID, "result_validity": "INVALID", "result_invalid_reason": "Reduce target QPS"}
+    disturbed = result(late, warm_up={**STEADY, "steady": False}, run_delay_ns=SECOND // 2, steal_ticks=50)
+    assert len(reasons_of(disturbed)) > 2
+    judged = verdicts.judge(PERFORMANCE, disturbed, CALLS, emulated=True)
+    assert (judged.verdict, judged.reasons, judged.disturbed) == ("valid", [], False)
+    for wrong in (
+        {**disturbed, "fallbacks": ["a node runs elsewhere"]},
+        result({**RAN, "result_validity": "VALID"}),
+        result({**VALID, "effective_scenario": "Offline"}),
+        {"status": "error", "error": "it broke"},
+    ):
+        assert verdicts.judge(PERFORMANCE, wrong, CALLS, emulated=True).verdict in ("invalid", "error")
+    assert verdicts.judge(PERFORMANCE, disturbed, CALLS[:10], emulated=True).verdict == "invalid"

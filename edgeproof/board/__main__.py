@@ -1,0 +1,105 @@
+"""python -m edgeproof.board up | down | status: build and start the emulated board, end it, say what it is.
+
+`up` builds what is missing, starts the board, and writes devices/board.yaml; what was finished is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeproof import cli_devices, devices, entry
+from edgeproof.core.errors import ConfigError
+
+from . import debian, machine, python
+from .disk import disk
+from .steps import BOARD
+
+LEAST_DISK_BYTES = 4 * 10**9
+LEAST_MEMORY_MIB, MOST_MEMORY_MIB = 256, 255 * 1024
+# An emulated second is a hundredth of a real one.
+TIMEOUT_S = 7200
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse and dispatch; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m edgeproof.board", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    up = verbs.add_parser("up", help="build, start and register the board")
+    up.add_argument("--memory-mib", type=int, default=machine.MEMORY_MIB, help="its memory (default: %(default)s)")
+    up.add_argument("--port", type=int, default=machine.PORT, help="of loopback, for ssh (default: %(default)s)")
+    up.add_argument("--sources", type=Path, help="a sources.list of Debian 12, where this machine's has none")
+    up.set_defaults(function=_up)
+    verbs.add_parser("down", help="end the board").set_defaults(function=_down)
+    verbs.add_parser("status", help="say whether it runs").set_defaults(function=_status)
+    arguments = parser.parse_args(argv)
+    code: int = arguments.function(arguments)
+    return code
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    if not LEAST_MEMORY_MIB <= arguments.memory_mib <= MOST_MEMORY_MIB:
+        raise ConfigError(
+            f"the board's memory is {LEAST_MEMORY_MIB} to {MOST_MEMORY_MIB} MiB, not {arguments.memory_mib}."
+        )
+    if not 1024 <= arguments.port < 2**16:
+        raise ConfigError(f"the board's port is 1024 to 65535, not {arguments.port}.")
+    if arguments.sources is not None and not arguments.sources.is_file():
+        raise ConfigError(f"{arguments.sources} is no file with apt's sources.")
+    if machine.DEVICE in devices.names() and devices.card(machine.DEVICE).host != machine.ALIAS:
+        raise ConfigError(f"devices/{machine.DEVICE}.yaml is the card of another device. Give it another name.")
+    BOARD.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(BOARD).free
+    if free < LEAST_DISK_BYTES and not (BOARD / "disk").is_dir():
+        raise ConfigError(
+            f"the board needs {LEAST_DISK_BYTES / 1e9:.0f} GB below {BOARD}, {free / 1e9:.1f} GB are free."
+        )
+    began = time.monotonic()
+    tools = debian.tools(arguments.sources)
+    system = debian.system(arguments.sources)
+    built = disk(system, python.site(system, tools), tools)
+    print("  starting the board", file=sys.stderr)
+    machine.up(machine.Machine(arguments.memory_mib, arguments.port), built, tools)
+    _register()
+    took_s = time.monotonic() - began
+    print(f"'{machine.DEVICE}' runs with {arguments.memory_mib} MiB, {took_s:.0f} s after it was asked for.")
+    print(f"Measure on it: edgeproof repro digits bench.devices=[{machine.DEVICE}]. End it: make board-down")
+    return 0
+
+
+def _register() -> None:
+    """Write the board's card, or bring the fingerprint of the one that is there up to date."""
+    asked = {
+        "transport": "ssh",
+        "host": machine.ALIAS,
+        "emulated": True,
+        "threads": 1,
+        "tags": ["emulated"],
+        "timeout_s": TIMEOUT_S,
+    }
+    if machine.DEVICE in devices.names():
+        cli_devices.renew(machine.DEVICE)
+    else:
+        cli_devices.register(machine.DEVICE, asked)
+
+
+def _down(arguments: argparse.Namespace) -> int:
+    print("the board is off" if machine.down() else "the board did not run")
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    told = machine.running()
+    if told is None:
+        print("the board does not run; 'make board' starts it")
+        return 1
+    print(f"the board runs with {told.memory_mib} MiB on port {told.port}: ssh -F {machine.CONFIG} {machine.ALIAS}")
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(lambda: main(sys.argv[1:]))

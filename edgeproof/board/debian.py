@@ -1,0 +1,113 @@
+"""Debian's packages by this machine's apt with a state of its own: nothing is installed, and no root is needed.
+
+apt resolves dependencies and checks the archive's signatures; the packages are unpacked and none of their scripts runs.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeproof.core.directories import write_json
+from edgeproof.core.errors import ConfigError, EdgeproofError
+
+from .steps import BOARD, found, needed, run, step
+
+ARM = "arm64"
+STATUS = Path("/var/lib/dpkg/status")
+LIST = "packages.json"
+# What builds and runs the board: a program, and the package that has it.
+TOOLS = {
+    "qemu-system-aarch64": "qemu-system-arm",
+    "aarch64-linux-gnu-g++": "g++" if platform.machine() == "aarch64" else "g++-aarch64-linux-gnu",
+    "mke2fs": "e2fsprogs",
+}
+# What runs on the board; the versions of Python and of the kernel are Debian 12's.
+SYSTEM = (
+    *("linux-image-cloud-arm64", "busybox-static", "dash", "coreutils", "findutils", "tar", "gzip", "base-files"),
+    *("openssh-server", "python3.11", "libpython3.11-dev", "libgomp1", "libstdc++6", "zlib1g"),
+)
+
+
+def tools(sources: Path | None) -> Path:
+    """The directory with those programs that this machine lacks, and what they need."""
+    for program in ("apt-get", "dpkg-deb", "ssh", "ssh-keygen"):
+        if found(program) is None:
+            raise ConfigError(f"{program} is not on this machine. {needed(program)}")
+    packages = [package for program, package in TOOLS.items() if found(program) is None]
+    return step(
+        "tools",
+        {"packages": packages, "sources": _told(sources)},
+        lambda out: _unpack(packages, out, None, sources),
+        f"fetching {', '.join(packages) or 'nothing: all tools are here'}",
+    )
+
+
+def system(sources: Path | None) -> Path:
+    """The directory with the board's Debian: kernel, Python with its headers, and an ssh server."""
+    return step(
+        "system",
+        {"packages": list(SYSTEM), "sources": _told(sources)},
+        lambda out: _unpack(SYSTEM, out, ARM, sources),
+        f"fetching Debian for {ARM} (100 MB)",
+    )
+
+
+def environment(tools_: Path) -> dict[str, str]:
+    """What programs that were unpacked rather than installed need to find their libraries."""
+    folders = [tools_ / part / f"{platform.machine()}-linux-gnu" for part in ("usr/lib", "lib")]
+    return {"LD_LIBRARY_PATH": ":".join(str(folder.resolve()) for folder in folders if folder.is_dir())}
+
+
+def _told(sources: Path | None) -> str | None:
+    return None if sources is None else sources.read_text(encoding="utf-8")
+
+
+def _unpack(packages: Sequence[str], out: Path, architecture: str | None, sources: Path | None) -> None:
+    """Unpack packages of an architecture with all they depend on; None is this machine's, less what it has."""
+    if not packages:
+        write_json(out / LIST, [])
+        return
+    state = BOARD / f"apt-{architecture or 'host'}"
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (state / folder).mkdir(parents=True, exist_ok=True)
+    status = state / "status"
+    if architecture is None:
+        shutil.copyfile(STATUS, status)
+    else:
+        status.write_text("", encoding="utf-8")
+    given = {
+        "Dir::State::Lists": (state / "lists").resolve(),
+        "Dir::State::status": status.resolve(),
+        "Dir::State::extended_states": (state / "extended").resolve(),
+        "Dir::Cache": (state / "cache").resolve(),
+        "APT::Sandbox::User": "",
+        "APT::Install-Recommends": "0",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "3",
+        "Debug::NoLocking": "1",
+    }
+    if architecture is not None:
+        given |= {"APT::Architecture": architecture, "APT::Architectures": architecture}
+    if sources is not None:
+        given |= {"Dir::Etc::sourcelist": sources.resolve(), "Dir::Etc::sourceparts": "-"}
+    apt = ["apt-get", "-q", "-y", *(f"-o{name}={value}" for name, value in given.items())]
+    run([*apt, "update"])
+    try:
+        run([*apt, "--download-only", "install", *packages])
+    except EdgeproofError as error:
+        what = f"apt offers no {' '.join(packages)} for {architecture or 'this machine'}"
+        cure = "Name sources of Debian 12 in a file: make board BOARD_SOURCES=FILE"
+        raise EdgeproofError(f"{what}: {error} {cure}") from None
+    archives = sorted((state / "cache" / "archives").glob("*.deb"))
+    for number, archive in enumerate(archives, 1):
+        if sys.stderr.isatty():
+            print(f"\r    unpacking {number} of {len(archives)}", end="", file=sys.stderr)
+        run(["dpkg-deb", "-x", archive, out])
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    write_json(out / LIST, [archive.name for archive in archives])
+    shutil.rmtree(state)
