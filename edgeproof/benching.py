@@ -254,7 +254,7 @@ class Session:
             jobs += round_
         if self._card.instructions is not None:
             jobs += [Job(*artifact, INSTRUCTIONS, 0) for artifact in final]
-        return jobs + [Job(*artifact, PROFILE, 0) for artifact in supported]
+        return jobs + [Job(*artifact, PROFILE, 0) for artifact in final]
 
     def measure(self, job: Job, order: int) -> Record:
         """Run one job and write its record; a job that was measured before an interruption is not repeated."""

@@ -22,6 +22,7 @@ from edgeproof.studies import WORKTREES
 from . import journal, leases, quarantine
 from .engines import FARM, HISTORY, JOURNAL, PARAMS, Attempt, Engine
 from .journal import Journal
+from .view import View
 
 TRIES = 4
 FIRST_PAUSE_S = 30.0
@@ -38,6 +39,7 @@ class Run:
         start: runs a job and returns how it ended; with a reason it abandons the job instead.
         end: ends whatever `start` is running, and starts nothing any more.
         pause: waits for some seconds; the stop of the run ends it when left out.
+        view: shows what runs where.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Run:
     end: Callable[[], None] = lambda: None
     tell: Callable[[str], None] = print
     pause: Callable[[float], None] | None = None
+    view: View | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -99,6 +102,8 @@ class Run:
                 return self._abandon(job, device, str(sentence))
             number = self._failures[job] + 1
             self.journal.add("started", job, device, number)
+            if self.view is not None:
+                self.view.started(job)
             attempt = self.start(job, None)
             if attempt.code == 0 and self.out(job).is_dir():
                 self.journal.add("done", job, device, number)
@@ -132,7 +137,11 @@ class Run:
     def _note(self, job: str, device: str, outcome: str) -> None:
         with self._lock:
             self._outcomes[job] = outcome
-            self.tell(f"{device}: {job} {outcome} ({len(self._outcomes)} of {len(self.jobs)})")
+            left = ""
+            if self.view is not None:
+                self.view.ended(job)
+                left = self.view.left()
+            self.tell(f"{device}: {job} {outcome} ({len(self._outcomes)} of {len(self.jobs)}{left})")
 
 
 def prepared(study: str | None, chosen: Sequence[str] | None, name: str) -> tuple[Params, Path]:
@@ -165,7 +174,8 @@ def farm(params: Params, name: str, engine: Engine, tell: Callable[[str], None])
     """Run every session of a study on its devices; returns each job's outcome."""
     jobs = {key: item.device for key, item in params.bench.items()}
     began = time.monotonic()
-    outcomes = Run(name, jobs, engine.start, engine.end, tell).run()
+    with View(jobs) as view:
+        outcomes = Run(name, jobs, engine.start, engine.end, tell, view=view).run()
     tell(f"{name}: {sum(of == 'done' for of in outcomes.values())} of {len(outcomes)} jobs done "
          f"in {(time.monotonic() - began) / 60:.1f} min; records: {HISTORY / name}/")  # fmt: skip
     return outcomes

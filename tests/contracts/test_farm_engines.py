@@ -117,9 +117,7 @@ def test_devices_work_side_by_side_and_records_are_in_the_history_when_a_job_is_
         assert [attempt.code for attempt in ended] == [0], ended
         found = list(records.read_all(HISTORY / "night" / of(name)))
         assert {record.content["device"] for record in found} == {name}
-        assert {"single_stream", "accuracy", "profile", "unsupported"} == {
-            record.content["scenario"] for record in found
-        }
+        assert {"single_stream", "accuracy", "unsupported"} == {record.content["scenario"] for record in found}
         assert (engines.FARM / "night" / engines.LOGS / f"{of(name)}.log").is_file()
 
 
