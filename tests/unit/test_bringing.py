@@ -111,7 +111,9 @@ def test_a_record_names_the_file_and_its_sha256_and_the_data_it_was_fed(benched:
 def test_without_data_nothing_is_scored_and_the_table_says_so(project: Path) -> None:
     paths = [write_onnx(project / "a.onnx"), write_openvino(project / "b.xml")]
     text, directory = bringing.bench(paths, bringing.Wishes(preset="quick", scenarios=["single_stream", "offline"]))
-    assert {path.name for path in directory.rglob("records/*/*/*/*")} == {"single_stream.0", "offline.0"}
+    assert {path.name for path in directory.rglob("records/*/*/*/*")} == {
+        *("single_stream.0", "offline.0", "profile.0")
+    }
     assert "- `a` onnx as-is: no accuracy: random inputs, seed 0" in text
     assert "- `b` openvino as-is: no accuracy: random inputs, seed 0" in text
     assert text.count("| valid |") == 2

@@ -276,11 +276,13 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_half_written_one(
     path = tmp_path / "file"
     directories.write_text(path, "old")
 
-    def half(self: Path, text: str, **_: Any) -> None:
-        self.write_bytes(text[: len(text) // 2].encode())
+    write = Path.write_bytes
+
+    def half(self: Path, data: bytes) -> None:
+        write(self, data[: len(data) // 2])
         no_space()
 
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(EdgeproofError, match=r"No space left.*untouched"):
         directories.write_text(path, "new text")
     assert path.read_bytes() == b"old"
