@@ -22,7 +22,7 @@ from tests.unit.test_benching import ITEM, study, write_project
 
 __all__ = ["digits_study", "plugin_root"]
 
-KILLS = int(os.environ.get("EDGEPROOF_FARM_KILLS", "4"))
+KILLS = int(os.environ.get("EDGEPROOF_FARM_KILLS", "3"))
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(600)]
 

@@ -23,7 +23,7 @@ __all__ = ["any_machine_is_quiet_enough", "digits_study", "plugin_root"]
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(600)]
 
-SESSIONS = int(os.environ.get("EDGEPROOF_FAULT_SESSIONS", "5"))
+SESSIONS = int(os.environ.get("EDGEPROOF_FAULT_SESSIONS", "3"))
 
 
 def script(chance: random.Random) -> list[dict[str, Any]]:
