@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
@@ -17,6 +17,7 @@ import rich.table
 import rich.text
 
 SHOWN_DEVICES = 20
+EVERY = ""  # no device has an empty name
 
 
 class View:
@@ -32,7 +33,9 @@ class View:
         self._asked = Counter(jobs.values())
         self._ended: Counter[str] = Counter()
         self._running: dict[str, tuple[str, float]] = {}
-        self._durations_s: dict[str, list[float]] = {}
+        self._spent_s: defaultdict[str, float] = defaultdict(float)
+        self._timed: Counter[str] = Counter()
+        self._told: tuple[float, str] | None = None
         self._lock = threading.Lock()
         self._console = console or rich.console.Console(file=sys.stderr)
         self._live = rich.live.Live(
@@ -61,24 +64,28 @@ class View:
             self._ended[device] += 1
             running = self._running.pop(device, None)
             if running is not None:
-                self._durations_s.setdefault(device, []).append(self._clock_s() - running[1])
+                for of in (device, EVERY):
+                    self._spent_s[of] += self._clock_s() - running[1]
+                    self._timed[of] += 1
 
     def left(self) -> str:
-        """', about 3:10 left', or nothing while nobody knows."""
+        """', about 3:10 left', or nothing while nobody knows; looked at once a second, since devices may be many."""
         with self._lock:
-            told = [self._left_s(device) for device in self._asked]
-        known = [seconds for seconds in told if seconds is not None]
-        return f", about {_clock(max(known))} left" if known and max(known) > 0 else ""
+            now_s = self._clock_s()
+            if self._told is None or now_s - self._told[0] >= 1:
+                known = [seconds for device in self._asked if (seconds := self._left_s(device)) is not None]
+                self._told = now_s, f", about {_clock(max(known))} left" if known and max(known) > 0 else ""
+            return self._told[1]
 
     def _left_s(self, device: str) -> float | None:
         """From the device's own mean duration, from everyone's while it has none."""
         waiting = self._asked[device] - self._ended[device]
         if waiting == 0:
             return 0.0
-        durations = self._durations_s.get(device) or [s for of in self._durations_s.values() for s in of]
-        if not durations:
+        of = device if self._timed[device] else EVERY
+        if not self._timed[of]:
             return None
-        mean_s = sum(durations) / len(durations)
+        mean_s = self._spent_s[of] / self._timed[of]
         spent_s = self._clock_s() - self._running[device][1] if device in self._running else 0.0
         return max(0.0, mean_s - spent_s) + (waiting - 1) * mean_s
 
