@@ -39,8 +39,7 @@ def _sign(arguments: argparse.Namespace) -> int:
     key = signing.configured()
     if key is None:
         raise ConfigError(
-            f"no signing key: name one in {signing.VARIABLE}, or put it at ~/.config/{signing.DEFAULT}. "
-            "Make it with 'ssh-keygen -t ed25519 -N \"\" -f KEY'."
+            f"no signing key: name one in {signing.VARIABLE}, or put it at ~/.config/{signing.DEFAULT}. {signing.MAKE}"
         )
     findings = list(signing.verify(arguments.places, None))
     damaged = [problem for finding in findings for problem in finding.problems]

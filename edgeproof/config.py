@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from . import devices
-from .core import plugins
+from .core import plugins, records
 from .core.directories import write_text
 from .core.errors import ConfigError, UnknownName
 from .params import (
@@ -48,7 +48,6 @@ from .params import (
 CONF = Path("conf")
 ROOT = "edgeproof_root"
 MESSAGE_LINES = 12
-RESERVED = ("accuracy", "estimate", "instructions", "profile", "unsupported")
 LOCK = Path("requirements.lock")
 FRAMEWORK_PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"]}
 LIBRARIES = ("tasks", "networks", "methods", "runtimes", "scenarios")
@@ -391,7 +390,7 @@ def _check_scenarios(study: Study) -> None:
         served = study.scenarios[key].scenario == "Server"
         if served != (study.scenarios[key].load is not None):
             raise ConfigError(f"scenario '{key}' {'needs a' if served else 'takes no'} load: only Server has one.")
-        if key in RESERVED or key.endswith(("_test01", "_test04")):
+        if key in records.UNTIMED or key.endswith(("_test01", "_test04")):
             raise ConfigError(f"a scenario can't be called '{key}': records use that name for something else.")
     if any(study.scenarios[key].scenario == "Server" for key in study.bench.every):
         raise ConfigError("a Server scenario belongs to bench.final: its load is a share of what bench.every tells.")

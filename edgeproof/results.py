@@ -34,6 +34,8 @@ class Counters(Reported):
     busy_ticks: NonNegativeInt | None
     frequency_khz: int | None = Field(gt=0)
     temperature_millic: int | None
+    voluntary_switches: NonNegativeInt | None = None
+    processors: int | None = Field(default=None, gt=0)
 
 
 class Window(Reported):

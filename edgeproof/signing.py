@@ -26,7 +26,7 @@ VARIABLE = "EDGEPROOF_SIGNING_KEY"
 DEFAULT = Path("edgeproof/signing_key")
 # Whose signatures a project trusts, as ssh-keygen -Y verify reads it.
 ALLOWED = Path("allowed_signers")
-_MAKE = "Make a key with 'ssh-keygen -t ed25519 -N \"\" -f KEY'."
+MAKE = "Make a key with 'ssh-keygen -t ed25519 -N \"\" -f KEY'."
 
 
 def load(path: Path) -> Ed25519PrivateKey:
@@ -36,9 +36,9 @@ def load(path: Path) -> Ed25519PrivateKey:
         read = serialization.load_ssh_private_key if b"OPENSSH" in content[:64] else serialization.load_pem_private_key
         key = read(content, password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{path} can't sign: {error}. {_MAKE}") from None
+        raise ConfigError(f"{path} can't sign: {error}. {MAKE}") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{path} is no Ed25519 key. {_MAKE}")
+        raise ConfigError(f"{path} is no Ed25519 key. {MAKE}")
     return key
 
 

@@ -54,6 +54,11 @@ def repro(study: str | None, overrides: Sequence[str] = ()) -> int:
     return code
 
 
+def place(params: Params) -> Path:
+    """Where a study is built: the committed one here, any other in its worktree."""
+    return Path() if params.study == config.default_study() else WORKTREES / params.study
+
+
 def _repro_in_place() -> int:
     if config.edited_by_hand():
         print("params.yaml was edited by hand: running it as it is ('edgeproof compose' writes the study's again).")

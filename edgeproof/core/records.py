@@ -27,6 +27,8 @@ from .errors import ArtifactError
 SCHEMA = 2
 FILE = "record.json"
 ACCURACY = "accuracy"
+# What a record may be of, instead of a scenario.
+UNTIMED = (ACCURACY, "estimate", "instructions", "profile", "unsupported")
 # The method of a model that no study made: it came as a file.
 BROUGHT = "brought"
 _MEASURE_AGAIN = "Measure again: raise bench.session in the study, then 'make repro'."

@@ -14,24 +14,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeproof import benching, config, dataset, entry, layouts, params
+from edgeproof import benching, dataset, entry, layouts, params, studies
 from edgeproof.core import plugins, records
 from edgeproof.core.directories import read_meta
-from edgeproof.core.errors import ConfigError, DeviceError, EdgeproofError
+from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.params import BenchParams, Params
 from edgeproof.paths import artifact_name
 from edgeproof.report import summaries
 from edgeproof.report.changes import SMALLEST_STEP
 from edgeproof.report.comparison import Comparison, compare_logs
 from edgeproof.report.summaries import SINGLE_STREAM
-from edgeproof.studies import WORKTREES
 
-from . import engines, history, kept, leases, quarantine
+from . import engines, history, kept, leases, quarantine, session
 from .history import Cell, Night
 
 GOOD, SUSPECT = "good", "suspect"
 ROUNDS = 10
-TRY_AGAIN = 75
 
 
 class Unconfirmable(EdgeproofError):
@@ -77,7 +75,7 @@ def compare(suspicion: Suspicion, out: Path, measure: Measure | None = None) -> 
         with tempfile.TemporaryDirectory() as scratch, leases.held(cell.device, f"confirming {cell}"):
             for name, night in ((GOOD, suspicion.good), (SUSPECT, suspicion.suspect)):
                 shutil.copytree(kept.find(night.artifact, cell.scheme), Path(scratch, name, cell.scheme))
-            pair = Pair(_session(study, cell), cell.scenario, study_file, Path(scratch), _built(study))
+            pair = Pair(_session(study, cell), cell.scenario, study_file, Path(scratch), studies.place(study))
             (measure or _as_process)(pair, out)
     except Unconfirmable:
         raise
@@ -91,11 +89,6 @@ def _session(study: Params, cell: Cell) -> str:
         if (item.device, item.runtime) == (cell.device, cell.runtime) and cell.scenario in item.all:
             return key
     raise Unconfirmable(f"the run has no session of '{cell.runtime}' on '{cell.device}'")
-
-
-def _built(study: Params) -> Path:
-    """Where the study was built, as in `running.prepared`."""
-    return Path() if study.study == config.default_study() else WORKTREES / study.study
 
 
 def _as_process(pair: Pair, out: Path) -> None:
@@ -173,12 +166,7 @@ def main(argv: Sequence[str]) -> int:
     if key not in study.bench or len(schemes) != 1:
         raise ConfigError(f"{given} has no session '{key}', or {artifacts} not one scheme.")
     item = pair_of(study.bench[key], scenario, schemes[0], int(rounds))
-    try:
-        benching.measured(item, subject(item, study, Path(artifacts))).finish(Path(out))
-    except DeviceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return TRY_AGAIN
-    return 0
+    return session.measured(item, subject(item, study, Path(artifacts)), Path(out))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ FIGURES = {
     OFFLINE: "time a sample",
     SERVER: "time a completed sample",
 }
-NOT_TIMED = (records.ACCURACY, "unsupported", "instructions", "estimate", "profile")
 
 
 @dataclass(frozen=True, order=True)
@@ -202,7 +201,7 @@ _CELLS = f"""
             PARTITION BY session_key, study, device, runtime, model, scheme, scenario, session_id, process
             ORDER BY attempt DESC) AS nth
         FROM records
-        WHERE runtime <> 'null' AND compliance IS NULL AND NOT list_contains({list(NOT_TIMED)!r}, scenario))
+        WHERE runtime <> 'null' AND compliance IS NULL AND NOT list_contains({list(records.UNTIMED)!r}, scenario))
     SELECT session_key, study, device, runtime, model, scheme, scenario, session_id, max(measured_at) AS ended,
            list({{{", ".join(f"'{name}': {name}" for name in _TOLD)}}} ORDER BY process)
     FROM last WHERE nth = 1 GROUP BY ALL ORDER BY ended, session_id, session_key"""  # noqa: S608 - names of this package alone

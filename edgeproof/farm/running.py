@@ -13,11 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeproof import config, entry, worktrees
+from edgeproof import config, entry, studies, worktrees
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.devices import CARDS
 from edgeproof.params import Params, load
-from edgeproof.studies import WORKTREES
 
 from . import journal, leases, quarantine
 from .engines import FARM, HISTORY, JOURNAL, PARAMS, Attempt, Engine
@@ -154,7 +153,7 @@ def prepared(study: str | None, chosen: Sequence[str] | None, name: str) -> tupl
     if chosen is not None:
         overrides.append(f"bench.devices=[{','.join(chosen)}]")
     params = config.compose(study, overrides)
-    built = Path() if params.study == config.default_study() else WORKTREES / params.study
+    built = studies.place(params)
     if not (built / "artifacts").is_dir():
         raise ConfigError(f"nothing of study '{params.study}' is built. Run 'edgeproof repro {params.study}' first.")
     if built != Path():  # cards are this directory's, whatever the study was built with

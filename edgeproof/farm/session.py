@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgeproof import benching, entry, params
 from edgeproof.core.errors import DeviceError
+from edgeproof.params import BenchParams
 
 TRY_AGAIN = 75
 
@@ -27,8 +28,13 @@ def main(argv: Sequence[str]) -> int:
         session.abandon(reason[0])
         session.finish(Path(out))
         return 0
+    return measured(item, what, Path(out))
+
+
+def measured(item: BenchParams, what: benching.Subject, out: Path) -> int:
+    """Run a session and put its records to `out`; returns the exit code."""
     try:
-        benching.measured(item, what).finish(Path(out))
+        benching.measured(item, what).finish(out)
     except DeviceError as error:
         print(f"error: {error}", file=sys.stderr)
         return TRY_AGAIN

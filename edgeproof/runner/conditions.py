@@ -7,7 +7,7 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ def counters() -> dict[str, Any]:
         "own_cpu_ns": time.process_time_ns(),
         "run_delay_ns": _run_delay_ns(),
         "involuntary_switches": usage.ru_nivcsw,
+        "voluntary_switches": usage.ru_nvcsw,
+        "processors": len(_usable()),
         "major_faults": usage.ru_majflt,
         "ticks_per_s": TICKS_PER_S,
         "load_1min": os.getloadavg()[0],
@@ -114,8 +116,7 @@ def cpu_ticks() -> dict[str, int | None]:
 
 def frequency_khz() -> int | None:
     """The highest current frequency of the processors this process may use."""
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    return _greatest(CPU / f"cpu{core}/cpufreq/scaling_cur_freq" for core in cores)
+    return _greatest(CPU / f"cpu{core}/cpufreq/scaling_cur_freq" for core in _usable())
 
 
 def temperature_millic() -> int | None:
@@ -154,6 +155,11 @@ def wheel_sha256(package: str) -> str | None:
     lines = sorted(line for line in listing.splitlines() if "sha256=" in line and not line.startswith("../"))
     own = [line for line in lines if "__pycache__" not in line and ".dist-info/" not in line]
     return hashlib.sha256("\n".join(own).encode()).hexdigest()
+
+
+def _usable() -> Collection[int]:
+    """The processors this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
 def _run_delay_ns() -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -205,6 +207,44 @@ def test_a_runtime_that_fell_back_is_refused_in_accuracy_runs_too() -> None:
         assert judged.verdict == "invalid"
         assert not judged.disturbed
         assert "XNNPACK" in judged.reasons[0]
+
+
+# --- one processor: the run's own threads take turns -----------------------------------------------------------------
+
+
+def alone_with(own_share: float, **after: Any) -> verdicts.Judgement:
+    """A second on the only processor, of which the run's threads had a share and slept a hundred times."""
+    before = {**BEFORE, "processors": 1, "voluntary_switches": 0}
+    given = result(own_cpu_ns=int(own_share * SECOND), voluntary_switches=100, involuntary_switches=104, **after)
+    return judge({**given, "counters": {**given["counters"], "before": before}})
+
+
+def test_on_one_processor_threads_of_the_run_that_wait_for_one_another_are_no_disturbance() -> None:
+    judged = alone_with(0.999, run_delay_ns=60_000_000, cpu_pressure_us=61_000)
+    assert judged.reasons == []
+    assert judged.figures["waiting_share"] == pytest.approx(0.001)
+    assert judged.figures["pressure_share"] == pytest.approx(0.002)
+    assert judged.figures["switches_per_s"] == 4
+
+
+def test_on_one_processor_a_neighbour_is_one() -> None:
+    judged = alone_with(0.5, run_delay_ns=560_000_000, cpu_pressure_us=560_000)
+    assert judged.figures["waiting_share"] == pytest.approx(0.5)
+    assert judged.figures["pressure_share"] == pytest.approx(0.5)
+    assert judged.disturbed
+
+
+def test_a_server_that_rests_between_queries_waits_no_longer_than_it_waited() -> None:
+    assert alone_with(0.3, run_delay_ns=5_000_000).figures["waiting_share"] == pytest.approx(0.005)
+
+
+def test_a_run_kept_on_one_processor_says_so() -> None:
+    program = (
+        "import os; from edgeproof.runner import conditions, limits;"
+        "limits.apply([min(os.sched_getaffinity(0))], None); print(conditions.counters()['processors'])"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert told == "1\n"
 
 
 # --- emulators -----------------------------------------------------------------------------------------------------
