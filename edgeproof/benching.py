@@ -64,6 +64,9 @@ REPEATS = 4
 GIVEN_UP_AFTER = 3
 SHOWN_LINES = 5
 MLPERF_DURATION_MS = 600_000
+# Of a run in turns: its length, and so many pairs of blocks say what a process's ratio is.
+TURNS_MS = 1000
+FEWEST_PAIRS = 20
 HARNESS_SETTINGS = {"min_duration_ms": 200, "min_query_count": 1024}
 # What a runner leaves; whatever else a device sends stays out of the record.
 LEFT = re.compile(r"(result\.json|latencies\.npz|telemetry\.csv|user\.conf|audit\.config|mlperf_log_\w+\.(txt|json))")
@@ -117,6 +120,8 @@ class Subject:
         samples: those of each model.
         score: maps outputs (N, values) and labels (N,) to hits (N,).
         scorer: the file that `score` comes from.
+        against: model and scheme of the artifact that all others are compared with in turns; nothing else is measured
+            then.
     """
 
     study: str
@@ -125,6 +130,7 @@ class Subject:
     samples: Mapping[str, Samples]
     score: Callable[[Array, Array], Array]
     scorer: Path
+    against: tuple[str, str] | None = None
 
 
 def bench(key: str, study: Params) -> None:
@@ -232,6 +238,10 @@ class Session:
         if self._card.npu is not None:  # nothing is measured there
             estimates = [Job(*artifact, ESTIMATE, 0) for artifact in supported]
             return estimates + [Job(*artifact, "unsupported", 0) for artifact in unsupported]
+        if self._subject.against is not None:
+            compared = [artifact for artifact in supported if artifact[1:] != self._subject.against]
+            turns = [Job(*artifact, records.IN_TURNS, n) for n in range(item.processes) for artifact in compared]
+            return turns + [Job(*artifact, "unsupported", 0) for artifact in unsupported]
         harness = [(NULL, *artifact[1:]) for artifact in supported[:1]]
         jobs = [
             Job(*artifact, records.ACCURACY, n)
@@ -358,7 +368,39 @@ class Session:
             told = {"missing": result.get("reason") or result.get("error") or "the device told none"}
         return {"verdict": "valid", "reasons": [], "profile": told}
 
+    def _compared(self, job: Job, out: Path) -> dict[str, Any]:
+        """One process in which the artifact and the one it is compared with take turns."""
+        assert self._subject.against is not None
+        model, scheme = self._subject.against
+        timed = replace(job, scenario=next(iter(self._item.every)))
+        given, other = self._job_file(timed), self._job_file(replace(timed, model=model, scheme=scheme))
+        given |= {
+            "mode": "InTurns",
+            "against": other["artifact"],
+            "against_samples": other["samples"],
+            "order_seed": job.process,
+            "duration_ms": TURNS_MS,
+        }
+        result = self._run(given, out)
+        content = {"job": given, "result": result}
+        if result["status"] != "compared":
+            return {**content, "verdict": "error", "reasons": [str(result.get("error") or "no comparison came back")]}
+        ratios = np.log(result["own_ns"]) - np.log(result["other_ns"])
+        reasons = [f"did not run as expected: {line}" for line in result["fallbacks"]]
+        if len(ratios) < FEWEST_PAIRS:
+            reasons.append(f"too few samples: {len(ratios)} pairs of blocks, at least {FEWEST_PAIRS} are needed")
+        reasons += self._another_device(result)
+        told = {"model": model, "scheme": scheme, "pairs": len(ratios), "log_ratio": float(np.median(ratios))}
+        return {**content, "verdict": "invalid" if reasons else "valid", "reasons": reasons, "in_turns": told}
+
+    def _another_device(self, result: Mapping[str, Any]) -> list[str]:
+        """How what answered is not the device that the card describes."""
+        differing = devices.changed(self._card.fingerprint, result.get("fingerprint", {}))
+        return [f"not the device that its card describes: {line}" for line in differing]
+
     def _measured(self, job: Job, out: Path) -> dict[str, Any]:
+        if job.scenario == records.IN_TURNS:
+            return self._compared(job, out)
         if job.scenario == ESTIMATE:
             return self._estimated(job)
         if job.scenario == INSTRUCTIONS:
@@ -371,8 +413,7 @@ class Session:
         durations = _durations(out) if timed else None
         judgement = verdicts.judge(given, result, durations, emulated=self._card.emulated)
         content = {"job": given, "result": result, **judgement.as_content(), "harness_p50_ns": self._harness_ns}
-        if differing := devices.changed(self._card.fingerprint, result.get("fingerprint", {})):
-            another = [f"not the device that its card describes: {line}" for line in differing]
+        if another := self._another_device(result):
             return {**content, "verdict": "invalid", "reasons": judgement.reasons + another, "disturbed": False}
         if job.scenario == records.ACCURACY and judgement.verdict == "valid":
             content |= self._scored(job, out)
@@ -550,6 +591,7 @@ class Session:
     def _digest(self) -> str:
         parts = [
             self._item.model_dump(mode="json"),
+            self._subject.against,
             sorted(map(identity, self._metas.values())),
             self._card.model_dump(),
             {model: path.stem for model, path in self._samples.items()},

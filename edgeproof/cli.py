@@ -68,6 +68,11 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
         "--scenarios", type=_names, default=["single_stream", "offline"], help="LoadGen's, of conf/scenarios"
     )
     bench.add_argument("--output", metavar="NAME", help="the output to measure where a file has several")
+    bench.add_argument(
+        "--in-turns",
+        action="store_true",
+        help="only say how each compares with the first, a millisecond each in turn: good on restless machines",
+    )
     bench.add_argument("--name", help="of the table and its directory (default: the first file's)")
     bench.set_defaults(function=_bench)
 

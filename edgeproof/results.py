@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from .core.errors import DeviceError
 
-MOST_OPERATORS = 10_000
+MOST_OPERATORS = MOST_PAIRS = 10_000
 Text = Annotated[str, Field(max_length=100_000)]
 Name = Annotated[str, Field(max_length=1000)]
 
@@ -96,6 +105,22 @@ class Unprofiled(Reported):
     reason: Text
 
 
+class Compared(Reported):
+    """Two artifacts measured in turns: a pair of blocks an entry."""
+
+    status: Literal["compared"]
+    own_ns: list[PositiveInt] = Field(min_length=1, max_length=MOST_PAIRS)
+    other_ns: list[PositiveInt] = Field(min_length=1, max_length=MOST_PAIRS)
+    fallbacks: list[Text]
+    fingerprint: Fingerprint
+
+    @model_validator(mode="after")
+    def _are_pairs(self) -> Self:
+        if len(self.own_ns) != len(self.other_ns):
+            raise ValueError("as many blocks of one artifact as of the other make pairs")
+        return self
+
+
 class Failed(Reported):
     """A run that failed, with what it said."""
 
@@ -103,7 +128,7 @@ class Failed(Reported):
     error: Text
 
 
-Result = Done | Profiled | Unprofiled | Failed
+Result = Done | Profiled | Unprofiled | Compared | Failed
 _RESULT: TypeAdapter[Result] = TypeAdapter(Annotated[Result, Field(discriminator="status")])
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import benching, config, devices
+from .. import benching, config, devices, in_turns
 from ..benching import Subject
 from ..config import Measuring
-from ..core.directories import written_whole
+from ..core.directories import write_text, written_whole
 from ..core.errors import ConfigError, UnknownName
 from ..core.records import BROUGHT
 from ..params import BenchParams, ScenarioParams, checked
@@ -44,17 +44,19 @@ class Wishes:
     schemes: Sequence[str] | None = None
     output: str | None = None
     name: str | None = None
+    in_turns: bool = False
 
 
 def bench(paths: Sequence[Path], wishes: Wishes) -> tuple[str, Path]:
     """Measure files and write results/brought/<name>; returns the table as Markdown, and that directory.
 
-    Everything is checked and lowered before anything is measured. Raises ConfigError.
+    In turns, nothing is measured but how each artifact compares with the runtime's first. Everything is checked and
+    lowered before anything is measured. Raises ConfigError.
     """
     how = config.measuring(wishes.preset)
     transport = devices.card(wishes.device).transport
     brought = files.opened(paths)
-    name = _name(wishes.name or brought[0].name)
+    name = _name(wishes.name or brought[0].name + ("_in_turns" if wishes.in_turns else ""))
     plan = _plan(brought, how, wishes)
     scenarios = _scenarios(how, wishes.scenarios)
     data = None if wishes.data is None else inputs.read(wishes.data)
@@ -65,11 +67,13 @@ def bench(paths: Sequence[Path], wishes: Wishes) -> tuple[str, Path]:
         )
         for runtime, chosen in plan.items()
     }
+    if wishes.in_turns:
+        sittings = {key: _in_turns(item, subject) for key, (item, subject) in sittings.items()}
     done = {key: benching.measured(item, subject) for key, (item, subject) in sittings.items()}
     with written_whole(OUTCOMES / name) as out:
         for key, session in done.items():
             session.finish(out / "records" / key)
-        text = _tables(out, name, plan, wishes.device)
+        text = _table_in_turns(out) if wishes.in_turns else _tables(out, name, plan, wishes.device)
     return text, OUTCOMES / name
 
 
@@ -158,6 +162,20 @@ def _item(
         "packages": config.pinned(needed),
     }
     return checked(BenchParams, content, "the session")
+
+
+def _in_turns(item: BenchParams, subject: Subject) -> tuple[BenchParams, Subject]:
+    """The session that compares the first artifact with the others. Raises ConfigError where there is no other."""
+    artifacts = [(model, scheme) for model, schemes in item.artifacts.items() for scheme in schemes]
+    if len(artifacts) < 2:
+        raise ConfigError(f"--in-turns compares two artifacts or more: {item.runtime} has {artifacts[0][0]} alone.")
+    return item.model_copy(update={"processes": in_turns.ROUNDS}), replace(subject, against=artifacts[0])
+
+
+def _table_in_turns(out: Path) -> str:
+    text = in_turns.table(out / "records")
+    write_text(out / "tables" / "in_turns.md", text)
+    return text
 
 
 def _tables(out: Path, name: str, plan: Plan, device: str) -> str:

@@ -1,7 +1,7 @@
-"""Is a suspected regression real? Tonight's artifact against the last good one, interleaved on the same device.
+"""Is a suspected regression real? Tonight's artifact against the last good one, in turns on the same device.
 
 As a process of its own, in the directory in which the study was built:
-python -m edgeproof.farm.confirming SESSION SCENARIO ROUNDS PARAMS ARTIFACTS OUT
+python -m edgeproof.farm.confirming SESSION ROUNDS PARAMS ARTIFACTS OUT
 """
 
 from __future__ import annotations
@@ -14,22 +14,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeproof import benching, dataset, entry, layouts, params, studies
+from edgeproof import benching, dataset, entry, in_turns, layouts, params, studies
 from edgeproof.core import plugins, records
 from edgeproof.core.directories import read_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.params import BenchParams, Params
 from edgeproof.paths import artifact_name
-from edgeproof.report import summaries
 from edgeproof.report.changes import SMALLEST_STEP
-from edgeproof.report.comparison import Comparison, compare_logs
-from edgeproof.report.summaries import SINGLE_STREAM
+from edgeproof.report.comparison import Comparison
 
-from . import engines, history, kept, leases, quarantine, session
+from . import engines, kept, leases, quarantine, session
 from .history import Cell, Night
 
 GOOD, SUSPECT = "good", "suspect"
-ROUNDS = 10
+ROUNDS = in_turns.ROUNDS
 
 
 class Unconfirmable(EdgeproofError):
@@ -49,10 +47,9 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class Pair:
-    """What an A/B runs: a session of a study, one of its scenarios, and a directory with <good|suspect>/<scheme>."""
+    """What an A/B runs: a session of a study, and a directory with <good|suspect>/<scheme>."""
 
     session: str
-    scenario: str
     study: Path
     artifacts: Path
     built: Path
@@ -62,7 +59,7 @@ Measure = Callable[[Pair, Path], None]
 
 
 def compare(suspicion: Suspicion, out: Path, measure: Measure | None = None) -> Comparison:
-    """Measure both artifacts in interleaved rounds, leave the records in `out`, and compare them in pairs.
+    """Let both artifacts take turns in several processes, leave the records in `out`, and compare them.
 
     Raises Unconfirmable where that can't be done.
     """
@@ -75,13 +72,13 @@ def compare(suspicion: Suspicion, out: Path, measure: Measure | None = None) -> 
         with tempfile.TemporaryDirectory() as scratch, leases.held(cell.device, f"confirming {cell}"):
             for name, night in ((GOOD, suspicion.good), (SUSPECT, suspicion.suspect)):
                 shutil.copytree(kept.find(night.artifact, cell.scheme), Path(scratch, name, cell.scheme))
-            pair = Pair(_session(study, cell), cell.scenario, study_file, Path(scratch), studies.place(study))
+            pair = Pair(_session(study, cell), study_file, Path(scratch), studies.place(study))
             (measure or _as_process)(pair, out)
     except Unconfirmable:
         raise
     except EdgeproofError as error:
         raise Unconfirmable(str(error)) from None
-    return _compared(out, cell.scenario)
+    return _compared(out)
 
 
 def _session(study: Params, cell: Cell) -> str:
@@ -92,51 +89,27 @@ def _session(study: Params, cell: Cell) -> str:
 
 
 def _as_process(pair: Pair, out: Path) -> None:
-    command = [sys.executable, "-m", "edgeproof.farm.confirming", pair.session, pair.scenario, str(ROUNDS)]
+    command = [sys.executable, "-m", "edgeproof.farm.confirming", pair.session, str(ROUNDS)]
     command += [str(path.resolve()) for path in (pair.study, pair.artifacts, out)]
     ended = subprocess.run(command, cwd=pair.built, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if ended.returncode != 0:
         raise Unconfirmable(f"the A/B failed: {engines.why(ended.stderr) or f'exit code {ended.returncode}'}")
 
 
-def _compared(out: Path, scenario: str) -> Comparison:
-    """Of the rounds in which both were valid; their last attempts count."""
-    lines = summaries.summarize(records.read_all(out), out)
-    found: dict[str, dict[int, float]] = {GOOD: {}, SUSPECT: {}}
-    for line in sorted(lines, key=lambda line: line.attempt):
-        if line.model in found and line.scenario == scenario and line.runtime != benching.NULL:
-            log = history.figure({name: getattr(line, name) for name in FIGURE_OF})
-            found[line.model].pop(line.process, None)
-            found[line.model] |= {line.process: log.value} if log is not None else {}
-    rounds = sorted(found[GOOD].keys() & found[SUSPECT].keys())
-    good, suspect = ([found[name][n] for n in rounds] for name in (GOOD, SUSPECT))
-    comparison = compare_logs(good, suspect, paired=True, margin=SMALLEST_STEP)
-    if comparison.verdict == "too few processes":
-        reasons = dict.fromkeys(reason for line in lines if line.runtime != benching.NULL for reason in line.reasons)
-        raise Unconfirmable(f"of {ROUNDS} rounds only {len(rounds)} were valid: {'; '.join(reasons)[:300]}")
+def _compared(out: Path) -> Comparison:
+    found = list(records.read_all(out))
+    comparison = next(iter(in_turns.compared(found, margin=SMALLEST_STEP).values()), None)
+    if comparison is None or comparison.verdict == "too few processes":
+        reasons = dict.fromkeys(reason for record in found for reason in record.content["reasons"])
+        rounds = 0 if comparison is None else comparison.processes[0]
+        raise Unconfirmable(f"of {ROUNDS} rounds only {rounds} were valid: {'; '.join(reasons)[:300]}")
     return comparison
 
 
-FIGURE_OF = (
-    *("verdict", "loadgen_scenario", "p50_log", "p50_log_low", "p50_log_high"),
-    *("multi_stream_p99_ns", "offline_samples_per_s", "server_samples_per_s"),
-)
-
-
-def pair_of(item: BenchParams, scenario: str, scheme: str, rounds: int) -> BenchParams:
-    """A session that measures nothing but the two, in many rounds; a server's load needs their latency first."""
-    first = next(key for key, of in item.all.items() if of.scenario == SINGLE_STREAM)
-    every = {key: item.all[key] for key in dict.fromkeys([first, scenario])}
-    changed = {
-        "artifacts": {GOOD: [scheme], SUSPECT: [scheme]},
-        "final": {},
-        "every": every,
-        "all": every,
-        "compliance": [],
-        "seeds": item.seeds[:1],
-        "processes": rounds,
-    }
-    return item.model_copy(update=changed)
+def pair_of(item: BenchParams, scheme: str, rounds: int) -> BenchParams:
+    """A session of the two alone, a process a round."""
+    artifacts = {GOOD: [scheme], SUSPECT: [scheme]}
+    return item.model_copy(update={"artifacts": artifacts, "final": {}, "seeds": item.seeds[:1], "processes": rounds})
 
 
 def subject(item: BenchParams, study: Params, artifacts: Path) -> benching.Subject:
@@ -155,17 +128,18 @@ def subject(item: BenchParams, study: Params, artifacts: Path) -> benching.Subje
         samples=samples,
         score=plugins.load("tasks", task).score,
         scorer=plugins.source("tasks", task),
+        against=(GOOD, item.artifacts[GOOD][0]),
     )
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the A/B; returns the exit code."""
-    key, scenario, rounds, given, artifacts, out = argv
+    key, rounds, given, artifacts, out = argv
     study = params.load(Path(given))
     schemes = [path.name for path in Path(artifacts, GOOD).iterdir()]
     if key not in study.bench or len(schemes) != 1:
         raise ConfigError(f"{given} has no session '{key}', or {artifacts} not one scheme.")
-    item = pair_of(study.bench[key], scenario, schemes[0], int(rounds))
+    item = pair_of(study.bench[key], schemes[0], int(rounds))
     return session.measured(item, subject(item, study, Path(artifacts)), Path(out))
 
 

@@ -23,7 +23,12 @@ def main() -> int:
     if sys.argv[1] == describing.FLAG:
         describing.tell(*sys.argv[2:])
         return 0
-    from edgeproof.runner import counting, job, profiling  # numpy, which a device that is only described may lack
+    from edgeproof.runner import (
+        counting,
+        job,
+        profiling,
+        turns,
+    )  # numpy, which a device that is only described may lack
 
     if sys.argv[1] == counting.FLAG:
         counting.count(Path(sys.argv[2]).resolve(), int(sys.argv[3]))
@@ -37,8 +42,12 @@ def main() -> int:
     given: dict[str, Any] = {}
     try:
         given = json.loads((job_dir / "job.json").read_text(encoding="utf-8"))
-        profiled = given["mode"] == profiling.MODE
-        result = profiling.run(given, job_dir) if profiled else job.run(given, job_dir, result_dir)
+        if given["mode"] == profiling.MODE:
+            result = profiling.run(given, job_dir)
+        elif given["mode"] == turns.MODE:
+            result = turns.run(given, job_dir)
+        else:
+            result = job.run(given, job_dir, result_dir)
     except Exception as error:
         traceback.print_exc()
         result = {"status": "error", "error": f"{type(error).__name__}: {error}"}

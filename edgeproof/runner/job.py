@@ -52,7 +52,7 @@ def run(job: dict[str, Any], job_dir: Path, result_dir: Path) -> dict[str, Any]:
         loaded = time.perf_counter_ns()
         first = session(x)
         first_ns = time.perf_counter_ns() - loaded
-        _check(first, shape)
+        check_output(first, shape)
         # Answers are the same in any state, so accuracy waits for none.
         timed = job["mode"] == "PerformanceOnly"
         warm = warmup.until_steady(lambda: session(x), job["warm_up_s"] if timed else 0.0)
@@ -116,7 +116,8 @@ def _check_samples(path: Path, expected_sha256: str) -> None:
         raise RefusedError(f"{path.name} is damaged on the device")
 
 
-def _check(output: Array, shape: list[int] | None) -> None:
+def check_output(output: Array, shape: list[int] | None) -> None:
+    """Raise TypeError or ValueError where an output (1, ...) is not finite float32 of the shape, if one is given."""
     if output.dtype != np.float32:
         raise TypeError(f"the session returned {output.dtype}, expected float32")
     if shape is not None and list(output.shape) != shape:
