@@ -131,7 +131,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     chosen = {key: value for key, value in vars(arguments).items() if key not in ("files", "function")}
     table, directory = bringing.bench(arguments.files, bringing.Wishes(**chosen))
     print(table)
-    print(f"Tables: {directory / 'tables'}/  records, for 'edgeproof compare': {directory / 'records'}/")
+    print(f"Tables: {directory / 'tables'}/  records: {directory / 'records'}/")
     return 0
 
 

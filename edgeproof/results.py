@@ -10,7 +10,6 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeInt,
-    PositiveInt,
     TypeAdapter,
     ValidationError,
     model_validator,
@@ -21,6 +20,7 @@ from .core.errors import DeviceError
 MOST_OPERATORS = MOST_PAIRS = 10_000
 Text = Annotated[str, Field(max_length=100_000)]
 Name = Annotated[str, Field(max_length=1000)]
+Duration = Annotated[int, Field(gt=0, le=10**15)]
 
 
 class Reported(BaseModel):
@@ -109,9 +109,11 @@ class Compared(Reported):
     """Two artifacts measured in turns: a pair of blocks an entry."""
 
     status: Literal["compared"]
-    own_ns: list[PositiveInt] = Field(min_length=1, max_length=MOST_PAIRS)
-    other_ns: list[PositiveInt] = Field(min_length=1, max_length=MOST_PAIRS)
+    own_ns: list[Duration] = Field(min_length=1, max_length=MOST_PAIRS)
+    other_ns: list[Duration] = Field(min_length=1, max_length=MOST_PAIRS)
+    threads: NonNegativeInt
     fallbacks: list[Text]
+    versions: dict[str, str | None]
     fingerprint: Fingerprint
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ LOADGEN = {
     "offline": "Offline",
     "server": "Server",
     "accuracy": "SingleStream",
+    "in_turns": "SingleStream",
 }
 
 
@@ -106,3 +107,9 @@ def unsupported(root: Path, reason: str, **identity: Any) -> Path:
     changes = {"artifact": {"size_bytes": None, "gzip_bytes": None}, "job": False, **identity}
     directory = write(root, "single_stream", verdict="unsupported", reasons=[reason], **changes)
     return directory.rename(directory.with_name("unsupported.0"))
+
+
+def in_turns(root: Path, log_ratio: float, process: int, **identity: Any) -> Path:
+    """Write the record of one process in which an artifact took turns with good/fp32."""
+    told = {"model": "good", "scheme": "fp32", "pairs": 500, "log_ratio": log_ratio}
+    return write(root, "in_turns", process=process, **{"order": process, "in_turns": told, **identity})

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproof import bringing, cli, verdicts
+from edgeproof import benching, bringing, cli, in_turns, verdicts
 from edgeproof.bringing import artifacts, files, inputs
 from edgeproof.core import directories, plugins, records
 from edgeproof.core.artifacts import Port
@@ -98,6 +98,29 @@ def test_compare_reads_the_records(benched: Path, capsys: pytest.CaptureFixture[
     one, two = (benched / f"records/local_{name}/{name}/linear_map.as-is" for name in ("onnx", "openvino"))
     assert cli.run(["compare", str(one), str(two)]) == 0
     assert "verdict: too few processes" in capsys.readouterr().out
+
+
+def test_files_take_turns_and_the_table_says_how_each_compares_with_the_first(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(in_turns, "ROUNDS", 3)
+    monkeypatch.setattr(benching, "TURNS_MS", 50)
+    for name in ("one", "two", "three"):
+        write_onnx(project / f"{name}.onnx")
+    assert run("one.onnx", "two.onnx", "three.onnx", "--in-turns") == 0
+    text = (project / "results/brought/one_in_turns/tables/in_turns.md").read_text()
+    assert text in capsys.readouterr().out
+    for name in ("two", "three"):
+        assert f"| onnx | {name}/as-is | one/as-is | 3 | " in text
+    found = list(records.read_all(project / "results/brought/one_in_turns/records"))
+    assert {(of.content["scenario"], of.verdict) for of in found} == {("in_turns", "valid")}
+    assert len(found) == 6
+
+
+def test_one_file_alone_has_nothing_to_take_turns_with(project: Path) -> None:
+    write_onnx(project / "one.onnx")
+    with pytest.raises(ConfigError, match="--in-turns compares two artifacts or more: onnx has one alone"):
+        run("one.onnx", "--in-turns")
 
 
 def test_a_record_names_the_file_and_its_sha256_and_the_data_it_was_fed(benched: Path) -> None:

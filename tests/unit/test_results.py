@@ -48,9 +48,28 @@ def test_a_profile_and_the_reason_for_none_are_taken_as_they_are() -> None:
         assert results.checked(content) is content
 
 
+def turns(own_ns: list[Any], other_ns: list[Any], **changes: Any) -> dict[str, Any]:
+    told = {"status": "compared", "own_ns": own_ns, "other_ns": other_ns, "fallbacks": [], "threads": 1}
+    return {**told, "versions": {}, "fingerprint": {"cpu": None, "cores": 2}, **changes}
+
+
+def test_blocks_in_turns_are_taken_as_they_are() -> None:
+    content = turns([1, 2], [3, 4], calls=7)
+    assert results.checked(content) is content
+
+
 @pytest.mark.parametrize(
     "content",
     [
+        turns([], []),
+        turns([1, 2], [3]),
+        turns([0], [1]),
+        turns([1], [10**16]),
+        turns([1.5], [1]),
+        turns(["1"], [1]),
+        turns([1] * 10_001, [1] * 10_001),
+        turns([1], [1], versions=None),
+        turns([1], [1], threads="many"),
         profile({**OPERATOR, "time_ns": -1.0}),
         profile({**OPERATOR, "time_ns": float("inf")}),
         profile({**OPERATOR, "name": "n" * 1001}),

@@ -1,0 +1,55 @@
+"""What runs in turns say: from records to a table."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy
+
+from edgeproof import in_turns
+from edgeproof.core import records
+
+from . import record_trees
+
+
+def test_the_ratio_is_the_geometric_mean_of_the_processes_with_students_interval(tmp_path: Path) -> None:
+    logs = [0.05, 0.06, 0.04, 0.055, 0.045, 0.052]
+    for process, log_ratio in enumerate(logs):
+        record_trees.in_turns(tmp_path, log_ratio, process, model="new")
+    (found,) = in_turns.compared(records.read_all(tmp_path)).values()
+    assert found.verdict == "slower"
+    assert found.ratio.value == pytest.approx(math.exp(np.mean(logs)))
+    half = scipy.stats.t.ppf(0.975, 5) * np.std(logs, ddof=1) / math.sqrt(6)
+    assert found.ratio.low == pytest.approx(math.exp(np.mean(logs) - half))
+    assert found.ratio.high == pytest.approx(math.exp(np.mean(logs) + half))
+
+
+def test_a_process_that_was_refused_is_left_out_and_said(tmp_path: Path) -> None:
+    for process in range(5):
+        record_trees.in_turns(tmp_path, 0.001 * (-1) ** process, process, model="new")
+    record_trees.in_turns(tmp_path, 5.0, 5, model="new", verdict="invalid", reasons=["it | <fell> back"])
+    (found,) = in_turns.compared(records.read_all(tmp_path)).values()
+    assert found.processes == (5, 5)
+    assert found.verdict == "no difference shown"
+    text = in_turns.table(tmp_path)
+    assert "- onnx/new/fp32: it \\| &lt;fell> back" in text
+    assert "| onnx | new/fp32 | good/fp32 | 5 | 1.000" in text
+    assert "local: A Processor, 1 thread(s); numpy 2.0" in text
+
+
+def test_an_artifact_without_valid_processes_has_dashes_and_its_reason(tmp_path: Path) -> None:
+    refused = {"verdict": "unsupported", "reasons": ["no kernel"], "order": 0}
+    record_trees.write(tmp_path, "unsupported", model="odd", job=False, **refused)
+    record_trees.in_turns(tmp_path, 0.1, 0, model="new")
+    text = in_turns.table(tmp_path)
+    assert "| onnx | odd/fp32 | – | 0 | – | – | – | too few processes |" in text
+    assert "- onnx/odd/fp32: no kernel" in text
+    assert "| onnx | new/fp32 | good/fp32 | 1 | – | – | – | too few processes |" in text
+
+
+def test_records_under_loadgen_beside_them_say_nothing_of_turns(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, call_ns=np.full(100, 1000), order=0)
+    assert in_turns.compared(records.read_all(tmp_path)) == {}
