@@ -166,6 +166,11 @@ def _item(
 
 def _in_turns(item: BenchParams, subject: Subject) -> tuple[BenchParams, Subject]:
     """The session that compares the first artifact with the others. Raises ConfigError where there is no other."""
+    card = devices.card(item.device)
+    if card.emulated or card.npu is not None:
+        raise ConfigError(
+            f"--in-turns compares times, and nobody measures any on '{item.device}': name another --device."
+        )
     artifacts = [(model, scheme) for model, schemes in item.artifacts.items() for scheme in schemes]
     if len(artifacts) < 2:
         raise ConfigError(f"--in-turns compares two artifacts or more: {item.runtime} has {artifacts[0][0]} alone.")

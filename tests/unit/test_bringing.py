@@ -123,6 +123,13 @@ def test_one_file_alone_has_nothing_to_take_turns_with(project: Path) -> None:
         run("one.onnx", "--in-turns")
 
 
+def test_where_nobody_measures_times_none_are_compared(project: Path) -> None:
+    for name in ("one", "two"):
+        write_onnx(project / f"{name}.onnx")
+    with pytest.raises(ConfigError, match="nobody measures any on 'ethos_u55'"):
+        run("one.onnx", "two.onnx", "--in-turns", "--device", "ethos_u55")
+
+
 def test_a_record_names_the_file_and_its_sha256_and_the_data_it_was_fed(benched: Path) -> None:
     content = records.read(benched / "records/local_onnx/onnx/linear_map.as-is/single_stream.0").content
     root = benched.parents[2]
