@@ -59,6 +59,16 @@ def find(run: str, subject: str) -> Alarm | None:
     return found[-1] if found else None
 
 
+def by_run() -> dict[str, list[Alarm]]:
+    """Every run's alarms, what was written last about each subject; what can't be read is left out."""
+    found: dict[str, dict[str, Alarm]] = {}
+    for path in sorted(ALARMS.glob(f"*/*/{FILE}")):
+        alarm = _read(path.parent)
+        if alarm is not None and path.parent == _tries(alarm.run, alarm.subject)[-1]:
+            found.setdefault(alarm.run, {})[alarm.subject] = alarm
+    return {run: sorted(of.values(), key=lambda alarm: KINDS.index(alarm.kind)) for run, of in found.items()}
+
+
 def write(alarm: Alarm, records: Path | None = None) -> Alarm:
     """Add an alarm, with the records of its A/B; returns it. Raises EdgeproofError when the disk can't take it."""
     place = _place(alarm.run, alarm.subject)

@@ -5,6 +5,6 @@ pareto.html     every artifact, accuracy against any cost, with filters
 compare.html    two cells side by side
 artifacts/      a page an artifact: lineage, conditions, distribution, nights, disagreement between runtimes
 devices/        a page a device: fingerprint, its history, health
-nights/         a page a night: what got slower or faster, where series step, what was refused
+nights/         a page a night: the farm's alarms, what got slower or faster, where series step, what was refused
 tables/         every saved selection in every format
 """

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof import store
+from edgeproof.farm import alarms
+from edgeproof.farm.alarms import Alarm
 from edgeproof.report import changes
 from edgeproof.report.changes import Step
 from edgeproof.report.comparison import Comparison
@@ -82,6 +84,7 @@ class Facts:
     fingerprints: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]]
     health: Mapping[str, Sequence[Health]]
     refusals: Mapping[str, Sequence[tuple[str, str, int]]]
+    alarms: Mapping[str, Sequence[Alarm]]
     records: int
     damaged: Sequence[str] = ()
     older: int = 0
@@ -122,6 +125,7 @@ def gather(root: Path, *, order: Mapping[str, Sequence[str]], baseline: str, sta
         fingerprints=_fingerprints(root),
         health=_health(root),
         refusals=_refusals(root),
+        alarms=alarms.by_run(),
         records=_asked(root, "SELECT count(*) FROM records")[0][0],
         damaged=state.damaged,
         older=state.older,

@@ -337,6 +337,7 @@ def _night(facts: Facts, night: str) -> dict[str, Any]:
         "night": night,
         "before": facts.nights[place - 1] if place else None,
         "after": facts.nights[place + 1] if place + 1 < len(facts.nights) else None,
+        "alarms": facts.alarms.get(night, []),
         "changed": changed,
         "compared": sum(1 for of in facts.series.values() if any(point.night == night for point in of[1:])),
         "stepped": [(key, step, _series(facts, key)) for key, step in stepped[:SHOWN_STEPS]],

@@ -16,6 +16,8 @@ from playwright.sync_api import sync_playwright
 
 from edgeproof import cli
 from edgeproof.core.errors import EdgeproofError
+from edgeproof.farm import alarms
+from edgeproof.farm.alarms import Alarm
 from edgeproof.site import drawing, gather, pages, vega
 
 from . import record_trees
@@ -57,6 +59,14 @@ def fill() -> None:
     record_trees.write(RECORDS, model="child", call_ns=np.full(100, 5e3), described=described, **where)
 
 
+def farm_found() -> None:
+    """A regression on the night of the step, told twice, and one thing on a night without records."""
+    for told in ("suspected", f"30% slower {HOSTILE}"):
+        alarms.write(Alarm("regression", "2026-03-05", "board/onnx/student/fp32 single_stream", told))
+    alarms.write(Alarm("not confirmed", "2026-03-05", "board/onnx/teacher/fp32 single_stream", "within 2%"))
+    alarms.write(Alarm("missing", "elsewhen", "local/onnx/teacher/fp32 offline", "no record"))
+
+
 def on_npu() -> dict[str, Any]:
     return {**sitting(7, "tflite", "npu"), "card": {"npu": "ethos-u55-128"}, "session_of": "tflite_npu"}
 
@@ -80,6 +90,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         fill()
+        farm_found()
         Path("conf/reports").mkdir(parents=True)
         Path("conf/reports/fastest.yaml").write_text("title: The fastest\nsort: [p50]\n")
         assert cli.run(["publish"]) == 0
@@ -242,7 +253,11 @@ def test_a_night_tells_what_got_slower_and_where_series_step(built: Path) -> Non
     assert re.search(r"student\s+fp32 on onnx", text)
     assert "slower" in text
     assert re.search(r"\+(29|30|31)\.\d% \(p = ", text)
+    assert "30% slower" in text
+    assert "within 2%" in text
+    assert "suspected" not in text, "what was written last about a cell is shown"
     calm = Page(built / "nights/2026-03-03.html").text
+    assert "What the farm’s check found" not in calm
     assert "none is shown to differ" in calm
     assert "No series of nights steps here" in calm
     assert "No cell of this night was measured on an earlier one." in Page(built / "nights/2026-03-01.html").text
