@@ -52,7 +52,6 @@ from .progress import Progress
 
 NULL = "null"
 INSTRUCTIONS = "instructions"
-PROFILE = "profile"
 ESTIMATE = "estimate"
 UNREACHABLE = "unreachable"
 SESSION_ID = "session_id"
@@ -264,7 +263,7 @@ class Session:
             jobs += round_
         if self._card.instructions is not None:
             jobs += [Job(*artifact, INSTRUCTIONS, 0) for artifact in final]
-        return jobs + [Job(*artifact, PROFILE, 0) for artifact in final]
+        return jobs + [Job(*artifact, records.PROFILE, 0) for artifact in final]
 
     def measure(self, job: Job, order: int) -> Record:
         """Run one job and write its record; a job that was measured before an interruption is not repeated."""
@@ -294,7 +293,7 @@ class Session:
 
     def _measure(self, job: Job, order: int, target: Path) -> None:
         content = {**self._identity(job), "order": order, "measured_at": _now()}
-        if job.scenario != PROFILE:  # nothing of it is compared with what ran before
+        if job.scenario != records.PROFILE:  # nothing of it is compared with what ran before
             time.sleep(max(self._item.cool_down_s, self._card.cool_down_s))
         meta = self._metas[job.model, job.scheme, job.replicate]
         with directories.written_whole(target) as out:
@@ -382,16 +381,24 @@ class Session:
             "duration_ms": TURNS_MS,
         }
         result = self._run(given, out)
-        content = {"job": given, "result": result}
         if result["status"] != "compared":
-            return {**content, "verdict": "error", "reasons": [str(result.get("error") or "no comparison came back")]}
+            why = str(result.get("error") or "no comparison came back")
+            return {"result": result, "verdict": "error", "reasons": [why]}
         ratios = np.log(result["own_ns"]) - np.log(result["other_ns"])
         reasons = [f"did not run as expected: {line}" for line in result["fallbacks"]]
         if len(ratios) < FEWEST_PAIRS:
             reasons.append(f"too few samples: {len(ratios)} pairs of blocks, at least {FEWEST_PAIRS} are needed")
         reasons += self._another_device(result)
-        told = {"model": model, "scheme": scheme, "pairs": len(ratios), "log_ratio": float(np.median(ratios))}
-        return {**content, "verdict": "invalid" if reasons else "valid", "reasons": reasons, "in_turns": told}
+        told = {
+            "model": model,
+            "scheme": scheme,
+            "artifact_sha256": identity(self._metas[model, scheme, 0]),
+            "pairs": len(ratios),
+            "log_ratio": float(np.median(ratios)),
+            **{key: given[key] for key in ("duration_ms", "order_seed", "warm_up_s")},
+        }
+        verdict = "invalid" if reasons else "valid"
+        return {"result": result, "verdict": verdict, "reasons": reasons, records.IN_TURNS: told}
 
     def _another_device(self, result: Mapping[str, Any]) -> list[str]:
         """How what answered is not the device that the card describes."""
@@ -405,7 +412,7 @@ class Session:
             return self._estimated(job)
         if job.scenario == INSTRUCTIONS:
             return self._counted(job)
-        if job.scenario == PROFILE:
+        if job.scenario == records.PROFILE:
             return self._profiled(job, out)
         given = self._job_file(job)
         result = self._run(given, out)

@@ -28,8 +28,9 @@ SCHEMA = 2
 FILE = "record.json"
 ACCURACY = "accuracy"
 IN_TURNS = "in_turns"
+PROFILE = "profile"
 # What a record may be of, instead of a scenario.
-UNTIMED = (ACCURACY, IN_TURNS, "estimate", "instructions", "profile", "unsupported")
+UNTIMED = (ACCURACY, IN_TURNS, PROFILE, "estimate", "instructions", "unsupported")
 # The method of a model that no study made: it came as a file.
 BROUGHT = "brought"
 _MEASURE_AGAIN = "Measure again: raise bench.session in the study, then 'make repro'."

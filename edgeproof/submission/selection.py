@@ -104,7 +104,9 @@ def needed_files(record: Record) -> list[str]:
 
 
 def _asked_for(content: Mapping[str, Any], artifacts: Sequence[str]) -> bool:
-    if content.get("runtime") == NULL or content.get("verdict") == "unsupported" or "profile" in content:
+    if content.get("runtime") == NULL or content.get("verdict") == "unsupported":
+        return False
+    if content.get("scenario") in (records.PROFILE, records.IN_TURNS):
         return False
     name = f"{content.get('runtime')}/{content.get('model')}.{content.get('scheme')}"
     return not artifacts or any(fnmatch.fnmatchcase(name, pattern) for pattern in artifacts)

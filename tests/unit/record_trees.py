@@ -16,7 +16,6 @@ LOADGEN = {
     "offline": "Offline",
     "server": "Server",
     "accuracy": "SingleStream",
-    "in_turns": "SingleStream",
 }
 
 
@@ -112,4 +111,8 @@ def unsupported(root: Path, reason: str, **identity: Any) -> Path:
 def in_turns(root: Path, log_ratio: float, process: int, **identity: Any) -> Path:
     """Write the record of one process in which an artifact took turns with good/fp32."""
     told = {"model": "good", "scheme": "fp32", "pairs": 500, "log_ratio": log_ratio}
-    return write(root, "in_turns", process=process, **{"order": process, "in_turns": told, **identity})
+    result = {"threads": 1, "fingerprint": {"cpu": "A Processor"}, "versions": {"numpy": "2.0"}}
+    changes = {"order": process, "in_turns": told, "job": False, **identity}
+    place = write(root, "in_turns", process=process, **changes)
+    records.write(place, {**records.read(place).content, "result": result})
+    return place

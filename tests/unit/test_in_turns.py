@@ -11,6 +11,7 @@ import scipy
 
 from edgeproof import in_turns
 from edgeproof.core import records
+from edgeproof.report.rows import rows
 
 from . import record_trees
 
@@ -50,6 +51,10 @@ def test_an_artifact_without_valid_processes_has_dashes_and_its_reason(tmp_path:
     assert "| onnx | new/fp32 | good/fp32 | 1 | – | – | – | too few processes |" in text
 
 
-def test_records_under_loadgen_beside_them_say_nothing_of_turns(tmp_path: Path) -> None:
+def test_records_under_loadgen_say_nothing_of_turns_and_turns_are_in_no_table(tmp_path: Path) -> None:
     record_trees.write(tmp_path, call_ns=np.full(100, 1000), order=0)
     assert in_turns.compared(records.read_all(tmp_path)) == {}
+    order = {"devices": ["local"], "models": ["teacher"], "runtimes": ["onnx"]}
+    before = rows(tmp_path, baseline="teacher", order=order)
+    record_trees.in_turns(tmp_path, 0.5, 0)
+    assert rows(tmp_path, baseline="teacher", order=order) == before
