@@ -276,7 +276,7 @@ def test_the_guides_commands_run_as_written(
     write_onnx(Path("model.onnx"))
     shutil.copyfile("conf/preset/quick.yaml", "conf/preset/standard.yaml")
     *lines, last = [shlex.split(line, comments=True)[1:] for line in commands.splitlines()]
-    assert len(lines) == 4
+    assert len(lines) == 5
     for words in lines:  # as far as everything is checked and lowered
         with monkeypatch.context() as patch:
             patch.setattr(bringing.benching, "measured", about_to_measure)
