@@ -119,8 +119,6 @@ class Subject:
         samples: those of each model.
         score: maps outputs (N, values) and labels (N,) to hits (N,).
         scorer: the file that `score` comes from.
-        against: model and scheme of the artifact that all others are compared with in turns; nothing else is measured
-            then.
     """
 
     study: str
@@ -129,7 +127,6 @@ class Subject:
     samples: Mapping[str, Samples]
     score: Callable[[Array, Array], Array]
     scorer: Path
-    against: tuple[str, str] | None = None
 
 
 def bench(key: str, study: Params) -> None:
@@ -237,10 +234,6 @@ class Session:
         if self._card.npu is not None:  # nothing is measured there
             estimates = [Job(*artifact, ESTIMATE, 0) for artifact in supported]
             return estimates + [Job(*artifact, "unsupported", 0) for artifact in unsupported]
-        if self._subject.against is not None:
-            compared = [artifact for artifact in supported if artifact[1:] != self._subject.against]
-            turns = [Job(*artifact, records.IN_TURNS, n) for n in range(item.processes) for artifact in compared]
-            return turns + [Job(*artifact, "unsupported", 0) for artifact in unsupported]
         harness = [(NULL, *artifact[1:]) for artifact in supported[:1]]
         jobs = [
             Job(*artifact, records.ACCURACY, n)
@@ -261,9 +254,20 @@ class Session:
             round_ = [Job(*artifact, scenario, process) for artifact in final for scenario in extra]
             shuffler.shuffle(round_)
             jobs += round_
+        pairs = [artifact for artifact in supported if self._against(artifact) in supported]
+        for process in range(item.turns):
+            round_ = [Job(*artifact, records.IN_TURNS, process) for artifact in pairs]
+            shuffler.shuffle(round_)
+            jobs += round_
         if self._card.instructions is not None:
             jobs += [Job(*artifact, INSTRUCTIONS, 0) for artifact in final]
         return jobs + [Job(*artifact, records.PROFILE, 0) for artifact in final]
+
+    def _against(self, artifact: tuple[str, str, str]) -> tuple[str, str, str] | None:
+        """The runtime, model and scheme that an artifact takes turns with."""
+        runtime, model, scheme = artifact
+        other = self._item.against.get(model, {}).get(scheme)
+        return None if other is None else (runtime, other[0], other[1])
 
     def measure(self, job: Job, order: int) -> Record:
         """Run one job and write its record; a job that was measured before an interruption is not repeated."""
@@ -369,8 +373,7 @@ class Session:
 
     def _compared(self, job: Job, out: Path) -> dict[str, Any]:
         """One process in which the artifact and the one it is compared with take turns."""
-        assert self._subject.against is not None
-        model, scheme = self._subject.against
+        model, scheme = self._item.against[job.model][job.scheme]
         timed = replace(job, scenario=next(iter(self._item.every)))
         given, other = self._job_file(timed), self._job_file(replace(timed, model=model, scheme=scheme))
         given |= {
@@ -598,7 +601,6 @@ class Session:
     def _digest(self) -> str:
         parts = [
             self._item.model_dump(mode="json"),
-            self._subject.against,
             sorted(map(identity, self._metas.values())),
             self._card.model_dump(),
             {model: path.stem for model, path in self._samples.items()},

@@ -30,6 +30,7 @@ from . import devices
 from .core import plugins, records
 from .core.directories import write_text
 from .core.errors import ConfigError, UnknownName
+from .core.references import reference
 from .params import (
     FAMILIES,
     PARAMS,
@@ -92,6 +93,7 @@ class BenchEntry(PresetEntry):
     devices: list[Id] = Field(min_length=1)
     runtimes: list[Id] = Field(min_length=1)
     session: NonNegativeInt
+    turns: NonNegativeInt = 0
     every: list[Id] = Field(min_length=1)
     final: list[Id]
     baseline: Id
@@ -134,6 +136,7 @@ class Study(Frozen):
     bench: BenchEntry
     network: Knobs = {}
     sequences: Knobs = {}
+    attention: Knobs = {}
     train: Knobs = {}
     distill: Knobs = {}
     prune: Knobs = {}
@@ -572,6 +575,8 @@ def _bench(study: Study, names: Sequence[str], device: str, runtime: str) -> dic
         "session": study.bench.session,
         "preset": study.bench.preset,
         "processes": study.bench.processes,
+        "turns": study.bench.turns,
+        "against": _against(study, measured) if study.bench.turns else {},
         "warm_up_s": study.bench.warm_up_s,
         "cool_down_s": study.bench.cool_down_s,
         "compliance": study.bench.compliance,
@@ -584,6 +589,18 @@ def _bench(study: Study, names: Sequence[str], device: str, runtime: str) -> dic
         "quality_target": _task(study)["quality_target"],
         "packages": pinned([*definition.device_packages, "mlcommons-loadgen", "numpy"]),
     }
+
+
+def _against(study: Study, measured: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """What each artifact of a family stands against, where the session has that too."""
+    known = {(name, scheme) for name in measured for scheme in study.models[name].schemes}
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, scheme in sorted(known):
+        entry = study.models[name]
+        other = reference(name, scheme, entry.control)
+        if entry.family is not None and other in known and other != (name, scheme):
+            found.setdefault(name, {})[scheme] = list(other)
+    return found
 
 
 def _report(study: Study, names: Sequence[str]) -> dict[str, Any]:

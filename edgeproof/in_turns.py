@@ -16,6 +16,11 @@ ROUNDS = 10
 Artifact = tuple[str, str, str]  # runtime, model, scheme
 
 
+def alone(rounds: int) -> dict[str, Any]:
+    """The parameters of a session that measures nothing but turns."""
+    return {"processes": 0, "final": {}, "turns": rounds}
+
+
 def compared(found: Iterable[Record], *, margin: float = 0.0) -> dict[Artifact, Comparison]:
     """How every artifact compares with the one that it took turns with; ratios above 1 are slower.
 

@@ -123,8 +123,15 @@ class ScenarioParams(Frozen):
     load: float | None = Field(default=None, gt=0, le=1)
 
 
+ModelAndScheme = Annotated[list[str], Field(min_length=2, max_length=2)]
+
+
 class BenchParams(Frozen):
-    """One session on one device with one runtime: its artifacts interleaved, the null runtime among them."""
+    """One session on one device with one runtime: its artifacts interleaved, the null runtime among them.
+
+    In as many more processes as there are `turns`, each artifact takes turns with the one it is measured `against`:
+    model → scheme → that one's model and scheme.
+    """
 
     device: Id
     transport: Id
@@ -132,6 +139,8 @@ class BenchParams(Frozen):
     session: NonNegativeInt
     preset: Preset
     processes: int = Field(ge=1, le=100)
+    turns: int = Field(default=0, ge=0, le=100)
+    against: dict[str, dict[str, ModelAndScheme]] = {}
     warm_up_s: float = Field(gt=0, le=3600)
     cool_down_s: float = Field(ge=0, le=3600)
     compliance: list[Compliance]

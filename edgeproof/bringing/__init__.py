@@ -174,7 +174,12 @@ def _in_turns(item: BenchParams, subject: Subject) -> tuple[BenchParams, Subject
     artifacts = [(model, scheme) for model, schemes in item.artifacts.items() for scheme in schemes]
     if len(artifacts) < 2:
         raise ConfigError(f"--in-turns compares two artifacts or more: {item.runtime} has {artifacts[0][0]} alone.")
-    return item.model_copy(update={"processes": in_turns.ROUNDS}), replace(subject, against=artifacts[0])
+    against: dict[str, dict[str, list[str]]] = {}
+    for model, scheme in artifacts[1:]:
+        against.setdefault(model, {})[scheme] = list(artifacts[0])
+    unlabelled = {model: replace(samples, labels=None) for model, samples in subject.samples.items()}
+    changed = item.model_copy(update={"against": against, **in_turns.alone(in_turns.ROUNDS)})
+    return changed, replace(subject, samples=unlabelled)
 
 
 def _table_in_turns(out: Path) -> str:

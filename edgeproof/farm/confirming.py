@@ -107,9 +107,10 @@ def _compared(out: Path) -> Comparison:
 
 
 def pair_of(item: BenchParams, scheme: str, rounds: int) -> BenchParams:
-    """A session of the two alone, a process a round."""
+    """A session in which nothing is done but that the two take turns, a process a round."""
     artifacts = {GOOD: [scheme], SUSPECT: [scheme]}
-    return item.model_copy(update={"artifacts": artifacts, "final": {}, "seeds": item.seeds[:1], "processes": rounds})
+    of_two = {"artifacts": artifacts, "seeds": item.seeds[:1], "against": {SUSPECT: {scheme: [GOOD, scheme]}}}
+    return item.model_copy(update={**of_two, **in_turns.alone(rounds)})
 
 
 def subject(item: BenchParams, study: Params, artifacts: Path) -> benching.Subject:
@@ -128,7 +129,6 @@ def subject(item: BenchParams, study: Params, artifacts: Path) -> benching.Subje
         samples=samples,
         score=plugins.load("tasks", task).score,
         scorer=plugins.source("tasks", task),
-        against=(GOOD, item.artifacts[GOOD][0]),
     )
 
 

@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from edgeproof.core.references import reference
+
 from . import statistics
 from .rows import Row
 from .statistics import Estimate
 from .tables import NONE, Column, bytes_cell, count_cell, markdown_table, percent_cell, times_cell, us_cell
-
-# Which of a control's schemes stands beside one that only the technique has.
-CALIBRATED = {"int8-qat": "int8-static"}
 
 Families = Mapping[str, Mapping[str, str | None]]
 
@@ -54,15 +53,13 @@ def family_rows(rows: Sequence[Row], families: Families) -> list[FamilyRow]:
     for family, controls in families.items():
         for row in (row for row in rows if row.model in controls):
             control = controls[row.model]
-            reference = (control, CALIBRATED.get(row.scheme, row.scheme)) if control else (row.model, "fp32")
-            other = places.get((row.device, row.runtime, *reference))
+            other = places.get((row.device, row.runtime, *reference(row.model, row.scheme, control)))
             found.append(_family_row(family, control, row, None if other is row else other))
     return found
 
 
 def _family_row(family: str, control: str | None, row: Row, other: Row | None) -> FamilyRow:
     accuracies = list((row.seed_accuracies or {}).values())
-    timed = other is not None and row.p50_ns is not None and other.p50_ns is not None
     return FamilyRow(
         family=family,
         control=control,
@@ -72,10 +69,17 @@ def _family_row(family: str, control: str | None, row: Row, other: Row | None) -
         accuracy_sd=float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
         difference=_difference(row.seed_accuracies, other.seed_accuracies if other else None),
         macs_ratio=other.macs / row.macs if other and other.macs and row.macs else None,
-        speed_up=statistics.ratio(other.p50_ns, row.p50_ns)
-        if timed and other and other.p50_ns and row.p50_ns
-        else None,
+        speed_up=_speed_up(row, other),
     )
+
+
+def _speed_up(row: Row, other: Row | None) -> Estimate | None:
+    """Measured in turns with the reference where it was, else the ratio of medians."""
+    if other is None:
+        return None
+    if row.in_turns_against == (other.model, other.scheme):
+        return row.in_turns_speed_up
+    return None if row.p50_ns is None or other.p50_ns is None else statistics.ratio(other.p50_ns, row.p50_ns)
 
 
 def _difference(ours: Mapping[int, float] | None, theirs: Mapping[int, float] | None) -> Estimate | None:
@@ -111,6 +115,7 @@ def _flat(found: FamilyRow) -> dict[str, Any]:
         **{name: getattr(found, name) for name in ("seeds", "accuracy_mean", "accuracy_sd", "macs_ratio")},
         **{name: getattr(row, name) for name in ("parameters", "macs", "size_bytes", "gzip_bytes")},
         "entropy_coded_bytes": row.entropy_coded_bytes,
+        "speed_up_in_turns": row.in_turns_speed_up is not None and found.speed_up is row.in_turns_speed_up,
     }
     for name, estimate in (("difference", found.difference), ("p50_ns", row.p50_ns), ("speed_up", found.speed_up)):
         parts = {"value": None, "low": None, "high": None} if estimate is None else asdict(estimate)
@@ -149,5 +154,7 @@ NOTES = (
     "Δ is the mean difference to the control of the same seed, with its 95% interval (Student's t over seeds). A row "
     "without a control is compared with its own fp32 artifact. Sizes, latency and speed-up are the first seed's. "
     "'Entropy-coded' is what the model's weights take in a Huffman code, whatever the artifact's file does. "
+    "A speed-up is the median inference of the control over that of the row; where the study measures in turns "
+    "(bench.turns), both ran in the same processes a millisecond each, and the interval is over processes. "
     "'MACs ratio' is the speed-up that fewer multiply-accumulates would give if time followed them."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -80,6 +81,8 @@ class Row:
     instructions: int | None = None
     instructions_method: str | None = None
     speed_up: Estimate | None = None
+    in_turns_speed_up: Estimate | None = None
+    in_turns_against: tuple[str, str] | None = None
     harness_p50_ns: Estimate | None = None
     load_ns: Estimate | None = None
     first_inference_ns: Estimate | None = None
@@ -127,6 +130,7 @@ class Row:
                 **estimates,
                 "reasons": tuple(known["reasons"]),
                 "notes": tuple(known.get("notes", ())),
+                "in_turns_against": tuple(known["in_turns_against"]) if known.get("in_turns_against") else None,
                 "budget": None if gate is None else Gate(gate["outcome"], tuple(gate["reasons"])),
                 "seed_accuracies": None if seeds is None else {int(seed): share for seed, share in seeds.items()},
             }
@@ -320,7 +324,18 @@ def _measured(found: Sequence[Summary]) -> dict[str, Any]:
     counted = [summary for summary in found if summary.instructions]
     if counted:
         figures |= {"instructions": counted[0].instructions, "instructions_method": counted[0].instructions_method}
-    return figures
+    return figures | _in_turns([summary for summary in found if summary.scenario == records.IN_TURNS])
+
+
+def _in_turns(found: Sequence[Summary]) -> dict[str, Any]:
+    """How often the artifact fits into the time of the one it took turns with; None where any process was refused."""
+    told = [json.loads(summary.in_turns) for summary in found if summary.in_turns and summary.verdict == "valid"]
+    if not told or len(told) < len(found):
+        return {}
+    faster = statistics.mean([-of["log_ratio"] for of in told])
+    assert faster is not None
+    parts = (math.exp(part) for part in (faster.value, faster.low, faster.high))
+    return {"in_turns_speed_up": Estimate(*parts), "in_turns_against": (told[0]["model"], told[0]["scheme"])}
 
 
 def _emulated(found: Sequence[Summary]) -> dict[str, float]:

@@ -139,6 +139,7 @@ class Summary(NamedTuple):
     budget: str | None = None
     estimate: str | None = None
     profile: str | None = None
+    in_turns: str | None = None
     emulated: str | None = None
     total: int | None = None
     hits: bytes | None = None
@@ -201,7 +202,7 @@ def _summary(record: Record, root: Path) -> Summary:
     told: dict[str, Any] = {name: content.get(name) for name in ("compliance", "runner")}
     told |= {name: content.get("figures", {}).get(name) for name in TELEMETRY_FIGURES}
     told |= {**_result(content), **_timed(record), "harness_p50_ns": content.get("harness_p50_ns")}
-    told["profile"] = _json(content.get("profile"))
+    told |= {name: _json(content.get(name)) for name in ("profile", "in_turns")}
     if content.get("card", {}).get("emulated"):
         told = _emulated(told)
     return Summary(
@@ -227,7 +228,7 @@ def _summary(record: Record, root: Path) -> Summary:
 # What an emulator's clock told, and nothing else did.
 OF_TIME = (
     *("load_ns", "first_inference_ns", "harness_p50_ns", "loadgen_p50_ns", "multi_stream_p99_ns", "energy_uj"),
-    *("offline_samples_per_s", "server_samples_per_s", "quantiles_ns", "independent_share", "profile"),
+    *("offline_samples_per_s", "server_samples_per_s", "quantiles_ns", "independent_share", "profile", "in_turns"),
     *TELEMETRY_FIGURES,
     *(f"{name}_log{end}" for name in ("p50", "p90", "p99", "invoke_p50") for end in ("", "_low", "_high")),
 )

@@ -269,6 +269,20 @@ def test_a_session_is_signed_when_it_is_put_in_place_where_a_key_is_configured(
     assert [finding.outcome for finding in signing.verify([elsewhere / "signed"], None)] == ["verified"]
 
 
+def test_artifacts_take_turns_with_those_they_stand_against_where_both_can_be_measured(
+    digits_study: Params, project: Path
+) -> None:
+    shutil.copytree(project / "artifacts/matrix/m", project / "artifacts/matrix/n")
+    artifacts = {"m": ["fp32", "int8-static"], "n": ["fp32"]}
+    unsupported = {"m": {"fp32": ["m", "int8-static"], "int8-static": ["m", "fp32"]}}
+    chosen = study(digits_study, artifacts=artifacts, turns=2, against={**unsupported, "n": {"fp32": ["m", "fp32"]}})
+    item = chosen.bench["desk_matrix"]
+    jobs = benching.Session(item, benching.subject(item, chosen)).jobs()
+    turns = [(job.model, job.scheme, job.process) for job in jobs if job.scenario == records.IN_TURNS]
+    assert turns == [("n", "fp32", 0), ("n", "fp32", 1)]
+    assert {job.scenario for job in jobs} > {"accuracy", "single_stream", records.IN_TURNS}
+
+
 def test_another_session_number_measures_anew(digits_study: Params, project: Path) -> None:
     session_of(digits_study).measure(NULL_JOB, 0)
     session_of(digits_study, session=2).measure(NULL_JOB, 0)

@@ -442,6 +442,23 @@ def test_families_name_their_models_with_their_controls(content: dict[str, Any])
     assert composed.report.families == {"rounding": {"teacher": None, "student_slim_w4": "student"}}
 
 
+def test_with_turns_each_artifact_of_a_family_is_measured_against_what_its_table_compares_it_with(
+    content: dict[str, Any],
+) -> None:
+    schemes = {"schemes": ["fp32", "int8-static"], "final": [], "runtimes": ["onnx"]}
+    content["models"]["student"] |= {"schemes": ["fp32"], "final": [], "runtimes": ["onnx"]}
+    content["models"]["student_slim_w4"] |= {"family": "rounding", "control": "student", **schemes}
+    content["models"]["student_slim"] |= {"family": "slim", **schemes}
+    assert all(not item.against for item in config.expand(config.Study.model_validate(content)).bench.values())
+    content["bench"] |= {"turns": 3}
+    session = config.expand(config.Study.model_validate(content)).bench["local_onnx"]
+    assert session.turns == 3
+    assert session.against == {
+        "student_slim_w4": {"fp32": ["student", "fp32"]},  # its control has no other
+        "student_slim": {"int8-static": ["student_slim", "fp32"]},
+    }
+
+
 def test_a_control_belongs_to_a_family(content: dict[str, Any]) -> None:
     content["models"]["student_slim_w4"] |= {"control": "student"}
     assert "models.student_slim_w4: a control belongs to a family's table" in message_about(content)

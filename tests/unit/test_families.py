@@ -117,3 +117,26 @@ def test_the_markdown_and_the_csv_hold_every_row(tmp_path: Path) -> None:
     assert [line["model"] for line in lines] == ["control", "pruned"]
     assert float(lines[1]["difference"]) == pytest.approx(0.01)
     assert lines[0]["difference"] == ""
+
+
+def test_a_speed_up_is_that_of_turns_with_the_control_where_there_were_any(tmp_path: Path) -> None:
+    measured(tmp_path, "control", [90, 90, 90])
+    measured(tmp_path, "pruned", [90, 90, 90], p50_ns=6000)
+    for process in range(3):
+        told = {"model": "control", "scheme": "fp32", "pairs": 500, "log_ratio": -np.log(2.0)}
+        record_trees.in_turns(tmp_path, 0.0, process, model="pruned", in_turns=told)
+    row = of(found(tmp_path), "pruned")
+    assert row.speed_up is not None
+    assert row.speed_up.value == pytest.approx(2.0), "the medians of single processes say 1.5"
+    lines = csv.DictReader(io.StringIO(families.csv_text(found(tmp_path))))
+    assert [line["speed_up_in_turns"] for line in lines if line["model"] == "pruned"] == ["True"]
+
+
+def test_turns_with_another_artifact_than_the_control_are_no_speed_up_here(tmp_path: Path) -> None:
+    measured(tmp_path, "control", [90, 90, 90])
+    measured(tmp_path, "pruned", [90, 90, 90], p50_ns=6000)
+    for process in range(3):
+        record_trees.in_turns(tmp_path, -np.log(2.0), process, model="pruned")  # with good/fp32
+    row = of(found(tmp_path), "pruned")
+    assert row.speed_up is not None
+    assert row.speed_up.value == pytest.approx(1.5)

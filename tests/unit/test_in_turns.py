@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import scipy
 
 from edgeproof import in_turns
 from edgeproof.core import records
-from edgeproof.report.rows import rows
+from edgeproof.report.rows import Row, rows
 
 from . import record_trees
 
@@ -51,10 +53,24 @@ def test_an_artifact_without_valid_processes_has_dashes_and_its_reason(tmp_path:
     assert "| onnx | new/fp32 | good/fp32 | 1 | – | – | – | too few processes |" in text
 
 
-def test_records_under_loadgen_say_nothing_of_turns_and_turns_are_in_no_table(tmp_path: Path) -> None:
+def test_turns_make_a_speed_up_of_their_own_and_touch_no_other_figure(tmp_path: Path) -> None:
     record_trees.write(tmp_path, call_ns=np.full(100, 1000), order=0)
     assert in_turns.compared(records.read_all(tmp_path)) == {}
     order = {"devices": ["local"], "models": ["teacher"], "runtimes": ["onnx"]}
     before = rows(tmp_path, baseline="teacher", order=order)
-    record_trees.in_turns(tmp_path, 0.5, 0)
-    assert rows(tmp_path, baseline="teacher", order=order) == before
+    assert before[0].in_turns_speed_up is None
+    for process, log_ratio in enumerate(logs := [0.5, 0.52, 0.54]):
+        record_trees.in_turns(tmp_path, log_ratio, process)
+    (row,) = rows(tmp_path, baseline="teacher", order=order)
+    half = scipy.stats.t.ppf(0.975, 2) * np.std(logs, ddof=1) / math.sqrt(3)
+    assert row.in_turns_speed_up is not None
+    assert row.in_turns_speed_up.value == pytest.approx(math.exp(-0.52))
+    assert row.in_turns_speed_up.low == pytest.approx(math.exp(-0.52 - half))
+    assert row.in_turns_speed_up.high == pytest.approx(math.exp(-0.52 + half))
+    assert row.in_turns_against == ("good", "fp32")
+    again = Row.from_dict(json.loads(json.dumps(row.as_dict())))
+    assert (again.in_turns_speed_up, again.in_turns_against) == (row.in_turns_speed_up, row.in_turns_against)
+    others = dataclasses.replace(row, in_turns_speed_up=None, in_turns_against=None)
+    assert json.dumps(others.as_dict()) == json.dumps(before[0].as_dict()), "no other figure is touched"
+    record_trees.in_turns(tmp_path, 0.5, 3, verdict="invalid", reasons=["no"])
+    assert rows(tmp_path, baseline="teacher", order=order)[0].in_turns_speed_up is None
