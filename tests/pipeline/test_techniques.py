@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 SHORTENED = (
     "seeds=[0,1]",
     "train.epochs=5",
+    "attention.epochs=5",
+    "bench.turns=2",
     "prune.epochs=2",
     "quantize.epochs=1",
     "bench.runtimes=[onnx]",
@@ -103,6 +105,19 @@ def test_accuracy_is_the_mean_over_both_seeds_recomputed_from_the_outputs(techni
         assert float(row["accuracy_sd"]) == pytest.approx(np.std(accuracies, ddof=1))
         told += 1
     assert told >= 4
+
+
+def test_speed_ups_are_recomputed_from_the_blocks_that_artifact_and_control_took_in_turns(techniques: Clone) -> None:
+    told = 0
+    for (_, model, scheme), row in rows(techniques).items():
+        if row["speed_up_in_turns"] != "True":
+            continue
+        place = techniques.path / f"results/records/local_onnx/onnx/{model}.{scheme}"
+        results = [json.loads((place / f"in_turns.{n}/record.json").read_text())["result"] for n in (0, 1)]
+        ratios = [np.median(np.log(of["other_ns"]) - np.log(of["own_ns"])) for of in results]
+        assert float(row["speed_up"]) == pytest.approx(np.exp(np.mean(ratios)))
+        told += 1
+    assert told >= 8
 
 
 def test_sizes_and_macs_follow_from_the_technique(techniques: Clone) -> None:
