@@ -254,7 +254,7 @@ class Session:
             round_ = [Job(*artifact, scenario, process) for artifact in final for scenario in extra]
             shuffler.shuffle(round_)
             jobs += round_
-        pairs = [artifact for artifact in supported if self._against(artifact) in supported]
+        pairs = [artifact for artifact in supported if self._against(artifact) in supported and not self._card.emulated]
         for process in range(item.turns):
             round_ = [Job(*artifact, records.IN_TURNS, process) for artifact in pairs]
             shuffler.shuffle(round_)

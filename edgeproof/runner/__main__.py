@@ -23,12 +23,8 @@ def main() -> int:
     if sys.argv[1] == describing.FLAG:
         describing.tell(*sys.argv[2:])
         return 0
-    from edgeproof.runner import (
-        counting,
-        job,
-        profiling,
-        turns,
-    )  # numpy, which a device that is only described may lack
+    # These need numpy, which a device that is only described may lack.
+    from edgeproof.runner import counting, job, profiling, turns
 
     if sys.argv[1] == counting.FLAG:
         counting.count(Path(sys.argv[2]).resolve(), int(sys.argv[3]))
