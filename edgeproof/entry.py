@@ -16,6 +16,7 @@ from .core.errors import EdgeproofError
 USAGE_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
+NOBODY_READS = 141
 # Importing torch and the converters makes millions of objects that live to the end: looking for garbage among them
 # every 700 allocations takes up to a quarter of a stage's time, and finds none.
 RARELY = (100_000, 50, 100)
@@ -62,6 +63,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept; the same command continues.", file=sys.stderr)
         code = INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough: 'edgeproof explain CELL | head'
+        code = NOBODY_READS
     except OSError as error:
         print(f"error: {error}. What was finished is kept; the same command continues.", file=sys.stderr)
         code = USAGE_ERROR
@@ -78,6 +81,6 @@ def _leave(code: int) -> NoReturn:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:  # whoever read our output has left
-        code = code or USAGE_ERROR
+    except OSError:
+        code = code or NOBODY_READS
     os._exit(code)

@@ -104,3 +104,16 @@ def test_a_command_told_to_end_unwinds_so_that_what_it_started_ends_too(tmp_path
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 143
         assert alive.read() == ""
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    body = "from edgeproof import entry\nentry.run(lambda: [print('line ' * 100) for _ in range(10_000)] and None)"
+    with subprocess.Popen(
+        [sys.executable, "-c", body], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"line")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == entry.NOBODY_READS
