@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeproof.entry import NOBODY_READS
+
 from .conftest import ROOT
 
 CLEAN = {
@@ -116,4 +118,4 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
         assert process.stdout.readline().startswith(b"line")
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait() == entry.NOBODY_READS
+        assert process.wait() == NOBODY_READS
