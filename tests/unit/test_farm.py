@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from edgeproof import cli
+from edgeproof import cli, studies
 from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownName
 from edgeproof.farm import engines, journal, leases, quarantine, running
 from edgeproof.farm.engines import Attempt
@@ -299,7 +299,7 @@ def test_a_wrong_command_is_refused_by_what_it_says(project: Path, argv: list[st
 
 
 def test_devices_are_chosen_by_name_and_tag_each_once(project: Path) -> None:
-    from edgeproof import cli_farm
+    from edgeproof import cli, studies_farm
 
     (project / "devices" / "pi.yaml").write_text(json.dumps({"transport": "fake", "threads": 1, "tags": ["arm"]}))
     assert cli_farm._chosen(["tag:arm", "desk", "pi"]) == ["pi", "desk"]
@@ -309,7 +309,7 @@ def test_a_run_is_the_study_on_the_chosen_devices_and_keeps_its_parameters(
     project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "FARM", tmp_path / "farm")
-    monkeypatch.setattr(running, "WORKTREES", tmp_path / "studies")
+    monkeypatch.setattr(studies, "WORKTREES", tmp_path / "studies")
     with pytest.raises(ConfigError, match="Run 'edgeproof repro digits' first"):
         running.prepared("digits", None, "2026-01-02")
     (tmp_path / "studies" / "digits" / "artifacts").mkdir(parents=True)
