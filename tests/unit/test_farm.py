@@ -299,7 +299,7 @@ def test_a_wrong_command_is_refused_by_what_it_says(project: Path, argv: list[st
 
 
 def test_devices_are_chosen_by_name_and_tag_each_once(project: Path) -> None:
-    from edgeproof import cli, studies_farm
+    from edgeproof import cli_farm
 
     (project / "devices" / "pi.yaml").write_text(json.dumps({"transport": "fake", "threads": 1, "tags": ["arm"]}))
     assert cli_farm._chosen(["tag:arm", "desk", "pi"]) == ["pi", "desk"]
