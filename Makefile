@@ -44,7 +44,7 @@ board-down: $(READY) ## end the emulated board
 	@$(BIN)/python -m edgeproof.board down
 
 test: unit ## run every test, the quick study included
-	$(BIN)/python -m pytest tests/pipeline
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/pipeline
 
 test-board: $(READY) ## build an emulated board and run the quick study on it (half an hour, fetches 200 MB)
 	$(BIN)/python -m pytest -m board tests/pipeline/test_board.py
