@@ -82,8 +82,8 @@ def main() -> int:
         median_ns = bench.slow_down(arguments.slowdown)
         compared = bench.in_turns if arguments.in_turns else bench.in_rounds
         with Progress("comparing", arguments.pairs) as progress:
-            for pair in range(arguments.pairs):
-                for name, comparison in compared(pair, arguments.rounds).items():
+            for _ in range(arguments.pairs):
+                for name, comparison in compared(arguments.rounds).items():
                     told[name].append(comparison.verdict)
                     ratio = comparison.ratio
                     line = f"A against {name}: {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
@@ -128,9 +128,8 @@ class Bench:
         (self._scratch / B / WAIT).write_text(str(self._base_ns + round(share * median_ns)), encoding="ascii")
         return median_ns
 
-    def in_rounds(self, pair: int, rounds: int) -> dict[str, Comparison]:
+    def in_rounds(self, rounds: int) -> dict[str, Comparison]:
         """Every variant once a round under LoadGen, in a random order; a round counts where all were valid."""
-        del pair
         found: dict[str, list[Array]] = {A: [], AGAIN: [], B: []}
         for _ in range(rounds):
             order = self._shuffler.sample(list(found), len(found))
@@ -141,13 +140,13 @@ class Bench:
                     found[name].append(call_ns)
         return {name: compare(found[A], found[name], paired=True) for name in (AGAIN, B)}
 
-    def in_turns(self, pair: int, rounds: int) -> dict[str, Comparison]:
+    def in_turns(self, rounds: int) -> dict[str, Comparison]:
         """A process a round for either comparison."""
         logs: dict[str, list[float]] = {AGAIN: [], B: []}
         for number in range(rounds):
             for name in self._shuffler.sample(list(logs), len(logs)):
                 turns = {"against": str(self._scratch / A), "against_samples": self._samples, "duration_ms": TURNS_MS}
-                result, _ = self._run(name, {"mode": "InTurns", "order_seed": pair * rounds + number, **turns})
+                result, _ = self._run(name, {"mode": "InTurns", "order_seed": number, **turns})
                 logs[name].append(float(np.median(np.log(result["own_ns"]) - np.log(result["other_ns"]))))
         return {name: compare_logs([0.0] * rounds, of, paired=True) for name, of in logs.items()}
 

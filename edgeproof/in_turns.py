@@ -37,8 +37,8 @@ def compared(found: Iterable[Record], *, margin: float = 0.0) -> dict[Artifact, 
 
 def table(root: Path) -> str:
     """The records below `root` as Markdown: every artifact, its verdict, and under which conditions it was found."""
-    contents = _contents(records.read_all(root))
-    found = compared(records.read_all(root))
+    read = list(records.read_all(root))
+    contents, found = _contents(read), compared(read)
     against = {_artifact(of): of["in_turns"] for of in contents if "in_turns" in of}
     lines = [
         (artifact, against.get(artifact, {}), comparison)

@@ -62,11 +62,13 @@ def find(run: str, subject: str) -> Alarm | None:
 def by_run() -> dict[str, list[Alarm]]:
     """Every run's alarms, what was written last about each subject; what can't be read is left out."""
     found: dict[str, dict[str, Alarm]] = {}
-    for path in sorted(ALARMS.glob(f"*/*/{FILE}")):
-        alarm = _read(path.parent)
-        if alarm is not None and path.parent == _tries(alarm.run, alarm.subject)[-1]:
+    for path in sorted(ALARMS.glob("*/*"), key=_number):
+        if (alarm := _read(path)) is not None:
             found.setdefault(alarm.run, {})[alarm.subject] = alarm
-    return {run: sorted(of.values(), key=lambda alarm: KINDS.index(alarm.kind)) for run, of in found.items()}
+    return {
+        run: sorted(of.values(), key=lambda alarm: (KINDS.index(alarm.kind), alarm.subject))
+        for run, of in found.items()
+    }
 
 
 def write(alarm: Alarm, records: Path | None = None) -> Alarm:
@@ -89,7 +91,12 @@ def once(alarm: Alarm) -> Alarm:
 def _tries(run: str, subject: str) -> list[Path]:
     place = _place(run, subject)
     found = place.parent.glob(f"{place.name}.*") if place.parent.is_dir() else ()
-    return sorted(found, key=lambda path: int(path.suffix[1:]) if path.suffix[1:].isdigit() else -1)
+    return sorted(found, key=_number)
+
+
+def _number(path: Path) -> int:
+    """Which try of its subject a directory is: later ones stand for it."""
+    return int(path.suffix[1:]) if path.suffix[1:].isdigit() else -1
 
 
 def _place(run: str, subject: str) -> Path:
