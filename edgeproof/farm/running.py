@@ -69,9 +69,9 @@ class Run:
         for job, device in self.jobs.items():
             queues.setdefault(device, []).append(job)
         workers = [threading.Thread(target=self._work, args=queue, name=queue[0]) for queue in queues.items()]
-        for worker in workers:
-            worker.start()
         try:
+            for worker in workers:
+                worker.start()
             while any(worker.is_alive() for worker in workers):
                 for worker in workers:  # a signal may reach another thread, and is heard between two waits
                     worker.join(LISTENS_S)
@@ -79,7 +79,8 @@ class Run:
             self.stopped.set()
             self.end()
             for worker in workers:
-                worker.join()
+                if worker.is_alive():  # one that is only beginning finds the run stopped
+                    worker.join()
             raise
         return {job: self._outcomes.get(job, "left") for job in self.jobs}
 

@@ -186,6 +186,33 @@ def test_an_interrupted_run_ends_what_runs_and_leaves_the_rest() -> None:
     assert {job: event.kind for job, event in last.items()} == {"a_onnx": "started"}
 
 
+def test_a_run_interrupted_while_it_starts_its_devices_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    released, running, ended = threading.Event(), threading.Event(), []
+    begin = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        begin(thread)
+        assert running.wait(10)
+        raise KeyboardInterrupt
+
+    def start(job: str, reason: str | None) -> Attempt:
+        running.set()
+        released.wait(10)
+        return Attempt(-15, "")
+
+    def end() -> None:
+        ended.append(True)
+        released.set()
+
+    run = Run("night", {"a_onnx": "a", "b_onnx": "b"}, start, end, tell=lambda line: None)
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    assert ended == [True]
+    last = journal.last(journal.read(engines.FARM / "night" / engines.JOURNAL))
+    assert {job: event.kind for job, event in last.items()} == {"a_onnx": "started"}
+
+
 # --- leases, journal -----------------------------------------------------------------------------------------------
 
 
