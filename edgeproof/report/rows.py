@@ -31,6 +31,7 @@ SCHEMES = (
     "int4-weights",
     "int8-dynamic",
     "int8-static",
+    "int8-static-minmax",
     "int8-static-percentile",
     "int8-static-mse",
     "int8-static-entropy",

@@ -45,6 +45,7 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # divergence. With its default of 128 bins for 128 levels the entropy calibrator has nothing to choose from.
 CALIBRATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "int8-static": ("MinMax", {}),
+    "int8-static-minmax": ("MinMax", {}),
     "int8-static-tensor": ("MinMax", {}),
     "int8-static-percentile": ("Percentile", {"symmetric": False, "percentile": 99.98}),
     "int8-static-entropy": ("Entropy", {"num_bins": 512, "num_quantized_bins": 128}),

@@ -53,6 +53,7 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
         "int8-weights": lambda lowered: _compressed(lowered, 8),
         "int4-weights": lambda lowered: _compressed(lowered, 4),
         "int8-static": lambda lowered: _quantized(lowered, samples),
+        "int8-static-minmax": lambda lowered: _quantized(lowered, samples, ranges="MINMAX"),
         "int8-static-percentile": lambda lowered: _quantized(lowered, samples, ranges="MEAN_QUANTILE"),
         "int8-static-mse": lambda lowered: _quantized(lowered, samples, ranges="HISTOGRAM"),
         "int8-static-tensor": lambda lowered: _quantized(lowered, samples, per_channel=False),
@@ -268,8 +269,9 @@ def _quantized(model: Any, samples: Array, *, ranges: str | None = None, per_cha
     """Post-training quantization with NNCF, calibrated on all samples.
 
     `ranges` names NNCF's way to estimate the ranges of activations: by default it averages each sample's minimum and
-    maximum. MEAN_QUANTILE averages each sample's quantiles (0.01% outside on either side), HISTOGRAM finds the least
-    squared error over a histogram of all samples, by the search of PyTorch's HistogramObserver.
+    maximum. MINMAX takes those of all samples, MEAN_QUANTILE averages each sample's quantiles (0.01% outside on either
+    side), HISTOGRAM finds the least squared error over a histogram of all samples, by the search of PyTorch's
+    HistogramObserver.
     """
     import nncf
     from nncf.quantization import advanced_parameters, range_estimator

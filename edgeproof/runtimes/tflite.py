@@ -27,11 +27,11 @@ ADOPTS = (".tflite",)
 DELEGATE = "DELEGATE"
 # Operators with weights, and the place of the weights among their inputs.
 LAYERS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
-_AVERAGES = "AI Edge Quantizer calibrates activations by averaging each sample's minimum and maximum, in no other way"
+_EXTREMES = "AI Edge Quantizer knows no more of a sample's activations than their minimum and maximum"
 REFUSED = {
     "bf16": "LiteRT's converter takes no bfloat16 weights, and AI Edge Quantizer casts floats to float16 alone",
-    "int8-static-percentile": _AVERAGES,
-    "int8-static-entropy": _AVERAGES,
+    "int8-static-percentile": _EXTREMES,
+    "int8-static-entropy": _EXTREMES,
 }
 BYTES = {"activation_num_bits": 8, "weight_num_bits": 8}
 REMARKS = {
@@ -57,7 +57,7 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
         return Lowered()
     recipe = _recipe(scheme)
     path.write_bytes(_converted(model, samples))
-    path.write_bytes(_quantized(path, recipe, samples))
+    path.write_bytes(_quantized(path, recipe, samples, averaged=scheme != "int8-static-minmax"))
     return Lowered(notes=(*REMARKS.get(scheme, ()), *_left_in_float(path)))
 
 
@@ -249,7 +249,8 @@ def _litert(model: nn.Module, samples: Array, **settings: Any) -> bytes:
 def _recipe(scheme: str) -> Any:
     """AI Edge Quantizer's recipe for a scheme; weights are quantized per output channel unless it says otherwise.
 
-    int8-static takes a moving average (0.95) of each sample's minimum and maximum for an activation's range.
+    int8-static takes a moving average (0.95) of each sample's minimum and maximum for an activation's range,
+    int8-static-minmax the minimum and maximum of all samples.
     int8-static-mse adds OCTAV (Sakr et al., "Optimal Clipping and Magnitude-aware Differentiation for Improved
     Quantization-aware Training", 2022, equation 6), which the quantizer applies to weights alone.
     """
@@ -264,6 +265,7 @@ def _recipe(scheme: str) -> Any:
         "int4-weights": lambda: manager.add_weight_only_config(**every, num_bits=4),
         "int8-dynamic": lambda: manager.add_dynamic_config(**every, num_bits=8),
         "int8-static": lambda: manager.add_static_config(**every, **BYTES),
+        "int8-static-minmax": lambda: manager.add_static_config(**every, **BYTES),
         "int8-static-mse": lambda: manager.add_static_config(**every, **BYTES, algorithm_key=algorithms.OCTAV),
         "int8-static-tensor": lambda: manager.add_static_config(**every, **BYTES, weight_granularity=whole),
     }.get(scheme)
@@ -273,17 +275,25 @@ def _recipe(scheme: str) -> Any:
     return manager.get_quantization_recipe()
 
 
-def _quantized(path: Path, recipe: Any, samples: Array) -> bytes:
-    """Quantize a float TFLite file, calibrated on all samples where the recipe needs it."""
-    from ai_edge_quantizer import quantizer
+def _quantized(path: Path, recipe: Any, samples: Array, *, averaged: bool) -> bytes:
+    """Quantize a float TFLite file, calibrated on all samples where the recipe needs it.
+
+    A range is the average of the samples' extremes, as AI Edge Quantizer has it by default, or holds them all.
+    """
+    from ai_edge_quantizer import calibrator, quantizer, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
 
     engine = quantizer.Quantizer(str(path), recipe)
-    calibration = None
-    if engine.need_calibration:
-        signature, inputs = next(iter(_signatures(path).items()))
-        feed = [{inputs[0]: samples[i : i + 1]} for i in range(len(samples))]
-        calibration = engine.calibrate({signature: feed})
-    return bytes(engine.quantize(calibration).quantized_model)
+    if not engine.need_calibration:
+        return bytes(engine.quantize().quantized_model)
+    signature, inputs = next(iter(_signatures(path).items()))
+    feed = [{inputs[0]: samples[i : i + 1]} for i in range(len(samples))]
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(recipe)
+    update = qsv_utils.moving_average_update if averaged else qsv_utils.min_max_update
+    ranges = calibrator.Calibrator(path.read_bytes(), qsv_update_func=update)
+    ranges.calibrate({signature: feed}, manager)
+    return bytes(engine.quantize(ranges.get_model_qsvs()).quantized_model)
 
 
 def _left_in_float(path: Path) -> tuple[str, ...]:

@@ -42,6 +42,15 @@ def test_the_readme_lists_the_plugins_that_exist() -> None:
     assert scenarios == {definition["scenario"] for definition in described}
 
 
+def test_what_is_said_of_techniques_is_in_the_table_of_their_run() -> None:
+    text = (ROOT / "docs/techniques.md").read_text(encoding="utf-8").partition("## 50 KB")[0]
+    cells = re.findall(r"[+-]?[0-9.]+×? \[[^]]+\](?!\()|[0-9.]+ ± [0-9.]+", text)
+    assert len(cells) > 30
+    table = (ROOT / "docs/techniques_fashion_mnist.md").read_text(encoding="utf-8")
+    measured = {cell.strip() for line in table.splitlines() if line.startswith("|") for cell in line.split("|")}
+    assert set(cells) <= measured
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_local_link_leads_to_a_file(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):

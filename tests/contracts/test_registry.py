@@ -36,8 +36,9 @@ def test_every_study_composes_and_has_no_more_stages_than_dvc_can_take(
     params = config.compose(study)
     assert params.study == study
     stages = sum(len(getattr(params, family)) for family in (*FAMILIES, "export", "bench"))
-    # DVC parses params.yaml once a stage: with a hundred stages a run that does nothing takes some 20 s.
-    assert 10 < stages <= (130 if study.startswith("techniques") else 30)
+    # DVC parses params.yaml once a stage: with 147 stages a run that does nothing takes 27 s, and no study should have
+    # its user wait for half a minute.
+    assert 10 < stages <= (150 if study.startswith("techniques") else 30)
 
 
 def test_every_card_is_valid_and_names_a_transport_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:

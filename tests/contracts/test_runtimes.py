@@ -28,6 +28,7 @@ TOLERANCE = {
     "int4-weights": 0.15,  # fifteen levels a channel
     "int8-dynamic": 0.08,
     "int8-static": 0.12,
+    "int8-static-minmax": 0.12,
     "int8-static-percentile": 0.12,
     "int8-static-mse": 0.12,
     "int8-static-entropy": 0.15,  # clips what activations rarely are

@@ -293,6 +293,13 @@ def openvino_input_range(artifact: Path) -> tuple[float, float]:
     return float(low.ravel()[0]), float(high.ravel()[0])
 
 
+def tflite_input_range(artifact: Path) -> tuple[float, float]:
+    (given,) = Interpreter(str(artifact / "model.tflite")).get_input_details()
+    assert given["dtype"] == np.int8
+    scale, zero = given["quantization"]
+    return (-128 - zero) * scale, (127 - zero) * scale
+
+
 def squared_error(values: Array, low: float, high: float) -> float:
     """Of rounding to 256 levels between two values."""
     step = (high - low) / 255
@@ -316,9 +323,32 @@ def test_onnx_percentiles_are_numpys(samples: Array, export: Export) -> None:
     assert [low, high] == pytest.approx(expected, abs=2 * bin_width)
 
 
-def test_onnx_extremes_are_numpys(samples: Array, export: Export) -> None:
-    low, high = onnx_ranges(export("onnx", "int8-static"))["input"]
-    assert [low, high] == pytest.approx([samples.min(), samples.max()], rel=0.01)
+@pytest.mark.parametrize(
+    ("input_range", "runtime"),
+    [
+        (lambda path: onnx_ranges(path)["input"], "onnx"),
+        (openvino_input_range, "openvino"),
+        (tflite_input_range, "tflite"),
+    ],
+    ids=lambda of: of if isinstance(of, str) else "",
+)
+def test_extremes_of_all_samples_are_numpys_in_every_runtime(
+    input_range: Callable[[Path], tuple[float, float]], runtime: str, samples: Array, export: Export
+) -> None:
+    expected = [samples.min(), samples.max()]
+    assert input_range(export(runtime, "int8-static-minmax")) == pytest.approx(expected, rel=0.01)
+
+
+def test_onnx_runtimes_own_calibration_is_by_extremes(export: Export) -> None:
+    files = [(export("onnx", scheme) / "model.onnx").read_bytes() for scheme in ("int8-static", "int8-static-minmax")]
+    assert files[0] == files[1]
+
+
+def test_tflite_ranges_are_moving_averages_of_each_samples_extremes(samples: Array, export: Export) -> None:
+    flat = samples.reshape(len(samples), -1)
+    low, high = flat.min(axis=1), flat.max(axis=1)
+    expected = [functools.reduce(lambda held, new: 0.95 * held + 0.05 * new, ends) for ends in (low, high)]
+    assert tflite_input_range(export("tflite", "int8-static")) == pytest.approx(expected, rel=0.01)
 
 
 def test_openvino_ranges_are_averages_of_each_samples_extremes_or_quantiles(samples: Array, export: Export) -> None:
