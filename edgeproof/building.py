@@ -25,7 +25,7 @@ def build(name: str, params: Params) -> None:
     with written_whole(MODELS / name) as out:
         for seed in item.seeds:
             models.deterministic(item.network, seed, item.threads)
-            task = training_task(params.task.name, seed, item.threads)
+            task = training_task(params.task.name, seed, item.threads, from_parent=item.parent is not None)
             module, spec = _start(item, task)
             trained = method.apply(module, task, **_teachers(method, item, seed), **options)
             accuracy = models.accuracy_of(trained, task.validation_x, task.validation_y)
@@ -38,7 +38,7 @@ def build(name: str, params: Params) -> None:
             )
 
 
-def training_task(name: str, seed: int, threads: int) -> training.TrainingTask:
+def training_task(name: str, seed: int, threads: int, *, from_parent: bool = False) -> training.TrainingTask:
     """Load what a method may see of a task."""
     plugin = plugins.load("tasks", name)
     train_x, train_y = dataset.load(name, "train")
@@ -55,6 +55,7 @@ def training_task(name: str, seed: int, threads: int) -> training.TrainingTask:
         view=plugin.view,
         seed=seed,
         threads=threads,
+        from_parent=from_parent,
     )
 
 

@@ -69,21 +69,6 @@ def zero_smallest(weights: Sequence[nn.Parameter], sparsity: float) -> None:
         weight.masked_fill_(zero.reshape(weight.shape), 0.0)  # multiplied by a mask, a negative one would become -0.0
 
 
-def zeros_kept(module: nn.Module) -> Callable[[], None]:
-    """What puts the weights that are zero now back to zero, to be run after each training step.
-
-    Weights are the parameters with more than one dimension.
-    """
-    zeros = [(weight, weight.detach() == 0) for weight in module.parameters() if weight.dim() > 1]
-
-    @torch.no_grad()
-    def keep() -> None:
-        for weight, zero in zeros:
-            weight.masked_fill_(zero, 0.0)
-
-    return keep
-
-
 def refuse_dead(module: nn.Module, task: TrainingTask) -> None:
     """Raise ConfigError when pruning has emptied layers and the answers no longer depend on the input.
 

@@ -37,7 +37,8 @@ class Recipe(BaseModel):
 class TrainingTask:
     """What a method may see of a task: training and validation data, never the test split.
 
-    `view(x, k)` is the k-th label-preserving view of a batch (k in 0..views-1; 0 is the batch itself).
+    `view(x, k)` is the k-th label-preserving view of a batch (k in 0..views-1; 0 is the batch itself). `from_parent`
+    says that the network to be trained is another model, not one drawn at random.
     """
 
     name: str
@@ -51,6 +52,7 @@ class TrainingTask:
     view: Callable[[torch.Tensor, int], torch.Tensor]
     seed: int
     threads: int
+    from_parent: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,17 @@ def fit(
     after_step: Callable[[], None] | None = None,
     proximal: Callable[[float], None] | None = None,
     apart: Apart | None = None,
+    keep_zeros: bool = False,
 ) -> nn.Module:
     """Train `module` in place and return it in evaluation mode. No epoch sees a sample twice; views are random.
 
-    After each step come `proximal`, which is given the step's learning rate, and `after_step`.
+    After each step come `proximal`, which is given the step's learning rate, and `after_step`. Weights that are zero at
+    the start stay zero with `keep_zeros`, and always where they are a parent's: what was pruned stays pruned. In a
+    network drawn at random a zero is where its weight begins.
     """
     if recipe.epochs == 0:
         return module.eval()
+    zeros = _zeros(module) if keep_zeros or task.from_parent else []
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     shuffle = torch.Generator().manual_seed(task.seed)
     size = min(recipe.batch_size, len(task.train_x))
@@ -134,12 +140,24 @@ def fit(
                 if proximal is not None:
                     proximal(float(schedule.get_last_lr()[0]))
                 schedule.step()
+                _put_back(zeros)
                 if after_step is not None:
                     after_step()
                 progress.advance()
             accuracy = accuracy_of(module, task.validation_x, task.validation_y)
             progress.note(f"epoch {epoch + 1}/{recipe.epochs}: validation accuracy {accuracy:.2%}")
     return module.eval()
+
+
+def _zeros(module: nn.Module) -> list[tuple[nn.Parameter, torch.Tensor]]:
+    """The weights, which are the parameters with more than one dimension, and where they are zero."""
+    return [(weight, weight.detach() == 0) for weight in module.parameters() if weight.dim() > 1]
+
+
+@torch.no_grad()
+def _put_back(zeros: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
+    for weight, zero in zeros:
+        weight.masked_fill_(zero, 0.0)
 
 
 def _parameter_groups(

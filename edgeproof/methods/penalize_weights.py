@@ -25,7 +25,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
-from edgeproof.layers import refuse_dead, zeros_kept
+from edgeproof.layers import refuse_dead
 from edgeproof.training import Recipe, TrainingTask, fit
 
 
@@ -48,9 +48,9 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
             weight.copy_(soft_threshold(weight, learning_rate * strength))
 
     penalized = chosen.model_copy(update={"epochs": chosen.penalty_epochs})
-    fit(model, task, penalized, proximal=shrink, after_step=zeros_kept(model))
+    fit(model, task, penalized, proximal=shrink, keep_zeros=True)
     refuse_dead(model, task)
-    return fit(model, task, chosen, after_step=zeros_kept(model))
+    return fit(model, task, chosen, keep_zeros=True)
 
 
 def soft_threshold(weight: torch.Tensor, threshold: float) -> torch.Tensor:

@@ -25,7 +25,7 @@ from torch import nn
 
 from edgeproof.channels import coupled_sum, remove_channels
 from edgeproof.core.errors import ConfigError
-from edgeproof.layers import weighted_layers, zeros_kept
+from edgeproof.layers import weighted_layers
 from edgeproof.training import Recipe, TrainingTask, fit, logits_of
 
 RESPONSES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"mean": torch.abs, "apoz": lambda values: values != 0}
@@ -56,7 +56,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
         return coupled_sum(group, lambda layer, reads: heard[layer] if reads else None)
 
     remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to)
-    return fit(model, task, chosen, after_step=zeros_kept(model))
+    return fit(model, task, chosen, keep_zeros=True)
 
 
 def responses(

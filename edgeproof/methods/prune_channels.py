@@ -11,7 +11,6 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from edgeproof.channels import remove_channels
-from edgeproof.layers import zeros_kept
 from edgeproof.training import Recipe, TrainingTask, fit
 
 
@@ -29,4 +28,4 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     chosen = Options.model_validate(options)
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=1)
     remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to)
-    return fit(model, task, chosen, after_step=zeros_kept(model))
+    return fit(model, task, chosen, keep_zeros=True)

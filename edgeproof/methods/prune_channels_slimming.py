@@ -21,7 +21,6 @@ from torch import nn
 
 from edgeproof.channels import remove_channels
 from edgeproof.core.errors import ConfigError
-from edgeproof.layers import zeros_kept
 from edgeproof.training import Batch, Recipe, TrainingTask, cross_entropy, fit
 
 
@@ -51,8 +50,8 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
         return cross_entropy(logits, batch) + chosen.penalty * torch.stack([n.weight.abs().sum() for n in norms]).sum()
 
     penalized = chosen.model_copy(update={"epochs": chosen.penalty_epochs})
-    fit(model, task, penalized, loss=loss, after_step=zeros_kept(model))
+    fit(model, task, penalized, loss=loss, keep_zeros=True)
     # Normalized by a layer's mean, as is the default, scales could not be compared between layers.
     importance = torch_pruning.importance.BNScaleImportance(normalizer=None)
     remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to, scope=chosen.scope)
-    return fit(model, task, chosen, after_step=zeros_kept(model))
+    return fit(model, task, chosen, keep_zeros=True)

@@ -21,7 +21,6 @@ from torch import nn
 from torch.nn import functional
 
 from edgeproof.channels import coupled_sum, remove_channels
-from edgeproof.layers import zeros_kept
 from edgeproof.training import Recipe, TrainingTask, fit
 
 
@@ -45,7 +44,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
         return coupled_sum(group, lambda layer, reads: _by_channel(layer, scores, reads=reads))
 
     remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to)
-    return fit(model, task, chosen, after_step=zeros_kept(model))
+    return fit(model, task, chosen, keep_zeros=True)
 
 
 def taylor_scores(

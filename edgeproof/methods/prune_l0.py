@@ -28,7 +28,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 from torch.nn.utils import parametrize
 
-from edgeproof.layers import refuse_dead, weighted_layers, zeros_kept
+from edgeproof.layers import refuse_dead, weighted_layers
 from edgeproof.training import Apart, Batch, Recipe, TrainingTask, cross_entropy, fit
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
@@ -69,7 +69,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     for layer in layers:
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     refuse_dead(model, task)
-    return fit(model, task, chosen, after_step=zeros_kept(model))
+    return fit(model, task, chosen, keep_zeros=True)
 
 
 class Gates(nn.Module):

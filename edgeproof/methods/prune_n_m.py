@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.layers import weighted_layers, zeros_kept
+from edgeproof.layers import weighted_layers
 from edgeproof.training import Recipe, TrainingTask, fit
 
 
@@ -39,7 +39,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     with torch.no_grad():
         for layer in weighted_layers(model).values():
             layer.weight.masked_fill_(~n_m_mask(layer.weight, chosen.n, chosen.m), 0.0)
-    return fit(model, task, chosen, after_step=zeros_kept(model))
+    return fit(model, task, chosen, keep_zeros=True)
 
 
 def n_m_mask(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:

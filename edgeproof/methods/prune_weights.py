@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from edgeproof.layers import refuse_dead, zero_smallest, zeros_kept
+from edgeproof.layers import refuse_dead, zero_smallest
 from edgeproof.training import Recipe, TrainingTask, fit
 
 
@@ -30,4 +30,4 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     for group in [weights] if chosen.scope == "global" else [[w] for w in weights]:
         zero_smallest(group, chosen.sparsity)
     refuse_dead(model, task)
-    return fit(model, task, chosen, after_step=zeros_kept(model))
+    return fit(model, task, chosen, keep_zeros=True)

@@ -34,16 +34,8 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module | None = N
     prepared = prepare(model, chosen.runtime, task.input_shape)
     order = torch.randperm(len(task.train_x), generator=torch.Generator().manual_seed(task.seed))
     prepared.calibrate(torch.split(task.train_x[order[:CALIBRATION_SAMPLES]], CALIBRATION_BATCH))
-    weights = [p for p in prepared.parameters() if p.dim() > 1]
-    zeros = [w.detach() == 0 for w in weights]
-
-    @torch.no_grad()
-    def hold_zeros() -> None:
-        for weight, zero in zip(weights, zeros, strict=True):
-            weight.masked_fill_(zero, 0.0)
-
     loss = cross_entropy if teacher is None else _taught_by(teacher, task, chosen)
-    fit(prepared, task, chosen, loss=loss, after_step=hold_zeros)
+    fit(prepared, task, chosen, loss=loss, keep_zeros=True)
     prepared.round_weights()
     # As it will be loaded: another memory layout adds in another order, which moves some values by a whole step.
     return prepared.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]

@@ -35,6 +35,7 @@ METHODS = {
     "follow": ("", "model[1].weight + 100"),
     "learn": (", *, teacher", "teacher[1].weight + 1000"),
     "learn_all": (", *, teachers", "sum(teacher[1].weight for teacher in teachers)"),
+    "ask": ("", "torch.full_like(model[1].weight, task.from_parent)"),
 }
 
 
@@ -72,6 +73,13 @@ def weight(directory: str) -> float:
     values = torch.unique(next(module.parameters()))
     assert len(values) == 1
     return float(values)
+
+
+def test_a_method_knows_whether_its_network_is_a_parents(project: Path, digits_study: Params) -> None:
+    params = study(digits_study, fresh={"method": "ask"}, child={"method": "ask", "parent": "fresh"})
+    building.build("fresh", params)
+    building.build("child", params)
+    assert (weight("fresh"), weight("child")) == (0, 1)
 
 
 def test_a_model_is_made_once_from_each_seed_and_the_first_lies_on_top(project: Path, digits_study: Params) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -297,3 +298,21 @@ def test_accuracy_is_the_share_of_samples_whose_highest_output_is_their_label() 
 def test_a_recipe_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         recipe(**wrong)
+
+
+# --- zeros ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("from_parent", [False, True])
+@pytest.mark.parametrize("keep_zeros", [False, True])
+def test_zeros_stay_where_they_are_a_parents_or_the_method_says_so(from_parent: bool, keep_zeros: bool) -> None:
+    module = linear()
+    weight, bias = module[1].weight, module[1].bias
+    with torch.no_grad():
+        weight[:, ::2] = 0.0
+        bias.zero_()
+    task = dataclasses.replace(task_of(), from_parent=from_parent)
+    training.fit(module, task, recipe(weight_decay=0.01), keep_zeros=keep_zeros)
+    assert bool((weight[:, ::2] == 0).all()) == (from_parent or keep_zeros)
+    assert bool((weight[:, 1::2] != 0).all())
+    assert bool((bias != 0).all())  # biases begin at zero, and are no weights
