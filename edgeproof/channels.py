@@ -15,6 +15,8 @@ from .core.errors import ConfigError
 from .training import TrainingTask
 
 Importance = Callable[[Any], torch.Tensor | None]
+# Torch-Pruning takes the whole part of n · (1 − ratio), and in floating point 1 − 0.9 is less than a tenth.
+HAIR = 1e-9
 READERS = (torch_pruning.function.prune_conv_in_channels, torch_pruning.function.prune_linear_in_channels)
 
 
@@ -77,13 +79,13 @@ def _remove(
             example,
             importance=noted,
             global_pruning=scope == "global",
-            pruning_ratio=ratio,
+            pruning_ratio=ratio - HAIR,
             round_to=round_to,
             ignored_layers=[*last, *fixed],
         )
     groups = pruner.step(interactive=True)
     first = next(groups, None)  # by then all values are known, and nothing is removed yet
-    _refuse_emptied(values, ratio, scope)
+    _refuse_emptied(values, ratio - HAIR, scope)
     for group in itertools.chain([first] if first else [], groups):
         group.prune()
 
@@ -98,7 +100,7 @@ def _refuse_emptied(values: Mapping[str, torch.Tensor], ratio: float, scope: str
         kept = int(len(value) * (1 - ratio)) if scope == "layer" else int((value > pool[removed - 1]).sum())
         if kept == 0:
             raise ConfigError(
-                f"ratio {ratio} would remove all {len(value)} channels of layer '{name}'. Use a smaller one."
+                f"ratio {ratio + HAIR:g} would remove all {len(value)} channels of layer '{name}'. Use a smaller one."
             )
 
 

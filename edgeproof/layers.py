@@ -21,13 +21,18 @@ Rounding = Callable[[torch.Tensor], torch.Tensor]
 def outputs_of(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
     """Listen to layers by their dotted names: the yielded dictionary holds what each put out in the last forward pass.
 
-    Raises ConfigError for a name that the module does not have.
+    Raises ConfigError for a name that the module does not have, and, when it runs, for a layer that puts out no tensor.
     """
     layers = {name: layer for name, layer in module.named_modules() if name}
     heard: dict[str, torch.Tensor] = {}
 
     def listener(name: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
-        def hear(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        def hear(layer: nn.Module, inputs: Any, output: Any) -> None:
+            if not isinstance(output, torch.Tensor):
+                raise ConfigError(
+                    f"layer '{name}' puts out a {type(output).__name__}, not one tensor. Name the layer behind it; the "
+                    f"network has: {', '.join(layers)}."
+                )
             heard[name] = output
 
         return hear
@@ -70,7 +75,7 @@ def zero_smallest(weights: Sequence[nn.Parameter], sparsity: float) -> None:
 
 
 def refuse_dead(module: nn.Module, task: TrainingTask) -> None:
-    """Raise ConfigError when pruning has emptied layers and the answers no longer depend on the input.
+    """Raise ConfigError when layers are empty and the answers no longer depend on the input.
 
     An emptied layer alone is no mistake: a shortcut may lead around it.
     """
@@ -80,8 +85,8 @@ def refuse_dead(module: nn.Module, task: TrainingTask) -> None:
     logits = logits_of(module, task.train_x[:EVALUATION_BATCH])
     if float((logits - logits[0]).abs().max()) <= 1e-6 * float(logits.abs().max()):
         raise ConfigError(
-            f"nothing passes through the pruned network: no weight is left in {', '.join(empty)}. "
-            "Use a smaller sparsity or penalty, or prune each layer alike where the method has a scope."
+            f"nothing passes through the network any more: no weight is left in {', '.join(empty)}. Take less away: a "
+            "smaller sparsity or penalty, more bits, a wider clipping, or the other scope where the method has one."
         )
 
 
@@ -125,6 +130,7 @@ def fit_rounded(
         chosen = rounding[name] if isinstance(rounding, Mapping) else rounding
         parametrize.register_parametrization(layer, "weight", _StraightThrough(chosen, layer.weight.detach() != 0))
     fit(module, task, recipe)
+    refuse_dead(module, task)
     for layer in layers.values():
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return module

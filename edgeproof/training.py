@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
+from .core.errors import ConfigError
 from .progress import Progress
 
 EVALUATION_BATCH = 500
@@ -106,7 +107,7 @@ def fit(
 
     After each step come `proximal`, which is given the step's learning rate, and `after_step`. Weights that are zero at
     the start stay zero with `keep_zeros`, and always where they are a parent's: what was pruned stays pruned. In a
-    network drawn at random a zero is where its weight begins.
+    network drawn at random a zero is where its weight begins. Raises ConfigError when training diverges.
     """
     if recipe.epochs == 0:
         return module.eval()
@@ -146,7 +147,16 @@ def fit(
                 progress.advance()
             accuracy = accuracy_of(module, task.validation_x, task.validation_y)
             progress.note(f"epoch {epoch + 1}/{recipe.epochs}: validation accuracy {accuracy:.2%}")
+            _refuse_diverged(module, recipe, epoch + 1)
     return module.eval()
+
+
+def _refuse_diverged(module: nn.Module, recipe: Recipe, epoch: int) -> None:
+    if not all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values()):
+        raise ConfigError(
+            f"training diverged: after epoch {epoch} of {recipe.epochs} weights are infinite or NaN. Use a smaller "
+            f"learning_rate than {recipe.learning_rate:g}, or a larger batch_size than {recipe.batch_size}."
+        )
 
 
 def _zeros(module: nn.Module) -> list[tuple[nn.Parameter, torch.Tensor]]:

@@ -34,12 +34,16 @@ def load(path: Path) -> Model:
 def _keras(path: Path) -> Model:
     model = keras.models.load_model(path, safe_mode=True, compile=False)
 
+    def packed(x: Any) -> Any:
+        """As the model wants its only input; a Sequential doesn't say."""
+        return x if isinstance(model, keras.Sequential) else tf.nest.pack_sequence_as(model.input, [x])
+
     def output(n: int) -> Callable[[Any], Any]:
-        return lambda x: tf.nest.flatten(model(tf.nest.pack_sequence_as(model.input, [x]), training=False))[n]
+        return lambda x: tf.nest.flatten(model(packed(x), training=False))[n]
 
     if not getattr(model, "outputs", None):
         raise ConfigError(f"{path} was never built: its inputs' shape is not in it. Call it once, then save it again.")
-    names = list(model.output_names)
+    names = list(getattr(model, "output_names", None) or [model.layers[-1].name])  # a Sequential has one, and no names
     given = tuple(_port(tensor.name, tensor) for tensor in model.inputs)
     produced = tuple(_port(name, tensor) for name, tensor in zip(names, model.outputs, strict=True))
     return Model(

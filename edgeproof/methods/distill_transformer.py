@@ -58,8 +58,7 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
         for module in (model, teacher):
             logits_of(module, task.train_x[:1])
         _check(learned, taught, chosen)
-        widths = learned[chosen.student_hidden[0]].shape[2], taught[chosen.teacher_hidden[0]].shape[2]
-        student = Adapted(model, _adapter(*widths, task.seed))
+        student = Adapted(model, _adapter(*_widths(learned, taught, chosen), task.seed))
 
         def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
@@ -105,6 +104,25 @@ def _check(learned: Mapping[str, torch.Tensor], taught: Mapping[str, torch.Tenso
                     f"'{one}' and the teacher's '{other}' see sequences of {shapes[0][-2]} and {shapes[1][-2]} steps. "
                     "Give student and teacher the same patches."
                 )
+
+
+def _widths(
+    learned: Mapping[str, torch.Tensor], taught: Mapping[str, torch.Tensor], chosen: Options
+) -> tuple[int, int]:
+    """Those of the student's and of the teacher's hidden states, for which there is one adapter.
+
+    Raises ConfigError where the layers of one network differ.
+    """
+    both = []
+    for heard, names in ((learned, chosen.student_hidden), (taught, chosen.teacher_hidden)):
+        widths = {name: heard[name].shape[2] for name in names}
+        if len(set(widths.values())) > 1:
+            told = ", ".join(f"'{name}' has {width}" for name, width in widths.items())
+            raise ConfigError(
+                f"hidden states of one network must have one width, but {told}. Name blocks, such as blocks.0."
+            )
+        both.append(widths[names[0]])
+    return both[0], both[1]
 
 
 def _adapter(width: int, hint_width: int, seed: int) -> nn.Module:

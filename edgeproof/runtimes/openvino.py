@@ -65,7 +65,20 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
     _name_canonically(lowered)
     ov.save_model(lowered, out_dir / FILE, compress_to_fp16=scheme == "fp16")
     _strip(out_dir / FILE)
+    if scheme == qat.SCHEME:
+        _refuse_unloadable(out_dir / FILE)
     return Lowered(notes=_remarks(lowered, scheme))
+
+
+def _refuse_unloadable(path: Path) -> None:
+    """Raise Unsupported where OpenVINO's CPU plugin can't take integers that were trained for it, as a GRU's."""
+    import openvino as ov
+
+    try:
+        ov.Core().compile_model(_read(path), "CPU").create_infer_request()
+    except RuntimeError as error:
+        said = str(error).strip().splitlines()[-1].strip()
+        raise Unsupported(f"OpenVINO's CPU plugin can't load this network's trained integers: {said}") from error
 
 
 def interface(path: Path) -> Interface:

@@ -27,6 +27,8 @@ ADOPTS = (".tflite",)
 DELEGATE = "DELEGATE"
 # Operators with weights, and the place of the weights among their inputs.
 LAYERS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
+# Those of them whose weights the recipe of least squared error clips, as AI Edge Quantizer calls them.
+CLIPPED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE")
 _EXTREMES = "AI Edge Quantizer knows no more of a sample's activations than their minimum and maximum"
 REFUSED = {
     "bf16": "LiteRT's converter takes no bfloat16 weights, and AI Edge Quantizer casts floats to float16 alone",
@@ -82,6 +84,11 @@ def export_keras(
 
     described = tf.TensorSpec([1, *samples.shape[1:]], samples.dtype, name="input")
     function = tf.function(model, autograph=False).get_concrete_function(described)
+    if scheme == "int8-static" and _loops(function.graph.as_graph_def()):
+        raise Unsupported(
+            "TensorFlow's converter can't calibrate a network with a loop, as recurrent layers have, and takes its "
+            "process down. Build the layer with unroll=True"
+        )
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], Held())
     if scheme != "fp32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -94,7 +101,13 @@ def export_keras(
         if samples.dtype == np.float32:
             converter.inference_input_type = tf.int8
     (out_dir / FILE).write_bytes(converter.convert())
-    return Lowered()
+    return Lowered(notes=() if scheme in ("fp32", "fp16") else _left_in_float(out_dir / FILE))
+
+
+def _loops(graph: Any) -> bool:
+    """Whether a TensorFlow graph, or a function that it calls, repeats a part of itself."""
+    nodes = [graph.node, *(function.node_def for function in graph.library.function)]
+    return any(node.op in ("While", "StatelessWhile") for part in nodes for node in part)
 
 
 def interface(path: Path) -> Interface:
@@ -259,19 +272,27 @@ def _recipe(scheme: str) -> Any:
     manager = recipe_manager.RecipeManager()
     every: dict[str, Any] = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUPPORTED}
     algorithms, whole = recipe.AlgorithmName, qtyping.QuantGranularity.TENSORWISE
-    add = {
+
+    def clip_weights() -> None:
+        manager.add_static_config(**every, **BYTES)
+        # A later rule comes before an earlier one. It refuses the constants of other operators, which are asymmetric.
+        for operation in (name for name in qtyping.TFLOperationName if name.value in CLIPPED):
+            only = every | {"operation_name": operation}
+            manager.add_static_config(**only, **BYTES, algorithm_key=algorithms.OCTAV)
+
+    ways: dict[str, Callable[[], Any]] = {
         "fp16": lambda: manager.add_weight_only_config(**every, num_bits=16, algorithm_key=algorithms.FLOAT_CASTING),
         "int8-weights": lambda: manager.add_weight_only_config(**every, num_bits=8),
         "int4-weights": lambda: manager.add_weight_only_config(**every, num_bits=4),
         "int8-dynamic": lambda: manager.add_dynamic_config(**every, num_bits=8),
         "int8-static": lambda: manager.add_static_config(**every, **BYTES),
         "int8-static-minmax": lambda: manager.add_static_config(**every, **BYTES),
-        "int8-static-mse": lambda: manager.add_static_config(**every, **BYTES, algorithm_key=algorithms.OCTAV),
+        "int8-static-mse": clip_weights,
         "int8-static-tensor": lambda: manager.add_static_config(**every, **BYTES, weight_granularity=whole),
-    }.get(scheme)
-    if add is None:
+    }
+    if scheme not in ways:
         raise Unsupported(f"the tflite runtime has no scheme '{scheme}'")
-    add()
+    ways[scheme]()
     return manager.get_quantization_recipe()
 
 

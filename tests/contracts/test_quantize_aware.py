@@ -13,6 +13,7 @@ import torch
 from edgeproof import qat
 from edgeproof.core import plugins
 from edgeproof.core.directories import sha256_of
+from edgeproof.core.errors import Unsupported
 from edgeproof.methods import quantize_aware
 from edgeproof.training import TrainingTask
 
@@ -98,3 +99,11 @@ def test_an_export_is_the_same_to_the_bit_whatever_was_exported_before(
         content = path.read_bytes()
         assert str(tmp_path).encode() not in content
         assert str(Path(__file__).parents[2]).encode() not in content
+
+
+def test_integers_that_openvino_cannot_load_are_unsupported_with_its_reason(
+    task: TrainingTask, samples: np.ndarray, tmp_path: Path
+) -> None:
+    recurrent = plugins.load("networks", "gru").build(task.input_shape, task.classes, hidden=64)
+    with pytest.raises(Unsupported, match=r"can't load this network's trained integers: .*make_tensor"):
+        lowered("openvino", trained("openvino", recurrent, task), samples, tmp_path / "artifact")

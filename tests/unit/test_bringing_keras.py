@@ -125,6 +125,36 @@ def test_every_scheme_computes_what_the_model_computes_within_its_number_format(
     assert sizes[0] > sizes[1]
 
 
+def test_a_sequential_model_is_read_as_any_other(project: Path, data: tuple[np.ndarray, np.ndarray]) -> None:
+    layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
+    model = keras.Sequential(layers)
+    directory = built(saved(model, project / "sequential.keras"), SCHEMES, data[0])
+    np.testing.assert_allclose(answers(directory / "fp32", data[0]), model(data[0]).numpy(), atol=1e-5)
+
+
+def test_loops_are_not_calibrated_and_unrolled_ones_are(project: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((30, 6, 4)).astype(np.float32)
+    for unroll in (False, True):
+        given = keras.Input((6, 4))
+        model = keras.Model(given, keras.layers.Dense(3)(keras.layers.GRU(5, unroll=unroll)(given)))
+        shutil.rmtree(project / "built", ignore_errors=True)
+        directory = built(saved(model, project / f"gru_{unroll}.keras"), ("fp32", "int8-static"), x)
+        np.testing.assert_allclose(answers(directory / "fp32", x), model(x).numpy(), atol=1e-5)
+        reason = directories.read_meta(directory / "int8-static").get("unsupported")
+        assert (reason is None) if unroll else ("can't calibrate a network with a loop" in reason)
+
+
+def test_layers_that_stay_in_float_are_named(project: Path, data: tuple[np.ndarray, np.ndarray]) -> None:
+    model = keras.Sequential(
+        [keras.Input(SHAPE), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    directory = built(saved(model, project / "small.keras"), ("int8-dynamic",), data[0])
+    assert any(
+        "CONV_2D" in note and "left in fp32" in note
+        for note in directories.read_meta(directory / "int8-dynamic")["notes"]
+    )
+
+
 def test_int8_static_takes_and_answers_int8_and_converting_twice_gives_the_same_bytes(
     project: Path, classifier: Any
 ) -> None:

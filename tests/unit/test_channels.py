@@ -165,6 +165,20 @@ def test_a_network_without_batch_normalization_is_refused() -> None:
         prune_channels_slimming.apply(module, task_of(), **RECIPE | SLIMMING)
 
 
+# --- L1 norms ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ratio", "round_to", "left"), [(0.8, 1, [4, 2]), (0.9, 1, [2, 1]), (0.9, 2, [2, 10]), (0.1, 1, [18, 9])]
+)
+def test_what_is_left_is_the_whole_share_and_not_one_less_for_a_rounding_error(
+    ratio: float, round_to: int, left: list[int]
+) -> None:
+    module = plain(20, 10)
+    prune_channels.apply(module, task_of(), **STILL, ratio=ratio, round_to=round_to)
+    assert [module[0].out_channels, module[3].out_channels] == left
+
+
 # --- Taylor --------------------------------------------------------------------------------------------------------
 
 

@@ -237,7 +237,7 @@ def chain() -> nn.Module:
 
 
 def test_pruning_that_lets_nothing_through_names_the_emptied_layer() -> None:
-    with pytest.raises(ConfigError, match=r"nothing passes.*no weight is left in 3\. Use a smaller sparsity"):
+    with pytest.raises(ConfigError, match=r"nothing passes.*no weight is left in 3\. Take less away"):
         prune_weights.apply(chain(), task_of(), **RECIPE, sparsity=0.6, scope="global")
     prune_weights.apply(chain(), task_of(), **RECIPE, sparsity=0.6, scope="layer")
 

@@ -26,7 +26,7 @@ from edgeproof.methods import (
     distill_transformer,
     train,
 )
-from edgeproof.networks import resnet8, transformer
+from edgeproof.networks import gru, resnet8, transformer
 from edgeproof.training import Batch, Recipe, TrainingTask
 
 from .test_methods import RECIPE, SHAPE, hinton, labels, logits, seeds, softmax, task_of
@@ -549,3 +549,23 @@ def test_a_teacher_of_other_patches_is_refused() -> None:
 def test_pairs_of_layers_are_as_many_on_both_sides() -> None:
     with pytest.raises(ValidationError, match="student_hidden names 2 layers and teacher_hidden 1"):
         distill_transformer.Options.model_validate(RECIPE | TRANSFORMER | {"student_hidden": ["blocks.0", "blocks.1"]})
+
+
+@pytest.mark.parametrize("role", ["student_hidden", "teacher_hidden"])
+def test_hidden_states_of_several_widths_are_refused(role: str) -> None:
+    attention = ["blocks.0.attention.probabilities"] * 2
+    options = {"student_attention": attention, "teacher_attention": attention}
+    options |= {"student_hidden": ["blocks.0"] * 2, "teacher_hidden": ["blocks.0"] * 2}
+    options[role] = ["blocks.0", "blocks.1.perceptron.widen"]
+    with pytest.raises(ConfigError, match=r"one width, but 'blocks.0' has 8, 'blocks.1.perceptron.widen' has 16"):
+        distill_transformer.apply(
+            attentive(1), task_of(views=1), teacher=attentive(2), **RECIPE | TRANSFORMER | options
+        )
+
+
+def test_a_layer_that_puts_out_no_tensor_is_refused() -> None:
+    recurrent = gru.build(SHAPE, 4, hidden=4)
+    with pytest.raises(ConfigError, match=r"layer 'inputs' puts out a tuple, not one tensor"):
+        distill_features.apply(
+            recurrent, task_of(), teacher=network(1), **RECIPE | FEATURES | LAYERS | {"student_layer": "inputs"}
+        )

@@ -118,7 +118,7 @@ def test_gradual_pruning_of_a_sparser_model_adds_no_weights(module: nn.Module) -
 
 
 def test_gradual_pruning_that_lets_nothing_through_names_the_emptied_layer() -> None:
-    with pytest.raises(ConfigError, match=r"nothing passes.*no weight is left in 3\. Use a smaller sparsity"):
+    with pytest.raises(ConfigError, match=r"nothing passes.*no weight is left in 3\. Take less away"):
         prune_gradual.apply(chain(), task_of(), **RECIPE | GRADUAL | {"epochs": 0})
     prune_gradual.apply(chain(), task_of(), **RECIPE | GRADUAL | {"epochs": 0, "scope": "layer"})
 

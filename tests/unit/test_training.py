@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from edgeproof import training
+from edgeproof.core.errors import ConfigError
 from edgeproof.networks import resnet8
 from edgeproof.training import Batch, Recipe, TrainingTask
 
@@ -316,3 +317,8 @@ def test_zeros_stay_where_they_are_a_parents_or_the_method_says_so(from_parent: 
     assert bool((weight[:, ::2] == 0).all()) == (from_parent or keep_zeros)
     assert bool((weight[:, 1::2] != 0).all())
     assert bool((bias != 0).all())  # biases begin at zero, and are no weights
+
+
+def test_training_that_diverges_says_so_and_what_to_change() -> None:
+    with pytest.raises(ConfigError, match=r"diverged: after epoch 1 of 2 .* smaller learning_rate than 3e\+38"):
+        training.fit(linear(), task_of(), recipe(learning_rate=3e38))
