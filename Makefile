@@ -63,7 +63,7 @@ format: $(READY) ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 vendor: $(READY) ## compare each runtime's Session with the vendor's own tool (needs a finished study)
-	$(BIN)/python docs/compare_with_vendor_tools.py
+	$(BIN)/python experiments/compare_with_vendor_tools.py
 
 clean: ## remove what is built, keep the environment and DVC's cache
 	rm -rf models artifacts data .edgeproof results/records

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from .core import processes
-from .core.errors import EdgeproofError
+from edgeproof.core import processes
+from edgeproof.core.errors import EdgeproofError
 
 USAGE_ERROR = 2
 INTERRUPTED = 130

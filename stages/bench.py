@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from edgeproof import benching, entry, params
+from edgeproof import entry
+from edgeproof.bench import session
+from edgeproof.config import params
 
 
 def main() -> None:
     """Run the session named on the command line."""
-    benching.bench(sys.argv[1], params.load())
+    session.bench(sys.argv[1], params.load())
 
 
 if __name__ == "__main__":

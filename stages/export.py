@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from edgeproof import entry, params
+from edgeproof import entry
+from edgeproof.config import params
 
 
 def main() -> None:
     """Run the export named on the command line."""
-    from edgeproof import exporting
+    from edgeproof.artifacts import export
 
     study = params.load()
-    exporting.export(study.export[sys.argv[1]], study.task.name)
+    export.export(study.export[sys.argv[1]], study.task.name)
 
 
 if __name__ == "__main__":

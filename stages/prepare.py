@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from edgeproof import dataset, entry, params
+from edgeproof import entry
+from edgeproof.config import params
+from edgeproof.data import preparation
 
 
 def main() -> None:
     """Fetch and split the study's task."""
-    for reason in dataset.prepare(params.load().task):
+    for reason in preparation.prepare(params.load().task):
         print(f"  passed over {reason}", file=sys.stderr)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeproof import entry, params, paths
+from edgeproof import entry, paths
+from edgeproof.config import params
 from edgeproof.core.directories import write_json, write_text, written_whole
 from edgeproof.report import families, plots, tables
 from edgeproof.report.rows import Row, rows

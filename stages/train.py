@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from edgeproof import entry, params
+from edgeproof import entry
+from edgeproof.config import params
 
 
 def main() -> None:
     """Build the model named on the command line."""
-    from edgeproof import building
+    from edgeproof.models import build
 
-    building.build(sys.argv[1], params.load())
+    build.build(sys.argv[1], params.load())
 
 
 if __name__ == "__main__":

@@ -30,12 +30,12 @@ from typing import Any
 
 import yaml
 
-from edgeproof import config
-from edgeproof.core import records
+from edgeproof.config import compose
+from edgeproof.config.params import BenchParams, Params
 from edgeproof.farm import engines, journal, quarantine
-from edgeproof.params import BenchParams, Params
 from edgeproof.progress import Progress
-from tests.unit import test_benching
+from edgeproof.records import record_files
+from tests.unit.bench import test_session
 
 NAMES = ("attic", "barn", "cellar")
 DISK_MIB = 48
@@ -250,7 +250,7 @@ def prepare(root: Path, boards: list[Board]) -> None:
     project = root / "project"
     (project / "plugins" / "tasks").mkdir(parents=True)
     (project / "plugins" / "runtimes").mkdir()
-    test_benching.write_project(project)
+    test_session.write_project(project)
     hosts = [
         f"Host {board.name}\n  HostName {board.address}\n  User root\n  IdentityFile {root}/user\n"
         f"  IdentitiesOnly yes\n  UserKnownHostsFile {root}/known_hosts\n"
@@ -274,9 +274,9 @@ def prepare(root: Path, boards: list[Board]) -> None:
 
 def study(base: Params, number: int) -> Params:
     """One session on each board."""
-    chosen = test_benching.study(base, transport="ssh", seeds=[4])
-    single = test_benching.ITEM["every"]
-    content = {**test_benching.ITEM, "transport": "ssh", "seeds": [4], "all": single, "final": {}, "session": number}
+    chosen = test_session.study(base, transport="ssh", seeds=[4])
+    single = test_session.ITEM["every"]
+    content = {**test_session.ITEM, "transport": "ssh", "seeds": [4], "all": single, "final": {}, "session": number}
     items = {f"{name}_matrix": BenchParams.model_validate({**content, "device": name}) for name in NAMES}
     return chosen.model_copy(update={"bench": items})
 
@@ -308,7 +308,7 @@ def wrong(name: str) -> Iterator[str]:
     done = {job for job, event in journal.last(journal.read(engines.FARM / name / engines.JOURNAL)).items()}
     for board in NAMES:
         place = engines.HISTORY / name / f"{board}_matrix"
-        found = list(records.read_all(place))
+        found = list(record_files.read_all(place))
         what = Counter((r.content["runtime"], r.content["scheme"], r.content["scenario"]) for r in found)
         if set(what) != EXPECTED or f"{board}_matrix" not in done:
             yield f"{place}: {sorted(what)} instead of every job"
@@ -318,7 +318,7 @@ def wrong(name: str) -> Iterator[str]:
             yield from (f"{record.directory}: {lie}" for lie in untrue(record))
 
 
-def untrue(record: records.Record) -> Iterator[str]:
+def untrue(record: record_files.Record) -> Iterator[str]:
     """What a record calls valid and is not so, or refuses without a reason."""
     content = record.content
     if record.verdict != "valid":
@@ -338,7 +338,7 @@ def untrue(record: records.Record) -> Iterator[str]:
 def night(number: int, boards: list[Board], base: Params, chance: Chance, counted: Counter[str]) -> list[str]:
     """One night with faults; what is wrong with what it left."""
     name = f"night-{number}"
-    config.write(study(base, number), "fault_nights", engines.FARM / name / engines.PARAMS)
+    compose.write(study(base, number), "fault_nights", engines.FARM / name / engines.PARAMS)
     stop = threading.Event()
     log = engines.FARM / name / "farm.log"
     process = farm(name, log)
@@ -374,7 +374,7 @@ def main() -> int:
         os.environ["FAULT_NIGHTS"] = "inside"
         os.execvp("unshare", ["unshare", "-m", sys.executable, "-m", "tests.fault_nights", *sys.argv[1:]])
     os.environ["PYTHONPATH"] = str(Path.cwd())
-    base = config.compose("digits", [])
+    base = compose.compose("digits", [])
     root = Path(tempfile.mkdtemp(prefix="nights-"))
     boards = [Board(name, number, root) for number, name in enumerate(NAMES, 1)]
     counted: Counter[str] = Counter()
@@ -393,7 +393,7 @@ def main() -> int:
         with Progress("nights", arguments.nights) as progress:
             for number in range(arguments.nights):
                 found += night(number, boards, base, chance, counted)
-                verdicts.update(r.verdict for r in records.read_all(engines.HISTORY / f"night-{number}"))
+                verdicts.update(r.verdict for r in record_files.read_all(engines.HISTORY / f"night-{number}"))
                 progress.advance()
     finally:
         for board in boards:

@@ -12,12 +12,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeproof import cli_devices, devices, entry
+from edgeproof import entry
+from edgeproof.board import debian, machine, python
+from edgeproof.board.disk import disk
+from edgeproof.board.steps import BOARD
+from edgeproof.cli import devices as cli_devices
+from edgeproof.config import cards
 from edgeproof.core.errors import ConfigError
-
-from . import debian, machine, python
-from .disk import disk
-from .steps import BOARD
 
 LEAST_DISK_BYTES = 4 * 10**9
 LEAST_MEMORY_MIB, MOST_MEMORY_MIB = 256, 255 * 1024
@@ -50,7 +51,7 @@ def _up(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"the board's port is 1024 to 65535, not {arguments.port}.")
     if arguments.sources is not None and not arguments.sources.is_file():
         raise ConfigError(f"{arguments.sources} is no file with apt's sources.")
-    if machine.DEVICE in devices.names() and devices.card(machine.DEVICE).host != machine.ALIAS:
+    if machine.DEVICE in cards.names() and cards.card(machine.DEVICE).host != machine.ALIAS:
         raise ConfigError(f"devices/{machine.DEVICE}.yaml is the card of another device. Give it another name.")
     BOARD.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(BOARD).free
@@ -81,7 +82,7 @@ def _register() -> None:
         "tags": ["emulated"],
         "timeout_s": TIMEOUT_S,
     }
-    if machine.DEVICE in devices.names():
+    if machine.DEVICE in cards.names():
         cli_devices.renew(machine.DEVICE)
     else:
         cli_devices.register(machine.DEVICE, asked)

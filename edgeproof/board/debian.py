@@ -11,10 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeproof.board.steps import BOARD, found, needed, run, step
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError, EdgeproofError
-
-from .steps import BOARD, found, needed, run, step
 
 ARM = "arm64"
 STATUS = Path("/var/lib/dpkg/status")

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from edgeproof.board import debian
+from edgeproof.board.python import VERSION
+from edgeproof.board.steps import found, identity, run, step
 from edgeproof.core.errors import EdgeproofError
-
-from . import debian
-from .python import VERSION
-from .steps import found, identity, run, step
 
 KERNEL, INITRAMFS, IMAGE = "kernel", "initramfs", "disk.img"
 USER_KEY, HOST_KEY = "user_key", "host_key"

@@ -11,13 +11,12 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from edgeproof.board import debian
+from edgeproof.board.disk import HOST_KEY, IMAGE, INITRAMFS, KERNEL, USER_KEY
+from edgeproof.board.steps import BOARD, found, identity, run
 from edgeproof.core.directories import write_json, write_text
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.paths import WORK
-
-from . import debian
-from .disk import HOST_KEY, IMAGE, INITRAMFS, KERNEL, USER_KEY
-from .steps import BOARD, found, identity, run
 
 DEVICE = "board"
 ALIAS = "edgeproof-board"

@@ -10,12 +10,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from edgeproof import config
+from edgeproof.board import debian
+from edgeproof.board.steps import found, identity, run, step
+from edgeproof.config import compose
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.probing import LOADGEN
-
-from . import debian
-from .steps import found, identity, run, step
+from edgeproof.devices.doctor import LOADGEN
 
 VERSION = "3.11"
 SUFFIX = "cpython-311-aarch64-linux-gnu.so"
@@ -25,8 +24,8 @@ PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor
 
 def packages() -> dict[str, str]:
     """What the runtimes need on a device beside LoadGen, in the versions that studies are composed for."""
-    definitions = config.measuring("quick").runtimes.values()
-    return config.pinned([*(name for of in definitions for name in of.device_packages), "numpy"])
+    definitions = compose.measuring("quick").runtimes.values()
+    return compose.pinned([*(name for of in definitions for name in of.device_packages), "numpy"])
 
 
 def site(system: Path, tools: Path) -> Path:
@@ -34,7 +33,7 @@ def site(system: Path, tools: Path) -> Path:
     wheels = packages()
     return step(
         "site",
-        {"wheels": wheels, "loadgen": config.pinned([LOADGEN])[LOADGEN], "system": identity(system)},
+        {"wheels": wheels, "loadgen": compose.pinned([LOADGEN])[LOADGEN], "system": identity(system)},
         lambda out: _fill(out, wheels, system, tools),
         f"fetching {', '.join(wheels)} and compiling LoadGen for aarch64 (2 minutes)",
     )
@@ -43,9 +42,9 @@ def site(system: Path, tools: Path) -> Path:
 def _fill(out: Path, wheels: dict[str, str], system: Path, tools: Path) -> None:
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
     only = ["--only-binary", ":all:", "--python-version", VERSION, "--implementation", "cp", *platforms]
-    _pip("install", "--target", out, "--no-compile", "-c", config.LOCK, *only,
+    _pip("install", "--target", out, "--no-compile", "-c", compose.LOCK, *only,
          *(f"{name}=={version}" for name, version in wheels.items()))  # fmt: skip
-    version = config.pinned([LOADGEN])[LOADGEN]
+    version = compose.pinned([LOADGEN])[LOADGEN]
     with tempfile.TemporaryDirectory() as scratch:
         _loadgen(Path(scratch), version, out, system, tools)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import ArtifactError, EdgeproofError
+from edgeproof.core.errors import ArtifactError, EdgeproofError
 
 SCHEMA = 1
 META = "meta.json"

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from .errors import ConfigError, UnknownName
+from edgeproof.core.errors import ConfigError, UnknownName
 
 SINGULAR = {
     "tasks": "task",

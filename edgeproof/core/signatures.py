@@ -14,9 +14,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import ed25519
-from .directories import sha256_of
-from .errors import ArtifactError
+from edgeproof.core import ed25519
+from edgeproof.core.directories import sha256_of
+from edgeproof.core.errors import ArtifactError
 
 SUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
 NAMESPACE = "edgeproof"

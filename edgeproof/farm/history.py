@@ -18,15 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeproof import params, store
-from edgeproof.core import records
+from edgeproof.config import params
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.report import changes, statistics
-from edgeproof.report.changes import Watched
-from edgeproof.report.statistics import Estimate, LogPercentile
-from edgeproof.report.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
-
-from . import engines, journal
+from edgeproof.farm import engines, journal
+from edgeproof.records import record_files, store
+from edgeproof.records.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from edgeproof.statistics import change_points, intervals
+from edgeproof.statistics.change_points import Watched
+from edgeproof.statistics.intervals import Estimate, LogPercentile
 
 # What a scenario is followed by; all are durations, so that more is slower.
 FIGURES = {
@@ -76,12 +75,12 @@ class Night:
     @property
     def value(self) -> float:
         """The night in one number, a logarithm of ns. Raises ValueError where all was refused."""
-        return changes.night_value([log.value for log in self.logs])
+        return change_points.night_value([log.value for log in self.logs])
 
     @property
     def estimate(self) -> Estimate | None:
         """The geometric mean of the processes in ns, with its interval."""
-        return statistics.combined(self.logs)
+        return intervals.combined(self.logs)
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class History:
 
     def watched(self, cell: Cell, segment: Sequence[Night]) -> Watched:
         """The changes within a segment."""
-        return changes.watch([night.value for night in segment], cells=self.together[cell.device])
+        return change_points.watch([night.value for night in segment], cells=self.together[cell.device])
 
 
 def read(root: Path | None = None) -> History:
@@ -201,7 +200,7 @@ _CELLS = f"""
             PARTITION BY session_key, study, device, runtime, model, scheme, scenario, session_id, process
             ORDER BY attempt DESC) AS nth
         FROM records
-        WHERE runtime <> 'null' AND compliance IS NULL AND NOT list_contains({list(records.UNTIMED)!r}, scenario))
+        WHERE runtime <> 'null' AND compliance IS NULL AND NOT list_contains({list(record_files.UNTIMED)!r}, scenario))
     SELECT session_key, study, device, runtime, model, scheme, scenario, session_id, max(measured_at) AS ended,
            list({{{", ".join(f"'{name}': {name}" for name in _TOLD)}}} ORDER BY process)
     FROM last WHERE nth = 1 GROUP BY ALL ORDER BY ended, session_id, session_key"""  # noqa: S608 - names of this package alone

@@ -10,9 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeproof import benching, entry, params
+from edgeproof import entry
+from edgeproof.bench import session as bench_session
+from edgeproof.config import params
+from edgeproof.config.params import BenchParams
 from edgeproof.core.errors import DeviceError
-from edgeproof.params import BenchParams
 
 TRY_AGAIN = 75
 
@@ -22,19 +24,19 @@ def main(argv: Sequence[str]) -> int:
     key, given, out, *reason = argv
     study = params.load(Path(given))
     item = study.bench[key]
-    what = benching.subject(item, study)
+    what = bench_session.subject(item, study)
     if reason:
-        session = benching.Session(item, what)
+        session = bench_session.Session(item, what)
         session.abandon(reason[0])
         session.finish(Path(out))
         return 0
     return measured(item, what, Path(out))
 
 
-def measured(item: BenchParams, what: benching.Subject, out: Path) -> int:
+def measured(item: BenchParams, what: bench_session.Subject, out: Path) -> int:
     """Run a session and put its records to `out`; returns the exit code."""
     try:
-        benching.measured(item, what).finish(out)
+        bench_session.measured(item, what).finish(out)
     except DeviceError as error:
         print(f"error: {error}", file=sys.stderr)
         return TRY_AGAIN

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pydantic import Field, PositiveFloat
 from torch import nn
 
-from edgeproof.losses import taught
-from edgeproof.training import Recipe, TrainingTask, answers_of, fit
+from edgeproof.models.losses import taught
+from edgeproof.models.training import Recipe, TrainingTask, answers_of, fit
 
 
 class Options(Recipe):

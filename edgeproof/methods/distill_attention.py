@@ -19,8 +19,8 @@ from pydantic import Field, PositiveFloat, model_validator
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.layers import outputs_of, same_resolution
-from edgeproof.training import Batch, Recipe, TrainingTask, cross_entropy, fit
+from edgeproof.models.layers import outputs_of, same_resolution
+from edgeproof.models.training import Batch, Recipe, TrainingTask, cross_entropy, fit
 
 
 class Options(Recipe):

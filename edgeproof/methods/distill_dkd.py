@@ -17,7 +17,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.training import Batch, Recipe, TrainingTask, cross_entropy, fit, logits_of
+from edgeproof.models.training import Batch, Recipe, TrainingTask, cross_entropy, fit, logits_of
 
 
 class Options(Recipe):

@@ -16,9 +16,9 @@ from pydantic import Field, PositiveFloat
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.layers import Adapted, outputs_of, same_resolution
-from edgeproof.losses import hinton_loss
-from edgeproof.training import Batch, Recipe, TrainingTask, fit, logits_of
+from edgeproof.models.layers import Adapted, outputs_of, same_resolution
+from edgeproof.models.losses import hinton_loss
+from edgeproof.models.training import Batch, Recipe, TrainingTask, fit, logits_of
 
 
 class Options(Recipe):

@@ -16,8 +16,8 @@ from pydantic import Field, NonNegativeFloat
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.layers import outputs_of
-from edgeproof.training import Batch, Recipe, TrainingTask, cross_entropy, fit
+from edgeproof.models.layers import outputs_of
+from edgeproof.models.training import Batch, Recipe, TrainingTask, cross_entropy, fit
 
 
 class Options(Recipe):

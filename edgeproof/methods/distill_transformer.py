@@ -20,9 +20,9 @@ from torch import nn
 from torch.nn import functional
 
 from edgeproof.core.errors import ConfigError
-from edgeproof.layers import Adapted, outputs_of
-from edgeproof.losses import hinton_loss
-from edgeproof.training import Batch, Recipe, TrainingTask, fit, logits_of
+from edgeproof.models.layers import Adapted, outputs_of
+from edgeproof.models.losses import hinton_loss
+from edgeproof.models.training import Batch, Recipe, TrainingTask, fit, logits_of
 
 Layers = tuple[str, ...]
 

@@ -25,8 +25,8 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
-from edgeproof.layers import refuse_dead
-from edgeproof.training import Recipe, TrainingTask, fit
+from edgeproof.models.layers import refuse_dead
+from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
 class Options(Recipe):

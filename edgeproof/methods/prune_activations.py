@@ -23,10 +23,10 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from edgeproof.channels import coupled_sum, remove_channels
 from edgeproof.core.errors import ConfigError
-from edgeproof.layers import weighted_layers
-from edgeproof.training import Recipe, TrainingTask, fit, logits_of
+from edgeproof.models.channel_pruning import coupled_sum, remove_channels
+from edgeproof.models.layers import weighted_layers
+from edgeproof.models.training import Recipe, TrainingTask, fit, logits_of
 
 RESPONSES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"mean": torch.abs, "apoz": lambda values: values != 0}
 

@@ -10,8 +10,8 @@ import torch_pruning
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from edgeproof.channels import remove_channels
-from edgeproof.training import Recipe, TrainingTask, fit
+from edgeproof.models.channel_pruning import remove_channels
+from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
 class Options(Recipe):

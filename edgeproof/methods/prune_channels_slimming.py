@@ -19,9 +19,9 @@ import torch_pruning
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import nn
 
-from edgeproof.channels import remove_channels
 from edgeproof.core.errors import ConfigError
-from edgeproof.training import Batch, Recipe, TrainingTask, cross_entropy, fit
+from edgeproof.models.channel_pruning import remove_channels
+from edgeproof.models.training import Batch, Recipe, TrainingTask, cross_entropy, fit
 
 
 class Options(Recipe):

@@ -20,8 +20,8 @@ from pydantic import Field, PositiveInt
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.channels import coupled_sum, remove_channels
-from edgeproof.training import Recipe, TrainingTask, fit
+from edgeproof.models.channel_pruning import coupled_sum, remove_channels
+from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
 class Options(Recipe):

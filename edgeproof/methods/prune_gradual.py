@@ -16,8 +16,8 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
-from edgeproof.layers import refuse_dead, zero_smallest
-from edgeproof.training import Recipe, TrainingTask, fit
+from edgeproof.models.layers import refuse_dead, zero_smallest
+from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
 class Options(Recipe):

@@ -28,8 +28,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 from torch.nn.utils import parametrize
 
-from edgeproof.layers import refuse_dead, weighted_layers
-from edgeproof.training import Apart, Batch, Recipe, TrainingTask, cross_entropy, fit
+from edgeproof.models.layers import refuse_dead, weighted_layers
+from edgeproof.models.training import Apart, Batch, Recipe, TrainingTask, cross_entropy, fit
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 # The paper's choice for a gate that is dropped in one of ten steps or, stretched as it is, in one of 45.

@@ -16,8 +16,8 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.layers import weighted_layers
-from edgeproof.training import Recipe, TrainingTask, fit
+from edgeproof.models.layers import weighted_layers
+from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
 class Options(Recipe):

@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from edgeproof.layers import refuse_dead, zero_smallest
-from edgeproof.training import Recipe, TrainingTask, fit
+from edgeproof.models.layers import refuse_dead, zero_smallest
+from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
 class Options(Recipe):

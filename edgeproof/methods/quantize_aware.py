@@ -12,9 +12,9 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import nn
 
-from edgeproof.losses import taught
-from edgeproof.qat import Runtime, prepare
-from edgeproof.training import Loss, Recipe, TrainingTask, answers_of, cross_entropy, fit
+from edgeproof.models.losses import taught
+from edgeproof.models.qat import Runtime, prepare
+from edgeproof.models.training import Loss, Recipe, TrainingTask, answers_of, cross_entropy, fit
 
 FINAL = True
 CALIBRATION_SAMPLES, CALIBRATION_BATCH = 1000, 100

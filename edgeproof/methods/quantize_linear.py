@@ -22,8 +22,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from edgeproof.layers import fit_rounded
-from edgeproof.training import Recipe, TrainingTask
+from edgeproof.models.layers import fit_rounded
+from edgeproof.models.training import Recipe, TrainingTask
 
 Clipping = Literal["minmax", "mse"] | Annotated[float, Field(gt=50, lt=100)]
 SHRINKS = 20

@@ -27,8 +27,8 @@ from pydantic import Field, PositiveInt, model_validator
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
 
-from edgeproof.layers import fit_rounded, round_weight, weighted_layers
-from edgeproof.training import Recipe, TrainingTask, logits_of
+from edgeproof.models.layers import fit_rounded, round_weight, weighted_layers
+from edgeproof.models.training import Recipe, TrainingTask, logits_of
 
 
 class Options(Recipe):

@@ -17,8 +17,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from edgeproof.layers import fit_rounded
-from edgeproof.training import Recipe, TrainingTask
+from edgeproof.models.layers import fit_rounded
+from edgeproof.models.training import Recipe, TrainingTask
 
 
 class Options(Recipe):

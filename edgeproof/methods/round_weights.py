@@ -10,8 +10,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import nn
 
-from edgeproof.layers import fit_rounded, round_weight
-from edgeproof.training import Recipe, TrainingTask
+from edgeproof.models.layers import fit_rounded, round_weight
+from edgeproof.models.training import Recipe, TrainingTask
 
 
 class Options(Recipe):

@@ -18,7 +18,7 @@ from scipy.cluster.vq import kmeans
 from torch import nn
 from torch.nn.utils import parametrize
 
-from edgeproof.training import Recipe, TrainingTask, fit
+from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
 class Options(Recipe):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from edgeproof.training import Recipe, TrainingTask, fit
+from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
 class Options(Recipe):

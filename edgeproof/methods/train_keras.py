@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from edgeproof.models.training import RISING_SHARE, Recipe, TrainingTask
 from edgeproof.progress import Progress
-from edgeproof.training import RISING_SHARE, Recipe, TrainingTask
 
 FRAMEWORK = "keras"
 STARTING_SHARE = 0.04  # of the peak rate, as in torch's one-cycle schedule

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from .rows import Row
+    from edgeproof.report.rows import Row
 
 Outcome = Literal["within", "exceeded", "unknown"]
 

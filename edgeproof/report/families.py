@@ -17,12 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.core.references import reference
-
-from . import statistics
-from .rows import Row
-from .statistics import Estimate
-from .tables import NONE, Column, bytes_cell, count_cell, markdown_table, percent_cell, times_cell, us_cell
+from edgeproof.config.references import reference
+from edgeproof.report.rows import Row
+from edgeproof.report.tables import (
+    NONE,
+    Column,
+    bytes_cell,
+    count_cell,
+    markdown_table,
+    percent_cell,
+    times_cell,
+    us_cell,
+)
+from edgeproof.statistics import intervals
+from edgeproof.statistics.intervals import Estimate
 
 Families = Mapping[str, Mapping[str, str | None]]
 
@@ -79,13 +87,13 @@ def _speed_up(row: Row, other: Row | None) -> Estimate | None:
         return None
     if row.in_turns_against == (other.model, other.scheme):
         return row.in_turns_speed_up
-    return None if row.p50_ns is None or other.p50_ns is None else statistics.ratio(other.p50_ns, row.p50_ns)
+    return None if row.p50_ns is None or other.p50_ns is None else intervals.ratio(other.p50_ns, row.p50_ns)
 
 
 def _difference(ours: Mapping[int, float] | None, theirs: Mapping[int, float] | None) -> Estimate | None:
     if not ours or not theirs or set(ours) != set(theirs):
         return None
-    return statistics.mean([ours[seed] - theirs[seed] for seed in ours])
+    return intervals.mean([ours[seed] - theirs[seed] for seed in ours])
 
 
 def markdown(found: Sequence[FamilyRow], *, study: str) -> str:

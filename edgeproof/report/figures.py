@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeproof.core import records
-
-from .rows import Row
-from .statistics import Estimate
-from .summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
-from .tables import verdict_cell
+from edgeproof.records import record_files
+from edgeproof.records.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from edgeproof.report.rows import Row
+from edgeproof.report.tables import verdict_cell
+from edgeproof.statistics.intervals import Estimate
 
 Value = Estimate | float | int | str | None
 
@@ -88,9 +87,11 @@ def _size(heading: str, of: Callable[[Row], Value]) -> Figure:
 FIGURES: dict[str, Figure] = {
     "from": Figure("from", "", _origin),
     "method": Figure("method", "", lambda row: row.method),
-    "accuracy": Figure("accuracy", "%", lambda row: row.accuracy, 100, 2, scenario=records.ACCURACY, better="more"),
+    "accuracy": Figure(
+        "accuracy", "%", lambda row: row.accuracy, 100, 2, scenario=record_files.ACCURACY, better="more"
+    ),
     "accuracy_difference": Figure(
-        "Δ accuracy", "points", lambda row: row.accuracy_difference, 100, 2, records.ACCURACY, sign=True
+        "Δ accuracy", "points", lambda row: row.accuracy_difference, 100, 2, record_files.ACCURACY, sign=True
     ),
     "parameters": Figure("parameters", "", lambda row: row.parameters, better="less"),
     "macs": Figure("MACs", "", lambda row: row.macs, better="less"),

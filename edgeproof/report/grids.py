@@ -9,21 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgeproof.core import records
 from edgeproof.core.errors import EdgeproofError
-
-from . import statistics
-from .comparison import unlike
-from .figures import FIGURES
-from .rows import Row
-from .selections import PARTS, Selection
-from .summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from edgeproof.records import record_files
+from edgeproof.records.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from edgeproof.report.figures import FIGURES
+from edgeproof.report.rows import Row
+from edgeproof.report.selections import PARTS, Selection
+from edgeproof.statistics import intervals
+from edgeproof.statistics.comparison import unlike
 
 REFUSED = {"invalid": "refused", "unsupported": "unsupported", "error": "failed"}
 SHOWN_DIFFERENCES = 4
 # What a run of a scenario is called in a reason, where the study names it as conf/scenarios does.
 NAMES = {
-    records.ACCURACY: "accuracy",
+    record_files.ACCURACY: "accuracy",
     SINGLE_STREAM: "single_stream",
     MULTI_STREAM: "multi_stream",
     OFFLINE: "offline",
@@ -211,7 +210,7 @@ def front(rows: Sequence[Row], names: Sequence[str]) -> set[tuple[str, str, str,
             signs = [1 if FIGURES[name].better == "less" else -1 for name in names]
             known.append((row, tuple(sign * (value or 0.0) for sign, value in zip(signs, values, strict=True))))
     if len(names) == 2:
-        return {known[place][0].key for place in statistics.pareto([(of[0], -of[1]) for _, of in known])}
+        return {known[place][0].key for place in intervals.pareto([(of[0], -of[1]) for _, of in known])}
     return {
         row.key
         for row, of in known
@@ -255,7 +254,7 @@ def _cell(row: Row | None, name: str, marks: _Marks, notes: _Notes) -> Cell:
     if not value:
         why = reason(row, name)
         return Cell(refused=REFUSED.get(row.verdict, ""), notes=(notes.number(why),)) if why else Cell()
-    note = marks.unlike(row) if FIGURES[name].scenario not in (None, records.ACCURACY) else None
+    note = marks.unlike(row) if FIGURES[name].scenario not in (None, record_files.ACCURACY) else None
     if name == "verdict" and row.reasons:
         note = "; ".join(dict.fromkeys(row.reasons))
     return Cell(

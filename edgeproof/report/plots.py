@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from . import statistics
-from .rows import Row
+from edgeproof.report.rows import Row
+from edgeproof.statistics import intervals
 
 # Okabe and Ito's palette, told apart with any colour vision; markers tell schemes apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -27,7 +27,7 @@ def scatter_csv(rows: Sequence[Row], name: str, x: Callable[[Row], float | None]
     writer.writerow(["device", "model", "runtime", "scheme", name, "accuracy", "pareto"])
     for device in _devices(rows):
         points = _points(rows, device, x)
-        front = set(statistics.pareto([(value, accuracy) for _, value, accuracy in points]))
+        front = set(intervals.pareto([(value, accuracy) for _, value, accuracy in points]))
         for index, (row, value, accuracy) in enumerate(points):
             writer.writerow([device, row.model, row.runtime, row.scheme, value, accuracy, index in front])
     return stream.getvalue()
@@ -57,7 +57,7 @@ def _panel(axes: mpl.axes.Axes, points: Sequence[tuple[Row, float, float]], rows
         colour = COLOURS[runtimes.index(row.runtime) % len(COLOURS)]
         marker = MARKERS[schemes.index(row.scheme) % len(MARKERS)]
         axes.plot(value, 100 * accuracy, marker=marker, color=colour, linestyle="", markersize=6, alpha=0.85)
-    front = [points[i] for i in statistics.pareto([(value, accuracy) for _, value, accuracy in points])]
+    front = [points[i] for i in intervals.pareto([(value, accuracy) for _, value, accuracy in points])]
     axes.step([p[1] for p in front], [100 * p[2] for p in front], where="post", color="0.4", linewidth=1, zorder=0)
     for row, value, accuracy in front:
         axes.annotate(

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.core import records
-
-from . import budgets, statistics, summaries
-from .budgets import Gate
-from .statistics import Estimate
-from .summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM, Summary
+from edgeproof.records import record_files, summaries
+from edgeproof.records.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM, Summary
+from edgeproof.report import budgets
+from edgeproof.report.budgets import Gate
+from edgeproof.statistics import intervals
+from edgeproof.statistics.intervals import Estimate
 
 # Chance that one of all comparisons between runtimes is a false alarm.
 DISAGREEMENT_ALPHA = 0.01
@@ -147,7 +147,7 @@ def rows(root: Path, *, baseline: str, order: Mapping[str, Sequence[str]], basel
         baseline_scheme: that artifact's scheme.
     """
     return rows_of(
-        summaries.summarize(records.read_all(root), root),
+        summaries.summarize(record_files.read_all(root), root),
         baseline=baseline,
         order=order,
         baseline_scheme=baseline_scheme,
@@ -237,7 +237,7 @@ def _suspicious(keys: Sequence[Key], hits: Mapping[Key, Array]) -> list[tuple[fl
     both = right @ right.T
     only = np.diag(both)[:, None] - both
     one, two = np.triu_indices(len(keys), 1)
-    p_values = statistics.mcnemars(only, only.T)[kind[one], kind[two]]
+    p_values = intervals.mcnemars(only, only.T)[kind[one], kind[two]]
     less = only[kind[one], kind[two]] < only[kind[two], kind[one]]
     low, high = np.where(less, one, two), np.where(less, two, one)
     return [(float(p_values[n]), keys[low[n]], keys[high[n]]) for n in np.flatnonzero(p_values <= DISAGREEMENT_ALPHA)]
@@ -301,7 +301,7 @@ def _measured(found: Sequence[Summary]) -> dict[str, Any]:
     single = _of(found, SINGLE_STREAM)
     medians = [summary.log_percentile("p50") for summary in single]
     figures: dict[str, Any] = {
-        "p50_ns": statistics.combined(medians),
+        "p50_ns": intervals.combined(medians),
         "p90_ns": _percentile(single, "p90"),
         "p99_ns": _percentile(single, "p99"),
         "multi_stream_p99_ns": _mean(_of(found, MULTI_STREAM), "multi_stream_p99_ns"),
@@ -311,7 +311,7 @@ def _measured(found: Sequence[Summary]) -> dict[str, Any]:
         "processes": len(single),
     }
     if single:
-        spread = statistics.spread(medians)
+        spread = intervals.spread(medians)
         shares = [summary.independent_share or 0.0 for summary in single]
         figures |= {
             "load_ns": _mean(single, "load_ns"),
@@ -325,7 +325,7 @@ def _measured(found: Sequence[Summary]) -> dict[str, Any]:
     counted = [summary for summary in found if summary.instructions]
     if counted:
         figures |= {"instructions": counted[0].instructions, "instructions_method": counted[0].instructions_method}
-    return figures | _in_turns([summary for summary in found if summary.scenario == records.IN_TURNS])
+    return figures | _in_turns([summary for summary in found if summary.scenario == record_files.IN_TURNS])
 
 
 def _in_turns(found: Sequence[Summary]) -> dict[str, Any]:
@@ -333,7 +333,7 @@ def _in_turns(found: Sequence[Summary]) -> dict[str, Any]:
     told = [json.loads(summary.in_turns) for summary in found if summary.in_turns and summary.verdict == "valid"]
     if not told or len(told) < len(found):
         return {}
-    faster = statistics.mean([-of["log_ratio"] for of in told])
+    faster = intervals.mean([-of["log_ratio"] for of in told])
     assert faster is not None
     parts = (math.exp(part) for part in (faster.value, faster.low, faster.high))
     return {"in_turns_speed_up": Estimate(*parts), "in_turns_against": (told[0]["model"], told[0]["scheme"])}
@@ -347,20 +347,20 @@ def _emulated(found: Sequence[Summary]) -> dict[str, float]:
 
 
 def _percentile(found: Sequence[Summary], name: str) -> Estimate | None:
-    return statistics.combined([summary.log_percentile(name) for summary in found])
+    return intervals.combined([summary.log_percentile(name) for summary in found])
 
 
 def _mean(found: Sequence[Summary], name: str) -> Estimate | None:
     """The mean over processes, or None where any of them doesn't know."""
     values = [getattr(summary, name) for summary in found]
-    return None if None in values else statistics.mean(values)
+    return None if None in values else intervals.mean(values)
 
 
 def _conditions(found: Sequence[Summary]) -> dict[str, Any]:
     """What the first run that ended was taken under, single-stream before others: their settings differ."""
     told = sorted(
         (summary for summary in found if summary.versions is not None),
-        key=lambda summary: summary.loadgen_scenario != SINGLE_STREAM or summary.scenario == records.ACCURACY,
+        key=lambda summary: summary.loadgen_scenario != SINGLE_STREAM or summary.scenario == record_files.ACCURACY,
     )
     if not told:
         return {}
@@ -374,7 +374,7 @@ def _conditions(found: Sequence[Summary]) -> dict[str, Any]:
 
 def _of(found: Sequence[Summary], scenario: str) -> list[Summary]:
     """The performance records of a scenario, or none when any of them is not valid: a failure is not averaged away."""
-    performance = [summary for summary in found if summary.scenario != records.ACCURACY and not summary.compliance]
+    performance = [summary for summary in found if summary.scenario != record_files.ACCURACY and not summary.compliance]
     # A run that failed before its job was written is known by the name it shares with the scenario's other runs.
     names = {summary.scenario for summary in performance if summary.loadgen_scenario == scenario}
     if not names:
@@ -385,12 +385,12 @@ def _of(found: Sequence[Summary], scenario: str) -> list[Summary]:
 
 def _other_seed(summary: Summary) -> bool:
     """Whether it measures the model of another seed than the first: accuracy is measured for every seed."""
-    return summary.scenario == records.ACCURACY and summary.process > 0
+    return summary.scenario == record_files.ACCURACY and summary.process > 0
 
 
 def _seed_accuracies(found: Sequence[Summary]) -> dict[int, float] | None:
     """The accuracy of the model of every seed, or None where any of them has none: a failure is not averaged away."""
-    told = [summary for summary in found if summary.scenario == records.ACCURACY]
+    told = [summary for summary in found if summary.scenario == record_files.ACCURACY]
     if not told or any(summary.verdict != "valid" for summary in told):
         return None
     return {
@@ -401,7 +401,7 @@ def _seed_accuracies(found: Sequence[Summary]) -> dict[int, float] | None:
 
 
 def _first_accuracy(found: Sequence[Summary]) -> Summary | None:
-    valid = (summary for summary in found if summary.scenario == records.ACCURACY and summary.verdict == "valid")
+    valid = (summary for summary in found if summary.scenario == record_files.ACCURACY and summary.verdict == "valid")
     return next((summary for summary in valid if not _other_seed(summary)), None)
 
 
@@ -409,7 +409,7 @@ def _accuracy(found: Sequence[Summary]) -> Estimate | None:
     told = _first_accuracy(found)
     if told is None or told.correct is None or told.total is None:
         return None
-    return statistics.proportion(told.correct, told.total)
+    return intervals.proportion(told.correct, told.total)
 
 
 def _hits(found: Sequence[Summary]) -> Array | None:
@@ -423,6 +423,6 @@ def _compared(key: Key, built: Mapping[Key, Row], hits: Mapping[Key, Array | Non
     ours, theirs = hits[key], hits.get(reference)
     if other is None or key == reference:
         return row
-    difference = None if ours is None or theirs is None else statistics.paired_difference(ours, theirs)
-    speed_up = None if row.p50_ns is None or other.p50_ns is None else statistics.ratio(other.p50_ns, row.p50_ns)
+    difference = None if ours is None or theirs is None else intervals.paired_difference(ours, theirs)
+    speed_up = None if row.p50_ns is None or other.p50_ns is None else intervals.ratio(other.p50_ns, row.p50_ns)
     return replace(row, accuracy_difference=difference, speed_up=speed_up)

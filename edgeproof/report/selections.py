@@ -9,11 +9,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
+from edgeproof.config.params import Frozen, checked
 from edgeproof.core.directories import write_text
 from edgeproof.core.errors import ConfigError, UnknownName, nearest
-from edgeproof.params import Frozen, checked
-
-from .figures import FIGURES
+from edgeproof.report.figures import FIGURES
 
 REPORTS = Path("conf/reports")
 PARTS = ("device", "runtime", "model", "scheme")

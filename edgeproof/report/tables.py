@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from edgeproof.core.directories import write_json, write_text
-
-from .rows import Row
-from .statistics import Estimate
+from edgeproof.report.rows import Row
+from edgeproof.statistics.intervals import Estimate
 
 NONE = "–"
 ALONE = " (latency intervals hold within that process alone)"

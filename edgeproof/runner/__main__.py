@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.core import processes
-from edgeproof.runner import conditions, describing, telemetry
+from edgeproof.runner import conditions, describe, telemetry
 
 
 def main() -> int:
@@ -20,14 +20,14 @@ def main() -> int:
     if sys.argv[1] == telemetry.FLAG:
         telemetry.watch(Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4] or None)
         return 0
-    if sys.argv[1] == describing.FLAG:
-        describing.tell(*sys.argv[2:])
+    if sys.argv[1] == describe.FLAG:
+        describe.tell(*sys.argv[2:])
         return 0
     # These need numpy, which a device that is only described may lack.
-    from edgeproof.runner import counting, job, profiling, turns
+    from edgeproof.runner import instruction_count, interleaved, job, profile
 
-    if sys.argv[1] == counting.FLAG:
-        counting.count(Path(sys.argv[2]).resolve(), int(sys.argv[3]))
+    if sys.argv[1] == instruction_count.FLAG:
+        instruction_count.count(Path(sys.argv[2]).resolve(), int(sys.argv[3]))
         return 0
     runner = Path(sys.argv[0]).resolve()
     job_dir, result_dir = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
@@ -38,10 +38,10 @@ def main() -> int:
     given: dict[str, Any] = {}
     try:
         given = json.loads((job_dir / "job.json").read_text(encoding="utf-8"))
-        if given["mode"] == profiling.MODE:
-            result = profiling.run(given, job_dir)
-        elif given["mode"] == turns.MODE:
-            result = turns.run(given, job_dir)
+        if given["mode"] == profile.MODE:
+            result = profile.run(given, job_dir)
+        elif given["mode"] == interleaved.MODE:
+            result = interleaved.run(given, job_dir)
         else:
             result = job.run(given, job_dir, result_dir)
     except Exception as error:

@@ -14,8 +14,7 @@ import numpy as np
 
 from edgeproof.core import plugins
 from edgeproof.core.directories import read_meta, sha256_of
-
-from . import conditions, limits, loadgen, telemetry, warmup
+from edgeproof.runner import conditions, limits, loadgen, telemetry, warmup
 
 # LoadGen reads a clock that can be set: a jump falsifies what it reports. Slewing by NTP stays far below this.
 CLOCK_JUMP_NS = 20_000_000

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import conditions
+from edgeproof.runner import conditions
 
 Array = np.ndarray[Any, Any]
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from . import conditions
+from edgeproof.runner import conditions
 
 FILE = "telemetry.csv"
 FLAG = "--watch"

@@ -60,7 +60,7 @@ _float_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
 def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowered:
     """Lower to ONNX, then quantize with ONNX Runtime's own tools. `samples` is (N, *input_shape) float32."""
-    from edgeproof import qat
+    from edgeproof.models import qat
 
     if scheme in REFUSED:
         raise Unsupported(REFUSED[scheme])

@@ -41,7 +41,7 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
     """Lower to OpenVINO IR; integers through NNCF. `samples` is (N, *input_shape) float32."""
     import openvino as ov
 
-    from edgeproof import qat
+    from edgeproof.models import qat
 
     if scheme in REFUSED:
         raise Unsupported(REFUSED[scheme])

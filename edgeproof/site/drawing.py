@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from edgeproof.report.changes import Step
-from edgeproof.report.summaries import SHARES
+from edgeproof.records.summaries import SHARES
+from edgeproof.statistics.change_points import Step
 
 WIDTH, HEIGHT = 640, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 40

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeproof import store
 from edgeproof.farm import alarms
 from edgeproof.farm.alarms import Alarm
-from edgeproof.report import changes
-from edgeproof.report.changes import Step
-from edgeproof.report.comparison import Comparison
+from edgeproof.records import store
+from edgeproof.records.summaries import Summary
 from edgeproof.report.rows import Key, Row, rows_of
-from edgeproof.report.summaries import Summary
+from edgeproof.statistics import change_points
+from edgeproof.statistics.change_points import Step
+from edgeproof.statistics.comparison import Comparison
 
 Artifact = tuple[str, str, str]  # model, runtime, scheme
 
@@ -130,7 +130,9 @@ def gather(root: Path, *, order: Mapping[str, Sequence[str]], baseline: str, sta
         damaged=state.damaged,
         older=state.older,
         changed=_changed(series),
-        steps={key: found for key, of in series.items() if (found := changes.steps([point.mean for point in of]))},
+        steps={
+            key: found for key, of in series.items() if (found := change_points.steps([point.mean for point in of]))
+        },
     )
 
 
@@ -164,7 +166,7 @@ def _changed(series: Mapping[Key, Sequence[Point]]) -> dict[str, dict[Key, Compa
     for key, points in series.items():
         for earlier, later in itertools.pairwise(points):
             before[later.night][key], after[later.night][key] = earlier.logs, later.logs
-    told = {night: changes.between(before[night], after[night]) for night in after}
+    told = {night: change_points.between(before[night], after[night]) for night in after}
     return {
         night: {key: of for key, of in found.items() if of.verdict in ("slower", "faster")}
         for night, found in told.items()

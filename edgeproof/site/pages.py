@@ -13,16 +13,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from edgeproof.report import grids, statistics
-from edgeproof.report.comparison import unlike
+from edgeproof.report import grids
 from edgeproof.report.figures import FIGURES
 from edgeproof.report.formats import html
 from edgeproof.report.rows import Key, Row
 from edgeproof.report.selections import Selection
 from edgeproof.report.tables import ESTIMATED, ESTIMATED_NOTES
-
-from . import drawing, vega
-from .gather import Artifact, Facts, Made, page_name
+from edgeproof.site import drawing, vega
+from edgeproof.site.gather import Artifact, Facts, Made, page_name
+from edgeproof.statistics import intervals
+from edgeproof.statistics.comparison import unlike
 
 HERE = Path(__file__).parent
 SHOWN_STEPS = 50
@@ -281,7 +281,7 @@ def _disagreements(facts: Facts, row: Row) -> list[dict[str, Any]]:
                 "here": int((ours & ~hits).sum()),
                 "there": int((~ours & hits).sum()),
                 "total": mine.total,
-                "p_value": statistics.mcnemar(ours, hits),
+                "p_value": intervals.mcnemar(ours, hits),
             }
         )
     return told

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ..core.directories import written_whole
-from . import inference, selection, tiny
-from .compliance import Verification, verify_test01, verify_test04
-from .errors import SubmissionError
-from .rules import BENCHMARKS, SYSTEM_FIELDS, TINY_BENCHMARKS
-from .terms import Terms, head_commit
-from .validate import validate
+from edgeproof.core.directories import written_whole
+from edgeproof.submission import inference, selection, tiny
+from edgeproof.submission.compliance import Verification, verify_test01, verify_test04
+from edgeproof.submission.errors import SubmissionError
+from edgeproof.submission.rules import BENCHMARKS, SYSTEM_FIELDS, TINY_BENCHMARKS
+from edgeproof.submission.system_description import Terms, head_commit
+from edgeproof.submission.validate import validate
 
 __all__ = ["SubmissionError", "Verification", "submit", "validate", "verify_test01", "verify_test04"]
 

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from . import logs
-from .logs import Detail, Unreadable, shown
-from .rules import AUDITED
-from .runs import METRICS
-from .selection import DETAIL, RESPONSES
+from edgeproof.submission import logs
+from edgeproof.submission.logs import Detail, Unreadable, shown
+from edgeproof.submission.rules import AUDITED
+from edgeproof.submission.runs import METRICS
+from edgeproof.submission.selection import DETAIL, RESPONSES
 
 Test = Literal["TEST01", "TEST04"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core.errors import EdgeproofError
+from edgeproof.core.errors import EdgeproofError
 
 
 class SubmissionError(EdgeproofError):

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.directories import sha256_of, write_json, write_text
-from ..core.records import Record
-from . import terms as told
-from .compliance import Verification, verify_test01, verify_test04
-from .errors import SubmissionError
-from .selection import DETAIL, RESPONSES, SUMMARY, USER_CONF, Entry, needed_files
-from .terms import NOT_APPLICABLE, UNKNOWN, Terms
+from edgeproof.core.directories import sha256_of, write_json, write_text
+from edgeproof.records.record_files import Record
+from edgeproof.submission import system_description as told
+from edgeproof.submission.compliance import Verification, verify_test01, verify_test04
+from edgeproof.submission.errors import SubmissionError
+from edgeproof.submission.selection import DETAIL, RESPONSES, SUMMARY, USER_CONF, Entry, needed_files
+from edgeproof.submission.system_description import NOT_APPLICABLE, UNKNOWN, Terms
 
 # The official tool keeps this much of an accuracy log's beginning and end.
 VIEWABLE_BYTES = 4096

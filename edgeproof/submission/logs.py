@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .rules import FILE_BYTES
+from edgeproof.submission.rules import FILE_BYTES
 
 MARK = ":::MLLOG "
 # What a whole number of LoadGen's fits into.

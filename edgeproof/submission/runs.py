@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from .logs import Detail, Scalar, number, settings, shown
-from .rules import (
+from edgeproof.submission.logs import Detail, Scalar, number, settings, shown
+from edgeproof.submission.rules import (
     AUDITED,
     LEAST_QUERIES,
     MIN_DURATION_MS,

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core import records
-from ..core.directories import sha256_of
-from ..core.records import Record
-from .errors import SubmissionError
-from .rules import AUDITED, SCENARIOS
+from edgeproof.core.directories import sha256_of
+from edgeproof.records import record_files
+from edgeproof.records.record_files import Record
+from edgeproof.submission.errors import SubmissionError
+from edgeproof.submission.rules import AUDITED, SCENARIOS
 
 NULL = "null"
 DETAIL, SUMMARY, RESPONSES = "mlperf_log_detail.txt", "mlperf_log_summary.txt", "mlperf_log_accuracy.json"
@@ -74,7 +74,7 @@ def select(root: Path, artifacts: Sequence[str] = ()) -> list[Entry]:
     same kind the first measured counts, not the best. Raises SubmissionError naming every record that is not
     official, not valid or not whole, and every entry whose runs do not belong together.
     """
-    found = [record for record in records.read_all(root) if _asked_for(record.content, artifacts)]
+    found = [record for record in record_files.read_all(root) if _asked_for(record.content, artifacts)]
     if not found:
         which = f" of {', '.join(artifacts)}" if artifacts else ""
         raise SubmissionError(f"{root} holds no records{which}. {MEASURE}")
@@ -106,7 +106,7 @@ def needed_files(record: Record) -> list[str]:
 def _asked_for(content: Mapping[str, Any], artifacts: Sequence[str]) -> bool:
     if content.get("runtime") == NULL or content.get("verdict") == "unsupported":
         return False
-    if content.get("scenario") in (records.PROFILE, records.IN_TURNS):
+    if content.get("scenario") in (record_files.PROFILE, record_files.IN_TURNS):
         return False
     name = f"{content.get('runtime')}/{content.get('model')}.{content.get('scheme')}"
     return not artifacts or any(fnmatch.fnmatchcase(name, pattern) for pattern in artifacts)
@@ -124,7 +124,7 @@ def _refusals(record: Record) -> Iterator[str]:
         return
     missing = [".".join(path) for path in NEEDED if value(content, path) is None]
     if missing:
-        yield f"{records.FILE} lacks {', '.join(missing)}"
+        yield f"{record_files.FILE} lacks {', '.join(missing)}"
         return
     if (content.get("card") or {}).get("emulated"):
         yield "was taken on an emulator, whose times are no measurement"
@@ -133,13 +133,13 @@ def _refusals(record: Record) -> Iterator[str]:
     if content["job"]["scenario"] not in SCENARIOS:
         yield f"ran the scenario '{content['job']['scenario']}'; expected one of {', '.join(SCENARIOS)}"
     if _is_accuracy(record) and not _is_count(content.get("accuracy")):
-        yield f"{records.FILE} lacks accuracy.correct and accuracy.total"
+        yield f"{record_files.FILE} lacks accuracy.correct and accuracy.total"
     for name in needed_files(record):
         path = record.directory / name
         if not path.is_file():
             yield f"{name} is missing"
         elif content["files"].get(name) != sha256_of(path):
-            yield f"{name} is damaged: its sha256 is not the one in {records.FILE}"
+            yield f"{name} is damaged: its sha256 is not the one in {record_files.FILE}"
 
 
 def _is_accuracy(record: Record) -> bool:

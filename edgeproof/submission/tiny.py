@@ -14,15 +14,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..core.directories import write_json, write_text
-from ..core.records import Record
-from . import logs
-from . import terms as told
-from .errors import SubmissionError
-from .inference import provenance
-from .logs import Unreadable
-from .selection import DETAIL, USER_CONF, Entry
-from .terms import NOT_APPLICABLE, UNKNOWN, Terms
+from edgeproof.core.directories import write_json, write_text
+from edgeproof.records.record_files import Record
+from edgeproof.submission import logs
+from edgeproof.submission import system_description as told
+from edgeproof.submission.errors import SubmissionError
+from edgeproof.submission.inference import provenance
+from edgeproof.submission.logs import Unreadable
+from edgeproof.submission.selection import DETAIL, USER_CONF, Entry
+from edgeproof.submission.system_description import NOT_APPLICABLE, UNKNOWN, Terms
 
 SCENARIO = "SingleStream"
 MEDIAN = "result_50.00_percentile_latency_ns"

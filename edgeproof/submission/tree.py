@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import logs
-from .logs import Detail, Unreadable
-from .rules import FILE_BYTES
+from edgeproof.submission import logs
+from edgeproof.submission.logs import Detail, Unreadable
+from edgeproof.submission.rules import FILE_BYTES
 
 Parts = tuple[str, ...]
 

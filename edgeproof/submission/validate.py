@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from . import logs, runs, tiny
-from .compliance import FAIL, PASS, compared_metrics
-from .inference import CUT, VIEWABLE_BYTES
-from .logs import Detail, Unreadable, shown
-from .rules import (
+from edgeproof.submission import logs, runs, tiny
+from edgeproof.submission.compliance import FAIL, PASS, compared_metrics
+from edgeproof.submission.inference import CUT, VIEWABLE_BYTES
+from edgeproof.submission.logs import Detail, Unreadable, shown
+from edgeproof.submission.rules import (
     ACCURACY_LOG_BYTES,
     BENCHMARKS,
     MEASUREMENT_FIELDS,
@@ -22,8 +22,8 @@ from .rules import (
     TINY_BENCHMARKS,
     Benchmark,
 )
-from .selection import DETAIL, RESPONSES, SUMMARY, USER_CONF
-from .tree import Parts, Tree, name, scan
+from edgeproof.submission.selection import DETAIL, RESPONSES, SUMMARY, USER_CONF
+from edgeproof.submission.tree import Parts, Tree, name, scan
 
 SCORE = re.compile(r"accuracy=([0-9]{1,3}\.[0-9]{1,9})%, good=([0-9]{1,12}), total=([0-9]{1,12})")
 HASH = re.compile(r"hash=([0-9a-f]{64})")

@@ -6,10 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeproof import studies
-
-from . import plan
-from .store import Store, axes, label
+from edgeproof.study import plan, repro
+from edgeproof.sweeps.store import Store, axes, label
 
 # A point's own cost: its process, its worktree, DVC.
 POINT_S = 3.0
@@ -27,7 +25,7 @@ class Progress:
         self._begun_at: dict[str, float] = {}
         points = store.asked().points
         self._labels = {point.digest: label(point, axes(points)) for point in points}
-        self._durations = studies.read_durations()
+        self._durations = repro.read_durations()
         self._lines_before = len(store.journal())
         print(f"{len(todo)} point(s) to run, {self._estimate()}.", flush=True)
 
@@ -49,8 +47,8 @@ class Progress:
         stages = {line["stage"]: line["outcome"] for line in self._lines() if line["point"] == digest}
         ran = [stage for stage, outcome in stages.items() if outcome == "ran"]
         print(
-            f"[{self._labels[digest]}] {what} in {studies.clock(seconds)}, {len(ran)} of {len(stages)} stages ran; "
-            f"{self._counts(running)}; {studies.clock(time.monotonic() - self._begun)} passed, {self._estimate()}",
+            f"[{self._labels[digest]}] {what} in {repro.clock(seconds)}, {len(ran)} of {len(stages)} stages ran; "
+            f"{self._counts(running)}; {repro.clock(time.monotonic() - self._begun)} passed, {self._estimate()}",
             flush=True,
         )
 
@@ -73,10 +71,10 @@ class Progress:
         }
         took = {line["stage"]: line["seconds"] for line in lines if line["outcome"] == "ran"}
         left = {pair for digest in waiting for pair in self._plans[digest].items()} - made
-        seconds = {pair: took.get(pair[0], studies.estimate_s(self._durations, pair[0])) for pair in left}
+        seconds = {pair: took.get(pair[0], repro.estimate_s(self._durations, pair[0])) for pair in left}
         builds = sum(seconds[pair] for pair in left if plan.is_build(pair[0]))
         measures = sum(seconds.values()) - builds
-        return f"about {studies.clock(builds / self._workers + measures + POINT_S * len(waiting))} left"
+        return f"about {repro.clock(builds / self._workers + measures + POINT_S * len(waiting))} left"
 
     def _lines(self) -> list[dict[str, Any]]:
         """What the journal says since this command began."""

@@ -14,12 +14,11 @@ from statistics import fmean, stdev
 from edgeproof.core.directories import write_json, write_text
 from edgeproof.report import plots, tables
 from edgeproof.report.rows import Row
-from edgeproof.report.statistics import Estimate
 from edgeproof.report.tables import NONE, Column
-
-from . import lines
-from .lines import Line
-from .store import Store, axes, label, values
+from edgeproof.statistics.intervals import Estimate
+from edgeproof.sweeps import results
+from edgeproof.sweeps.results import Line
+from edgeproof.sweeps.store import Store, axes, label, values
 
 SEED = "seed"
 SHOWN_DIGITS = 8
@@ -33,7 +32,7 @@ def write(store: Store, explained: Mapping[str, Mapping[str, float]] | None = No
     from the table alone.
     """
     asked = store.asked()
-    found = lines.of(store)
+    found = results.of(store)
     keys = axes(asked.points)
     explained = _importance(found, keys, asked.objectives) if explained is None else explained
     text = _markdown(store, found, keys, explained)
@@ -62,7 +61,7 @@ def _markdown(
 ) -> str:
     shown = [[line] for line in found]
     if SEED in keys:
-        shown = lines.with_front(_by_all_but_seed(found, keys), store.asked())
+        shown = results.with_front(_by_all_but_seed(found, keys), store.asked())
     columns = [*_columns_of_axes([key for key in keys if key != SEED]), *FIGURES]
     parts = [f"# Sweep `{store.name}`", "", *tables.markdown_table(shown, columns), ""]
     refused = [line for line in found if line.reason]
@@ -170,7 +169,7 @@ def _within(found: Sequence[Line], limits: Mapping[str, float]) -> str:
     if not limits:
         return ""
     told = ", ".join(f"{name} {limit:g}" for name, limit in limits.items())
-    if any(lines.keeps_to(line, limits) for line in found):
+    if any(results.keeps_to(line, limits) for line in found):
         return f" among rows within the limits ({told})"
     return f"; no row is within the limits ({told}), so it is that of all rows"
 
@@ -190,7 +189,7 @@ def _importance(found: Sequence[Line], keys: Sequence[str], figures: Sequence[st
         {**{key: values(line.point).get(key, "") for key in keys}, "runtime": line.row.runtime if line.row else ""}
         for line in found
     ]
-    return {figure: lines.importance(found, given, figure) for figure in figures}
+    return {figure: results.importance(found, given, figure) for figure in figures}
 
 
 def _importance_table(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -229,7 +228,7 @@ def _flat(line: Line, keys: Sequence[str]) -> dict[str, object]:
         "status": line.status,
         **{key: given.get(key, "") for key in keys},
         **{f"of_{name}": getattr(line.row, name, "") for name in OF_ARTIFACT},
-        **{name: line.figure(name) for name in lines.MORE_IS_BETTER},
+        **{name: line.figure(name) for name in results.MORE_IS_BETTER},
         "pareto": line.front,
         "models_sha256": " ".join(f"{name}:{sha256}" for name, sha256 in line.models),
         "commit": line.head,

@@ -15,13 +15,12 @@ from typing import Literal
 import optuna
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from edgeproof.config.params import Frozen
 from edgeproof.core.errors import ConfigError
-from edgeproof.params import Frozen
-
-from . import lines, report, running, sweeping
-from .lines import MORE_IS_BETTER
-from .store import VALIDATION, Asked, Point, Store
-from .sweeping import Launch, Wish
+from edgeproof.sweeps import local_executor, report, results, sweep
+from edgeproof.sweeps.results import MORE_IS_BETTER
+from edgeproof.sweeps.store import VALIDATION, Asked, Point, Store
+from edgeproof.sweeps.sweep import Launch, Wish
 
 Sampler = Literal["nsga2", "tpe", "random"]
 EXCESS = "excess"
@@ -95,7 +94,7 @@ def search(
     *,
     workers: int = 1,
     launch: Launch | None = None,
-    starter: running.Starter = running.start,
+    starter: local_executor.Starter = local_executor.start,
 ) -> int:
     """Run the search `name` to its last trial and print its table; returns 0, or 1 where a point failed.
 
@@ -105,8 +104,8 @@ def search(
     Raises ConfigError for a figure that doesn't exist, or a value at an end of the space that no study can have.
     """
     _check(options, space, compose)
-    with sweeping.alone(name):
-        store, code = Store(name), sweeping.code_now()
+    with sweep.alone(name):
+        store, code = Store(name), sweep.code_now()
         print(f"Search '{name}': {options.trials} trials by {options.sampler} for {', '.join(options.objectives)}.")
         study = new_study(options)
         wishes: list[Wish] = []
@@ -115,13 +114,13 @@ def search(
             trials = [next_trial(study, options, len(wishes) + number) for number in range(size)]
             picked = [{key: axis.pick(trial, key) for key, axis in space.items()} for trial in trials]
             wishes += [compose(values) for values in picked]
-            asked = sweeping.ask(store, code, wishes, options.objectives, options.limits)
-            sweeping.run(store, asked, workers=workers, launch=launch, starter=starter)
+            asked = sweep.ask(store, code, wishes, options.objectives, options.limits)
+            sweep.run(store, asked, workers=workers, launch=launch, starter=starter)
             for trial, point in zip(trials, asked.points[-size:], strict=True):
                 _tell(study, trial, store, asked, point)
             print(f"{len(wishes)} of {options.trials} trials done.", flush=True)
         print(report.write(store, _importance(study, options.objectives)), end="")
-        return sweeping.exit_code(store, asked)
+        return sweep.exit_code(store, asked)
 
 
 def _check(options: SearchOptions, space: Space, compose: Callable[[Mapping[str, str]], Wish]) -> None:
@@ -169,11 +168,11 @@ def _tell(study: optuna.Study, trial: optuna.Trial, store: Store, asked: Asked, 
 
     The excess is 0 within all limits; else a trial is better the nearer it is (Deb's constrained domination).
     """
-    found = lines.of_point(store, point)
+    found = results.of_point(store, point)
     values = [_worst(found, figure) for figure in asked.objectives]
     known = [value for value in values if value is not None]
     if len(known) == len(values):
-        over = [max(lines.excess(line, name, limit) for line in found) for name, limit in asked.limits.items()]
+        over = [max(results.excess(line, name, limit) for line in found) for name, limit in asked.limits.items()]
         trial.set_constraint(EXCESS, min(sum(max(0.0, excess) for excess in over), FAR))
         study.tell(trial, known)
     else:
@@ -182,7 +181,7 @@ def _tell(study: optuna.Study, trial: optuna.Trial, store: Store, asked: Asked, 
         study.tell(trial, [-FAR if MORE_IS_BETTER[figure] else FAR for figure in asked.objectives])
 
 
-def _worst(found: Sequence[lines.Line], figure: str) -> float | None:
+def _worst(found: Sequence[results.Line], figure: str) -> float | None:
     values = [line.figure(figure) for line in found]
     known = [value for value in values if value is not None]
     if len(known) < len(values):

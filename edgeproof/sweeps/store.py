@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from edgeproof.config.params import Params, load
 from edgeproof.core.directories import write_json, write_text
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.params import Params, load
 
 ROOT = Path("results/sweeps")
 SCHEMA = 1

@@ -14,13 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgeproof import entry, locks, paths, pipeline, worktrees
+from edgeproof import entry, paths
+from edgeproof.config.params import FAMILIES, PARAMS, Params
 from edgeproof.core.directories import identity, read_meta, write_json, written_whole
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.params import FAMILIES, PARAMS, Params
-
-from . import plan, slots
-from .store import VALIDATION, Asked, Store
+from edgeproof.devices import locks
+from edgeproof.study import pipeline, plan, worktrees
+from edgeproof.sweeps import worktree_pool
+from edgeproof.sweeps.store import VALIDATION, Asked, Store
 
 BUILD = "build"
 
@@ -30,7 +31,7 @@ def main() -> int:
     name, digest, *phase = sys.argv[1:]
     store = Store(name)
     try:
-        with locks.held(slots.LOCKS / "points" / digest):  # what a killed sweep left behind may still be at it
+        with locks.held(worktree_pool.LOCKS / "points" / digest):  # what a killed sweep left behind may still be at it
             if store.outcome(digest) is None:
                 _run(store, digest, build_only=phase == [BUILD])
     except EdgeproofError as error:
@@ -44,7 +45,7 @@ def _run(store: Store, digest: str, *, build_only: bool) -> None:
     asked, params = store.asked(), store.params(digest)
     stages = list(plan.stages(params))
     builds = [stage for stage in stages if plan.is_build(stage)]
-    with slots.slot(asked.code.sha256) as worktree:
+    with worktree_pool.slot(asked.code.sha256) as worktree:
         _leave_only(worktree, params, stages)
         shutil.copyfile(store.params_file(digest), worktree / PARAMS)
 
@@ -52,7 +53,7 @@ def _run(store: Store, digest: str, *, build_only: bool) -> None:
             store.note({"point": digest, **asdict(run)})
             print(f"{run.stage}: {run.outcome} in {run.seconds:.1f} s", flush=True)
 
-        run = functools.partial(pipeline.run, worktree, slots.LOCKS.resolve() / "stages", note)
+        run = functools.partial(pipeline.run, worktree, worktree_pool.LOCKS.resolve() / "stages", note)
         limit = asked.limits.get(VALIDATION)
         if limit is not None:
             run([stage for stage in builds if not stage.startswith("export@")])

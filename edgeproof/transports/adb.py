@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeproof.remote import Remote
+from edgeproof.connection.shell import Remote
 
 HOST = "a serial number of 'adb devices'"
 PYTHON = "python3"

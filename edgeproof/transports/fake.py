@@ -19,10 +19,9 @@ from typing import Literal
 import yaml
 from pydantic import Field
 
+from edgeproof.config.params import Frozen, checked
 from edgeproof.core.errors import ConfigError, DeviceError, Unreachable
-from edgeproof.params import Frozen, checked
-
-from . import local
+from edgeproof.transports import local
 
 HOST = None
 FILE = "faults.yaml"

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeproof import commands, transfer
+from edgeproof.connection import subprocesses, transfer
 from edgeproof.core.errors import DeviceError
 
 HOST = None
@@ -56,10 +56,10 @@ class Transport:
         The command is a process group of its own, ended whole when it outlives `timeout_s` (DeviceError).
         """
         environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
-        tail = commands.Tail()
+        tail = subprocesses.Tail()
         try:
-            code = commands.run(argv, tail.take, timeout_s=timeout_s, cwd=self._root, environment=environment)
-        except commands.OutOfTime:
+            code = subprocesses.run(argv, tail.take, timeout_s=timeout_s, cwd=self._root, environment=environment)
+        except subprocesses.OutOfTime:
             raise DeviceError(f"the job was ended after {timeout_s:.0f} s; raise timeout_s in the card") from None
         except (OSError, ValueError) as error:
             raise DeviceError(f"{argv[0]} can't be run: {getattr(error, 'strerror', None) or error}") from None

@@ -11,8 +11,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from edgeproof.connection.shell import Remote
 from edgeproof.core.errors import DeviceError
-from edgeproof.remote import Remote
 
 CONFIG = "ssh_config"
 HOST = "an alias of ~/.ssh/config"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from edgeproof.models.training import TrainingTask, deterministic
 from edgeproof.networks import resnet8
-from edgeproof.training import TrainingTask, deterministic
 
 SHAPE = (1, 8, 8)
 CLASSES = 10

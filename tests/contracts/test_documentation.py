@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgeproof import cli, publishing
+from edgeproof.cli import main
 from edgeproof.core import plugins
 from edgeproof.report import selections
 from edgeproof.report.grids import grid
+from edgeproof.site import publish
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -26,9 +27,9 @@ def test_the_readmes_table_is_what_its_command_writes_from_the_committed_rows(
     assert chosen.into == "README.md"
     copy = tmp_path / "README.md"
     copy.write_text(text, encoding="utf-8")
-    publishing.put_between(copy, grid(publishing.rows_of_table(Path("results/tables/table.json")), chosen))
+    publish.put_between(copy, grid(publish.rows_of_table(Path("results/tables/table.json")), chosen))
     assert copy.read_text(encoding="utf-8") == text, "bring it up to date with 'edgeproof report readme'"
-    assert text.partition(publishing.BEGINS)[2].count("\n") >= 7
+    assert text.partition(publish.BEGINS)[2].count("\n") >= 7
 
 
 def test_the_readme_lists_the_plugins_that_exist() -> None:
@@ -67,6 +68,6 @@ def test_every_local_link_leads_to_a_file(document: Path) -> None:
 def test_every_make_target_and_verb_that_is_named_exists(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    verbs = cli.verbs()
+    verbs = main.verbs()
     assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)) <= targets
     assert set(re.findall(r"`edgeproof ([a-z]+)", text)) <= verbs

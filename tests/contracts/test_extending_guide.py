@@ -10,12 +10,11 @@ import pytest
 import torch
 import yaml
 
-from edgeproof import config
+from edgeproof.config import compose
 from edgeproof.core import plugins
 from edgeproof.core.errors import Unsupported
-from edgeproof.training import TrainingTask
-
-from . import boards
+from edgeproof.models.training import TrainingTask
+from tests.support import boards
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = re.compile(r"<!-- plugin: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
@@ -36,7 +35,7 @@ def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_study_can_use_the_guides_method_and_runtime_with_nothing_else_edited(guide: Path) -> None:
     noisy = "+models.student_noisy={method: noise, parent: student, options: {deviation: 0.2}}"
-    params = config.compose(
+    params = compose.compose(
         "digits", [noisy, "bench.runtimes=[onnx,numpy_linear]", "+models.student_slim_w4.runtimes=[]"]
     )
     assert params.quantize["student_noisy"].options["deviation"] == 0.2

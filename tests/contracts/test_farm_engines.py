@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from edgeproof import config, entry
-from edgeproof.core import records
+from edgeproof import entry
+from edgeproof.config import compose
+from edgeproof.config.params import BenchParams, Params
 from edgeproof.farm import engines
 from edgeproof.farm.engines import HISTORY, Attempt, Engine
-from edgeproof.params import BenchParams, Params
-from tests.unit import tiny_task
+from edgeproof.records import record_files
+from tests.support import tiny_task
+from tests.unit.bench.test_session import ITEM, study, write_project
 from tests.unit.conftest import digits_study
-from tests.unit.test_benching import ITEM, study, write_project
 
 __all__ = ["digits_study"]
 
@@ -64,7 +65,7 @@ def engine(
         patch.setenv("EDGEPROOF_PLUGINS", str(root / "plugins"))
         patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
         params = nights(digits_study)
-        config.write(params, "test", engines.FARM / "night" / engines.PARAMS)
+        compose.write(params, "test", engines.FARM / "night" / engines.PARAMS)
         started = engines.started(request.param, "night", Path(), params, None)
         yield started
         started.end()
@@ -115,7 +116,7 @@ def test_devices_work_side_by_side_and_records_are_in_the_history_when_a_job_is_
     for name, (thread, ended) in jobs.items():
         thread.join(120)
         assert [attempt.code for attempt in ended] == [0], ended
-        found = list(records.read_all(HISTORY / "night" / of(name)))
+        found = list(record_files.read_all(HISTORY / "night" / of(name)))
         assert {record.content["device"] for record in found} == {name}
         assert {"single_stream", "accuracy", "unsupported"} == {record.content["scenario"] for record in found}
         assert (engines.FARM / "night" / engines.LOGS / f"{of(name)}.log").is_file()
@@ -131,7 +132,7 @@ def test_a_killed_session_leaves_nothing_and_may_be_tried_again(engine: Engine) 
     assert not (HISTORY / "night" / of("tab")).exists()
     Path("go").touch()
     assert engine.start(of("tab"), None).code == 0
-    assert list(records.read_all(HISTORY / "night" / of("tab")))
+    assert list(record_files.read_all(HISTORY / "night" / of("tab")))
 
 
 def put_away(job: str) -> None:
@@ -146,7 +147,7 @@ def test_a_job_that_is_abandoned_ends_as_records_that_say_why(engine: Engine) ->
     for kept in Path().rglob("sessions"):
         kept.rename(kept.with_name(f"sessions.{time.monotonic_ns()}"))
     assert engine.start(of("lap"), "the board is on fire").code == 0
-    found = list(records.read_all(HISTORY / "night" / of("lap")))
+    found = list(record_files.read_all(HISTORY / "night" / of("lap")))
     errors = [record for record in found if record.verdict == "error"]
     assert errors
     assert all(record.content["reasons"] == ["the board is on fire"] for record in errors)

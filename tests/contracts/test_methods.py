@@ -13,9 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from edgeproof.core import plugins
-from edgeproof.training import TrainingTask, deterministic
-
-from .tiny_networks import of_torch
+from edgeproof.models.training import TrainingTask, deterministic
+from tests.support.tiny_networks import of_torch
 
 CONF = Path(__file__).parents[2] / "conf" / "methods"
 # Methods that serve one kind of network alone, and that network.

@@ -11,12 +11,11 @@ import torch
 import torch_pruning
 from torch import nn
 
-from edgeproof import models
 from edgeproof.core import plugins
 from edgeproof.methods.prune_channels import remove_channels
-from edgeproof.training import Recipe, deterministic, fit
-
-from .tiny_networks import CLASSES, defaults, of_torch, pruned, random_task, tiny_module, tiny_spec
+from edgeproof.models import model_files
+from edgeproof.models.training import Recipe, deterministic, fit
+from tests.support.tiny_networks import CLASSES, defaults, of_torch, pruned, random_task, tiny_module, tiny_spec
 
 NAMES = of_torch("networks")
 SHAPE = (1, 8, 8)
@@ -72,12 +71,12 @@ def test_removing_channels_that_nothing_reads_changes_no_output(name: str) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_a_pruned_network_is_smaller_and_comes_back_from_its_weights_alone(name: str, tmp_path: Path) -> None:
     task = random_task(SHAPE)
-    whole = models.facts(tiny_module(name, SHAPE), SHAPE)
+    whole = model_files.facts(tiny_module(name, SHAPE), SHAPE)
     module = pruned(tiny_module(name, SHAPE), task)
-    meta = models.save(module, tiny_spec(name, SHAPE), {}, tmp_path / "m")
+    meta = model_files.save(module, tiny_spec(name, SHAPE), {}, tmp_path / "m")
     assert meta["parameters"] < 0.85 * whole["parameters"]
     assert meta["macs"] < 0.85 * whole["macs"]
-    loaded, _, _ = models.load(tmp_path / "m")
+    loaded, _, _ = model_files.load(tmp_path / "m")
     with torch.no_grad():
         assert torch.equal(loaded(task.train_x), module(task.train_x))
     assert sum(p.numel() for p in fit(loaded, task, RECIPE).parameters()) == meta["parameters"]

@@ -11,9 +11,8 @@ import torch
 import yaml
 
 from edgeproof.core import plugins
-from edgeproof.models import fit_shapes
-
-from .tiny_networks import of_torch
+from edgeproof.models.model_files import fit_shapes
+from tests.support.tiny_networks import of_torch
 
 CONF = Path(__file__).parents[2] / "conf"
 

@@ -11,13 +11,12 @@ import pytest
 import torch
 import yaml
 
-from edgeproof import models
 from edgeproof.core import plugins
 from edgeproof.core.directories import write_meta
 from edgeproof.core.errors import Unsupported
-
-from .test_runtimes import TOLERANCE
-from .tiny_networks import CONF, of_torch, pruned, random_task, tiny_module, tiny_spec
+from edgeproof.models import model_files
+from tests.contracts.test_runtimes import TOLERANCE
+from tests.support.tiny_networks import CONF, of_torch, pruned, random_task, tiny_module, tiny_spec
 
 SHAPE = (1, 4, 4)
 SAMPLES = random_task(SHAPE).train_x.numpy()
@@ -30,8 +29,8 @@ COMPLETE = ("onnx", "openvino", "tflite")  # refuse no network
 @cache
 def stored_and_loaded(name: str, directory: Path) -> torch.nn.Module:
     """One module for all runtimes and schemes: they remember what they have converted."""
-    models.save(pruned(tiny_module(name, SHAPE), random_task(SHAPE)), tiny_spec(name, SHAPE), {}, directory / name)
-    return models.load(directory / name)[0]
+    model_files.save(pruned(tiny_module(name, SHAPE), random_task(SHAPE)), tiny_spec(name, SHAPE), {}, directory / name)
+    return model_files.load(directory / name)[0]
 
 
 def exported(runtime: str, module: torch.nn.Module, scheme: str, artifact: Path) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeproof import cli
+from edgeproof.cli import main
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "farm.md").read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def test_its_commands_exist(workflow: Any) -> None:
     assert argvs == [["farm", "run"], ["farm", "regressions"]]
     for argv in argvs:
         with pytest.raises(SystemExit) as caught:
-            cli.run([*argv, "--help"])
+            main.run([*argv, "--help"])
         assert caught.value.code == 0
     assert "make setup" in commands
     assert "setup:" in (ROOT / "Makefile").read_text()

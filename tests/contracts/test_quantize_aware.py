@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from edgeproof import qat
 from edgeproof.core import plugins
 from edgeproof.core.directories import sha256_of
 from edgeproof.core.errors import Unsupported
 from edgeproof.methods import quantize_aware
-from edgeproof.training import TrainingTask
-
-from .test_methods import options_of
+from edgeproof.models import qat
+from edgeproof.models.training import TrainingTask
+from tests.contracts.test_methods import options_of
 
 RUNTIMES = sorted(qat.ACTIVATIONS)
 

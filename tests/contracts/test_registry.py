@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgeproof import config, devices
+from edgeproof.config import cards, compose
+from edgeproof.config.params import FAMILIES
 from edgeproof.core import plugins
-from edgeproof.params import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,12 +28,12 @@ def test_every_definition_gives_its_options_valid_defaults(kind: str) -> None:
         options.model_validate(definition["options"])
 
 
-@pytest.mark.parametrize("study", config.studies(ROOT / "conf"))
+@pytest.mark.parametrize("study", compose.studies(ROOT / "conf"))
 def test_every_study_composes_and_has_no_more_stages_than_dvc_can_take(
     study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    params = config.compose(study)
+    params = compose.compose(study)
     assert params.study == study
     stages = sum(len(getattr(params, family)) for family in (*FAMILIES, "export", "bench"))
     # DVC parses params.yaml once a stage: with 147 stages a run that does nothing takes 27 s, and no study should have
@@ -43,6 +43,6 @@ def test_every_study_composes_and_has_no_more_stages_than_dvc_can_take(
 
 def test_every_card_is_valid_and_names_a_transport_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert "local" in devices.names()
-    for name in devices.names():
-        assert devices.card(name).transport in plugins.names("transports")
+    assert "local" in cards.names()
+    for name in cards.names():
+        assert cards.card(name).transport in plugins.names("transports")

@@ -15,8 +15,7 @@ import yaml
 from edgeproof.core import plugins, profiles
 from edgeproof.core.directories import sha256_of, write_meta
 from edgeproof.core.errors import Unsupported
-
-from .conftest import trained_looking
+from tests.contracts.conftest import trained_looking
 
 CONF = Path(__file__).parents[2] / "conf" / "runtimes"
 # Largest difference to torch, relative to the largest output, that the number format explains.

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeproof import benching
-from edgeproof.core import plugins, records
-from edgeproof.params import Params
+from edgeproof.bench import session
+from edgeproof.config.params import Params
+from edgeproof.core import plugins
+from edgeproof.records import record_files
+from tests.support import boards
+from tests.unit.bench.test_session import any_machine_is_quiet_enough, study, write_project
 from tests.unit.conftest import digits_study, plugin_root
-from tests.unit.test_benching import any_machine_is_quiet_enough, study, write_project
-
-from . import boards
 
 __all__ = ["any_machine_is_quiet_enough", "digits_study", "plugin_root"]
 
@@ -45,9 +45,9 @@ def project(
 
 
 def test_a_session_leaves_the_same_records_through_every_transport(digits_study: Params, project: str) -> None:
-    benching.bench("desk_matrix", study(digits_study, transport=project))
+    session.bench("desk_matrix", study(digits_study, transport=project))
     root = Path("results/records/desk_matrix")
-    found = {str(record.directory.relative_to(root)): record for record in records.read_all(root)}
+    found = {str(record.directory.relative_to(root)): record for record in record_files.read_all(root)}
     assert {name: record.verdict for name, record in found.items()} == {
         "null/m.fp32/single_stream.0": "valid",
         "matrix/m.fp32/accuracy.0": "valid",

@@ -11,8 +11,7 @@ import pytest
 
 from edgeproof.core.errors import Unreachable
 from edgeproof.transports.ssh import Transport
-
-from . import boards
+from tests.support import boards
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ import pytest
 
 from edgeproof.core import plugins
 from edgeproof.core.errors import DeviceError
-
-from . import boards
+from tests.support import boards
 
 
 @pytest.fixture(params=plugins.names("transports"))

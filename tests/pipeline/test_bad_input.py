@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Clone, clone, edited
+from tests.pipeline.conftest import Clone, clone, edited
 
 pytestmark = pytest.mark.pipeline
 

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeproof.core import records
-from edgeproof.core.records import Record
-
-from .conftest import Clone, clone
+from edgeproof.records import record_files
+from edgeproof.records.record_files import Record
+from tests.pipeline.conftest import Clone, clone
 
 pytestmark = [pytest.mark.board, pytest.mark.timeout(7200)]
 
@@ -42,7 +41,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 def outputs(project: Clone, device: str, runtime: str) -> dict[tuple[str, str], tuple[Record, np.ndarray]]:
     """The accuracy runs of a device by model and scheme, with what it answered."""
     root = project.path / f"results/studies/digits/records/{device}_{runtime}"
-    found = [record for record in records.read_all(root) if record.content["scenario"] == records.ACCURACY]
+    found = [record for record in record_files.read_all(root) if record.content["scenario"] == record_files.ACCURACY]
     return {(of.content["model"], of.content["scheme"]): (of, of.array("outputs.npz", "outputs")) for of in found}
 
 
@@ -66,7 +65,7 @@ def test_the_board_answers_as_this_machine_does(project: Clone, runtime: str) ->
 def test_every_run_on_the_board_is_valid_and_its_times_stand_apart(project: Clone) -> None:
     root = project.path / "results/studies/digits"
     for runtime in RUNTIMES:
-        of_board = list(records.read_all(root / f"records/board_{runtime}"))
+        of_board = list(record_files.read_all(root / f"records/board_{runtime}"))
         assert {record.verdict for record in of_board} <= {"valid", "unsupported"}
         assert {"SingleStream", "Offline", "Server"} <= {of.content.get("job", {}).get("scenario") for of in of_board}
     measured, _, rest = Path(root / "tables/table.md").read_text(encoding="utf-8").partition("## Emulated")

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgeproof import config
-from edgeproof.core import records
+from edgeproof.config import compose
+from edgeproof.config.params import BenchParams, Params
 from edgeproof.farm import engines
-from edgeproof.params import BenchParams, Params
+from edgeproof.records import record_files
+from tests.unit.bench.test_session import ITEM, study, write_project
 from tests.unit.conftest import digits_study, plugin_root
-from tests.unit.test_benching import ITEM, study, write_project
 
 __all__ = ["digits_study", "plugin_root"]
 
@@ -42,7 +42,7 @@ def project(plugin_root: Path, tmp_path: Path, digits_study: Params, monkeypatch
     for name in ("desk", "lap"):
         (tmp_path / "devices" / f"{name}.yaml").write_text("transport: fake\nthreads: 1\n")
     (engines.FARM / "night").mkdir(parents=True)
-    config.write(nightly(digits_study), "test", engines.FARM / "night" / engines.PARAMS)
+    compose.write(nightly(digits_study), "test", engines.FARM / "night" / engines.PARAMS)
     return tmp_path
 
 
@@ -78,7 +78,7 @@ def test_killed_at_any_moment_the_farm_goes_on_and_ends_with_each_record_once(pr
     printed, _ = last.communicate(timeout=200)
     assert last.returncode == 0, printed.decode()
     for device in ("desk", "lap"):
-        found = list(records.read_all(engines.HISTORY / "night" / f"{device}_matrix"))
+        found = list(record_files.read_all(engines.HISTORY / "night" / f"{device}_matrix"))
         first = [record for record in found if record.content["attempt"] == 0]
         what = Counter((r.content["runtime"], r.content["scheme"], r.content["scenario"]) for r in first)
         assert what == Counter(EXPECTED)
@@ -94,7 +94,7 @@ def test_a_device_that_is_gone_ends_in_quarantine_with_an_error_for_every_job(pr
     printed, _ = process.communicate(timeout=200)
     assert process.returncode == 1
     assert b"lap_matrix failed (4 of 4): device 'lap' can't be reached" in printed
-    found = list(records.read_all(engines.HISTORY / "night" / "lap_matrix"))
+    found = list(record_files.read_all(engines.HISTORY / "night" / "lap_matrix"))
     verdicts = {(r.content["runtime"], r.content["scheme"], r.content["scenario"]): r.verdict for r in found}
     assert set(verdicts) == EXPECTED
     assert verdicts.pop(("matrix", "int8-static", "unsupported")) == "unsupported"

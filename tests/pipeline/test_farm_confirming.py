@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeproof import config
-from edgeproof.core import directories, records
-from edgeproof.farm import confirming, history, kept
-from edgeproof.farm.confirming import GOOD, SUSPECT, Pair
-from edgeproof.params import Params
-from tests.unit import tiny_task
+from edgeproof.config import compose
+from edgeproof.config.params import Params
+from edgeproof.core import directories
+from edgeproof.farm import ab_test, artifact_cache, history
+from edgeproof.farm.ab_test import GOOD, SUSPECT, Pair
+from edgeproof.records import record_files
+from tests.support import tiny_task
+from tests.unit.bench.test_session import write_project
 from tests.unit.conftest import digits_study, plugin_root
-from tests.unit.test_benching import write_project
-from tests.unit.test_farm_history import params_of
+from tests.unit.farm.test_history import params_of
 
 __all__ = ["digits_study", "plugin_root"]
 
@@ -41,12 +42,12 @@ class Session(Session):
 @pytest.fixture
 def suspicion(
     plugin_root: Path, tmp_path: Path, digits_study: Params, monkeypatch: pytest.MonkeyPatch
-) -> confirming.Suspicion:
+) -> ab_test.Suspicion:
     """Two kept artifacts of a runtime that waits, 200 and 300 µs, on a device that this machine plays."""
     monkeypatch.chdir(tmp_path)
     write_project(tmp_path, WAITING)
     (tmp_path / "devices" / "board.yaml").write_text("transport: fake\nthreads: 1\n")
-    monkeypatch.setattr(config, "default_study", lambda: "study")
+    monkeypatch.setattr(compose, "default_study", lambda: "study")
     params_of(digits_study, "2026-01-02", task="tiny", transport="fake")
     shas = {}
     for name, wait_ns in ((GOOD, 200_000), (SUSPECT, 300_000)):
@@ -55,29 +56,29 @@ def suspicion(
             (out / "wait_ns").write_text(str(wait_ns))
             meta = directories.read_meta(Path("artifacts/matrix/m/fp32"))
             directories.write_meta(out, {key: of for key, of in meta.items() if key not in ("files", "schema")})
-        kept._keep(Path("built") / name, "fp32")
+        artifact_cache._keep(Path("built") / name, "fp32")
         shas[name] = directories.identity(directories.read_meta(Path("built") / name))
     cell = history.Cell("study", "board", "matrix", "m", "fp32", "single_stream")
     good, suspect = (
         history.Night(run, [], 1, [], shas[name], {}, None, None, None)
         for run, name in (("2026-01-01", GOOD), ("2026-01-02", SUSPECT))
     )
-    return confirming.Suspicion(cell, good, suspect, good.run, 1.5)
+    return ab_test.Suspicion(cell, good, suspect, good.run, 1.5)
 
 
 def test_two_artifacts_take_turns_in_fresh_processes_and_are_compared(
-    suspicion: confirming.Suspicion, monkeypatch: pytest.MonkeyPatch
+    suspicion: ab_test.Suspicion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(confirming, "ROUNDS", 4)
+    monkeypatch.setattr(ab_test, "ROUNDS", 4)
 
     def here(pair: Pair, out: Path) -> None:
-        assert confirming.main([pair.session, "4", *map(str, (pair.study, pair.artifacts, out))]) == 0
+        assert ab_test.main([pair.session, "4", *map(str, (pair.study, pair.artifacts, out))]) == 0
 
-    comparison = confirming.compare(suspicion, Path("out"), here)
+    comparison = ab_test.compare(suspicion, Path("out"), here)
     assert comparison.verdict == "slower"
     assert comparison.ratio.value == pytest.approx(1.5, rel=0.1)
     assert comparison.processes == (4, 4)
-    measured = [record.content for record in records.read_all(Path("out"))]
+    measured = [record.content for record in record_files.read_all(Path("out"))]
     assert [of["scenario"] for of in measured] == ["in_turns"] * 4
     assert {of["artifact"]["sha256"] for of in measured} == {suspicion.suspect.artifact}
     for of in measured:
@@ -86,9 +87,9 @@ def test_two_artifacts_take_turns_in_fresh_processes_and_are_compared(
 
 
 def test_the_a_b_is_a_process_of_its_own_that_leaves_every_round(
-    suspicion: confirming.Suspicion, monkeypatch: pytest.MonkeyPatch
+    suspicion: ab_test.Suspicion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(confirming, "ROUNDS", 3)
-    assert confirming.compare(suspicion, Path("out")).verdict == "slower"
-    rounds = {(record.content["model"], record.content["process"]) for record in records.read_all(Path("out"))}
+    monkeypatch.setattr(ab_test, "ROUNDS", 3)
+    assert ab_test.compare(suspicion, Path("out")).verdict == "slower"
+    rounds = {(record.content["model"], record.content["process"]) for record in record_files.read_all(Path("out"))}
     assert rounds == {(SUSPECT, n) for n in range(3)}

@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from .conftest import Clone, clone
+from tests.pipeline.conftest import Clone, clone
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from .conftest import ROOT, Clone, edited
+from tests.pipeline.conftest import ROOT, Clone, edited
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
@@ -215,8 +215,8 @@ def test_the_commands_of_the_readme_work_as_written(study: Clone) -> None:
 
 
 def test_the_committed_parameters_are_the_composition_of_the_default_study() -> None:
-    from edgeproof import config
+    from edgeproof.config import compose
 
     text = (ROOT / "params.yaml").read_text()
-    assert yaml.safe_load(text) == config.compose().model_dump(mode="json", by_alias=True)
-    assert not config.edited_by_hand(ROOT / "params.yaml")
+    assert yaml.safe_load(text) == compose.compose().model_dump(mode="json", by_alias=True)
+    assert not compose.edited_by_hand(ROOT / "params.yaml")

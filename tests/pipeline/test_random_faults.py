@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeproof import benching
-from edgeproof.core import records
+from edgeproof.bench import session
+from edgeproof.config.params import Params
 from edgeproof.core.errors import DeviceError
-from edgeproof.params import Params
+from edgeproof.records import record_files
 from edgeproof.transports import fake
+from tests.unit.bench.test_session import any_machine_is_quiet_enough, study, write_project
 from tests.unit.conftest import digits_study, plugin_root
-from tests.unit.test_benching import any_machine_is_quiet_enough, study, write_project
 
 __all__ = ["any_machine_is_quiet_enough", "digits_study", "plugin_root"]
 
@@ -47,9 +47,9 @@ def test_a_session_with_random_faults_ends_with_every_job_recorded_and_no_wrong_
     chosen = study(digits_study, transport="fake", seeds=[4])
     for _ in range(10):  # a session that gives up is continued, as its message says
         with contextlib.suppress(DeviceError):
-            benching.bench("desk_matrix", chosen)
+            session.bench("desk_matrix", chosen)
             break
-    found = list(records.read_all(tmp_path / "results/records"))
+    found = list(record_files.read_all(tmp_path / "results/records"))
     jobs = {(r.content["runtime"], r.content["scheme"], r.content["scenario"]) for r in found}
     assert jobs == {
         ("null", "fp32", "single_stream"), ("matrix", "fp32", "accuracy"), ("matrix", "fp32", "single_stream"),

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from edgeproof.core.directories import write_text
-
-from .conftest import Clone, clone
+from tests.pipeline.conftest import Clone, clone
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
@@ -44,7 +43,7 @@ seed: 0
 
 
 def sweep(project: Clone, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return project.run(sys.executable, "-m", "stages.sweep", *words, check=check)
+    return project.run(sys.executable, "-m", "edgeproof.cli.sweep", *words, check=check)
 
 
 def where(project: Clone, name: str) -> Path:
@@ -84,7 +83,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def done(project: Clone) -> Clone:
     """A clone in which a sweep of two points was killed once, and went on, two points side by side."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "stages.sweep", *GRID, "+name=grid", "+workers=2"]
+    command = [sys.executable, "-m", "edgeproof.cli.sweep", *GRID, "+name=grid", "+workers=2"]
     first = subprocess.Popen(command, cwd=project.path, env=environment, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 600
     while not (where(project, "grid") / "journal.jsonl").exists() and time.monotonic() < deadline:

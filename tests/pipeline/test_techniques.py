@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from .conftest import Clone, clone
+from tests.pipeline.conftest import Clone, clone
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from edgeproof.params import Params
+from edgeproof.config.params import Params
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,12 +34,12 @@ def project_root(monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def digits_study() -> Params:
     """The digits study, composed once for all tests that only read it."""
-    from edgeproof import config
+    from edgeproof.config import compose
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("EDGEPROOF_PLUGINS", raising=False)
         patch.chdir(ROOT)
-        return config.compose("digits")
+        return compose.compose("digits")
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from edgeproof.config.params import Params
 from edgeproof.core.errors import UnknownName
-from edgeproof.params import Params
 from edgeproof.paths import WORK
 
 FARM = WORK / "farm"

@@ -10,10 +10,9 @@ import threading
 from pathlib import Path
 
 from edgeproof import entry
+from edgeproof.config.params import Params
 from edgeproof.core.errors import ConfigError
-from edgeproof.params import Params
-
-from . import FARM, HISTORY, LOGS, PARAMS, Attempt, Engine, why
+from edgeproof.farm.engines import FARM, HISTORY, LOGS, PARAMS, Attempt, Engine, why
 
 
 def start(run_name: str, built: Path, params: Params, address: str | None) -> Engine:

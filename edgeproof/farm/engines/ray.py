@@ -15,15 +15,16 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
-from edgeproof import entry, packing, repository
+from edgeproof import entry
+from edgeproof.config.params import BenchParams, Params
 from edgeproof.core import plugins
 from edgeproof.core.directories import written_whole
 from edgeproof.core.errors import ConfigError
-from edgeproof.farm import session, visiting
-from edgeproof.params import BenchParams, Params
+from edgeproof.devices import runner_zipapp
+from edgeproof.farm import remote_job, session
+from edgeproof.farm.engines import FARM, HISTORY, LOGS, PARAMS, Attempt, Engine, why
 from edgeproof.paths import ARTIFACTS, DATA
-
-from . import FARM, HISTORY, LOGS, PARAMS, Attempt, Engine, why
+from edgeproof.study import git
 
 LISTENS_S = 2.0
 GONE_S = 60.0
@@ -68,8 +69,8 @@ class Cluster:
         self._task_name = params.task.name
         self._directory, self._history = FARM / run_name, HISTORY / run_name
         self._params = (self._directory / PARAMS).read_text(encoding="utf-8")
-        ray.cloudpickle.register_pickle_by_value(visiting)
-        self._attempt = ray.remote(max_retries=0, num_cpus=0)(visiting.attempt)
+        ray.cloudpickle.register_pickle_by_value(remote_job)
+        self._attempt = ray.remote(max_retries=0, num_cpus=0)(remote_job.attempt)
         self._running: set[Any] = set()
         self._lock = threading.Lock()
         self._ended = False
@@ -143,7 +144,7 @@ class Cluster:
 
 def packed(item: BenchParams, task: str, built: Path) -> bytes:
     """The files that a session reads, as a zip whose bytes depend on them alone."""
-    code = built / "edgeproof" if (built / "edgeproof").is_dir() else packing.PACKAGE
+    code = built / "edgeproof" if (built / "edgeproof").is_dir() else runner_zipapp.PACKAGE
     places = [(code.parent, code), (built, built / "devices"), (built, built / DATA / task / "test")]
     places += [(built, built / ARTIFACTS / item.runtime / model) for model in item.artifacts]
     files = {
@@ -154,5 +155,5 @@ def packed(item: BenchParams, task: str, built: Path) -> bytes:
     }
     for number, outside in enumerate(plugins.outside_roots()):
         for path in outside.rglob("*.py"):
-            files[f"{visiting.PLUGINS}/{number}/{path.relative_to(outside).as_posix()}"] = path.read_bytes()
-    return packing.zipped(files | repository.sent(built))
+            files[f"{remote_job.PLUGINS}/{number}/{path.relative_to(outside).as_posix()}"] = path.read_bytes()
+    return runner_zipapp.zipped(files | git.sent(built))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..grids import Grid
-from . import csv, html, latex, markdown, parquet
+from edgeproof.report.formats import csv, html, latex, markdown, parquet
+from edgeproof.report.grids import Grid
 
 FORMATS = {"markdown": markdown, "csv": csv, "parquet": parquet, "latex": latex, "html": html}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from ..grids import Grid
+from edgeproof.report.grids import Grid
 
 SUFFIX = ".csv"
 

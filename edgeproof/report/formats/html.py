@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment
 
-from ..grids import Grid
+from edgeproof.report.grids import Grid
 
 SUFFIX = ".html"
 STYLE = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 
-from ..grids import Cell, Grid
+from edgeproof.report.grids import Cell, Grid
 
 SUFFIX = ".tex"
 _SPECIAL = {

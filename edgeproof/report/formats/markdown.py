@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..grids import Cell, Grid
-from ..tables import NONE, escaped
+from edgeproof.report.grids import Cell, Grid
+from edgeproof.report.tables import NONE, escaped
 
 SUFFIX = ".md"
 

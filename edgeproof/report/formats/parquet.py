@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from ..grids import Grid
+from edgeproof.report.grids import Grid
 
 SUFFIX = ".parquet"
 

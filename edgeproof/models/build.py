@@ -1,0 +1,110 @@
+"""Build one model of the study: load what it starts from, apply its method, save it with its lineage."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Any
+
+import torch
+
+from edgeproof.config import packages
+from edgeproof.config.params import ModelParams, Params, checked
+from edgeproof.core import plugins
+from edgeproof.core.directories import identity, read_meta, written_whole
+from edgeproof.core.errors import ConfigError
+from edgeproof.data import preparation
+from edgeproof.models import model_files, qat, training
+from edgeproof.paths import DATA, MODELS, model_dir
+
+
+def build(name: str, params: Params) -> None:
+    """Make the model `name` of the study, once from each of its seeds, and write models/<name>."""
+    item = params.model(name)
+    packages.require(item.packages)
+    method = plugins.load("methods", item.method)
+    options = checked(method.Options, item.options, f"params.yaml, options of '{name}'").model_dump()
+    with written_whole(MODELS / name) as out:
+        for seed in item.seeds:
+            model_files.deterministic(item.network, seed, item.threads)
+            task = training_task(params.task.name, seed, item.threads, from_parent=item.parent is not None)
+            module, spec = _start(item, task)
+            trained = method.apply(module, task, **_teachers(method, item, seed), **options)
+            accuracy = model_files.accuracy_of(trained, task.validation_x, task.validation_y)
+            place = out / model_dir(name, item.seeds, seed).relative_to(MODELS / name)
+            meta = model_files.save(trained, spec, _meta(name, item, params, seed, accuracy), place)
+            print(
+                f"  {name}: seed {seed}, validation accuracy {accuracy:.2%}, {meta['parameters']:,} parameters, "
+                f"{meta['macs']:,} MACs",
+                file=sys.stderr,
+            )
+
+
+def training_task(name: str, seed: int, threads: int, *, from_parent: bool = False) -> training.TrainingTask:
+    """Load what a method may see of a task."""
+    plugin = plugins.load("tasks", name)
+    train_x, train_y = preparation.load(name, "train")
+    validation_x, validation_y = preparation.load(name, "validation")
+    return training.TrainingTask(
+        name=name,
+        input_shape=plugin.INPUT_SHAPE,
+        classes=plugin.CLASSES,
+        train_x=torch.from_numpy(train_x),
+        train_y=torch.from_numpy(train_y),
+        validation_x=torch.from_numpy(validation_x),
+        validation_y=torch.from_numpy(validation_y),
+        views=plugin.VIEWS,
+        view=plugin.view,
+        seed=seed,
+        threads=threads,
+        from_parent=from_parent,
+    )
+
+
+def _start(item: ModelParams, task: training.TrainingTask) -> tuple[Any, model_files.NetworkSpec]:
+    if item.parent is not None:
+        module, spec, _ = model_files.load(model_dir(item.parent, item.seeds, task.seed))
+        if isinstance(module, qat.Prepared):
+            raise ConfigError(
+                f"'{item.parent}' can't be a parent: it was trained with fake quantization for {module.runtime}, which "
+                "must be the last method applied."
+            )
+        return module, spec
+    spec = model_files.NetworkSpec(item.network, item.network_options, task.input_shape, task.classes)
+    return spec.build(), spec
+
+
+def _teachers(method: Any, item: ModelParams, seed: int) -> dict[str, Any]:
+    """What the method's keyword asks for: one teacher, or a list of them."""
+    loaded = [model_files.load(model_dir(teacher, item.seeds, seed))[0] for teacher in item.teachers]
+    if "teachers" in inspect.signature(method.apply).parameters:
+        return {"teachers": loaded}
+    return {"teacher": loaded[0]} if loaded else {}
+
+
+def _meta(name: str, item: ModelParams, params: Params, seed: int, accuracy: float) -> dict[str, Any]:
+    sources = [("parent", item.parent)] if item.parent else []
+    sources += [(f"teacher_{n}" if n > 1 else "teacher", teacher) for n, teacher in enumerate(item.teachers, 1)]
+    lineage = {
+        role: _ancestor(source, read_meta(model_dir(source, item.seeds, seed), verify=False))
+        for role, source in sources
+    }
+    return {
+        "name": name,
+        "study": params.study,
+        "task": params.task.name,
+        "data_sha256": identity(read_meta(DATA / params.task.name / "build", verify=False)),
+        "method": item.method,
+        "options": item.options,
+        "lineage": lineage,
+        "seed": seed,
+        "threads": item.threads,
+        "packages": item.packages,
+        "validation_accuracy": accuracy,
+    }
+
+
+def _ancestor(name: str, meta: dict[str, Any]) -> dict[str, Any]:
+    """What a model says of one that it was made from: its hash, and how it was made itself, back to the data."""
+    told = ("method", "options", "network", "seed", "validation_accuracy", "lineage")
+    return {"name": name, "sha256": identity(meta), **{key: meta[key] for key in told}}

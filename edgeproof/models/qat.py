@@ -1,0 +1,189 @@
+"""Networks with fake quantization: trained as a runtime will compute them, and lowered with the scales so found.
+
+    fake(x) = s · (clip(round(x / s) + z, q_min, q_max) − z),   its gradient 1 where nothing is clipped, 0 elsewhere
+
+after every convolution, linear layer, addition and pooling, and on every weight: Jacob et al., "Quantization and
+Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018), section 3. Weights are symmetric in
+each output channel; activations are affine, with ranges that are moving averages over the training batches.
+
+PT2E (torchao) rewrites the exported graph. Batch norms are folded into their convolutions before: static folding of
+Nagel et al., "A White Paper on Neural Network Quantization" (2021), section 4.2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+import torch
+from torch import nn
+
+from edgeproof.core.errors import Unsupported
+
+SCHEME = "int8-qat"
+Runtime = Literal["onnx", "openvino", "tflite"]
+# What each runtime has the fastest kernels for; LiteRT knows no unsigned activations.
+ACTIVATIONS: dict[Runtime, torch.dtype] = {"onnx": torch.uint8, "openvino": torch.uint8, "tflite": torch.int8}
+# Of a channel of zeros, say. A bias is an integer in units of the input's scale times this one, and must not overflow.
+LEAST_SCALE = 2**-16
+_aten = torch.ops.aten
+CLIPPING = [_aten.relu.default, _aten.relu_.default, _aten.hardtanh.default, _aten.hardtanh_.default]
+
+
+class Prepared(nn.Module):
+    """A network with fake quantization for one runtime. Ranges are learnt in training mode alone.
+
+    `shapes` and `own_parameters` are those of the network it was made from, whose batch norms are no more.
+    """
+
+    def __init__(self, graph: torch.fx.GraphModule, runtime: Runtime, network: nn.Module) -> None:
+        super().__init__()
+        self.graph = graph
+        self.runtime = runtime
+        self.shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+        self.own_parameters = sum(p.numel() for p in network.parameters())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.graph(x)
+        return outputs
+
+    def train(self, mode: bool = True) -> Self:
+        """Learn ranges, or hold them. Nothing else differs: the graph was exported in evaluation mode."""
+        from torchao.quantization.pt2e import disable_observer, enable_observer
+
+        self.training = mode
+        self.graph.apply(enable_observer if mode else disable_observer)
+        return self
+
+    @torch.no_grad()
+    def calibrate(self, batches: Sequence[torch.Tensor]) -> None:
+        """Find ranges to start from, on what the network computes without any fake quantization."""
+        from torchao.quantization.pt2e import disable_fake_quant, enable_fake_quant
+
+        self.graph.apply(disable_fake_quant)
+        self.train()
+        for batch in batches:
+            self.graph(batch)
+        self.graph.apply(enable_fake_quant)
+        self.eval()
+
+    @torch.no_grad()
+    def round_weights(self) -> None:
+        """Give every weight the value that it is computed with, so that zeros and distinct values can be counted."""
+        self.eval()
+        weights = dict(self.graph.named_parameters())
+        for node in self.graph.graph.nodes:
+            if node.op == "call_module" and node.args[0].op == "get_attr" and node.args[0].target in weights:
+                weight = weights[node.args[0].target]
+                weight.copy_(self.graph.get_submodule(node.target)(weight))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load tensors as they are: a state without versions is taken for an old one, whose least scale is replaced."""
+        versioned = OrderedDict(state_dict)
+        versioned._metadata = self.state_dict()._metadata  # type: ignore[attr-defined]
+        return super().load_state_dict(versioned, strict, assign)
+
+    def inference_state(self) -> dict[str, torch.Tensor]:
+        """Of the state what an inference needs: weights, biases and scales, not what the observers have seen."""
+        return {
+            name: tensor
+            for name, tensor in self.state_dict().items()
+            if not name.endswith((".min_val", ".max_val", ".eps"))
+        }
+
+
+def prepare(network: nn.Module, runtime: Runtime, input_shape: Sequence[int]) -> Prepared:
+    """Put fake quantization where `runtime` computes in integers. The network is left as it was."""
+    from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
+
+    example = torch.zeros(2, *input_shape)
+    network = copy.deepcopy(network).eval()
+    program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    # The quantizer prints about patterns that it has passed over.
+    with contextlib.redirect_stdout(io.StringIO()):
+        graph = prepare_pt2e(program.module(check_guards=False), _quantizer(runtime))
+    graph.requires_grad_(True)  # folding leaves biases without
+    return Prepared(graph, runtime, network).eval()
+
+
+def lowerable(model: nn.Module, runtime: str, scheme: str) -> nn.Module:
+    """What `runtime` lowers for `scheme`: the model itself, or integers in place of its fake quantization.
+
+    Raises Unsupported when the model was not prepared for that.
+    """
+    if not isinstance(model, Prepared):
+        if scheme == SCHEME:
+            raise Unsupported(f"{SCHEME} needs a model trained by the method quantize_aware for {runtime}")
+        return model
+    if scheme != SCHEME:
+        raise Unsupported(f"trained with fake quantization for {model.runtime}: {SCHEME} is its only scheme")
+    if model.runtime != runtime:
+        raise Unsupported(f"its quantization was trained for {model.runtime}, not for {runtime}")
+    return _converted(model)
+
+
+def _converted(prepared: Prepared) -> nn.Module:
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
+
+    # ONNX holds integer weights; the other converters want to see what a weight is quantized from.
+    converted: nn.Module = convert_pt2e(copy.deepcopy(prepared.graph), fold_quantize=prepared.runtime == "onnx")
+    converted.training = False  # torchao forbids eval(), and the exporters warn of a model in training
+    return converted
+
+
+def _quantizer(runtime: Runtime) -> Any:
+    """LiteRT's, with specifications of our own: what it quantizes the other runtimes do, too."""
+    from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer
+    from litert_torch.quantize.pt2e_quantizer_utils import QuantizationConfig, propagate_annotation
+    from torchao.quantization.pt2e import FakeQuantize, MovingAverageMinMaxObserver
+    from torchao.quantization.pt2e.observer import MovingAveragePerChannelMinMaxObserver
+    from torchao.quantization.pt2e.quantizer import QuantizationSpec
+
+    limits = torch.iinfo(ACTIVATIONS[runtime])
+    activation = QuantizationSpec(
+        dtype=ACTIVATIONS[runtime],
+        quant_min=limits.min,
+        quant_max=limits.max,
+        qscheme=torch.per_tensor_affine,
+        observer_or_fake_quant_ctr=FakeQuantize.with_args(observer=MovingAverageMinMaxObserver, eps=LEAST_SCALE),
+    )
+    # Not the fused FakeQuantize: its scales differ from those that conversion computes.
+    weight = QuantizationSpec(
+        dtype=torch.int8,
+        quant_min=-127,
+        quant_max=127,
+        qscheme=torch.per_channel_symmetric,
+        ch_axis=0,
+        observer_or_fake_quant_ctr=FakeQuantize.with_args(
+            observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=LEAST_SCALE
+        ),
+    )
+
+    class Quantizer(PT2EQuantizer):  # type: ignore[misc]
+        """Leaves alone what a runtime computes together with the clipping behind it."""
+
+        def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
+            super().annotate(model)
+            _round_after_clipping(model)
+            propagate_annotation(model)
+            return model
+
+    return Quantizer().set_global(QuantizationConfig(activation, activation, weight, None, None))
+
+
+def _round_after_clipping(graph: torch.fx.GraphModule) -> None:
+    """Move rounding from before a ReLU, which would waste steps on what it clips, to behind it."""
+    from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationSpec
+
+    for node in graph.graph.nodes:
+        if node.target not in CLIPPING or len(node.args[0].users) > 1:
+            continue
+        before = node.args[0].meta.get("quantization_annotation")
+        if before is not None and isinstance(before.output_qspec, QuantizationSpec):
+            after = QuantizationAnnotation(output_qspec=before.output_qspec, _annotated=True)
+            node.meta["quantization_annotation"] = after
+            before.output_qspec = None

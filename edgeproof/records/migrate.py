@@ -1,0 +1,33 @@
+"""Records of an older schema written anew in this version's, a session at a time, each swapped in whole."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeproof.core.directories import write_json, written_whole
+from edgeproof.records import record_files, signing
+
+
+def migrate(root: Path, damaged: list[str]) -> Iterator[tuple[str, int]]:
+    """Raise every older record below `root`; yields each session that had any, with their number.
+
+    Raw arrays stay as they are and keep their hashes. Records that can't be read stay too and are told in `damaged`.
+    A signature is of the old bytes: it is made anew where a key is configured, else removed.
+    """
+    key = signing.configured()
+    for session in sorted(path for path in root.glob("[!.]*") if path.is_dir()):
+        found = list(record_files.read_all(session, damaged=damaged))
+        older = [record for record in found if record.schema < record_files.SCHEMA]
+        if older:
+            with written_whole(session) as out:
+                shutil.copytree(session, out, dirs_exist_ok=True)
+                for record in older:
+                    place = out / record.directory.relative_to(session) / record_files.FILE
+                    place.unlink()  # DVC's checkout may be read-only
+                    write_json(place, dict(record.content))
+                signing.unsign(out)  # it was of other bytes
+                if key is not None:
+                    signing.sign(out, key)
+            yield session.name, len(older)

@@ -1,0 +1,146 @@
+"""Is the search better than chance? NSGA-II and TPE against random search, with equal budgets, on the quick study.
+
+    python experiments/search_against_random.py           every point of a grid is built once, then searched many times
+    python experiments/search_against_random.py --again   searched again, from experiments/search_against_random.csv
+
+A point is the quick study's final model: its temperature of distillation, its share of pruned channels, its bits a
+weight. Wanted are accuracy on the test split and few bytes after entropy coding. All points are known beforehand, so a
+search is judged by what there is: by the share of the whole grid's hypervolume that its front has.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import matplotlib as mpl
+import torch
+from matplotlib.figure import Figure
+
+from edgeproof.config import compose
+from edgeproof.data import preparation
+from edgeproof.models import build, model_files, training
+from edgeproof.report.plots import COLOURS
+from edgeproof.sweeps import search
+from edgeproof.sweeps.search import Range, SearchOptions
+
+HERE = Path(__file__).resolve().parent
+TABLE, PLOT = HERE / "search_against_random.csv", HERE / "search_against_random.svg"
+GRID = {
+    "distill.temperature": ("1.0", "2.0", "4.0", "8.0"),
+    "prune.ratio": ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6"),
+    "quantize.bits": ("2", "3", "4", "5", "6"),
+}
+TRIALS, BATCH, SEEDS = 24, 8, range(5)
+SAMPLERS: tuple[search.Sampler, ...] = ("random", "nsga2", "tpe")
+Figures = tuple[float, float]  # accuracy, bytes
+
+
+def main() -> None:
+    """Build the grid where that is asked for, then search it with each sampler and seed."""
+    if "--again" not in sys.argv:
+        _build_grid()
+    known = _known()
+    worst = (min(accuracy for accuracy, _ in known.values()), max(size for _, size in known.values()))
+    whole = hypervolume(list(known.values()), worst)
+    shares: dict[str, list[list[float]]] = {}
+    for sampler in SAMPLERS:
+        runs = [_searched(known, sampler, seed) for seed in SEEDS]
+        shares[sampler] = [[hypervolume(run[: trials + 1], worst) / whole for trials in range(TRIALS)] for run in runs]
+        print(f"{sampler}: " + ", ".join(f"{100 * share[-1]:.1f}%" for share in shares[sampler]))
+    _plot(shares)
+
+
+def _build_grid() -> None:
+    params = compose.compose("digits", ["threads=1"])
+    with tempfile.TemporaryDirectory() as scratch, TABLE.open("w", encoding="utf-8", newline="") as file:
+        os.chdir(scratch)
+        preparation.prepare(params.task)
+        test_x, test_y = (torch.from_numpy(array) for array in preparation.load("digits", "test"))
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*GRID, "accuracy", "bytes"])
+        build.build("teacher", params)
+        for temperature in GRID["distill.temperature"]:
+            params.distill["student"].options["temperature"] = float(temperature)
+            build.build("student", params)
+            for ratio in GRID["prune.ratio"]:
+                params.prune["student_slim"].options["ratio"] = float(ratio)
+                build.build("student_slim", params)
+                for bits in GRID["quantize.bits"]:
+                    params.quantize["student_slim_w4"].options["bits"] = int(bits)
+                    build.build("student_slim_w4", params)
+                    module, _, meta = model_files.load(Path("models/student_slim_w4"))
+                    accuracy = training.accuracy_of(module, test_x, test_y)
+                    writer.writerow([temperature, ratio, bits, accuracy, meta["entropy_coded_bytes"]])
+                    file.flush()
+
+
+def _known() -> dict[tuple[str, ...], Figures]:
+    with TABLE.open(encoding="utf-8") as file:
+        return {
+            tuple(row[key] for key in GRID): (float(row["accuracy"]), float(row["bytes"]))
+            for row in csv.DictReader(file)
+        }
+
+
+def _searched(known: Mapping[tuple[str, ...], Figures], sampler: search.Sampler, seed: int) -> list[Figures]:
+    """What a search came to, trial by trial, asked for and told as `edgeproof.sweeps.search` does."""
+    options = SearchOptions(
+        space={"known": "here"},
+        objectives=["accuracy", "size_bytes"],
+        trials=TRIALS,
+        batch=BATCH,
+        sampler=sampler,
+        seed=seed,
+    )
+    study = search.new_study(options)
+    found: list[Figures] = []
+    while len(found) < TRIALS:
+        trials = [search.next_trial(study, options, len(found) + number) for number in range(BATCH)]
+        for trial in trials:
+            picked = (
+                values[int(Range(0, len(values) - 1, None, logarithmic=False, whole=True).pick(trial, key))]
+                for key, values in GRID.items()
+            )
+            figures = known[tuple(picked)]
+            study.tell(trial, figures)
+            found.append(figures)
+    return found
+
+
+def hypervolume(points: Sequence[Figures], worst: Figures) -> float:
+    """Area of (accuracy up, bytes down) that `points` beat and `worst` doesn't: a staircase of rectangles."""
+    area, reached = 0.0, worst[0]
+    for accuracy, size in sorted(points, key=lambda point: (point[1], -point[0])):
+        if accuracy > reached:
+            area += (accuracy - reached) * (worst[1] - size)
+            reached = accuracy
+    return area
+
+
+def _plot(shares: Mapping[str, Sequence[Sequence[float]]]) -> None:
+    with mpl.rc_context({"svg.hashsalt": "edgeproof", "font.size": 9, "svg.fonttype": "none"}):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.add_subplot()
+        for (sampler, runs), colour in zip(shares.items(), COLOURS, strict=False):
+            for run in runs:
+                axes.plot(range(1, TRIALS + 1), [100 * share for share in run], color=colour, linewidth=0.6, alpha=0.4)
+            mean = [100 * fmean(at) for at in zip(*runs, strict=True)]
+            axes.plot(
+                range(1, TRIALS + 1), mean, color=colour, linewidth=2, label=f"{sampler}, mean of {len(runs)} seeds"
+            )
+        axes.set(
+            xlabel="trials", ylabel="% of the whole grid's hypervolume", title="Accuracy up, bytes down", ylim=(80, 100)
+        )
+        axes.legend()
+        axes.grid(alpha=0.25)
+        figure.savefig(PLOT, format="svg", metadata={"Date": None, "Creator": None})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Rows made by hand, for tests of what tables show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeproof.report.rows import Row
+from edgeproof.statistics.intervals import Estimate
+
+CONDITIONS = {"cpu": "A Processor", "kernel": "6.1", "threads": 1, "preset": "standard", "settings": {"min": 1}}
+
+
+def about(value: float, share: float = 0.05) -> Estimate:
+    """A value and an interval around it."""
+    return Estimate(value, value * (1 - share), value * (1 + share))
+
+
+def row(model: str = "teacher", scheme: str = "fp32", runtime: str = "onnx", device: str = "local", **more: Any) -> Row:
+    """A valid row with an accuracy and latencies."""
+    told: dict[str, Any] = {
+        "method": "train",
+        "parent": None,
+        "teacher": None,
+        "verdict": "valid",
+        "reasons": (),
+        "parameters": 1000,
+        "macs": 2000,
+        "weight_sparsity": 0.125,
+        "artifact_sha256": "0" * 64,
+        "size_bytes": 1536,
+        "accuracy": Estimate(0.9, 0.88, 0.92),
+        "p50_ns": about(100_000.0),
+        "p99_ns": about(200_000.0),
+        "conditions": CONDITIONS,
+        "versions": {runtime: "1.0"},
+        "processes": 3,
+        "measured_at": "2026-01-02T03:04:05+00:00",
+        **more,
+    }
+    return Row(device=device, runtime=runtime, model=model, scheme=scheme, **told)
+
+
+REFUSED = ("single_stream 2: LoadGen: too short", "server 0: late")
+
+
+def several() -> list[Row]:
+    """A fast and accurate one, a slow one, one whose latency was refused, one unsupported, and another device's."""
+    return [
+        row(),
+        row("student", accuracy=Estimate(0.8, 0.78, 0.82), p50_ns=about(20_000.0), speed_up=about(5.0), size_bytes=512),
+        row("student", "int8-static", accuracy=Estimate(0.7, 0.68, 0.72), p50_ns=about(30_000.0)),
+        row("student", "fp32", "tflite", p50_ns=None, p99_ns=None, verdict="invalid", reasons=REFUSED),
+        row(
+            "teacher",
+            "int8-dynamic",
+            verdict="unsupported",
+            reasons=("no kernels",),
+            accuracy=None,
+            p50_ns=None,
+            p99_ns=None,
+            size_bytes=None,
+            conditions=None,
+            versions=None,
+        ),
+        row(device="board", p50_ns=about(900_000.0), conditions={**CONDITIONS, "kernel": "5.4"}),
+    ]

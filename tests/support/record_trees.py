@@ -1,0 +1,118 @@
+"""Small trees of records on disk, as a bench session would leave them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeproof.records import record_files
+
+LOADGEN = {
+    "single_stream": "SingleStream",
+    "multi_stream": "MultiStream",
+    "offline": "Offline",
+    "server": "Server",
+    "accuracy": "SingleStream",
+}
+
+
+def write(
+    root: Path,
+    scenario: str = "single_stream",
+    *,
+    device: str = "local",
+    runtime: str = "onnx",
+    model: str = "teacher",
+    scheme: str = "fp32",
+    process: int = 0,
+    call_ns: Sequence[int] | np.ndarray | None = None,
+    correct: Sequence[bool] | np.ndarray | None = None,
+    log: Mapping[str, Any] | None = None,
+    verdict: str = "valid",
+    reasons: Sequence[str] = (),
+    session_of: str | None = None,
+    result: Mapping[str, Any] | None = None,
+    artifact: Mapping[str, Any] | None = None,
+    described: Mapping[str, Any] | None = None,
+    job: bool = True,
+    **changes: Any,
+) -> Path:
+    """Write one record below `root` in the session directory of `session_of` (by default device and runtime)."""
+    session = f"{device}_{session_of or runtime}"
+    directory = root / session / runtime / f"{model}.{scheme}" / f"{scenario}.{process}"
+    directory.mkdir(parents=True)
+    content: dict[str, Any] = {
+        "study": "study",
+        "task": "task",
+        "device": device,
+        "session": 1,
+        "session_id": f"{device} today",
+        "runtime": runtime,
+        "model": model,
+        "scheme": scheme,
+        "scenario": scenario,
+        "process": process,
+        "attempt": 0,
+        "preset": "standard",
+        "measured_at": "2026-01-02T03:04:05+00:00",
+        "verdict": verdict,
+        "reasons": list(reasons),
+        "artifact": {
+            "sha256": f"{runtime}/{model}/{scheme}",
+            "size_bytes": 2048,
+            "gzip_bytes": 1024,
+            **(artifact or {}),
+            "model": {
+                "method": "train",
+                "lineage": {},
+                "seed": 0,
+                "parameters": 1234,
+                "macs": 56789,
+                "weight_sparsity": 0.25,
+                **(described or {}),
+            },
+        },
+        **changes,
+    }
+    if job:
+        content["job"] = {"scenario": LOADGEN[scenario]}
+        content["result"] = {
+            "status": "error" if verdict == "error" else "done",
+            "loadgen": dict(log or {}),
+            "load_ns": 5_000_000,
+            "first_inference_ns": 300_000,
+            "peak_rss_bytes": 64 * 2**20,
+            "threads": 1,
+            "fingerprint": {"cpu": "A Processor"},
+            "versions": {"numpy": "2.0"},
+            **(result or {}),
+        }
+    if call_ns is not None:
+        durations = np.asarray(call_ns, np.uint64)
+        np.savez_compressed(directory / "latencies.npz", call_ns=durations, invoke_ns=durations * 9 // 10)
+    if correct is not None:
+        hits = np.asarray(correct, bool)
+        np.savez_compressed(directory / "outputs.npz", correct=hits)
+        content["accuracy"] = {"correct": int(hits.sum()), "total": len(hits)}
+    record_files.write(directory, content)
+    return directory
+
+
+def unsupported(root: Path, reason: str, **identity: Any) -> Path:
+    """Write the record of an artifact that its runtime cannot make."""
+    changes = {"artifact": {"size_bytes": None, "gzip_bytes": None}, "job": False, **identity}
+    directory = write(root, "single_stream", verdict="unsupported", reasons=[reason], **changes)
+    return directory.rename(directory.with_name("unsupported.0"))
+
+
+def in_turns(root: Path, log_ratio: float, process: int, **identity: Any) -> Path:
+    """Write the record of one process in which an artifact took turns with good/fp32."""
+    told = {"model": "good", "scheme": "fp32", "pairs": 500, "log_ratio": log_ratio}
+    result = {"threads": 1, "fingerprint": {"cpu": "A Processor"}, "versions": {"numpy": "2.0"}}
+    changes = {"order": process, "in_turns": told, "job": False, **identity}
+    place = write(root, "in_turns", process=process, **changes)
+    record_files.write(place, {**record_files.read(place).content, "result": result})
+    return place

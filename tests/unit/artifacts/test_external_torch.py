@@ -1,0 +1,219 @@
+"""torch.export's files: rebuilt they compute the same, in every runtime, and nothing in them is run or unpickled."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeproof.artifacts.external import adopt, files, torch_files
+from edgeproof.core import directories, plugins
+from edgeproof.core.errors import ConfigError
+from edgeproof.models import model_files
+from edgeproof.networks import resnet8
+from tests.unit.artifacts.test_external import make_project
+
+pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "int8-dynamic": 0.08, "int8-static": 0.12}
+
+
+class Odd(nn.Module):
+    """Splits, concatenates, views by a size that is only known when it runs, reads a constant, and answers twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.offset = torch.tensor([0.5])
+        self.last = nn.Linear(4 * 36, 5)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        one, two = self.norm(self.first(x)).split(2, dim=1)
+        both = torch.cat([nn.functional.gelu(two, approximate="tanh"), one.clamp(min=0.0)], dim=1) + self.offset
+        answer = self.last(both.reshape(both.shape[0], -1))
+        return answer, answer.argmax(1)
+
+
+def export(module: nn.Module, path: Path, shape: tuple[int, ...], *, dynamic: bool = False) -> Path:
+    x = torch.zeros(3 if dynamic else 1, *shape)
+    sizes = ({0: torch.export.Dim("batch", min=1)},) if dynamic else None
+    torch.export.save(torch.export.export(module.eval(), (x,), dynamic_shapes=sizes), path)
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return make_project(tmp_path)
+
+
+def built(path: Path, runtime: str, schemes: tuple[str, ...] = ("fp32",), output: str | None = None) -> Path:
+    out_dir = path.parent / "built" / runtime
+    adopt.build(*files.opened([path]), runtime, schemes, data=None, output=output, out_dir=out_dir)
+    return out_dir
+
+
+def answers(artifact: Path, runtime: str, x: np.ndarray) -> np.ndarray:
+    session = plugins.load("runtimes", runtime).Session(artifact, threads=1)
+    return np.concatenate([session(x[i : i + 1]).copy() for i in range(len(x))])
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_rebuilt_program_computes_what_the_module_computes(tmp_path: Path, dynamic: bool) -> None:
+    torch.manual_seed(0)
+    module = Odd().eval()
+    program, interface = torch_files.load(export(module, tmp_path / "m.pt2", (2, 6, 6), dynamic=dynamic))
+    x = torch.randn(1, 2, 6, 6)
+    assert [port.shape for port in interface.inputs] == [(None if dynamic else 1, 2, 6, 6)]
+    for number, expected in enumerate(module(x)):
+        program.chosen = number
+        assert torch.equal(program(x), expected)
+
+
+@pytest.mark.parametrize("runtime", ["tflite", "onnx", "openvino"])
+def test_every_runtime_exports_it_in_its_schemes(project: Path, runtime: str) -> None:
+    torch.manual_seed(0)
+    module = resnet8.build((1, 8, 8), 10, widths=(8, 16), stem_stride=1).eval()
+    path = export(module, project / "m.pt2", (1, 8, 8), dynamic=True)
+    directory = built(path, runtime, tuple(TOLERANCE))
+    x = np.random.default_rng(0).standard_normal((6, 1, 8, 8)).astype(np.float32)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x)).numpy()
+    for scheme, tolerance in TOLERANCE.items():
+        meta = directories.read_meta(directory / scheme)
+        if runtime == "openvino" and scheme == "int8-dynamic":
+            assert "CPU plugin" in meta["unsupported"]
+            continue
+        error = np.abs(answers(directory / scheme, runtime, x) - expected).max() / np.abs(expected).max()
+        assert error <= tolerance, scheme
+        facts = model_files.facts(module, (1, 8, 8))
+        assert {name: meta["model"][name] for name in facts} == facts
+
+
+def test_the_named_output_is_exported(project: Path) -> None:
+    module = Odd()
+    path = export(module, project / "m.pt2", (2, 6, 6))
+    with pytest.raises(ConfigError, match=r"has 2 outputs \('linear', 'argmax'\)"):
+        built(path, "onnx")
+    x = np.random.default_rng(0).standard_normal((4, 2, 6, 6)).astype(np.float32)
+    found = answers(built(path, "onnx", output="argmax") / "fp32", "onnx", x)
+    np.testing.assert_array_equal(found, module(torch.from_numpy(x))[1].numpy())
+
+
+# --- what could run ---------------------------------------------------------------------------------------------------
+
+
+class Touch:
+    """Unpickled, it would leave a file behind."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("touched"),)
+
+
+def rewritten(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    """The archive with members replaced by `change` (name below the root folder, content)."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, change(name.partition("/")[2], content))
+    return path
+
+
+def with_graph(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    def edit(name: str, content: bytes) -> bytes:
+        if name != "models/model.json":
+            return content
+        told = json.loads(content)
+        change(told)
+        return json.dumps(told).encode()
+
+    return rewritten(path, edit)
+
+
+@pytest.fixture
+def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return export(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), tmp_path / "m.pt2", (4,))
+
+
+def test_pickled_example_inputs_are_not_looked_at(plain: Path) -> None:
+    buffer = io.BytesIO()
+    pickle.dump(Touch(), buffer)
+    rewritten(plain, lambda name, content: buffer.getvalue() if "sample_inputs" in name else content)
+    files.opened([plain])[0].interface("onnx")
+    assert not Path("touched").exists()
+
+
+def test_a_pickled_weight_is_refused(plain: Path) -> None:
+    def pickled(name: str, content: bytes) -> bytes:
+        if name.endswith("weight_0"):
+            return pickle.dumps(Touch())
+        return content.replace(b'"use_pickle": false', b'"use_pickle": true') if "weights_config" in name else content
+
+    rewritten(plain, pickled)
+    with pytest.raises(ConfigError, match=r"as a pickle.*torch\.onnx\.export"):
+        files.opened([plain])[0].interface("onnx")
+    assert not Path("touched").exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "torch.os.system",
+        "torch.ops.aten.save.default",
+        "torch.ops.aten.from_file.default",
+        "torch.ops.aten.relu.__class__",
+        "torch.ops.higher_order.cond",
+        "_operator.methodcaller",
+        "torch.ops.aten.no_such_thing.default",
+        "print",
+    ],
+)
+def test_whatever_is_no_operator_on_tensors_is_refused(plain: Path, target: str) -> None:
+    with_graph(plain, lambda told: told["graph_module"]["graph"]["nodes"][-1].update(target=target))
+    with pytest.raises(ConfigError, match="only operators of ATen on tensors are run"):
+        files.opened([plain])[0].interface("onnx")
+
+
+def test_expressions_and_guards_are_not_evaluated(plain: Path) -> None:
+    def poison(told: dict[str, Any]) -> None:
+        expression = {"as_expr": {"expr_str": "__import__('pathlib').Path('touched').touch()", "hint": None}}
+        told["graph_module"]["graph"]["tensor_values"]["input"]["sizes"][0] = expression
+        told["guards_code"] = ["__import__('pathlib').Path('touched').touch()"]
+
+    (brought,) = files.opened([with_graph(plain, poison)])
+    assert brought.interface("onnx").inputs[0].shape == (None, 4)
+    assert not Path("touched").exists()
+
+
+@pytest.mark.parametrize("kind", ["as_graph", "as_custom_obj", "as_operator"])
+def test_arguments_that_are_no_data_are_refused(plain: Path, kind: str) -> None:
+    def replace(told: dict[str, Any]) -> None:
+        told["graph_module"]["graph"]["nodes"][-1]["inputs"][0]["arg"] = {kind: {"name": "torch.os.system"}}
+
+    with pytest.raises(ConfigError, match=f"argument of kind '{kind}'"):
+        files.opened([with_graph(plain, replace)])[0].interface("onnx")
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.9])
+def test_a_truncated_file_is_one_message(plain: Path, share: float) -> None:
+    plain.write_bytes(plain.read_bytes()[: int(share * plain.stat().st_size)])
+    with pytest.raises(ConfigError, match=r"m\.pt2 can't be read by torch: (BadZipFile|ValueError: it holds no)"):
+        files.opened([plain])[0].interface("onnx")
+
+
+def test_weights_that_are_too_short_for_their_shape_are_one_message(plain: Path) -> None:
+    rewritten(plain, lambda name, content: content[:8] if name.endswith("weight_0") else content)
+    with pytest.raises(ConfigError, match=r"m\.pt2 can't be read by torch"):
+        files.opened([plain])[0].interface("onnx")

@@ -1,0 +1,260 @@
+"""The emulated board's parts that need no board: steps, archives, command lines, keys, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproof.board import __main__ as board
+from edgeproof.board import debian, disk, machine, python, steps
+from edgeproof.board.machine import Machine
+from edgeproof.core.errors import ConfigError, EdgeproofError
+from edgeproof.study import worktrees
+from tests.unit.conftest import ROOT
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    steps.BOARD.mkdir(parents=True)
+    return tmp_path
+
+
+# --- steps ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_step_is_not_done_again_and_another_key_does_it_anew(project: Path) -> None:
+    done: list[str] = []
+
+    def fill(out: Path) -> None:
+        done.append(out.name)
+        (out / "file").write_text(str(len(done)))
+
+    place = steps.step("part", {"version": "1"}, fill, "making it")
+    assert steps.step("part", {"version": "1"}, fill, "making it") == place
+    assert len(done) == 1
+    before = steps.identity(place)
+    steps.step("part", {"version": "2"}, fill, "making it")
+    assert (place / "file").read_text() == "2"
+    assert steps.identity(place) != before
+
+
+def test_a_step_that_fails_leaves_what_was_there_and_is_done_again(project: Path) -> None:
+    def fail(out: Path) -> None:
+        (out / "half").write_text("")
+        raise EdgeproofError("the network is gone")
+
+    steps.step("part", {"version": 1}, lambda out: (out / "file").write_text("old") and None, "")
+    with pytest.raises(EdgeproofError, match="the network is gone"):
+        steps.step("part", {"version": 2}, fail, "")
+    assert (steps.BOARD / "part/file").read_text() == "old"
+    assert not (steps.BOARD / "part/half").exists()
+    steps.step("part", {"version": 2}, lambda out: (out / "file").write_text("new") and None, "")
+    assert (steps.BOARD / "part/file").read_text() == "new"
+
+
+def test_a_program_that_fails_hangs_or_is_missing_is_told_with_its_last_words(project: Path) -> None:
+    with pytest.raises(EdgeproofError, match=r"sh failed: one \| two"):
+        steps.run(["sh", "-c", "echo one; echo two >&2; exit 3"])
+    with pytest.raises(EdgeproofError, match="did not finish in 0 s"):
+        steps.run(["sleep", "60"], timeout_s=0.2)
+    with pytest.raises(EdgeproofError, match="apt-get-nowhere is not on this machine"):
+        steps.run(["apt-get-nowhere"])
+
+
+def test_without_apt_or_ssh_the_cure_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "SYSTEM_PATHS", ())
+    monkeypatch.setenv("PATH", str(project))
+    with pytest.raises(
+        ConfigError, match=r"apt-get is not on this machine\. The board is built from Debian's packages"
+    ):
+        debian.tools(None)
+    for program in ("apt-get", "dpkg-deb"):
+        (project / program).write_text("#!/bin/sh\n")
+        (project / program).chmod(0o755)
+    with pytest.raises(ConfigError, match=r"ssh is not on this machine\. Install it: apt-get install openssh-client"):
+        debian.tools(None)
+
+
+def test_apt_is_private_checks_signatures_and_installs_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = project / "seen"
+    (project / "bin").mkdir()
+    (project / "bin/apt-get").write_text(f'#!/bin/sh\nfor word in "$@"; do echo "$word"; done >> {seen}\n')
+    (project / "bin/apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{project / 'bin'}:{os.environ['PATH']}")
+    system = debian.system(None)
+    assert (system / debian.LIST).read_text() == "[]\n"
+    words = seen.read_text().splitlines()
+    assert {"update", "--download-only", "-oAPT::Architecture=arm64"} <= set(words)
+    assert not any("llow" in word and "nauth" in word for word in words)  # AllowUnauthenticated, by any spelling
+    places = [word.partition("=")[2] for word in words if word.startswith(("-oDir::State", "-oDir::Cache"))]
+    assert len(places) == 8
+    assert all(Path(place).is_relative_to(project) for place in places)
+    assert not list(steps.BOARD.glob("apt-*"))
+
+
+# --- the disk ------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.dictionaries(st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,2}", fullmatch=True), st.binary(max_size=50), max_size=5)
+)
+def test_the_initramfs_is_an_archive_of_fixed_bytes_with_every_length_padded(files: dict[str, bytes]) -> None:
+    given_ = {name: (0o644, content) for name, content in files.items()}
+    told = disk.archive(given_)
+    assert told == disk.archive(dict(reversed(given_.items())))
+    assert len(told) % 4 == 0
+    assert {name: content for name, mode, content in entries(told) if mode & 0o100000} == files
+    folders = {name for name, mode, _ in entries(told) if mode & 0o040000}
+    assert {parent.as_posix() for name in files for parent in Path(name).parents} - {"."} == folders
+
+
+def entries(archive: bytes) -> list[tuple[str, int, bytes]]:
+    """Read a 'newc' archive by its specification (the kernel's Documentation/driver-api/early-userspace)."""
+    stream, found = io.BytesIO(archive), []
+    while True:
+        magic, head = stream.read(6), stream.read(104)
+        assert magic == b"070701"
+        fields = [int(head[start : start + 8], 16) for start in range(0, 104, 8)]
+        name = stream.read(fields[11]).rstrip(b"\0").decode()
+        stream.seek(-stream.tell() % 4, io.SEEK_CUR)
+        content = stream.read(fields[6])
+        stream.seek(-stream.tell() % 4, io.SEEK_CUR)
+        if name == "TRAILER!!!":
+            return found
+        found.append((name, fields[1], content))
+
+
+def test_the_board_lets_nobody_in_by_password_and_forwards_nothing() -> None:
+    told = disk.FILES["etc/ssh/sshd_config"].splitlines()
+    for line in ("PasswordAuthentication no", "KbdInteractiveAuthentication no", "AllowTcpForwarding no"):
+        assert line in told
+    assert disk.FILES["etc/shadow"].startswith("root:*:")
+
+
+# --- the machine ---------------------------------------------------------------------------------------------------
+
+
+def test_the_board_is_reached_on_loopback_alone_and_reaches_nothing() -> None:
+    argv = machine.argv("qemu", Machine(1024, 22022), Path("a,b/disk"))
+    assert argv[argv.index("-m") + 1] == "1024M"
+    assert argv[argv.index("-cpu") + 1] == "cortex-a53"
+    network = argv[argv.index("-netdev") + 1]
+    assert "restrict=on" in network.split(",")
+    assert "hostfwd=tcp:127.0.0.1:22022-:22" in network.split(",")
+    drive = argv[argv.index("-drive") + 1]
+    assert drive.endswith("/a,,b/disk/disk.img")
+
+
+def test_ssh_is_told_of_the_board_and_checks_the_key_that_its_disk_was_made_with(project: Path) -> None:
+    path = project / "ssh_config"
+    path.write_text(machine.ssh_config(22022, project / "a key %h", project / "known hosts"))
+    done = subprocess.run(["ssh", "-F", path, "-G", machine.ALIAS], capture_output=True, text=True, check=True)
+    told = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+    assert (told["hostname"], told["port"], told["user"]) == ("127.0.0.1", "22022", "root")
+    assert (told["stricthostkeychecking"], told["identitiesonly"]) == ("true", "yes")
+    assert (told["hostkeyalias"], told["globalknownhostsfile"]) == (machine.ALIAS, "none")
+    assert "known hosts" in told["userknownhostsfile"]
+    assert told["identityfile"].replace("%%", "%") == str(project / "a key %h")
+
+
+def test_a_process_that_took_the_boards_number_is_not_the_board(project: Path) -> None:
+    assert machine.running() is None
+    assert not machine.down()
+    (steps.BOARD / machine.PID).write_text(f"{os.getpid()}\n")
+    (steps.BOARD / machine.RUNNING).write_text('{"memory_mib": 1024, "port": 22022, "disk": ""}')
+    assert machine.running() is None
+    assert not machine.down()
+
+
+def test_the_board_that_runs_is_known_by_its_command_line_and_ended(project: Path) -> None:
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)", str((steps.BOARD / machine.PID).resolve())]
+    with subprocess.Popen(sleeper) as process:
+        (steps.BOARD / machine.PID).write_text(f"{process.pid}\n")
+        (steps.BOARD / machine.RUNNING).write_text('{"memory_mib": 1024, "port": 22022, "disk": "d"}')
+        while machine.running() is None:  # between fork and exec it has another name
+            pass
+        assert machine.running() == Machine(1024, 22022, "d")
+        machine.OFF_S, before = 1.0, machine.OFF_S
+        try:
+            assert machine.down()
+        finally:
+            machine.OFF_S = before
+        assert process.wait() != 0
+    assert machine.running() is None
+
+
+def test_a_board_that_ends_at_once_is_told_with_the_end_of_its_console(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (steps.BOARD / machine.CONSOLE).write_text("Kernel panic - not syncing\n")
+    with pytest.raises(EdgeproofError, match=r"the board ended .*Kernel panic.*BOARD_PORT=22023"):
+        machine._wait()
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["up", "--memory-mib", "10"], "memory is 256 to"),
+        (["up", "--port", "22"], "port is 1024 to 65535"),
+        (["up", "--sources", "nowhere.list"], "nowhere.list is no file"),
+    ],
+)
+def test_what_can_not_be_built_is_refused_at_once(project: Path, argv: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        board.main(argv)
+
+
+def test_the_card_of_another_device_is_not_taken_over(project: Path) -> None:
+    (project / "devices").mkdir()
+    (project / "devices/board.yaml").write_text("transport: ssh\nhost: kitchen\nthreads: 1\n")
+    with pytest.raises(ConfigError, match=r"devices/board\.yaml is the card of another device"):
+        board.main(["up"])
+
+
+def test_a_full_disk_is_told_before_anything_is_fetched(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage: Any = shutil.disk_usage(project)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type(usage)(usage.total, usage.used, 10**9))
+    with pytest.raises(ConfigError, match=r"the board needs 4 GB below .*board, 1.0 GB are free"):
+        board.main(["up"])
+
+
+def test_a_board_that_does_not_run_says_how_to_start_it(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert board.main(["status"]) == 1
+    assert "'make board' starts it" in capsys.readouterr().out
+    assert board.main(["down"]) == 0
+
+
+def test_the_boards_packages_are_those_of_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = python.packages()
+    assert set(found) == {"numpy", "ai-edge-litert", "onnxruntime", "openvino"}
+    lock = (ROOT / "requirements.lock").read_text()
+    assert all(f"{name}=={version}" in lock for name, version in found.items())
+
+
+def test_another_studys_worktree_knows_how_the_board_is_reached(project: Path) -> None:
+    def git(*words: str) -> None:
+        author = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        subprocess.run(["git", *author, *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    (project / ".gitignore").write_text(".edgeproof/\n")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    machine.CONFIG.parent.mkdir(parents=True)
+    machine.CONFIG.write_text("Host board\n")
+    worktrees.refresh(Path(".edgeproof/studies/other"))
+    assert (project / ".edgeproof/studies/other" / machine.CONFIG).read_text() == "Host board\n"

@@ -1,0 +1,72 @@
+"""Counting instructions: two counts make one figure, and a tool that counts nothing is told with its remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from edgeproof.core.errors import DeviceError
+from edgeproof.devices import instructions
+
+START = 1_234_567
+EACH = 672_538
+
+CALLGRIND = """==7== Callgrind, a call-graph generating cache profiler
+==7== Events    : Ir
+==7== Collected : {}
+==7==
+==7== I   refs:      7,414,745
+"""
+PERF = """{},,instructions:u,12345678,100.00,,
+"""
+
+
+def tool(printed: str, code: int = 0) -> tuple[instructions.Run, list[Sequence[str]]]:
+    """A device on which a process takes START instructions and each inference EACH."""
+    asked: list[Sequence[str]] = []
+
+    def run(argv: Sequence[str]) -> tuple[int, str]:
+        asked.append(argv)
+        return code, printed.format(START + EACH * int(argv[-1]))
+
+    return run, asked
+
+
+@pytest.mark.parametrize(("method", "printed"), [("callgrind", CALLGRIND), ("perf", PERF)])
+def test_an_inference_is_the_difference_of_two_runs_over_the_difference_of_their_numbers(
+    method: instructions.Method, printed: str
+) -> None:
+    run, asked = tool(printed)
+    found = instructions.per_inference(method, run, ["python3", "-B"], "runner.pyz", "jobs/x")
+    assert found == {"per_inference": EACH, "method": method}
+    assert len(asked) == 2
+    for argv in asked:
+        assert list(argv[:2]) == ["env", "PYTHONHASHSEED=0"]
+        assert list(argv[-6:-1]) == ["python3", "-B", "runner.pyz", "--count", "jobs/x"]
+
+
+def test_of_several_processes_the_one_that_infers_counts() -> None:
+    run, _ = tool("==8== Collected : 17\n" + CALLGRIND)
+    assert instructions.per_inference("callgrind", run, ["python3"], "r", "j")["per_inference"] == EACH
+
+
+@pytest.mark.parametrize(
+    ("printed", "code"),
+    [
+        ("env: 'valgrind': No such file or directory", 127),
+        ("<not supported>,,instructions:u,0,100.00,,", 0),
+        ("==7== Collected : 0", 0),
+        ("", 0),
+        ("==7== Collected : 99", 1),
+    ],
+)
+@pytest.mark.parametrize("method", ["callgrind", "perf"])
+def test_a_tool_that_counts_nothing_is_an_error_with_what_it_said_and_what_to_install(
+    method: instructions.Method, printed: str, code: int
+) -> None:
+    run, _ = tool(printed, code)
+    with pytest.raises(DeviceError, match=re.escape("apt-get install")) as caught:
+        instructions.per_inference(method, run, ["python3"], "r", "j")
+    assert f"exit code {code}" in str(caught.value)

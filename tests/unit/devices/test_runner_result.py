@@ -1,0 +1,134 @@
+"""What a device reports is checked before anything is computed from it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproof.core.errors import DeviceError
+from edgeproof.devices import runner_result
+from tests.unit.bench.test_verdict import BEFORE, QUIET
+
+DONE: dict[str, Any] = {
+    "status": "done",
+    "loadgen": {"result_validity": "VALID"},
+    "load_ns": 1,
+    "first_inference_ns": 2,
+    "peak_rss_bytes": 3,
+    "threads": 1,
+    "counters": {"before": BEFORE, "after": QUIET},
+    "warm_up": {"steady": True, "call_ns": 5, "spread": 0.0, "duration_ns": 6},
+    "fallbacks": [],
+    "versions": {"numpy": None},
+    "fingerprint": {"cpu": None, "cores": 2},
+}
+
+
+def test_a_runners_result_is_taken_as_it_is_with_what_a_newer_one_adds() -> None:
+    content = {**DONE, "news": [1]}
+    assert runner_result.checked(content) is content
+    failed = {"status": "error", "error": "broken", "loadgen": None}
+    assert runner_result.checked(failed) is failed
+
+
+def profile(*operators: Any, **changes: Any) -> dict[str, Any]:
+    return {"status": "profiled", "method": "by hand", "inferences": 50, "operators": list(operators), **changes}
+
+
+OPERATOR = {"name": "conv", "kind": "Conv", "where": "CPU", "time_ns": 1.5}
+
+
+def test_a_profile_and_the_reason_for_none_are_taken_as_they_are() -> None:
+    for content in (profile(), profile(OPERATOR), {"status": "unprofiled", "reason": "no profiler"}):
+        assert runner_result.checked(content) is content
+
+
+def turns(own_ns: list[Any], other_ns: list[Any], **changes: Any) -> dict[str, Any]:
+    told = {"status": "compared", "own_ns": own_ns, "other_ns": other_ns, "fallbacks": [], "threads": 1}
+    return {**told, "versions": {}, "fingerprint": {"cpu": None, "cores": 2}, **changes}
+
+
+def test_blocks_in_turns_are_taken_as_they_are() -> None:
+    content = turns([1, 2], [3, 4], calls=7)
+    assert runner_result.checked(content) is content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        turns([], []),
+        turns([1, 2], [3]),
+        turns([0], [1]),
+        turns([1], [10**16]),
+        turns([1.5], [1]),
+        turns(["1"], [1]),
+        turns([1] * 10_001, [1] * 10_001),
+        turns([1], [1], versions=None),
+        turns([1], [1], threads="many"),
+        profile({**OPERATOR, "time_ns": -1.0}),
+        profile({**OPERATOR, "time_ns": float("inf")}),
+        profile({**OPERATOR, "name": "n" * 1001}),
+        profile({**OPERATOR, "kind": None}),
+        profile(*[OPERATOR] * (runner_result.MOST_OPERATORS + 1)),
+        profile(inferences=0),
+        {"status": "unprofiled"},
+    ],
+)
+def test_a_profile_that_is_none_is_refused(content: dict[str, Any]) -> None:
+    with pytest.raises(DeviceError, match="not what a runner reports"):
+        runner_result.checked(content)
+
+
+@pytest.mark.parametrize("key", sorted(DONE))
+@pytest.mark.parametrize("value", ["missing", None, -1, "text", [1], {"a": 1}, float("nan")])
+def test_a_missing_key_or_another_type_is_refused_by_name(key: str, value: Any) -> None:
+    content = copy.deepcopy(DONE)
+    if value == "missing":
+        del content[key]
+    else:
+        content[key] = value
+    if key == "loadgen" and value == {"a": 1}:
+        assert runner_result.checked(content) is content
+        return
+    with pytest.raises(DeviceError, match="not what a runner reports") as caught:
+        runner_result.checked(content)
+    assert key in str(caught.value)
+
+
+@pytest.mark.parametrize("key", sorted(BEFORE))
+def test_a_counter_that_is_no_number_is_refused(key: str) -> None:
+    content = {**DONE, "counters": {"before": BEFORE, "after": {**QUIET, key: "a lot"}}}
+    if key not in runner_result.Counters.model_fields:
+        pytest.fail(f"{key} is read and not checked")
+    with pytest.raises(DeviceError, match=key):
+        runner_result.checked(content)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", [{"deep": float("nan")}]])
+def test_what_json_cannot_hold_is_refused_wherever_it_stands(value: Any) -> None:
+    with pytest.raises(DeviceError, match="NaN, or text that is none"):
+        runner_result.checked({**DONE, "loadgen": {"x": value}})
+
+
+def test_a_steady_clock_that_stood_still_is_refused() -> None:
+    with pytest.raises(DeviceError, match="stood still"):
+        runner_result.checked({**DONE, "counters": {"before": BEFORE, "after": BEFORE}})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*DONE, "x"]), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(JSON)
+def test_whatever_else_a_device_sends_is_refused_with_words(content: Any) -> None:
+    plausible = isinstance(content, dict) and content.get("status") == "error" and isinstance(content.get("error"), str)
+    if not plausible:
+        with pytest.raises(DeviceError, match="not what a runner reports"):
+            runner_result.checked(content)

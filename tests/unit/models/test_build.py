@@ -1,0 +1,120 @@
+"""Building models: one a seed, each from its own seed's parent and teachers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgeproof.config.params import ModelParams, Params
+from edgeproof.core import directories
+from edgeproof.models import build, model_files
+from tests.support import tiny_task
+
+pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+
+NETWORK = """
+from torch import nn
+def build(input_shape, classes): return nn.Sequential(nn.Flatten(), nn.Linear(8, classes, bias=False))
+"""
+# Every method writes down what it was given, as a weight: its seed, or the sum of what it starts from.
+METHOD = """
+import torch
+from pydantic import BaseModel
+class Options(BaseModel): pass
+def apply(model, task{keyword}):
+    with torch.no_grad():
+        model[1].weight.copy_({value})
+    return model
+"""
+METHODS = {
+    "count": ("", "torch.full_like(model[1].weight, task.seed)"),
+    "follow": ("", "model[1].weight + 100"),
+    "learn": (", *, teacher", "teacher[1].weight + 1000"),
+    "learn_all": (", *, teachers", "sum(teacher[1].weight for teacher in teachers)"),
+    "ask": ("", "torch.full_like(model[1].weight, task.from_parent)"),
+}
+
+
+@pytest.fixture
+def project(plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    tiny_task.write_plugins(plugin_root)
+    (plugin_root / "networks" / "flat.py").write_text(NETWORK)
+    (plugin_root / "methods").mkdir(exist_ok=True)
+    for name, (keyword, value) in METHODS.items():
+        (plugin_root / "methods" / f"{name}.py").write_text(METHOD.format(keyword=keyword, value=value))
+    tiny_task.write_data(Path("data"))
+    return tmp_path
+
+
+def study(digits_study: Params, **changed: dict[str, Any]) -> Params:
+    plain = {
+        "network": "flat",
+        "network_options": {},
+        "options": {},
+        "parent": None,
+        "teachers": [],
+        "seeds": [5, 3],
+        "threads": 1,
+        "packages": {},
+        "inputs": dict.fromkeys(("parent", "teacher", "teacher_2", "teacher_3"), "data"),
+    }
+    made = {name: ModelParams.model_validate({**plain, **changes}) for name, changes in changed.items()}
+    task = digits_study.task.model_copy(update={"name": "tiny"})
+    return digits_study.model_copy(update={"task": task, "train": made, "distill": {}, "prune": {}, "quantize": {}})
+
+
+def weight(directory: str) -> float:
+    module, _, _ = model_files.load(Path("models", directory))
+    values = torch.unique(next(module.parameters()))
+    assert len(values) == 1
+    return float(values)
+
+
+def test_a_method_knows_whether_its_network_is_a_parents(project: Path, digits_study: Params) -> None:
+    params = study(digits_study, fresh={"method": "ask"}, child={"method": "ask", "parent": "fresh"})
+    build.build("fresh", params)
+    build.build("child", params)
+    assert (weight("fresh"), weight("child")) == (0, 1)
+
+
+def test_a_model_is_made_once_from_each_seed_and_the_first_lies_on_top(project: Path, digits_study: Params) -> None:
+    build.build("base", study(digits_study, base={"method": "count"}))
+    assert (weight("base"), weight("base/seed_3")) == (5, 3)
+    assert sorted(path.name for path in Path("models/base").iterdir()) == ["meta.json", "seed_3", "weights.safetensors"]
+
+
+def test_children_and_pupils_start_from_their_own_seeds_models(project: Path, digits_study: Params) -> None:
+    chosen = study(
+        digits_study,
+        base={"method": "count"},
+        child={"method": "follow", "parent": "base"},
+        pupil={"method": "learn", "parent": "base", "teachers": ["child"]},
+        pupil_of_two={"method": "learn_all", "parent": "base", "teachers": ["child", "base"]},
+    )
+    for name in ("base", "child", "pupil", "pupil_of_two"):
+        build.build(name, chosen)
+    assert (weight("child"), weight("child/seed_3")) == (105, 103)
+    assert (weight("pupil"), weight("pupil/seed_3")) == (1105, 1103)
+    assert (weight("pupil_of_two"), weight("pupil_of_two/seed_3")) == (110, 106)
+
+
+def test_the_lineage_names_every_teacher_of_the_same_seed(project: Path, digits_study: Params) -> None:
+    chosen = study(
+        digits_study,
+        base={"method": "count"},
+        child={"method": "follow", "parent": "base"},
+        pupil={"method": "learn_all", "parent": "base", "teachers": ["child", "base"]},
+    )
+    for name in ("base", "child", "pupil"):
+        build.build(name, chosen)
+    lineage = directories.read_meta(Path("models/pupil/seed_3"))["lineage"]
+    assert {role: of["name"] for role, of in lineage.items()} == {
+        "parent": "base",
+        "teacher": "child",
+        "teacher_2": "base",
+    }
+    assert lineage["teacher"]["sha256"] == directories.identity(directories.read_meta(Path("models/child/seed_3")))

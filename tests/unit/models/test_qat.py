@@ -1,0 +1,375 @@
+"""Fake quantization: the formula in plain numpy, ranges, folding, a model on disk, and what may be lowered for what."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import nn
+
+from edgeproof.config import compose
+from edgeproof.config.params import Params
+from edgeproof.core.errors import ArtifactError, ConfigError, Unsupported
+from edgeproof.methods import quantize_aware
+from edgeproof.models import build, losses, model_files, qat, training
+from tests.support import tiny_task
+from tests.unit.methods.test_methods import RECIPE
+
+pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+
+SHAPE, CLASSES = (1, 6, 6), 3
+OPTIONS = RECIPE | {"runtime": "onnx", "temperature": 4.0, "hard_weight": 0.3}
+NETWORK = """
+from torch import nn
+def build(input_shape, classes, channels):
+    return nn.Sequential(
+        nn.Conv2d(input_shape[0], channels, 3, bias=False), nn.BatchNorm2d(channels, eps=0.01), nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, groups=channels), nn.BatchNorm2d(channels, eps=0.01), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes),
+    )
+"""
+
+
+@pytest.fixture
+def spec(plugin_root: Path) -> model_files.NetworkSpec:
+    (plugin_root / "networks" / "separable.py").write_text(NETWORK)
+    return model_files.NetworkSpec("separable", {"channels": 4}, SHAPE, CLASSES)
+
+
+@pytest.fixture
+def network(spec: model_files.NetworkSpec) -> nn.Module:
+    training.deterministic(0, 1)
+    built = spec.build()
+    for layer in built.modules():
+        if isinstance(layer, nn.BatchNorm2d):  # statistics that folding must get right
+            layer.running_mean.normal_(0, 0.1)
+            layer.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(layer.weight, -1.5, 1.5)
+    return built.eval()
+
+
+def task_of(seed: int = 0) -> training.TrainingTask:
+    x = torch.randn(48, *SHAPE, generator=torch.Generator().manual_seed(5))
+    labels = (x.sum((1, 2, 3)) / 4).clamp(-1, 1).round().long() + 1
+    return training.TrainingTask(
+        "squares", SHAPE, CLASSES, x, labels, x, labels, 2, lambda b, k: b.flip(-1) if k else b, seed, 1
+    )
+
+
+def calibrated(network: nn.Module, runtime: str = "onnx") -> qat.Prepared:
+    prepared = qat.prepare(network, runtime, SHAPE)
+    prepared.calibrate(task_of().train_x.split(16))
+    return prepared
+
+
+def fakes_of(prepared: qat.Prepared) -> dict[str, Any]:
+    return {name: module for name, module in prepared.graph.named_modules() if hasattr(module, "fake_quant_enabled")}
+
+
+def weights_with_fakes(prepared: qat.Prepared) -> list[tuple[nn.Parameter, Any]]:
+    nodes = [n for n in prepared.graph.graph.nodes if n.op == "call_module" and n.args[0].op == "get_attr"]
+    graph = prepared.graph
+    return [(graph.get_parameter(n.args[0].target), graph.get_submodule(n.target)) for n in nodes]
+
+
+# --- the arithmetic ------------------------------------------------------------------------------------------------
+
+
+def fake(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, least: int, most: int) -> np.ndarray:
+    return scale * (np.clip(np.round(x / scale) + zero, least, most) - zero)
+
+
+@pytest.mark.parametrize("runtime", sorted(qat.ACTIVATIONS))
+def test_weights_are_rounded_to_127_steps_of_their_own_output_channel_on_either_side(
+    network: nn.Module, runtime: str
+) -> None:
+    prepared = calibrated(network, runtime)
+    pairs = weights_with_fakes(prepared)
+    assert len(pairs) == 3
+    for weight, quantize in pairs:
+        rows = weight.detach().double().flatten(1).numpy()
+        scale = np.abs(rows).max(1, keepdims=True) / 127
+        rounded = quantize(weight).detach().flatten(1).numpy()
+        np.testing.assert_allclose(rounded, fake(rows, scale, np.zeros_like(scale), -127, 127), rtol=1e-5, atol=1e-7)
+
+
+@functools.cache
+def of_an_activation(runtime: str) -> nn.Module:
+    """The fake quantization of a network's input, which has seen nothing yet."""
+    prepared = qat.prepare(nn.Sequential(nn.Flatten(), nn.Linear(36, CLASSES)), runtime, SHAPE).train()
+    return prepared.graph.get_submodule("activation_post_process_0")
+
+
+@given(st.floats(-20, 5), st.floats(0.1, 20), st.sampled_from([("onnx", 0, 255), ("tflite", -128, 127)]))
+def test_activations_are_rounded_to_256_steps_between_the_extremes_that_were_seen(
+    low: float, width: float, target: tuple[str, int, int]
+) -> None:
+    runtime, least, most = target
+    x = torch.linspace(low, low + width, 200)
+    below, above = min(low, 0.0), max(low + width, 0.0)  # zero is always one of the steps
+    scale = np.float64(above - below) / 255
+    seen = copy.deepcopy(of_an_activation(runtime))(x).double().numpy()
+    expected = fake(x.double().numpy(), scale, np.round(least - below / scale), least, most)
+    differences = np.abs(seen - expected) / scale
+    assert differences.max() <= 1.001  # in float32 what lies between two steps may go to the other one
+    assert (differences < 1e-3).mean() > 0.95
+
+
+@pytest.mark.parametrize("runtime", sorted(qat.ACTIVATIONS))
+def test_without_rounding_a_prepared_network_computes_what_the_network_computes(
+    network: nn.Module, runtime: str
+) -> None:
+    prepared = calibrated(network, runtime)
+    for quantize in fakes_of(prepared).values():
+        quantize.disable_fake_quant()
+    x = task_of().train_x
+    with torch.no_grad():
+        torch.testing.assert_close(prepared(x), network(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("clip", [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6()])
+def test_nothing_is_rounded_between_a_layer_and_the_clipping_behind_it(clip: nn.Module) -> None:
+    layers = [nn.Conv2d(1, 2, 3), clip, nn.Flatten(), nn.Linear(32, 8), clip, nn.Linear(8, CLASSES)]
+    prepared = qat.prepare(nn.Sequential(*layers), "tflite", SHAPE)
+    clipping = [node for node in prepared.graph.graph.nodes if node.target in qat.CLIPPING]
+    assert len(clipping) == 2
+    for node in clipping:
+        assert node.args[0].op == "call_function"
+        assert [user.op for user in node.users] == ["call_module"]
+
+
+def test_preparing_leaves_the_network_as_it_was(network: nn.Module) -> None:
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    calibrated(network)
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+
+def test_ranges_are_learnt_in_training_and_held_in_evaluation(network: nn.Module) -> None:
+    prepared = calibrated(network)
+    x = 10 * task_of().train_x
+
+    def ranges() -> list[float]:
+        return [float(f.scale.sum()) for f in fakes_of(prepared).values()]
+
+    held = ranges()
+    prepared.eval()(x)
+    assert ranges() == held
+    prepared.train()(x)
+    assert ranges() != held
+
+
+def test_a_channel_of_zeros_and_a_large_bias_fit_into_32_bits(network: nn.Module) -> None:
+    with torch.no_grad():
+        network[0].weight[1] = 0
+        network[1].bias[1] = 100
+    prepared = calibrated(network)
+    scales = {name: f.scale for name, f in fakes_of(prepared).items()}
+    assert all(float(scale.min()) >= qat.LEAST_SCALE for scale in scales.values())
+    given, kept = scales["activation_post_process_0"], weights_with_fakes(prepared)[0][1].scale
+    assert 100 / float(given) / float(kept[1]) < 2**31
+    assert prepared(task_of().train_x).isfinite().all()
+
+
+# --- rounding the weights for good ---------------------------------------------------------------------------------
+
+
+def test_rounded_weights_are_whole_multiples_of_their_scale_and_change_no_answer(network: nn.Module) -> None:
+    prepared = calibrated(network)
+    x = task_of().train_x
+    before = prepared(x)
+    prepared.round_weights()
+    assert torch.equal(prepared(x), before)
+    for weight, quantize in weights_with_fakes(prepared):
+        steps = weight.detach().flatten(1).double() / quantize.scale.double()[:, None]
+        torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-4)
+        assert not (weight.detach() == 0).logical_and(weight.detach().signbit()).any()
+
+
+# --- on disk -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("runtime", sorted(qat.ACTIVATIONS))
+def test_a_trained_model_comes_back_with_every_bit_and_gives_the_same_answers(
+    network: nn.Module, spec: model_files.NetworkSpec, tmp_path: Path, runtime: str
+) -> None:
+    trained = quantize_aware.apply(network, task_of(), **OPTIONS | {"runtime": runtime})
+    model_files.save(trained, spec, {"packages": {}}, tmp_path / "m")
+    loaded, _, meta = model_files.load(tmp_path / "m")
+    assert isinstance(loaded, qat.Prepared)
+    assert (loaded.runtime, meta["prepared"]["runtime"]) == (runtime, runtime)
+    before, after = trained.state_dict(), loaded.state_dict()
+    assert before.keys() == after.keys()
+    assert all(before[key].numpy().tobytes() == after[key].numpy().tobytes() for key in before)
+    x = task_of().train_x
+    assert torch.equal(trained(x), loaded(x))
+    assert training.accuracy_of(trained, x, task_of().train_y) == training.accuracy_of(loaded, x, task_of().train_y)
+
+
+def test_a_models_facts_are_those_of_the_network_that_it_was_made_from(
+    network: nn.Module, spec: model_files.NetworkSpec, tmp_path: Path
+) -> None:
+    trained = quantize_aware.apply(network, task_of(), **OPTIONS)
+    told = model_files.save(trained, spec, {}, tmp_path / "m")
+    plain = model_files.facts(network, SHAPE)
+    assert (told["parameters"], told["macs"]) == (plain["parameters"], plain["macs"])
+    assert told["entropy_coded_bytes"] < plain["entropy_coded_bytes"]
+
+
+def test_a_pruned_network_is_prepared_stored_and_loaded_in_its_own_sizes(
+    spec: model_files.NetworkSpec, network: nn.Module, tmp_path: Path
+) -> None:
+    small = model_files.NetworkSpec("separable", {"channels": 2}, SHAPE, CLASSES).build()
+    trained = quantize_aware.apply(small, task_of(), **OPTIONS)
+    told = model_files.save(trained, spec, {}, tmp_path / "m")  # the specification still says four channels
+    loaded, _, _ = model_files.load(tmp_path / "m")
+    x = task_of().train_x
+    assert torch.equal(trained(x), loaded(x))
+    assert told["parameters"] == sum(p.numel() for p in small.parameters())
+
+
+def test_a_state_that_does_not_fit_is_refused(
+    network: nn.Module, spec: model_files.NetworkSpec, tmp_path: Path
+) -> None:
+    trained = quantize_aware.apply(network, task_of(), **OPTIONS)
+    trained.graph.register_buffer("surplus", torch.zeros(1))
+    model_files.save(trained, spec, {}, tmp_path / "m")
+    with pytest.raises(ArtifactError, match="does not fit network 'separable'"):
+        model_files.load(tmp_path / "m")
+
+
+def test_a_model_is_not_rebuilt_with_another_version_of_what_prepared_it(
+    network: nn.Module, spec: model_files.NetworkSpec, tmp_path: Path
+) -> None:
+    model_files.save(calibrated(network), spec, {"packages": {"torchao": "0.0.1"}}, tmp_path / "m")
+    with pytest.raises(ConfigError, match=r"torchao is .*composed for 0\.0\.1"):
+        model_files.load(tmp_path / "m")
+
+
+# --- what is lowered for what --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("runtime", sorted(qat.ACTIVATIONS))
+def test_integers_in_place_of_fake_quantization_give_the_same_answers(network: nn.Module, runtime: str) -> None:
+    prepared = calibrated(network, runtime)
+    lowered = qat.lowerable(prepared, runtime, qat.SCHEME)
+    with torch.no_grad():
+        for x in task_of().train_x.split(1):
+            assert torch.equal(lowered(x), prepared(x))
+    assert len(fakes_of(prepared)) > 0
+
+
+def test_what_was_not_prepared_for_a_runtime_and_scheme_is_unsupported_with_the_reason(network: nn.Module) -> None:
+    prepared = calibrated(network, "onnx")
+    with pytest.raises(Unsupported, match="trained for onnx"):
+        qat.lowerable(prepared, "tflite", qat.SCHEME)
+    for scheme in ("fp32", "int8-static"):
+        with pytest.raises(Unsupported, match="int8-qat is its only scheme"):
+            qat.lowerable(prepared, "onnx", scheme)
+    with pytest.raises(Unsupported, match="method quantize_aware for onnx"):
+        qat.lowerable(network, "onnx", qat.SCHEME)
+    assert qat.lowerable(network, "onnx", "fp32") is network
+
+
+# --- the method ----------------------------------------------------------------------------------------------------
+
+
+def test_training_through_the_rounding_moves_weights_and_folded_biases_and_raises_the_likelihood(
+    network: nn.Module,
+) -> None:
+    task = task_of()
+
+    def likelihood(module: nn.Module) -> float:
+        answers = training.logits_of(module, task.train_x)
+        return -float(nn.functional.cross_entropy(answers, task.train_y))
+
+    still = quantize_aware.apply(network, task, **OPTIONS | {"epochs": 0})
+    trained = quantize_aware.apply(network, task, **OPTIONS | {"epochs": 8, "weight_decay": 0.0})
+    for before, after in zip(still.parameters(), trained.parameters(), strict=True):
+        assert not torch.equal(before, after)
+    assert likelihood(trained) > likelihood(still)
+
+
+def test_weights_that_were_zero_stay_zero(network: nn.Module) -> None:
+    with torch.no_grad():
+        network[0].weight[:, :, 0] = 0
+        network[8].weight[1] = 0
+    trained = quantize_aware.apply(network, task_of(), **OPTIONS | {"epochs": 3})
+    first, _, last = (weight for weight, _ in weights_with_fakes(trained))
+    assert not first[:, :, 0].any()
+    assert not last[1].any()
+    assert first[:, :, 1:].any()
+
+
+def test_with_a_teacher_the_loss_is_hintons(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def listening(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, **chosen: Any) -> torch.Tensor:
+        seen.append((teacher, labels))
+        assert chosen == {"temperature": 4.0, "hard_weight": 0.3}
+        return hinton_loss(student, teacher, labels, **chosen)
+
+    hinton_loss = losses.hinton_loss
+    monkeypatch.setattr(losses, "hinton_loss", listening)
+    teacher, task = copy.deepcopy(network), task_of()
+    alone = quantize_aware.apply(network, task, **OPTIONS)
+    taught = quantize_aware.apply(network, task, teacher=teacher, **OPTIONS)
+    assert any(not torch.equal(a, b) for a, b in zip(alone.parameters(), taught.parameters(), strict=True))
+    known = torch.cat([training.logits_of(teacher, task.view(task.train_x, k)) for k in range(task.views)])
+    for answers, _ in seen:
+        distances = torch.cdist(answers.double(), known.double()).amin(1)
+        assert distances.max() < 1e-6
+
+
+def test_a_teacher_with_fake_quantization_teaches_as_any_other(network: nn.Module) -> None:
+    teacher = quantize_aware.apply(network, task_of(), **OPTIONS)
+    taught = quantize_aware.apply(network, task_of(), teacher=teacher, **OPTIONS)
+    assert training.logits_of(taught, task_of().train_x).isfinite().all()
+
+
+@pytest.mark.parametrize("wrong", [{"runtime": "null"}, {"temperature": 0}, {"hard_weight": 1.1}])
+def test_an_option_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        quantize_aware.Options.model_validate(OPTIONS | wrong)
+
+
+# --- nothing starts from it ----------------------------------------------------------------------------------------
+
+
+def test_a_study_in_which_a_model_starts_from_a_quantized_one_is_refused(project_root: Path) -> None:
+    late = [
+        "models.student_slim_w4.method=quantize_aware",
+        "models.student_slim_w4.options={epochs: 1}",
+        "+models.late={method: prune_weights, parent: student_slim_w4, options: {epochs: 1}}",
+    ]
+    with pytest.raises(
+        ConfigError, match=r"late can't start from 'student_slim_w4'.*'quantize_aware' must be the last"
+    ):
+        compose.compose("digits", late)
+
+
+def test_a_stage_refuses_a_quantized_parent(
+    network: nn.Module,
+    spec: model_files.NetworkSpec,
+    digits_study: Params,
+    plugin_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_task.write_plugins(plugin_root)
+    tiny_task.write_data(Path("data"))
+    model_files.save(calibrated(network), spec, {}, Path("models/student_slim"))
+    content = digits_study.model_dump(by_alias=True)
+    content["task"]["name"] = "tiny"
+    content["quantize"]["student_slim_w4"] |= {"packages": {}}
+    params = Params.model_validate(content)
+    with pytest.raises(ConfigError, match=r"'student_slim' can't be a parent.*for onnx.*last method"):
+        build.build("student_slim_w4", params)

@@ -1,0 +1,127 @@
+"""Keras networks: the same sizes as in torch, kept by name, and lowered by the runtime whose converter knows Keras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from edgeproof.config import compose
+from edgeproof.core import plugins
+from edgeproof.core.errors import ArtifactError, ConfigError, Unsupported
+from edgeproof.data import layouts
+from edgeproof.models import keras_models, model_files
+from edgeproof.models.training import TrainingTask
+from tests.unit.conftest import ROOT
+
+SHAPE, CLASSES = (3, 8, 10), 5
+OPTIONS = {"widths": [8, 12], "stem_stride": 2}
+TOLERANCE = {"fp32": 1e-5, "fp16": 5e-3, "int8-dynamic": 0.08, "int8-static": 0.12}
+
+SPEC = model_files.NetworkSpec("keras_resnet8", OPTIONS, SHAPE, CLASSES)
+SAMPLES = np.random.default_rng(0).standard_normal((40, *SHAPE)).astype(np.float32)
+
+
+def test_channels_go_last_and_features_stay() -> None:
+    turned = layouts.channels_last(SAMPLES)
+    assert turned.shape == (40, 8, 10, 3)
+    assert turned.flags.c_contiguous
+    np.testing.assert_array_equal(turned[7, 2, 3], SAMPLES[7, :, 2, 3])
+    np.testing.assert_array_equal(layouts.channels_last(SAMPLES[:, :, 0, 0]), SAMPLES[:, :, 0, 0])
+
+
+def test_the_keras_network_has_the_parameters_and_macs_of_its_torch_counterpart() -> None:
+    counterpart = model_files.NetworkSpec("resnet8", OPTIONS, SHAPE, CLASSES).build()
+    facts, expected = model_files.facts(SPEC.build(), SHAPE), model_files.facts(counterpart, SHAPE)
+    assert {name: facts[name] for name in ("parameters", "macs")} == {
+        name: expected[name] for name in ("parameters", "macs")
+    }
+    assert facts["weight_sparsity"] == 0.0
+    assert facts["entropy_coded_bytes"] > 0
+
+
+@pytest.fixture
+def trained() -> Any:
+    """A network of which training has moved every weight and statistic."""
+    method = plugins.load("methods", "train_keras")
+    x = torch.from_numpy(SAMPLES)
+    labels = torch.arange(len(x)) % CLASSES
+    task = TrainingTask("t", SHAPE, CLASSES, x, labels, x, labels, 2, lambda b, k: b.flip(3), 0, 1)
+    options = yaml.safe_load((ROOT / "conf/methods/train_keras.yaml").read_text())["options"]
+    return method.apply(SPEC.build(), task, **(options | {"epochs": 3, "batch_size": 8}))
+
+
+def test_a_trained_network_comes_back_from_its_directory(trained: Any, tmp_path: Path) -> None:
+    model_files.save(trained, SPEC, {"name": "m"}, tmp_path / "m")
+    again, spec, meta = model_files.load(tmp_path / "m")
+    assert (spec.name, meta["name"]) == ("keras_resnet8", "m")
+    np.testing.assert_allclose(
+        model_files.answers(again, SAMPLES), model_files.answers(trained, SAMPLES), rtol=1e-5, atol=1e-6
+    )
+    untrained = keras_models.weights_of(SPEC.build())
+    moved = keras_models.weights_of(trained)
+    assert moved.keys() == untrained.keys()
+    assert all(not np.array_equal(moved[path], untrained[path]) for path in moved)
+    labels = torch.from_numpy(model_files.answers(trained, SAMPLES).argmax(1))
+    assert model_files.accuracy_of(again, torch.from_numpy(SAMPLES), labels) == 1.0
+
+
+def test_weights_of_another_size_are_refused(trained: Any, tmp_path: Path) -> None:
+    wider = model_files.NetworkSpec("keras_resnet8", {**OPTIONS, "widths": [8, 16]}, SHAPE, CLASSES)
+    model_files.save(trained, wider, {}, tmp_path / "m")
+    with pytest.raises(ArtifactError, match="does not fit its network"):
+        model_files.load(tmp_path / "m")
+
+
+def test_tflite_lowers_a_keras_network_in_every_scheme_and_others_say_why_not(trained: Any, tmp_path: Path) -> None:
+    tflite = plugins.load("runtimes", "tflite")
+    expected = model_files.answers(trained, SAMPLES)
+    for scheme, tolerance in TOLERANCE.items():
+        out = tmp_path / scheme
+        out.mkdir()
+        keras_models.export(tflite, trained, SAMPLES, scheme, out)
+        session = tflite.Session(out, threads=1)
+        given = layouts.channels_last(SAMPLES)
+        found = np.concatenate([session(given[i : i + 1]).copy() for i in range(len(given))])
+        assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max(), scheme
+    for name in ("onnx", "openvino", "null"):
+        with pytest.raises(Unsupported, match="the network was trained in Keras"):
+            keras_models.export(plugins.load("runtimes", name), trained, SAMPLES, "fp32", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (
+            "{method: train, network: keras_resnet8}",
+            "'train' works on networks of torch, and 'keras_resnet8' is one of",
+        ),
+        (
+            "{method: train_keras, network: resnet8}",
+            "'train_keras' works on networks of keras, and 'resnet8' is one of",
+        ),
+        ("{method: prune_channels, parent: in_keras}", "'prune_channels' works on networks of torch"),
+        ("{method: distill, network: resnet8, teacher: in_keras}", "'distill' works on networks of torch"),
+    ],
+)
+def test_a_method_of_another_framework_than_its_network_is_refused(
+    monkeypatch: pytest.MonkeyPatch, model: str, match: str
+) -> None:
+    monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
+    monkeypatch.chdir(ROOT)
+    in_keras = "+models.in_keras={method: train_keras, network: keras_resnet8}"
+    with pytest.raises(ConfigError, match=match):
+        compose.compose("digits", [in_keras, f"+models.wrong={model}"])
+
+
+def test_a_study_with_a_keras_model_names_tensorflows_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
+    monkeypatch.chdir(ROOT)
+    params = compose.compose("digits", ["+models.in_keras={method: train_keras, network: keras_resnet8}"])
+    assert params.train["in_keras"].packages.keys() >= {"keras", "tensorflow"}
+    assert params.export["in_keras_tflite"].packages.keys() >= {"keras", "tensorflow", "ai-edge-litert"}
+    assert "tensorflow" not in params.export["teacher_tflite"].packages

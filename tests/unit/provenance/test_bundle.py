@@ -1,0 +1,264 @@
+"""Bundles: verified before they run, run with one command, and the same bytes for the same artifact."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproof.cli import main
+from edgeproof.core import ed25519
+from edgeproof.core.directories import identity, read_meta, write_meta
+from edgeproof.core.errors import ConfigError, EdgeproofError
+from edgeproof.deployed import manifest
+from tests.support import record_trees, tiny_task
+
+RECORDS = Path("results/records")
+
+
+# --- the signature --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "message", "signature"),
+    [  # RFC 8032, section 7.1, tests 1 to 3
+        (
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+            "",
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+        ),
+        (
+            "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+            "72",
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+        ),
+        (
+            "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+            "af82",
+            "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a",
+        ),
+    ],
+)
+def test_the_published_signatures_are_verified(key: str, message: str, signature: str) -> None:
+    assert ed25519.verified(bytes.fromhex(key), bytes.fromhex(message), bytes.fromhex(signature))
+    assert not ed25519.verified(bytes.fromhex(key), bytes.fromhex(message) + b"x", bytes.fromhex(signature))
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=100), st.integers(0, 511))
+def test_what_a_library_signs_is_verified_and_any_bit_flipped_is_not(seed: bytes, message: bytes, bit: int) -> None:
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    signature = key.sign(message)
+    assert ed25519.verified(public, message, signature)
+    flipped = bytearray(signature)
+    flipped[bit // 8] ^= 1 << bit % 8
+    assert not ed25519.verified(public, message, bytes(flipped))
+
+
+@given(st.binary(max_size=40), st.binary(max_size=70))
+def test_what_is_no_key_or_signature_is_refused(key: bytes, signature: bytes) -> None:
+    assert not ed25519.verified(key, b"message", signature)
+
+
+def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.from_private_bytes(b"k" * 32).public_key()
+    public = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    (tmp_path / "key.pub").write_bytes(public + b" comment\n")
+    raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    try:
+        printed = subprocess.run(
+            ["ssh-keygen", "-lf", tmp_path / "key.pub"], capture_output=True, text=True, check=True
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no ssh-keygen")
+    assert manifest.fingerprint(raw) in printed.stdout.split()
+
+
+# --- the bundle -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path, plugin_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A matrix as an artifact with valid records, and a key."""
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    tiny_task.write_plugins(plugin_root)
+    place = Path("artifacts/matrix/m/fp32")
+    place.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    samples = rng.standard_normal((6, *tiny_task.INPUT_SHAPE)).astype(np.float32)
+    np.save(place / "matrix.npy", tiny_task.matrix())
+    np.save(place / "samples.npy", samples)
+    np.save(place / "expected.npy", samples.reshape(6, -1) @ tiny_task.matrix().T)
+    write_meta(place, {"output_shape": [1, 3], "size_bytes": 10})
+    network = {"name": "net", "options": {}, "input_shape": list(tiny_task.INPUT_SHAPE), "classes": 3}
+    described = {"name": "m", "task": "tiny", "sha256": "a" * 64, "data_sha256": "b" * 64, "network": network}
+    told: dict[str, Any] = {
+        "runtime": "matrix",
+        "model": "m",
+        "task": "tiny",
+        "artifact": {"sha256": identity(read_meta(place))},
+        "described": {**described, "options": {}},
+        "result": {"fingerprint": {"cpu": "A", "python": "3.11.7"}},
+    }
+    record_trees.write(RECORDS, call_ns=np.full(100, 5000), **told)
+    record_trees.write(RECORDS, "accuracy", correct=[True] * 9 + [False], **told)
+    for path in RECORDS.rglob("record.json"):
+        content = json.loads(path.read_text())
+        content["job"]["packages"] = {"numpy": np.__version__, "mlcommons-loadgen": "6"}
+        path.write_text(json.dumps(content))
+    key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+    Path("key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    )
+    return project
+
+
+def bundled(*arguments: str) -> Path:
+    assert main.run(["bundle", "m/fp32", "--out", "out/m", *arguments]) == 0
+    return Path("out/m")
+
+
+def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", str(place / "run.pyz"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def signer(capsys: pytest.CaptureFixture[str]) -> str:
+    return next(word for word in capsys.readouterr().out.split() if word.startswith("SHA256:"))
+
+
+def test_one_command_verifies_and_runs_it_from_the_tar(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundled("--key", "key")
+    fingerprint = signer(capsys).rstrip(".")
+    with tarfile.open("out/m.tar") as archive:
+        archive.extractall("board", filter="data")
+    done = run(Path("board/m"), "--check", "--signer", fingerprint)
+    assert (done.returncode, done.stdout) == (0, "verified; 6 of 6 answers agree with the reference model\n"), (
+        done.stderr
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_raw_inputs_are_preprocessed_and_answered(project: Path) -> None:
+    place = bundled()
+    rng = np.random.default_rng(1)
+    inputs = rng.standard_normal((5, *tiny_task.INPUT_SHAPE)).astype(np.float32)
+    np.save("inputs.npy", inputs)
+    expected = inputs.reshape(5, -1) @ tiny_task.matrix().T
+    done = run(place, "inputs.npy")
+    assert done.stdout.split() == [str(answer) for answer in expected.argmax(1)]
+    assert run(place, "inputs.npy", "--out", "outputs.npy").returncode == 0
+    np.testing.assert_allclose(np.load("outputs.npy"), expected, rtol=1e-5)
+
+
+def test_the_same_artifact_makes_the_same_bytes(project: Path) -> None:
+    bundled("--key", "key")
+    first = Path("out/m.tar").read_bytes()
+    bundled("--key", "key")
+    assert Path("out/m.tar").read_bytes() == first
+
+
+def test_it_says_what_it_is_and_needs(project: Path) -> None:
+    place = bundled()
+    assert (place / "requirements.txt").read_text() == f"numpy=={np.__version__}\n"
+    card = (place / "MODEL_CARD.md").read_text()
+    for word in (
+        "90.00 [",
+        "5 [5, 5] µs",
+        "edgeproof reproduce local/matrix/m/fp32",
+        "Latency holds on the machine named",
+    ):
+        assert word in card
+    dockerfile = (place / "Dockerfile").read_text()
+    assert dockerfile.startswith("FROM python:3.11-slim\n")
+    assert "run.pyz --check" in dockerfile
+    assert "LoadGen" not in "".join(path.name for path in place.rglob("*"))
+
+
+@pytest.mark.parametrize("harm", ["flip", "remove", "add", "manifest", "signature", "both"])
+def test_whatever_was_changed_is_refused_before_anything_runs(project: Path, harm: str) -> None:
+    place = bundled("--key", "key")
+    artifact, told = place / "artifact/matrix.npy", place / manifest.MANIFEST
+    if harm == "flip":
+        content = artifact.read_bytes()
+        artifact.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif harm == "remove":
+        artifact.unlink()
+    elif harm == "add":
+        (place / "numpy.py").write_text("raise SystemExit(99)")
+    elif harm == "signature":
+        (place / manifest.SIGNATURE).write_text("00" * 64)
+    else:
+        artifact.write_bytes(b"x")
+        content_ = json.loads(told.read_text())
+        content_["files"]["artifact/matrix.npy"] = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+        told.write_text(json.dumps(content_) if harm == "both" else "{")
+    done = run(place, "--check")
+    assert done.returncode == 3
+    assert done.stderr.startswith("refused: ")
+    assert done.stdout == ""
+
+
+def test_a_signature_that_was_asked_for_must_be_that_key(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = bundled("--key", "key")
+    assert "signed by SHA256:" in run(place, "--check", "--signer", "SHA256:other").stderr
+    unsigned = bundled()
+    assert "is not signed" in run(unsigned, "--check", "--signer", "SHA256:other").stderr
+    assert run(unsigned, "--check").returncode == 0
+
+
+def test_another_version_of_a_package_is_refused_with_the_command(project: Path) -> None:
+    for path in RECORDS.rglob("record.json"):
+        path.write_text(path.read_text().replace(f'"numpy": "{np.__version__}"', '"numpy": "0.1"'))
+    done = run(bundled(), "--check")
+    assert done.returncode == 3
+    assert f"needs numpy 0.1, has {np.__version__}: python3 -m pip install -r requirements.txt" in done.stderr
+
+
+@pytest.mark.parametrize("inputs", ["missing", "text", "shape"])
+def test_wrong_inputs_are_one_message(project: Path, inputs: str) -> None:
+    place = bundled()
+    if inputs == "text":
+        Path("inputs.npy").write_text("no array")
+    elif inputs == "shape":
+        np.save("inputs.npy", np.zeros((2, 3)))
+    done = run(place, "inputs.npy")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_artifact_that_is_not_the_measured_one_is_not_bundled(project: Path) -> None:
+    (Path("artifacts/matrix/m/fp32") / "matrix.npy").write_bytes(b"x")
+    with pytest.raises(EdgeproofError, match="damaged"):
+        bundled()
+    assert not Path("out").exists()
+
+
+def test_what_was_refused_is_not_bundled(project: Path) -> None:
+    for path in RECORDS.rglob("accuracy.0/record.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": "error", "reasons": ["killed"]}))
+    with pytest.raises(EdgeproofError, match="is error and has no accuracy: accuracy 0: killed"):
+        bundled()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"])
+def test_a_key_that_cannot_sign_is_refused_with_how_to_make_one(project: Path, content: bytes | None) -> None:
+    Path("key").unlink()
+    if content is not None:
+        Path("key").write_bytes(content)
+    with pytest.raises(ConfigError, match="ssh-keygen -t ed25519"):
+        bundled("--key", "key")
+    assert not Path("out").exists()

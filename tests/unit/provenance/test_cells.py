@@ -1,0 +1,83 @@
+"""Cells by name: found where the name tells one, refused with what exists where it doesn't."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeproof.core.errors import EdgeproofError
+from edgeproof.provenance import cells
+from tests.support import record_trees
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Records of a teacher in two schemes and a student in one, with the harness's own."""
+    root = tmp_path / "records"
+    for model, scheme in (("teacher", "fp32"), ("teacher", "int8-static"), ("student", "fp32")):
+        for process in range(2):
+            record_trees.write(root, model=model, scheme=scheme, process=process, call_ns=np.full(100, 1000))
+        record_trees.write(root, "accuracy", model=model, scheme=scheme, correct=[True])
+    record_trees.write(root, runtime="null", session_of="onnx", call_ns=np.full(100, 10))
+    return root
+
+
+@pytest.mark.parametrize(
+    "name", ["local/onnx/teacher/int8-static", "int8-static/teacher", "int8-static", "teacher int8-static onnx"]
+)
+def test_any_parts_that_tell_a_cell_from_the_rest_name_it(root: Path, name: str) -> None:
+    assert str(cells.find(name, root).cell) == "local/onnx/teacher/int8-static"
+
+
+def test_a_directory_and_the_artifacts_hash_name_a_cell_too(root: Path) -> None:
+    place = root / "local_onnx/onnx/student.fp32"
+    assert cells.find(str(place), root).cell.model == "student"
+    assert cells.find(str(place / "accuracy.0"), root).cell.model == "student"
+    directory = record_trees.write(root, model="other", artifact={"sha256": "0123456789abcdef" * 4})
+    assert directory.is_dir()
+    assert cells.find("01234567", root).cell.model == "other"
+
+
+def test_a_figure_asks_for_the_records_it_came_from(root: Path) -> None:
+    asked = cells.find("student/fp32/p99_ns", root)
+    assert asked.figure == "p99_ns"
+    assert [record.directory.name for record in asked.asked()] == ["single_stream.0", "single_stream.1"]
+    accuracy = cells.find("student/accuracy", root)
+    assert [record.directory.name for record in accuracy.asked()] == ["accuracy.0"]
+    assert len(cells.find("student", root).asked()) == 3
+
+
+def test_of_several_sittings_the_last_is_the_cells(root: Path) -> None:
+    record_trees.write(
+        root, model="student", session_of="later", session_id="later", measured_at="2027-01-01T00:00:00+00:00"
+    )
+    assert [record.content["session_id"] for record in cells.find("student", root).records] == ["later"]
+
+
+def test_a_name_of_several_cells_is_refused_with_their_names(root: Path) -> None:
+    with pytest.raises(EdgeproofError, match=r"'fp32' names 2 cells: local/onnx/student/fp32, local/onnx/teacher/fp32"):
+        cells.find("fp32", root)
+
+
+def test_an_unknown_word_is_answered_with_the_nearest(root: Path) -> None:
+    with pytest.raises(EdgeproofError, match=r"no cell has 'teached'\. Did you mean 'teacher'"):
+        cells.find("teached/fp32", root)
+    with pytest.raises(EdgeproofError, match="no cell is named 'student/int8-static'"):
+        cells.find("student/int8-static", root)
+    with pytest.raises(EdgeproofError, match="no cell is named ''"):
+        cells.find("", root)
+
+
+def test_without_records_there_is_no_cell(tmp_path: Path) -> None:
+    with pytest.raises(EdgeproofError, match="holds no records"):
+        cells.find("teacher", tmp_path)
+
+
+def test_everything_lists_each_cell_once_and_not_the_harness(root: Path) -> None:
+    assert list(map(str, cells.everything(root))) == [
+        "local/onnx/student/fp32",
+        "local/onnx/teacher/fp32",
+        "local/onnx/teacher/int8-static",
+    ]

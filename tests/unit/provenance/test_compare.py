@@ -1,0 +1,114 @@
+"""Comparing devices, commits, nights and cells by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeproof.cli import main
+from edgeproof.core.errors import EdgeproofError
+from edgeproof.statistics.comparison import Unlike
+from tests.support import record_trees
+
+NIGHTS = ("2026-01-01", "2026-01-02")
+COMMITS = ("a" * 40, "b" * 40)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two nights, each another commit: the student got 20% slower, the teacher did not. A board is twice as slow."""
+    root = tmp_path / "records"
+    rng = np.random.default_rng(0)
+    for n, (night, commit) in enumerate(zip(NIGHTS, COMMITS, strict=True)):
+        for model, factor in (("teacher", 1.0), ("student", 1.2 if n else 1.0)):
+            for process in range(5):
+                write(root, night, commit, model, process, 1e5 * factor * np.exp(rng.normal(0, 0.005)))
+    for process in range(5):
+        ns = 2e5 * np.exp(rng.normal(0, 0.005))
+        write(root, "2026-01-03", COMMITS[1], "teacher", process, ns, device="board", cpu="Another")
+    return root
+
+
+def write(
+    root: Path, night: str, commit: str, model: str, process: int, ns: float, cpu: str = "A", **more: Any
+) -> None:
+    rng = np.random.default_rng(process)
+    record_trees.write(
+        root,
+        model=model,
+        process=process,
+        call_ns=ns * np.exp(rng.normal(0, 0.01, 200)),
+        session_of=night,
+        session_id=night,
+        measured_at=f"{night}T01:00:00+00:00",
+        commit={"id": commit, "modified": []},
+        result={"fingerprint": {"cpu": cpu}},
+        **more,
+    )
+
+
+def said(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main.run(["compare", *arguments, "--records", str(root)]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sides", [NIGHTS, ("aaaaaaa", "bbbbbbbb")])
+def test_nights_and_commits_are_compared_cell_by_cell(
+    root: Path, capsys: pytest.CaptureFixture[str], sides: tuple[str, str]
+) -> None:
+    text = said(root, capsys, *sides)
+    line = next(line for line in text.splitlines() if "local/onnx/student/fp32" in line)
+    assert line.endswith("| slower |")
+    ratio = float(line.split("|")[3].split()[0])
+    assert ratio == pytest.approx(1.2, rel=0.02)
+    assert next(line for line in text.splitlines() if "teacher" in line).endswith("| no difference shown |")
+    assert "1 slower; 1 no difference shown" in text
+
+
+def test_devices_are_compared_and_what_they_are_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(root, capsys, "local", "board")
+    assert "| onnx/teacher/fp32 | 5, 5 | 2." in text
+    assert "1 cell(s) have valid runs on one side alone" in text
+    assert "unlike conditions: cpu: A → Another" in text
+
+
+def test_cells_are_compared_by_name_from_their_last_sittings(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(root, capsys, "local/onnx/teacher/fp32", "local/onnx/student/fp32")
+    assert "verdict: slower" in text
+    assert "paired rounds" in text
+
+
+def test_a_night_under_other_conditions_is_refused_until_that_is_asked_for(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(root, "2026-01-05", COMMITS[1], "teacher", 0, 1e5, cpu="B")
+    with pytest.raises(Unlike, match="cpu: A → B"):
+        said(root, capsys, NIGHTS[0], "2026-01-05")
+    text = said(root, capsys, NIGHTS[0], "2026-01-05", "--unlike")
+    assert "too few processes" in text
+    assert "unlike conditions: cpu: A → B" in text
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (NIGHTS[0], "local", "'2026-01-01' is a night and 'local' a device"),
+        (NIGHTS[0], "teacher", "a night and 'teacher' a cell"),
+        (
+            NIGHTS[0],
+            "2025-01-01",
+            "night '2025-01-01' has no valid single-stream run. Nights with records: 2026-01-01, ",
+        ),
+        ("local", "nowhere", "'local' is a device and 'nowhere' a cell"),
+        ("nowhere", "teacher", "no cell has 'nowhere'"),
+        (NIGHTS[0], "2026-01-03", "no cell in common"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_with_the_reason(
+    root: Path, capsys: pytest.CaptureFixture[str], a: str, b: str, message: str
+) -> None:
+    with pytest.raises(EdgeproofError, match=message):
+        said(root, capsys, a, b)

@@ -1,0 +1,109 @@
+"""Answers as text, and records of an older schema written anew."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+
+from edgeproof.cli import main
+from edgeproof.records import query_output, record_files
+from tests.support import record_trees
+
+SQL = "SELECT * FROM (VALUES (1, 2.5, 'a', NULL), (30, 1/3, 'longer', true)) AS t(n, share, name, flag)"
+
+
+def answer(sql: str = SQL) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect().execute(sql)
+
+
+def test_a_table_has_its_numbers_right_and_its_names_left() -> None:
+    assert query_output.shown(answer(), "table").splitlines() == [
+        " n     share  name    flag",
+        "--  --------  ------  ----",
+        " 1       2.5  a",
+        "30  0.333333  longer  True",
+    ]
+
+
+def test_an_empty_answer_is_its_heading() -> None:
+    assert query_output.shown(answer("SELECT 1 AS a WHERE false"), "table") == "a\n-\n"
+    assert query_output.shown(answer("SELECT 1 AS a WHERE false"), "csv") == "a\n"
+    assert query_output.shown(answer("SELECT 1 AS a WHERE false"), "json") == ""
+
+
+def test_what_would_move_the_cursor_is_replaced() -> None:
+    assert "\x1b" not in query_output.shown(answer("SELECT chr(27) || '[2J' || chr(10) AS a"), "table")
+
+
+def test_csv_and_json_carry_every_value() -> None:
+    lines = list(csv.DictReader(io.StringIO(query_output.shown(answer(), "csv"))))
+    assert [line["name"] for line in lines] == ["a", "longer"]
+    assert float(lines[1]["share"]) == 1 / 3
+    told = [json.loads(line) for line in query_output.shown(answer(), "json").splitlines()]
+    assert told[1] == {"n": 30, "share": 1 / 3, "name": "longer", "flag": True}
+    assert json.loads(query_output.shown(answer("SELECT from_hex('0aff') AS b"), "json")) == {"b": "0aff"}
+
+
+# --- the commands ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for process in range(3):
+        record_trees.write(tmp_path / "records", process=process, call_ns=np.full(100, 1000 + process))
+    return tmp_path / "records"
+
+
+def test_a_query_from_the_command_line_sees_new_records_at_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["query", "SELECT count(*) AS n FROM records", "--format", "csv", "--records", str(root)]
+    assert main.run(command) == 0
+    record_trees.write(root, process=7, call_ns=np.full(100, 9))
+    assert main.run([*command, "--as-is"]) == 0
+    assert main.run(command) == 0
+    assert capsys.readouterr().out == "n\n3\nn\n3\nn\n4\n"
+
+
+def test_a_damaged_record_is_named_on_the_side_and_in_the_exit_code(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = next(root.rglob("record.json"))
+    path.write_text("{")
+    assert main.run(["query", "SELECT count(*) AS n FROM records", "--records", str(root)]) == 1
+    told = capsys.readouterr()
+    assert told.out.split() == ["n", "-", "2"]
+    assert str(path) in told.err
+    assert "1 damaged record(s) left out." in told.err
+
+
+def test_older_records_are_migrated_and_tell_the_same(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = sorted(root.rglob("record.json"))
+    for path in paths[:2]:
+        path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 1}))
+        path.chmod(0o444)
+    before = [record.content for record in record_files.read_all(root)]
+    assert main.run(["query", "SELECT 1 FROM records", "--records", str(root)]) == 0
+    assert "2 record(s) are of an older schema" in capsys.readouterr().err
+    assert main.run(["migrate", "--records", str(root)]) == 0
+    assert capsys.readouterr().out == "local_onnx: 2 record(s) written in this version's schema\n"
+    after = list(record_files.read_all(root))
+    assert [record.content for record in after] == before
+    assert {record.schema for record in after} == {record_files.SCHEMA}
+    np.testing.assert_array_equal(after[0].array("latencies.npz", "call_ns"), np.full(100, 1000))
+    assert main.run(["migrate", "--records", str(root)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_migration_leaves_what_it_cannot_read_and_says_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two, _ = sorted(root.rglob("record.json"))
+    one.write_text("{")
+    two.write_text(json.dumps({**json.loads(two.read_text()), "schema": 1}))
+    assert main.run(["migrate", "--records", str(root)]) == 1
+    assert str(one) in capsys.readouterr().err
+    assert one.read_text() == "{"
+    assert json.loads(two.read_text())["schema"] == record_files.SCHEMA

@@ -1,0 +1,350 @@
+"""Signed results: any byte that changes is found and named, OpenSSH agrees, and the key is nowhere."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproof.cli import main
+from edgeproof.core import signatures
+from edgeproof.core.errors import ArtifactError, ConfigError
+from edgeproof.core.signatures import SIGNATURE, SUMS
+from edgeproof.records import migrate, record_files, signing, store
+from tests.support import record_trees
+
+KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+OTHER = Ed25519PrivateKey.from_private_bytes(b"o" * 32)
+ROOT = Path("results/records")
+SESSION = ROOT / "local_onnx"
+
+
+def written(key: Ed25519PrivateKey, path: Path) -> Path:
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    )
+    path.chmod(0o600)
+    return path
+
+
+def line(key: Ed25519PrivateKey, options: str = "") -> str:
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return f"me@example.org {options}{public.decode()} a comment\n"
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two sessions of records in a project, and a key outside of it."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv(signing.VARIABLE, raising=False)
+    for device in ("local", "board"):
+        record_trees.write(ROOT, device=device, call_ns=np.full(100, 5000))
+        record_trees.write(ROOT, "accuracy", device=device, correct=[True] * 9 + [False])
+        (ROOT / f"{device}_onnx" / "session_id").write_text(device)
+    monkeypatch.setenv(signing.VARIABLE, str(written(KEY, tmp_path / "key")))
+    return tmp_path
+
+
+def outcomes(trusted: dict[bytes, str] | None = None) -> dict[str, str]:
+    return {finding.session.name: finding.outcome for finding in signing.verify([ROOT], trusted)}
+
+
+def test_what_nobody_signed_is_unsigned_and_what_was_signed_is_verified(capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcomes() == {"board_onnx": "unsigned", "local_onnx": "unsigned"}
+    assert main.run(["verify"]) == 0
+    assert "4 record(s) in 2 session(s): 0 verified, 2 unsigned, 0 tampered with" in capsys.readouterr().out
+    assert main.run(["verify", "--require-signatures"]) == 1
+    assert "unsigned: results/records/local_onnx" in capsys.readouterr().out
+    assert main.run(["sign"]) == 0
+    assert main.run(["verify", "--require-signatures"]) == 0
+    told = capsys.readouterr().out
+    assert "2 verified, 0 unsigned, 0 tampered with" in told
+    assert f"signed by {signatures.fingerprint(signing.public(KEY))}: 2" in told
+
+
+def test_every_file_that_changes_is_refused_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    main.run(["sign"])
+    names = [*signatures.files(SESSION), SUMS, SIGNATURE]
+    assert {"session_id"} | {Path(name).name for name in names} == {
+        *("session_id", "record.json", "latencies.npz", "outputs.npz", SUMS, SIGNATURE)
+    }
+    for name in names:
+        path = SESSION / name
+        before = path.read_bytes()
+        changed = bytearray(before)
+        changed[len(changed) // 2] ^= 1
+        for content in (bytes(changed), before[: len(before) // 2], before + b"x", None):
+            if content is None:
+                path.unlink()
+            else:
+                path.write_bytes(content)
+            capsys.readouterr()
+            assert main.run(["verify"]) == 1, (name, content)
+            told = capsys.readouterr().out
+            assert "1 verified, 0 unsigned, 1 tampered with" in told
+            assert name in told, (name, content)
+        path.write_bytes(before)
+    assert main.run(["verify"]) == 0
+
+
+def test_a_file_that_is_added_to_a_signed_session_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    main.run(["sign"])
+    (SESSION / "onnx" / "more.npz").write_bytes(b"")
+    assert main.run(["verify"]) == 1
+    assert "more.npz was added after the session was signed" in capsys.readouterr().out
+
+
+def test_a_record_added_by_whoever_has_no_key_is_refused_by_verify_and_by_the_store() -> None:
+    main.run(["sign"])
+    shutil.copytree(SESSION / "onnx/teacher.fp32", SESSION / "onnx/student.fp32")
+    assert outcomes()["local_onnx"] == "tampered"
+    damaged: list[str] = []
+    assert len(list(record_files.read_all(ROOT, damaged=damaged))) == 4
+    assert len(damaged) == 2
+    assert all("student.fp32" in told for told in damaged)
+
+
+def test_records_are_checked_from_wherever_they_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main.run(["sign"])
+    path = SESSION / "onnx/teacher.fp32/accuracy.0/record.json"
+    path.write_text(path.read_text().replace('"correct": 9', '"correct": 10'))
+    for place in (ROOT.absolute(), SESSION.absolute(), path.parents[1].absolute()):
+        assert main.run(["verify", str(place)]) == 1
+        assert "was changed after it was signed" in capsys.readouterr().out
+        damaged: list[str] = []
+        monkeypatch.chdir(place)
+        assert list(record_files.read_all(Path(), damaged=damaged))
+        assert len(damaged) == 1
+
+
+def test_where_there_is_nothing_to_verify_that_is_said(project: Path) -> None:
+    (project / "empty").mkdir()
+    with pytest.raises(ConfigError, match="there are no records below"):
+        main.run(["verify", str(project / "empty")])
+    with pytest.raises(ConfigError, match="is no directory with records"):
+        main.run(["verify", str(project / "nowhere")])
+
+
+def test_signatures_swapped_between_sessions_are_refused() -> None:
+    main.run(["sign"])
+    one, two = (ROOT / name / SIGNATURE for name in ("local_onnx", "board_onnx"))
+    a, b = one.read_bytes(), two.read_bytes()
+    one.write_bytes(b)
+    two.write_bytes(a)
+    assert outcomes() == {"board_onnx": "tampered", "local_onnx": "tampered"}
+
+
+def test_sums_and_signature_of_another_session_together_are_refused() -> None:
+    main.run(["sign"])
+    for name in (SUMS, SIGNATURE):
+        shutil.copyfile(ROOT / "board_onnx" / name, SESSION / name)
+    assert outcomes() == {"board_onnx": "verified", "local_onnx": "tampered"}
+
+
+def test_a_tamperer_who_signs_again_with_another_key_is_not_an_allowed_signer(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main.run(["sign"])
+    signing.sign(SESSION, OTHER)
+    assert outcomes() == {"board_onnx": "verified", "local_onnx": "verified"}  # nobody says who may
+    (project / "allowed").write_text("# who may sign\n" + line(KEY))
+    capsys.readouterr()
+    assert main.run(["verify", "--allowed-signers", str(project / "allowed")]) == 1
+    told = capsys.readouterr().out
+    assert f"signed by {signatures.fingerprint(signing.public(OTHER))}, who is not among the allowed signers" in told
+    assert "signed by me@example.org: 1" in told
+
+
+def test_where_the_project_names_its_signers_a_stripped_signature_is_an_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main.run(["sign"])
+    signing.ALLOWED.write_text(line(KEY))
+    assert main.run(["verify"]) == 0
+    signing.unsign(SESSION)
+    capsys.readouterr()
+    assert main.run(["verify"]) == 1
+    assert "unsigned: results/records/local_onnx" in capsys.readouterr().out
+
+
+def test_an_unsigned_record_with_a_damaged_array_is_not_just_unsigned(capsys: pytest.CaptureFixture[str]) -> None:
+    (SESSION / "onnx/teacher.fp32/single_stream.0/latencies.npz").write_bytes(b"nothing")
+    assert main.run(["verify"]) == 1
+    told = capsys.readouterr().out
+    assert "latencies.npz is missing or damaged" in told
+    assert "1 unsigned, 1 tampered with" in told
+    assert main.run(["sign"]) == 1
+    assert not (ROOT / "board_onnx" / SIGNATURE).exists()
+
+
+def test_a_tampered_record_is_left_out_of_reports_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    main.run(["sign"])
+    assert store.refresh(ROOT).damaged == []
+    path = SESSION / "onnx/teacher.fp32/accuracy.0/record.json"
+    path.write_text(path.read_text().replace('"correct": 9', '"correct": 10'))
+    capsys.readouterr()
+    assert main.run(["report", "--columns", "accuracy"]) == 1
+    assert f"{path} was changed after it was signed" in capsys.readouterr().err
+    # Whoever mends the sums too is betrayed by the signature.
+    (SESSION / SUMS).write_bytes(signatures.sums_of(SESSION))
+    assert main.run(["report", "--columns", "accuracy"]) == 1
+    told = capsys.readouterr()
+    assert f"{path} can't be believed" in told.err
+    assert "the signature is not its own" in told.err
+    assert "local" not in told.out.partition("\n\n")[2]
+
+
+def test_migrating_signs_anew_or_drops_the_signature(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    for path in sorted(SESSION.rglob("record.json")):
+        path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
+    main.run(["sign"])
+    assert dict(migrate.migrate(ROOT, [])) == {"local_onnx": 2}
+    assert outcomes() == {"board_onnx": "verified", "local_onnx": "verified"}
+
+
+def test_signing_twice_makes_the_same_bytes_and_keeps_who_signed_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    signing.sign(SESSION, KEY)
+    before = (SESSION / SIGNATURE).read_bytes()
+    signing.sign(SESSION, KEY)
+    assert (SESSION / SIGNATURE).read_bytes() == before
+    signing.sign(SESSION, OTHER)
+    main.run(["sign"])
+    told = signatures.signed(SESSION)
+    assert told is not None
+    assert told.public_key == signing.public(OTHER)
+
+
+# --- keys ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_in_the_users_configuration_is_found_and_one_in_the_project_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(signing.VARIABLE)
+    assert signing.configured() is None
+    with pytest.raises(ConfigError, match="no signing key: name one in EDGEPROOF_SIGNING_KEY"):
+        main.run(["sign"])
+    (project / "config/edgeproof").mkdir(parents=True)
+    written(KEY, project / "config" / signing.DEFAULT)
+    found = signing.configured()
+    assert found is not None
+    assert signing.public(found) == signing.public(KEY)
+    monkeypatch.setenv(signing.VARIABLE, str(written(KEY, Path("inside"))))
+    with pytest.raises(ConfigError, match="lies in the project"):
+        signing.configured()
+
+
+def test_a_key_that_can_not_sign_is_told_before_anything_is_measured(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(signing.VARIABLE, str(project / "missing"))
+    with pytest.raises(ConfigError, match=r"missing can't sign: .* Make a key with 'ssh-keygen"):
+        signing.configured()
+
+
+def test_the_key_and_where_it_lies_are_in_nothing_that_is_written(project: Path) -> None:
+    main.run(["sign"])
+    secret = written(KEY, project / "key").read_bytes().splitlines()[2]
+    for path in (path for path in Path().rglob("*") if path.is_file()):
+        assert secret not in path.read_bytes()
+        assert str(project / "key").encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no Ed25519 key"),
+        ("me\n", "is not 'name ssh-ed25519 key'"),
+        ("me ssh-ed25519 AAAA\n", "holds no Ed25519 key"),
+        (line(KEY, 'valid-before="20300101" '), "option 'valid-before' is not understood"),
+        (line(KEY, 'namespaces="git" '), "names no Ed25519 key"),
+    ],
+)
+def test_allowed_signers_that_can_not_be_used_are_told(text: str, message: str) -> None:
+    Path("allowed").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        signing.allowed(Path("allowed"))
+
+
+def test_allowed_signers_may_be_limited_to_this_purpose() -> None:
+    Path("allowed").write_text(line(KEY, 'namespaces="git,edgeproof" ') + line(OTHER, 'namespaces="file" '))
+    assert signing.allowed(Path("allowed")) == {signing.public(KEY): "me@example.org"}
+
+
+# --- the format ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keygen() -> str:
+    found = shutil.which("ssh-keygen")
+    if found is None:
+        pytest.skip("there is no ssh-keygen")
+    return found
+
+
+def test_openssh_verifies_what_is_signed_here_and_sha256sum_the_files(project: Path, keygen: str) -> None:
+    main.run(["sign"])
+    Path("allowed").write_text(line(KEY))
+    argv = [keygen, "-Y", "verify", "-f", "allowed", "-I", "me@example.org", "-n", "edgeproof"]
+    argv += ["-s", str(SESSION / SIGNATURE)]
+    assert subprocess.run(argv, input=(SESSION / SUMS).read_bytes(), capture_output=True).returncode == 0
+    assert subprocess.run(argv, input=(SESSION / SUMS).read_bytes() + b"x", capture_output=True).returncode != 0
+    assert subprocess.run(["sha256sum", "--quiet", "-c", SUMS], cwd=SESSION).returncode == 0
+
+
+@pytest.mark.parametrize("options", [[], ["-O", "hashalg=sha256"]])
+def test_what_openssh_signs_is_verified_here(project: Path, keygen: str, options: list[str]) -> None:
+    main.run(["sign"])
+    (SESSION / SIGNATURE).unlink()
+    subprocess.run(
+        [keygen, "-q", "-Y", "sign", "-f", project / "key", "-n", "edgeproof", *options, SESSION / SUMS], check=True
+    )
+    assert outcomes()["local_onnx"] == "verified"
+
+
+@pytest.mark.parametrize("kind", ["another purpose", "another kind of key"])
+def test_a_signature_of_openssh_for_another_purpose_or_by_another_kind_of_key_is_refused(
+    project: Path, keygen: str, kind: str
+) -> None:
+    main.run(["sign"])
+    (SESSION / SIGNATURE).unlink()
+    key, space = project / "key", "git" if kind == "another purpose" else "edgeproof"
+    if kind == "another kind of key":
+        key = project / "ecdsa"
+        subprocess.run([keygen, "-q", "-t", "ecdsa", "-N", "", "-f", key], check=True)
+    subprocess.run([keygen, "-q", "-Y", "sign", "-f", key, "-n", space, SESSION / SUMS], check=True)
+    with pytest.raises(ArtifactError, match=kind):
+        signatures.signed(SESSION)
+
+
+@given(st.binary(max_size=200), st.integers(0, 3000))
+def test_any_bit_of_an_armored_signature_that_flips_is_an_error_or_no_signature_of_the_message(
+    message: bytes, bit: int
+) -> None:
+    armored = signatures.armored(signing.public(KEY), KEY.sign(signatures.to_sign(message)))
+    assert signatures.verified(armored, message) == (signing.public(KEY), True)
+    flipped = bytearray(armored.encode())
+    flipped[bit // 8 % len(flipped)] ^= 1 << bit % 8
+    try:
+        key, holds = signatures.verified(flipped.decode("ascii"), message)
+    except ValueError:
+        return
+    # What is left may be the same bytes written otherwise (the last line's end), and nothing else.
+    assert not holds or (key == signing.public(KEY) and flipped.decode().split() == armored.split())
+
+
+@given(st.text(max_size=300))
+def test_text_that_is_no_signature_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        signatures.verified(text, b"message")

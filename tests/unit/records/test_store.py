@@ -1,0 +1,288 @@
+"""The store: the same rows as from the records themselves, brought up to date by what changed, safe to ask anything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from edgeproof.core.errors import EdgeproofError
+from edgeproof.records import record_files, store, summaries
+from edgeproof.report import rows
+from edgeproof.report.rows import Row
+from tests.support import record_trees
+
+ORDER = {"devices": ["local", "board"], "models": ["teacher", "student"], "runtimes": ["onnx", "tflite"]}
+
+
+def fill(root: Path, runtime: str = "onnx", device: str = "local", **changes: Any) -> None:
+    """A session: a teacher and a student, three processes and an accuracy run each, one refused, and the harness."""
+    rng = np.random.default_rng(len(runtime) + len(device))
+    where = {"runtime": runtime, "device": device, "session_of": runtime, **changes}
+    for model, factor in (("teacher", 4), ("student", 1)):
+        for process in range(3):
+            durations = rng.lognormal(9, 0.1, 800) * factor
+            record_trees.write(root, model=model, process=process, call_ns=durations, **where)
+        record_trees.write(root, "accuracy", model=model, correct=rng.random(300) < 0.9, **where)
+        record_trees.write(root, "offline", model=model, log={"result_samples_per_second": 70.0 * factor}, **where)
+    record_trees.write(root, "server", model="student", verdict="invalid", reasons=['it\'s "late"'], **where)
+    log = {"result_50.00_percentile_latency_ns": 2100}
+    record_trees.write(root, log=log, **{**where, "runtime": "null"})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "results/records"
+    fill(root)
+    fill(root, "tflite", "board")
+    return root
+
+
+def from_store(root: Path, **chosen: Any) -> list[Row]:
+    return rows.rows_of(store.last_sittings(root, order=ORDER, **chosen), baseline="teacher", order=ORDER)
+
+
+def from_records(root: Path) -> list[Row]:
+    return rows.rows(root, baseline="teacher", order=ORDER)
+
+
+def one(root: Path, sql: str) -> Any:
+    found = store.ask(sql, root).fetchone()
+    assert found is not None
+    return found[0]
+
+
+# --- the same figures ----------------------------------------------------------------------------------------------
+
+
+def test_rows_from_the_store_are_those_from_the_records_to_the_bit(root: Path) -> None:
+    assert store.refresh(root).records == 24
+    found = from_store(root)
+    assert found == from_records(root)
+    assert len(found) == 4
+    assert all(row.p50_ns and row.harness_p50_ns and row.accuracy for row in found)
+    assert {row.verdict for row in found} == {"valid", "invalid"}
+
+
+def test_every_column_of_every_line_comes_back_as_it_was(root: Path) -> None:
+    store.refresh(root)
+    lines = {line.path: line for line in summaries.summarize(record_files.read_all(root), root)}
+    answer = store.ask("SELECT * FROM records", root)
+    names = [column[0] for column in answer.description]
+    for values in answer.fetchall():
+        told = dict(zip(names, values, strict=True))
+        line = lines[told["path"]]
+        for name, value in told.items():
+            expected = getattr(line, name)
+            if name == "quantiles_ns" and expected is not None:
+                np.testing.assert_allclose(value, expected, rtol=1e-6)
+            else:
+                assert (tuple(value) if isinstance(value, list) else value) == expected, name
+
+
+def test_of_a_cell_measured_in_several_sittings_the_last_is_its_row(root: Path) -> None:
+    fill(root, session_of="later", session_id="later", measured_at="2026-02-03T00:00:00+00:00", session=9)
+    store.refresh(root)
+    assert from_store(root) == from_records(root)
+    assert {row.session for row in from_store(root) if row.device == "local"} == {9}
+    assert one(root, "SELECT count(*) FROM records WHERE device = 'local'") == 24
+    assert sorted(path.name for path in store.beside(root).glob("device=local/*")) == [
+        "month=2026-01.parquet",
+        "month=2026-02.parquet",
+    ]
+
+
+def test_only_what_is_asked_for_is_read(root: Path) -> None:
+    record_trees.write(root, model="student", scheme="int8-static", call_ns=np.full(100, 500))
+    store.refresh(root)
+    assert {row.scheme for row in from_store(root, schemes=["int8-static"])} == {"int8-static"}
+    chosen = {**ORDER, "devices": ["board"]}
+    assert {line.device for line in store.last_sittings(root, order=chosen)} == {"board"}
+
+
+def test_the_night_of_a_sitting_is_the_day_it_began(root: Path) -> None:
+    for process, day in ((5, "2026-03-01T23:59:00+00:00"), (6, "2026-03-02T00:30:00+00:00")):
+        told = {"session_of": "night", "session_id": "n", "measured_at": day}
+        record_trees.write(root, process=process, call_ns=np.full(100, 5), **told)
+    store.refresh(root)
+    assert one(root, "SELECT list(DISTINCT night) FROM records WHERE session_id = 'n'") == ["2026-03-01"]
+
+
+# --- keeping up ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which sessions are read again."""
+    seen: list[str] = []
+    original = record_files.read_all
+
+    def watched(place: Path, **options: Any) -> Iterator[record_files.Record]:
+        seen.append(place.name)
+        return original(place, **options)
+
+    monkeypatch.setattr(record_files, "read_all", watched)
+    return seen
+
+
+def test_nothing_is_read_again_where_nothing_changed(root: Path, read: list[str]) -> None:
+    state = store.refresh(root)
+    assert read == ["board_tflite", "local_onnx"]
+    assert store.refresh(root) == state
+    assert len(read) == 2
+
+
+def test_a_session_with_a_new_or_a_changed_record_is_read_again_alone(root: Path, read: list[str]) -> None:
+    store.refresh(root)
+    read.clear()
+    record_trees.write(root, process=7, call_ns=np.full(100, 5))
+    store.refresh(root)
+    assert read == ["local_onnx"]
+    assert from_store(root) == from_records(root)
+    read.clear()
+    path = next((root / "board_tflite").rglob("record.json"))
+    path.write_text(path.read_text() + "\n")
+    store.refresh(root)
+    assert read == ["board_tflite"]
+
+
+def test_a_session_that_is_gone_leaves_the_store(root: Path) -> None:
+    store.refresh(root)
+    shutil.rmtree(root / "board_tflite")
+    assert store.refresh(root).records == 12
+    assert one(root, "SELECT list(DISTINCT device) FROM records") == ["local"]
+    shutil.rmtree(root)
+    assert store.refresh(root).records == 0
+    assert one(root, "SELECT count(*) FROM records") == 0
+
+
+@pytest.mark.parametrize("harm", ["index", "part", "code"])
+def test_a_store_that_is_damaged_or_made_by_other_code_is_made_again(
+    root: Path, harm: str, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.refresh(root)
+    before = from_store(root)
+    read.clear()
+    if harm == "index":
+        (store.beside(root) / store.INDEX).write_text("{")
+    elif harm == "part":
+        next(store.beside(root).glob("device=*/*")).unlink()
+    else:
+        monkeypatch.setattr(store, "MAKERS", [*store.MAKERS, Path(__file__)])
+    store.refresh(root)
+    assert len(read) == 2
+    assert from_store(root) == before
+
+
+def test_a_refresh_that_fails_leaves_the_store_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.refresh(root)
+    before = {path: path.read_bytes() for path in store.beside(root).rglob("*") if path.is_file()}
+    record_trees.write(root, process=7, call_ns=np.full(100, 5))
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "merge", full)
+    with pytest.raises(EdgeproofError, match="No space left"):
+        store.refresh(root)
+    assert {path: path.read_bytes() for path in store.beside(root).rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in root.parent.iterdir()) == ["records", "store"]
+
+
+# --- bad records ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("harm", ["cut", "array", "lacks", "newer"])
+def test_a_damaged_record_is_named_counted_and_left_out(root: Path, harm: str) -> None:
+    victim = root / "local_onnx/onnx/student.fp32/single_stream.1"
+    path = victim / "record.json"
+    content = json.loads(path.read_text())
+    if harm == "cut":
+        path.write_text(path.read_text()[:100])
+    elif harm == "array":
+        (victim / "latencies.npz").write_bytes(b"x")
+    else:
+        content.pop("artifact") if harm == "lacks" else content.update(schema=99)
+        path.write_text(json.dumps(content))
+    state = store.refresh(root)
+    assert state.records == 23
+    assert len(state.damaged) == 1
+    assert "student.fp32/single_stream.1" in state.damaged[0]
+    assert store.refresh(root).damaged == state.damaged
+    assert one(root, f"SELECT count(*) FROM records WHERE path = '{victim.as_posix()}'") == 0
+
+
+def test_records_of_an_older_schema_are_counted(root: Path) -> None:
+    path = next((root / "local_onnx").rglob("record.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 1}))
+    state = store.refresh(root)
+    assert (state.older, state.damaged) == (1, [])
+    assert one(root, "SELECT count(*) FROM records WHERE schema_on_disk = 1") == 1
+
+
+@pytest.mark.parametrize("device", ["../../outside", "a'b", "x/y", "ü €", "month=1", ""])
+def test_a_hostile_device_name_stays_inside_the_store(tmp_path: Path, device: str) -> None:
+    root = tmp_path / "results/records"
+    path = record_trees.write(root, call_ns=np.full(100, 5)) / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "device": device}))
+    assert store.refresh(root).damaged == []
+    assert one(root, "SELECT device FROM records") == device
+    assert len(list(store.beside(root).glob("device=*/*.parquet"))) == 1
+
+
+# --- asking --------------------------------------------------------------------------------------------------------
+
+
+def test_a_query_becomes_a_data_frame_in_one_line(root: Path) -> None:
+    store.refresh(root)
+    frame = store.ask(
+        "SELECT model, exp(avg(p50_log)) AS p50 FROM records WHERE device = 'local' GROUP BY 1", root
+    ).df()
+    row = next(row for row in from_records(root) if (row.device, row.model) == ("local", "teacher"))
+    assert row.p50_ns is not None
+    assert frame.set_index("model").loc["teacher", "p50"] == pytest.approx(row.p50_ns.value)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{tmp}/out.csv'",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('{tmp}/secret')",
+        "ATTACH '{tmp}/x.db'",
+        "DROP VIEW records",
+        "SET enable_external_access = true",
+        "SELECT 1; DROP VIEW records",
+        "SELEC 1",
+        "SELECT nothing FROM records",
+        "",
+    ],
+)
+def test_what_is_no_reading_of_the_store_is_refused(root: Path, tmp_path: Path, sql: str) -> None:
+    store.refresh(root)
+    (tmp_path / "secret").write_text("secret")
+    with pytest.raises(EdgeproofError, match="query"):
+        store.ask(sql.format(tmp=tmp_path), root)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_without_records_a_query_answers_with_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    assert store.refresh(root) == store.State()
+    assert not store.beside(root).exists()
+    assert one(root, "SELECT count(p50_log) FROM records") == 0
+    assert store.last_sittings(root, order=ORDER) == []
+    assert store.names(root) == {"devices": [], "models": [], "runtimes": [], "schemes": []}
+
+
+def test_the_stores_files_are_plain_parquet_for_any_reader(root: Path) -> None:
+    store.refresh(root)
+    files = f"{store.beside(root)}/*/*.parquet"
+    found = duckdb.sql(f"SELECT count(*), count(DISTINCT path) FROM read_parquet('{files}')").fetchall()
+    assert found == [(24, 24)]

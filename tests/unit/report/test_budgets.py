@@ -1,0 +1,137 @@
+"""Budgets as gates: a figure keeps to its limit when the whole of its interval does, and unknown is not within."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproof.report import grids, tables
+from edgeproof.report.budgets import gate
+from edgeproof.report.rows import Row, rows
+from edgeproof.report.selections import Selection
+from edgeproof.statistics.intervals import Estimate
+from tests.support import record_trees
+from tests.unit.report.test_tables import PLAIN, cells
+
+FULL = replace(
+    PLAIN,
+    size_bytes=12_000_000,
+    p90_ns=Estimate(40e6, 30e6, 50e6),
+    peak_rss_bytes=999_000_000,
+    energy_uj=Estimate(900.0, 800.0, 1000.0),
+)
+CAMERA = {"size_mb": 12.0, "latency_ms": 50.0, "memory_mb": 1000.0, "energy_mj": 1.0}
+
+
+def test_figures_at_their_limits_are_within() -> None:
+    found = gate(FULL, CAMERA)
+    assert found is not None
+    assert (found.outcome, found.reasons) == ("within", ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"size_bytes": 12_000_001}, "size is up to 12 MB (limit 12)"),
+        ({"p90_ns": Estimate(40e6, 30e6, 50.1e6)}, "latency is up to 50.1 ms (limit 50)"),
+        ({"p90_ns": Estimate(60e6, math.nan, math.nan)}, "latency is up to 60 ms (limit 50)"),
+        ({"peak_rss_bytes": 1_200_000_000}, "memory is up to 1200 MB (limit 1000)"),
+        ({"energy_uj": Estimate(2500.0, 2400.0, 2600.0)}, "energy is up to 2.6 mJ (limit 1)"),
+    ],
+)
+def test_each_figure_beyond_its_limit_is_exceeded_and_told(changes: dict[str, Any], told: str) -> None:
+    found = gate(replace(FULL, **changes), CAMERA)
+    assert found is not None
+    assert (found.outcome, found.reasons) == ("exceeded", (told,))
+
+
+def test_what_was_not_measured_is_unknown_and_never_within() -> None:
+    found = gate(replace(FULL, p90_ns=None, energy_uj=None), CAMERA)
+    assert found is not None
+    assert (found.outcome, found.reasons) == ("unknown", ("latency was not measured", "energy was not measured"))
+
+
+def test_one_figure_beyond_its_limit_decides_whatever_is_unknown() -> None:
+    found = gate(replace(FULL, p90_ns=None, size_bytes=10**9), CAMERA)
+    assert found is not None
+    assert found.outcome == "exceeded"
+    assert len(found.reasons) == 2
+
+
+@pytest.mark.parametrize("budget", [None, {}, {"size_mb": None, "latency_ms": None}])
+def test_without_limits_there_is_no_gate(budget: dict[str, float | None] | None) -> None:
+    assert gate(FULL, budget) is None
+
+
+def test_what_a_device_does_not_support_passes_no_gate_and_fails_none() -> None:
+    assert gate(replace(FULL, verdict="unsupported"), CAMERA) is None
+
+
+@given(st.floats(0.1, 100), st.floats(0, 50), st.floats(0.1, 100))
+def test_latency_is_within_exactly_where_its_upper_end_is(p90_ms: float, half_ms: float, limit_ms: float) -> None:
+    row = replace(FULL, p90_ns=Estimate(p90_ms * 1e6, (p90_ms - half_ms) * 1e6, (p90_ms + half_ms) * 1e6))
+    found = gate(row, {"latency_ms": limit_ms})
+    assert found is not None
+    high_ms = (p90_ms + half_ms) * 1e6 / 1e6
+    assert (found.outcome == "within") == (high_ms <= limit_ms)
+
+
+# --- from records to the table -------------------------------------------------------------------------------------
+
+ORDER = {"devices": ["camera", "local"], "models": ["teacher"], "runtimes": ["onnx", "tflite"]}
+
+
+def table_of(root: Path) -> tuple[list[Row], str]:
+    found = rows(root, baseline="teacher", order=ORDER)
+    return found, tables.markdown(found, study="s", baseline="teacher")
+
+
+def test_a_gate_stands_in_the_rows_of_its_device_alone(tmp_path: Path) -> None:
+    calls = np.full(1000, 60_000_000)
+    budget = {"budget": {"latency_ms": 50.0, "size_mb": 12.0}}
+    record_trees.write(tmp_path, device="camera", call_ns=calls, card=budget)
+    record_trees.write(tmp_path, device="local", call_ns=calls, card={"budget": None})
+    found, text = table_of(tmp_path)
+    assert [row["budget"] for row in cells(text.partition("Not shown")[0])] == ["exceeded", "–"]
+    assert "`camera` `teacher` onnx fp32: latency is up to 60 ms (limit 50)" in text
+    assert found[0].verdict == "valid"  # the run is good, the artifact too slow
+    assert tables.json_content(found, study="s")["rows"][0]["budget"]["outcome"] == "exceeded"
+    assert "latency is up to 60 ms (limit 50)" in tables.csv_text(found)
+
+
+# --- estimates -----------------------------------------------------------------------------------------------------
+
+ESTIMATE = {
+    "cycles": 61113, "npu_cycles": 41773, "inference_ns": 122226, "clock_hz": 500_000_000, "sram_bytes": 10752,
+    "dram_bytes": 0, "flash_bytes": 37936, "system_config": "High_End", "memory_mode": "Shared_Sram",
+    "npu": "ethos-u55-128", "npu_operators": 15, "cpu_operators": 0, "tool": "ethos-u-vela 5.2.0",
+}  # fmt: skip
+
+
+def test_estimates_stand_in_a_table_of_their_own_and_in_no_measured_column(tmp_path: Path) -> None:
+    npu = {"npu": "ethos-u55-128", "budget": None}
+    record_trees.write(tmp_path, device="local", runtime="tflite", call_ns=np.full(1000, 60_000))
+    estimated = {"device": "camera", "runtime": "tflite", "scheme": "int8-static", "card": npu, "job": False}
+    record_trees.write(tmp_path, "estimate", estimate=ESTIMATE, **estimated)
+    record_trees.unsupported(
+        tmp_path, "Vela places none of it", device="camera", runtime="tflite", scheme="fp32", card=npu
+    )
+    found, text = table_of(tmp_path)
+    measured, _, rest = text.partition("## Estimated, not measured")
+    assert [row["device"] for row in cells(measured)] == ["local"]
+    refused, told = cells(rest)
+    assert (refused["verdict"], refused["estimated cycles"]) == ("unsupported", "–")
+    assert (told["verdict"], told["estimated cycles"], told["estimated µs"]) == ("estimated", "61,113", "122.2")
+    assert (told["SRAM KiB"], told["NPU"]) == ("10.5", "ethos-u55-128")
+    (row,) = [row for row in found if row.estimate]
+    assert row.p50_ns is row.p90_ns is row.accuracy is row.speed_up is row.peak_rss_bytes is row.energy_uj is None
+    assert "estimated_cycles" in tables.csv_text(found).partition("\n")[0]
+    assert [line[0].value for line in grids.grid(found, Selection()).lines] == ["local"]
+    assert Row.from_dict(tables.json_content(found, study="s")["rows"][found.index(row)]) == row

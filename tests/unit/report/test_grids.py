@@ -1,0 +1,232 @@
+"""A table's lines, columns, marks and notes, whatever its format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproof.config.params import checked
+from edgeproof.core.errors import ConfigError, EdgeproofError
+from edgeproof.report import grids
+from edgeproof.report.figures import FIGURES
+from edgeproof.report.grids import Cell, Grid
+from edgeproof.report.rows import Row
+from edgeproof.report.selections import Selection
+from edgeproof.statistics.intervals import Estimate
+from tests.support.example_rows import CONDITIONS, about, row, several
+
+
+def laid_out(*given: list[Row], **chosen: Any) -> Grid:
+    return grids.grid(given[0] if given else several(), checked(Selection, chosen, "test"))
+
+
+def column(found: Grid, heading: str, group: str = "") -> list[Cell]:
+    place = next(n for n, of in enumerate(found.headings) if (of.text, of.group) == (heading, group))
+    return [line[place] for line in found.lines]
+
+
+def stubs(found: Grid) -> list[str]:
+    return [" ".join(cell.value for cell in line[: found.stubs]) for line in found.lines]
+
+
+# --- what is shown -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({"devices": ["board"]}, {("board", "onnx", "teacher", "fp32")}),
+        ({"runtimes": ["tflite"]}, {("local", "tflite", "student", "fp32")}),
+        ({"models": ["student"], "schemes": ["int8-static"]}, {("local", "onnx", "student", "int8-static")}),
+        ({"artifacts": ["teacher int8-dynamic"]}, {("local", "onnx", "teacher", "int8-dynamic")}),
+        ({"models": ["none"]}, set()),
+    ],
+)
+def test_a_selection_shows_its_rows_and_no_others(chosen: dict[str, Any], expected: set[Any]) -> None:
+    found = laid_out(**chosen)
+    assert {(of["device"], of["runtime"], of["model"], of["scheme"]) for of in found.data} == expected
+    assert len(found.lines) == len(expected)
+
+
+def test_figures_of_scenarios_that_were_not_asked_for_are_left_out() -> None:
+    found = laid_out(columns=["accuracy", "size", "p50", "offline"], scenarios=["Offline"])
+    assert [heading.text for heading in found.headings[found.stubs :]] == ["file, KiB", "Offline, samples/s"]
+
+
+def test_parts_side_by_side_share_a_line() -> None:
+    found = laid_out(rows=["device", "model", "scheme"], across=["runtime"], columns=["p50"])
+    assert [(heading.text, heading.group) for heading in found.headings[3:]] == [
+        ("p50, µs", "onnx"),
+        ("p50, µs", "tflite"),
+    ]
+    line = stubs(found).index("local student fp32")
+    assert column(found, "p50, µs", "onnx")[line].value == "20.0"
+    assert column(found, "p50, µs", "tflite")[line].refused == "refused"
+    assert column(found, "p50, µs", "tflite")[stubs(found).index("local student int8-static")].empty
+
+
+def test_lines_that_do_not_tell_rows_apart_are_refused_with_what_to_add() -> None:
+    with pytest.raises(EdgeproofError, match="Add device or scheme to rows or across"):
+        laid_out(rows=["model"], across=["runtime"])
+
+
+def test_sorting_is_by_each_key_in_turn_and_what_is_missing_comes_last() -> None:
+    assert stubs(laid_out(sort=["p50"], rows=["device", "runtime", "model", "scheme"])) == [
+        "local onnx student fp32",
+        "local onnx student int8-static",
+        "local onnx teacher fp32",
+        "board onnx teacher fp32",
+        "local tflite student fp32",
+        "local onnx teacher int8-dynamic",
+    ]
+    by_scheme = stubs(laid_out(sort=["scheme", "-accuracy"], devices=["local"], rows=["scheme", "model", "runtime"]))
+    assert by_scheme == [
+        "fp32 teacher onnx",
+        "fp32 student tflite",
+        "fp32 student onnx",
+        "int8-static student onnx",
+        "int8-dynamic teacher onnx",
+    ]
+
+
+# --- digits --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "texts"),
+    [
+        (Estimate(123_456.0, 120_000.0, 126_000.0), ("123.5", "[120.0, 126.0]")),
+        (Estimate(123_456.0, 100_000.0, 150_000.0), ("123", "[100, 150]")),
+        (Estimate(1_234_567.0, 1_234_000.0, 1_235_000.0), ("1,234.57", "[1,234.00, 1,235.00]")),
+        (Estimate(5_000.0, float("nan"), float("nan")), ("5", "")),
+        (None, ("", "")),
+    ],
+)
+def test_a_latency_has_two_digits_of_its_intervals_half_width(nanoseconds: Any, texts: tuple[str, str]) -> None:
+    assert FIGURES["p50"].texts(row(p50_ns=nanoseconds)) == texts
+
+
+def test_shares_sizes_and_counts_are_in_the_units_of_their_headings() -> None:
+    found = row(accuracy_difference=Estimate(0.0123, -0.001, 0.0256), peak_rss_bytes=3 * 2**20, parameters=1234567)
+    assert FIGURES["accuracy"].texts(found) == ("90.00", "[88.00, 92.00]")
+    assert FIGURES["accuracy_difference"].texts(found) == ("+1.23", "[-0.10, +2.56]")
+    assert FIGURES["size"].texts(found) == ("1.5", "")
+    assert FIGURES["peak"].texts(found) == ("3", "")
+    assert FIGURES["parameters"].texts(found) == ("1,234,567", "")
+    assert FIGURES["zeros"].texts(found) == ("12.5", "")
+
+
+@given(st.floats(1e2, 1e12), st.floats(1e-6, 0.5))
+def test_what_is_shown_of_a_value_differs_from_it_by_less_than_a_tenth_of_its_interval(
+    value: float, share: float
+) -> None:
+    text = FIGURES["p50"].texts(row(p50_ns=about(value, share)))[0]
+    assert float(text.replace(",", "")) == pytest.approx(value / 1000, abs=max(0.1 * share * value / 1000, 0.00051))
+
+
+# --- marks and notes -----------------------------------------------------------------------------------------------
+
+
+def test_the_best_of_each_figure_is_marked_on_each_device_with_others() -> None:
+    found = laid_out(columns=["accuracy", "size", "p50"], devices=["local"])
+    names = stubs(found)
+    assert [names[n] for n, cell in enumerate(column(found, "p50, µs")) if cell.best] == ["local student onnx fp32"]
+    assert [names[n] for n, cell in enumerate(column(found, "file, KiB")) if cell.best] == ["local student onnx fp32"]
+    best = [names[n] for n, cell in enumerate(column(found, "accuracy, %")) if cell.best]
+    assert best == ["local teacher onnx fp32", "local student tflite fp32"]
+    assert not any(cell.best for line in laid_out(devices=["board"]).lines for cell in line)
+    assert not any(cell.best for line in laid_out(best=False).lines for cell in line)
+
+
+def test_a_row_is_pareto_optimal_where_no_other_of_its_device_is_better_in_all() -> None:
+    found = laid_out(devices=["local"])
+    assert [of["model"] + " " + of["scheme"] for of in found.data if of["pareto"]] == ["teacher fp32", "student fp32"]
+    marked = [name for name, cell in zip(stubs(found), column(found, "p50, µs"), strict=True) if cell.pareto]
+    assert marked == ["local teacher onnx fp32", "local student onnx fp32"]
+    assert any("Pareto-optimal" in caption for caption in found.captions)
+    assert not any(of["pareto"] for of in laid_out(columns=["size"]).data)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=8))
+def test_the_front_of_three_figures_is_what_no_row_dominates(points: list[tuple[int, int, int]]) -> None:
+    rows = [
+        row(str(n), p50_ns=about(a * 1000.0), size_bytes=b * 1024, accuracy=Estimate(c / 10, 0.0, 1.0))
+        for n, (a, b, c) in enumerate(points)
+    ]
+    front = {key[2] for key in grids.front(rows, ["p50", "size", "accuracy"])}
+    costs = [(a, b, -c) for a, b, c in points]
+    expected = {
+        str(n)
+        for n, mine in enumerate(costs)
+        if not any(other != mine and all(x <= y for x, y in zip(other, mine, strict=True)) for other in costs)
+    }
+    assert front == expected
+
+
+def test_a_refused_cell_says_so_with_the_reasons_of_its_own_scenario() -> None:
+    found = laid_out(columns=["accuracy", "p50", "server", "size"], devices=["local"])
+    line = stubs(found).index("local student tflite fp32")
+    latency, server = column(found, "p50, µs")[line], column(found, "Server, samples/s")[line]
+    assert (latency.refused, server.refused) == ("refused", "refused")
+    assert [found.notes[number - 1] for number in latency.notes] == ["single_stream 2: LoadGen: too short"]
+    assert [found.notes[number - 1] for number in server.notes] == ["server 0: late"]
+    assert column(found, "accuracy, %")[line].value == "90.00"
+    unsupported = stubs(found).index("local teacher onnx int8-dynamic")
+    for heading in ("accuracy, %", "p50, µs", "file, KiB"):
+        cell = column(found, heading)[unsupported]
+        assert (cell.refused, [found.notes[number - 1] for number in cell.notes]) == ("unsupported", ["no kernels"])
+
+
+def test_a_scenario_that_was_not_measured_is_empty_and_not_refused() -> None:
+    found = laid_out([row()], columns=["p50", "offline"])
+    assert column(found, "Offline, samples/s")[0] == Cell()
+
+
+def test_unlike_conditions_have_a_note_at_what_was_timed() -> None:
+    rows = [row(), row("student"), row("other", conditions={**CONDITIONS, "kernel": "6.9", "threads": 2})]
+    found = laid_out(rows, columns=["accuracy", "p50"])
+    assert [cell.notes for cell in column(found, "p50, µs")] == [(), (), (1,)]
+    assert [cell.notes for cell in column(found, "accuracy, %")] == [(), (), ()]
+    assert found.notes == ["measured under unlike conditions: kernel: 6.1 → 6.9; threads: 1 → 2"]
+
+
+def test_versions_are_compared_within_a_runtime_and_conditions_within_a_device() -> None:
+    rows = [row(), row("a"), row("b", versions={"onnx": "2.0"}), row(runtime="tflite"), several()[-1]]
+    found = laid_out(rows, columns=["p50"])
+    assert found.notes == ["measured under unlike conditions: onnx: 1.0 → 2.0"]
+
+
+def test_no_rows_make_an_empty_table_and_no_failure() -> None:
+    found = laid_out([])
+    assert (found.lines, found.data, found.notes) == ([], [], [])
+
+
+def test_only_refused_records_make_a_table_of_reasons() -> None:
+    nothing = {"accuracy": None, "p50_ns": None, "p99_ns": None, "verdict": "error"}
+    rows = [row(str(n), reasons=(f"single_stream 0: killed {n}", "accuracy 0: killed"), **nothing) for n in range(3)]
+    found = laid_out(rows, columns=["accuracy", "p50"])
+    assert {cell.refused for line in found.lines for cell in line[found.stubs :]} == {"failed"}
+    assert len(found.notes) == 4
+
+
+# --- selections ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"columns": ["p5O"]}, "columns has unknown 'p5O'. Did you mean 'p50'"),
+        ({"sort": ["-latency"]}, "sort has unknown 'latency'"),
+        ({"pareto": ["verdict", "p50"]}, "pareto has unknown 'verdict'"),
+        ({"rows": ["model"], "across": ["model"]}, "model can't be both"),
+        ({"rows": ["modell"]}, "rows.0"),
+        ({"colums": ["p50"]}, "colums: unknown key. Did you mean 'columns'"),
+        ({"scenarios": ["Sever"]}, "scenarios.0"),
+    ],
+)
+def test_a_selection_with_a_mistake_is_refused_by_name(chosen: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        laid_out(**chosen)

@@ -1,0 +1,453 @@
+"""The runner against LoadGen itself: one process a test, since LoadGen allows one test a process."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeproof.bench import verdict
+from edgeproof.core import directories, plugins
+from edgeproof.devices import runner_zipapp
+from edgeproof.report.rows import rows
+from edgeproof.runner import job as runner_job
+from edgeproof.runner import loadgen
+from tests.support import record_trees
+
+# Runs one LoadGen test over numbered samples: sample i is an array full of i, and the session answers with i.
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+import numpy as np
+from edgeproof.runner import loadgen
+
+given = json.loads(sys.argv[1])
+out = Path("out"); out.mkdir()
+inputs = np.repeat(np.arange(given["samples"], dtype=np.float32), 4).reshape(-1, 1, 2, 2)
+
+class Session:
+    def __init__(self):
+        self.calls, self.output = 0, np.zeros((1, 1), np.float32)
+    def feed(self, x):
+        self.x = x
+    def invoke(self):
+        self.calls += 1
+        if given["fails"] == "always" or self.calls in given["fails"]:
+            raise ValueError(f"broken at call {self.calls}")
+        assert self.x.shape == (1, 1, 2, 2) and self.x.flags.c_contiguous
+        self.output[0, 0] = self.x.mean()
+    def fetch(self):
+        return self.output if given["reuse"] else self.output.copy()
+
+session = Session()
+outcome = loadgen.run(session, inputs, mode=given["mode"], scenario=given["scenario"], settings=given["settings"],
+                      call_ns=given["call_ns"], out_dir=out, audit=given.get("audit"))
+Path("outcome.json").write_text(json.dumps({"log": outcome.log, "error": outcome.error, "calls": session.calls}))
+sys.stdout.flush()
+os._exit(0)
+"""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "SingleStream": {"min_duration_ms": 10, "min_query_count": 300},
+    "MultiStream": {"min_duration_ms": 10, "min_query_count": 662, "multi_stream_samples_per_query": 8},
+    "Offline": {"min_duration_ms": 10, "min_query_count": 300},
+    "Server": {
+        "min_duration_ms": 10,
+        "min_query_count": 600,
+        "server_target_latency_ns": 5_000_000_000,
+        "server_target_qps": 20_000.0,
+    },
+}
+
+
+def run(directory: Path, scenario: str = "SingleStream", mode: str = "PerformanceOnly", **given: Any) -> dict[str, Any]:
+    directory.mkdir(parents=True, exist_ok=True)
+    plain = {
+        "samples": 20,
+        "fails": [],
+        "reuse": True,
+        "settings": SETTINGS[scenario],
+        "call_ns": 3000,
+        "mode": mode,
+        "scenario": scenario,
+    }
+    argv = [sys.executable, "-c", SCRIPT, json.dumps({**plain, **given})]
+    done = subprocess.run(argv, cwd=directory, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    outcome: dict[str, Any] = json.loads((directory / "outcome.json").read_text())
+    return outcome
+
+
+def call_ns_of(directory: Path) -> np.ndarray:
+    with np.load(directory / "out" / "latencies.npz") as arrays:
+        found: np.ndarray = arrays["call_ns"]
+    return found
+
+
+# --- performance ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One run a scenario, when first asked for."""
+
+    @cache
+    def measure(scenario: str) -> tuple[dict[str, Any], Path]:
+        directory = tmp_path_factory.mktemp(scenario)
+        return run(directory, scenario), directory
+
+    return measure
+
+
+@pytest.mark.parametrize("scenario", SETTINGS)
+def test_a_run_is_valid_and_keeps_one_duration_an_inference(measured: Any, scenario: str) -> None:
+    outcome, directory = measured(scenario)
+    log, call_ns = outcome["log"], call_ns_of(directory)
+    assert outcome["error"] is None
+    assert log["result_validity"] == "VALID"
+    assert log["effective_scenario"] == scenario
+    assert call_ns.dtype == np.uint64
+    assert (call_ns > 0).all()
+    assert len(call_ns) == outcome["calls"]
+    if scenario in ("SingleStream", "Server"):
+        assert len(call_ns) == log["result_query_count"]
+    elif scenario == "MultiStream":
+        assert len(call_ns) == log["result_query_count"] * 8
+    else:
+        assert log["result_query_count"] == 1
+        assert len(call_ns) == log["effective_samples_per_query"]
+
+
+def test_durations_around_the_call_are_below_loadgens_around_everything(measured: Any) -> None:
+    outcome, directory = measured("SingleStream")
+    assert np.median(call_ns_of(directory)) < outcome["log"]["result_50.00_percentile_latency_ns"]
+    assert call_ns_of(directory).sum() < outcome["log"]["result_mean_latency_ns"] * outcome["log"]["result_query_count"]
+
+
+@pytest.mark.parametrize("scenario", SETTINGS)
+def test_the_settings_asked_for_are_those_that_loadgen_says_it_used(measured: Any, scenario: str) -> None:
+    log = measured(scenario)[0]["log"]
+    assert log["effective_min_duration_ms"] == 10
+    assert log["effective_test_mode"] == "PerformanceOnly"
+    if scenario == "Server":
+        assert log["effective_target_qps"] == pytest.approx(20_000)
+        assert log["effective_target_latency_ns"] == 5_000_000_000
+    if scenario == "MultiStream":
+        assert log["effective_samples_per_query"] == 8
+
+
+@pytest.mark.parametrize(
+    ("scenario", "metric", "name"),
+    [
+        ("MultiStream", r"99\.0th percentile latency \(ns\) : (\S+)", "multi_stream_p99_ns"),
+        ("Offline", r"Samples per second: (\S+)", "offline_samples_per_s"),
+        ("Server", r"Completed samples per second\s*: (\S+)", "server_samples_per_s"),
+    ],
+)
+def test_a_rows_figure_is_the_metric_of_loadgens_own_summary(
+    measured: Any, tmp_path: Path, scenario: str, metric: str, name: str
+) -> None:
+    outcome, directory = measured(scenario)
+    found = re.search(metric, (directory / "out" / "mlperf_log_summary.txt").read_text())
+    assert found is not None
+    key = next(key for key, value in record_trees.LOADGEN.items() if value == scenario)
+    record_trees.write(tmp_path, key, log=outcome["log"])
+    order = {"devices": ["local"], "models": ["teacher"], "runtimes": ["onnx"]}
+    (row,) = rows(tmp_path, baseline="teacher", order=order)
+    assert getattr(row, name).value == pytest.approx(float(found.group(1)), rel=1e-4)
+
+
+def test_a_run_that_ends_too_early_for_loadgen_is_invalid_with_its_reason(tmp_path: Path) -> None:
+    settings = {"min_duration_ms": 10, "min_query_count": 300, "max_query_count": 100}
+    outcome = run(tmp_path, settings=settings)
+    (reason,) = verdict._loadgens(outcome["log"])
+    assert reason.startswith("LoadGen: ")
+    assert len(reason) > len("LoadGen: ")
+
+
+def test_a_server_run_with_too_few_queries_for_loadgens_statistics_says_how_many_more_it_needs(tmp_path: Path) -> None:
+    outcome = run(tmp_path, "Server", settings={**SETTINGS["Server"], "min_query_count": 64})
+    (reason,) = verdict._loadgens(outcome["log"])
+    assert re.search(r"at least \d+ more queries", reason)
+
+
+def test_a_setting_that_loadgen_does_not_have_is_refused(tmp_path: Path) -> None:
+    given = {
+        "samples": 2, "fails": [], "reuse": True, "settings": {"min_duration": 1}, "call_ns": 1,
+        "mode": "PerformanceOnly", "scenario": "SingleStream",
+    }  # fmt: skip
+    argv = [sys.executable, "-c", SCRIPT, json.dumps(given)]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "LoadGen has no setting 'min_duration'" in done.stderr
+
+
+# --- failures inside LoadGen's callbacks ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("fails", "first"), [([5, 7], 5), ("always", 1)])
+def test_a_session_that_raises_is_reported_and_never_ends_the_process(tmp_path: Path, fails: Any, first: int) -> None:
+    outcome = run(tmp_path, fails=fails)
+    assert outcome["error"] == f"ValueError: broken at call {first}"
+    assert outcome["log"]["result_query_count"] == outcome["calls"]
+    assert len(call_ns_of(tmp_path)) == (outcome["calls"] - 2 if fails != "always" else 0)
+
+
+# --- accuracy ------------------------------------------------------------------------------------------------------
+
+
+def answers_of(directory: Path) -> list[tuple[int, bytes]]:
+    log = json.loads((directory / "out" / "mlperf_log_accuracy.json").read_text())
+    return [(entry["qsl_idx"], bytes.fromhex(entry["data"])) for entry in log]
+
+
+@pytest.mark.parametrize(("samples", "reuse"), [(37, True), (37, False), (1300, True)])
+def test_an_accuracy_run_answers_every_sample_exactly_once_with_its_own_answer(
+    tmp_path: Path, samples: int, reuse: bool
+) -> None:
+    # More samples than LoadGen holds at once make it load them in several sets.
+    outcome = run(tmp_path, mode="AccuracyOnly", samples=samples, reuse=reuse)
+    answers = answers_of(tmp_path)
+    assert outcome["error"] is None
+    assert outcome["calls"] == samples
+    assert sorted(index for index, _ in answers) == list(range(samples))
+    assert all(struct.unpack("<f", data) == (index,) for index, data in answers)
+
+
+def test_a_sample_whose_inference_failed_has_no_answer_rather_than_another_samples(tmp_path: Path) -> None:
+    outcome = run(tmp_path, mode="AccuracyOnly", fails=[3])
+    answers = answers_of(tmp_path)
+    assert outcome["error"] == "ValueError: broken at call 3"
+    assert sorted(index for index, _ in answers) == list(range(20))
+    assert [len(data) for _, data in answers].count(0) == 1
+    assert all(struct.unpack("<f", data) == (index,) for index, data in answers if data)
+
+
+# --- an audit that happens to lie around ---------------------------------------------------------------------------
+
+AUDIT = "*.*.mode = 1\n*.*.accuracy_log_rng_seed = 77\n"
+
+
+def test_an_audit_configuration_in_the_working_directory_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "audit.config").write_text(AUDIT)
+    log = run(tmp_path)["log"]
+    assert log["effective_test_mode"] == "PerformanceOnly"
+    assert log["effective_accuracy_log_rng_seed"] == 0
+
+
+def test_loadgen_alone_would_have_taken_that_audit_configuration(tmp_path: Path) -> None:
+    (tmp_path / "audit.config").write_text(AUDIT)
+    script = """
+import mlperf_loadgen as lg, os
+def issue(ids, indices): lg.QuerySamplesComplete([lg.QuerySampleResponse(i, 0, 0) for i in ids])
+test = lg.TestSettings()
+test.scenario, test.mode = lg.TestScenario.SingleStream, lg.TestMode.PerformanceOnly
+test.min_duration_ms, test.min_query_count = 1, 64
+qsl = lg.ConstructQSL(4, 4, lambda indices: None, lambda indices: None)
+lg.StartTest(lg.ConstructFastSUT(issue, lambda: None), qsl, test)
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, check=True)
+    lines = (tmp_path / "mlperf_log_detail.txt").read_text().splitlines()
+    log = {entry["key"]: entry["value"] for entry in (json.loads(line[9:]) for line in lines if line[0] == ":")}
+    assert log["effective_test_mode"] == "AccuracyOnly"
+    assert log["effective_accuracy_log_rng_seed"] == 77
+
+
+# --- the whole runner ----------------------------------------------------------------------------------------------
+
+
+def job_of(directory: Path, runtime: str = "null", **changes: Any) -> Path:
+    """A job directory with samples and an artifact of three outputs."""
+    artifact = directory / "job" / "artifact"
+    artifact.mkdir(parents=True)
+    directories.write_meta(artifact, {"output_shape": [1, 3]})
+    np.save(directory / "job" / "samples.npy", np.zeros((12, 1, 2, 2), np.float32))
+    given = {
+        "runtime": runtime,
+        "artifact": "artifact",
+        "samples": "samples.npy",
+        "threads": 1,
+        "mode": "PerformanceOnly",
+        "scenario": "SingleStream",
+        "settings": SETTINGS["SingleStream"],
+        "warm_up_s": 0.2,
+        "packages": {"numpy": "0", "no-such-package-anywhere": "1"},
+        **changes,
+    }
+    (directory / "job" / "job.json").write_text(json.dumps(given))
+    return directory / "job"
+
+
+def run_runner(runner: Path, job: Path, directory: Path) -> tuple[dict[str, Any], str]:
+    argv = [sys.executable, "-I", "-B", str(runner), str(job), "result"]
+    environment = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(argv, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads((directory / "result" / "result.json").read_text())
+    return result, done.stderr
+
+
+def test_the_packed_runner_measures_the_harness_with_the_null_runtime(tmp_path: Path) -> None:
+    result, _ = run_runner(runner_zipapp.pack("null", tmp_path), job_of(tmp_path), tmp_path)
+    assert (result["status"], result["error"]) == ("done", None)
+    assert verdict._loadgens(result["loadgen"]) == []
+    assert result["output_shape"] == [1, 3]
+    assert result["versions"] == {"numpy": np.__version__, "no-such-package-anywhere": None}
+    assert result["fingerprint"]["python"] == sys.version.split()[0]
+    assert result["load_ns"] > 0
+    assert result["first_inference_ns"] > 0
+    assert result["peak_rss_bytes"] >= result["rss_before_load_bytes"] > 2**20
+    assert set(result["counters"]) == {"before", "after"}
+    with np.load(tmp_path / "result" / "latencies.npz") as arrays:
+        assert len(arrays["call_ns"]) == result["loadgen"]["result_query_count"]
+    assert (tmp_path / "result" / "mlperf_log_detail.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "told"),
+    [
+        (lambda job: (job / "samples.npy").unlink(), "FileNotFoundError"),
+        (lambda job: (job / "job.json").write_text("{"), "JSONDecodeError"),
+        (lambda job: (job / "artifact" / "meta.json").unlink(), "never built"),
+        (lambda job: (job / "samples.npy").write_bytes(b"\x93NUMPY"), "Error"),
+    ],
+    ids=["no samples", "half a job", "no artifact", "half the samples"],
+)
+def test_whatever_is_wrong_with_a_job_is_written_into_its_result(tmp_path: Path, break_it: Any, told: str) -> None:
+    job = job_of(tmp_path)
+    break_it(job)
+    result, printed = run_runner(runner_zipapp.pack("null", tmp_path), job, tmp_path)
+    assert result["status"] == "error"
+    assert told in result["error"]
+    assert "Traceback" in printed
+    assert result["fingerprint"]["cores"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("session", "told"),
+    [
+        ("return np.full((1, 3), np.nan, np.float32)", "NaN or infinity"),
+        ("return np.zeros((1, 3))", "float64, expected float32"),
+        ("raise RuntimeError('no such kernel')", "RuntimeError: no such kernel"),
+    ],
+)
+def test_a_session_whose_first_answer_is_no_answer_is_an_error_before_anything_is_timed(
+    tmp_path: Path, plugin_root: Path, session: str, told: str
+) -> None:
+    (plugin_root / "runtimes" / "odd.py").write_text(
+        "import numpy as np\nfrom edgeproof.core.sessions import InferenceSession\n\n\n"
+        "class Session(InferenceSession):\n    def __init__(self, artifact_dir, *, threads):\n        pass\n\n"
+        "    def feed(self, x):\n        pass\n\n"
+        f"    def invoke(self):\n        pass\n\n    def fetch(self):\n        {session}\n"
+    )
+    result, _ = run_runner(runner_zipapp.pack("odd", tmp_path), job_of(tmp_path, "odd"), tmp_path)
+    assert result["status"] == "error"
+    assert told in result["error"]
+    assert not (tmp_path / "result" / "latencies.npz").exists()
+
+
+def test_a_runner_without_the_runtime_that_its_job_names_says_so(tmp_path: Path) -> None:
+    result, _ = run_runner(runner_zipapp.pack("null", tmp_path), job_of(tmp_path, "onnx"), tmp_path)
+    assert result["status"] == "error"
+    assert "unknown runtime 'onnx'" in result["error"]
+
+
+# --- what is refused before LoadGen sees it ------------------------------------------------------------------------
+
+
+def test_the_memory_of_queries_generated_ahead_is_that_of_the_measured_facts() -> None:
+    # A run of 600 s at 181.6 µs held 4.67 GB at its peak: measured with LoadGen 6.0.17.
+    needed = loadgen.needed_bytes("SingleStream", {}, 181_626)
+    assert needed == pytest.approx(4.67e9, rel=0.05)
+    assert loadgen.needed_bytes("SingleStream", {"min_duration_ms": 60_000}, 181_626) == pytest.approx(needed / 10)
+    # A query of MultiStream is eight inferences.
+    assert loadgen.needed_bytes("MultiStream", {}, 181_626) < needed / 4
+    assert loadgen.needed_bytes("SingleStream", {"min_duration_ms": 1, "min_query_count": 10**6}, 10**9) > 300e6
+    assert loadgen.needed_bytes("Server", {"min_duration_ms": 1000, "server_target_qps": 1000.0}, 1) < 10**6
+
+
+def test_a_run_whose_queries_the_device_cannot_hold_is_refused_with_both_figures(tmp_path: Path) -> None:
+    job = job_of(tmp_path, settings={"min_duration_ms": 10**10})
+    result, _ = run_runner(runner_zipapp.pack("null", tmp_path), job, tmp_path)
+    assert result["status"] == "error"
+    assert re.search(
+        r"need about [\d.]+ GB and the device has [\d.]+ GB available; lower min_duration_ms", result["error"]
+    )
+    assert not (tmp_path / "result" / "mlperf_log_detail.txt").exists()
+
+
+def test_an_output_of_another_shape_than_the_artifacts_is_an_error(tmp_path: Path) -> None:
+    job = job_of(tmp_path)
+    (tmp_path / "job" / "artifact" / "meta.json").unlink()
+    directories.write_meta(tmp_path / "job" / "artifact", {"output_shape": [1, 3]})
+    (tmp_path / "plugins" / "runtimes").mkdir(parents=True)
+    source = plugins.source("runtimes", "null").read_text()
+    (tmp_path / "plugins" / "runtimes" / "odd.py").write_text(source.replace("np.zeros(shape", "np.zeros((1, 4)"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEPROOF_PLUGINS", str(tmp_path / "plugins"))
+        runner = runner_zipapp.pack("odd", tmp_path)
+    (job / "job.json").write_text((job / "job.json").read_text().replace('"null"', '"odd"'))
+    result, _ = run_runner(runner, job, tmp_path)
+    assert "output has shape [1, 4], expected [1, 3]" in result["error"]
+
+
+@pytest.mark.parametrize(
+    ("jump_ns", "told"), [(0, False), (10**6, False), (-(10**6), False), (10**9, True), (-(10**9), True)]
+)
+def test_a_clock_that_jumped_during_the_run_is_an_error(jump_ns: int, told: bool) -> None:
+    before = {"monotonic_ns": 5 * 10**9, "realtime_ns": 10**18}
+    after = {"monotonic_ns": 6 * 10**9, "realtime_ns": 10**18 + 10**9 + jump_ns}
+    error = runner_job.clock_error(before, after)
+    assert (error is not None) is told
+    if error is not None:
+        assert f"{jump_ns / 1e9:+.3f} s" in error
+
+
+# --- MLPerf's own settings -----------------------------------------------------------------------------------------
+
+
+def test_seeds_are_mlperfs_and_settings_left_out_are_mlperfs_too(tmp_path: Path) -> None:
+    log = run(tmp_path, mode="AccuracyOnly", settings={})["log"]
+    assert log["effective_qsl_rng_seed"] == 2085463073848966840
+    assert log["effective_sample_index_rng_seed"] == 2747215439041700203
+    assert log["effective_schedule_rng_seed"] == 16159082839903944936
+    assert log["effective_min_duration_ms"] == 600_000
+    assert log["effective_target_latency_percentile"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("scenario", "line"),
+    [
+        ("SingleStream", "*.SingleStream.target_latency = 0.0018"),
+        ("MultiStream", "*.MultiStream.samples_per_query = 8"),
+        ("Offline", "*.Offline.target_qps = 444444.444444"),
+        ("Server", "*.Server.target_latency = 5000"),
+    ],
+)
+def test_the_user_conf_beside_the_logs_says_what_loadgen_was_given(measured: Any, scenario: str, line: str) -> None:
+    lines = (measured(scenario)[1] / "out" / "user.conf").read_text().splitlines()
+    assert line in lines
+    assert f"*.{scenario}.min_duration = 10" in lines
+
+
+def test_an_audit_that_was_asked_for_is_taken(tmp_path: Path) -> None:
+    log = run(tmp_path, audit=AUDIT)["log"]
+    assert log["effective_accuracy_log_rng_seed"] == 77
+    assert (tmp_path / "out" / "audit.config").read_text() == AUDIT
+
+
+def test_the_engines_share_and_the_starts_belong_to_the_same_inferences(measured: Any) -> None:
+    with np.load(measured("SingleStream")[1] / "out" / "latencies.npz") as arrays:
+        call, invoke, started = (arrays[name].astype(np.int64) for name in ("call_ns", "invoke_ns", "started_ns"))
+    assert len(call) == len(invoke) == len(started)
+    assert (invoke <= call).all()
+    assert started[0] == 0
+    assert (np.diff(started) >= call[:-1]).all()
