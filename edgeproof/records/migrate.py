@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeproof.core.directories import write_json, written_whole
+from edgeproof.core.directories import write_json, write_atomically
 from edgeproof.records import record_files, signing
 
 
@@ -21,7 +21,7 @@ def migrate(root: Path, damaged: list[str]) -> Iterator[tuple[str, int]]:
         found = list(record_files.read_all(session, damaged=damaged))
         older = [record for record in found if record.schema < record_files.SCHEMA]
         if older:
-            with written_whole(session) as out:
+            with write_atomically(session) as out:
                 shutil.copytree(session, out, dirs_exist_ok=True)
                 for record in older:
                     place = out / record.directory.relative_to(session) / record_files.FILE

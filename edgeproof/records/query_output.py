@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from typing import Any, Protocol
+
+from edgeproof.records.csv_text import format_csv
 
 BATCH = 1000
 
@@ -51,11 +51,7 @@ def _text(value: Any) -> str:
 
 
 def _csv(names: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([value.hex() if isinstance(value, bytes) else value for value in line] for line in lines)
-    return stream.getvalue()
+    return format_csv(names, ([value.hex() if isinstance(value, bytes) else value for value in line] for line in lines))
 
 
 def _json(names: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from edgeproof.core import signatures
-from edgeproof.core.directories import sha256_of, write_json
+from edgeproof.core.directories import hash_file, write_json
 from edgeproof.core.errors import ArtifactError
 from edgeproof.records import migrations
 
@@ -33,7 +33,7 @@ PROFILE = "profile"
 # What a record may be of, instead of a scenario.
 UNTIMED = (ACCURACY, IN_TURNS, PROFILE, "estimate", "instructions", "unsupported")
 # The method of a model that no study made: it came as a file.
-BROUGHT = "brought"
+EXTERNAL_METHOD = "brought"
 _MEASURE_AGAIN = "Measure again: raise bench.session in the study, then 'make repro'."
 _UPDATE = "Read it with the edgeproof that wrote it, or measure again."
 
@@ -64,14 +64,14 @@ class Record:
     def file(self, name: str) -> Path:
         """Where one of the record's files lies. Raises ArtifactError when it is missing or damaged."""
         path = self.directory / name
-        if not path.is_file() or sha256_of(path) != self.content["files"].get(name):
+        if not path.is_file() or hash_file(path) != self.content["files"].get(name):
             raise ArtifactError(f"{path} is missing or damaged. {_MEASURE_AGAIN}")
         return path
 
 
 def write(directory: Path, content: Mapping[str, Any]) -> None:
     """Complete a record: name the sha256 of every file that lies beside it."""
-    files = {path.name: sha256_of(path) for path in sorted(directory.iterdir()) if path.is_file() and path.name != FILE}
+    files = {path.name: hash_file(path) for path in sorted(directory.iterdir()) if path.is_file() and path.name != FILE}
     write_json(directory / FILE, {"schema": SCHEMA, **content, "files": files})
 
 
@@ -80,7 +80,7 @@ def read_all(root: Path, *, damaged: list[str] | None = None) -> Iterator[Record
 
     One that cannot be read raises ArtifactError; where a list of the `damaged` is given, it is told there and left out.
     """
-    signed: dict[Path, signatures.Signed | ArtifactError | None] = {}
+    signed: dict[Path, signatures.SessionSignature | ArtifactError | None] = {}
     for directory in directories(root):
         try:
             _check_signed(directory, signed)
@@ -91,12 +91,12 @@ def read_all(root: Path, *, damaged: list[str] | None = None) -> Iterator[Record
             damaged.append(str(error))
 
 
-def _check_signed(directory: Path, known: dict[Path, signatures.Signed | ArtifactError | None]) -> None:
+def _check_signed(directory: Path, known: dict[Path, signatures.SessionSignature | ArtifactError | None]) -> None:
     """Raises ArtifactError where a record is not what its session's signature says; `known` are sessions seen."""
     session = session_of(directory)
     if session not in known:
         try:
-            known[session] = signatures.signed(session)
+            known[session] = signatures.verify_session(session)
         except ArtifactError as error:
             known[session] = error
     told = known[session]
@@ -104,7 +104,7 @@ def _check_signed(directory: Path, known: dict[Path, signatures.Signed | Artifac
         raise ArtifactError(f"{directory / FILE} can't be believed: {told}")
     if told is not None:
         path, name = directory / FILE, Path(*directory.absolute().parts[-3:], FILE).as_posix()
-        if told.sums.get(name) != sha256_of(path):
+        if told.sums.get(name) != hash_file(path):
             raise ArtifactError(f"{path} was changed after it was signed. {_MEASURE_AGAIN}")
 
 

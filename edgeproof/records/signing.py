@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeproof.core import signatures
-from edgeproof.core.directories import sha256_of, write_bytes, write_text
+from edgeproof.core.directories import hash_file, write_bytes, write_text
 from edgeproof.core.errors import ArtifactError, ConfigError
 from edgeproof.core.signatures import SIGNATURE, SUMS
 from edgeproof.records import record_files
@@ -62,8 +62,8 @@ def configured() -> Ed25519PrivateKey | None:
 
 def sign(session: Path, key: Ed25519PrivateKey) -> None:
     """Sign all files of a session as they are now."""
-    message = signatures.sums_of(session)
-    text = signatures.armored(public(key), key.sign(signatures.to_sign(message)))
+    message = signatures.format_sums(session)
+    text = signatures.armor(public(key), key.sign(signatures.encode_signed_data(message)))
     unsign(session)
     write_bytes(session / SUMS, message)
     write_text(session / SIGNATURE, text)
@@ -109,7 +109,7 @@ def verify(places: Sequence[Path], trusted: Mapping[bytes, str] | None) -> Itera
     for session in sessions(places):
         count = len(record_files.directories(session))
         try:
-            told = signatures.signed(session)
+            told = signatures.verify_session(session)
         except ArtifactError as error:
             yield Finding(session, "tampered", count, problems=(str(error),))
             continue
@@ -125,13 +125,13 @@ def verify(places: Sequence[Path], trusted: Mapping[bytes, str] | None) -> Itera
 
 
 def _session_problems(session: Path, sums: Mapping[str, str]) -> Iterator[str]:
-    there = set(signatures.files(session))
+    there = set(signatures.list_signed_files(session))
     for name in sorted(there | set(sums)):
         if name not in there:
             yield f"{session / name} is missing"
         elif name not in sums:
             yield f"{session / name} was added after the session was signed"
-        elif sha256_of(session / name) != sums[name]:
+        elif hash_file(session / name) != sums[name]:
             yield f"{session / name} was changed after it was signed"
 
 
@@ -182,7 +182,7 @@ def _allowed(line: str, where: str) -> tuple[bytes | None, str]:
     except ValueError:
         blob = b""
     raw = blob[-32:]
-    if blob != signatures.public_blob(raw):
+    if blob != signatures.encode_public_key(raw):
         raise ConfigError(f"{where} holds no Ed25519 key.")
     return raw, name
 

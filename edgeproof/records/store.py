@@ -29,7 +29,7 @@ from typing import Any
 
 import duckdb
 
-from edgeproof.core.directories import sha256_of, write_json, written_whole
+from edgeproof.core.directories import hash_file, write_json, write_atomically
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.core.signatures import SIGNATURE, SUMS
 from edgeproof.paths import RECORDS
@@ -91,7 +91,7 @@ def refresh(root: Path = RECORDS) -> State:
     gone = set(before) - set(stamps)
     if not stale and not gone:
         return State(before)
-    with tempfile.TemporaryDirectory() as scratch, written_whole(place) as out:
+    with tempfile.TemporaryDirectory() as scratch, write_atomically(place) as out:
         fresh = Path(scratch, "fresh.parquet")
         told = _compacted(root, stale, stamps, fresh)
         affected = {part for key in {*stale, *gone} for part in before.get(key, {}).get("parts", [])}
@@ -260,7 +260,7 @@ def _index(place: Path, made_by: str) -> dict[str, Any]:
 
 
 def _made_by() -> str:
-    return hashlib.sha256("".join(sha256_of(path) for path in MAKERS).encode()).hexdigest()[:16]
+    return hashlib.sha256("".join(hash_file(path) for path in MAKERS).encode()).hexdigest()[:16]
 
 
 def _sessions(root: Path) -> list[Path]:

@@ -73,7 +73,7 @@ def test_what_nobody_signed_is_unsigned_and_what_was_signed_is_verified(capsys: 
 
 def test_every_file_that_changes_is_refused_and_named(capsys: pytest.CaptureFixture[str]) -> None:
     main.run(["sign"])
-    names = [*signatures.files(SESSION), SUMS, SIGNATURE]
+    names = [*signatures.list_signed_files(SESSION), SUMS, SIGNATURE]
     assert {"session_id"} | {Path(name).name for name in names} == {
         *("session_id", "record.json", "latencies.npz", "outputs.npz", SUMS, SIGNATURE)
     }
@@ -197,7 +197,7 @@ def test_a_tampered_record_is_left_out_of_reports_and_named(capsys: pytest.Captu
     assert main.run(["report", "--columns", "accuracy"]) == 1
     assert f"{path} was changed after it was signed" in capsys.readouterr().err
     # Whoever mends the sums too is betrayed by the signature.
-    (SESSION / SUMS).write_bytes(signatures.sums_of(SESSION))
+    (SESSION / SUMS).write_bytes(signatures.format_sums(SESSION))
     assert main.run(["report", "--columns", "accuracy"]) == 1
     told = capsys.readouterr()
     assert f"{path} can't be believed" in told.err
@@ -220,7 +220,7 @@ def test_signing_twice_makes_the_same_bytes_and_keeps_who_signed_first(monkeypat
     assert (SESSION / SIGNATURE).read_bytes() == before
     signing.sign(SESSION, OTHER)
     main.run(["sign"])
-    told = signatures.signed(SESSION)
+    told = signatures.verify_session(SESSION)
     assert told is not None
     assert told.public_key == signing.public(OTHER)
 
@@ -325,19 +325,19 @@ def test_a_signature_of_openssh_for_another_purpose_or_by_another_kind_of_key_is
         subprocess.run([keygen, "-q", "-t", "ecdsa", "-N", "", "-f", key], check=True)
     subprocess.run([keygen, "-q", "-Y", "sign", "-f", key, "-n", space, SESSION / SUMS], check=True)
     with pytest.raises(ArtifactError, match=kind):
-        signatures.signed(SESSION)
+        signatures.verify_session(SESSION)
 
 
 @given(st.binary(max_size=200), st.integers(0, 3000))
 def test_any_bit_of_an_armored_signature_that_flips_is_an_error_or_no_signature_of_the_message(
     message: bytes, bit: int
 ) -> None:
-    armored = signatures.armored(signing.public(KEY), KEY.sign(signatures.to_sign(message)))
-    assert signatures.verified(armored, message) == (signing.public(KEY), True)
+    armored = signatures.armor(signing.public(KEY), KEY.sign(signatures.encode_signed_data(message)))
+    assert signatures.verify(armored, message) == (signing.public(KEY), True)
     flipped = bytearray(armored.encode())
     flipped[bit // 8 % len(flipped)] ^= 1 << bit % 8
     try:
-        key, holds = signatures.verified(flipped.decode("ascii"), message)
+        key, holds = signatures.verify(flipped.decode("ascii"), message)
     except ValueError:
         return
     # What is left may be the same bytes written otherwise (the last line's end), and nothing else.
@@ -347,4 +347,4 @@ def test_any_bit_of_an_armored_signature_that_flips_is_an_error_or_no_signature_
 @given(st.text(max_size=300))
 def test_text_that_is_no_signature_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        signatures.verified(text, b"message")
+        signatures.verify(text, b"message")
