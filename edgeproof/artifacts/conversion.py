@@ -12,19 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgeproof.core.artifacts import Lowered
-from edgeproof.core.directories import files_of
+from edgeproof.core.artifacts import ExportResult
+from edgeproof.core.directories import list_files
 from edgeproof.core.errors import EdgeproofError, Unsupported
 
-SHOWN_LINES = 15
+MAX_LOG_LINES = 15
 
 
-def attempted(what: str, convert: Callable[[], Lowered]) -> Lowered | Unsupported:
+def run_converter(what: str, convert: Callable[[], ExportResult]) -> ExportResult | Unsupported:
     """Run a converter; a refusal with a reason is an outcome.
 
     Raises EdgeproofError naming `what`, with the end of all that was printed, when the converter fails otherwise.
     """
-    with captured() as log:
+    with capture_output() as log:
         try:
             return convert()
         except Unsupported as reason:
@@ -36,12 +36,12 @@ def attempted(what: str, convert: Callable[[], Lowered]) -> Lowered | Unsupporte
             raise EdgeproofError(f"{what} failed: {type(error).__name__}: {error}\n{log()}") from error
 
 
-def described(directory: Path, outcome: Lowered | Unsupported) -> dict[str, Any]:
+def describe_files(directory: Path, outcome: ExportResult | Unsupported) -> dict[str, Any]:
     """The facts of a lowered artifact for its meta: call it before anything else is written there.
 
     What a refused converter left behind is removed.
     """
-    lowered = files_of(directory)
+    lowered = list_files(directory)
     if isinstance(outcome, Unsupported):
         for name in lowered:
             (directory / name).unlink()
@@ -55,7 +55,7 @@ def described(directory: Path, outcome: Lowered | Unsupported) -> dict[str, Any]
 
 
 @contextmanager
-def captured() -> Iterator[Callable[[], str]]:
+def capture_output() -> Iterator[Callable[[], str]]:
     """Send what the converters print (Python and C++ alike) to a file; yields a function that returns its tail."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -68,7 +68,7 @@ def captured() -> Iterator[Callable[[], str]]:
             sys.stdout.flush()
             sys.stderr.flush()
             file.seek(0)
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-SHOWN_LINES:])
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-MAX_LOG_LINES:])
 
         try:
             yield tail

@@ -17,8 +17,8 @@ from edgeproof.artifacts import conversion
 from edgeproof.config import packages
 from edgeproof.config.params import ExportParams
 from edgeproof.core import plugins
-from edgeproof.core.artifacts import Lowered
-from edgeproof.core.directories import identity, read_meta, write_meta, written_whole
+from edgeproof.core.artifacts import ExportResult
+from edgeproof.core.directories import content_sha256, read_meta, write_atomically, write_meta
 from edgeproof.core.errors import ConfigError, Unsupported
 from edgeproof.data import layouts, preparation
 from edgeproof.models import model_files, training
@@ -33,18 +33,18 @@ def export(item: ExportParams, task: str) -> None:
     """Write artifacts/<runtime>/<model>, a directory a scheme and seed; what a runtime can't do says so in its meta."""
     packages.require(item.packages)
     runtime = plugins.load("runtimes", item.runtime)
-    with written_whole(ARTIFACTS / item.runtime / item.model) as out:
+    with write_atomically(ARTIFACTS / item.runtime / item.model) as out:
         for seed in item.seeds:
             stored = model_dir(item.model, item.seeds, seed)
-            model_files.deterministic(read_meta(stored)["network"]["name"], seed, item.threads)
+            model_files.make_deterministic(read_meta(stored)["network"]["name"], seed, item.threads)
             module, network, model_meta = model_files.load(stored)
-            training.deterministic(seed, item.threads)  # building the module drew random numbers
+            training.make_deterministic(seed, item.threads)  # building the module drew random numbers
             samples = _calibration(task, network.input_shape)
             for scheme in item.schemes:
                 started = time.monotonic()
                 directory = out / artifact_name(scheme, item.seeds, seed)
                 directory.mkdir()
-                outcome = conversion.attempted(
+                outcome = conversion.run_converter(
                     f"exporting '{item.model}' to {item.runtime} as {scheme}",
                     functools.partial(_lower, runtime, module, samples, scheme, directory),
                 )
@@ -72,20 +72,20 @@ def _calibration(task: str, input_shape: Sequence[int]) -> Array:
     return samples
 
 
-def _lower(runtime: ModuleType, module: Any, samples: Array, scheme: str, directory: Path) -> Lowered:
+def _lower(runtime: ModuleType, module: Any, samples: Array, scheme: str, directory: Path) -> ExportResult:
     if isinstance(module, torch.nn.Module):
-        lowered: Lowered = runtime.export(module, samples, scheme, directory)
+        lowered: ExportResult = runtime.export(module, samples, scheme, directory)
         return lowered
     from edgeproof.models import keras_models
 
     return keras_models.export(runtime, module, samples, scheme, directory)
 
 
-def _described(directory: Path, module: Any, samples: Array, outcome: Lowered | Unsupported) -> dict[str, Any]:
-    facts = conversion.described(directory, outcome)
+def _described(directory: Path, module: Any, samples: Array, outcome: ExportResult | Unsupported) -> dict[str, Any]:
+    facts = conversion.describe_files(directory, outcome)
     if isinstance(outcome, Unsupported):
         return facts
-    expected = model_files.answers(module, samples[:SAMPLES])
+    expected = model_files.predict(module, samples[:SAMPLES])
     layout = {}
     if not isinstance(module, torch.nn.Module):
         samples, layout = layouts.channels_last(samples), {layouts.LAYOUT: layouts.CHANNELS_LAST}
@@ -111,7 +111,7 @@ def _lineage(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dic
     return {
         "runtime": item.runtime,
         "scheme": scheme,
-        "model": {**model, "sha256": identity(model_meta)},
+        "model": {**model, "sha256": content_sha256(model_meta)},
         "packages": item.packages,
     }
 

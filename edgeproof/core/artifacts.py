@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Lowered:
+class ExportResult:
     """The outcome of an export: `notes` are remarks for the table (what a scheme left in floating point, say)."""
 
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Port:
+class TensorSpec:
     """An input or output of a file: its shape, with None where the file leaves it open, and numpy's name of its type.
 
     `quantization` is the scale and zero point where integers q stand for the numbers (q - zero point) * scale.
@@ -26,8 +26,8 @@ class Port:
 
 
 @dataclass(frozen=True)
-class Interface:
+class ModelInterface:
     """All inputs and outputs that a file declares."""
 
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]

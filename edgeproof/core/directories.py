@@ -18,7 +18,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
-def written_whole(directory: Path) -> Iterator[Path]:
+def write_atomically(directory: Path) -> Iterator[Path]:
     """Fill a temporary sibling, then rename it to `directory`: a reader sees all of it or nothing.
 
     Raises EdgeproofError when the disk cannot take it; what stood there before stays.
@@ -59,7 +59,7 @@ def _swap(new: Path, target: Path) -> None:
 
 def write_meta(directory: Path, meta: dict[str, Any]) -> None:
     """Write meta.json canonically, naming the sha256 of every other file in the directory."""
-    files = {name: sha256_of(directory / name) for name in files_of(directory)}
+    files = {name: hash_file(directory / name) for name in list_files(directory)}
     write_json(directory / META, {"schema": SCHEMA, **meta, "files": files})
 
 
@@ -89,7 +89,7 @@ def verify_file(path: Path, expected_sha256: str, *, cure: str) -> None:
     """Check a file against its sha256. Raises ArtifactError with `cure` as the next step."""
     if not path.is_file():
         raise ArtifactError(f"{path} is missing. {cure}")
-    actual = sha256_of(path)
+    actual = hash_file(path)
     if actual != expected_sha256:
         raise ArtifactError(
             f"{path} is damaged: {path.stat().st_size} bytes with sha256 {actual[:12]}…, "
@@ -97,19 +97,19 @@ def verify_file(path: Path, expected_sha256: str, *, cure: str) -> None:
         )
 
 
-def identity(meta: dict[str, Any]) -> str:
+def content_sha256(meta: dict[str, Any]) -> str:
     """One sha256 for a directory's content, from the hashes in its meta: its name in records and lineage."""
     canonical = json.dumps(meta["files"], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def files_of(directory: Path) -> list[str]:
+def list_files(directory: Path) -> list[str]:
     """Relative paths of a directory's files except meta.json, sorted, with forward slashes."""
     found = [path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()]
     return sorted(name for name in found if name != META)
 
 
-def sha256_of(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """The sha256 of a file, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:

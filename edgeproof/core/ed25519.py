@@ -17,19 +17,19 @@ Point = tuple[int, int, int, int]  # extended homogeneous coordinates X, Y, Z, T
 NEUTRAL: Point = (0, 1, 1, 0)
 
 
-def verified(public_key: bytes, message: bytes, signature: bytes) -> bool:
+def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """Whether the signature is the key's for this message."""
     if len(public_key) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
         return False
-    key, r = _point(public_key), _point(signature[:KEY_BYTES])
+    key, r = _decode_point(public_key), _decode_point(signature[:KEY_BYTES])
     s = int.from_bytes(signature[KEY_BYTES:], "little")
     if key is None or r is None or s >= L:
         return False
     h = int.from_bytes(hashlib.sha512(signature[:KEY_BYTES] + public_key + message).digest(), "little") % L
-    return _equal(_times(s, BASE), _sum(r, _times(h, key)))
+    return _is_equal(_multiply(s, BASE), _add(r, _multiply(h, key)))
 
 
-def _point(encoded: bytes) -> Point | None:
+def _decode_point(encoded: bytes) -> Point | None:
     """Decode a point (section 5.1.3); None for what is none."""
     y = int.from_bytes(encoded, "little")
     sign, y = y >> 255, y & ((1 << 255) - 1)
@@ -46,7 +46,7 @@ def _point(encoded: bytes) -> Point | None:
     return x, y, 1, x * y % P
 
 
-def _sum(a: Point, b: Point) -> Point:
+def _add(a: Point, b: Point) -> Point:
     """Add two points (section 5.1.4)."""
     m, n = (a[1] - a[0]) * (b[1] - b[0]) % P, (a[1] + a[0]) * (b[1] + b[0]) % P
     t, z = 2 * a[3] * b[3] * D % P, 2 * a[2] * b[2] % P
@@ -54,20 +54,20 @@ def _sum(a: Point, b: Point) -> Point:
     return e * f % P, g * h % P, f * g % P, e * h % P
 
 
-def _times(factor: int, point: Point) -> Point:
+def _multiply(factor: int, point: Point) -> Point:
     total = NEUTRAL
     while factor:
         if factor & 1:
-            total = _sum(total, point)
-        point = _sum(point, point)
+            total = _add(total, point)
+        point = _add(point, point)
         factor >>= 1
     return total
 
 
-def _equal(a: Point, b: Point) -> bool:
+def _is_equal(a: Point, b: Point) -> bool:
     return (a[0] * b[2] - b[0] * a[2]) % P == 0 and (a[1] * b[2] - b[1] * a[2]) % P == 0
 
 
-_base = _point((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
+_base = _decode_point((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
 assert _base is not None
 BASE = _base

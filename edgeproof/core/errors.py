@@ -31,7 +31,7 @@ class UnknownName(ConfigError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], add: str) -> None:
         names = sorted(known)
-        super().__init__(f"unknown {kind} '{name}'.{nearest(name, names)} Known: {', '.join(names) or 'none'}. {add}")
+        super().__init__(f"unknown {kind} '{name}'.{suggest_nearest(name, names)} Known: {', '.join(names) or 'none'}. {add}")
 
 
 class DataError(EdgeproofError):
@@ -50,11 +50,11 @@ class DeviceError(EdgeproofError):
     """A device did not do what it was told."""
 
 
-class Unreachable(DeviceError):
+class DeviceUnreachable(DeviceError):
     """The link to a device was lost or never there; another try may do."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest_nearest(name: str, known: Iterable[str]) -> str:
     """Suggest the closest known name: ' Did you mean 'x'?' or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""

@@ -25,21 +25,21 @@ SINGULAR = {
 }
 
 
-def names(kind: str) -> list[str]:
+def list_names(kind: str) -> list[str]:
     """List the plugins of a kind ('runtimes', 'methods', …), sorted."""
     package = importlib.import_module(f"edgeproof.{kind}")
     found = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
-    for directory in _outside(kind):
+    for directory in _external_directories(kind):
         found |= {path.stem for path in directory.glob("*.py") if not path.stem.startswith("_")}
     return sorted(found)
 
 
 def load(kind: str, name: str) -> ModuleType:
     """Import one plugin. Raises UnknownName when no file provides it."""
-    if name not in names(kind):
-        raise unknown(kind, name)
+    if name not in list_names(kind):
+        raise unknown_name(kind, name)
     try:
-        for directory in _outside(kind):
+        for directory in _external_directories(kind):
             if (path := directory / f"{name}.py").is_file():
                 return _load_file(kind, name, path)
         return importlib.import_module(f"edgeproof.{kind}.{name}")
@@ -50,30 +50,30 @@ def load(kind: str, name: str) -> ModuleType:
         ) from error
 
 
-def source(kind: str, name: str) -> Path:
+def find_source(kind: str, name: str) -> Path:
     """The file that provides a plugin, for shipping it to a device."""
-    for directory in _outside(kind):
+    for directory in _external_directories(kind):
         if (path := directory / f"{name}.py").is_file():
             return path
     spec = importlib.util.find_spec(f"edgeproof.{kind}.{name}")
     if spec is None or spec.origin is None:
-        raise unknown(kind, name)
+        raise unknown_name(kind, name)
     return Path(spec.origin)
 
 
-def unknown(kind: str, name: str) -> UnknownName:
+def unknown_name(kind: str, name: str) -> UnknownName:
     """The error for a plugin that does not exist."""
     definition = "" if kind == "transports" else f" and conf/{kind}/{name}.yaml"
-    return UnknownName(SINGULAR[kind], name, names(kind), f"To add one: edgeproof/{kind}/{name}.py{definition}.")
+    return UnknownName(SINGULAR[kind], name, list_names(kind), f"To add one: edgeproof/{kind}/{name}.py{definition}.")
 
 
-def outside_roots() -> list[Path]:
+def list_external_roots() -> list[Path]:
     """Plugin directories outside the package, from EDGEPROOF_PLUGINS."""
     return [Path(part) for part in os.environ.get("EDGEPROOF_PLUGINS", "").split(os.pathsep) if part]
 
 
-def _outside(kind: str) -> list[Path]:
-    return [root / kind for root in outside_roots() if (root / kind).is_dir()]
+def _external_directories(kind: str) -> list[Path]:
+    return [root / kind for root in list_external_roots() if (root / kind).is_dir()]
 
 
 def _load_file(kind: str, name: str, path: Path) -> ModuleType:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-FEWEST, LONGEST_S = 3, 0.3
+MIN_CALLS, MAX_DURATION_S = 3, 0.3
 
 
 class Operator(NamedTuple):
@@ -32,11 +32,11 @@ class Profile(NamedTuple):
     operators: list[Operator]
 
 
-def repeated(call: Callable[[], object], most: int) -> int:
+def call_repeatedly(call: Callable[[], object], most: int) -> int:
     """Call up to `most` times, fewer when that takes too long; returns how often."""
     started = time.monotonic()
     for count in range(1, most + 1):
         call()
-        if count >= FEWEST and time.monotonic() - started > LONGEST_S:
+        if count >= MIN_CALLS and time.monotonic() - started > MAX_DURATION_S:
             return count
     return most

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeproof.core import ed25519
-from edgeproof.core.directories import sha256_of
+from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import ArtifactError
 
 SUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
@@ -24,11 +24,11 @@ _MAGIC, _VERSION = b"SSHSIG", 1
 _ALGORITHM, _HASHES = b"ssh-ed25519", {b"sha256": hashlib.sha256, b"sha512": hashlib.sha512}
 _BEGINS, _ENDS = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 _LINE = 70
-MOST_SIGNATURE_BYTES = 10_000
+MAX_SIGNATURE_BYTES = 10_000
 
 
 @dataclass(frozen=True)
-class Signed:
+class SessionSignature:
     """A session whose signature holds: the key that made it, and what it says of each file."""
 
     public_key: bytes
@@ -40,7 +40,7 @@ class Signed:
         return fingerprint(self.public_key)
 
 
-def signed(session: Path) -> Signed | None:
+def verify_session(session: Path) -> SessionSignature | None:
     """What a session's signature says, None where it has none. Raises ArtifactError where it does not hold."""
     paths = session / SUMS, session / SIGNATURE
     there = [path.is_file() for path in paths]
@@ -51,18 +51,18 @@ def signed(session: Path) -> Signed | None:
         raise ArtifactError(f"{session} was signed, and its {lacking} is missing.")
     message = paths[0].read_bytes()
     try:
-        if paths[1].stat().st_size > MOST_SIGNATURE_BYTES:
+        if paths[1].stat().st_size > MAX_SIGNATURE_BYTES:
             raise ValueError("it is too long")
-        public_key, holds = verified(paths[1].read_text(encoding="ascii"), message)
+        public_key, holds = verify(paths[1].read_text(encoding="ascii"), message)
         sums = _read_sums(message)
     except ValueError as error:
         raise ArtifactError(f"{session}: {SIGNATURE} is no signature of Ed25519 for '{NAMESPACE}': {error}.") from None
     if not holds:
         raise ArtifactError(f"{session}: {SUMS} was changed after it was signed: the signature is not its own.")
-    return Signed(public_key, sums)
+    return SessionSignature(public_key, sums)
 
 
-def verified(armored: str, message: bytes) -> tuple[bytes, bool]:
+def verify(armored: str, message: bytes) -> tuple[bytes, bool]:
     """The raw public key of a signature, and whether it is that key's for this message. Raises ValueError."""
     lines = armored.strip().splitlines()
     if len(lines) < 3 or (lines[0].strip(), lines[-1].strip()) != (_BEGINS, _ENDS):
@@ -73,49 +73,49 @@ def verified(armored: str, message: bytes) -> tuple[bytes, bool]:
         raise ValueError(str(error)) from None
     if not blob.startswith(_MAGIC + _VERSION.to_bytes(4, "big")):
         raise ValueError("another format, or version")
-    key, namespace, reserved, named, signature = _strings(blob[len(_MAGIC) + 4 :], 5)
+    key, namespace, reserved, named, signature = _unpack_strings(blob[len(_MAGIC) + 4 :], 5)
     if namespace != NAMESPACE.encode():
         raise ValueError("it was made for another purpose")
     if named not in _HASHES:
         raise ValueError("it names an unknown hash")
-    if not all(part.startswith(_packed(_ALGORITHM)) for part in (key, signature)):
+    if not all(part.startswith(_pack_strings(_ALGORITHM)) for part in (key, signature)):
         raise ValueError("it is of another kind of key")
-    (_, public_key), (_, raw) = _strings(key, 2), _strings(signature, 2)
-    return public_key, ed25519.verified(public_key, _to_sign(message, named, reserved), raw)
+    (_, public_key), (_, raw) = _unpack_strings(key, 2), _unpack_strings(signature, 2)
+    return public_key, ed25519.verify(public_key, _encode_signed_data(message, named, reserved), raw)
 
 
-def to_sign(message: bytes) -> bytes:
+def encode_signed_data(message: bytes) -> bytes:
     """What a key signs in place of the message."""
-    return _to_sign(message, b"sha512", b"")
+    return _encode_signed_data(message, b"sha512", b"")
 
 
-def armored(public_key: bytes, signature: bytes) -> str:
+def armor(public_key: bytes, signature: bytes) -> str:
     """A signature of `to_sign(message)` as the file that OpenSSH reads."""
-    parts = (public_blob(public_key), NAMESPACE.encode(), b"", b"sha512", _packed(_ALGORITHM, signature))
-    text = base64.b64encode(_MAGIC + _VERSION.to_bytes(4, "big") + _packed(*parts)).decode()
+    parts = (encode_public_key(public_key), NAMESPACE.encode(), b"", b"sha512", _pack_strings(_ALGORITHM, signature))
+    text = base64.b64encode(_MAGIC + _VERSION.to_bytes(4, "big") + _pack_strings(*parts)).decode()
     lines = [text[start : start + _LINE] for start in range(0, len(text), _LINE)]
     return "\n".join([_BEGINS, *lines, _ENDS, ""])
 
 
-def public_blob(public_key: bytes) -> bytes:
+def encode_public_key(public_key: bytes) -> bytes:
     """An Ed25519 key as OpenSSH encodes it."""
-    return _packed(_ALGORITHM, public_key)
+    return _pack_strings(_ALGORITHM, public_key)
 
 
 def fingerprint(public_key: bytes) -> str:
     """An Ed25519 key's fingerprint as OpenSSH prints it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(public_blob(public_key)).digest()).decode().rstrip("=")
+    return "SHA256:" + base64.b64encode(hashlib.sha256(encode_public_key(public_key)).digest()).decode().rstrip("=")
 
 
-def files(session: Path) -> list[str]:
+def list_signed_files(session: Path) -> list[str]:
     """Relative paths of everything that is signed in a session, sorted."""
     found = (path.relative_to(session).as_posix() for path in session.rglob("*") if path.is_file())
     return sorted(name for name in found if name not in (SUMS, SIGNATURE))
 
 
-def sums_of(session: Path) -> bytes:
+def format_sums(session: Path) -> bytes:
     """The content of SHA256SUMS."""
-    return "".join(f"{sha256_of(session / name)}  {name}\n" for name in files(session)).encode()
+    return "".join(f"{hash_file(session / name)}  {name}\n" for name in list_signed_files(session)).encode()
 
 
 def _read_sums(content: bytes) -> dict[str, str]:
@@ -123,15 +123,15 @@ def _read_sums(content: bytes) -> dict[str, str]:
     return {name: digest for digest, _, name in lines}
 
 
-def _to_sign(message: bytes, named: bytes, reserved: bytes) -> bytes:
-    return _MAGIC + _packed(NAMESPACE.encode(), reserved, named, _HASHES[named](message).digest())
+def _encode_signed_data(message: bytes, named: bytes, reserved: bytes) -> bytes:
+    return _MAGIC + _pack_strings(NAMESPACE.encode(), reserved, named, _HASHES[named](message).digest())
 
 
-def _packed(*parts: bytes) -> bytes:
+def _pack_strings(*parts: bytes) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-def _strings(blob: bytes, count: int) -> list[bytes]:
+def _unpack_strings(blob: bytes, count: int) -> list[bytes]:
     """Exactly so many strings, each after its length. Raises ValueError."""
     found = []
     for _ in range(count):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeproof.core.artifacts import Lowered
+from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.directories import read_meta
 from edgeproof.core.errors import Unsupported
 from edgeproof.core.sessions import InferenceSession
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 SCHEMES = ("fp32",)
 
 
-def export(model: nn.Module, samples: np.ndarray[Any, Any], scheme: str, out_dir: Path) -> Lowered:
+def export(model: nn.Module, samples: np.ndarray[Any, Any], scheme: str, out_dir: Path) -> ExportResult:
     """Keep nothing: every artifact's meta.json tells its output's shape. `samples` is (N, *input_shape) float32."""
     if scheme != "fp32":
         raise Unsupported("the null runtime computes nothing, so it has no numbers to represent")
     (out_dir / "model.null").write_bytes(b"")
-    return Lowered()
+    return ExportResult()
 
 
 class Session(InferenceSession):

@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from edgeproof.core.artifacts import Interface, Lowered, Port
+from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.errors import Unsupported
-from edgeproof.core.profiles import Operator, Profile, repeated
+from edgeproof.core.profiles import Operator, Profile, call_repeatedly
 from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ REFUSED = {
 _float_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
 
-def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowered:
+def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> ExportResult:
     """Lower to ONNX, then quantize with ONNX Runtime's own tools. `samples` is (N, *input_shape) float32."""
     from edgeproof.models import qat
 
     if scheme in REFUSED:
         raise Unsupported(REFUSED[scheme])
-    model = qat.lowerable(model, "onnx", scheme)
+    model = qat.select_for_export(model, "onnx", scheme)
     lower: Callable[[], object] | None = {
         "fp32": lambda: _export_fp32(model, samples, out_dir / FILE),
         "fp16": lambda: _export_fp16(model, samples, out_dir),
@@ -77,33 +77,33 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
     if lower is None:
         raise Unsupported(f"the onnx runtime has no scheme '{scheme}'")
     lower()
-    return Lowered(notes=_left_in_float(out_dir / FILE) if scheme.startswith("int") else ())
+    return ExportResult(notes=_left_in_float(out_dir / FILE) if scheme.startswith("int") else ())
 
 
-def interface(path: Path) -> Interface:
+def read_interface(path: Path) -> ModelInterface:
     """What an .onnx file takes and answers. Raises ValueError where it leaves even the number of axes open."""
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
     constants = {tensor.name for tensor in graph.initializer}
     given = [value for value in graph.input if value.name not in constants]
-    return Interface(tuple(map(_port, given)), tuple(map(_port, graph.output)))
+    return ModelInterface(tuple(map(_port, given)), tuple(map(_port, graph.output)))
 
 
-def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> Lowered:
+def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> ExportResult:
     """Take an .onnx file as it is, or with what it leaves open closed: a batch of one, weights in the file itself.
 
     Another output than the first is moved to the front, and all are still computed.
     """
     import onnx
 
-    declared = interface(path)
+    declared = read_interface(path)
     fixed = all(None not in port.shape for port in (*declared.inputs, *declared.outputs))
     skeleton = onnx.load(path, load_external_data=False)
     elsewhere = any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in skeleton.graph.initializer)
     if fixed and output == 0 and not elsewhere:
         shutil.copyfile(path, out_dir / FILE)
-        return Lowered()
+        return ExportResult()
     model = onnx.load(path)
     outputs = list(model.graph.output)
     del model.graph.output[:]
@@ -111,7 +111,7 @@ def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int)
     if not fixed:
         _close(model, declared.inputs[0], input_shape)
     onnx.save(model, out_dir / FILE)
-    return Lowered()
+    return ExportResult()
 
 
 class Session(InferenceSession):
@@ -166,7 +166,7 @@ def profile(artifact_dir: Path, x: Array, *, threads: int) -> Profile:
     with tempfile.TemporaryDirectory() as scratch:
         session = Session(artifact_dir, threads=threads, profile=Path(scratch, "profile"))
         session(x)
-        count = repeated(lambda: session(x), PROFILED)
+        count = call_repeatedly(lambda: session(x), PROFILED)
         events = json.loads(session.end_profiling().read_text(encoding="utf-8"))
     found: dict[str, list[Any]] = {}
     for event in events:
@@ -196,20 +196,20 @@ def describe() -> dict[str, str]:
     return {"build": ort.get_build_info()}
 
 
-def _port(value: Any) -> Port:
+def _port(value: Any) -> TensorSpec:
     import onnx
 
     kind = value.type.tensor_type
     if not kind.HasField("shape"):
         raise ValueError(f"'{value.name}' has no shape")
-    return Port(
+    return TensorSpec(
         name=value.name,
         shape=tuple(size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim),
         dtype=onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
     )
 
 
-def _close(model: Any, port: Port, input_shape: Sequence[int]) -> None:
+def _close(model: Any, port: TensorSpec, input_shape: Sequence[int]) -> None:
     """Write the input's shape into the model, and into its outputs the shapes that they have when it runs."""
     import onnxruntime as ort
 

@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from edgeproof.core.artifacts import Interface, Lowered, Port
+from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.errors import ConfigError, Unsupported
-from edgeproof.core.profiles import Operator, Profile, repeated
+from edgeproof.core.profiles import Operator, Profile, call_repeatedly
 from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ REFUSED = {
 _float_models: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 
 
-def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowered:
+def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> ExportResult:
     """Lower to OpenVINO IR; integers through NNCF. `samples` is (N, *input_shape) float32."""
     import openvino as ov
 
@@ -45,7 +45,7 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
 
     if scheme in REFUSED:
         raise Unsupported(REFUSED[scheme])
-    model = qat.lowerable(model, "openvino", scheme)
+    model = qat.select_for_export(model, "openvino", scheme)
     ways: dict[str, Callable[[Any], Any]] = {
         "fp32": lambda lowered: lowered,
         "fp16": lambda lowered: lowered,  # rounded when saved
@@ -67,7 +67,7 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowe
     _strip(out_dir / FILE)
     if scheme == qat.SCHEME:
         _refuse_unloadable(out_dir / FILE)
-    return Lowered(notes=_remarks(lowered, scheme))
+    return ExportResult(notes=_remarks(lowered, scheme))
 
 
 def _refuse_unloadable(path: Path) -> None:
@@ -81,13 +81,13 @@ def _refuse_unloadable(path: Path) -> None:
         raise Unsupported(f"OpenVINO's CPU plugin can't load this network's trained integers: {said}") from error
 
 
-def interface(path: Path) -> Interface:
+def read_interface(path: Path) -> ModelInterface:
     """What an OpenVINO or .onnx file takes and answers."""
     model = _read(path)
-    return Interface(tuple(map(_port, model.inputs)), tuple(map(_port, model.outputs)))
+    return ModelInterface(tuple(map(_port, model.inputs)), tuple(map(_port, model.outputs)))
 
 
-def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> Lowered:
+def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> ExportResult:
     """Take an OpenVINO file as it is; convert an .onnx file, and close what either leaves open: a batch of one.
 
     Another output than the first is moved to the front, and all are still computed.
@@ -98,7 +98,7 @@ def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int)
     if path.suffix != ".onnx" and output == 0 and not model.is_dynamic():
         shutil.copyfile(path, out_dir / FILE)
         shutil.copyfile(path.with_suffix(".bin"), (out_dir / FILE).with_suffix(".bin"))
-        return Lowered()
+        return ExportResult()
     results = list(model.get_results())
     results.insert(0, results.pop(output))
     model = ov.Model(results, model.get_sinks(), model.get_parameters(), "model")
@@ -106,7 +106,7 @@ def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int)
     _name_canonically(model)
     ov.save_model(model, out_dir / FILE, compress_to_fp16=False)
     _strip(out_dir / FILE)
-    return Lowered(("converted from ONNX",) if path.suffix == ".onnx" else ())
+    return ExportResult(("converted from ONNX",) if path.suffix == ".onnx" else ())
 
 
 class Session(InferenceSession):
@@ -167,9 +167,9 @@ def profile(artifact_dir: Path, x: Array, *, threads: int) -> Profile:
     """Each executed node's time by OpenVINO's performance counters, which tell the mean of all inferences so far."""
     session = Session(artifact_dir, threads=threads, profile=True)
     # The first inferences compile kernels, for longer than all others take.
-    warm = repeated(lambda: session(x), UNPROFILED)
+    warm = call_repeatedly(lambda: session(x), UNPROFILED)
     before = [_microseconds(counter) for counter in session.counters()]
-    count = repeated(lambda: session(x), PROFILED)
+    count = call_repeatedly(lambda: session(x), PROFILED)
     operators = []
     for counter, first in zip(session.counters(), before, strict=True):
         if counter.status == counter.Status.EXECUTED:
@@ -197,11 +197,11 @@ def _read(path: Path) -> Any:
     return ov.Core().read_model(path)
 
 
-def _port(port: Any) -> Port:
+def _port(port: Any) -> TensorSpec:
     shape = port.partial_shape
     if shape.rank.is_dynamic:
         raise ValueError(f"'{port}' has no shape")
-    return Port(
+    return TensorSpec(
         name=port.any_name if port.names else port.get_node().get_friendly_name(),
         shape=tuple(None if size.is_dynamic else size.get_length() for size in shape),
         dtype=np.dtype(port.element_type.to_dtype()).name,

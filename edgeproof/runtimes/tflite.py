@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from edgeproof.core.artifacts import Interface, Lowered, Port
+from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.errors import ConfigError, Unsupported
 from edgeproof.core.profiles import Profile
 from edgeproof.core.sessions import InferenceSession
@@ -43,29 +43,29 @@ REMARKS = {
 _float_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
 
-def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Lowered:
+def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> ExportResult:
     """Lower to TFLite, then quantize with AI Edge Quantizer. `samples` is (N, *input_shape) float32."""
     from edgeproof.models import qat
 
     if scheme in REFUSED:
         raise Unsupported(REFUSED[scheme])
-    model = qat.lowerable(model, "tflite", scheme)
+    model = qat.select_for_export(model, "tflite", scheme)
     path = out_dir / FILE
     if scheme == qat.SCHEME:
         path.write_bytes(_converted_integers(model, samples))
-        return Lowered(notes=_left_in_float(path))
+        return ExportResult(notes=_left_in_float(path))
     if scheme == "fp32":
         path.write_bytes(_converted(model, samples))
-        return Lowered()
+        return ExportResult()
     recipe = _recipe(scheme)
     path.write_bytes(_converted(model, samples))
     path.write_bytes(_quantized(path, recipe, samples, averaged=scheme != "int8-static-minmax"))
-    return Lowered(notes=(*REMARKS.get(scheme, ()), *_left_in_float(path)))
+    return ExportResult(notes=(*REMARKS.get(scheme, ()), *_left_in_float(path)))
 
 
 def export_keras(
     model: Callable[[Any], Any], variables: Sequence[Any], samples: Array, scheme: str, out_dir: Path
-) -> Lowered:
+) -> ExportResult:
     """Lower what TensorFlow computes, with its own converter.
 
     `model` maps a tensor to a tensor by way of `variables`; `samples` is (N, *input_shape) in the input's type.
@@ -101,7 +101,7 @@ def export_keras(
         if samples.dtype == np.float32:
             converter.inference_input_type = tf.int8
     (out_dir / FILE).write_bytes(converter.convert())
-    return Lowered(notes=() if scheme in ("fp32", "fp16") else _left_in_float(out_dir / FILE))
+    return ExportResult(notes=() if scheme in ("fp32", "fp16") else _left_in_float(out_dir / FILE))
 
 
 def _loops(graph: Any) -> bool:
@@ -110,16 +110,16 @@ def _loops(graph: Any) -> bool:
     return any(node.op in ("While", "StatelessWhile") for part in nodes for node in part)
 
 
-def interface(path: Path) -> Interface:
+def read_interface(path: Path) -> ModelInterface:
     """What a .tflite file takes and answers."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path))
     given, produced = interpreter.get_input_details(), interpreter.get_output_details()
-    return Interface(tuple(map(_port, given)), tuple(map(_port, produced)))
+    return ModelInterface(tuple(map(_port, given)), tuple(map(_port, produced)))
 
 
-def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> Lowered:
+def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> ExportResult:
     """Take a .tflite file as it is; another output than the first is moved to the front, and all are still computed.
 
     `input_shape` is that of a batch of one. Raises ConfigError where the file would have to be resized to it.
@@ -131,14 +131,14 @@ def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int)
             f"{path} was built for inputs of shape {built_for}, not {list(input_shape)}: convert it anew."
         )
     if output == 0:
-        return Lowered()
+        return ExportResult()
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model(str(path))
     order = list(model.subgraphs[0].outputs)
     model.subgraphs[0].outputs = [order.pop(output), *order]
     flatbuffer_utils.write_model(model, str(out_dir / FILE))
-    return Lowered()
+    return ExportResult()
 
 
 class Session(InferenceSession):
@@ -202,9 +202,9 @@ def describe() -> dict[str, str]:
     return {"build": getattr(ai_edge_litert, "__version__", "unknown")}
 
 
-def _port(details: dict[str, Any]) -> Port:
+def _port(details: dict[str, Any]) -> TensorSpec:
     scale, zero = details["quantization"]
-    return Port(
+    return TensorSpec(
         name=details["name"],
         shape=tuple(None if size < 0 else int(size) for size in details["shape_signature"]),
         dtype=np.dtype(details["dtype"]).name,

@@ -20,7 +20,7 @@ def score(outputs, labels): return outputs.argmax(axis=1) == labels
 """
 RUNTIME = """
 import numpy as np
-from edgeproof.core.artifacts import Lowered
+from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.errors import Unsupported
 from edgeproof.core.sessions import InferenceSession
 
@@ -29,7 +29,7 @@ def export(model, samples, scheme, out_dir):
         (out_dir / "half").write_bytes(b"written before the runtime gave up")
         raise Unsupported("a matrix has no integers")
     np.save(out_dir / "matrix.npy", model[1].weight.detach().numpy())
-    return Lowered(notes=("exact",))
+    return ExportResult(notes=("exact",))
 
 class Session(InferenceSession):
     def __init__(self, artifact_dir, *, threads):
@@ -58,7 +58,7 @@ def write_data(data: Path) -> None:
     """Prepare data/tiny: random samples, and labels that the matrix of `matrix()` gets right four times out of five."""
     rng = np.random.default_rng(0)
     for directory, splits in (("build", ("train", "validation")), ("test", ("test",))):
-        with directories.written_whole(data / "tiny" / directory) as out:
+        with directories.write_atomically(data / "tiny" / directory) as out:
             for split in splits:
                 x = rng.standard_normal((SAMPLES, *INPUT_SHAPE)).astype(np.float32)
                 y = (x.reshape(SAMPLES, -1) @ matrix().T).argmax(1)

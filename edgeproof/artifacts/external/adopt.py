@@ -13,15 +13,15 @@ import numpy as np
 
 from edgeproof.artifacts import conversion
 from edgeproof.artifacts.external import files, inputs
-from edgeproof.artifacts.external.files import Brought
-from edgeproof.artifacts.external.inputs import Data
+from edgeproof.artifacts.external.files import ExternalFile
+from edgeproof.artifacts.external.inputs import ExternalData
 from edgeproof.bench.session import Samples
-from edgeproof.config import compose, packages
+from edgeproof.config import packages
 from edgeproof.core import plugins
-from edgeproof.core.artifacts import Interface, Lowered
-from edgeproof.core.directories import write_meta, written_whole
+from edgeproof.core.artifacts import ExportResult, ModelInterface
+from edgeproof.core.directories import write_atomically, write_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError, Unsupported
-from edgeproof.records.record_files import BROUGHT
+from edgeproof.records.record_files import EXTERNAL_METHOD
 
 UNKNOWN = (
     "seed",
@@ -39,32 +39,32 @@ KEPT_SAMPLES = 8
 Array = np.ndarray[Any, Any]
 
 
-def build(
-    brought: Brought, runtime: str, schemes: Sequence[str], *, data: Data | None, output: str | None, out_dir: Path
+def build_artifacts(
+    brought: ExternalFile, runtime: str, schemes: Sequence[str], *, data: ExternalData | None, output: str | None, out_dir: Path
 ) -> Samples:
     """Lower a file for a runtime into out_dir/<scheme>, and run it once here; returns what it is to be fed.
 
     Raises ConfigError for a file, data or an output that does not fit.
     """
     where = str(brought.path)
-    pinned = compose.pinned(brought.packages)
+    pinned = packages.pin(brought.packages)
     packages.require(pinned)
-    interface = brought.interface(runtime)
-    port = files.chosen_input(interface, where)
-    place = files.chosen_output(interface, output, where)
-    shape = inputs.batch_of_one(port, data, where)
-    samples = inputs.samples(port, shape, data, where)
+    interface = brought.read_interface(runtime)
+    port = files.select_input(interface, where)
+    place = files.select_output(interface, output, where)
+    shape = inputs.infer_input_shape(port, data, where)
+    samples = inputs.prepare_samples(port, shape, data, where)
     calibration = _evenly(samples.inputs)
-    model = {**_lineage(brought, data), **brought.facts(shape)}
-    with written_whole(out_dir) as out:
+    model = {**_lineage(brought, data), **brought.describe_model(shape)}
+    with write_atomically(out_dir) as out:
         for scheme in schemes:
             started = time.monotonic()
             directory = out / scheme
             directory.mkdir()
             lower = functools.partial(
-                brought.lower, runtime, scheme, calibration, input_shape=shape, output=place, out_dir=directory
+                brought.export, runtime, scheme, calibration, input_shape=shape, output=place, out_dir=directory
             )
-            meta = conversion.described(directory, _outcome(f"lowering {where} to {runtime} as {scheme}", lower))
+            meta = conversion.describe_files(directory, _outcome(f"lowering {where} to {runtime} as {scheme}", lower))
             if "unsupported" not in meta:
                 np.save(directory / "samples.npy", samples.inputs[:KEPT_SAMPLES])
                 meta["output_shape"] = _answered(brought, runtime, directory, samples)
@@ -75,22 +75,22 @@ def build(
     return samples
 
 
-def task(data: Data | None) -> str:
+def name_task(data: ExternalData | None) -> str:
     """What records call what was fed: measurements with other inputs are unlike."""
     return inputs.RANDOM if data is None else data.description
 
 
-def _outcome(what: str, lower: Callable[[], Lowered]) -> Lowered | Unsupported:
+def _outcome(what: str, lower: Callable[[], ExportResult]) -> ExportResult | Unsupported:
     """A scheme that a converter can't do is a row with its reason; others may work."""
     try:
-        return conversion.attempted(what, lower)
+        return conversion.run_converter(what, lower)
     except ConfigError:
         raise
     except EdgeproofError as error:
         return Unsupported(str(error).splitlines()[0])
 
 
-def _answered(brought: Brought, runtime: str, directory: Path, samples: Samples) -> list[int]:
+def _answered(brought: ExternalFile, runtime: str, directory: Path, samples: Samples) -> list[int]:
     """The shape of the answer to one sample, from this machine's own engine."""
 
     def answer() -> Array:
@@ -98,7 +98,7 @@ def _answered(brought: Brought, runtime: str, directory: Path, samples: Samples)
         found: Array = session(samples.inputs[:1])
         return found
 
-    return list(files.attempted(f"{brought.path} can't be run by {runtime}", answer).shape)
+    return list(files.run_on_external(f"{brought.path} can't be run by {runtime}", answer).shape)
 
 
 def _evenly(samples: Array) -> Array:
@@ -108,7 +108,7 @@ def _evenly(samples: Array) -> Array:
     return found
 
 
-def _notes(scheme: str, interface: Interface, place: int, data: Data | None, calibrated: int) -> list[str]:
+def _notes(scheme: str, interface: ModelInterface, place: int, data: ExternalData | None, calibrated: int) -> list[str]:
     """What a reader of the table must know of how the file was measured."""
     notes = []
     if len(interface.outputs) > 1:
@@ -122,15 +122,15 @@ def _notes(scheme: str, interface: Interface, place: int, data: Data | None, cal
     return notes
 
 
-def _lineage(brought: Brought, data: Data | None) -> dict[str, Any]:
+def _lineage(brought: ExternalFile, data: ExternalData | None) -> dict[str, Any]:
     """A model's facts as an export writes them; what nobody knows of a foreign file is None."""
     unknown = dict.fromkeys(UNKNOWN)
-    sha256 = brought.sha256()
+    sha256 = brought.hash_content()
     lineage = {"parent": {"name": brought.path.name, "sha256": sha256}}
-    known = {"name": brought.name, "task": task(data), "method": BROUGHT, "options": {}, "lineage": lineage}
+    known = {"name": brought.name, "task": name_task(data), "method": EXTERNAL_METHOD, "options": {}, "lineage": lineage}
     return {**unknown, **known, "sha256": sha256}
 
 
-def _say(brought: Brought, runtime: str, scheme: str, meta: dict[str, Any], seconds: float) -> None:
+def _say(brought: ExternalFile, runtime: str, scheme: str, meta: dict[str, Any], seconds: float) -> None:
     what = f"unsupported: {meta['unsupported']}" if "unsupported" in meta else f"{meta['size_bytes']:,} bytes"
     print(f"  {brought.path} → {runtime} {scheme}: {what} ({seconds:.1f} s)", file=sys.stderr)

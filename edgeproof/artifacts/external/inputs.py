@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from edgeproof.bench.session import Samples
-from edgeproof.core.artifacts import Port
-from edgeproof.core.directories import sha256_of
-from edgeproof.core.errors import ConfigError, nearest
+from edgeproof.core.artifacts import TensorSpec
+from edgeproof.core.directories import hash_file
+from edgeproof.core.errors import ConfigError, suggest_nearest
 
 SEED = 0
 RANDOM_SAMPLES = 32
@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Data:
+class ExternalData:
     """Inputs x (N, *input_shape) and labels y (N,) that a user gave, and the file they came from."""
 
     path: Path
@@ -34,10 +34,10 @@ class Data:
     @property
     def description(self) -> str:
         """What records call it: another content is another task."""
-        return f"{self.path.name} {sha256_of(self.path)[:12]}"
+        return f"{self.path.name} {hash_file(self.path)[:12]}"
 
 
-def read(path: Path) -> Data:
+def read_data(path: Path) -> ExternalData:
     """Read an .npz with x and perhaps y. Raises ConfigError for what is no such file."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -51,13 +51,13 @@ def read(path: Path) -> Data:
         ) from None
     for name in found:
         if name not in ARRAYS:
-            raise ConfigError(f"{path} holds an array '{name}'.{nearest(name, ARRAYS)} It may hold x and y alone.")
+            raise ConfigError(f"{path} holds an array '{name}'.{suggest_nearest(name, ARRAYS)} It may hold x and y alone.")
     if "x" not in found:
         raise ConfigError(f"{path} holds no x: the inputs, one row a sample.")
-    return Data(path, _inputs(path, found["x"]), _labels(path, found["x"], found["y"]) if "y" in found else None)
+    return ExternalData(path, _inputs(path, found["x"]), _labels(path, found["x"], found["y"]) if "y" in found else None)
 
 
-def batch_of_one(port: Port, data: Data | None, where: str) -> tuple[int, ...]:
+def infer_input_shape(port: TensorSpec, data: ExternalData | None, where: str) -> tuple[int, ...]:
     """The shape of one sample with its batch axis; what the file leaves open is taken from the data.
 
     Raises ConfigError where the file takes no single sample, or takes others than the data's.
@@ -84,7 +84,7 @@ def batch_of_one(port: Port, data: Data | None, where: str) -> tuple[int, ...]:
     return (1, *given)
 
 
-def samples(port: Port, shape: Sequence[int], data: Data | None, where: str) -> Samples:
+def prepare_samples(port: TensorSpec, shape: Sequence[int], data: ExternalData | None, where: str) -> Samples:
     """What a file with this input is fed, as float32 (N, *shape[1:]), and the labels that are known."""
     if port.dtype not in DTYPES:
         raise ConfigError(f"{where} takes {port.dtype}: inputs may be {', '.join(DTYPES)}.")
@@ -131,7 +131,7 @@ def _labels(path: Path, x: Array, y: Array) -> Array:
     return y.astype(np.int64)
 
 
-def _fitting(port: Port, data: Data, where: str) -> Array:
+def _fitting(port: TensorSpec, data: ExternalData, where: str) -> Array:
     """The given inputs as float32, once it is sure that the file's own type can take what they say."""
     x = data.x
     with np.errstate(over="ignore"):  # told below
@@ -155,7 +155,7 @@ def _fitting(port: Port, data: Data, where: str) -> Array:
     return given
 
 
-def _random(port: Port, shape: Sequence[int]) -> Array:
+def _random(port: TensorSpec, shape: Sequence[int]) -> Array:
     """Deterministic inputs: normal ones, or all that 8 or 16 bits can say; 0 and 1 where integers may be indices."""
     generator = np.random.default_rng(SEED)
     whole = (RANDOM_SAMPLES, *shape[1:])

@@ -11,27 +11,27 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from edgeproof.core.artifacts import Interface, Port
+from edgeproof.core.artifacts import ModelInterface, TensorSpec
 from edgeproof.core.errors import ConfigError
 
 SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True)
-class Model:
+class KerasFunction:
     """What the file takes and answers, a function for each output, and the variables that these read."""
 
-    interface: Interface
+    interface: ModelInterface
     outputs: Sequence[Callable[[Any], Any]]
     variables: Sequence[Any]
 
 
-def load(path: Path) -> Model:
+def load(path: Path) -> KerasFunction:
     """Read a .keras, .h5 or SavedModel. Code that a Keras file carries (Lambda layers) is refused, never run."""
     return _saved_model(path) if path.is_dir() else _keras(path)
 
 
-def _keras(path: Path) -> Model:
+def _keras(path: Path) -> KerasFunction:
     model = keras.models.load_model(path, safe_mode=True, compile=False)
 
     def packed(x: Any) -> Any:
@@ -46,12 +46,12 @@ def _keras(path: Path) -> Model:
     names = list(getattr(model, "output_names", None) or [model.layers[-1].name])  # a Sequential has one, and no names
     given = tuple(_port(tensor.name, tensor) for tensor in model.inputs)
     produced = tuple(_port(name, tensor) for name, tensor in zip(names, model.outputs, strict=True))
-    return Model(
-        Interface(given, produced), [output(n) for n in range(len(names))], [each.value for each in model.variables]
+    return KerasFunction(
+        ModelInterface(given, produced), [output(n) for n in range(len(names))], [each.value for each in model.variables]
     )
 
 
-def _saved_model(path: Path) -> Model:
+def _saved_model(path: Path) -> KerasFunction:
     loaded = tf.saved_model.load(str(path))
     if SIGNATURE not in loaded.signatures:
         raise ConfigError(f"{path} has no signature '{SIGNATURE}': save it with one (Keras: model.export).")
@@ -62,8 +62,8 @@ def _saved_model(path: Path) -> Model:
     def output(name: str) -> Callable[[Any], Any]:
         return lambda x: function(**dict.fromkeys(given, x))[name]
 
-    return Model(
-        Interface(
+    return KerasFunction(
+        ModelInterface(
             tuple(_port(name, spec) for name, spec in given.items()),
             tuple(_port(name, spec) for name, spec in produced.items()),
         ),
@@ -72,8 +72,8 @@ def _saved_model(path: Path) -> Model:
     )
 
 
-def _port(name: str, tensor: Any) -> Port:
+def _port(name: str, tensor: Any) -> TensorSpec:
     if tensor.shape is None or getattr(tensor.shape, "rank", 0) is None:
         raise ValueError(f"'{name}' has no shape")
     dtype = tensor.dtype if isinstance(tensor.dtype, str) else tensor.dtype.as_numpy_dtype
-    return Port(name, tuple(tensor.shape), np.dtype(dtype).name)
+    return TensorSpec(name, tuple(tensor.shape), np.dtype(dtype).name)

@@ -24,7 +24,7 @@ from torch._export.serde.serialize import (  # how the format numbers them
     _SERIALIZE_TO_TORCH_MEMORY_FORMAT,
 )
 
-from edgeproof.core.artifacts import Interface, Port
+from edgeproof.core.artifacts import ModelInterface, TensorSpec
 from edgeproof.core.errors import ConfigError
 
 GRAPH = "models/model.json"
@@ -76,7 +76,7 @@ class Program(nn.Module):
         return found
 
 
-def load(path: Path) -> tuple[Program, Interface]:
+def load(path: Path) -> tuple[Program, ModelInterface]:
     """Rebuild the program. Raises ConfigError for what is more than operators of ATen over tensors."""
     with zipfile.ZipFile(path) as archive:
         read = _reader(archive)
@@ -101,7 +101,7 @@ def load(path: Path) -> tuple[Program, Interface]:
     ]
     steps = [_step(node) for node in graph["nodes"]]
     described = graph["tensor_values"]
-    interface = Interface(
+    interface = ModelInterface(
         tuple(_port(name, described[name]) for name in given), tuple(_port(name, described[name]) for name in produced)
     )
     return Program(held, steps, given[0] if given else "", produced).eval(), interface
@@ -220,7 +220,7 @@ def _filled(held: Any, values: Mapping[str, Any]) -> Any:
     return held
 
 
-def _port(name: str, told: Mapping[str, Any]) -> Port:
+def _port(name: str, told: Mapping[str, Any]) -> TensorSpec:
     """A tensor of the graph; a symbolic size counts as open and its expression is not evaluated."""
     dtype = torch.empty(0, dtype=_SERIALIZE_TO_TORCH_DTYPE[told["dtype"]]).numpy().dtype
-    return Port(name, tuple(size.get("as_int") for size in told["sizes"]), np.dtype(dtype).name)
+    return TensorSpec(name, tuple(size.get("as_int") for size in told["sizes"]), np.dtype(dtype).name)

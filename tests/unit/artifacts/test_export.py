@@ -84,7 +84,7 @@ def test_an_artifacts_sizes_are_those_of_its_lowered_files_alone(project: Path) 
 def test_an_artifact_names_the_model_it_was_made_from(project: Path) -> None:
     meta = directories.read_meta(export() / "fp32")
     model = directories.read_meta(Path("models/m"))
-    assert meta["model"]["sha256"] == directories.identity(model)
+    assert meta["model"]["sha256"] == directories.content_sha256(model)
     assert (meta["model"]["parameters"], meta["model"]["macs"]) == (24, 24)
     assert (meta["runtime"], meta["scheme"]) == ("matrix", "fp32")
 
@@ -99,7 +99,7 @@ def test_a_scheme_that_the_runtime_cannot_do_leaves_its_reason_and_no_file(proje
     directory = export(schemes=("fp32", "int8-static"))
     meta = directories.read_meta(directory / "int8-static")
     assert meta["unsupported"] == "a matrix has no integers"
-    assert directories.files_of(directory / "int8-static") == []
+    assert directories.list_files(directory / "int8-static") == []
     assert "unsupported" not in directories.read_meta(directory / "fp32")
 
 

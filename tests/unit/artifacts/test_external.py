@@ -20,11 +20,11 @@ from edgeproof.bench import external, verdict
 from edgeproof.bench import session as bench_session
 from edgeproof.cli import main
 from edgeproof.core import directories, plugins
-from edgeproof.core.artifacts import Port
+from edgeproof.core.artifacts import TensorSpec
 from edgeproof.core.errors import ConfigError
 from edgeproof.records import record_files
 from edgeproof.report import interleaved
-from tests.support.brought_files import CLASSES, FEATURES, WEIGHTS, samples, write_data, write_onnx, write_openvino
+from tests.support.external_files import CLASSES, FEATURES, WEIGHTS, samples, write_data, write_onnx, write_openvino
 from tests.unit.conftest import ROOT
 
 HASTE = {"warm_up_s: 1.0": "warm_up_s: 0.2", "min_duration_ms: 200": "min_duration_ms: 5"}
@@ -107,7 +107,7 @@ def test_files_take_turns_and_the_table_says_how_each_compares_with_the_first(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(interleaved, "ROUNDS", 3)
-    monkeypatch.setattr(bench_session, "TURNS_MS", 50)
+    monkeypatch.setattr(bench_session, "INTERLEAVED_DURATION_MS", 50)
     for name in ("one", "two", "three"):
         write_onnx(project / f"{name}.onnx")
     assert run("one.onnx", "two.onnx", "three.onnx", "--in-turns") == 0
@@ -136,14 +136,14 @@ def test_where_nobody_measures_times_none_are_compared(project: Path) -> None:
 def test_a_record_names_the_file_and_its_sha256_and_the_data_it_was_fed(benched: Path) -> None:
     content = record_files.read(benched / "records/local_onnx/onnx/linear_map.as-is/single_stream.0").content
     root = benched.parents[2]
-    digest = directories.sha256_of(root / "Linear Map.onnx")
+    digest = directories.hash_file(root / "Linear Map.onnx")
     assert content["artifact"]["model"]["lineage"] == {"parent": {"name": "Linear Map.onnx", "sha256": digest}}
-    assert content["task"] == f"data.npz {directories.sha256_of(root / 'data.npz')[:12]}"
+    assert content["task"] == f"data.npz {directories.hash_file(root / 'data.npz')[:12]}"
 
 
 def test_without_data_nothing_is_scored_and_the_table_says_so(project: Path) -> None:
     paths = [write_onnx(project / "a.onnx"), write_openvino(project / "b.xml")]
-    text, directory = external.bench(paths, external.Wishes(preset="quick", scenarios=["single_stream", "offline"]))
+    text, directory = external.measure_files(paths, external.BenchOptions(preset="quick", scenarios=["single_stream", "offline"]))
     assert {path.name for path in directory.rglob("records/*/*/*/*")} == {
         *("single_stream.0", "offline.0", "profile.0")
     }
@@ -157,10 +157,10 @@ def test_without_data_nothing_is_scored_and_the_table_says_so(project: Path) -> 
 
 
 def built(path: Path, runtime: str, data: Path | None = None, output: str | None = None) -> Path:
-    (brought,) = files.opened([path])
-    read = None if data is None else inputs.read(data)
+    (brought,) = files.open_files([path])
+    read = None if data is None else inputs.read_data(data)
     out_dir = path.parent / "built" / runtime
-    adopt.build(brought, runtime, [files.AS_IS], data=read, output=output, out_dir=out_dir)
+    adopt.build_artifacts(brought, runtime, [files.AS_IS], data=read, output=output, out_dir=out_dir)
     return out_dir / files.AS_IS
 
 
@@ -233,15 +233,15 @@ def test_weights_beside_an_onnx_file_come_along(project: Path) -> None:
 def test_building_twice_gives_the_same_bytes(project: Path) -> None:
     path = write_onnx(project / "m.onnx", batch="N", outputs=("y", "best"))
     for runtime in ("onnx", "openvino"):
-        first = directories.identity(directories.read_meta(built(path, runtime, output="best")))
-        assert directories.identity(directories.read_meta(built(path, runtime, output="best"))) == first
+        first = directories.content_sha256(directories.read_meta(built(path, runtime, output="best")))
+        assert directories.content_sha256(directories.read_meta(built(path, runtime, output="best"))) == first
 
 
 # --- random inputs ---------------------------------------------------------------------------------------------------
 
 
 def random_inputs(dtype: str, quantization: tuple[float, int] | None = None) -> np.ndarray:
-    return inputs.samples(Port("x", (1, 50, 20), dtype, quantization), (1, 50, 20), None, "m").inputs
+    return inputs.prepare_samples(TensorSpec("x", (1, 50, 20), dtype, quantization), (1, 50, 20), None, "m").inputs
 
 
 def test_random_inputs_are_normal_or_all_that_few_bits_can_say_and_never_an_index_too_far() -> None:
@@ -420,9 +420,9 @@ def test_labels_need_one_row_of_values(project: Path, capsys: pytest.CaptureFixt
 def test_files_are_named_by_their_stem_and_where_that_is_not_enough_by_their_suffix_too(project: Path) -> None:
     (project / "other").mkdir()
     paths = [write_onnx(project / "a-B.onnx"), write_openvino(project / "c.xml"), write_onnx(project / "c.onnx")]
-    assert [file.name for file in files.opened(paths)] == ["a_b", "c_xml", "c_onnx"]
+    assert [file.name for file in files.open_files(paths)] == ["a_b", "c_xml", "c_onnx"]
     with pytest.raises(ConfigError, match="gives no name of its own"):
-        files.opened([paths[0], write_onnx(project / "other" / "a-B.onnx")])
+        files.open_files([paths[0], write_onnx(project / "other" / "a-B.onnx")])
 
 
 def test_an_onnx_model_without_inputs_is_refused(project: Path) -> None:

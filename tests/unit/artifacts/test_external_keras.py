@@ -21,7 +21,7 @@ from edgeproof.bench import external, verdict
 from edgeproof.cli import main
 from edgeproof.core import directories, plugins
 from edgeproof.core.errors import ConfigError
-from tests.support.brought_files import write_onnx
+from tests.support.external_files import write_onnx
 from tests.unit.artifacts.test_external import make_project
 from tests.unit.conftest import ROOT
 
@@ -69,9 +69,9 @@ def saved(model: Any, path: Path) -> Path:
 def built(path: Path, schemes: tuple[str, ...] = (files.AS_IS,), x: np.ndarray | None = None, **changes: Any) -> Path:
     if x is not None:
         np.savez(path.parent / "x.npz", x=x)
-    given = None if x is None else inputs.read(path.parent / "x.npz")
+    given = None if x is None else inputs.read_data(path.parent / "x.npz")
     out_dir = path.parent / "built"
-    adopt.build(*files.opened([path]), "tflite", schemes, data=given, out_dir=out_dir, **{"output": None, **changes})
+    adopt.build_artifacts(*files.open_files([path]), "tflite", schemes, data=given, out_dir=out_dir, **{"output": None, **changes})
     return out_dir
 
 
@@ -96,10 +96,10 @@ def test_a_keras_file_gives_one_table_with_a_row_a_scheme_beside_a_lowered_file(
     converter = tf.lite.TFLiteConverter.from_keras_model(classifier)
     Path("lowered.tflite").write_bytes(converter.convert())
     saved(classifier, Path("cnn.keras"))
-    wishes = external.Wishes(
+    wishes = external.BenchOptions(
         preset="quick", scenarios=["single_stream"], data=Path("data.npz"), schemes=["int8-static", "fp32"]
     )
-    text, _ = external.bench([Path("cnn.keras"), Path("lowered.tflite")], wishes)
+    text, _ = external.measure_files([Path("cnn.keras"), Path("lowered.tflite")], wishes)
     rows = [line.split(" | ") for line in text.splitlines() if "| brought |" in line]
     assert [row[1] + " " + row[5] for row in rows] == ["cnn fp32", "cnn int8-static", "lowered as-is"]
     assert all(row[-1] == "valid |" for row in rows)
@@ -158,12 +158,12 @@ def test_int8_static_takes_and_answers_int8_and_converting_twice_gives_the_same_
 ) -> None:
     path = saved(classifier, project / "cnn.keras")
     directory = built(path, ("int8-static",))
-    interface = plugins.load("runtimes", "tflite").interface(directory / "int8-static/model.tflite")
+    interface = plugins.load("runtimes", "tflite").read_interface(directory / "int8-static/model.tflite")
     assert [port.dtype for port in (*interface.inputs, *interface.outputs)] == ["int8", "int8"]
     meta = directories.read_meta(directory / "int8-static")
     assert meta["notes"] == ["calibrated with 32 random inputs", "no accuracy: random inputs, seed 0"]
-    first = directories.identity(meta)
-    assert directories.identity(directories.read_meta(built(path, ("int8-static",)) / "int8-static")) == first
+    first = directories.content_sha256(meta)
+    assert directories.content_sha256(directories.read_meta(built(path, ("int8-static",)) / "int8-static")) == first
 
 
 @pytest.mark.parametrize("dtype", [tf.int8, tf.uint8])
@@ -221,9 +221,9 @@ def test_the_named_output_of_several_is_measured(
     with pytest.raises(ConfigError, match=r"has 2 outputs \(.*\): name one with --output"):
         built(path)
     schemes = (files.AS_IS,) if path.suffix == ".tflite" else ("fp32",)
-    (brought,) = files.opened([path])
-    names = [port.name for port in brought.interface("tflite").outputs]
-    wide = {port.name: port.shape[-1] for port in brought.interface("tflite").outputs}
+    (brought,) = files.open_files([path])
+    names = [port.name for port in brought.read_interface("tflite").outputs]
+    wide = {port.name: port.shape[-1] for port in brought.read_interface("tflite").outputs}
     for output in names:
         directory = built(path, schemes, data[0], output=output)
         expected = model(data[0])[0 if wide[output] == CLASSES else 1].numpy()

@@ -59,7 +59,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def built(path: Path, runtime: str, schemes: tuple[str, ...] = ("fp32",), output: str | None = None) -> Path:
     out_dir = path.parent / "built" / runtime
-    adopt.build(*files.opened([path]), runtime, schemes, data=None, output=output, out_dir=out_dir)
+    adopt.build_artifacts(*files.open_files([path]), runtime, schemes, data=None, output=output, out_dir=out_dir)
     return out_dir
 
 
@@ -96,7 +96,7 @@ def test_every_runtime_exports_it_in_its_schemes(project: Path, runtime: str) ->
             continue
         error = np.abs(answers(directory / scheme, runtime, x) - expected).max() / np.abs(expected).max()
         assert error <= tolerance, scheme
-        facts = model_files.facts(module, (1, 8, 8))
+        facts = model_files.compute_facts(module, (1, 8, 8))
         assert {name: meta["model"][name] for name in facts} == facts
 
 
@@ -151,7 +151,7 @@ def test_pickled_example_inputs_are_not_looked_at(plain: Path) -> None:
     buffer = io.BytesIO()
     pickle.dump(Touch(), buffer)
     rewritten(plain, lambda name, content: buffer.getvalue() if "sample_inputs" in name else content)
-    files.opened([plain])[0].interface("onnx")
+    files.open_files([plain])[0].read_interface("onnx")
     assert not Path("touched").exists()
 
 
@@ -163,7 +163,7 @@ def test_a_pickled_weight_is_refused(plain: Path) -> None:
 
     rewritten(plain, pickled)
     with pytest.raises(ConfigError, match=r"as a pickle.*torch\.onnx\.export"):
-        files.opened([plain])[0].interface("onnx")
+        files.open_files([plain])[0].read_interface("onnx")
     assert not Path("touched").exists()
 
 
@@ -183,7 +183,7 @@ def test_a_pickled_weight_is_refused(plain: Path) -> None:
 def test_whatever_is_no_operator_on_tensors_is_refused(plain: Path, target: str) -> None:
     with_graph(plain, lambda told: told["graph_module"]["graph"]["nodes"][-1].update(target=target))
     with pytest.raises(ConfigError, match="only operators of ATen on tensors are run"):
-        files.opened([plain])[0].interface("onnx")
+        files.open_files([plain])[0].read_interface("onnx")
 
 
 def test_expressions_and_guards_are_not_evaluated(plain: Path) -> None:
@@ -192,8 +192,8 @@ def test_expressions_and_guards_are_not_evaluated(plain: Path) -> None:
         told["graph_module"]["graph"]["tensor_values"]["input"]["sizes"][0] = expression
         told["guards_code"] = ["__import__('pathlib').Path('touched').touch()"]
 
-    (brought,) = files.opened([with_graph(plain, poison)])
-    assert brought.interface("onnx").inputs[0].shape == (None, 4)
+    (brought,) = files.open_files([with_graph(plain, poison)])
+    assert brought.read_interface("onnx").inputs[0].shape == (None, 4)
     assert not Path("touched").exists()
 
 
@@ -203,17 +203,17 @@ def test_arguments_that_are_no_data_are_refused(plain: Path, kind: str) -> None:
         told["graph_module"]["graph"]["nodes"][-1]["inputs"][0]["arg"] = {kind: {"name": "torch.os.system"}}
 
     with pytest.raises(ConfigError, match=f"argument of kind '{kind}'"):
-        files.opened([with_graph(plain, replace)])[0].interface("onnx")
+        files.open_files([with_graph(plain, replace)])[0].read_interface("onnx")
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
 def test_a_truncated_file_is_one_message(plain: Path, share: float) -> None:
     plain.write_bytes(plain.read_bytes()[: int(share * plain.stat().st_size)])
     with pytest.raises(ConfigError, match=r"m\.pt2 can't be read by torch: (BadZipFile|ValueError: it holds no)"):
-        files.opened([plain])[0].interface("onnx")
+        files.open_files([plain])[0].read_interface("onnx")
 
 
 def test_weights_that_are_too_short_for_their_shape_are_one_message(plain: Path) -> None:
     rewritten(plain, lambda name, content: content[:8] if name.endswith("weight_0") else content)
     with pytest.raises(ConfigError, match=r"m\.pt2 can't be read by torch"):
-        files.opened([plain])[0].interface("onnx")
+        files.open_files([plain])[0].read_interface("onnx")

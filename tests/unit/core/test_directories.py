@@ -24,7 +24,7 @@ def no_space(*_: Any, **__: Any) -> None:
 
 
 def build(directory: Path, files: dict[str, bytes], **meta: Any) -> Path:
-    with directories.written_whole(directory) as out:
+    with directories.write_atomically(directory) as out:
         for name, content in files.items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).write_bytes(content)
@@ -33,7 +33,7 @@ def build(directory: Path, files: dict[str, bytes], **meta: Any) -> Path:
 
 
 def fill_half(directory: Path, error: BaseException) -> None:
-    with directories.written_whole(directory) as out:
+    with directories.write_atomically(directory) as out:
         (out / "file").write_bytes(b"half")
         raise error
 
@@ -45,7 +45,7 @@ def test_a_finished_directory_replaces_the_old_one_whole(tmp_path: Path) -> None
     target = tmp_path / "deep" / "made"
     build(target, {"old": b"1"})
     build(target, {"new": b"2"})
-    assert directories.files_of(target) == ["new"]
+    assert directories.list_files(target) == ["new"]
     assert [path.name for path in target.parent.iterdir()] == ["made"]
 
 
@@ -67,19 +67,19 @@ def test_a_failure_before_there_was_anything_leaves_nothing(tmp_path: Path) -> N
 
 
 def test_nothing_is_seen_under_the_final_name_while_it_is_being_filled(tmp_path: Path) -> None:
-    with directories.written_whole(tmp_path / "made") as out:
+    with directories.write_atomically(tmp_path / "made") as out:
         (out / "file").write_bytes(b"half")
         assert not (tmp_path / "made").exists()
     assert (tmp_path / "made" / "file").is_file()
 
 
 def test_what_a_killed_run_left_behind_does_not_get_into_the_next_one(tmp_path: Path) -> None:
-    with directories.written_whole(tmp_path / "made") as out:
+    with directories.write_atomically(tmp_path / "made") as out:
         leftover = out.name
     (tmp_path / leftover).mkdir()
     (tmp_path / leftover / "stale").write_bytes(b"from a killed run")
     build(tmp_path / "made", {"file": b"new"})
-    assert directories.files_of(tmp_path / "made") == ["file"]
+    assert directories.list_files(tmp_path / "made") == ["file"]
 
 
 def test_a_full_disk_is_one_message_that_names_the_directory_and_keeps_the_old_one(tmp_path: Path) -> None:
@@ -95,13 +95,13 @@ def test_a_disk_that_cannot_take_a_new_directory_is_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "mkdir", no_space)
-    with pytest.raises(EdgeproofError, match="No space left"), directories.written_whole(tmp_path / "made"):
+    with pytest.raises(EdgeproofError, match="No space left"), directories.write_atomically(tmp_path / "made"):
         pytest.fail("there is no directory to fill")
 
 
 def test_a_file_in_the_way_of_the_parent_directory_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(EdgeproofError, match="could not write"), directories.written_whole(tmp_path / "file" / "made"):
+    with pytest.raises(EdgeproofError, match="could not write"), directories.write_atomically(tmp_path / "file" / "made"):
         pytest.fail("there is no directory to fill")
 
 
@@ -222,19 +222,19 @@ def test_an_identity_does_not_depend_on_the_order_of_keys_nor_on_the_rest_of_the
 ) -> None:
     items = list(files.items())
     shuffler.shuffle(items)
-    assert directories.identity({"files": files, "name": "a"}) == directories.identity(
+    assert directories.content_sha256({"files": files, "name": "a"}) == directories.content_sha256(
         {"name": "b", "files": dict(items)}
     )
 
 
 @given(hashes, hashes)
 def test_two_identities_are_equal_only_for_the_same_names_and_contents(a: dict[str, str], b: dict[str, str]) -> None:
-    assert (directories.identity({"files": a}) == directories.identity({"files": b})) == (a == b)
+    assert (directories.content_sha256({"files": a}) == directories.content_sha256({"files": b})) == (a == b)
 
 
 def test_an_identity_is_the_sha256_of_the_hashes_as_compact_sorted_json() -> None:
     expected = hashlib.sha256(b'{"a":"1","b":"2"}').hexdigest()
-    assert directories.identity({"files": {"b": "2", "a": "1"}}) == expected
+    assert directories.content_sha256({"files": {"b": "2", "a": "1"}}) == expected
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -243,13 +243,13 @@ def test_an_identity_is_the_sha256_of_the_hashes_as_compact_sorted_json() -> Non
 def test_files_are_listed_sorted_with_forward_slashes_and_without_meta(tmp_path: Path) -> None:
     build(tmp_path / "made", {"z": b"", "sub/a": b"", "B": b""})
     (tmp_path / "made" / "empty").mkdir()
-    assert directories.files_of(tmp_path / "made") == ["B", "sub/a", "z"]
+    assert directories.list_files(tmp_path / "made") == ["B", "sub/a", "z"]
 
 
 def test_a_file_longer_than_one_piece_has_the_sha256_of_its_whole(tmp_path: Path) -> None:
     content = bytes(range(256)) * 9000  # 2.2 MiB
     (tmp_path / "long").write_bytes(content)
-    assert directories.sha256_of(tmp_path / "long") == hashlib.sha256(content).hexdigest()
+    assert directories.hash_file(tmp_path / "long") == hashlib.sha256(content).hexdigest()
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none(), max_size=6))

@@ -13,7 +13,7 @@ def test_an_unknown_name_lists_what_exists_and_suggests_the_nearest() -> None:
 
 
 def test_a_name_like_no_other_gets_no_suggestion() -> None:
-    assert errors.nearest("zzz", ["onnx", "tflite"]) == ""
+    assert errors.suggest_nearest("zzz", ["onnx", "tflite"]) == ""
 
 
 def test_where_nothing_is_known_the_message_says_so() -> None:

@@ -16,7 +16,7 @@ PACKAGE = Path(plugins.__file__).parents[1]
 @pytest.mark.parametrize("kind", plugins.SINGULAR)
 def test_the_plugins_of_a_kind_are_the_files_of_its_directory(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
-    assert plugins.names(kind) == sorted(p.stem for p in (PACKAGE / kind).glob("*.py") if not p.stem.startswith("_"))
+    assert plugins.list_names(kind) == sorted(p.stem for p in (PACKAGE / kind).glob("*.py") if not p.stem.startswith("_"))
 
 
 def test_an_unknown_plugin_says_what_exists_what_was_meant_and_which_files_to_add() -> None:
@@ -39,15 +39,15 @@ def test_what_is_no_plugins_name_is_unknown_and_imports_nothing(name: str) -> No
 def test_a_file_outside_the_package_is_a_plugin_and_its_source_can_be_shipped(plugin_root: Path) -> None:
     path = plugin_root / "runtimes" / "abacus.py"
     path.write_text("BEADS = 10\n")
-    assert "abacus" in plugins.names("runtimes")
+    assert "abacus" in plugins.list_names("runtimes")
     assert plugins.load("runtimes", "abacus").BEADS == 10
-    assert plugins.source("runtimes", "abacus") == path
+    assert plugins.find_source("runtimes", "abacus") == path
 
 
 def test_a_plugin_outside_comes_before_one_of_the_same_name_inside(plugin_root: Path) -> None:
     (plugin_root / "runtimes" / "null.py").write_text("OUTSIDE = True\n")
     assert plugins.load("runtimes", "null").OUTSIDE is True
-    assert plugins.source("runtimes", "null").parent == plugin_root / "runtimes"
+    assert plugins.find_source("runtimes", "null").parent == plugin_root / "runtimes"
 
 
 def test_a_plugin_outside_is_executed_once(plugin_root: Path) -> None:
@@ -79,20 +79,20 @@ def test_private_files_and_missing_directories_provide_nothing(tmp_path: Path, m
     (tmp_path / "runtimes").mkdir()
     (tmp_path / "runtimes" / "_private.py").write_text("")
     monkeypatch.setenv("EDGEPROOF_PLUGINS", f"{tmp_path}:{tmp_path / 'nowhere'}:")
-    assert "_private" not in plugins.names("runtimes")
-    assert plugins.outside_roots() == [tmp_path, tmp_path / "nowhere"]
+    assert "_private" not in plugins.list_names("runtimes")
+    assert plugins.list_external_roots() == [tmp_path, tmp_path / "nowhere"]
 
 
 def test_the_source_of_a_plugin_inside_is_its_file() -> None:
-    assert plugins.source("runtimes", "null") == PACKAGE / "runtimes" / "null.py"
+    assert plugins.find_source("runtimes", "null") == PACKAGE / "runtimes" / "null.py"
 
 
 def test_the_source_of_an_unknown_plugin_is_the_same_error() -> None:
     with pytest.raises(UnknownName, match="unknown runtime"):
-        plugins.source("runtimes", "nothing_like_it")
+        plugins.find_source("runtimes", "nothing_like_it")
 
 
 def test_listing_plugins_imports_none_of_them(plugin_root: Path) -> None:
     (plugin_root / "runtimes" / "bomb.py").write_text("raise SystemExit\n")
-    assert "bomb" in plugins.names("runtimes")
+    assert "bomb" in plugins.list_names("runtimes")
     assert "edgeproof_plugins.runtimes.bomb" not in sys.modules
