@@ -8,8 +8,8 @@ from __future__ import annotations
 from pydantic import Field, PositiveFloat
 from torch import nn
 
-from edgeproof.models.losses import taught
-from edgeproof.models.training import Recipe, TrainingTask, answers_of, fit
+from edgeproof.models.losses import make_hinton_loss
+from edgeproof.models.training import Recipe, TrainingTask, compute_teacher_logits, fit
 
 
 class Options(Recipe):
@@ -22,6 +22,6 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options: object) -> nn.Module:
     """Train the student `model` on labels and on the teacher's softened logits."""
     chosen = Options.model_validate(options)
-    answers = answers_of(teacher, task)
-    loss = taught(answers, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
+    answers = compute_teacher_logits(teacher, task)
+    loss = make_hinton_loss(answers, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
     return fit(model, task, chosen, loss=loss)

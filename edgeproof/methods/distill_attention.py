@@ -19,7 +19,7 @@ from pydantic import Field, PositiveFloat, model_validator
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.models.layers import outputs_of, same_resolution
+from edgeproof.models.layers import pool_to_same_resolution, record_outputs
 from edgeproof.models.training import Batch, Recipe, TrainingTask, cross_entropy, fit
 
 
@@ -41,7 +41,7 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
     """Train the student `model` on labels and on the teacher's attention maps."""
     chosen = Options.model_validate(options)
     teacher.eval()
-    with outputs_of(model, chosen.student_layers) as learned, outputs_of(teacher, chosen.teacher_layers) as taught:
+    with record_outputs(model, chosen.student_layers) as learned, record_outputs(teacher, chosen.teacher_layers) as taught:
 
         def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
@@ -55,9 +55,9 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
 
 def attention_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """The term of one pair of layers, from their outputs."""
-    ours, theirs = (_attention(x) for x in same_resolution(student, teacher))
+    ours, theirs = (_attention_map(x) for x in pool_to_same_resolution(student, teacher))
     return functional.mse_loss(ours, theirs)
 
 
-def _attention(activations: torch.Tensor) -> torch.Tensor:
+def _attention_map(activations: torch.Tensor) -> torch.Tensor:
     return functional.normalize(activations.square().sum(1).flatten(1))

@@ -17,7 +17,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.models.training import Batch, Recipe, TrainingTask, cross_entropy, fit, logits_of
+from edgeproof.models.training import Batch, Recipe, TrainingTask, compute_logits, cross_entropy, fit
 
 
 class Options(Recipe):
@@ -31,10 +31,10 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options: object) -> nn.Module:
     """Train the student `model` on labels and on the two parts of the teacher's answers."""
     chosen = Options.model_validate(options)
-    answers = torch.stack([logits_of(teacher, task.view(task.train_x, k)) for k in range(task.views)])
+    answers = torch.stack([compute_logits(teacher, task.view(task.train_x, k)) for k in range(task.views)])
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        target, others = decoupled_losses(
+        target, others = compute_decoupled_losses(
             logits / chosen.temperature, answers[batch.views, batch.samples] / chosen.temperature, batch.labels
         )
         soft = chosen.alpha * target.mean() + chosen.beta * others.mean()
@@ -43,7 +43,7 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
     return fit(model, task, chosen, loss=loss)
 
 
-def decoupled_losses(
+def compute_decoupled_losses(
     student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """TCKD and NCKD of each sample, from logits (N, classes), divided by the temperature already, and labels (N,)."""

@@ -13,8 +13,8 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import nn
 
-from edgeproof.models.losses import taught
-from edgeproof.models.training import Recipe, TrainingTask, answers_of, fit
+from edgeproof.models.losses import make_hinton_loss
+from edgeproof.models.training import Recipe, TrainingTask, compute_teacher_logits, fit
 
 
 class Options(Recipe):
@@ -27,12 +27,12 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, *, teachers: Sequence[nn.Module], **options: object) -> nn.Module:
     """Train the student `model` on labels and on what the teachers say on average."""
     chosen = Options.model_validate(options)
-    answers = mean_answer([answers_of(teacher, task) for teacher in teachers], chosen.temperature)
-    loss = taught(answers, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
+    answers = average_predictions([compute_teacher_logits(teacher, task) for teacher in teachers], chosen.temperature)
+    loss = make_hinton_loss(answers, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
     return fit(model, task, chosen, loss=loss)
 
 
-def mean_answer(logits: Sequence[torch.Tensor], temperature: float) -> torch.Tensor:
+def average_predictions(logits: Sequence[torch.Tensor], temperature: float) -> torch.Tensor:
     """Logits (…, classes) whose softmax at the temperature is the mean of the given logits' softmax at it."""
     softened = torch.stack([torch.log_softmax(z / temperature, dim=-1) for z in logits])
     # log of the mean, without leaving logarithms: small probabilities matter at high temperatures.

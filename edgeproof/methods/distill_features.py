@@ -16,9 +16,9 @@ from pydantic import Field, PositiveFloat
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.models.layers import Adapted, outputs_of, same_resolution
+from edgeproof.models.layers import StudentWithAdapter, pool_to_same_resolution, record_outputs
 from edgeproof.models.losses import hinton_loss
-from edgeproof.models.training import Batch, Recipe, TrainingTask, fit, logits_of
+from edgeproof.models.training import Batch, Recipe, TrainingTask, compute_logits, fit
 
 
 class Options(Recipe):
@@ -34,11 +34,11 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options: object) -> nn.Module:
     """Train the student `model` on labels, on the teacher's softened logits and on the outputs of its layer."""
     chosen = Options.model_validate(options)
-    with outputs_of(model, [chosen.student_layer]) as learned, outputs_of(teacher, [chosen.teacher_layer]) as taught:
+    with record_outputs(model, [chosen.student_layer]) as learned, record_outputs(teacher, [chosen.teacher_layer]) as taught:
         for module in (model, teacher):
-            logits_of(module, task.train_x[:1])
+            compute_logits(module, task.train_x[:1])
         widths = learned[chosen.student_layer].shape[1], taught[chosen.teacher_layer].shape[1]
-        student = Adapted(model, _adapter(*widths, task.seed))
+        student = StudentWithAdapter(model, _build_adapter(*widths, task.seed))
 
         def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
@@ -55,11 +55,11 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
 
 def hint_loss(student: torch.Tensor, teacher: torch.Tensor, adapter: nn.Module) -> torch.Tensor:
     """The last term of the formula above, from two layers' outputs (N, C, H, W) or (N, C)."""
-    pooled, hint = same_resolution(student, teacher)
+    pooled, hint = pool_to_same_resolution(student, teacher)
     return functional.mse_loss(adapter(pooled), hint)
 
 
-def _adapter(width: int, hint_width: int, seed: int) -> nn.Module:
+def _build_adapter(width: int, hint_width: int, seed: int) -> nn.Module:
     if width == hint_width:
         return nn.Identity()
     convolution = nn.Conv2d(width, hint_width, 1, bias=False)

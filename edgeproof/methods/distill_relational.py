@@ -16,7 +16,7 @@ from pydantic import Field, NonNegativeFloat
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.models.layers import outputs_of
+from edgeproof.models.layers import record_outputs
 from edgeproof.models.training import Batch, Recipe, TrainingTask, cross_entropy, fit
 
 
@@ -34,7 +34,7 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
     """Train the student `model` on labels and on the relations among the teacher's features."""
     chosen = Options.model_validate(options)
     teacher.eval()
-    with outputs_of(model, [chosen.student_layer]) as learned, outputs_of(teacher, [chosen.teacher_layer]) as taught:
+    with record_outputs(model, [chosen.student_layer]) as learned, record_outputs(teacher, [chosen.teacher_layer]) as taught:
 
         def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
             with torch.no_grad():

@@ -20,11 +20,11 @@ from torch import nn
 from torch.nn import functional
 
 from edgeproof.core.errors import ConfigError
-from edgeproof.models.layers import Adapted, outputs_of
+from edgeproof.models.layers import StudentWithAdapter, record_outputs
 from edgeproof.models.losses import hinton_loss
-from edgeproof.models.training import Batch, Recipe, TrainingTask, fit, logits_of
+from edgeproof.models.training import Batch, Recipe, TrainingTask, compute_logits, fit
 
-Layers = tuple[str, ...]
+LayerNames = tuple[str, ...]
 
 
 class Options(Recipe):
@@ -34,10 +34,10 @@ class Options(Recipe):
     hard_weight: float = Field(ge=0, le=1, description="weight of the cross-entropy with the true labels")
     attention_weight: NonNegativeFloat
     hidden_weight: NonNegativeFloat
-    student_attention: Layers = Field(min_length=1, description="dotted names of layers that give (N, heads, T, T)")
-    teacher_attention: Layers = Field(min_length=1)
-    student_hidden: Layers = Field(min_length=1, description="dotted names of layers that give (N, T, width)")
-    teacher_hidden: Layers = Field(min_length=1)
+    student_attention: LayerNames = Field(min_length=1, description="dotted names of layers that give (N, heads, T, T)")
+    teacher_attention: LayerNames = Field(min_length=1)
+    student_hidden: LayerNames = Field(min_length=1, description="dotted names of layers that give (N, T, width)")
+    teacher_hidden: LayerNames = Field(min_length=1)
 
     @model_validator(mode="after")
     def _paired(self) -> Options:
@@ -54,11 +54,11 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
     teacher.eval()
     ours = [*chosen.student_attention, *chosen.student_hidden]
     theirs = [*chosen.teacher_attention, *chosen.teacher_hidden]
-    with outputs_of(model, ours) as learned, outputs_of(teacher, theirs) as taught:
+    with record_outputs(model, ours) as learned, record_outputs(teacher, theirs) as taught:
         for module in (model, teacher):
-            logits_of(module, task.train_x[:1])
-        _check(learned, taught, chosen)
-        student = Adapted(model, _adapter(*_widths(learned, taught, chosen), task.seed))
+            compute_logits(module, task.train_x[:1])
+        _check_shapes(learned, taught, chosen)
+        student = StudentWithAdapter(model, _build_adapter(*_find_hidden_widths(learned, taught, chosen), task.seed))
 
         def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
@@ -84,7 +84,7 @@ def attention_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor
     return functional.mse_loss(student, teacher)
 
 
-def _check(learned: Mapping[str, torch.Tensor], taught: Mapping[str, torch.Tensor], chosen: Options) -> None:
+def _check_shapes(learned: Mapping[str, torch.Tensor], taught: Mapping[str, torch.Tensor], chosen: Options) -> None:
     """Raises ConfigError unless the named layers give attention and hidden states over the same sequence."""
     expected = (
         (chosen.student_attention, chosen.teacher_attention, 4),
@@ -106,7 +106,7 @@ def _check(learned: Mapping[str, torch.Tensor], taught: Mapping[str, torch.Tenso
                 )
 
 
-def _widths(
+def _find_hidden_widths(
     learned: Mapping[str, torch.Tensor], taught: Mapping[str, torch.Tensor], chosen: Options
 ) -> tuple[int, int]:
     """Those of the student's and of the teacher's hidden states, for which there is one adapter.
@@ -125,7 +125,7 @@ def _widths(
     return both[0], both[1]
 
 
-def _adapter(width: int, hint_width: int, seed: int) -> nn.Module:
+def _build_adapter(width: int, hint_width: int, seed: int) -> nn.Module:
     if width == hint_width:
         return nn.Identity()
     matrix = nn.Linear(width, hint_width, bias=False)

@@ -25,7 +25,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
-from edgeproof.models.layers import refuse_dead
+from edgeproof.models.layers import refuse_dead_network
 from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
@@ -49,7 +49,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
 
     penalized = chosen.model_copy(update={"epochs": chosen.penalty_epochs})
     fit(model, task, penalized, proximal=shrink, keep_zeros=True)
-    refuse_dead(model, task)
+    refuse_dead_network(model, task)
     return fit(model, task, chosen, keep_zeros=True)
 
 

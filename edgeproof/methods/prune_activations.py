@@ -24,9 +24,9 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from edgeproof.core.errors import ConfigError
-from edgeproof.models.channel_pruning import coupled_sum, remove_channels
-from edgeproof.models.layers import weighted_layers
-from edgeproof.models.training import Recipe, TrainingTask, fit, logits_of
+from edgeproof.models.channel_pruning import remove_channels, sum_coupled_values
+from edgeproof.models.layers import find_weighted_layers
+from edgeproof.models.training import Recipe, TrainingTask, compute_logits, fit
 
 RESPONSES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"mean": torch.abs, "apoz": lambda values: values != 0}
 
@@ -50,16 +50,16 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
             "prune_activations: the criterion apoz counts the zeros after ReLU layers, and this network has none. "
             "Use 'criterion: mean'."
         )
-    heard = responses(model, task.train_x[: chosen.samples], RESPONSES[chosen.criterion])
+    heard = measure_responses(model, task.train_x[: chosen.samples], RESPONSES[chosen.criterion])
 
     def importance(group: Any) -> torch.Tensor:
-        return coupled_sum(group, lambda layer, reads: heard[layer] if reads else None)
+        return sum_coupled_values(group, lambda layer, reads: heard[layer] if reads else None)
 
     remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to)
     return fit(model, task, chosen, keep_zeros=True)
 
 
-def responses(
+def measure_responses(
     model: nn.Module, x: torch.Tensor, response: Callable[[torch.Tensor], torch.Tensor]
 ) -> dict[nn.Module, torch.Tensor]:
     """The mean response of each channel that each convolution and linear layer reads, over samples `x`."""
@@ -70,8 +70,8 @@ def responses(
         by_channel = response(inputs[0]).double().movedim(channels, 0).flatten(1).mean(1)
         sums[layer] = sums.get(layer, 0) + by_channel * len(inputs[0])
 
-    handles = [layer.register_forward_pre_hook(listen) for layer in weighted_layers(model).values()]
-    logits_of(model, x)
+    handles = [layer.register_forward_pre_hook(listen) for layer in find_weighted_layers(model).values()]
+    compute_logits(model, x)
     for handle in handles:
         handle.remove()
     return {layer: (total / len(x)).float() for layer, total in sums.items()}

@@ -20,7 +20,7 @@ from pydantic import Field, PositiveInt
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.models.channel_pruning import coupled_sum, remove_channels
+from edgeproof.models.channel_pruning import remove_channels, sum_coupled_values
 from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
@@ -38,16 +38,16 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Remove the least important channels of every layer but the last, then fine-tune."""
     chosen = Options.model_validate(options)
     x, labels = task.train_x[: chosen.samples], task.train_y[: chosen.samples]
-    scores = taylor_scores(model, x, labels, chosen.batch_size)
+    scores = compute_taylor_scores(model, x, labels, chosen.batch_size)
 
     def importance(group: Any) -> torch.Tensor:
-        return coupled_sum(group, lambda layer, reads: _by_channel(layer, scores, reads=reads))
+        return sum_coupled_values(group, lambda layer, reads: _sum_by_channel(layer, scores, reads=reads))
 
     remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to)
     return fit(model, task, chosen, keep_zeros=True)
 
 
-def taylor_scores(
+def compute_taylor_scores(
     model: nn.Module, x: torch.Tensor, labels: torch.Tensor, batch_size: int
 ) -> dict[nn.Parameter, torch.Tensor]:
     """(g w)² of each parameter of the module, averaged over batches of the samples `x`."""
@@ -62,7 +62,7 @@ def taylor_scores(
     return {p: total / len(batches) for p, total in zip(parameters, sums, strict=True)}
 
 
-def _by_channel(layer: nn.Module, scores: dict[nn.Parameter, torch.Tensor], *, reads: bool) -> torch.Tensor | None:
+def _sum_by_channel(layer: nn.Module, scores: dict[nn.Parameter, torch.Tensor], *, reads: bool) -> torch.Tensor | None:
     """The scores of a layer's parameters, summed over each channel that it reads or puts out."""
     own = [scores[p] for p in layer.parameters(recurse=False)] if isinstance(layer, nn.Module) else []
     if not own:

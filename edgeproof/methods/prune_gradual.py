@@ -16,7 +16,7 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
-from edgeproof.models.layers import refuse_dead, zero_smallest
+from edgeproof.models.layers import refuse_dead_network, zero_smallest
 from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
@@ -66,7 +66,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
 
     prune(cubic_sparsity(0.0, chosen.initial_sparsity, chosen.sparsity) if end else chosen.sparsity)
     fit(model, task, chosen, after_step=after_step)
-    refuse_dead(model, task)
+    refuse_dead_network(model, task)
     return model
 
 

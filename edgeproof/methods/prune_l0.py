@@ -28,12 +28,12 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 from torch.nn.utils import parametrize
 
-from edgeproof.models.layers import refuse_dead, weighted_layers
-from edgeproof.models.training import Apart, Batch, Recipe, TrainingTask, cross_entropy, fit
+from edgeproof.models.layers import find_weighted_layers, refuse_dead_network
+from edgeproof.models.training import Batch, ParameterGroup, Recipe, TrainingTask, cross_entropy, fit
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 # The paper's choice for a gate that is dropped in one of ten steps or, stretched as it is, in one of 45.
-FIRST_LOG_ALPHA = math.log(0.9 / 0.1)
+INITIAL_LOG_ALPHA = math.log(0.9 / 0.1)
 
 
 class Options(Recipe):
@@ -50,25 +50,25 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     chosen = Options.model_validate(options)
     generator = torch.Generator().manual_seed(task.seed)
     layers = [
-        layer for layer in weighted_layers(model).values() if chosen.gates == "weight" or layer.weight.shape[1] > 1
+        layer for layer in find_weighted_layers(model).values() if chosen.gates == "weight" or layer.weight.shape[1] > 1
     ]
     gates = [Gates(layer.weight.detach(), chosen.gates, generator) for layer in layers]
     for layer, gate in zip(layers, gates, strict=True):
         parametrize.register_parametrization(layer, "weight", gate)
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        return cross_entropy(logits, batch) + chosen.penalty * torch.stack([g.expected_weights() for g in gates]).sum()
+        return cross_entropy(logits, batch) + chosen.penalty * torch.stack([g.count_expected_weights() for g in gates]).sum()
 
     fit(
         model,
         task,
         chosen.model_copy(update={"epochs": chosen.penalty_epochs}),
         loss=loss,
-        apart=Apart([gate.log_alpha for gate in gates], chosen.gate_learning_rate),
+        apart=ParameterGroup([gate.log_alpha for gate in gates], chosen.gate_learning_rate),
     )
     for layer in layers:
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-    refuse_dead(model, task)
+    refuse_dead_network(model, task)
     return fit(model, task, chosen, keep_zeros=True)
 
 
@@ -80,30 +80,30 @@ class Gates(nn.Module):
         self.mask = weight != 0
         axes = [axis for axis in range(weight.dim()) if axis != 1] if kind == "channel" else []
         self.sizes = self.mask.sum(axes, keepdim=True) if axes else self.mask
-        self.log_alpha = nn.Parameter(torch.full(self.sizes.shape, FIRST_LOG_ALPHA))
+        self.log_alpha = nn.Parameter(torch.full(self.sizes.shape, INITIAL_LOG_ALPHA))
         self.generator = generator
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """The weights times their gates."""
         if self.training:
-            gates = sampled(self.log_alpha, torch.rand(self.log_alpha.shape, generator=self.generator))
+            gates = sample_gates(self.log_alpha, torch.rand(self.log_alpha.shape, generator=self.generator))
         else:
-            gates = deterministic(self.log_alpha)
+            gates = compute_final_gates(self.log_alpha)
         return torch.where(self.mask & (gates != 0), weight * gates, 0.0)
 
-    def expected_weights(self) -> torch.Tensor:
+    def count_expected_weights(self) -> torch.Tensor:
         """How many weights are not zero, on average over draws."""
         return (open_probability(self.log_alpha) * self.sizes).sum()
 
 
-def sampled(log_alpha: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+def sample_gates(log_alpha: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
     """A draw of the hard concrete distribution, from uniform u in 0..1."""
-    return _stretched((torch.logit(u, eps=1e-6) + log_alpha).div(BETA).sigmoid())
+    return _stretch((torch.logit(u, eps=1e-6) + log_alpha).div(BETA).sigmoid())
 
 
-def deterministic(log_alpha: torch.Tensor) -> torch.Tensor:
+def compute_final_gates(log_alpha: torch.Tensor) -> torch.Tensor:
     """The gates' value in the end."""
-    return _stretched(log_alpha.sigmoid())
+    return _stretch(log_alpha.sigmoid())
 
 
 def open_probability(log_alpha: torch.Tensor) -> torch.Tensor:
@@ -111,5 +111,5 @@ def open_probability(log_alpha: torch.Tensor) -> torch.Tensor:
     return (log_alpha - BETA * math.log(-GAMMA / ZETA)).sigmoid()
 
 
-def _stretched(share: torch.Tensor) -> torch.Tensor:
+def _stretch(share: torch.Tensor) -> torch.Tensor:
     return (share * (ZETA - GAMMA) + GAMMA).clamp(0.0, 1.0)

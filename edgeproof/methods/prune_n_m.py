@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.models.layers import weighted_layers
+from edgeproof.models.layers import find_weighted_layers
 from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
@@ -37,12 +37,12 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Prune every convolution and linear layer of `model` once and fine-tune it with the zeros held."""
     chosen = Options.model_validate(options)
     with torch.no_grad():
-        for layer in weighted_layers(model).values():
-            layer.weight.masked_fill_(~n_m_mask(layer.weight, chosen.n, chosen.m), 0.0)
+        for layer in find_weighted_layers(model).values():
+            layer.weight.masked_fill_(~build_n_m_mask(layer.weight, chosen.n, chosen.m), 0.0)
     return fit(model, task, chosen, keep_zeros=True)
 
 
-def n_m_mask(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
+def build_n_m_mask(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
     """True for the n largest |w| of every m along axis 1, the first of equals preferred."""
     magnitudes = weight.abs().movedim(1, -1)
     width = magnitudes.shape[-1]

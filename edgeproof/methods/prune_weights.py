@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from edgeproof.models.layers import refuse_dead, zero_smallest
+from edgeproof.models.layers import refuse_dead_network, zero_smallest
 from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
@@ -29,5 +29,5 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     weights = [p for p in model.parameters() if p.dim() > 1]
     for group in [weights] if chosen.scope == "global" else [[w] for w in weights]:
         zero_smallest(group, chosen.sparsity)
-    refuse_dead(model, task)
+    refuse_dead_network(model, task)
     return fit(model, task, chosen, keep_zeros=True)

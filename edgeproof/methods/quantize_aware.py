@@ -12,9 +12,9 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import nn
 
-from edgeproof.models.losses import taught
+from edgeproof.models.losses import make_hinton_loss
 from edgeproof.models.qat import Runtime, prepare
-from edgeproof.models.training import Loss, Recipe, TrainingTask, answers_of, cross_entropy, fit
+from edgeproof.models.training import Loss, Recipe, TrainingTask, compute_teacher_logits, cross_entropy, fit
 
 FINAL = True
 CALIBRATION_SAMPLES, CALIBRATION_BATCH = 1000, 100
@@ -34,12 +34,12 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module | None = N
     prepared = prepare(model, chosen.runtime, task.input_shape)
     order = torch.randperm(len(task.train_x), generator=torch.Generator().manual_seed(task.seed))
     prepared.calibrate(torch.split(task.train_x[order[:CALIBRATION_SAMPLES]], CALIBRATION_BATCH))
-    loss = cross_entropy if teacher is None else _taught_by(teacher, task, chosen)
+    loss = cross_entropy if teacher is None else _distill_from(teacher, task, chosen)
     fit(prepared, task, chosen, loss=loss, keep_zeros=True)
     prepared.round_weights()
     # As it will be loaded: another memory layout adds in another order, which moves some values by a whole step.
     return prepared.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
-def _taught_by(teacher: nn.Module, task: TrainingTask, chosen: Options) -> Loss:
-    return taught(answers_of(teacher, task), temperature=chosen.temperature, hard_weight=chosen.hard_weight)
+def _distill_from(teacher: nn.Module, task: TrainingTask, chosen: Options) -> Loss:
+    return make_hinton_loss(compute_teacher_logits(teacher, task), temperature=chosen.temperature, hard_weight=chosen.hard_weight)

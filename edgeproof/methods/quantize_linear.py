@@ -22,11 +22,11 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from edgeproof.models.layers import fit_rounded
+from edgeproof.models.layers import fit_with_rounding
 from edgeproof.models.training import Recipe, TrainingTask
 
 Clipping = Literal["minmax", "mse"] | Annotated[float, Field(gt=50, lt=100)]
-SHRINKS = 20
+SHRINK_STEPS = 20
 
 
 class Options(Recipe):
@@ -44,10 +44,10 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
 
     def rounding(weight: torch.Tensor) -> torch.Tensor:
         rows = weight.reshape(1 if chosen.per == "tensor" else len(weight), -1)
-        low, high = weight_range(rows, chosen.bits, symmetric=chosen.symmetric, clipping=chosen.clipping)
+        low, high = find_range(rows, chosen.bits, symmetric=chosen.symmetric, clipping=chosen.clipping)
         return quantize(rows, low, high, chosen.bits).reshape(weight.shape)
 
-    return fit_rounded(model, task, chosen, rounding)
+    return fit_with_rounding(model, task, chosen, rounding)
 
 
 def quantize(rows: torch.Tensor, low: torch.Tensor, high: torch.Tensor, bits: int) -> torch.Tensor:
@@ -57,7 +57,7 @@ def quantize(rows: torch.Tensor, low: torch.Tensor, high: torch.Tensor, bits: in
     return quantized
 
 
-def weight_range(
+def find_range(
     rows: torch.Tensor, bits: int, *, symmetric: bool, clipping: Clipping
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """x_min and x_max (R, 1) of rows (R, count) of weights."""
@@ -67,15 +67,15 @@ def weight_range(
         low = -high
     else:
         low, high = (rows.quantile(q, dim=1, keepdim=True) for q in (1 - share, share))
-    return _least_error(rows, low, high, bits) if clipping == "mse" else (low, high)
+    return _minimize_error(rows, low, high, bits) if clipping == "mse" else (low, high)
 
 
-def _least_error(
+def _minimize_error(
     rows: torch.Tensor, low: torch.Tensor, high: torch.Tensor, bits: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     best, least = (low, high), torch.full_like(low, torch.inf)
-    for shrink in range(SHRINKS, 0, -1):
-        candidate = low * (shrink / SHRINKS), high * (shrink / SHRINKS)
+    for shrink in range(SHRINK_STEPS, 0, -1):
+        candidate = low * (shrink / SHRINK_STEPS), high * (shrink / SHRINK_STEPS)
         error = (quantize(rows, *candidate, bits) - rows).square().mean(1, keepdim=True)
         better = error < least
         best = torch.where(better, candidate[0], best[0]), torch.where(better, candidate[1], best[1])

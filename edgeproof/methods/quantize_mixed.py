@@ -27,8 +27,8 @@ from pydantic import Field, PositiveInt, model_validator
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
 
-from edgeproof.models.layers import fit_rounded, round_weight, weighted_layers
-from edgeproof.models.training import Recipe, TrainingTask, logits_of
+from edgeproof.models.layers import find_weighted_layers, fit_with_rounding, round_weight
+from edgeproof.models.training import Recipe, TrainingTask, compute_logits
 
 
 class Options(Recipe):
@@ -52,27 +52,27 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Choose every convolution and linear layer's width, fine-tune `model` with rounded weights, leave them rounded."""
     chosen = Options.model_validate(options)
-    layers = weighted_layers(model)
-    rises = loss_rises(model, task.train_x[: chosen.samples], task.train_y[: chosen.samples], chosen.bits)
+    layers = find_weighted_layers(model)
+    rises = measure_sensitivities(model, task.train_x[: chosen.samples], task.train_y[: chosen.samples], chosen.bits)
     sizes = [layer.weight.numel() for layer in layers.values()]
-    widths = dict(zip(layers, allocate(rises, sizes, chosen.bits, chosen.mean_bits), strict=True))
+    widths = dict(zip(layers, allocate_bits(rises, sizes, chosen.bits, chosen.mean_bits), strict=True))
     print("  bits: " + ", ".join(f"{name} {bits}" for name, bits in widths.items()), file=sys.stderr)
-    return fit_rounded(
+    return fit_with_rounding(
         model, task, chosen, {name: functools.partial(round_weight, bits=bits) for name, bits in widths.items()}
     )
 
 
 @torch.no_grad()
-def loss_rises(
+def measure_sensitivities(
     model: nn.Module, x: torch.Tensor, labels: torch.Tensor, bits: Sequence[int]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """ΔL (layers, widths): the rise of the mean cross-entropy when one layer alone is rounded."""
 
     def loss() -> float:
-        return float(nn.functional.cross_entropy(logits_of(model, x).double(), labels))
+        return float(nn.functional.cross_entropy(compute_logits(model, x).double(), labels))
 
     before, rises = loss(), []
-    for layer in weighted_layers(model).values():
+    for layer in find_weighted_layers(model).values():
         weight = layer.weight.clone()
         for width in bits:
             layer.weight.copy_(round_weight(weight, width))
@@ -81,7 +81,7 @@ def loss_rises(
     return np.array(rises).reshape(-1, len(bits))
 
 
-def allocate(
+def allocate_bits(
     rises: np.ndarray[Any, np.dtype[np.float64]], sizes: Sequence[int], bits: Sequence[int], mean_bits: float
 ) -> list[int]:
     """The width of each layer that solves the program above, by branch and bound (HiGHS)."""

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from edgeproof.models.layers import fit_rounded
+from edgeproof.models.layers import fit_with_rounding
 from edgeproof.models.training import Recipe, TrainingTask
 
 
@@ -30,10 +30,10 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Fine-tune `model` with rounded weights in every convolution and linear layer, and leave them rounded."""
     chosen = Options.model_validate(options)
-    return fit_rounded(model, task, chosen, lambda weight: power_of_two(weight, chosen.bits))
+    return fit_with_rounding(model, task, chosen, lambda weight: round_to_power_of_two(weight, chosen.bits))
 
 
-def power_of_two(weight: torch.Tensor, bits: int) -> torch.Tensor:
+def round_to_power_of_two(weight: torch.Tensor, bits: int) -> torch.Tensor:
     """The nearest level of each weight of one tensor."""
     magnitudes = weight.abs()
     levels = _nearest_power(magnitudes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import nn
 
-from edgeproof.models.layers import fit_rounded, round_weight
+from edgeproof.models.layers import fit_with_rounding, round_weight
 from edgeproof.models.training import Recipe, TrainingTask
 
 
@@ -23,4 +23,4 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Fine-tune `model` with rounded weights in every convolution and linear layer, and leave them rounded."""
     chosen = Options.model_validate(options)
-    return fit_rounded(model, task, chosen, lambda weight: round_weight(weight, chosen.bits))
+    return fit_with_rounding(model, task, chosen, lambda weight: round_weight(weight, chosen.bits))

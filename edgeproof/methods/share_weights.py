@@ -32,7 +32,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     chosen = Options.model_validate(options)
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for layer in layers:
-        parametrize.register_parametrization(layer, "weight", _Shared(layer.weight.detach(), chosen.bits))
+        parametrize.register_parametrization(layer, "weight", _SharedWeight(layer.weight.detach(), chosen.bits))
     fit(model, task, chosen)
     for layer in layers:
         # A parameter of the weight's own shape again: a gradient of the codebook's shape would not fit it.
@@ -41,7 +41,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     return model
 
 
-def codebook_of(weights: torch.Tensor, size: int) -> torch.Tensor:
+def build_codebook(weights: torch.Tensor, size: int) -> torch.Tensor:
     """At most `size` centroids of the weights (N,), ascending."""
     low, high = weights.min(), weights.max()
     if low == high:
@@ -52,7 +52,7 @@ def codebook_of(weights: torch.Tensor, size: int) -> torch.Tensor:
     return (low + torch.from_numpy(centroids) * (high - low)).to(weights.dtype)
 
 
-class _Shared(nn.Module):
+class _SharedWeight(nn.Module):
     """Makes a weight tensor from its codebook, which takes its place as the parameter that is trained."""
 
     def __init__(self, weight: torch.Tensor, bits: int) -> None:
@@ -60,7 +60,7 @@ class _Shared(nn.Module):
         self.mask = weight != 0
         used = weight[self.mask]
         has_zeros = len(used) < weight.numel()
-        self.codebook = codebook_of(used, 2**bits - has_zeros) if len(used) else weight.new_zeros(1)
+        self.codebook = build_codebook(used, 2**bits - has_zeros) if len(used) else weight.new_zeros(1)
         midpoints = (self.codebook[1:] + self.codebook[:-1]) / 2
         self.codes = torch.bucketize(weight.contiguous(), midpoints)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from edgeproof.models.training import RISING_SHARE, Recipe, TrainingTask
+from edgeproof.models.training import WARMUP_SHARE, Recipe, TrainingTask
 from edgeproof.progress import Progress
 
 FRAMEWORK = "keras"
@@ -33,7 +33,7 @@ def apply(model: Any, task: TrainingTask, **options: object) -> Any:
         return model
     size = min(chosen.batch_size, len(task.train_x))
     steps = chosen.epochs * (len(task.train_x) // size)
-    rising = int(RISING_SHARE * steps)
+    rising = int(WARMUP_SHARE * steps)
     rate = keras.optimizers.schedules.CosineDecay(
         STARTING_SHARE * chosen.learning_rate,
         steps - rising,

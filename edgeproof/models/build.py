@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from edgeproof.config import packages
-from edgeproof.config.params import ModelParams, Params, checked
+from edgeproof.config.params import ModelParams, Params
+from edgeproof.config.validation import validate
 from edgeproof.core import plugins
-from edgeproof.core.directories import identity, read_meta, written_whole
+from edgeproof.core.directories import content_sha256, read_meta, write_atomically
 from edgeproof.core.errors import ConfigError
 from edgeproof.data import preparation
 from edgeproof.models import model_files, qat, training
@@ -23,16 +24,16 @@ def build(name: str, params: Params) -> None:
     item = params.model(name)
     packages.require(item.packages)
     method = plugins.load("methods", item.method)
-    options = checked(method.Options, item.options, f"params.yaml, options of '{name}'").model_dump()
-    with written_whole(MODELS / name) as out:
+    options = validate(method.Options, item.options, f"params.yaml, options of '{name}'").model_dump()
+    with write_atomically(MODELS / name) as out:
         for seed in item.seeds:
-            model_files.deterministic(item.network, seed, item.threads)
-            task = training_task(params.task.name, seed, item.threads, from_parent=item.parent is not None)
-            module, spec = _start(item, task)
-            trained = method.apply(module, task, **_teachers(method, item, seed), **options)
-            accuracy = model_files.accuracy_of(trained, task.validation_x, task.validation_y)
+            model_files.make_deterministic(item.network, seed, item.threads)
+            task = load_training_task(params.task.name, seed, item.threads, from_parent=item.parent is not None)
+            module, spec = _load_start(item, task)
+            trained = method.apply(module, task, **_load_teachers(method, item, seed), **options)
+            accuracy = model_files.measure_accuracy(trained, task.validation_x, task.validation_y)
             place = out / model_dir(name, item.seeds, seed).relative_to(MODELS / name)
-            meta = model_files.save(trained, spec, _meta(name, item, params, seed, accuracy), place)
+            meta = model_files.save(trained, spec, _describe_model(name, item, params, seed, accuracy), place)
             print(
                 f"  {name}: seed {seed}, validation accuracy {accuracy:.2%}, {meta['parameters']:,} parameters, "
                 f"{meta['macs']:,} MACs",
@@ -40,7 +41,7 @@ def build(name: str, params: Params) -> None:
             )
 
 
-def training_task(name: str, seed: int, threads: int, *, from_parent: bool = False) -> training.TrainingTask:
+def load_training_task(name: str, seed: int, threads: int, *, from_parent: bool = False) -> training.TrainingTask:
     """Load what a method may see of a task."""
     plugin = plugins.load("tasks", name)
     train_x, train_y = preparation.load(name, "train")
@@ -61,10 +62,10 @@ def training_task(name: str, seed: int, threads: int, *, from_parent: bool = Fal
     )
 
 
-def _start(item: ModelParams, task: training.TrainingTask) -> tuple[Any, model_files.NetworkSpec]:
+def _load_start(item: ModelParams, task: training.TrainingTask) -> tuple[Any, model_files.NetworkSpec]:
     if item.parent is not None:
         module, spec, _ = model_files.load(model_dir(item.parent, item.seeds, task.seed))
-        if isinstance(module, qat.Prepared):
+        if isinstance(module, qat.FakeQuantizedModule):
             raise ConfigError(
                 f"'{item.parent}' can't be a parent: it was trained with fake quantization for {module.runtime}, which "
                 "must be the last method applied."
@@ -74,7 +75,7 @@ def _start(item: ModelParams, task: training.TrainingTask) -> tuple[Any, model_f
     return spec.build(), spec
 
 
-def _teachers(method: Any, item: ModelParams, seed: int) -> dict[str, Any]:
+def _load_teachers(method: Any, item: ModelParams, seed: int) -> dict[str, Any]:
     """What the method's keyword asks for: one teacher, or a list of them."""
     loaded = [model_files.load(model_dir(teacher, item.seeds, seed))[0] for teacher in item.teachers]
     if "teachers" in inspect.signature(method.apply).parameters:
@@ -82,18 +83,18 @@ def _teachers(method: Any, item: ModelParams, seed: int) -> dict[str, Any]:
     return {"teacher": loaded[0]} if loaded else {}
 
 
-def _meta(name: str, item: ModelParams, params: Params, seed: int, accuracy: float) -> dict[str, Any]:
+def _describe_model(name: str, item: ModelParams, params: Params, seed: int, accuracy: float) -> dict[str, Any]:
     sources = [("parent", item.parent)] if item.parent else []
     sources += [(f"teacher_{n}" if n > 1 else "teacher", teacher) for n, teacher in enumerate(item.teachers, 1)]
     lineage = {
-        role: _ancestor(source, read_meta(model_dir(source, item.seeds, seed), verify=False))
+        role: _describe_ancestor(source, read_meta(model_dir(source, item.seeds, seed), verify=False))
         for role, source in sources
     }
     return {
         "name": name,
         "study": params.study,
         "task": params.task.name,
-        "data_sha256": identity(read_meta(DATA / params.task.name / "build", verify=False)),
+        "data_sha256": content_sha256(read_meta(DATA / params.task.name / "build", verify=False)),
         "method": item.method,
         "options": item.options,
         "lineage": lineage,
@@ -104,7 +105,7 @@ def _meta(name: str, item: ModelParams, params: Params, seed: int, accuracy: flo
     }
 
 
-def _ancestor(name: str, meta: dict[str, Any]) -> dict[str, Any]:
+def _describe_ancestor(name: str, meta: dict[str, Any]) -> dict[str, Any]:
     """What a model says of one that it was made from: its hash, and how it was made itself, back to the data."""
     told = ("method", "options", "network", "seed", "validation_accuracy", "lineage")
-    return {"name": name, "sha256": identity(meta), **{key: meta[key] for key in told}}
+    return {"name": name, "sha256": content_sha256(meta), **{key: meta[key] for key in told}}

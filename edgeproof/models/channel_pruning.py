@@ -16,8 +16,8 @@ from edgeproof.models.training import TrainingTask
 
 Importance = Callable[[Any], torch.Tensor | None]
 # Torch-Pruning takes the whole part of n · (1 − ratio), and in floating point 1 − 0.9 is less than a tenth.
-HAIR = 1e-9
-READERS = (torch_pruning.function.prune_conv_in_channels, torch_pruning.function.prune_linear_in_channels)
+RATIO_EPSILON = 1e-9
+INPUT_PRUNING_FUNCTIONS = (torch_pruning.function.prune_conv_in_channels, torch_pruning.function.prune_linear_in_channels)
 
 
 def remove_channels(
@@ -79,18 +79,18 @@ def _remove(
             example,
             importance=noted,
             global_pruning=scope == "global",
-            pruning_ratio=ratio - HAIR,
+            pruning_ratio=ratio - RATIO_EPSILON,
             round_to=round_to,
             ignored_layers=[*last, *fixed],
         )
     groups = pruner.step(interactive=True)
     first = next(groups, None)  # by then all values are known, and nothing is removed yet
-    _refuse_emptied(values, ratio - HAIR, scope)
+    _refuse_empty_layers(values, ratio - RATIO_EPSILON, scope)
     for group in itertools.chain([first] if first else [], groups):
         group.prune()
 
 
-def _refuse_emptied(values: Mapping[str, torch.Tensor], ratio: float, scope: str) -> None:
+def _refuse_empty_layers(values: Mapping[str, torch.Tensor], ratio: float, scope: str) -> None:
     """Torch-Pruning leaves a layer whole that would lose every channel: a ratio that asks for it is a mistake."""
     if not values:
         return
@@ -100,18 +100,18 @@ def _refuse_emptied(values: Mapping[str, torch.Tensor], ratio: float, scope: str
         kept = int(len(value) * (1 - ratio)) if scope == "layer" else int((value > pool[removed - 1]).sum())
         if kept == 0:
             raise ConfigError(
-                f"ratio {ratio + HAIR:g} would remove all {len(value)} channels of layer '{name}'. Use a smaller one."
+                f"ratio {ratio + RATIO_EPSILON:g} would remove all {len(value)} channels of layer '{name}'. Use a smaller one."
             )
 
 
-def coupled_sum(group: Any, value_of: Callable[[nn.Module, bool], torch.Tensor | None]) -> torch.Tensor:
+def sum_coupled_values(group: Any, value_of: Callable[[nn.Module, bool], torch.Tensor | None]) -> torch.Tensor:
     """An importance for `remove_channels`: the sum, for each channel of a group, over all layers coupled to it.
 
     `value_of` maps a layer to the values of the channels that it reads (True) or puts out (False), or to None.
     """
     total = torch.zeros(len(group[0].idxs))
     for dependency, channels, roots in ((item.dep, item.idxs, item.root_idxs) for item in group):
-        values = value_of(dependency.layer, dependency.pruning_fn in READERS)
+        values = value_of(dependency.layer, dependency.pruning_fn in INPUT_PRUNING_FUNCTIONS)
         if values is not None and None not in roots:
             total.index_add_(0, torch.tensor(roots), values[channels])
     return total

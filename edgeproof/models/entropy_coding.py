@@ -30,26 +30,26 @@ VALUE_BYTES, GAP_BYTES, LENGTH_BYTES = 4, 1, 1
 MAX_GAP_BITS = 8
 
 
-def entropy_coded_bytes(tensors: Mapping[str, FloatArray]) -> int:
+def count_entropy_coded_bytes(tensors: Mapping[str, FloatArray]) -> int:
     """The size of all tensors together. Values are told apart by their bits, so −0 is not a zero."""
-    return sum(tensor_bytes(tensor) if tensor.ndim > 1 else VALUE_BYTES * tensor.size for tensor in tensors.values())
+    return sum(count_tensor_bytes(tensor) if tensor.ndim > 1 else VALUE_BYTES * tensor.size for tensor in tensors.values())
 
 
-def tensor_bytes(tensor: FloatArray) -> int:
+def count_tensor_bytes(tensor: FloatArray) -> int:
     """The size of one tensor in the smallest of the forms, with its header."""
     patterns = np.ascontiguousarray(tensor, dtype=np.float32).ravel().view(np.uint32)
     _, counts = np.unique(patterns, return_counts=True)
-    sizes = [values_bytes(counts)]
+    sizes = [count_value_bytes(counts)]
     places = np.flatnonzero(patterns)
     if len(places) < len(patterns):
         zeros = np.diff(places, prepend=-1) - 1
         _, counts = np.unique(patterns[places], return_counts=True)
         most = min(max(int(zeros.max(initial=0)).bit_length(), 1), MAX_GAP_BITS)
-        sizes += [sparse_bytes(zeros, counts, gap_bits) for gap_bits in range(1, most + 1)]
+        sizes += [count_sparse_bytes(zeros, counts, gap_bits) for gap_bits in range(1, most + 1)]
     return HEADER_BYTES + min(sizes)
 
 
-def sparse_bytes(zeros: Counts, counts: Counts, gap_bits: int) -> int:
+def count_sparse_bytes(zeros: Counts, counts: Counts, gap_bits: int) -> int:
     """The size of gaps and values, from the zeros before each non-zero and how often each non-zero value occurs."""
     fillers = zeros >> gap_bits
     gaps = np.bincount(zeros & (2**gap_bits - 1), minlength=2**gap_bits)
@@ -57,29 +57,29 @@ def sparse_bytes(zeros: Counts, counts: Counts, gap_bits: int) -> int:
         gaps[-1] += filled
         counts = np.append(counts, filled)
     gaps = gaps[gaps > 0]
-    return _coded_bytes(gaps, GAP_BYTES) + values_bytes(counts)
+    return _count_huffman_bytes(gaps, GAP_BYTES) + count_value_bytes(counts)
 
 
-def values_bytes(counts: Counts) -> int:
+def count_value_bytes(counts: Counts) -> int:
     """The size of values, Huffman-coded or plain, from how often each distinct one occurs."""
     plain = VALUE_BYTES * int(counts.sum())
     # No code is shorter than the entropy. Where that does not pay, a code for perhaps 100,000 distinct weights, which
     # would take a second, need not be built: the minimum is known without it.
-    least = len(counts) * (LENGTH_BYTES + VALUE_BYTES) + entropy_bits(counts) / 8
-    return plain if least >= plain else min(plain, _coded_bytes(counts, VALUE_BYTES))
+    least = len(counts) * (LENGTH_BYTES + VALUE_BYTES) + compute_entropy_bits(counts) / 8
+    return plain if least >= plain else min(plain, _count_huffman_bytes(counts, VALUE_BYTES))
 
 
-def _coded_bytes(counts: Counts, symbol_bytes: int) -> int:
+def _count_huffman_bytes(counts: Counts, symbol_bytes: int) -> int:
     codebook = len(counts) * (LENGTH_BYTES + symbol_bytes)
-    return codebook + -(-int(counts @ code_lengths(counts)) // 8)
+    return codebook + -(-int(counts @ compute_code_lengths(counts)) // 8)
 
 
-def entropy_bits(counts: Counts) -> float:
+def compute_entropy_bits(counts: Counts) -> float:
     """Shannon's bound on the bits of all symbols together: Σ n_i · log2(n / n_i)."""
     return float(counts @ np.log2(counts.sum() / counts))
 
 
-def code_lengths(counts: Counts) -> Counts:
+def compute_code_lengths(counts: Counts) -> Counts:
     """The length in bits of each symbol's Huffman codeword, from how often it occurs (at least once).
 
     The only symbol of an alphabet has an empty codeword: how many there are is known.

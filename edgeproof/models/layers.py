@@ -11,14 +11,14 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from edgeproof.core.errors import ConfigError, nearest
-from edgeproof.models.training import EVALUATION_BATCH, Recipe, TrainingTask, fit, logits_of
+from edgeproof.core.errors import ConfigError, suggest_nearest
+from edgeproof.models.training import EVALUATION_BATCH, Recipe, TrainingTask, compute_logits, fit
 
 Rounding = Callable[[torch.Tensor], torch.Tensor]
 
 
 @contextmanager
-def outputs_of(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
+def record_outputs(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
     """Listen to layers by their dotted names: the yielded dictionary holds what each put out in the last forward pass.
 
     Raises ConfigError for a name that the module does not have, and, when it runs, for a layer that puts out no tensor.
@@ -39,7 +39,7 @@ def outputs_of(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, to
 
     for name in names:
         if name not in layers:
-            raise ConfigError(f"the network has no layer '{name}'.{nearest(name, layers)} It has: {', '.join(layers)}.")
+            raise ConfigError(f"the network has no layer '{name}'.{suggest_nearest(name, layers)} It has: {', '.join(layers)}.")
     handles = [layers[name].register_forward_hook(listener(name)) for name in dict.fromkeys(names)]
     try:
         yield heard
@@ -48,7 +48,7 @@ def outputs_of(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, to
             handle.remove()
 
 
-def same_resolution(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def pool_to_same_resolution(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Average-pool two (N, C, H, W) maps to the smaller height and width of both. (N, C) counts as (N, C, 1, 1)."""
     maps = [x[:, :, None, None] if x.dim() == 2 else x for x in (first, second)]
     for x in maps:
@@ -59,7 +59,7 @@ def same_resolution(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Te
     return pooled[0], pooled[1]
 
 
-def weighted_layers(module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+def find_weighted_layers(module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     """The convolutions and linear layers by their dotted names, in the module's order."""
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
 
@@ -74,15 +74,15 @@ def zero_smallest(weights: Sequence[nn.Parameter], sparsity: float) -> None:
         weight.masked_fill_(zero.reshape(weight.shape), 0.0)  # multiplied by a mask, a negative one would become -0.0
 
 
-def refuse_dead(module: nn.Module, task: TrainingTask) -> None:
+def refuse_dead_network(module: nn.Module, task: TrainingTask) -> None:
     """Raise ConfigError when layers are empty and the answers no longer depend on the input.
 
     An emptied layer alone is no mistake: a shortcut may lead around it.
     """
-    empty = [name for name, layer in weighted_layers(module).items() if not layer.weight.any()]
+    empty = [name for name, layer in find_weighted_layers(module).items() if not layer.weight.any()]
     if not empty:
         return
-    logits = logits_of(module, task.train_x[:EVALUATION_BATCH])
+    logits = compute_logits(module, task.train_x[:EVALUATION_BATCH])
     if float((logits - logits[0]).abs().max()) <= 1e-6 * float(logits.abs().max()):
         raise ConfigError(
             f"nothing passes through the network any more: no weight is left in {', '.join(empty)}. Take less away: a "
@@ -104,7 +104,7 @@ def round_weight(weight: torch.Tensor, bits: int) -> torch.Tensor:
     return rounded
 
 
-class Adapted(nn.Module):
+class StudentWithAdapter(nn.Module):
     """The student with an adapter beside it, so that both are trained."""
 
     def __init__(self, student: nn.Module, adapter: nn.Module) -> None:
@@ -116,7 +116,7 @@ class Adapted(nn.Module):
         return logits
 
 
-def fit_rounded(
+def fit_with_rounding(
     module: nn.Module, task: TrainingTask, recipe: Recipe, rounding: Rounding | Mapping[str, Rounding]
 ) -> nn.Module:
     """Fine-tune with `rounding` applied to the weights of every convolution and linear layer, and leave them rounded.
@@ -125,12 +125,12 @@ def fit_rounded(
     straight-through estimator of Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons"
     (2013). Weights that are zero before stay zero: what was pruned stays pruned.
     """
-    layers = weighted_layers(module)
+    layers = find_weighted_layers(module)
     for name, layer in layers.items():
         chosen = rounding[name] if isinstance(rounding, Mapping) else rounding
         parametrize.register_parametrization(layer, "weight", _StraightThrough(chosen, layer.weight.detach() != 0))
     fit(module, task, recipe)
-    refuse_dead(module, task)
+    refuse_dead_network(module, task)
     for layer in layers.values():
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return module

@@ -30,7 +30,7 @@ def hinton_loss(
     return hard_weight * hard + (1 - hard_weight) * temperature**2 * soft
 
 
-def taught(answers: torch.Tensor, *, temperature: float, hard_weight: float) -> Loss:
+def make_hinton_loss(answers: torch.Tensor, *, temperature: float, hard_weight: float) -> Loss:
     """Hinton's loss against a teacher's answers (views, samples, classes), computed once instead of in every epoch."""
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:

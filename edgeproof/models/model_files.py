@@ -22,10 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgeproof.config import packages
 from edgeproof.core import plugins
-from edgeproof.core.directories import read_meta, write_meta, written_whole
+from edgeproof.core.directories import read_meta, write_atomically, write_meta
 from edgeproof.core.errors import ArtifactError
 from edgeproof.models import qat, training
-from edgeproof.models.entropy_coding import entropy_coded_bytes
+from edgeproof.models.entropy_coding import count_entropy_coded_bytes
 
 WEIGHTS = "weights.safetensors"
 KERAS = "keras"
@@ -47,7 +47,7 @@ class NetworkSpec:
         plugin = plugins.load("networks", self.name)
         return plugin.build(tuple(self.input_shape), self.classes, **self.options)
 
-    def as_meta(self) -> dict[str, Any]:
+    def to_meta(self) -> dict[str, Any]:
         """The form stored in meta.json."""
         return {
             "name": self.name,
@@ -59,13 +59,13 @@ class NetworkSpec:
 
 def save(module: Any, spec: NetworkSpec, meta: dict[str, Any], directory: Path) -> dict[str, Any]:
     """Write a model directory: weights, and `meta` with the facts that can be computed from the module."""
-    with written_whole(directory) as out:
+    with write_atomically(directory) as out:
         try:
             _save_weights(module, out / WEIGHTS)
         except safetensors.SafetensorError as error:
             raise OSError(0, str(error)) from error
-        described = {**meta, "network": spec.as_meta(), **facts(module, spec.input_shape)}
-        if isinstance(module, qat.Prepared):
+        described = {**meta, "network": spec.to_meta(), **compute_facts(module, spec.input_shape)}
+        if isinstance(module, qat.FakeQuantizedModule):
             described["prepared"] = {"runtime": module.runtime, "shapes": module.shapes}
         write_meta(out, described)
     return described
@@ -80,7 +80,7 @@ def _save_weights(module: Any, path: Path) -> None:
     else:
         from edgeproof.models import keras_models
 
-        safetensors.numpy.save_file(keras_models.weights_of(module), path)
+        safetensors.numpy.save_file(keras_models.read_weights(module), path)
 
 
 def load(directory: Path) -> tuple[Any, NetworkSpec, dict[str, Any]]:
@@ -94,15 +94,15 @@ def load(directory: Path) -> tuple[Any, NetworkSpec, dict[str, Any]]:
     if not isinstance(module, nn.Module):
         from edgeproof.models import keras_models
 
-        keras_models.restore(module, safetensors.numpy.load_file(directory / WEIGHTS), directory / WEIGHTS)
+        keras_models.load_weights(module, safetensors.numpy.load_file(directory / WEIGHTS), directory / WEIGHTS)
         return module, spec, meta
     weights = safetensors.torch.load_file(directory / WEIGHTS)
     if prepared := meta.get("prepared"):
         packages.require(meta.get("packages", {}))
-        fit_shapes(module, {name: torch.empty(shape) for name, shape in prepared["shapes"].items()})
+        resize_layers(module, {name: torch.empty(shape) for name, shape in prepared["shapes"].items()})
         module = qat.prepare(module, prepared["runtime"], spec.input_shape)
     else:
-        fit_shapes(module, weights)
+        resize_layers(module, weights)
     try:
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
@@ -113,7 +113,7 @@ def load(directory: Path) -> tuple[Any, NetworkSpec, dict[str, Any]]:
     return module.eval(), spec, meta
 
 
-def fit_shapes(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+def resize_layers(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
     """Give every convolution, linear and batch-norm layer the size that its stored tensors have."""
     for name, layer in module.named_modules():
         weight = weights.get(f"{name}.weight")
@@ -134,34 +134,34 @@ def fit_shapes(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
                 setattr(layer, key, nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty)
 
 
-def deterministic(network: str, seed: int, threads: int) -> None:
+def make_deterministic(network: str, seed: int, threads: int) -> None:
     """Make all that follows with a network reproducible to the bit, in its framework and in torch."""
-    training.deterministic(seed, threads)
+    training.make_deterministic(seed, threads)
     if getattr(plugins.load("networks", network), "FRAMEWORK", None) == KERAS:
         from edgeproof.models import keras_models
 
-        keras_models.deterministic(seed, threads)
+        keras_models.make_deterministic(seed, threads)
 
 
-def accuracy_of(module: Any, x: torch.Tensor, labels: torch.Tensor) -> float:
+def measure_accuracy(module: Any, x: torch.Tensor, labels: torch.Tensor) -> float:
     """The share of a task's samples `x` whose highest output is its label."""
     if isinstance(module, nn.Module):
-        return training.accuracy_of(module, x, labels)
-    return float((answers(module, x.numpy()).argmax(1) == labels.numpy()).mean())
+        return training.measure_accuracy(module, x, labels)
+    return float((predict(module, x.numpy()).argmax(1) == labels.numpy()).mean())
 
 
-def answers(module: Any, samples: Array) -> Array:
+def predict(module: Any, samples: Array) -> Array:
     """What a module or a keras.Model answers to a task's samples, (N, classes)."""
     if not isinstance(module, nn.Module):
         from edgeproof.models import keras_models
 
-        return keras_models.answers(module, samples)
+        return keras_models.predict(module, samples)
     with torch.no_grad():
         found: Array = module(torch.from_numpy(samples)).numpy()
     return found
 
 
-def facts(module: Any, input_shape: Sequence[int]) -> dict[str, Any]:
+def compute_facts(module: Any, input_shape: Sequence[int]) -> dict[str, Any]:
     """Parameters, multiply-accumulates of one inference, the share of exact zeros in weight tensors, and coded size.
 
     Multiply-accumulates are those of convolutions and matrix products, half of what torch's FlopCounterMode counts. The
@@ -171,9 +171,9 @@ def facts(module: Any, input_shape: Sequence[int]) -> dict[str, Any]:
     if not isinstance(module, nn.Module):
         from edgeproof.models import keras_models
 
-        return keras_models.facts(module)
-    if isinstance(module, qat.Prepared):
-        parameters, state = module.own_parameters, module.inference_state()
+        return keras_models.compute_facts(module)
+    if isinstance(module, qat.FakeQuantizedModule):
+        parameters, state = module.original_parameter_count, module.inference_state()
     else:
         parameters, state = sum(p.numel() for p in module.parameters()), module.state_dict()
     weights = [p.detach() for p in module.parameters() if p.dim() > 1]
@@ -185,5 +185,5 @@ def facts(module: Any, input_shape: Sequence[int]) -> dict[str, Any]:
         "parameters": parameters,
         "macs": counter.get_total_flops() // 2,
         "weight_sparsity": round(sum(int((w == 0).sum()) for w in weights) / total, 6) if total else 0.0,
-        "entropy_coded_bytes": entropy_coded_bytes(stored),
+        "entropy_coded_bytes": count_entropy_coded_bytes(stored),
     }

@@ -27,14 +27,14 @@ from edgeproof.core.errors import Unsupported
 SCHEME = "int8-qat"
 Runtime = Literal["onnx", "openvino", "tflite"]
 # What each runtime has the fastest kernels for; LiteRT knows no unsigned activations.
-ACTIVATIONS: dict[Runtime, torch.dtype] = {"onnx": torch.uint8, "openvino": torch.uint8, "tflite": torch.int8}
+ACTIVATION_DTYPES: dict[Runtime, torch.dtype] = {"onnx": torch.uint8, "openvino": torch.uint8, "tflite": torch.int8}
 # Of a channel of zeros, say. A bias is an integer in units of the input's scale times this one, and must not overflow.
-LEAST_SCALE = 2**-16
+MIN_SCALE = 2**-16
 _aten = torch.ops.aten
-CLIPPING = [_aten.relu.default, _aten.relu_.default, _aten.hardtanh.default, _aten.hardtanh_.default]
+CLIPPING_OPS = [_aten.relu.default, _aten.relu_.default, _aten.hardtanh.default, _aten.hardtanh_.default]
 
 
-class Prepared(nn.Module):
+class FakeQuantizedModule(nn.Module):
     """A network with fake quantization for one runtime. Ranges are learnt in training mode alone.
 
     `shapes` and `own_parameters` are those of the network it was made from, whose batch norms are no more.
@@ -45,7 +45,7 @@ class Prepared(nn.Module):
         self.graph = graph
         self.runtime = runtime
         self.shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
-        self.own_parameters = sum(p.numel() for p in network.parameters())
+        self.original_parameter_count = sum(p.numel() for p in network.parameters())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = self.graph(x)
@@ -96,7 +96,7 @@ class Prepared(nn.Module):
         }
 
 
-def prepare(network: nn.Module, runtime: Runtime, input_shape: Sequence[int]) -> Prepared:
+def prepare(network: nn.Module, runtime: Runtime, input_shape: Sequence[int]) -> FakeQuantizedModule:
     """Put fake quantization where `runtime` computes in integers. The network is left as it was."""
     from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
@@ -105,17 +105,17 @@ def prepare(network: nn.Module, runtime: Runtime, input_shape: Sequence[int]) ->
     program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
     # The quantizer prints about patterns that it has passed over.
     with contextlib.redirect_stdout(io.StringIO()):
-        graph = prepare_pt2e(program.module(check_guards=False), _quantizer(runtime))
+        graph = prepare_pt2e(program.module(check_guards=False), _build_quantizer(runtime))
     graph.requires_grad_(True)  # folding leaves biases without
-    return Prepared(graph, runtime, network).eval()
+    return FakeQuantizedModule(graph, runtime, network).eval()
 
 
-def lowerable(model: nn.Module, runtime: str, scheme: str) -> nn.Module:
+def select_for_export(model: nn.Module, runtime: str, scheme: str) -> nn.Module:
     """What `runtime` lowers for `scheme`: the model itself, or integers in place of its fake quantization.
 
     Raises Unsupported when the model was not prepared for that.
     """
-    if not isinstance(model, Prepared):
+    if not isinstance(model, FakeQuantizedModule):
         if scheme == SCHEME:
             raise Unsupported(f"{SCHEME} needs a model trained by the method quantize_aware for {runtime}")
         return model
@@ -123,10 +123,10 @@ def lowerable(model: nn.Module, runtime: str, scheme: str) -> nn.Module:
         raise Unsupported(f"trained with fake quantization for {model.runtime}: {SCHEME} is its only scheme")
     if model.runtime != runtime:
         raise Unsupported(f"its quantization was trained for {model.runtime}, not for {runtime}")
-    return _converted(model)
+    return _convert(model)
 
 
-def _converted(prepared: Prepared) -> nn.Module:
+def _convert(prepared: FakeQuantizedModule) -> nn.Module:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
     # ONNX holds integer weights; the other converters want to see what a weight is quantized from.
@@ -135,7 +135,7 @@ def _converted(prepared: Prepared) -> nn.Module:
     return converted
 
 
-def _quantizer(runtime: Runtime) -> Any:
+def _build_quantizer(runtime: Runtime) -> Any:
     """LiteRT's, with specifications of our own: what it quantizes the other runtimes do, too."""
     from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer
     from litert_torch.quantize.pt2e_quantizer_utils import QuantizationConfig, propagate_annotation
@@ -143,13 +143,13 @@ def _quantizer(runtime: Runtime) -> Any:
     from torchao.quantization.pt2e.observer import MovingAveragePerChannelMinMaxObserver
     from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
-    limits = torch.iinfo(ACTIVATIONS[runtime])
+    limits = torch.iinfo(ACTIVATION_DTYPES[runtime])
     activation = QuantizationSpec(
-        dtype=ACTIVATIONS[runtime],
+        dtype=ACTIVATION_DTYPES[runtime],
         quant_min=limits.min,
         quant_max=limits.max,
         qscheme=torch.per_tensor_affine,
-        observer_or_fake_quant_ctr=FakeQuantize.with_args(observer=MovingAverageMinMaxObserver, eps=LEAST_SCALE),
+        observer_or_fake_quant_ctr=FakeQuantize.with_args(observer=MovingAverageMinMaxObserver, eps=MIN_SCALE),
     )
     # Not the fused FakeQuantize: its scales differ from those that conversion computes.
     weight = QuantizationSpec(
@@ -159,7 +159,7 @@ def _quantizer(runtime: Runtime) -> Any:
         qscheme=torch.per_channel_symmetric,
         ch_axis=0,
         observer_or_fake_quant_ctr=FakeQuantize.with_args(
-            observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=LEAST_SCALE
+            observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=MIN_SCALE
         ),
     )
 
@@ -180,7 +180,7 @@ def _round_after_clipping(graph: torch.fx.GraphModule) -> None:
     from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationSpec
 
     for node in graph.graph.nodes:
-        if node.target not in CLIPPING or len(node.args[0].users) > 1:
+        if node.target not in CLIPPING_OPS or len(node.args[0].users) > 1:
             continue
         before = node.args[0].meta.get("quantization_annotation")
         if before is not None and isinstance(before.output_qspec, QuantizationSpec):

@@ -20,7 +20,7 @@ from edgeproof.progress import Progress
 
 EVALUATION_BATCH = 500
 # A hair above a fifth: OneCycleLR divides by the length of the rise less one step, which for five steps would be zero.
-RISING_SHARE = 0.2 + 1e-9
+WARMUP_SHARE = 0.2 + 1e-9
 
 
 class Recipe(BaseModel):
@@ -67,7 +67,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Apart:
+class ParameterGroup:
     """Parameters that are trained with a learning rate of their own, its schedule's peak, and without weight decay."""
 
     parameters: Sequence[nn.Parameter]
@@ -77,7 +77,7 @@ class Apart:
 Loss = Callable[[torch.Tensor, Batch], torch.Tensor]
 
 
-def deterministic(seed: int, threads: int) -> None:
+def make_deterministic(seed: int, threads: int) -> None:
     """Make every following torch operation reproducible to the bit for this seed and thread count."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -100,7 +100,7 @@ def fit(
     loss: Loss = cross_entropy,
     after_step: Callable[[], None] | None = None,
     proximal: Callable[[float], None] | None = None,
-    apart: Apart | None = None,
+    apart: ParameterGroup | None = None,
     keep_zeros: bool = False,
 ) -> nn.Module:
     """Train `module` in place and return it in evaluation mode. No epoch sees a sample twice; views are random.
@@ -111,7 +111,7 @@ def fit(
     """
     if recipe.epochs == 0:
         return module.eval()
-    zeros = _zeros(module) if keep_zeros or task.from_parent else []
+    zeros = _find_zeros(module) if keep_zeros or task.from_parent else []
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     shuffle = torch.Generator().manual_seed(task.seed)
     size = min(recipe.batch_size, len(task.train_x))
@@ -125,7 +125,7 @@ def fit(
         nesterov=recipe.momentum > 0,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rates, recipe.epochs * steps, pct_start=RISING_SHARE, cycle_momentum=False
+        optimizer, rates, recipe.epochs * steps, pct_start=WARMUP_SHARE, cycle_momentum=False
     )
     with Progress("training", recipe.epochs * steps) as progress:
         for epoch in range(recipe.epochs):
@@ -141,11 +141,11 @@ def fit(
                 if proximal is not None:
                     proximal(float(schedule.get_last_lr()[0]))
                 schedule.step()
-                _put_back(zeros)
+                _restore_zeros(zeros)
                 if after_step is not None:
                     after_step()
                 progress.advance()
-            accuracy = accuracy_of(module, task.validation_x, task.validation_y)
+            accuracy = measure_accuracy(module, task.validation_x, task.validation_y)
             progress.note(f"epoch {epoch + 1}/{recipe.epochs}: validation accuracy {accuracy:.2%}")
             _refuse_diverged(module, recipe, epoch + 1)
     return module.eval()
@@ -159,19 +159,19 @@ def _refuse_diverged(module: nn.Module, recipe: Recipe, epoch: int) -> None:
         )
 
 
-def _zeros(module: nn.Module) -> list[tuple[nn.Parameter, torch.Tensor]]:
+def _find_zeros(module: nn.Module) -> list[tuple[nn.Parameter, torch.Tensor]]:
     """The weights, which are the parameters with more than one dimension, and where they are zero."""
     return [(weight, weight.detach() == 0) for weight in module.parameters() if weight.dim() > 1]
 
 
 @torch.no_grad()
-def _put_back(zeros: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
+def _restore_zeros(zeros: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
     for weight, zero in zeros:
         weight.masked_fill_(zero, 0.0)
 
 
 def _parameter_groups(
-    module: nn.Module, recipe: Recipe, apart: Apart | None
+    module: nn.Module, recipe: Recipe, apart: ParameterGroup | None
 ) -> tuple[list[dict[str, Any]], list[float]]:
     """The optimizer's groups, and the peak of each one's learning rate."""
     if apart is None:
@@ -191,18 +191,18 @@ def _batch(task: TrainingTask, samples: torch.Tensor, views: torch.Tensor) -> Ba
 
 
 @torch.no_grad()
-def logits_of(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def compute_logits(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The module's outputs for all of `x`, in evaluation mode."""
     module.eval()
     pieces = torch.split(x, EVALUATION_BATCH)
     return torch.cat([module(piece.contiguous(memory_format=torch.channels_last)) for piece in pieces])
 
 
-def answers_of(teacher: nn.Module, task: TrainingTask) -> torch.Tensor:
+def compute_teacher_logits(teacher: nn.Module, task: TrainingTask) -> torch.Tensor:
     """The teacher's outputs for every view of every training sample, (views, samples, classes)."""
-    return torch.stack([logits_of(teacher, task.view(task.train_x, k)) for k in range(task.views)])
+    return torch.stack([compute_logits(teacher, task.view(task.train_x, k)) for k in range(task.views)])
 
 
-def accuracy_of(module: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> float:
+def measure_accuracy(module: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> float:
     """The share of `x` whose highest output is its label."""
-    return float((logits_of(module, x).argmax(1) == labels).double().mean())
+    return float((compute_logits(module, x).argmax(1) == labels).double().mean())

@@ -15,7 +15,7 @@ from torch import nn
 from edgeproof.core.errors import ConfigError
 
 KERNEL = 5
-LEAST_SIDE = {0: 16, 1: 10, 2: 4}  # of an image, by padding
+MIN_SIDE_PX = {0: 16, 1: 10, 2: 4}  # of an image, by padding
 
 
 class Options(BaseModel):
@@ -33,16 +33,16 @@ def build(input_shape: Sequence[int], classes: int, *, widths: Sequence[int], hi
     Raises ConfigError when both convolutions and poolings leave nothing of the image.
     """
     channels, height, width = input_shape
-    left = [pooled(pooled(side, padding), padding) for side in (height, width)]
+    left = [side_after_pooling(side_after_pooling(side, padding), padding) for side in (height, width)]
     if min(left) < 1:
         raise ConfigError(
             f"cnn2 with padding {padding} leaves nothing of an image of {height}×{width}: it needs at least "
-            f"{LEAST_SIDE[padding]}×{LEAST_SIDE[padding]}. More padding (at most 2) serves smaller images."
+            f"{MIN_SIDE_PX[padding]}×{MIN_SIDE_PX[padding]}. More padding (at most 2) serves smaller images."
         )
     return LeNet(channels, widths, left[0] * left[1], hidden, classes, padding)
 
 
-def pooled(side: int, padding: int) -> int:
+def side_after_pooling(side: int, padding: int) -> int:
     """What one convolution and one 2×2 pooling leave of an image's side."""
     return max(side + 2 * padding - KERNEL + 1, 0) // 2
 

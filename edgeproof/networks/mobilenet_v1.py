@@ -35,7 +35,7 @@ class MobileNetV1(nn.Module):
     def __init__(self, channels: int, classes: int, widths: Sequence[int], blocks: int, stem_stride: int) -> None:
         super().__init__()
         self.stem = convolution(channels, widths[0], 3, stride=stem_stride)
-        self.blocks = nn.Sequential(*separable_blocks(widths, blocks))
+        self.blocks = nn.Sequential(*build_blocks(widths, blocks))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(widths[-1], classes)
 
@@ -45,7 +45,7 @@ class MobileNetV1(nn.Module):
         return logits
 
 
-def separable_blocks(widths: Sequence[int], blocks: int) -> Iterator[nn.Module]:
+def build_blocks(widths: Sequence[int], blocks: int) -> Iterator[nn.Module]:
     """All stages' blocks in order."""
     before = widths[0]
     for stage, width in enumerate(widths):

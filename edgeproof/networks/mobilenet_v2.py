@@ -36,7 +36,7 @@ def build(
 ) -> nn.Module:
     """Build the untrained network for inputs of `input_shape` (channels, height, width)."""
     stem = convolution(input_shape[0], widths[0], 3, stride=stem_stride)
-    stages = nn.Sequential(*inverted_residuals(widths, blocks, expansion))
+    stages = nn.Sequential(*build_blocks(widths, blocks, expansion))
     return MobileNetV2(stem, stages, convolution(widths[-1], head, 1), nn.Linear(head, classes))
 
 
@@ -57,7 +57,7 @@ class MobileNetV2(nn.Module):
         return logits
 
 
-def inverted_residuals(widths: Sequence[int], blocks: int, expansion: int) -> Iterator[nn.Module]:
+def build_blocks(widths: Sequence[int], blocks: int, expansion: int) -> Iterator[nn.Module]:
     """All stages' blocks in order."""
     before = widths[0]
     for stage, width in enumerate(widths):

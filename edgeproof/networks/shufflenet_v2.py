@@ -32,7 +32,7 @@ def build(
     """Build the untrained network for inputs of `input_shape` (channels, height, width)."""
     stem = nn.Sequential(*convolution(input_shape[0], widths[0], 3, stride=stem_stride), nn.ReLU())
     last = nn.Sequential(*convolution(widths[-1], head, 1), nn.ReLU())
-    return ShuffleNetV2(stem, nn.Sequential(*units(widths, blocks)), last, nn.Linear(head, classes))
+    return ShuffleNetV2(stem, nn.Sequential(*build_units(widths, blocks)), last, nn.Linear(head, classes))
 
 
 class ShuffleNetV2(nn.Module):
@@ -57,7 +57,7 @@ class ShuffleNetV2(nn.Module):
         return [self.stem, *ends, *(unit.shortcut for unit in self.modules() if isinstance(unit, Reduction))]
 
 
-def units(widths: Sequence[int], blocks: int) -> Iterator[nn.Module]:
+def build_units(widths: Sequence[int], blocks: int) -> Iterator[nn.Module]:
     """All stages' units in order."""
     before = widths[0]
     for stage, width in enumerate(widths):
