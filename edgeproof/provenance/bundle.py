@@ -23,15 +23,15 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeproof.core import plugins, signatures
-from edgeproof.core.directories import files_of, sha256_of, write_bytes, write_json, write_text, written_whole
+from edgeproof.core.directories import hash_file, list_files, write_atomically, write_bytes, write_json, write_text
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.deployed import manifest
 from edgeproof.devices import runner_zipapp
 from edgeproof.provenance import lineage
-from edgeproof.provenance.cells import Found
+from edgeproof.provenance.cells import CellRecords
 from edgeproof.records import signing, summaries
 from edgeproof.report import rows, tables
-from edgeproof.report.rows import Row
+from edgeproof.report.row import Row
 
 LOADGEN = "mlcommons-loadgen"
 SHIPPED = ("__init__.py", "core/*.py", "deployed/*.py", "runtimes/__init__.py", "tasks/__init__.py")
@@ -45,7 +45,7 @@ CMD ["--check"]
 """
 
 
-def bundle(found: Found, root: Path, out: Path, *, key: Path | None) -> str | None:
+def write_bundle(found: CellRecords, root: Path, out: Path, *, key: Path | None) -> str | None:
     """Write the bundle of a cell into the directory `out` and, beside it, as a tar; returns the signer's fingerprint.
 
     The artifact is taken from this machine and checked against the record's sha256. Raises EdgeproofError where it is
@@ -54,8 +54,8 @@ def bundle(found: Found, root: Path, out: Path, *, key: Path | None) -> str | No
     row = _row(found, root)
     content = next(record.content for record in found.records if record.content.get("job"))
     artifact = _artifact(found, root)
-    signer = None if key is None else signing.load(key)
-    with written_whole(out) as place:
+    signer = None if key is None else signing.load_key(key)
+    with write_atomically(out) as place:
         shutil.copytree(artifact, place / "artifact", copy_function=shutil.copyfile)
         packages = {name: of for name, of in content["job"]["packages"].items() if name != LOADGEN}
         python = ".".join(str(content["result"]["fingerprint"].get("python", "3.11")).split(".")[:2])
@@ -69,10 +69,10 @@ def bundle(found: Found, root: Path, out: Path, *, key: Path | None) -> str | No
     return fingerprint
 
 
-def _row(found: Found, root: Path) -> Row:
+def _row(found: CellRecords, root: Path) -> Row:
     cell = found.cell
     order = {"devices": [cell.device], "models": [cell.model], "runtimes": [cell.runtime]}
-    row = rows.rows_of(summaries.summarize(found.records, root), baseline=cell.model, order=order)[0]
+    row = rows.build_rows(summaries.summarize_records(found.records, root), baseline=cell.model, order=order)[0]
     if row.verdict in ("unsupported", "error") or row.accuracy is None:
         raise EdgeproofError(
             f"{cell} is {row.verdict} and has no accuracy: {'; '.join(row.reasons)}. Nothing is bundled."
@@ -80,8 +80,8 @@ def _row(found: Found, root: Path) -> Row:
     return row
 
 
-def _artifact(found: Found, root: Path) -> Path:
-    link = next(link for link in lineage.chain(found, root) if link.role == "artifact")
+def _artifact(found: CellRecords, root: Path) -> Path:
+    link = next(link for link in lineage.trace_lineage(found, root) if link.role == "artifact")
     if link.state != lineage.INTACT or link.place is None:
         raise EdgeproofError(
             f"the measured artifact of {found.cell} ({link.sha256[:12]}) is not at {link.place}: {link.state}. "
@@ -114,12 +114,12 @@ def _zipapp(runtime: str, task: str, path: Path) -> None:
         for source in runner_zipapp.PACKAGE.glob(pattern)
     }
     for kind, name in (("runtimes", runtime), ("tasks", task)):
-        files[f"edgeproof/{kind}/{name}.py"] = plugins.source(kind, name).read_bytes()
+        files[f"edgeproof/{kind}/{name}.py"] = plugins.find_source(kind, name).read_bytes()
     files["__main__.py"] = files["edgeproof/deployed/__main__.py"]
-    write_bytes(path, runner_zipapp.zipped(files))
+    write_bytes(path, runner_zipapp.zip_files(files))
 
 
-def _card(found: Found, root: Path, row: Row) -> str:
+def _card(found: CellRecords, root: Path, row: Row) -> str:
     """What a user must know before using it, all of it from the records."""
     told = [
         ("accuracy", f"{tables.percent_cell(row.accuracy)} %, over the task's whole test split"),
@@ -131,7 +131,7 @@ def _card(found: Found, root: Path, row: Row) -> str:
         ("measured", f"on {row.device} ({row.cpu}), {row.measured_at}, preset {row.preset}"),
     ]
     chain = lineage.explain(found, root)
-    return tables.escaped_lines(
+    return tables.escape_lines(
         [
             f"# {found.cell.model}, {found.cell.scheme}, for {found.cell.runtime}",
             "",
@@ -155,8 +155,8 @@ def _card(found: Found, root: Path, row: Row) -> str:
 
 def _sign(place: Path, key: Ed25519PrivateKey | None) -> str | None:
     """Write the manifest of all files and its signature; returns the key's fingerprint."""
-    raw = None if key is None else signing.public(key)
-    files = {name: sha256_of(place / name) for name in all_files(place)}
+    raw = None if key is None else signing.get_public_key(key)
+    files = {name: hash_file(place / name) for name in list_files(place)}
     content = {"schema": manifest.SCHEMA, "files": files, "public_key": None if raw is None else raw.hex()}
     (place / manifest.MANIFEST).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if key is None or raw is None:
@@ -166,9 +166,9 @@ def _sign(place: Path, key: Ed25519PrivateKey | None) -> str | None:
     return signatures.fingerprint(raw)
 
 
-def all_files(place: Path) -> list[str]:
+def list_files(place: Path) -> list[str]:
     """Relative paths of all files, sorted; files_of leaves meta.json out at the top alone."""
-    return sorted({*files_of(place), *(path.relative_to(place).as_posix() for path in place.rglob("meta.json"))})
+    return sorted({*list_files(place), *(path.relative_to(place).as_posix() for path in place.rglob("meta.json"))})
 
 
 def _tar(place: Path, path: Path, name: str) -> None:

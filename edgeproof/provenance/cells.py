@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeproof.core.errors import EdgeproofError, nearest
+from edgeproof.core.errors import EdgeproofError, suggest_nearest
 from edgeproof.records import record_files
 from edgeproof.records.record_files import Record
 from edgeproof.records.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
@@ -32,7 +32,7 @@ _SHA256 = re.compile(r"[0-9a-f]{8,64}")
 
 
 @dataclass(frozen=True, order=True)
-class Cell:
+class CellAddress:
     """One artifact on one device."""
 
     device: str
@@ -41,7 +41,7 @@ class Cell:
     scheme: str
 
     @classmethod
-    def of(cls, record: Record) -> Cell:
+    def of(cls, record: Record) -> CellAddress:
         """The cell that a record belongs to."""
         return cls(*(str(record.content[part]) for part in ("device", "runtime", "model", "scheme")))
 
@@ -55,10 +55,10 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Found:
+class CellRecords:
     """A cell with its records, and the figure that was asked for, if any."""
 
-    cell: Cell
+    cell: CellAddress
     records: list[Record]
     figure: str | None
 
@@ -69,25 +69,25 @@ class Found:
         return [record for record in self.records if _tells(record, FIGURES[self.figure])]
 
 
-def find(text: str, root: Path) -> Found:
+def find_cell(text: str, root: Path) -> CellRecords:
     """The one cell below `root` that `text` names. Raises EdgeproofError saying what exists, or what it may mean."""
     words = [word for word in re.split(r"[/\s]+", text.strip()) if word]
     figure = words.pop() if words and words[-1] in FIGURES else None
     places = _places(root)
     if not places:
         raise EdgeproofError(f"{root} holds no records. Measure with 'make repro', or name another place: --records.")
-    if text and Path(text).resolve().is_relative_to(root.resolve()) and record_files.directories(Path(text)):
-        chosen = {Path(text): Cell.of(next(record_files.read_all(Path(text))))}
+    if text and Path(text).resolve().is_relative_to(root.resolve()) and record_files.list_directories(Path(text)):
+        chosen = {Path(text): CellAddress.of(next(record_files.read_all(Path(text))))}
     else:
         chosen = _named(words, places)
     cells = sorted(set(chosen.values()))
     if len(cells) != 1:
         raise EdgeproofError(_unclear(text, words, cells, places))
     found = [record for place in sorted(chosen) for record in record_files.read_all(place)]
-    return Found(cells[0], _last_sitting(found), figure)
+    return CellRecords(cells[0], _last_sitting(found), figure)
 
 
-def everything(root: Path) -> list[Cell]:
+def list_cells(root: Path) -> list[CellAddress]:
     """All cells below `root`, but those of the null runtime, which measures the harness."""
     return sorted({_cell(place) for place in _places(root)})
 
@@ -95,28 +95,28 @@ def everything(root: Path) -> list[Cell]:
 def _places(root: Path) -> list[Path]:
     """The directories that hold an artifact's records: <session>/<runtime>/<model>.<scheme>."""
     return sorted(
-        {directory.parent for directory in record_files.directories(root) if directory.parent.parent.name != "null"}
+        {directory.parent for directory in record_files.list_directories(root) if directory.parent.parent.name != "null"}
     )
 
 
-def _cell(place: Path) -> Cell:
-    return Cell.of(next(record_files.read_all(place)))
+def _cell(place: Path) -> CellAddress:
+    return CellAddress.of(next(record_files.read_all(place)))
 
 
-def _named(words: list[str], places: Iterable[Path]) -> dict[Path, Cell]:
+def _named(words: list[str], places: Iterable[Path]) -> dict[Path, CellAddress]:
     """The places whose cell carries every word, or whose artifact's sha256 begins with the only one."""
     by_hash = len(words) == 1 and _SHA256.fullmatch(words[0])
     found = {}
     for place in places:
         record = next(record_files.read_all(place))
-        cell = Cell.of(record)
+        cell = CellAddress.of(record)
         hashed = by_hash and str(record.content["artifact"]["sha256"]).startswith(words[0])
         if words and (hashed or set(words) <= cell.words):
             found[place] = cell
     return found
 
 
-def _unclear(text: str, words: list[str], cells: list[Cell], places: list[Path]) -> str:
+def _unclear(text: str, words: list[str], cells: list[CellAddress], places: list[Path]) -> str:
     if cells:
         shown = ", ".join(map(str, cells[:SHOWN])) + (", …" if len(cells) > SHOWN else "")
         return f"'{text}' names {len(cells)} cells: {shown}. Add what tells yours apart, or its whole name."
@@ -125,7 +125,7 @@ def _unclear(text: str, words: list[str], cells: list[Cell], places: list[Path])
     if stranger is None:
         return f"no cell is named '{text}'. A cell is device/runtime/model/scheme, such as {_cell(places[0])}."
     return (
-        f"no cell has '{stranger}'.{nearest(stranger, known)} A cell is device/runtime/model/scheme, such as "
+        f"no cell has '{stranger}'.{suggest_nearest(stranger, known)} A cell is device/runtime/model/scheme, such as "
         f"{_cell(places[0])}."
     )
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.provenance import cells, record_comparison
+from edgeproof.provenance import artifact_comparison, cells
 from edgeproof.records import record_files, store
-from edgeproof.report.tables import Column, markdown_table
-from edgeproof.statistics.comparison import Comparison, check_alike, compare_logs, corrected
+from edgeproof.report.tables import Column, format_markdown_table
+from edgeproof.statistics.comparison import Comparison, adjust_p_values, compare_logs, require_alike
 
 NIGHT = re.compile(r"\d{4}-\d{2}-\d{2}")
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
@@ -36,12 +36,12 @@ class Side:
 
 def compare(a: str, b: str, root: Path, *, percent: float, margin: float, unlike: bool) -> str:
     """Compare two things by their names, in words. Raises EdgeproofError, or Unlike where conditions differ."""
-    kinds = kind_of(a, root), kind_of(b, root)
+    kinds = find_kind(a, root), find_kind(b, root)
     if "cell" in kinds:
         if kinds != ("cell", "cell"):
             raise EdgeproofError(f"'{a}' is a {kinds[0]} and '{b}' a {kinds[1]}: compare two of a kind.")
         places = [_place(name, root) for name in (a, b)]
-        return record_comparison.compare_records(
+        return artifact_comparison.compare_artifacts(
             places[0], places[1], percent=percent, margin=margin, allow_unlike=unlike
         )
     if kinds[0] != kinds[1]:
@@ -51,13 +51,13 @@ def compare(a: str, b: str, root: Path, *, percent: float, margin: float, unlike
     return "\n".join(_told(_side(kinds[0], a, root), _side(kinds[0], b, root), kinds[0], margin, unlike))
 
 
-def kind_of(text: str, root: Path) -> str:
+def find_kind(text: str, root: Path) -> str:
     """'night', 'device', 'commit' or 'cell': what a name is of."""
     if NIGHT.fullmatch(text):
         return "night"
     if Path(text).is_dir():
         return "cell"
-    if text in store.names(root)["devices"]:
+    if text in store.list_names(root)["devices"]:
         return "device"
     if COMMIT.fullmatch(text) and _commits(text, root):
         return "commit"
@@ -71,16 +71,16 @@ def _commits(text: str, root: Path) -> list[str]:
 
 def _place(text: str, root: Path) -> Path:
     """The directory of a cell's records in its last sitting."""
-    if Path(text).is_dir() and record_files.directories(Path(text)):
+    if Path(text).is_dir() and record_files.list_directories(Path(text)):
         return Path(text)
-    return cells.find(text, root).records[0].directory.parent
+    return cells.find_cell(text, root).records[0].directory.parent
 
 
 def _side(kind: str, name: str, root: Path) -> Side:
     where = {"night": "night = $name", "device": "device = $name", "commit": "starts_with(commit_id, $name)"}[kind]
     logs: dict[Key, list[float]] = {}
     conditions: dict[Key, Mapping[str, Any]] = {}
-    found = store.process_logs(root, where, {"name": name})
+    found = store.read_process_medians(root, where, {"name": name})
     if not found:
         nights = ", ".join(
             str(line[0]) for line in store.ask("SELECT DISTINCT night FROM records ORDER BY 1", root).fetchall()
@@ -115,9 +115,9 @@ def _told(a: Side, b: Side, kind: str, margin: float, unlike: bool) -> list[str]
     differences: dict[str, None] = {}
     for key in common:
         # Two devices are unlike by what they are: that is what is compared, and said.
-        lines = check_alike(a.conditions[key], b.conditions[key], allow_unlike=unlike or kind == "device")
+        lines = require_alike(a.conditions[key], b.conditions[key], allow_unlike=unlike or kind == "device")
         differences |= dict.fromkeys(lines)
-    found = corrected([compare_logs(a.logs[key], b.logs[key], paired=False, margin=margin) for key in common])
+    found = adjust_p_values([compare_logs(a.logs[key], b.logs[key], paired=False, margin=margin) for key in common])
     shown = sorted(zip(common, found, strict=True), key=lambda of: (of[1].verdict == "no difference shown", of[0]))
     counted = {
         verdict: sum(of.verdict == verdict for of in found) for verdict in dict.fromkeys(of.verdict for of in found)
@@ -127,7 +127,7 @@ def _told(a: Side, b: Side, kind: str, margin: float, unlike: bool) -> list[str]
         f"A: {kind} {a.name}, B: {kind} {b.name}; medians of B over A's with 95% intervals, Welch's t test confirmed "
         f"by ranks, corrected for {len(common)} cells (Holm).",
         "",
-        *markdown_table(shown, COLUMNS),
+        *format_markdown_table(shown, COLUMNS),
         "",
         "; ".join(f"{count} {verdict}" for verdict, count in counted.items())
         + (f"; {alone} cell(s) have valid runs on one side alone and are left out" if alone else ""),

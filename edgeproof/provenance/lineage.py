@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeproof.config.params import PARAMS, Params, load
-from edgeproof.core.directories import identity, read_meta, sha256_of
+from edgeproof.config.params import Params
+from edgeproof.config.params_file import PARAMS, read_params
+from edgeproof.core.directories import content_sha256, hash_file, read_meta
 from edgeproof.core.errors import ArtifactError, ConfigError
 from edgeproof.paths import ARTIFACTS, DATA, MODELS, WORK, artifact_name
-from edgeproof.provenance.cells import Found
+from edgeproof.provenance.cells import CellRecords
 from edgeproof.records import record_files, summaries
 from edgeproof.records.record_files import Record
 from edgeproof.report import rows, tables
@@ -27,7 +28,7 @@ INTACT, OTHER, DAMAGED, ABSENT = "intact", "another build lies there", "damaged"
 
 
 @dataclass(frozen=True)
-class Link:
+class LineageLink:
     """One thing that a cell was made from.
 
     `role` is its part in what it was made into (record, artifact, model, parent, teacher, data), `place` where it
@@ -46,9 +47,9 @@ class Link:
     outcome: str = ""
 
 
-def explain(found: Found, root: Path) -> str:
+def explain(found: CellRecords, root: Path) -> str:
     """The chain of a cell in words, ending with the command that makes it again."""
-    links = chain(found, root)
+    links = trace_lineage(found, root)
     lines = [f"cell {found.cell}" + (f", figure {found.figure}" if found.figure else ""), f"  {_figures(found, root)}"]
     lines += _profile(found)
     before: Mapping[str, str] = {}
@@ -61,7 +62,7 @@ def explain(found: Found, root: Path) -> str:
         else:
             facts = {**({} if link.place is None else {"at": f"{link.place}, {link.state}"}), **link.facts}
         lines += [head, *(f"{indent}    {name}: {text}" for name, text in facts.items())]
-    brought = found.records[0].content["artifact"]["model"]["method"] == record_files.BROUGHT
+    brought = found.records[0].content["artifact"]["model"]["method"] == record_files.EXTERNAL_METHOD
     lost = [link for link in links if link.missing]
     for link in lost:
         lines.append(
@@ -73,10 +74,10 @@ def explain(found: Found, root: Path) -> str:
     return "\n".join([*lines, again])
 
 
-def chain(found: Found, root: Path) -> list[Link]:
+def trace_lineage(found: CellRecords, root: Path) -> list[LineageLink]:
     """The links of a cell, each after what it was made into."""
     first = next((r for r in found.records if not _other_seed(r)), found.records[0]).content
-    study = study_of(str(first["study"]))
+    study = load_study_params(str(first["study"]))
     homes = [Path(), WORK / "studies" / str(first["study"])]
     links = [_record_link(record) for record in found.asked()]
     links.append(_artifact_link(first, homes, study))
@@ -86,12 +87,12 @@ def chain(found: Found, root: Path) -> list[Link]:
     return links
 
 
-def _figures(found: Found, root: Path) -> str:
+def _figures(found: CellRecords, root: Path) -> str:
     """What the table says of the cell."""
     cell = found.cell
     order = {"devices": [cell.device], "models": [cell.model], "runtimes": [cell.runtime]}
     try:
-        row = rows.rows_of(summaries.summarize(found.records, root), baseline=cell.model, order=order)[0]
+        row = rows.build_rows(summaries.summarize_records(found.records, root), baseline=cell.model, order=order)[0]
     except ArtifactError as error:
         return f"no figure: {error}"
     told = {
@@ -104,7 +105,7 @@ def _figures(found: Found, root: Path) -> str:
     return ", ".join(f"{name} {text}" for name, text in told.items())
 
 
-def _profile(found: Found) -> list[str]:
+def _profile(found: CellRecords) -> list[str]:
     """The operators in which most of an inference's time is spent, where a profile was taken."""
     profiles = [record.content["profile"] for record in found.records if "profile" in record.content]
     operators = profiles[-1].get("operators", []) if profiles else []
@@ -114,11 +115,11 @@ def _profile(found: Found) -> list[str]:
     return [f"  slowest operators: {', '.join(told)}"] if told else []
 
 
-def study_of(name: str) -> Params | None:
+def load_study_params(name: str) -> Params | None:
     """The parameters that a study ran with: the project's own, or those of its worktree; None where neither is its."""
     for path in (PARAMS, WORK / "studies" / name / PARAMS):
         try:
-            params = load(path)
+            params = read_params(path)
         except ConfigError:
             continue
         if params.study == name:
@@ -130,7 +131,7 @@ def _other_seed(record: Record) -> bool:
     return bool(record.content["scenario"] == record_files.ACCURACY and record.content["process"] > 0)
 
 
-def _record_link(record: Record) -> Link:
+def _record_link(record: Record) -> LineageLink:
     content = record.content
     outcome = "; ".join([str(content["verdict"]), *content["reasons"], str(content["measured_at"])])
     facts = {"in": record.directory.parent.as_posix(), "session": f"{content['session']} ({content['session_id']})"}
@@ -139,7 +140,7 @@ def _record_link(record: Record) -> Link:
         versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
         facts["on"] = f"{content['device']}: {result['fingerprint']['cpu']}, {result['threads']} thread(s)"
         facts["with"] = f"{versions}, Python {result['fingerprint'].get('python', 'unknown')}"
-    facts["commit"] = told_commit(content)
+    facts["commit"] = describe_commit(content)
     facts["runner"] = str(content.get("runner"))[:SHORT]
     name = f"{content['scenario']}.{content['process']}" + (f".again{content['attempt']}" if content["attempt"] else "")
     try:
@@ -148,10 +149,10 @@ def _record_link(record: Record) -> Link:
         state = INTACT
     except ArtifactError as error:
         state = f"{DAMAGED}: {error}"
-    return Link(
+    return LineageLink(
         "record",
         name,
-        sha256_of(record.directory / record_files.FILE),
+        hash_file(record.directory / record_files.FILE),
         record.directory,
         state,
         0,
@@ -160,7 +161,7 @@ def _record_link(record: Record) -> Link:
     )
 
 
-def told_commit(content: Mapping[str, Any]) -> str:
+def describe_commit(content: Mapping[str, Any]) -> str:
     """The commit that measured, in words."""
     commit = content.get("commit")
     if commit is None:
@@ -169,7 +170,7 @@ def told_commit(content: Mapping[str, Any]) -> str:
     return f"{commit['id']}{changed}"
 
 
-def _artifact_link(content: Mapping[str, Any], homes: Iterable[Path], study: Params | None) -> Link:
+def _artifact_link(content: Mapping[str, Any], homes: Iterable[Path], study: Params | None) -> LineageLink:
     artifact = content["artifact"]
     facts = {"packages": _pairs(artifact.get("packages") or {})}
     if artifact.get("unsupported"):
@@ -183,18 +184,18 @@ def _artifact_link(content: Mapping[str, Any], homes: Iterable[Path], study: Par
         seeds = study.export[key].seeds
         facts["config"] = f"params.yaml, export.{key}"
     place = Path(content["runtime"], content["model"], artifact_name(str(content["scheme"]), seeds, seed))
-    if artifact["model"]["method"] == record_files.BROUGHT:
-        places = [WORK / record_files.BROUGHT / str(content["study"]) / place]
+    if artifact["model"]["method"] == record_files.EXTERNAL_METHOD:
+        places = [WORK / record_files.EXTERNAL_METHOD / str(content["study"]) / place]
     else:
         places = [home / ARTIFACTS / place for home in homes]
     where, state, _ = _lying(places, artifact["sha256"])
     name = f"{content['model']} {content['scheme']} for {content['runtime']}"
-    return Link("artifact", name, artifact["sha256"], where, state, 1, facts)
+    return LineageLink("artifact", name, artifact["sha256"], where, state, 1, facts)
 
 
 def _model_links(
     told: Mapping[str, Any], homes: list[Path], root: Path, role: str, depth: int, seen: set[str]
-) -> Iterator[Link]:
+) -> Iterator[LineageLink]:
     """A model and, below it, what it was made from; a model that two others share is told in full once."""
     sha256 = str(told.get("sha256", ""))
     where, state, _ = _lying(_model_places(str(told["name"]), homes), sha256)
@@ -207,15 +208,15 @@ def _model_links(
     }
     shown = {name: text for name, text in facts.items() if text}
     if sha256 and sha256 in seen:
-        yield Link(role, str(told["name"]), sha256, where, state, depth, {"made from": "as told above"})
+        yield LineageLink(role, str(told["name"]), sha256, where, state, depth, {"made from": "as told above"})
         return
     seen.add(sha256)
-    yield Link(role, str(told["name"]), sha256, where, state, depth, shown)
+    yield LineageLink(role, str(told["name"]), sha256, where, state, depth, shown)
     for part, source in told["lineage"].items():
         known = source if "method" in source else _meta_of(source["name"], source["sha256"], homes, root)
         if known is None:
             where, state, _ = _lying(_model_places(source["name"], homes), source["sha256"])
-            yield Link(part, source["name"], source["sha256"], where, state, depth + 1, missing=True)
+            yield LineageLink(part, source["name"], source["sha256"], where, state, depth + 1, missing=True)
         else:
             yield from _model_links(known, homes, root, part, depth + 1, seen)
 
@@ -226,7 +227,7 @@ def _meta_of(name: str, sha256: str, homes: Iterable[Path], root: Path) -> Mappi
     if state == INTACT and meta is not None:
         return {**meta, "sha256": sha256}
     for place in sorted(root.glob(f"*/*/{name}.*")):
-        for directory in record_files.directories(place):
+        for directory in record_files.list_directories(place):
             model = record_files.read(directory).content["artifact"]["model"]
             if model.get("sha256") == sha256:
                 return dict(model)
@@ -238,7 +239,7 @@ def _model_places(name: str, homes: Iterable[Path]) -> list[Path]:
     return [place for home in homes for place in (home / MODELS / name, *sorted((home / MODELS / name).glob("seed_*")))]
 
 
-def _data_link(model: Mapping[str, Any], homes: Iterable[Path], study: Params | None) -> Link:
+def _data_link(model: Mapping[str, Any], homes: Iterable[Path], study: Params | None) -> LineageLink:
     task = str(model["task"])
     sha256 = str(model["data_sha256"])
     where, state, _ = _lying((home / DATA / task / "build" for home in homes), sha256)
@@ -247,7 +248,7 @@ def _data_link(model: Mapping[str, Any], homes: Iterable[Path], study: Params | 
         facts = {f"file {name}": of for name, of in study.task.files.items()}
         facts["sources"] = "; ".join(" ".join(map(str, source.model_dump().values())) for source in study.task.sources)
         facts["split"] = f"seed {study.task.seed}, {study.task.validation_samples} for validation"
-    return Link("data", task, sha256, where, state, 3, facts)
+    return LineageLink("data", task, sha256, where, state, 3, facts)
 
 
 def _lying(places: Iterable[Path], sha256: str) -> tuple[Path | None, str, Mapping[str, Any] | None]:
@@ -262,9 +263,9 @@ def _lying(places: Iterable[Path], sha256: str) -> tuple[Path | None, str, Mappi
         except ArtifactError as error:
             here: tuple[Path | None, str, Mapping[str, Any] | None] = place, f"{DAMAGED}: {error}", None
         else:
-            if identity(meta) == sha256:
+            if content_sha256(meta) == sha256:
                 return place, INTACT, meta
-            here = place, f"{OTHER} ({identity(meta)[:SHORT]})", meta
+            here = place, f"{OTHER} ({content_sha256(meta)[:SHORT]})", meta
         first = here if first[0] is None or first[1] == ABSENT else first
     return first
 

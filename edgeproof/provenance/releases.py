@@ -14,11 +14,11 @@ from typing import Any
 
 import yaml
 
-from edgeproof.core.directories import sha256_of
+from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.paths import ARTIFACTS
 from edgeproof.provenance import lineage
-from edgeproof.provenance.cells import Cell, Found
+from edgeproof.provenance.cells import CellAddress, CellRecords
 from edgeproof.records import summaries
 from edgeproof.report import rows
 from edgeproof.study import git
@@ -27,12 +27,12 @@ STAGES = ("dev", "staging", "prod")
 LOCK = Path("dvc.lock")
 
 
-def name_of(cell: Cell) -> str:
+def name_artifact(cell: CellAddress) -> str:
     """An artifact's name in the registry: GTO allows lower case, digits and '-'."""
     return re.sub(r"[^a-z0-9]+", "-", f"{cell.model}-{cell.runtime}-{cell.scheme}".lower()).strip("-")
 
 
-def register(found: Found, root: Path, *, stage: str | None, version: str | None) -> list[str]:
+def register(found: CellRecords, root: Path, *, stage: str | None, version: str | None) -> list[str]:
     """Register a cell's artifact and, where a stage is named, promote it there; what was done, in words.
 
     The same artifact is registered once. Raises EdgeproofError where it was not measured valid, is not the one that
@@ -42,7 +42,7 @@ def register(found: Found, root: Path, *, stage: str | None, version: str | None
     from gto.exceptions import GTOException
 
     content = _registrable(found, root, production=stage == "prod")
-    name, sha256 = name_of(found.cell), str(content["artifact"]["sha256"])
+    name, sha256 = name_artifact(found.cell), str(content["artifact"]["sha256"])
     message = f"{found.cell}, artifact sha256 {sha256}"
     told = []
     try:
@@ -71,11 +71,11 @@ def _version_of(name: str, sha256: str) -> str | None:
     return None
 
 
-def _registrable(found: Found, root: Path, *, production: bool) -> dict[str, Any]:
+def _registrable(found: CellRecords, root: Path, *, production: bool) -> dict[str, Any]:
     """The record of an artifact that may be registered."""
     cell = found.cell
     order = {"devices": [cell.device], "models": [cell.model], "runtimes": [cell.runtime]}
-    row = rows.rows_of(summaries.summarize(found.records, root), baseline=cell.model, order=order)[0]
+    row = rows.build_rows(summaries.summarize_records(found.records, root), baseline=cell.model, order=order)[0]
     allowed = ("valid",) if production else ("valid", "invalid")
     if row.verdict not in allowed or row.accuracy is None:
         lacks = " and has no accuracy" if row.accuracy is None else ""
@@ -83,7 +83,7 @@ def _registrable(found: Found, root: Path, *, production: bool) -> dict[str, Any
             f"{cell} is {row.verdict}{lacks}: {'; '.join(row.reasons)}. "
             f"{'Only what is valid in every scenario goes to prod' if production else 'Nothing is registered'}."
         )
-    link = next(link for link in lineage.chain(found, root) if link.role == "artifact")
+    link = next(link for link in lineage.trace_lineage(found, root) if link.role == "artifact")
     if link.state != lineage.INTACT:
         raise EdgeproofError(f"the measured artifact of {cell} is not at {link.place}: {link.state}.")
     _pinned(cell)
@@ -91,7 +91,7 @@ def _registrable(found: Found, root: Path, *, production: bool) -> dict[str, Any
     return content
 
 
-def _pinned(cell: Cell) -> None:
+def _pinned(cell: CellAddress) -> None:
     """Whether the last commit's dvc.lock pins what lies here. Raises EdgeproofError."""
     place = (ARTIFACTS / cell.runtime / cell.model).as_posix()
     committed = yaml.safe_load(git.git("show", f"HEAD:{LOCK}")) or {}
@@ -100,4 +100,4 @@ def _pinned(cell: Cell) -> None:
         raise EdgeproofError(f"the last commit's {LOCK} has no {place}. Run 'dvc repro' and commit {LOCK}.")
     here = git.git("status", "--porcelain", "--", str(LOCK))
     if here:
-        raise EdgeproofError(f"{LOCK} ({sha256_of(LOCK)[:12]}) differs from the last commit's. Commit it first.")
+        raise EdgeproofError(f"{LOCK} ({hash_file(LOCK)[:12]}) differs from the last commit's. Commit it first.")

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof import entry
-from edgeproof.config import compose
-from edgeproof.config.params import FAMILIES, PARAMS, Params, load
-from edgeproof.core.directories import identity, read_meta
+from edgeproof.config import compose, params_file
+from edgeproof.config.params import FAMILIES, Params
+from edgeproof.config.params_file import PARAMS, read_params
+from edgeproof.core.directories import content_sha256, read_meta
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.paths import ARTIFACTS, DATA, RECORDS, WORK, artifact_name, model_dir
-from edgeproof.provenance import lineage, record_comparison
-from edgeproof.provenance.cells import Cell, Found
+from edgeproof.provenance import artifact_comparison, lineage
+from edgeproof.provenance.cells import CellAddress, CellRecords
 from edgeproof.records import record_files
-from edgeproof.statistics.comparison import unlike
+from edgeproof.statistics.comparison import list_differences
 from edgeproof.study import git
 
 WORKTREES = WORK / "reproduce"
@@ -32,10 +33,10 @@ IDENTICAL, DIFFERENT, UNSUPPORTED = "identical", "different", "unsupported, as b
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Reproduction:
     """What became of a cell: whether its artifact has the recorded sha256, why not, and how its latency compares."""
 
-    cell: Cell
+    cell: CellAddress
     artifact: str
     reasons: list[str] = field(default_factory=list)
     latency: str | None = None
@@ -52,23 +53,23 @@ class Outcome:
         )
 
 
-def reproduce(cells: Sequence[Found], *, measure: bool) -> Iterator[Outcome]:
+def reproduce(cells: Sequence[CellRecords], *, measure: bool) -> Iterator[Reproduction]:
     """Build and compare every cell's artifact, and measure it again where that was asked for. Raises EdgeproofError.
 
     Cells of one study and commit share a worktree, in which each model is built once.
     """
-    rooms: dict[tuple[str, str], Room] = {}
+    rooms: dict[tuple[str, str], StudyWorktree] = {}
     for found in cells:
         content = _first(found)
-        if content["artifact"]["model"]["method"] == record_files.BROUGHT:
+        if content["artifact"]["model"]["method"] == record_files.EXTERNAL_METHOD:
             raise EdgeproofError(f"{found.cell} came as a file that no study makes; measure it again: edgeproof bench")
         study, commit = str(content["study"]), _commit_to_take(content)
         if (study, commit) not in rooms:
-            rooms[study, commit] = Room(study, commit, content)
+            rooms[study, commit] = StudyWorktree(study, commit, content)
         yield rooms[study, commit].outcome(found, measure=measure)
 
 
-class Room:
+class StudyWorktree:
     """A clean worktree at one commit, set up for one study; what was built in it is not built again."""
 
     def __init__(self, study: str, commit: str, content: Mapping[str, Any]) -> None:
@@ -85,16 +86,16 @@ class Room:
         """The commit's own params.yaml where it ran this study, else those that the study last ran with here."""
         path = self._root / PARAMS
         changed = PARAMS.name in (content.get("commit") or {"modified": []})["modified"]
-        if not changed and load(path).study == study:
-            return load(path)
-        params = lineage.study_of(study)
+        if not changed and read_params(path).study == study:
+            return read_params(path)
+        params = lineage.load_study_params(study)
         if params is None:
             params = compose.compose(study)
             self._notes.append(f"the parameters are those of conf/study/{study}.yaml as it is now")
-        compose.write(params, f"study={study}", path)
-        return load(path)
+        params_file.write_params(params, f"study={study}", path)
+        return read_params(path)
 
-    def outcome(self, found: Found, *, measure: bool) -> Outcome:
+    def outcome(self, found: CellRecords, *, measure: bool) -> Reproduction:
         """Build the cell's artifact and say how it compares with the recorded one."""
         cell, content = found.cell, _first(found)
         artifact = content["artifact"]
@@ -108,11 +109,11 @@ class Room:
         seeds = self._params.export[export].seeds
         place = self._root / ARTIFACTS / cell.runtime / cell.model / artifact_name(cell.scheme, seeds, seed)
         meta = read_meta(place)
-        if identity(meta) != artifact["sha256"]:
-            return Outcome(cell, DIFFERENT, [*self._why(artifact, meta, seeds), *self._notes])
+        if content_sha256(meta) != artifact["sha256"]:
+            return Reproduction(cell, DIFFERENT, [*self._why(artifact, meta, seeds), *self._notes])
         told = UNSUPPORTED if "unsupported" in meta else IDENTICAL
         latency = self._measured_again(found) if measure and told == IDENTICAL else None
-        return Outcome(cell, told, [*self._notes], latency)
+        return Reproduction(cell, told, [*self._notes], latency)
 
     def _build(self, model: str, export: str) -> None:
         stages = [("prepare", []), *((family, [name]) for family, name in _lineage(self._params, model))]
@@ -135,7 +136,7 @@ class Room:
         """The first thing upstream that differs, or what is left where nothing that was recorded does."""
         model = artifact["model"]
         built = read_meta(self._root / model_dir(model["name"], seeds, model["seed"]))
-        data = identity(read_meta(self._root / DATA / model["task"] / "build", verify=False))
+        data = content_sha256(read_meta(self._root / DATA / model["task"] / "build", verify=False))
         if data != model.get("data_sha256", data):
             return [f"the data differs: {model['data_sha256'][:12]} → {data[:12]}"]
         differences = _differing(model, built, ("task", "method", "options", "seed", "network"))
@@ -147,9 +148,9 @@ class Room:
                 )
         if differences:
             return [f"{model['name']}: {difference}" for difference in differences]
-        if identity(built) != model["sha256"]:
+        if content_sha256(built) != model["sha256"]:
             return [
-                f"{model['name']} has other weights ({model['sha256'][:12]} → {identity(built)[:12]}) from the same "
+                f"{model['name']} has other weights ({model['sha256'][:12]} → {content_sha256(built)[:12]}) from the same "
                 "data, options and parents: another kind of processor, thread count or package, or code that the "
                 "record's commit does not hold"
             ]
@@ -158,7 +159,7 @@ class Room:
             "the artifact of the same model and packages has other bytes: another kind of processor or code"
         ]
 
-    def _measured_again(self, found: Found) -> str:
+    def _measured_again(self, found: CellRecords) -> str:
         """Measure the artifact alone under the same settings and compare its latency with the recorded one."""
         cell = found.cell
         key = f"{cell.device}_{cell.runtime}"
@@ -166,22 +167,22 @@ class Room:
             return f"not measured: the study has no session '{key}' any more"
         item = self._params.bench[key]
         alone = item.model_copy(update={"artifacts": {cell.model: [cell.scheme]}, "final": {}, "all": item.every})
-        compose.write(
+        params_file.write_params(
             self._params.model_copy(update={"bench": {key: alone}}), f"study={self._params.study}", self._root / PARAMS
         )
         try:
             print(f"measuring: {cell}", file=sys.stderr, flush=True)
             self._run("bench", [key])
         finally:
-            compose.write(self._params, f"study={self._params.study}", self._root / PARAMS)
+            params_file.write_params(self._params, f"study={self._params.study}", self._root / PARAMS)
         again = self._root / RECORDS / key / cell.runtime / f"{cell.model}.{cell.scheme}"
         try:
-            return record_comparison.compare_records(found.records[0].directory.parent, again, allow_unlike=True)
+            return artifact_comparison.compare_artifacts(found.records[0].directory.parent, again, allow_unlike=True)
         except EdgeproofError as error:
             return f"latency not compared: {error}"
 
 
-def _first(found: Found) -> Mapping[str, Any]:
+def _first(found: CellRecords) -> Mapping[str, Any]:
     """The record whose artifact the cell stands for: the first seed's."""
     mine = (
         r for r in found.records if not (r.content["scenario"] == record_files.ACCURACY and r.content["process"] > 0)
@@ -233,6 +234,6 @@ def _overlaid(root: Path, commit: Mapping[str, Any] | None) -> list[str]:
 
 
 def _differing(told: Mapping[str, Any], made: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
-    return unlike(
+    return list_differences(
         {key: told[key] for key in keys if key in told}, {key: made[key] for key in keys if key in made and key in told}
     )

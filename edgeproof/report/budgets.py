@@ -1,53 +1,48 @@
-"""Whether an artifact keeps to what its device's card allows: a gate beside the verdict, which is about the run.
+"""Check an artifact's figures against the limits on its device's card.
 
-A figure keeps to its limit when the whole of its 95% interval does. Latency is the 90th percentile of one stream, as
-MLPerf has it. What was not measured keeps to nothing.
+The check stands beside the verdict, which judges the run. A figure keeps to its limit if its whole 95% interval does.
+Latency is the 90th percentile of a single stream, as in MLPerf. A figure that was not measured never passes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from edgeproof.report.rows import Row
+from edgeproof.report.row import BudgetGate, BudgetOutcome, Row
 
-Outcome = Literal["within", "exceeded", "unknown"]
+_UNITS = {"mb": "MB", "ms": "ms", "mj": "mJ"}
 
 
-@dataclass(frozen=True)
-class Gate:
-    """The outcome, and one line for each limit that is exceeded, or of which nothing is known."""
+def check_budget(row: Row, budget: Mapping[str, float | None] | None) -> BudgetGate | None:
+    """Return how a row's figures compare with a card's budget, or None if there is nothing to compare.
 
-    outcome: Outcome
-    reasons: tuple[str, ...] = ()
-
-
-def gate(row: Row, budget: Mapping[str, float | None] | None) -> Gate | None:
-    """Hold a row's figures against a card's budget; None where the card has none."""
+    Args:
+        row: the artifact's figures.
+        budget: limits by name: size_mb, latency_ms, memory_mb, energy_mj; None for no limit. 1 MB is a million bytes.
+    """
     limits = {name: limit for name, limit in (budget or {}).items() if limit is not None}
     if not limits or row.verdict == "unsupported":
         return None
-    upper = _upper_figures(row)
-    over = [
-        f"{_name(name)} is up to {value:.4g} {_unit(name)} (limit {limit:g})"
+    upper = _get_upper_ends(row)
+    exceeded = [
+        f"{_get_heading(name)} is up to {value:.4g} {_get_unit(name)} (limit {limit:g})"
         for name, limit in limits.items()
         if (value := upper[name]) is not None and value > limit
     ]
-    unknown = [f"{_name(name)} was not measured" for name in limits if upper[name] is None]
-    outcome: Outcome = "exceeded" if over else "unknown" if unknown else "within"
-    return Gate(outcome, tuple(over + unknown))
+    unknown = [f"{_get_heading(name)} was not measured" for name in limits if upper[name] is None]
+    outcome: BudgetOutcome = "exceeded" if exceeded else "unknown" if unknown else "within"
+    return BudgetGate(outcome, tuple(exceeded + unknown))
 
 
-def _upper_figures(row: Row) -> dict[str, float | None]:
-    """Each limited figure's upper end, in the budget's own unit; a MB is a million bytes."""
+def _get_upper_ends(row: Row) -> dict[str, float | None]:
+    """Return the upper end of each limited figure's interval, in the budget's unit."""
 
     def upper(name: str) -> float | None:
         estimate = getattr(row, name)
         if estimate is None:
             return None
-        return float(estimate.high if estimate.high == estimate.high else estimate.value)  # nan where there is none
+        return float(estimate.value if math.isnan(estimate.high) else estimate.high)
 
     latency_ns, energy_uj = upper("p90_ns"), upper("energy_uj")
     return {
@@ -58,9 +53,9 @@ def _upper_figures(row: Row) -> dict[str, float | None]:
     }
 
 
-def _name(limit: str) -> str:
+def _get_heading(limit: str) -> str:
     return limit.rpartition("_")[0]
 
 
-def _unit(limit: str) -> str:
-    return {"mb": "MB", "ms": "ms", "mj": "mJ"}[limit.rpartition("_")[2]]
+def _get_unit(limit: str) -> str:
+    return _UNITS[limit.rpartition("_")[2]]

@@ -17,20 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.config.references import reference
-from edgeproof.report.rows import Row
+from edgeproof.config.references import find_reference
+from edgeproof.report.row import Row
 from edgeproof.report.tables import (
     NONE,
     Column,
     bytes_cell,
     count_cell,
-    markdown_table,
+    format_markdown_table,
     percent_cell,
     times_cell,
     us_cell,
 )
-from edgeproof.statistics import intervals
-from edgeproof.statistics.intervals import Estimate
+from edgeproof.statistics import estimates
+from edgeproof.statistics.estimates import Estimate
 
 Families = Mapping[str, Mapping[str, str | None]]
 
@@ -54,14 +54,14 @@ class FamilyRow:
     speed_up: Estimate | None
 
 
-def family_rows(rows: Sequence[Row], families: Families) -> list[FamilyRow]:
+def build_family_rows(rows: Sequence[Row], families: Families) -> list[FamilyRow]:
     """A row for every artifact of every family's models, in the families' order and then the rows'."""
     places = {(row.device, row.runtime, row.model, row.scheme): row for row in rows}
     found = []
     for family, controls in families.items():
         for row in (row for row in rows if row.model in controls):
             control = controls[row.model]
-            other = places.get((row.device, row.runtime, *reference(row.model, row.scheme, control)))
+            other = places.get((row.device, row.runtime, *find_reference(row.model, row.scheme, control)))
             found.append(_family_row(family, control, row, None if other is row else other))
     return found
 
@@ -87,24 +87,24 @@ def _speed_up(row: Row, other: Row | None) -> Estimate | None:
         return None
     if row.in_turns_against == (other.model, other.scheme):
         return row.in_turns_speed_up
-    return None if row.p50_ns is None or other.p50_ns is None else intervals.ratio(other.p50_ns, row.p50_ns)
+    return None if row.p50_ns is None or other.p50_ns is None else estimates.divide_estimates(other.p50_ns, row.p50_ns)
 
 
 def _difference(ours: Mapping[int, float] | None, theirs: Mapping[int, float] | None) -> Estimate | None:
     if not ours or not theirs or set(ours) != set(theirs):
         return None
-    return intervals.mean([ours[seed] - theirs[seed] for seed in ours])
+    return estimates.estimate_mean([ours[seed] - theirs[seed] for seed in ours])
 
 
-def markdown(found: Sequence[FamilyRow], *, study: str) -> str:
+def format_families(found: Sequence[FamilyRow], *, study: str) -> str:
     """One table a family, and what its columns mean."""
     parts = [f"# Techniques of study `{study}`", ""]
     for family in dict.fromkeys(row.family for row in found):
-        parts += [f"## {family}", "", *markdown_table([row for row in found if row.family == family], COLUMNS), ""]
+        parts += [f"## {family}", "", *format_markdown_table([row for row in found if row.family == family], COLUMNS), ""]
     return "\n".join([*parts, NOTES, ""])
 
 
-def csv_text(found: Sequence[FamilyRow]) -> str:
+def format_families_as_csv(found: Sequence[FamilyRow]) -> str:
     """One line a row, estimates as three columns, units in the names."""
     stream = io.StringIO()
     lines = [_flat(row) for row in found]
@@ -163,6 +163,6 @@ NOTES = (
     "without a control is compared with its own fp32 artifact. Sizes, latency and speed-up are the first seed's. "
     "'Entropy-coded' is what the model's weights take in a Huffman code, whatever the artifact's file does. "
     "A speed-up is the median inference of the control over that of the row; where the study measures in turns "
-    "(bench.turns), both ran in the same processes a millisecond each, and the interval is over processes. "
+    "(bench.interleaved), both ran in the same processes a millisecond each, and the interval is over processes. "
     "'MACs ratio' is the speed-up that fewer multiply-accumulates would give if time followed them."
 )

@@ -9,9 +9,9 @@ from typing import Literal
 
 from edgeproof.records import record_files
 from edgeproof.records.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
-from edgeproof.report.rows import Row
+from edgeproof.report.row import Row
 from edgeproof.report.tables import verdict_cell
-from edgeproof.statistics.intervals import Estimate
+from edgeproof.statistics.estimates import Estimate
 
 Value = Estimate | float | int | str | None
 

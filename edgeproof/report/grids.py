@@ -13,10 +13,10 @@ from edgeproof.core.errors import EdgeproofError
 from edgeproof.records import record_files
 from edgeproof.records.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
 from edgeproof.report.figures import FIGURES
-from edgeproof.report.rows import Row
+from edgeproof.report.row import Row
 from edgeproof.report.selections import PARTS, Selection
-from edgeproof.statistics import intervals
-from edgeproof.statistics.comparison import unlike
+from edgeproof.statistics.comparison import list_differences
+from edgeproof.statistics.pareto import find_pareto_front
 
 REFUSED = {"invalid": "refused", "unsupported": "unsupported", "error": "failed"}
 SHOWN_DIFFERENCES = 4
@@ -35,7 +35,7 @@ INTERVALS = (
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One cell: a value as text with its interval, or the word for why there is none; and the numbers of its notes."""
 
     value: str = ""
@@ -67,13 +67,13 @@ class Grid:
     title: str
     stubs: int
     headings: Sequence[Heading]
-    lines: Sequence[Sequence[Cell]]
+    lines: Sequence[Sequence[TableCell]]
     notes: Sequence[str] = ()
     captions: Sequence[str] = ()
     data: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
 
-def grid(rows: Sequence[Row], chosen: Selection) -> Grid:
+def build_grid(rows: Sequence[Row], chosen: Selection) -> Grid:
     """Lay the chosen rows out. Raises EdgeproofError where two rows would share a place."""
     found = [row for row in rows if _is_chosen(row, chosen)]
     marks = _Marks(found, chosen)
@@ -86,7 +86,7 @@ def grid(rows: Sequence[Row], chosen: Selection) -> Grid:
         for name in chosen.shown
     ]
     cells = [
-        [Cell(part) for part in line]
+        [TableCell(part) for part in line]
         + [_cell(places.get(group), name, marks, notes) for group in groups for name in chosen.shown]
         for line, places in lines.items()
     ]
@@ -157,8 +157,8 @@ class _Marks:
             if chosen.best and len(mine) > 1:
                 self._find_best(device, mine, chosen.shown)
             if len(chosen.pareto) > 1 and set(chosen.pareto) <= set(chosen.shown) and len(mine) > 1:
-                self._front |= front(mine, chosen.pareto)
-            self._unlike |= unlike_conditions(mine)
+                self._front |= find_front(mine, chosen.pareto)
+            self._unlike |= describe_unlike_conditions(mine)
 
     def _find_best(self, device: str, rows: Sequence[Row], shown: Iterable[str]) -> None:
         for name in shown:
@@ -177,7 +177,7 @@ class _Marks:
     def unlike(self, row: Row) -> str | None:
         return self._unlike.get(row.key)
 
-    def captions(self, cells: Sequence[Sequence[Cell]]) -> list[str]:
+    def captions(self, cells: Sequence[Sequence[TableCell]]) -> list[str]:
         told = []
         if any(cell.best for line in cells for cell in line):
             told.append("Bold: the best value of its figure on its device.")
@@ -201,7 +201,7 @@ class _Notes:
         return self._numbers.setdefault(text, len(self._numbers) + 1)
 
 
-def front(rows: Sequence[Row], names: Sequence[str]) -> set[tuple[str, str, str, str]]:
+def find_front(rows: Sequence[Row], names: Sequence[str]) -> set[tuple[str, str, str, str]]:
     """The rows that no other equals or beats in all figures and beats in one; rows without any of them left out."""
     known = []
     for row in rows:
@@ -210,7 +210,7 @@ def front(rows: Sequence[Row], names: Sequence[str]) -> set[tuple[str, str, str,
             signs = [1 if FIGURES[name].better == "less" else -1 for name in names]
             known.append((row, tuple(sign * (value or 0.0) for sign, value in zip(signs, values, strict=True))))
     if len(names) == 2:
-        return {known[place][0].key for place in intervals.pareto([(of[0], -of[1]) for _, of in known])}
+        return {known[place][0].key for place in find_pareto_front([(of[0], -of[1]) for _, of in known])}
     return {
         row.key
         for row, of in known
@@ -218,7 +218,7 @@ def front(rows: Sequence[Row], names: Sequence[str]) -> set[tuple[str, str, str,
     }
 
 
-def unlike_conditions(rows: Sequence[Row]) -> dict[tuple[str, str, str, str], str]:
+def describe_unlike_conditions(rows: Sequence[Row]) -> dict[tuple[str, str, str, str], str]:
     """Rows of one device that were measured under other conditions than most, with what differs.
 
     Versions are compared among rows of one runtime alone, since another runtime is what is compared.
@@ -233,7 +233,7 @@ def unlike_conditions(rows: Sequence[Row]) -> dict[tuple[str, str, str, str], st
     for row in timed:
         if (row.conditions, row.versions) == (usual, versions[row.runtime]):
             continue
-        differences = unlike(usual, row.conditions or {}) + unlike(versions[row.runtime], row.versions or {})
+        differences = list_differences(usual, row.conditions or {}) + list_differences(versions[row.runtime], row.versions or {})
         if differences:
             more = len(differences) - SHOWN_DIFFERENCES
             shown = "; ".join(differences[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
@@ -247,17 +247,17 @@ def _most_common(found: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return common
 
 
-def _cell(row: Row | None, name: str, marks: _Marks, notes: _Notes) -> Cell:
+def _cell(row: Row | None, name: str, marks: _Marks, notes: _Notes) -> TableCell:
     if row is None:
-        return Cell()
+        return TableCell()
     value, interval = FIGURES[name].texts(row)
     if not value:
-        why = reason(row, name)
-        return Cell(refused=REFUSED.get(row.verdict, ""), notes=(notes.number(why),)) if why else Cell()
+        why = explain_missing(row, name)
+        return TableCell(refused=REFUSED.get(row.verdict, ""), notes=(notes.number(why),)) if why else TableCell()
     note = marks.unlike(row) if FIGURES[name].scenario not in (None, record_files.ACCURACY) else None
     if name == "verdict" and row.reasons:
         note = "; ".join(dict.fromkeys(row.reasons))
-    return Cell(
+    return TableCell(
         value,
         interval,
         best=marks.best(row, name),
@@ -266,7 +266,7 @@ def _cell(row: Row | None, name: str, marks: _Marks, notes: _Notes) -> Cell:
     )
 
 
-def reason(row: Row, name: str) -> str | None:
+def explain_missing(row: Row, name: str) -> str | None:
     """Why a figure of a row is missing, where a run was refused for it; None where it was never measured."""
     scenario = FIGURES[name].scenario
     if row.verdict == "valid" or not row.reasons or (scenario is None and row.verdict != "unsupported"):

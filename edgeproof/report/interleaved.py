@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.records import record_files
-from edgeproof.records.record_files import IN_TURNS, Record
-from edgeproof.report.tables import NONE, Column, escaped, markdown_table
-from edgeproof.statistics.comparison import Comparison, compare_logs, corrected
+from edgeproof.records.record_files import INTERLEAVED, Record
+from edgeproof.report.tables import NONE, Column, escape, format_markdown_table
+from edgeproof.statistics.comparison import Comparison, adjust_p_values, compare_logs
 
 ROUNDS = 10
 Artifact = tuple[str, str, str]  # runtime, model, scheme
 
 
-def alone(rounds: int) -> dict[str, Any]:
+def measure_only_interleaved(rounds: int) -> dict[str, Any]:
     """The parameters of a session that measures nothing but turns."""
-    return {"processes": 0, "final": {}, "turns": rounds}
+    return {"processes": 0, "final": {}, "interleaved": rounds}
 
 
-def compared(found: Iterable[Record], *, margin: float = 0.0) -> dict[Artifact, Comparison]:
+def compare_interleaved(found: Iterable[Record], *, margin: float = 0.0) -> dict[Artifact, Comparison]:
     """How every artifact compares with the one that it took turns with; ratios above 1 are slower.
 
     A process that was not valid is left out: what refuses it is not how fast it was.
@@ -35,14 +35,14 @@ def compared(found: Iterable[Record], *, margin: float = 0.0) -> dict[Artifact, 
     }
 
 
-def table(root: Path) -> str:
+def format_interleaved_table(root: Path) -> str:
     """The records below `root` as Markdown: every artifact, its verdict, and under which conditions it was found."""
     read = list(record_files.read_all(root))
-    contents, found = _contents(read), compared(read)
+    contents, found = _contents(read), compare_interleaved(read)
     against = {_artifact(of): of["in_turns"] for of in contents if "in_turns" in of}
     lines = [
         (artifact, against.get(artifact, {}), comparison)
-        for artifact, comparison in zip(found, corrected(list(found.values())), strict=True)
+        for artifact, comparison in zip(found, adjust_p_values(list(found.values())), strict=True)
     ]
     refused = dict.fromkeys(
         f"- {'/'.join(_artifact(of))}: {reason}"
@@ -55,20 +55,20 @@ def table(root: Path) -> str:
         [
             "# In turns",
             "",
-            *markdown_table(lines, COLUMNS),
+            *format_markdown_table(lines, COLUMNS),
             "",
-            *(["Refused, with the reason:", "", *map(escaped, refused), ""] if refused else []),
+            *(["Refused, with the reason:", "", *map(escape, refused), ""] if refused else []),
             "A process's ratio is the median over pairs of blocks, a millisecond of either artifact in a drawn order; "
             "brackets are 95% intervals over processes (Student's t, confirmed by ranks), p is corrected (Holm).",
             "",
-            *map(escaped, conditions),
+            *map(escape, conditions),
             "",
         ]
     )
 
 
 def _contents(found: Iterable[Record]) -> list[Mapping[str, Any]]:
-    turns = [record.content for record in found if record.content["scenario"] in (IN_TURNS, "unsupported")]
+    turns = [record.content for record in found if record.content["scenario"] in (INTERLEAVED, "unsupported")]
     return sorted(turns, key=lambda content: (content["order"], content["process"]))
 
 

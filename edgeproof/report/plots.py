@@ -12,28 +12,28 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from edgeproof.report.rows import Row
-from edgeproof.statistics import intervals
+from edgeproof.report.row import Row
+from edgeproof.statistics import pareto
 
 # Okabe and Ito's palette, told apart with any colour vision; markers tell schemes apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-def scatter_csv(rows: Sequence[Row], name: str, x: Callable[[Row], float | None]) -> str:
+def format_scatter_csv(rows: Sequence[Row], name: str, x: Callable[[Row], float | None]) -> str:
     """The points as CSV: identity, x under `name`, accuracy, and whether the point is on its device's Pareto front."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["device", "model", "runtime", "scheme", name, "accuracy", "pareto"])
     for device in _devices(rows):
         points = _points(rows, device, x)
-        front = set(intervals.pareto([(value, accuracy) for _, value, accuracy in points]))
+        front = set(pareto.find_pareto_front([(value, accuracy) for _, value, accuracy in points]))
         for index, (row, value, accuracy) in enumerate(points):
             writer.writerow([device, row.model, row.runtime, row.scheme, value, accuracy, index in front])
     return stream.getvalue()
 
 
-def scatter_svg(rows: Sequence[Row], label: str, x: Callable[[Row], float | None], path: Path) -> None:
+def draw_scatter(rows: Sequence[Row], label: str, x: Callable[[Row], float | None], path: Path) -> None:
     """Draw the same points; the file is byte-identical for the same rows."""
     with mpl.rc_context({"svg.hashsalt": "edgeproof", "font.size": 9, "svg.fonttype": "none"}):
         # A device that has no such figure, as an emulated one has no latency, has no panel.
@@ -57,7 +57,7 @@ def _panel(axes: mpl.axes.Axes, points: Sequence[tuple[Row, float, float]], rows
         colour = COLOURS[runtimes.index(row.runtime) % len(COLOURS)]
         marker = MARKERS[schemes.index(row.scheme) % len(MARKERS)]
         axes.plot(value, 100 * accuracy, marker=marker, color=colour, linestyle="", markersize=6, alpha=0.85)
-    front = [points[i] for i in intervals.pareto([(value, accuracy) for _, value, accuracy in points])]
+    front = [points[i] for i in pareto.find_pareto_front([(value, accuracy) for _, value, accuracy in points])]
     axes.step([p[1] for p in front], [100 * p[2] for p in front], where="post", color="0.4", linewidth=1, zorder=0)
     for row, value, accuracy in front:
         axes.annotate(

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from edgeproof.config.params import Frozen, checked
+from edgeproof.config.validation import Frozen, validate
 from edgeproof.core.directories import write_text
-from edgeproof.core.errors import ConfigError, UnknownName, nearest
+from edgeproof.core.errors import ConfigError, UnknownNameError, suggest_nearest
 from edgeproof.report.figures import FIGURES
 
 REPORTS = Path("conf/reports")
@@ -52,7 +52,7 @@ class Selection(Frozen):
             for name in names:
                 if name not in known:
                     raise ValueError(
-                        f"{key} has unknown '{name}'.{nearest(name, known)} Known: {', '.join(sorted(known))}"
+                        f"{key} has unknown '{name}'.{suggest_nearest(name, known)} Known: {', '.join(sorted(known))}"
                     )
         return self
 
@@ -64,23 +64,23 @@ class Selection(Frozen):
         return [name for name in self.columns if FIGURES[name].scenario in (None, *self.scenarios)]
 
 
-def names(directory: Path = REPORTS) -> list[str]:
+def list_names(directory: Path = REPORTS) -> list[str]:
     """The saved selections."""
     return sorted(path.stem for path in directory.glob("*.yaml"))
 
 
 def load(name: str, changes: Mapping[str, Any] | None = None, directory: Path = REPORTS) -> Selection:
-    """A saved selection with changes. Raises UnknownName or ConfigError."""
+    """A saved selection with changes. Raises UnknownNameError or ConfigError."""
     path = directory / f"{name}.yaml"
-    if name not in names(directory):
-        raise UnknownName("report", name, names(directory), f"To add one: {path}.")
+    if name not in list_names(directory):
+        raise UnknownNameError("report", name, list_names(directory), f"To add one: {path}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content or {}, dict):
         raise ConfigError(f"{path} must hold keys and values, such as 'columns: [p50]'.")
-    return checked(Selection, {**(content or {}), **(changes or {})}, str(path))
+    return validate(Selection, {**(content or {}), **(changes or {})}, str(path))
 
 
 def save(selection: Selection, name: str, directory: Path = REPORTS) -> Path:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from edgeproof.core.directories import write_json, write_text
-from edgeproof.report.rows import Row
-from edgeproof.statistics.intervals import Estimate
+from edgeproof.report.row import Row
+from edgeproof.statistics.estimates import Estimate
 
 NONE = "–"
 ALONE = " (latency intervals hold within that process alone)"
@@ -30,28 +30,28 @@ class Column(Generic[Item]):
     cell: Callable[[Item], str]
 
 
-def markdown(rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme: str = "fp32") -> str:
+def format_study_table(rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme: str = "fp32") -> str:
     """The table for people: rows, then what was refused and why, then remarks, then the conditions."""
     measured = [row for row in rows if row.npu is None and row.emulated is None]
     emulated = [row for row in rows if row.emulated is not None]
     estimated = [row for row in rows if row.npu is not None]
     parts = [f"# Study `{study}`", ""]
     if measured or not (estimated or emulated):
-        parts += [*markdown_table(measured, COLUMNS), ""]
+        parts += [*format_markdown_table(measured, COLUMNS), ""]
     if emulated:
-        parts += ["## Emulated: answers measured, times not", "", *markdown_table(emulated, EMULATED), ""]
+        parts += ["## Emulated: answers measured, times not", "", *format_markdown_table(emulated, EMULATED), ""]
         parts += [EMULATED_NOTES, ""]
     if estimated:
-        parts += ["## Estimated, not measured", "", *markdown_table(estimated, ESTIMATED), "", ESTIMATED_NOTES, ""]
+        parts += ["## Estimated, not measured", "", *format_markdown_table(estimated, ESTIMATED), "", ESTIMATED_NOTES, ""]
     refused = [row for row in rows if row.reasons]
     if refused:
         parts += ["Refused or unsupported, with the reason:", ""]
-        parts += [f"- `{escaped(row.device)}` {_listed(row, row.reasons)}" for row in refused]
+        parts += [f"- `{escape(row.device)}` {_listed(row, row.reasons)}" for row in refused]
         parts += [""]
     over = [row for row in rows if row.budget and row.budget.reasons]
     if over:
         parts += ["Not shown to keep within the device's budget (the whole interval must):", ""]
-        parts += [f"- `{escaped(row.device)}` {_listed(row, row.budget.reasons if row.budget else ())}" for row in over]
+        parts += [f"- `{escape(row.device)}` {_listed(row, row.budget.reasons if row.budget else ())}" for row in over]
         parts += [""]
     noted = dict.fromkeys(f"- {_listed(row, row.notes)}" for row in rows if row.notes)
     if noted:
@@ -59,7 +59,7 @@ def markdown(rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme:
     return "\n".join([*parts, *_conditions(rows, f"`{baseline}` in {baseline_scheme}"), ""])
 
 
-def csv_text(rows: Sequence[Row]) -> str:
+def format_rows_as_csv(rows: Sequence[Row]) -> str:
     """One line a row, estimates as three columns (name, name_low, name_high), units in the names."""
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
@@ -70,17 +70,17 @@ def csv_text(rows: Sequence[Row]) -> str:
     return stream.getvalue()
 
 
-def json_content(rows: Sequence[Row], *, study: str) -> dict[str, Any]:
+def describe_rows(rows: Sequence[Row], *, study: str) -> dict[str, Any]:
     """The same rows for programs; a missing figure is null."""
     return {"schema": 1, "study": study, "rows": [_without_nan(row.as_dict()) for row in rows]}
 
 
-def write_all(directory: Path, rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme: str = "fp32") -> str:
+def write_tables(directory: Path, rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme: str = "fp32") -> str:
     """Write table.md, table.csv and table.json into `directory`; returns the first."""
-    text = markdown(rows, study=study, baseline=baseline, baseline_scheme=baseline_scheme)
+    text = format_study_table(rows, study=study, baseline=baseline, baseline_scheme=baseline_scheme)
     write_text(directory / "table.md", text)
-    write_text(directory / "table.csv", csv_text(rows))
-    write_json(directory / "table.json", json_content(rows, study=study))
+    write_text(directory / "table.csv", format_rows_as_csv(rows))
+    write_json(directory / "table.json", describe_rows(rows, study=study))
     return text
 
 
@@ -89,7 +89,7 @@ def write_all(directory: Path, rows: Sequence[Row], *, study: str, baseline: str
 
 def us_cell(estimate: Estimate | None) -> str:
     """Nanoseconds as microseconds with their interval."""
-    return _with_interval(None if estimate is None else estimate.scaled(1e-3))
+    return _with_interval(None if estimate is None else estimate.scale(1e-3))
 
 
 def _with_interval(estimate: Estimate | None) -> str:
@@ -231,28 +231,28 @@ ESTIMATED_NOTES = (
 )
 
 
-def markdown_table(items: Sequence[Item], columns: Sequence[Column[Item]]) -> list[str]:
+def format_markdown_table(items: Sequence[Item], columns: Sequence[Column[Item]]) -> list[str]:
     """The lines of a Markdown table, one an item."""
     lines = [
         "| " + " | ".join(column.heading for column in columns) + " |",
         "|" + "---|" * len(columns),
     ]
-    return lines + ["| " + " | ".join(escaped(column.cell(item)) for column in columns) + " |" for item in items]
+    return lines + ["| " + " | ".join(escape(column.cell(item)) for column in columns) + " |" for item in items]
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Text that stays in its cell and its line, and is never markup."""
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("](", "]\\(")
     return " ".join(plain.splitlines())
 
 
-def escaped_lines(lines: Sequence[str]) -> str:
+def escape_lines(lines: Sequence[str]) -> str:
     """Lines of a document in which names may be anything: no line becomes two, and no tag is one."""
     return "".join(" ".join(line.replace("&", "&amp;").replace("<", "&lt;").splitlines()) + "\n" for line in lines)
 
 
 def _listed(row: Row, remarks: Sequence[str]) -> str:
-    return escaped(f"`{row.model}` {row.runtime} {row.scheme}: {'; '.join(remarks)}")
+    return escape(f"`{row.model}` {row.runtime} {row.scheme}: {'; '.join(remarks)}")
 
 
 def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
@@ -284,7 +284,7 @@ def _conditions(rows: Sequence[Row], baseline: str) -> list[str]:
         for row in measured
         if row.processes
     )
-    return [*lines, *map(escaped, seen)]
+    return [*lines, *map(escape, seen)]
 
 
 # --- plain data --------------------------------------------------------------------------------------------------

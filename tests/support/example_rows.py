@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeproof.report.rows import Row
-from edgeproof.statistics.intervals import Estimate
+from edgeproof.report.row import Row
+from edgeproof.statistics.estimates import Estimate
 
 CONDITIONS = {"cpu": "A Processor", "kernel": "6.1", "threads": 1, "preset": "standard", "settings": {"min": 1}}
 

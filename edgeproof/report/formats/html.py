@@ -73,10 +73,10 @@ _TABLE, _PAGE = _ENVIRONMENT.from_string(TABLE), _ENVIRONMENT.from_string(PAGE)
 
 def render(grid: Grid) -> bytes:
     """A page of its own."""
-    return _PAGE.render(grid=grid, style=STYLE, table=table(grid)).encode()
+    return _PAGE.render(grid=grid, style=STYLE, table=render_table(grid)).encode()
 
 
-def table(grid: Grid, prefix: str = "", links: Sequence[Mapping[str, str]] = ()) -> str:
+def render_table(grid: Grid, prefix: str = "", links: Sequence[Mapping[str, str]] = ()) -> str:
     """The table and its notes, to stand inside another page; `prefix` keeps the notes' names apart there.
 
     `links` are, line by line, where the parts that it is of lead to.

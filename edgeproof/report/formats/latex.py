@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 
-from edgeproof.report.grids import Cell, Grid
+from edgeproof.report.grids import Grid, TableCell
 
 SUFFIX = ".tex"
 _SPECIAL = {
@@ -32,19 +32,19 @@ def render(grid: Grid) -> bytes:
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         *_groups(grid),
-        _line([escaped(heading.text) for heading in grid.headings]),
+        _line([escape(heading.text) for heading in grid.headings]),
         r"\midrule",
         *(_line([_shown(cell) for cell in line]) for line in grid.lines),
         r"\bottomrule",
         r"\end{tabular}}",
     ]
     if grid.captions:
-        lines += ["", r"\par\smallskip\footnotesize " + " ".join(map(escaped, grid.captions))]
-    lines += [rf"\par\footnotesize $^{{{number}}}$ {escaped(text)}" for number, text in enumerate(grid.notes, 1)]
+        lines += ["", r"\par\smallskip\footnotesize " + " ".join(map(escape, grid.captions))]
+    lines += [rf"\par\footnotesize $^{{{number}}}$ {escape(text)}" for number, text in enumerate(grid.notes, 1)]
     return ("\n".join([*lines, r"\par\endgroup"]) + "\n").encode()
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Text that LaTeX sets as it is: no command, no mathematics, no paragraph, and only characters that fonts have."""
     plain = "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))
     return plain.encode("latin-1", "replace").decode("latin-1")
@@ -61,7 +61,7 @@ def _groups(grid: Grid) -> list[str]:
     cells, rules, place = [], [], 1
     for group, of in itertools.groupby(grid.headings, key=lambda heading: heading.group):
         width = len(list(of))
-        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escaped(group)}}}")
+        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(group)}}}")
         rules += [rf"\cmidrule(lr){{{place}-{place + width - 1}}}"] if group else []
         place += width
     return [_line(cells), "".join(rules)]
@@ -71,10 +71,10 @@ def _line(cells: list[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _shown(cell: Cell) -> str:
+def _shown(cell: TableCell) -> str:
     if cell.empty:
         return "--"
-    value = _signed(escaped(cell.value)) if cell.value else rf"\emph{{{escaped(cell.refused)}}}"
+    value = _signed(escape(cell.value)) if cell.value else rf"\emph{{{escape(cell.refused)}}}"
     value = rf"\textbf{{{value}}}" if cell.best else value
     value = rf"$\diamond$~{value}" if cell.pareto else value
     notes = ",".join(map(str, cell.notes))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from edgeproof.cli import main
 from edgeproof.core import ed25519
-from edgeproof.core.directories import identity, read_meta, write_meta
+from edgeproof.core.directories import content_sha256, read_meta, write_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.deployed import manifest
 from tests.support import record_trees, tiny_task
@@ -50,8 +50,8 @@ RECORDS = Path("results/records")
     ],
 )
 def test_the_published_signatures_are_verified(key: str, message: str, signature: str) -> None:
-    assert ed25519.verified(bytes.fromhex(key), bytes.fromhex(message), bytes.fromhex(signature))
-    assert not ed25519.verified(bytes.fromhex(key), bytes.fromhex(message) + b"x", bytes.fromhex(signature))
+    assert ed25519.verify(bytes.fromhex(key), bytes.fromhex(message), bytes.fromhex(signature))
+    assert not ed25519.verify(bytes.fromhex(key), bytes.fromhex(message) + b"x", bytes.fromhex(signature))
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=100), st.integers(0, 511))
@@ -59,15 +59,15 @@ def test_what_a_library_signs_is_verified_and_any_bit_flipped_is_not(seed: bytes
     key = Ed25519PrivateKey.from_private_bytes(seed)
     public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     signature = key.sign(message)
-    assert ed25519.verified(public, message, signature)
+    assert ed25519.verify(public, message, signature)
     flipped = bytearray(signature)
     flipped[bit // 8] ^= 1 << bit % 8
-    assert not ed25519.verified(public, message, bytes(flipped))
+    assert not ed25519.verify(public, message, bytes(flipped))
 
 
 @given(st.binary(max_size=40), st.binary(max_size=70))
 def test_what_is_no_key_or_signature_is_refused(key: bytes, signature: bytes) -> None:
-    assert not ed25519.verified(key, b"message", signature)
+    assert not ed25519.verify(key, b"message", signature)
 
 
 def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def project(tmp_path: Path, plugin_root: Path, monkeypatch: pytest.MonkeyPatch) 
         "runtime": "matrix",
         "model": "m",
         "task": "tiny",
-        "artifact": {"sha256": identity(read_meta(place))},
+        "artifact": {"sha256": content_sha256(read_meta(place))},
         "described": {**described, "options": {}},
         "result": {"fingerprint": {"cpu": "A", "python": "3.11.7"}},
     }

@@ -28,55 +28,55 @@ def root(tmp_path: Path) -> Path:
     "name", ["local/onnx/teacher/int8-static", "int8-static/teacher", "int8-static", "teacher int8-static onnx"]
 )
 def test_any_parts_that_tell_a_cell_from_the_rest_name_it(root: Path, name: str) -> None:
-    assert str(cells.find(name, root).cell) == "local/onnx/teacher/int8-static"
+    assert str(cells.find_cell(name, root).cell) == "local/onnx/teacher/int8-static"
 
 
 def test_a_directory_and_the_artifacts_hash_name_a_cell_too(root: Path) -> None:
     place = root / "local_onnx/onnx/student.fp32"
-    assert cells.find(str(place), root).cell.model == "student"
-    assert cells.find(str(place / "accuracy.0"), root).cell.model == "student"
+    assert cells.find_cell(str(place), root).cell.model == "student"
+    assert cells.find_cell(str(place / "accuracy.0"), root).cell.model == "student"
     directory = record_trees.write(root, model="other", artifact={"sha256": "0123456789abcdef" * 4})
     assert directory.is_dir()
-    assert cells.find("01234567", root).cell.model == "other"
+    assert cells.find_cell("01234567", root).cell.model == "other"
 
 
 def test_a_figure_asks_for_the_records_it_came_from(root: Path) -> None:
-    asked = cells.find("student/fp32/p99_ns", root)
+    asked = cells.find_cell("student/fp32/p99_ns", root)
     assert asked.figure == "p99_ns"
     assert [record.directory.name for record in asked.asked()] == ["single_stream.0", "single_stream.1"]
-    accuracy = cells.find("student/accuracy", root)
+    accuracy = cells.find_cell("student/accuracy", root)
     assert [record.directory.name for record in accuracy.asked()] == ["accuracy.0"]
-    assert len(cells.find("student", root).asked()) == 3
+    assert len(cells.find_cell("student", root).asked()) == 3
 
 
 def test_of_several_sittings_the_last_is_the_cells(root: Path) -> None:
     record_trees.write(
         root, model="student", session_of="later", session_id="later", measured_at="2027-01-01T00:00:00+00:00"
     )
-    assert [record.content["session_id"] for record in cells.find("student", root).records] == ["later"]
+    assert [record.content["session_id"] for record in cells.find_cell("student", root).records] == ["later"]
 
 
 def test_a_name_of_several_cells_is_refused_with_their_names(root: Path) -> None:
     with pytest.raises(EdgeproofError, match=r"'fp32' names 2 cells: local/onnx/student/fp32, local/onnx/teacher/fp32"):
-        cells.find("fp32", root)
+        cells.find_cell("fp32", root)
 
 
 def test_an_unknown_word_is_answered_with_the_nearest(root: Path) -> None:
     with pytest.raises(EdgeproofError, match=r"no cell has 'teached'\. Did you mean 'teacher'"):
-        cells.find("teached/fp32", root)
+        cells.find_cell("teached/fp32", root)
     with pytest.raises(EdgeproofError, match="no cell is named 'student/int8-static'"):
-        cells.find("student/int8-static", root)
+        cells.find_cell("student/int8-static", root)
     with pytest.raises(EdgeproofError, match="no cell is named ''"):
-        cells.find("", root)
+        cells.find_cell("", root)
 
 
 def test_without_records_there_is_no_cell(tmp_path: Path) -> None:
     with pytest.raises(EdgeproofError, match="holds no records"):
-        cells.find("teacher", tmp_path)
+        cells.find_cell("teacher", tmp_path)
 
 
 def test_everything_lists_each_cell_once_and_not_the_harness(root: Path) -> None:
-    assert list(map(str, cells.everything(root))) == [
+    assert list(map(str, cells.list_cells(root))) == [
         "local/onnx/student/fp32",
         "local/onnx/teacher/fp32",
         "local/onnx/teacher/int8-static",

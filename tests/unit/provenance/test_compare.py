@@ -10,7 +10,7 @@ import pytest
 
 from edgeproof.cli import main
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.statistics.comparison import Unlike
+from edgeproof.statistics.comparison import UnlikeConditions
 from tests.support import record_trees
 
 NIGHTS = ("2026-01-01", "2026-01-02")
@@ -85,7 +85,7 @@ def test_a_night_under_other_conditions_is_refused_until_that_is_asked_for(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(root, "2026-01-05", COMMITS[1], "teacher", 0, 1e5, cpu="B")
-    with pytest.raises(Unlike, match="cpu: A → B"):
+    with pytest.raises(UnlikeConditions, match="cpu: A → B"):
         said(root, capsys, NIGHTS[0], "2026-01-05")
     text = said(root, capsys, NIGHTS[0], "2026-01-05", "--unlike")
     assert "too few processes" in text

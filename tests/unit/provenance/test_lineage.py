@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeproof.cli import main
-from edgeproof.core.directories import identity, read_meta, write_meta
+from edgeproof.core.directories import content_sha256, read_meta, write_meta
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.provenance import cells, lineage, reproduce
 from tests.support import record_trees
@@ -22,7 +22,7 @@ def make(directory: Path, **meta: Any) -> str:
     directory.mkdir(parents=True)
     (directory / "weights").write_text(str(directory))
     write_meta(directory, meta)
-    return identity(read_meta(directory))
+    return content_sha256(read_meta(directory))
 
 
 def model(name: str, data: str, lineage_: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -54,9 +54,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def links() -> list[lineage.Link]:
+def links() -> list[lineage.LineageLink]:
     root = Path("results/records")
-    return lineage.chain(cells.find("slim", root), root)
+    return lineage.trace_lineage(cells.find_cell("slim", root), root)
 
 
 def test_the_chain_leads_from_the_record_to_the_data(project: Path) -> None:
@@ -74,7 +74,7 @@ def test_the_chain_leads_from_the_record_to_the_data(project: Path) -> None:
 
 def test_the_words_carry_hashes_options_versions_commit_and_the_command(project: Path) -> None:
     root = Path("results/records")
-    text = lineage.explain(cells.find("slim", root), root)
+    text = lineage.explain(cells.find_cell("slim", root), root)
     for link in links():
         assert link.sha256[:12] in text
     for word in ("epochs 3", "widths [1, 2]", "onnx 1.2", "c" * 40, "edgeproof/x.py", "50.00%", "numpy 2.0"):
@@ -85,7 +85,7 @@ def test_the_words_carry_hashes_options_versions_commit_and_the_command(project:
 def test_another_build_in_a_models_place_is_said_and_not_taken_for_it(project: Path) -> None:
     shutil.rmtree("artifacts/onnx/slim/fp32")
     other = make(Path("artifacts/onnx/slim/fp32"), runtime="onnx", more=1)
-    assert other == identity(read_meta(Path("artifacts/onnx/slim/fp32")))
+    assert other == content_sha256(read_meta(Path("artifacts/onnx/slim/fp32")))
     (Path("artifacts/onnx/slim/fp32") / "weights").write_text("other")
     assert next(link for link in links() if link.role == "artifact").state.startswith("damaged")
     write_meta(Path("artifacts/onnx/slim/fp32"), {"runtime": "onnx"})
@@ -97,7 +97,7 @@ def test_a_record_whose_array_changed_is_called_damaged(project: Path) -> None:
     path.write_bytes(path.read_bytes() + b"x")
     assert links()[0].state.startswith("damaged")
     root = Path("results/records")
-    assert "no figure: " in lineage.explain(cells.find("slim", root), root)
+    assert "no figure: " in lineage.explain(cells.find_cell("slim", root), root)
 
 
 def test_a_parent_that_is_gone_is_said_to_be_missing_with_the_way_back(project: Path) -> None:
@@ -106,14 +106,14 @@ def test_a_parent_that_is_gone_is_said_to_be_missing_with_the_way_back(project: 
     assert student.missing
     assert not [link for link in links() if link.name == "teacher"]
     root = Path("results/records")
-    text = lineage.explain(cells.find("slim", root), root)
+    text = lineage.explain(cells.find_cell("slim", root), root)
     assert f"missing: parent student ({student.sha256[:12]})" in text
     assert "'dvc pull' or 'dvc repro'" in text
 
 
 def test_a_parent_that_is_gone_is_told_by_the_records_of_its_own_artifact(project: Path) -> None:
     meta = read_meta(Path("models/student"))
-    described = {**meta, "sha256": identity(meta), "parameters": 1, "macs": 2, "weight_sparsity": 0.0}
+    described = {**meta, "sha256": content_sha256(meta), "parameters": 1, "macs": 2, "weight_sparsity": 0.0}
     record_trees.write(Path("results/records"), model="student", described=described)
     shutil.rmtree("models/student")
     told = {link.name: link for link in links()}
@@ -139,8 +139,8 @@ def test_a_brought_files_chain_ends_at_the_file_and_no_study_makes_it_again(
         described={**unknown, **described, "lineage": parent, "sha256": "a" * 64},
         artifact={"sha256": make(Path(".edgeproof/brought/mine/onnx/mine/as-is"), runtime="onnx")},
     )
-    found = cells.find("mine", root)
-    told = [(link.role, link.name, link.state) for link in lineage.chain(found, root)]
+    found = cells.find_cell("mine", root)
+    told = [(link.role, link.name, link.state) for link in lineage.trace_lineage(found, root)]
     assert told[1] == ("artifact", "mine as-is for onnx", "intact")
     assert told[-1] == ("parent", "mine.onnx", "not on this machine")
     assert lineage.explain(found, root).splitlines()[-1] == "measure it again: edgeproof bench"

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from edgeproof.cli import main
-from edgeproof.core.directories import identity, read_meta, write_meta
+from edgeproof.core.directories import content_sha256, read_meta, write_meta
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.provenance import releases
-from edgeproof.provenance.cells import Cell
+from edgeproof.provenance.cells import CellAddress
 from tests.support import record_trees
 
 RECORDS = Path("results/records")
@@ -51,7 +51,7 @@ def measure(content: str) -> None:
     place.mkdir(parents=True)
     (place / "model.onnx").write_text(content)
     write_meta(place, {})
-    told = {"model": "student_slim", "scheme": "int8-static", "artifact": {"sha256": identity(read_meta(place))}}
+    told = {"model": "student_slim", "scheme": "int8-static", "artifact": {"sha256": content_sha256(read_meta(place))}}
     described = {"name": "student_slim", "task": "task", "options": {}}
     record_trees.write(RECORDS, call_ns=np.full(100, 5000), described=described, **told)
     record_trees.write(RECORDS, "accuracy", correct=[True], described=described, **told)
@@ -134,9 +134,9 @@ def test_a_version_that_exists_or_is_none_is_refused_by_gtos_own_words(project: 
 @pytest.mark.parametrize(
     ("cell", "name"),
     [
-        (Cell("d", "onnx", "student_slim", "int8-static"), NAME),
-        (Cell("d", "onnx", "Ünder__score", "a/b"), "nder-score-onnx-a-b"),
+        (CellAddress("d", "onnx", "student_slim", "int8-static"), NAME),
+        (CellAddress("d", "onnx", "Ünder__score", "a/b"), "nder-score-onnx-a-b"),
     ],
 )
-def test_a_name_has_what_gto_allows(cell: Cell, name: str) -> None:
-    assert releases.name_of(cell) == name
+def test_a_name_has_what_gto_allows(cell: CellAddress, name: str) -> None:
+    assert releases.name_artifact(cell) == name

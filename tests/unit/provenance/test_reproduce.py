@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from edgeproof.cli import main
-from edgeproof.config import compose
+from edgeproof.config import params_file
 from edgeproof.config.params import Params
-from edgeproof.core.directories import identity, read_meta
+from edgeproof.core.directories import content_sha256, read_meta
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.provenance import cells, reproduce
 from tests.support import record_trees
@@ -81,7 +81,7 @@ def project(digits_study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         Path(f"stages/{kind}.py").write_text(STAGE.replace("KIND", kind))
     Path("edgeproof").mkdir()
     Path("edgeproof/recipe.txt").write_text("weights|export")
-    compose.write(digits_study)
+    params_file.write_params(digits_study)
     Path(".gitignore").write_text("models\nartifacts\ndata\n.edgeproof\nresults\nbuilt.txt\n")
     git("init", "-q")
     git("add", ".")
@@ -99,7 +99,7 @@ def project(digits_study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def record(model: str) -> Path:
     """A record of the model's fp32 artifact as it lies there now."""
     place, made = Path(f"artifacts/onnx/{model}/fp32"), read_meta(Path(f"models/{model}"))
-    described = {**made, "sha256": identity(made), "data_sha256": identity(read_meta(Path("data/digits/build")))}
+    described = {**made, "sha256": content_sha256(made), "data_sha256": content_sha256(read_meta(Path("data/digits/build")))}
     facts = {"parameters": 1, "macs": 1, "weight_sparsity": 0.0}
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     return record_trees.write(
@@ -108,13 +108,13 @@ def record(model: str) -> Path:
         call_ns=np.full(100, 1000),
         study="digits",
         commit={"id": head, "modified": []},
-        artifact={**read_meta(place), "sha256": identity(read_meta(place))},
+        artifact={**read_meta(place), "sha256": content_sha256(read_meta(place))},
         described={key: value for key, value in {**described, **facts}.items() if key not in ("files", "schema")},
     )
 
 
-def outcomes(*names: str) -> list[reproduce.Outcome]:
-    return list(reproduce.reproduce([cells.find(name, RECORDS) for name in names], measure=False))
+def outcomes(*names: str) -> list[reproduce.Reproduction]:
+    return list(reproduce.reproduce([cells.find_cell(name, RECORDS) for name in names], measure=False))
 
 
 def built() -> list[str]:

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof.report import grids, tables
-from edgeproof.report.budgets import gate
-from edgeproof.report.rows import Row, rows
+from edgeproof.report.budgets import check_budget
+from edgeproof.report.row import Row
+from edgeproof.report.rows import read_rows
 from edgeproof.report.selections import Selection
-from edgeproof.statistics.intervals import Estimate
+from edgeproof.statistics.estimates import Estimate
 from tests.support import record_trees
 from tests.unit.report.test_tables import PLAIN, cells
 
@@ -31,7 +32,7 @@ CAMERA = {"size_mb": 12.0, "latency_ms": 50.0, "memory_mb": 1000.0, "energy_mj":
 
 
 def test_figures_at_their_limits_are_within() -> None:
-    found = gate(FULL, CAMERA)
+    found = check_budget(FULL, CAMERA)
     assert found is not None
     assert (found.outcome, found.reasons) == ("within", ())
 
@@ -47,19 +48,19 @@ def test_figures_at_their_limits_are_within() -> None:
     ],
 )
 def test_each_figure_beyond_its_limit_is_exceeded_and_told(changes: dict[str, Any], told: str) -> None:
-    found = gate(replace(FULL, **changes), CAMERA)
+    found = check_budget(replace(FULL, **changes), CAMERA)
     assert found is not None
     assert (found.outcome, found.reasons) == ("exceeded", (told,))
 
 
 def test_what_was_not_measured_is_unknown_and_never_within() -> None:
-    found = gate(replace(FULL, p90_ns=None, energy_uj=None), CAMERA)
+    found = check_budget(replace(FULL, p90_ns=None, energy_uj=None), CAMERA)
     assert found is not None
     assert (found.outcome, found.reasons) == ("unknown", ("latency was not measured", "energy was not measured"))
 
 
 def test_one_figure_beyond_its_limit_decides_whatever_is_unknown() -> None:
-    found = gate(replace(FULL, p90_ns=None, size_bytes=10**9), CAMERA)
+    found = check_budget(replace(FULL, p90_ns=None, size_bytes=10**9), CAMERA)
     assert found is not None
     assert found.outcome == "exceeded"
     assert len(found.reasons) == 2
@@ -67,17 +68,17 @@ def test_one_figure_beyond_its_limit_decides_whatever_is_unknown() -> None:
 
 @pytest.mark.parametrize("budget", [None, {}, {"size_mb": None, "latency_ms": None}])
 def test_without_limits_there_is_no_gate(budget: dict[str, float | None] | None) -> None:
-    assert gate(FULL, budget) is None
+    assert check_budget(FULL, budget) is None
 
 
 def test_what_a_device_does_not_support_passes_no_gate_and_fails_none() -> None:
-    assert gate(replace(FULL, verdict="unsupported"), CAMERA) is None
+    assert check_budget(replace(FULL, verdict="unsupported"), CAMERA) is None
 
 
 @given(st.floats(0.1, 100), st.floats(0, 50), st.floats(0.1, 100))
 def test_latency_is_within_exactly_where_its_upper_end_is(p90_ms: float, half_ms: float, limit_ms: float) -> None:
     row = replace(FULL, p90_ns=Estimate(p90_ms * 1e6, (p90_ms - half_ms) * 1e6, (p90_ms + half_ms) * 1e6))
-    found = gate(row, {"latency_ms": limit_ms})
+    found = check_budget(row, {"latency_ms": limit_ms})
     assert found is not None
     high_ms = (p90_ms + half_ms) * 1e6 / 1e6
     assert (found.outcome == "within") == (high_ms <= limit_ms)
@@ -89,8 +90,8 @@ ORDER = {"devices": ["camera", "local"], "models": ["teacher"], "runtimes": ["on
 
 
 def table_of(root: Path) -> tuple[list[Row], str]:
-    found = rows(root, baseline="teacher", order=ORDER)
-    return found, tables.markdown(found, study="s", baseline="teacher")
+    found = read_rows(root, baseline="teacher", order=ORDER)
+    return found, tables.format_study_table(found, study="s", baseline="teacher")
 
 
 def test_a_gate_stands_in_the_rows_of_its_device_alone(tmp_path: Path) -> None:
@@ -102,8 +103,8 @@ def test_a_gate_stands_in_the_rows_of_its_device_alone(tmp_path: Path) -> None:
     assert [row["budget"] for row in cells(text.partition("Not shown")[0])] == ["exceeded", "–"]
     assert "`camera` `teacher` onnx fp32: latency is up to 60 ms (limit 50)" in text
     assert found[0].verdict == "valid"  # the run is good, the artifact too slow
-    assert tables.json_content(found, study="s")["rows"][0]["budget"]["outcome"] == "exceeded"
-    assert "latency is up to 60 ms (limit 50)" in tables.csv_text(found)
+    assert tables.describe_rows(found, study="s")["rows"][0]["budget"]["outcome"] == "exceeded"
+    assert "latency is up to 60 ms (limit 50)" in tables.format_rows_as_csv(found)
 
 
 # --- estimates -----------------------------------------------------------------------------------------------------
@@ -132,6 +133,6 @@ def test_estimates_stand_in_a_table_of_their_own_and_in_no_measured_column(tmp_p
     assert (told["SRAM KiB"], told["NPU"]) == ("10.5", "ethos-u55-128")
     (row,) = [row for row in found if row.estimate]
     assert row.p50_ns is row.p90_ns is row.accuracy is row.speed_up is row.peak_rss_bytes is row.energy_uj is None
-    assert "estimated_cycles" in tables.csv_text(found).partition("\n")[0]
-    assert [line[0].value for line in grids.grid(found, Selection()).lines] == ["local"]
-    assert Row.from_dict(tables.json_content(found, study="s")["rows"][found.index(row)]) == row
+    assert "estimated_cycles" in tables.format_rows_as_csv(found).partition("\n")[0]
+    assert [line[0].value for line in grids.build_grid(found, Selection()).lines] == ["local"]
+    assert Row.from_dict(tables.describe_rows(found, study="s")["rows"][found.index(row)]) == row

@@ -36,7 +36,7 @@ def measured(
 
 
 def found(root: Path) -> list[families.FamilyRow]:
-    return families.family_rows(rows.rows(root, baseline="control", order=ORDER), FAMILIES)
+    return families.build_family_rows(rows.read_rows(root, baseline="control", order=ORDER), FAMILIES)
 
 
 def of(all_rows: list[families.FamilyRow], model: str, scheme: str = "fp32") -> families.FamilyRow:
@@ -60,7 +60,7 @@ def test_accuracy_is_the_mean_over_seeds_and_the_difference_is_taken_seed_by_see
 
 def test_a_row_of_the_main_table_shows_the_first_seed_alone(tmp_path: Path) -> None:
     measured(tmp_path, "control", [90, 92, 94])
-    (row,) = rows.rows(tmp_path, baseline="control", order=ORDER)
+    (row,) = rows.read_rows(tmp_path, baseline="control", order=ORDER)
     assert row.accuracy is not None
     assert row.accuracy.value == 0.9
     assert row.seed_accuracies == {10: 0.9, 11: 0.92, 12: 0.94}
@@ -109,10 +109,10 @@ def test_the_markdown_and_the_csv_hold_every_row(tmp_path: Path) -> None:
     measured(tmp_path, "control", [90, 92])
     measured(tmp_path, "pruned", [91, 93])
     told = found(tmp_path)
-    text = families.markdown(told, study="s")
+    text = families.format_families(told, study="s")
     assert "## pruning" in text
     assert "| pruned | train | control | onnx | fp32 | 92.00 ± 1.41 | +1.00 [" in text
-    lines = list(csv.DictReader(io.StringIO(families.csv_text(told))))
+    lines = list(csv.DictReader(io.StringIO(families.format_families_as_csv(told))))
     assert [line["model"] for line in lines] == ["control", "pruned"]
     assert float(lines[1]["difference"]) == pytest.approx(0.01)
     assert lines[0]["difference"] == ""
@@ -127,7 +127,7 @@ def test_a_speed_up_is_that_of_turns_with_the_control_where_there_were_any(tmp_p
     row = of(found(tmp_path), "pruned")
     assert row.speed_up is not None
     assert row.speed_up.value == pytest.approx(2.0), "the medians of single processes say 1.5"
-    lines = csv.DictReader(io.StringIO(families.csv_text(found(tmp_path))))
+    lines = csv.DictReader(io.StringIO(families.format_families_as_csv(found(tmp_path))))
     assert [line["speed_up_in_turns"] for line in lines if line["model"] == "pruned"] == ["True"]
 
 

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgeproof.config.params import checked
+from edgeproof.config.validation import validate
 from edgeproof.report import grids
 from edgeproof.report.formats import FORMATS, latex, render
 from edgeproof.report.grids import Grid
-from edgeproof.report.rows import Row
+from edgeproof.report.row import Row
 from edgeproof.report.selections import Selection
-from edgeproof.statistics.intervals import Estimate
+from edgeproof.statistics.estimates import Estimate
 from tests.support.example_rows import row, several
 
 TAGS = {
@@ -40,7 +40,7 @@ HOSTILE = [
 
 
 def grid(*given: list[Row], **chosen: Any) -> Grid:
-    return grids.grid(given[0] if given else several(), checked(Selection, chosen, "test"))
+    return grids.build_grid(given[0] if given else several(), validate(Selection, chosen, "test"))
 
 
 class Page(html.parser.HTMLParser):
@@ -209,7 +209,7 @@ def test_no_latex_table_is_wider_than_the_line(tmp_path: Path) -> None:
 @example("\\")
 @example("$$\\x{}")
 def test_any_text_is_set_by_latex_as_text(text: str) -> None:
-    escaped = latex.escaped(text)
+    escaped = latex.escape(text)
     rest = escaped
     for command in sorted(set(latex._SPECIAL.values()), key=len, reverse=True):
         rest = rest.replace(command, "")

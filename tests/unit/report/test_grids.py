@@ -8,22 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproof.config.params import checked
+from edgeproof.config.validation import validate
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.report import grids
 from edgeproof.report.figures import FIGURES
-from edgeproof.report.grids import Cell, Grid
-from edgeproof.report.rows import Row
+from edgeproof.report.grids import Grid, TableCell
+from edgeproof.report.row import Row
 from edgeproof.report.selections import Selection
-from edgeproof.statistics.intervals import Estimate
+from edgeproof.statistics.estimates import Estimate
 from tests.support.example_rows import CONDITIONS, about, row, several
 
 
 def laid_out(*given: list[Row], **chosen: Any) -> Grid:
-    return grids.grid(given[0] if given else several(), checked(Selection, chosen, "test"))
+    return grids.build_grid(given[0] if given else several(), validate(Selection, chosen, "test"))
 
 
-def column(found: Grid, heading: str, group: str = "") -> list[Cell]:
+def column(found: Grid, heading: str, group: str = "") -> list[TableCell]:
     place = next(n for n, of in enumerate(found.headings) if (of.text, of.group) == (heading, group))
     return [line[place] for line in found.lines]
 
@@ -156,7 +156,7 @@ def test_the_front_of_three_figures_is_what_no_row_dominates(points: list[tuple[
         row(str(n), p50_ns=about(a * 1000.0), size_bytes=b * 1024, accuracy=Estimate(c / 10, 0.0, 1.0))
         for n, (a, b, c) in enumerate(points)
     ]
-    front = {key[2] for key in grids.front(rows, ["p50", "size", "accuracy"])}
+    front = {key[2] for key in grids.find_front(rows, ["p50", "size", "accuracy"])}
     costs = [(a, b, -c) for a, b, c in points]
     expected = {
         str(n)
@@ -182,7 +182,7 @@ def test_a_refused_cell_says_so_with_the_reasons_of_its_own_scenario() -> None:
 
 def test_a_scenario_that_was_not_measured_is_empty_and_not_refused() -> None:
     found = laid_out([row()], columns=["p50", "offline"])
-    assert column(found, "Offline, samples/s")[0] == Cell()
+    assert column(found, "Offline, samples/s")[0] == TableCell()
 
 
 def test_unlike_conditions_have_a_note_at_what_was_timed() -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from edgeproof.report import plots
-from edgeproof.report.rows import Row
-from edgeproof.statistics.intervals import Estimate
+from edgeproof.report.row import Row
+from edgeproof.statistics.estimates import Estimate
 from tests.unit.report.test_tables import PLAIN
 
 
@@ -44,7 +44,7 @@ def scattered() -> list[Row]:
 
 
 def read(rows: list[Row]) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(plots.scatter_csv(rows, "p50", p50))))
+    return list(csv.DictReader(io.StringIO(plots.format_scatter_csv(rows, "p50", p50))))
 
 
 def test_the_csv_holds_every_point_with_a_latency_and_an_accuracy_and_no_other() -> None:
@@ -70,12 +70,12 @@ def test_a_point_is_on_its_devices_front_when_no_other_point_there_beats_it(scat
 
 def test_the_drawing_is_the_same_to_the_byte_for_the_same_rows(scattered: list[Row], tmp_path: Path) -> None:
     for name in ("a", "b"):
-        plots.scatter_svg(scattered, "latency", p50, tmp_path / name)
+        plots.draw_scatter(scattered, "latency", p50, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_the_drawing_is_well_formed_with_a_panel_a_device_and_a_legend(scattered: list[Row], tmp_path: Path) -> None:
-    plots.scatter_svg(scattered, "median latency, µs", p50, tmp_path / "plot.svg")
+    plots.draw_scatter(scattered, "median latency, µs", p50, tmp_path / "plot.svg")
     texts = [
         "".join(element.itertext())
         for element in ElementTree.parse(tmp_path / "plot.svg").iter("{http://www.w3.org/2000/svg}text")
@@ -87,14 +87,14 @@ def test_the_drawing_is_well_formed_with_a_panel_a_device_and_a_legend(scattered
 
 @pytest.mark.parametrize("rows", [[], [point(None, None)], [point(5.0, 0.5)]], ids=["none", "no figure", "one"])
 def test_few_points_or_none_are_drawn_without_failure(rows: list[Row], tmp_path: Path) -> None:
-    plots.scatter_svg(rows, "latency", p50, tmp_path / "plot.svg")
+    plots.draw_scatter(rows, "latency", p50, tmp_path / "plot.svg")
     assert ElementTree.parse(tmp_path / "plot.svg").getroot().tag.endswith("svg")
-    assert plots.scatter_csv(rows, "p50", p50).startswith("device,model,runtime,scheme,p50,accuracy,pareto\n")
+    assert plots.format_scatter_csv(rows, "p50", p50).startswith("device,model,runtime,scheme,p50,accuracy,pareto\n")
 
 
 def test_hostile_names_stay_text_in_both_forms(tmp_path: Path) -> None:
     row = point(5.0, 0.5, model='<script>alert(1)</script>,"x"', runtime="a&b")
-    plots.scatter_svg([row], "latency", p50, tmp_path / "plot.svg")
+    plots.draw_scatter([row], "latency", p50, tmp_path / "plot.svg")
     tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(tmp_path / "plot.svg").iter()}
     assert "script" not in tags
     assert read([row])[0]["model"] == row.model

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeproof.config import compose
+from edgeproof.config import params_file
 from edgeproof.config.params import Params
 from stages import report
 from tests.support import record_trees
@@ -20,7 +20,7 @@ from tests.support import record_trees
 def project(digits_study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with records of the digits study's baseline, its final artifact, and one that it does not show."""
     monkeypatch.chdir(tmp_path)
-    compose.write(digits_study)
+    params_file.write_params(digits_study)
     rng = np.random.default_rng(0)
     for model, scheme, factor in (
         ("teacher", "fp32", 4),

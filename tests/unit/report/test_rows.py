@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import ArtifactError
-from edgeproof.report.rows import Row, rows
+from edgeproof.report.row import Row
+from edgeproof.report.rows import read_rows
 from tests.support import record_trees
 
 ORDER = {"devices": ["local"], "models": ["teacher", "student"], "runtimes": ["onnx", "tflite"]}
 
 
 def read(root: Path, *, baseline: str = "teacher", **order: Sequence[str]) -> list[Row]:
-    return rows(root, baseline=baseline, order={**ORDER, **order})
+    return read_rows(root, baseline=baseline, order={**ORDER, **order})
 
 
 def read_one(root: Path, **settings: Any) -> Row:

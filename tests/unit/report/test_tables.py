@@ -17,8 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeproof.report import tables
-from edgeproof.report.rows import Row, rows
-from edgeproof.statistics.intervals import Estimate
+from edgeproof.report.row import Row
+from edgeproof.report.rows import read_rows
+from edgeproof.statistics.estimates import Estimate
 from tests.support import record_trees
 
 PLAIN = Row(
@@ -58,7 +59,7 @@ def cells(text: str) -> list[dict[str, str]]:
 
 
 def markdown(*found: Row) -> str:
-    return tables.markdown(found, study="study", baseline="teacher")
+    return tables.format_study_table(found, study="study", baseline="teacher")
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def found(tmp_path: Path) -> list[Row]:
     record_trees.write(tmp_path, model="student", call_ns=rng.lognormal(8, 0.1, 700))
     record_trees.write(tmp_path, "offline", model="student", log={"result_samples_per_second": 4321.0})
     order = {"devices": ["local"], "models": ["teacher", "student"], "runtimes": ["onnx"]}
-    return rows(tmp_path, baseline="teacher", order=order)
+    return read_rows(tmp_path, baseline="teacher", order=order)
 
 
 # --- agreement -----------------------------------------------------------------------------------------------------
@@ -93,9 +94,9 @@ def number(text: str) -> float | None:
 
 
 def test_markdown_csv_and_json_tell_the_same(found: list[Row]) -> None:
-    shown = cells(tables.markdown(found, study="study", baseline="teacher"))
-    flat = list(csv.DictReader(io.StringIO(tables.csv_text(found))))
-    plain = json.loads(json.dumps(tables.json_content(found, study="study"), allow_nan=False))["rows"]
+    shown = cells(tables.format_study_table(found, study="study", baseline="teacher"))
+    flat = list(csv.DictReader(io.StringIO(tables.format_rows_as_csv(found))))
+    plain = json.loads(json.dumps(tables.describe_rows(found, study="study"), allow_nan=False))["rows"]
     assert len(found) == len(shown) == len(flat) == len(plain) == 4
     columns = {
         "accuracy %": ("accuracy", 100),
@@ -124,8 +125,8 @@ def test_markdown_csv_and_json_tell_the_same(found: list[Row]) -> None:
 
 
 def test_every_figure_of_every_row_is_in_the_csv_and_the_json(found: list[Row]) -> None:
-    flat = list(csv.DictReader(io.StringIO(tables.csv_text(found))))
-    plain = tables.json_content(found, study="study")["rows"]
+    flat = list(csv.DictReader(io.StringIO(tables.format_rows_as_csv(found))))
+    plain = tables.describe_rows(found, study="study")["rows"]
     for row, two, three in zip(found, flat, plain, strict=True):
         for name, value in vars(row).items():
             if isinstance(value, Estimate):
@@ -143,8 +144,8 @@ def test_every_figure_of_every_row_is_in_the_csv_and_the_json(found: list[Row]) 
 
 def test_an_interval_that_is_not_known_is_missing_in_every_form() -> None:
     row = replace(PLAIN, offline_samples_per_s=Estimate(10.0, math.nan, math.nan))
-    (flat,) = csv.DictReader(io.StringIO(tables.csv_text([row])))
-    content = tables.json_content([row], study="study")
+    (flat,) = csv.DictReader(io.StringIO(tables.format_rows_as_csv([row])))
+    content = tables.describe_rows([row], study="study")
     assert content["rows"][0]["offline_samples_per_s"] == {"value": 10.0, "low": None, "high": None}
     assert (flat["offline_samples_per_s"], flat["offline_samples_per_s_low"]) == ("10.0", "")
     assert "nan" not in markdown(row).lower()
@@ -152,7 +153,7 @@ def test_an_interval_that_is_not_known_is_missing_in_every_form() -> None:
 
 def test_the_tables_are_the_same_text_for_the_same_rows(found: list[Row]) -> None:
     assert markdown(*found) == markdown(*found)
-    assert tables.csv_text(found) == tables.csv_text(list(found))
+    assert tables.format_rows_as_csv(found) == tables.format_rows_as_csv(list(found))
 
 
 # --- what is shown -------------------------------------------------------------------------------------------------
@@ -206,21 +207,21 @@ def test_what_exports_remark_is_listed_once_below_the_table() -> None:
     lines = [line for line in text.splitlines() if "CONV_2D" in line]
     assert lines == ["- `teacher` onnx fp32: weights of 1 CONV_2D left in fp32; clipped"]
     assert "Remarks" not in markdown(PLAIN)
-    (flat,) = csv.DictReader(io.StringIO(tables.csv_text([noted])))
+    (flat,) = csv.DictReader(io.StringIO(tables.format_rows_as_csv([noted])))
     assert flat["notes"] == "weights of 1 CONV_2D left in fp32; clipped"
-    assert tables.json_content([noted], study="study")["rows"][0]["notes"] == list(noted.notes)
+    assert tables.describe_rows([noted], study="study")["rows"][0]["notes"] == list(noted.notes)
 
 
 def test_facts_that_nobody_knows_of_a_foreign_model_are_dashes_and_null() -> None:
     row = replace(PLAIN, parameters=None, macs=None, weight_sparsity=None, notes=("no accuracy: none asked",))
-    text = tables.markdown([row], study="s", baseline="teacher", baseline_scheme="as-is")
+    text = tables.format_study_table([row], study="s", baseline="teacher", baseline_scheme="as-is")
     (cell,) = cells(text)
     assert (cell["parameters"], cell["MACs"], cell["zeros %"]) == ("–", "–", "–")
     assert "- `teacher` onnx fp32: no accuracy: none asked\n" in text
     assert "are against `teacher` in as-is on the same device" in text
-    (told,) = csv.DictReader(io.StringIO(tables.csv_text([row])))
+    (told,) = csv.DictReader(io.StringIO(tables.format_rows_as_csv([row])))
     assert (told["parameters"], told["macs"], told["weight_sparsity"]) == ("", "", "")
-    assert tables.json_content([row], study="s")["rows"][0]["macs"] is None
+    assert tables.describe_rows([row], study="s")["rows"][0]["macs"] is None
 
 
 def test_the_conditions_name_processor_threads_versions_session_and_date_once_for_rows_alike() -> None:
@@ -239,8 +240,8 @@ def test_each_devices_conditions_carry_its_own_date() -> None:
 
 def test_no_rows_make_an_empty_table_and_no_failure() -> None:
     assert cells(markdown()) == []
-    assert list(csv.DictReader(io.StringIO(tables.csv_text([])))) == []
-    assert tables.json_content([], study="study")["rows"] == []
+    assert list(csv.DictReader(io.StringIO(tables.format_rows_as_csv([])))) == []
+    assert tables.describe_rows([], study="study")["rows"] == []
 
 
 # --- hostile text --------------------------------------------------------------------------------------------------
@@ -281,7 +282,7 @@ def test_any_text_stays_in_its_cell_and_its_line(text: str) -> None:
 @example("a\rb")
 def test_any_reason_comes_back_from_the_csv_and_the_json_as_it_was(text: str) -> None:
     row = replace(PLAIN, reasons=(text,))
-    (flat,) = csv.DictReader(io.StringIO(tables.csv_text([row]), newline=""))
+    (flat,) = csv.DictReader(io.StringIO(tables.format_rows_as_csv([row]), newline=""))
     assert flat["reasons"] == text
-    content = json.loads(json.dumps(tables.json_content([row], study="study")))
+    content = json.loads(json.dumps(tables.describe_rows([row], study="study")))
     assert content["rows"][0]["reasons"] == [text]

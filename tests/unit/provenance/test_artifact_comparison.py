@@ -10,8 +10,8 @@ import pytest
 
 from edgeproof.cli import main
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.provenance import record_comparison
-from edgeproof.statistics.comparison import Unlike
+from edgeproof.provenance import artifact_comparison
+from edgeproof.statistics.comparison import UnlikeConditions
 from tests.support import record_trees
 
 
@@ -27,7 +27,7 @@ def write(root: Path, model: str, factor: float, processes: int = 8, **changes: 
 
 
 def test_a_slowdown_smaller_than_what_all_rounds_share_is_found_in_pairs(tmp_path: Path) -> None:
-    told = record_comparison.compare_records(write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.03))
+    told = artifact_comparison.compare_artifacts(write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.03))
     assert "verdict: slower" in told
     assert "paired rounds" in told
     assert "p50 of B is 1.029" in told
@@ -35,14 +35,14 @@ def test_a_slowdown_smaller_than_what_all_rounds_share_is_found_in_pairs(tmp_pat
 
 def test_between_sessions_rounds_are_not_pairs_and_the_same_slowdown_is_not_shown(tmp_path: Path) -> None:
     a, b = write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.03, session_id="yesterday")
-    told = record_comparison.compare_records(a, b)
+    told = artifact_comparison.compare_artifacts(a, b)
     assert "unpaired" in told
     assert "verdict: no difference shown" in told
     assert "would be found 4 times out of 5" in told
 
 
 def test_like_and_like_are_not_different(tmp_path: Path) -> None:
-    assert "no difference shown" in record_comparison.compare_records(
+    assert "no difference shown" in artifact_comparison.compare_artifacts(
         write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.0)
     )
 
@@ -50,9 +50,9 @@ def test_like_and_like_are_not_different(tmp_path: Path) -> None:
 def test_unlike_conditions_are_refused_and_when_allowed_stand_below_the_figures(tmp_path: Path) -> None:
     a = write(tmp_path, "a", 1.0)
     b = write(tmp_path, "bb", 1.0, result={"fingerprint": {"cpu": "Another"}, "threads": 4})
-    with pytest.raises(Unlike, match=r"cpu: A Processor → Another; threads: 1 → 4.*--unlike"):
-        record_comparison.compare_records(a, b)
-    told = record_comparison.compare_records(a, b, allow_unlike=True)
+    with pytest.raises(UnlikeConditions, match=r"cpu: A Processor → Another; threads: 1 → 4.*--unlike"):
+        artifact_comparison.compare_artifacts(a, b)
+    told = artifact_comparison.compare_artifacts(a, b, allow_unlike=True)
     assert "unlike conditions: cpu: A Processor → Another" in told
     assert "unlike conditions: threads: 1 → 4" in told
 
@@ -61,7 +61,7 @@ def test_compliance_runs_are_not_runs_of_the_artifact(tmp_path: Path) -> None:
     directory = write(tmp_path, "a", 1.0)
     aside = record_trees.write(tmp_path / "aside", model="a", call_ns=np.full(2000, 5.0), compliance="TEST04")
     aside.rename(directory / "single_stream_test04.0")
-    assert len(record_comparison.side(directory).rounds) == 8
+    assert len(artifact_comparison.read_runs(directory).rounds) == 8
 
 
 def test_another_runtimes_packages_are_what_is_compared(tmp_path: Path) -> None:
@@ -70,10 +70,10 @@ def test_another_runtimes_packages_are_what_is_compared(tmp_path: Path) -> None:
 
     a = write(tmp_path, "a", 1.0, runtime="onnx", result=packages("onnxruntime"))
     b = write(tmp_path, "bb", 1.0, runtime="tflite", result=packages("litert"))
-    assert "verdict" in record_comparison.compare_records(a, b)
+    assert "verdict" in artifact_comparison.compare_artifacts(a, b)
     other_engine = write(tmp_path, "ccc", 1.0, runtime="onnx", result=packages("onnxruntime-gpu"))
-    with pytest.raises(Unlike, match="packages"):
-        record_comparison.compare_records(a, other_engine)
+    with pytest.raises(UnlikeConditions, match="packages"):
+        artifact_comparison.compare_artifacts(a, other_engine)
 
 
 def test_a_run_that_was_refused_is_replaced_by_its_repetition_and_else_left_out(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_run_that_was_refused_is_replaced_by_its_repetition_and_else_left_out(
             call_ns=np.full(2000, 5.0), reasons=[] if verdict == "valid" else ["disturbed"],
         )  # fmt: skip
         written.rename(directory / name)
-    side = record_comparison.side(directory)
+    side = artifact_comparison.read_runs(directory)
     assert sorted(side.rounds) == [0, 1, 2, 3]
     assert side.left_out == 1
     assert float(np.median(side.rounds[3])) == 5
@@ -96,7 +96,7 @@ def test_a_directory_without_one_artifacts_runs_is_refused_with_what_to_name(tmp
     write(tmp_path, "a", 1.0, processes=1)
     write(tmp_path, "bb", 1.0, processes=1)
     with pytest.raises(EdgeproofError, match=r"results/records/<session>/<runtime>"):
-        record_comparison.compare_records(tmp_path / where, tmp_path)
+        artifact_comparison.compare_artifacts(tmp_path / where, tmp_path)
 
 
 def test_the_command_prints_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

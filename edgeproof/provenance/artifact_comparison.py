@@ -13,7 +13,7 @@ import numpy as np
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.records import record_files
 from edgeproof.records.record_files import Record
-from edgeproof.statistics.comparison import Comparison, check_alike, compare
+from edgeproof.statistics.comparison import Comparison, compare, require_alike
 
 SINGLE_STREAM, LATENCIES = "SingleStream", "latencies.npz"
 
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Side:
+class ArtifactRuns:
     """The valid single-stream runs of one artifact: raw durations in ns by round, and what they were taken under."""
 
     name: str
@@ -32,17 +32,17 @@ class Side:
     conditions: Mapping[str, Any]
 
 
-def compare_records(a: Path, b: Path, *, percent: float = 50, margin: float = 0.0, allow_unlike: bool = False) -> str:
+def compare_artifacts(a: Path, b: Path, *, percent: float = 50, margin: float = 0.0, allow_unlike: bool = False) -> str:
     """Compare the latencies of two artifacts' records, in words. Raises Unlike or EdgeproofError.
 
     Rounds of one session were interleaved and are compared in pairs.
     """
-    one, two = (side(directory, allow_unlike=allow_unlike) for directory in (a, b))
+    one, two = (read_runs(directory, allow_unlike=allow_unlike) for directory in (a, b))
     conditions = [dict(one.conditions), dict(two.conditions)]
     if one.runtime != two.runtime:  # another runtime is what is compared, not a condition
         for each in conditions:
             each.pop("packages", None)
-    differences = check_alike(*conditions, allow_unlike=allow_unlike)
+    differences = require_alike(*conditions, allow_unlike=allow_unlike)
     rounds = sorted(one.rounds.keys() & two.rounds.keys())
     paired = one.session == two.session and len(rounds) == len(one.rounds) == len(two.rounds)
     order = (rounds, rounds) if paired else (sorted(one.rounds), sorted(two.rounds))
@@ -56,7 +56,7 @@ def compare_records(a: Path, b: Path, *, percent: float = 50, margin: float = 0.
     return "\n".join([*_told(one, two, found), *(f"unlike conditions: {line}" for line in differences)])
 
 
-def side(directory: Path, *, allow_unlike: bool = False) -> Side:
+def read_runs(directory: Path, *, allow_unlike: bool = False) -> ArtifactRuns:
     """The runs below `directory`, which must be those of one artifact on one device in one session."""
     latest: dict[int, Record] = {}
     numbers: set[int] = set()
@@ -81,7 +81,7 @@ def side(directory: Path, *, allow_unlike: bool = False) -> Side:
             "results/records/<session>/<runtime>/<model>.<scheme>."
         )
     first = next(iter(latest.values())).content
-    return Side(
+    return ArtifactRuns(
         name=f"{first['model']} {first['scheme']} on {first['runtime']}, {first['device']}",
         session=str(first["session_id"]),
         runtime=str(first["runtime"]),
@@ -104,11 +104,11 @@ def _conditions(found: list[Record], allow_unlike: bool) -> dict[str, Any]:
         for record in found
     ]
     for before, after in itertools.pairwise(told):
-        check_alike(before, after, allow_unlike=allow_unlike)
+        require_alike(before, after, allow_unlike=allow_unlike)
     return told[0]
 
 
-def _told(one: Side, two: Side, found: Comparison) -> list[str]:
+def _told(one: ArtifactRuns, two: ArtifactRuns, found: Comparison) -> list[str]:
     lines = [
         f"{name}: {each.name}, {count} processes"
         + (f", {each.left_out} more were refused and are left out" if each.left_out else "")

@@ -1,0 +1,220 @@
+"""Combine the summaries of one artifact's records into its row. No figure of a table comes from anywhere else."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from edgeproof.records import record_files
+from edgeproof.records.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM, StoreLine
+from edgeproof.report import budgets
+from edgeproof.report.row import Row
+from edgeproof.statistics import percentiles, proportions
+from edgeproof.statistics.estimates import Array, Estimate, estimate_mean
+
+# From the best verdict to the worst.
+VERDICTS = ("valid", "unsupported", "invalid", "error")
+# Fields that a row takes unchanged from the record of the first training seed.
+_COPIED = (
+    *("device", "runtime", "model", "scheme", "method", "parent", "teacher", "parameters", "macs", "weight_sparsity"),
+    *("artifact_sha256", "notes", "size_bytes", "gzip_bytes", "entropy_coded_bytes", "session", "preset", "npu"),
+)
+
+
+def aggregate_row(attempts: Sequence[StoreLine], harness: Sequence[StoreLine]) -> Row:
+    """Return the row of one artifact, not yet compared with any other.
+
+    Args:
+        attempts: all records of the artifact in one session, repeated runs among them.
+        harness: records of the null runtime in the same session.
+    """
+    runs = _select_last_attempts(attempts)
+    first = next(run for run in runs if not _has_other_seed(run))
+    estimates = [json.loads(run.estimate) for run in runs if run.estimate is not None]
+    verdict, reasons = _combine_verdicts(runs)
+    row = Row(
+        **{name: getattr(first, name) for name in _COPIED},
+        estimate=estimates[0] if estimates else None,
+        emulated=None if first.emulated is None else _average_emulated(runs),
+        commit=first.commit_id,
+        verdict=verdict,
+        reasons=reasons,
+        repeated=len(attempts) - len(runs),
+        measured_at=max(run.measured_at for run in runs),
+    )
+    if verdict != "unsupported" and first.npu is None:
+        row = replace(row, accuracy=_estimate_accuracy(runs), seed_accuracies=_get_seed_accuracies(runs))
+        row = _add_conditions(_add_interleaved(_add_measured(row, runs), runs), runs)
+    if row.p50_ns is not None:
+        overhead = _average(_select_valid(_select_last_attempts(harness), SINGLE_STREAM), "loadgen_p50_ns")
+        row = replace(row, harness_p50_ns=overhead)
+    if first.budget is None or first.npu is not None:
+        return row
+    return replace(row, budget=budgets.check_budget(row, json.loads(first.budget)))
+
+
+def read_hits(attempts: Sequence[StoreLine]) -> Array | None:
+    """Return whether the artifact got each test sample right, (N,) bool, or None without a valid accuracy run."""
+    run = _find_accuracy_run(_select_last_attempts(attempts))
+    return None if run is None else run.unpack_hits()
+
+
+# --- selecting runs ------------------------------------------------------------------------------------------------
+
+
+def _select_last_attempts(attempts: Sequence[StoreLine]) -> list[StoreLine]:
+    """Return the last attempt of every run. A disturbed run was repeated in the same session."""
+    last: dict[tuple[str, int], StoreLine] = {}
+    for attempt in attempts:
+        key = attempt.scenario, attempt.process
+        if key not in last or attempt.attempt > last[key].attempt:
+            last[key] = attempt
+    return list(last.values())
+
+
+def _select_valid(runs: Sequence[StoreLine], scenario: str) -> list[StoreLine]:
+    """Return the performance runs of LoadGen's scenario, or none if any of them is not valid.
+
+    A failed run is never left out of a mean: the figure is None instead.
+    """
+    performance = [run for run in runs if run.scenario != record_files.ACCURACY and not run.compliance]
+    # A run that failed before its job was written has no LoadGen scenario, but the scenario name of the other runs.
+    names = {run.scenario for run in performance if run.loadgen_scenario == scenario}
+    selected = [run for run in performance if run.scenario in names]
+    return selected if all(run.verdict == "valid" for run in selected) else []
+
+
+def _has_other_seed(run: StoreLine) -> bool:
+    """Return whether the run measures the model of another training seed than the first; only accuracy runs do."""
+    return run.scenario == record_files.ACCURACY and run.process > 0
+
+
+def _combine_verdicts(runs: Sequence[StoreLine]) -> tuple[str, tuple[str, ...]]:
+    """Return the worst verdict of the runs, and the reasons of all that are not valid."""
+    worst = max((run.verdict for run in runs), key=VERDICTS.index)
+    reasons = []
+    for run in runs:
+        prefix = "" if run.verdict == "unsupported" else f"{run.scenario} {run.process}: "
+        reasons += [f"{prefix}{reason}" for reason in run.reasons]
+    return worst, tuple(reasons)
+
+
+# --- figures -------------------------------------------------------------------------------------------------------
+
+
+def _add_measured(row: Row, runs: Sequence[StoreLine]) -> Row:
+    """Add the figures of every scenario whose runs are all valid."""
+    single = _select_valid(runs, SINGLE_STREAM)
+    row = replace(
+        row,
+        p50_ns=_combine_percentiles(single, "p50"),
+        p90_ns=_combine_percentiles(single, "p90"),
+        p99_ns=_combine_percentiles(single, "p99"),
+        invoke_p50_ns=_combine_percentiles(single, "invoke_p50"),
+        multi_stream_p99_ns=_average(_select_valid(runs, MULTI_STREAM), "multi_stream_p99_ns"),
+        offline_samples_per_s=_average(_select_valid(runs, OFFLINE), "offline_samples_per_s"),
+        server_samples_per_s=_average(_select_valid(runs, SERVER), "server_samples_per_s"),
+        processes=len(single),
+    )
+    if single:
+        spread = percentiles.measure_spread([run.get_log_percentile("p50") for run in single])
+        shares = [run.independent_share or 0.0 for run in single]
+        row = replace(
+            row,
+            load_ns=_average(single, "load_ns"),
+            first_inference_ns=_average(single, "first_inference_ns"),
+            peak_rss_bytes=max(run.peak_rss_bytes or 0 for run in single),
+            p50_between=None if spread is None else spread.between,
+            p50_within=None if spread is None else spread.within,
+            independent_share=None if single[0].emulated is not None else float(np.mean(shares)),
+            energy_uj=_average(single, "energy_uj"),
+        )
+    counted = next((run for run in runs if run.instructions), None)
+    if counted is None:
+        return row
+    return replace(row, instructions=counted.instructions, instructions_method=counted.instructions_method)
+
+
+def _combine_percentiles(runs: Sequence[StoreLine], name: str) -> Estimate | None:
+    return percentiles.combine_processes([run.get_log_percentile(name) for run in runs])
+
+
+def _average(runs: Sequence[StoreLine], name: str) -> Estimate | None:
+    """Return the mean of a figure over processes, or None if any of them lacks it."""
+    values = [getattr(run, name) for run in runs]
+    return None if None in values else estimate_mean(values)
+
+
+def _add_interleaved(row: Row, runs: Sequence[StoreLine]) -> Row:
+    """Add the speed-up that interleaved runs measured, unless any of them was refused."""
+    interleaved = [run for run in runs if run.scenario == record_files.INTERLEAVED]
+    contents = [json.loads(run.in_turns) for run in interleaved if run.in_turns and run.verdict == "valid"]
+    if not contents or len(contents) < len(interleaved):
+        return row
+    log_speed_up = estimate_mean([-content["log_ratio"] for content in contents])
+    assert log_speed_up is not None
+    speed_up = Estimate(*(math.exp(part) for part in (log_speed_up.value, log_speed_up.low, log_speed_up.high)))
+    return replace(row, in_turns_speed_up=speed_up, in_turns_against=(contents[0]["model"], contents[0]["scheme"]))
+
+
+def _average_emulated(runs: Sequence[StoreLine]) -> dict[str, float]:
+    """Return the mean durations in ns of the single-stream runs on an emulator."""
+    contents = [json.loads(run.emulated or "{}") for run in _select_valid(runs, SINGLE_STREAM)]
+    names = dict.fromkeys(name for content in contents for name in content)
+    return {name: float(np.mean([content[name] for content in contents if name in content])) for name in names}
+
+
+def _add_conditions(row: Row, runs: Sequence[StoreLine]) -> Row:
+    """Add the conditions of a run that ended, preferably a single-stream one: scenarios have different settings."""
+    ended = [run for run in runs if run.versions is not None]
+    if not ended:
+        return row
+    first = min(ended, key=lambda run: run.loadgen_scenario != SINGLE_STREAM or run.scenario == record_files.ACCURACY)
+    return replace(
+        row,
+        threads=first.threads,
+        cpu=first.cpu,
+        versions=_parse_json(first.versions or "{}"),
+        conditions=_parse_json(first.conditions or "{}"),
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse_json(text: str) -> dict[str, Any]:
+    """Return the parsed text. Most rows share one text, so the result is shared too: nobody may change it."""
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+# --- accuracy ------------------------------------------------------------------------------------------------------
+
+
+def _get_seed_accuracies(runs: Sequence[StoreLine]) -> dict[int, float] | None:
+    """Return the accuracy of every seed's model, or None if any accuracy run is not valid."""
+    accuracy_runs = [run for run in runs if run.scenario == record_files.ACCURACY]
+    if not accuracy_runs or any(run.verdict != "valid" for run in accuracy_runs):
+        return None
+    return {
+        run.seed: run.correct / run.total
+        for run in accuracy_runs
+        if run.correct is not None and run.total and run.seed is not None
+    }
+
+
+def _find_accuracy_run(runs: Sequence[StoreLine]) -> StoreLine | None:
+    """Return the valid accuracy run of the first seed's model."""
+    valid = (run for run in runs if run.scenario == record_files.ACCURACY and run.verdict == "valid")
+    return next((run for run in valid if not _has_other_seed(run)), None)
+
+
+def _estimate_accuracy(runs: Sequence[StoreLine]) -> Estimate | None:
+    run = _find_accuracy_run(runs)
+    if run is None or run.correct is None or run.total is None:
+        return None
+    return proportions.estimate_proportion(run.correct, run.total)

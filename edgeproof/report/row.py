@@ -1,0 +1,131 @@
+"""The row of a results table: one artifact on one device, with every figure that may be shown of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from edgeproof.statistics.estimates import Estimate
+
+RowKey = tuple[str, str, str, str]  # device, runtime, model, scheme
+BudgetOutcome = Literal["within", "exceeded", "unknown"]
+
+
+@dataclass(frozen=True)
+class BudgetGate:
+    """Outcome of a budget check, with one line for each limit that is exceeded or was not measured."""
+
+    outcome: BudgetOutcome
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One artifact on one device. A figure that was not measured, or whose run was refused, is None.
+
+    The field names are the keys of table.json and the columns of table.csv. Accuracies and sparsity are shares of 1.
+
+    Attributes:
+        reasons: one line for every run that is not valid.
+        notes: remarks of the export.
+        seed_accuracies: accuracy of the model made from each training seed.
+        p50_between, p50_within: relative standard deviation of p50 between and within processes.
+        independent_share: effective sample size over sample size.
+        invoke_p50_ns: median time of the engine alone.
+        in_turns_speed_up: speed-up that interleaved runs measured against `in_turns_against` (model, scheme).
+        harness_p50_ns: median cost of LoadGen and the interpreter, measured with the null runtime.
+        repeated: disturbed runs that were repeated.
+        conditions: what the figures were measured under, as `edgeproof.records.conditions` defines it.
+        npu: name of a simulated accelerator. Its row has no figures but `estimate`, made by its compiler.
+        emulated: durations in ns on an emulator. They stand only here, because they compare with nothing.
+    """
+
+    device: str
+    runtime: str
+    model: str
+    scheme: str
+    method: str
+    parent: str | None
+    teacher: str | None
+    verdict: str
+    reasons: tuple[str, ...]
+    parameters: int | None
+    macs: int | None
+    weight_sparsity: float | None
+    artifact_sha256: str
+    notes: tuple[str, ...] = ()
+    size_bytes: int | None = None
+    gzip_bytes: int | None = None
+    entropy_coded_bytes: int | None = None
+    accuracy: Estimate | None = None
+    accuracy_difference: Estimate | None = None
+    seed_accuracies: Mapping[int, float] | None = None
+    p50_ns: Estimate | None = None
+    p90_ns: Estimate | None = None
+    p99_ns: Estimate | None = None
+    p50_between: float | None = None
+    p50_within: float | None = None
+    independent_share: float | None = None
+    invoke_p50_ns: Estimate | None = None
+    energy_uj: Estimate | None = None
+    instructions: int | None = None
+    instructions_method: str | None = None
+    speed_up: Estimate | None = None
+    in_turns_speed_up: Estimate | None = None
+    in_turns_against: tuple[str, str] | None = None
+    harness_p50_ns: Estimate | None = None
+    load_ns: Estimate | None = None
+    first_inference_ns: Estimate | None = None
+    peak_rss_bytes: int | None = None
+    offline_samples_per_s: Estimate | None = None
+    multi_stream_p99_ns: Estimate | None = None
+    server_samples_per_s: Estimate | None = None
+    threads: int | None = None
+    processes: int = 0
+    repeated: int = 0
+    session: int = 0
+    preset: str = ""
+    measured_at: str = ""
+    cpu: str | None = None
+    versions: Mapping[str, str | None] | None = None
+    commit: str | None = None
+    conditions: Mapping[str, Any] | None = None
+    budget: BudgetGate | None = None
+    npu: str | None = None
+    estimate: Mapping[str, Any] | None = None
+    emulated: Mapping[str, float] | None = None
+
+    @property
+    def key(self) -> RowKey:
+        """Device, runtime, model and scheme: unique within a table."""
+        return self.device, self.runtime, self.model, self.scheme
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data, with estimates as {value, low, high}."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Row:
+        """Return the row that `content`, an entry of table.json, describes. A figure that it lacks is None.
+
+        Raises KeyError or TypeError when a field without a default is missing.
+        """
+        values = {field.name: content[field.name] for field in fields(cls) if field.name in content}
+        estimates = {
+            name: Estimate(*(float("nan") if value[part] is None else value[part] for part in ("value", "low", "high")))
+            for name, value in values.items()
+            if isinstance(value, Mapping) and set(value) == {"value", "low", "high"}
+        }
+        seeds, gate, reference = (values.get(name) for name in ("seed_accuracies", "budget", "in_turns_against"))
+        return cls(
+            **{
+                **values,
+                **estimates,
+                "reasons": tuple(values["reasons"]),
+                "notes": tuple(values.get("notes", ())),
+                "in_turns_against": tuple(reference) if reference else None,
+                "budget": None if gate is None else BudgetGate(gate["outcome"], tuple(gate["reasons"])),
+                "seed_accuracies": None if seeds is None else {int(seed): share for seed, share in seeds.items()},
+            }
+        )
