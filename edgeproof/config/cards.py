@@ -6,25 +6,22 @@ program that reaches it (~/.ssh/config); a card holds no secret.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import Field, StringConstraints, model_validator
 
-from edgeproof.config.params import Frozen, Id, checked
+from edgeproof.config.validation import Frozen, Id, validate
 from edgeproof.core import plugins
-from edgeproof.core.errors import ConfigError, UnknownName
-from edgeproof.devices.instructions import Method
-from edgeproof.paths import WORK
+from edgeproof.core.errors import ConfigError, UnknownNameError
 
 CARDS = Path("devices")
 
 # What a program takes as a name, and never as an option or as two words.
 Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=255)]
 Command = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f-][^\x00-\x1f\x7f]*$", max_length=1000)]
+CountMethod = Literal["callgrind", "perf"]
 Npu = Literal[
     "ethos-u55-32",
     "ethos-u55-64",
@@ -89,7 +86,9 @@ class Card(Frozen):
     cool_down_s: float = Field(default=0, ge=0, le=3600, description="least pause before each run")
     tags: list[Id] = []
     timeout_s: int = Field(default=600, ge=1, description="longest that one job may take beyond its least duration")
-    instructions: Method | None = Field(default=None, description="how a final artifact's instructions are counted")
+    instructions: CountMethod | None = Field(
+        default=None, description="how a final artifact's instructions are counted"
+    )
     energy_counter: Command | None = Field(
         default=None, description="file that counts microjoules; RAPL's when left out"
     )
@@ -115,16 +114,16 @@ def names(cards: Path = CARDS) -> list[str]:
     return sorted(path.stem for path in cards.glob("*.yaml"))
 
 
-def card(name: str, cards: Path = CARDS) -> Card:
-    """Read one device's card. Raises UnknownName or ConfigError."""
+def read(name: str, cards: Path = CARDS) -> Card:
+    """Read one device's card. Raises UnknownNameError or ConfigError."""
     path = cards / f"{name}.yaml"
     if name not in names(cards):
-        raise UnknownName("device", name, names(cards), f"To add one: 'edgeproof devices add', or write {path}.")
+        raise UnknownNameError("device", name, names(cards), f"To add one: 'edgeproof devices add', or write {path}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    found = checked(Card, content, str(path))
+    found = validate(Card, content, str(path))
     check(found, str(path))
     return found
 
@@ -133,8 +132,8 @@ def check(found: Card, where: str) -> None:
     """Whether a card's names exist and its transport gets what it needs. Raises ConfigError naming `where`."""
     for kind, given in (("transports", [found.transport]), ("runtimes", found.runtimes or {})):
         for name in given:
-            if name not in plugins.names(kind):
-                raise plugins.unknown(kind, name)
+            if name not in plugins.list_names(kind):
+                raise plugins.build_unknown_name_error(kind, name)
     wanted = getattr(plugins.load("transports", found.transport), "HOST", None)
     if wanted is not None and found.host is None:
         raise ConfigError(f"{where}: transport '{found.transport}' needs 'host', {wanted}.")
@@ -142,25 +141,9 @@ def check(found: Card, where: str) -> None:
         raise ConfigError(f"{where}: transport '{found.transport}' takes no 'host' (given: '{found.host}').")
 
 
-def transport(name: str, found: Card) -> Any:
-    """The device's transport, with this machine's own directory for the device."""
-    return plugins.load("transports", found.transport).Transport(WORK / "devices" / name, found.host)
 
 
-def python(found: Card, runtime: str) -> str:
-    """The interpreter that runs a runtime on the device."""
-    own = (found.runtimes or {}).get(runtime) or found.python
-    return own or str(getattr(plugins.load("transports", found.transport), "PYTHON", sys.executable))
 
 
-def missing(name: str, found: Card, runtime: str) -> str | None:
-    """Why a device has nothing to run `runtime` with, or None where it has."""
-    if found.runtimes is None or runtime in found.runtimes:
-        return None
-    return f"device '{name}' has no runtime '{runtime}' (its card lists {', '.join(found.runtimes) or 'none'})"
 
 
-def changed(expected: Fingerprint | None, told: Mapping[str, Any]) -> list[str]:
-    """How what a device says of itself differs from its card, one readable line a difference."""
-    wanted = {} if expected is None else expected.model_dump(exclude_none=True)
-    return [f"{key}: {value} → {told.get(key)}" for key, value in wanted.items() if told.get(key) != value]

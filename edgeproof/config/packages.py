@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 
 from edgeproof.core.errors import ConfigError
+
+LOCK = Path("requirements.lock")
 
 
 def require(packages: Mapping[str, str]) -> None:
@@ -25,3 +29,22 @@ def require(packages: Mapping[str, str]) -> None:
             f"{'; '.join(problems)}. Run 'make setup' to install the locked versions, or 'edgeproof compose' after "
             "changing requirements.lock."
         )
+
+
+def pin(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
+    """The exact version of each package in the lock: part of what DVC hashes, so that an upgrade rebuilds."""
+    try:
+        text = lock.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{lock} is missing from {Path.cwd()}. Run from the project's root.") from None
+    versions = {
+        _canonical(name): version for name, version in re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE)
+    }
+    missing = [package for package in packages if _canonical(package) not in versions]
+    if missing:
+        raise ConfigError(f"{lock} pins no version of {', '.join(missing)}. Add it there and run 'make setup'.")
+    return {package: versions[_canonical(package)] for package in sorted(set(packages))}
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -5,29 +5,17 @@ One frozen model forbids unknown keys and checks types and ranges; every error n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StringConstraints, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from edgeproof.core.errors import ConfigError, nearest
+from edgeproof.config.validation import Frozen, Id, Sha256
+from edgeproof.core.errors import ConfigError, suggest_nearest
 
 SCHEMA = 1
-PARAMS = Path("params.yaml")
 
-Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Family = Literal["train", "distill", "prune", "quantize"]
-Model = TypeVar("Model", bound=BaseModel)
 FAMILIES: tuple[Family, ...] = ("train", "distill", "prune", "quantize")
-
-
-class Frozen(BaseModel):
-    """Immutable, strict about unknown keys and types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class FolderSource(Frozen):
@@ -139,7 +127,7 @@ class BenchParams(Frozen):
     session: NonNegativeInt
     preset: Preset
     processes: int = Field(ge=1, le=100)
-    turns: int = Field(default=0, ge=0, le=100)
+    interleaved: int = Field(default=0, ge=0, le=100)
     against: dict[str, dict[str, ModelAndScheme]] = {}
     warm_up_s: float = Field(gt=0, le=3600)
     cool_down_s: float = Field(ge=0, le=3600)
@@ -184,61 +172,7 @@ class Params(Frozen):
         known = {key: item for family in FAMILIES for key, item in getattr(self, family).items()}
         if name not in known:
             raise ConfigError(
-                f"the study has no model '{name}'.{nearest(name, known)} Models: {', '.join(sorted(known))}."
+                f"the study has no model '{name}'.{suggest_nearest(name, known)} Models: {', '.join(sorted(known))}."
             )
         found: ModelParams = known[name]
         return found
-
-
-def load(path: Path = PARAMS) -> Params:
-    """Read and check params.yaml. Raises ConfigError naming the key, what is allowed and the file to edit."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is missing. Compose it with 'edgeproof compose'.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} is not YAML: {' '.join(str(error).split())}. Compose it with 'edgeproof compose'."
-        ) from None
-    return checked(Params, content, str(path))
-
-
-def checked(model: type[Model], content: Any, where: str) -> Model:
-    """Validate `content` or raise one ConfigError that lists every problem in `where`."""
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        problems = "\n".join(f"  - {_problem(model, detail)}" for detail in error.errors())
-        raise ConfigError(f"{where} has {error.error_count()} problem(s):\n{problems}") from None
-
-
-def _problem(model: type[BaseModel], detail: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in detail["loc"] if part != "__root__")
-    if detail["type"] == "extra_forbidden":
-        allowed = _fields_at(model, detail["loc"][:-1])
-        hint = nearest(str(detail["loc"][-1]), allowed)
-        listing = f" Allowed: {', '.join(sorted(allowed))}." if allowed else ""
-        return f"{key}: unknown key.{hint}{listing}"
-    if not key:  # the whole of it disagrees
-        return str(detail["msg"]).removeprefix("Value error, ")
-    given = "" if detail["type"] == "missing" else f" (given: {detail['input']!r:.60})"
-    return f"{key}: {detail['msg']}{given}"
-
-
-def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """The keys allowed at a place in the model, for near misses."""
-    current: Any = model
-    for part in loc:
-        fields = getattr(current, "model_fields", None)
-        if fields is None:
-            return []
-        found = next((f for name, f in fields.items() if part in (name, f.alias)), None)
-        annotation = found.annotation if found is not None else None
-        arguments = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
-        if annotation is not None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            current = annotation
-        elif arguments:
-            return _fields_at(arguments[-1], loc[loc.index(part) + 2 :])
-        else:
-            return []
-    return [field.alias or name for name, field in current.model_fields.items()]

@@ -6,7 +6,7 @@ from __future__ import annotations
 CALIBRATED = {"int8-qat": "int8-static"}
 
 
-def reference(model: str, scheme: str, control: str | None) -> tuple[str, str]:
+def find_reference(model: str, scheme: str, control: str | None) -> tuple[str, str]:
     """Model and scheme of the artifact that this one stands against in its family, on the same device and runtime.
 
     The control's in the same scheme, calibrated integers beside those that a model was trained for; a model without a

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgeproof.config import cards as config_cards
-from edgeproof.core.errors import ConfigError, UnknownName
+from edgeproof.core.errors import ConfigError, UnknownNameError
+from edgeproof.devices import device
 
 
 @pytest.fixture
@@ -18,14 +19,14 @@ def cards(tmp_path: Path) -> Path:
 
 
 def test_a_card_is_read_with_its_defaults(cards: Path) -> None:
-    card = config_cards.card("desk", cards)
+    card = config_cards.read("desk", cards)
     assert (card.transport, card.threads, card.python) == ("local", 4, None)
     assert card.timeout_s > 0
 
 
 def test_an_unknown_device_is_refused_with_the_nearest_and_the_file_to_add(cards: Path) -> None:
-    with pytest.raises(UnknownName, match=r"unknown device 'desc'\. Did you mean 'desk'\?") as caught:
-        config_cards.card("desc", cards)
+    with pytest.raises(UnknownNameError, match=r"unknown device 'desc'\. Did you mean 'desk'\?") as caught:
+        config_cards.read("desc", cards)
     assert "desc.yaml" in str(caught.value)
 
 
@@ -51,7 +52,7 @@ def test_where_there_are_no_cards_none_are_known(tmp_path: Path) -> None:
 def test_a_wrong_card_is_refused_by_its_file_and_key(cards: Path, text: str, told: str) -> None:
     (cards / "board.yaml").write_text(text)
     with pytest.raises(ConfigError) as caught:
-        config_cards.card("board", cards)
+        config_cards.read("board", cards)
     assert "board.yaml" in str(caught.value)
     assert told in str(caught.value)
 
@@ -59,13 +60,13 @@ def test_a_wrong_card_is_refused_by_its_file_and_key(cards: Path, text: str, tol
 def test_a_card_that_is_not_text_is_refused(cards: Path) -> None:
     (cards / "board.yaml").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(ConfigError, match=r"board\.yaml"):
-        config_cards.card("board", cards)
+        config_cards.read("board", cards)
 
 
 def test_an_unknown_transport_is_refused_with_those_that_exist(cards: Path) -> None:
     (cards / "board.yaml").write_text("transport: locl\nthreads: 1\n")
-    with pytest.raises(UnknownName, match=r"unknown transport 'locl'\. Did you mean 'local'\?"):
-        config_cards.card("board", cards)
+    with pytest.raises(UnknownNameError, match=r"unknown transport 'locl'\. Did you mean 'local'\?"):
+        config_cards.read("board", cards)
 
 
 # --- whole cards ---------------------------------------------------------------------------------------------------
@@ -90,22 +91,22 @@ energy_counter: /sys/class/hwmon/hwmon2/energy1_input
 
 def test_a_whole_card_is_read(cards: Path) -> None:
     (cards / "pi.yaml").write_text(FULL)
-    card = config_cards.card("pi", cards)
+    card = config_cards.read("pi", cards)
     assert (card.host, card.cores, card.tags) == ("pi4", [2, 3], ["arm", "kitchen"])
     assert card.budget is not None
     assert card.budget.latency_ms == 50
-    assert config_cards.python(card, "tflite") == "/home/pi/venv/bin/python"
-    assert config_cards.python(card, "onnx") == "/opt/onnx/bin/python"
-    assert config_cards.missing("pi", card, "onnx") is None
-    assert config_cards.missing("pi", card, "openvino") == (
+    assert device.choose_interpreter(card, "tflite") == "/home/pi/venv/bin/python"
+    assert device.choose_interpreter(card, "onnx") == "/opt/onnx/bin/python"
+    assert device.explain_missing_runtime("pi", card, "onnx") is None
+    assert device.explain_missing_runtime("pi", card, "openvino") == (
         "device 'pi' has no runtime 'openvino' (its card lists tflite, onnx)"
     )
 
 
 def test_the_interpreter_is_this_one_here_and_python3_on_a_board(cards: Path) -> None:
     (cards / "pi.yaml").write_text("transport: ssh\nhost: pi\nthreads: 1\n")
-    assert config_cards.python(config_cards.card("desk", cards), "onnx") == sys.executable
-    assert config_cards.python(config_cards.card("pi", cards), "onnx") == "python3"
+    assert device.choose_interpreter(config_cards.read("desk", cards), "onnx") == sys.executable
+    assert device.choose_interpreter(config_cards.read("pi", cards), "onnx") == "python3"
 
 
 @pytest.mark.parametrize(
@@ -140,18 +141,18 @@ def test_a_wrong_line_of_a_card_is_refused_by_what_it_says(cards: Path, line: st
     whole = {"transport": "local", "threads": "1", **given}
     (cards / "board.yaml").write_text("".join(f"{key}: {value}\n" for key, value in whole.items()))
     with pytest.raises(ConfigError) as caught:
-        config_cards.card("board", cards)
+        config_cards.read("board", cards)
     assert told in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
 
 def test_a_fingerprint_is_compared_in_what_the_card_names(cards: Path) -> None:
     (cards / "pi.yaml").write_text(FULL)
-    expected = config_cards.card("pi", cards).fingerprint
+    expected = config_cards.read("pi", cards).fingerprint
     told = {"cpu": "Cortex-A72", "cores": 4, "kernel": "6.1.0", "memory_bytes": 4_000_000_000, "libc": "new"}
-    assert config_cards.changed(expected, told) == []
-    assert config_cards.changed(expected, {**told, "kernel": "6.6.0"}) == ["kernel: 6.1.0 → 6.6.0"]
-    assert config_cards.changed(expected, {}) == [
+    assert device.list_fingerprint_changes(expected, told) == []
+    assert device.list_fingerprint_changes(expected, {**told, "kernel": "6.6.0"}) == ["kernel: 6.1.0 → 6.6.0"]
+    assert device.list_fingerprint_changes(expected, {}) == [
         "cpu: Cortex-A72 → None", "cores: 4 → None", "memory_bytes: 4000000000 → None", "kernel: 6.1.0 → None",
     ]  # fmt: skip
-    assert config_cards.changed(None, told) == []
+    assert device.list_fingerprint_changes(None, told) == []

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeproof.config import compose
+from edgeproof.config import compose, expansion, packages, params_file
+from edgeproof.config import study as config_study
 from edgeproof.config.params import Params
-from edgeproof.core.errors import ConfigError, UnknownName
+from edgeproof.core.errors import ConfigError, UnknownNameError
 from tests.unit.conftest import ROOT
 
 STUDIES = sorted(path.stem for path in (ROOT / "conf" / "study").glob("*.yaml"))
@@ -61,7 +62,7 @@ def put(content: Any, place: str, value: Any) -> None:
 
 def message_about(content: dict[str, Any], kind: type[ConfigError] = ConfigError) -> str:
     with pytest.raises(kind) as caught:
-        compose.expand(compose._validated(content, "digits", compose.CONF))
+        expansion.expand(compose._validated(content, "digits", compose.CONF))
     return str(caught.value)
 
 
@@ -74,7 +75,7 @@ def test_every_study_composes(study: str) -> None:
 
 
 def test_the_committed_params_are_the_composition_of_the_default_study(tmp_path: Path) -> None:
-    compose.write(compose.compose(), path=tmp_path / "params.yaml")
+    params_file.write_params(compose.compose(), path=tmp_path / "params.yaml")
     assert (ROOT / "params.yaml").read_bytes() == (tmp_path / "params.yaml").read_bytes()
 
 
@@ -82,19 +83,19 @@ def test_composing_gives_the_same_text_whatever_was_composed_before(digits_study
     compose.compose("fashion_mnist", ["prune.ratio=0.5", "seed=3"])
     with pytest.raises(ConfigError):
         compose.compose("digits", ["prune.ratio=1.2"])
-    assert compose.dump(compose.compose("digits")) == compose.dump(digits_study)
+    assert params_file.dump_params(compose.compose("digits")) == params_file.dump_params(digits_study)
 
 
 def test_composing_does_not_depend_on_the_order_of_keys_in_a_study(digits_study: Params, conf: Path) -> None:
     path = conf / "study" / "digits.yaml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     path.write_text("# @package _global_\n" + yaml.safe_dump(dict(reversed(content.items())), sort_keys=False))
-    assert compose.dump(compose.compose("digits", conf=conf)) == compose.dump(digits_study)
+    assert params_file.dump_params(compose.compose("digits", conf=conf)) == params_file.dump_params(digits_study)
 
 
 def test_an_override_changes_what_it_names_and_nothing_else(digits_study: Params) -> None:
     plain, changed = (
-        yaml.safe_load(compose.dump(params))
+        yaml.safe_load(params_file.dump_params(params))
         for params in (digits_study, compose.compose("digits", ["prune.ratio=0.31"]))
     )
     assert changed["prune"]["student_slim"]["options"].pop("ratio") == 0.31
@@ -186,7 +187,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_where_to_add_one(
     content: dict[str, Any], place: str, value: Any, kind: str, name: str, meant: str
 ) -> None:
     put(content, place, value)
-    message = message_about(content, UnknownName)
+    message = message_about(content, UnknownNameError)
     assert f"unknown {kind} '{name}'." in message
     assert f"Did you mean '{meant}'?" in message
     known, _, where = message.partition("Known: ")[2].partition(". ")
@@ -195,7 +196,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_where_to_add_one(
 
 
 def test_an_unknown_study_lists_the_studies() -> None:
-    with pytest.raises(UnknownName, match=r"unknown study 'digit'\. Did you mean 'digits'\?.*fashion_mnist") as caught:
+    with pytest.raises(UnknownNameError, match=r"unknown study 'digit'\. Did you mean 'digits'\?.*fashion_mnist") as caught:
         compose.compose("digit")
     assert "conf/study/digit.yaml" in str(caught.value)
 
@@ -413,7 +414,7 @@ def test_every_teacher_is_an_input_of_its_pupil_and_comes_before_it(content: dic
         "pupil": {"method": "distill_ensemble", "network": "resnet8", "teacher": ["teacher", "student"]},
         **content["models"],
     }
-    composed = compose.expand(compose.Study.model_validate(content))
+    composed = expansion.expand(config_study.Study.model_validate(content))
     inputs = composed.distill["pupil"].inputs
     assert (inputs.teacher, inputs.teacher_2) == ("models/teacher", "models/student")
     assert composed.report.models.index("pupil") > composed.report.models.index("teacher")
@@ -424,7 +425,7 @@ def test_seeds_are_those_of_every_model_and_export_and_a_study_without_any_has_i
 ) -> None:
     assert digits_study.train["teacher"].seeds == [0]
     content["seeds"] = [3, 1]
-    composed = compose.expand(compose.Study.model_validate(content))
+    composed = expansion.expand(config_study.Study.model_validate(content))
     assert {tuple(composed.model(name).seeds) for name in content["models"]} == {(3, 1)}
     assert {tuple(export.seeds) for export in composed.export.values()} == {(3, 1)}
     assert composed.task.seed == 0
@@ -438,7 +439,7 @@ def test_seeds_are_listed_once(content: dict[str, Any]) -> None:
 def test_families_name_their_models_with_their_controls(content: dict[str, Any]) -> None:
     content["models"]["student_slim_w4"] |= {"family": "rounding", "control": "student"}
     content["models"]["teacher"] |= {"family": "rounding"}
-    composed = compose.expand(compose.Study.model_validate(content))
+    composed = expansion.expand(config_study.Study.model_validate(content))
     assert composed.report.families == {"rounding": {"teacher": None, "student_slim_w4": "student"}}
 
 
@@ -449,10 +450,10 @@ def test_with_turns_each_artifact_of_a_family_is_measured_against_what_its_table
     content["models"]["student"] |= {"schemes": ["fp32"], "final": [], "runtimes": ["onnx"]}
     content["models"]["student_slim_w4"] |= {"family": "rounding", "control": "student", **schemes}
     content["models"]["student_slim"] |= {"family": "slim", **schemes}
-    assert all(not item.against for item in compose.expand(compose.Study.model_validate(content)).bench.values())
-    content["bench"] |= {"turns": 3}
-    session = compose.expand(compose.Study.model_validate(content)).bench["local_onnx"]
-    assert session.turns == 3
+    assert all(not item.against for item in expansion.expand(config_study.Study.model_validate(content)).bench.values())
+    content["bench"] |= {"interleaved": 3}
+    session = expansion.expand(config_study.Study.model_validate(content)).bench["local_onnx"]
+    assert session.interleaved == 3
     assert session.against == {
         "student_slim_w4": {"fp32": ["student", "fp32"]},  # its control has no other
         "student_slim": {"int8-static": ["student_slim", "fp32"]},
@@ -535,15 +536,15 @@ def test_a_directory_without_studies_is_one_message(tmp_path: Path) -> None:
 def test_a_package_that_the_lock_does_not_pin_is_named(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
     lock.write_text("Some_Package==1.0\n# other==2.0\n")
-    assert compose.pinned(["some.package"], lock) == {"some.package": "1.0"}
+    assert packages.pin(["some.package"], lock) == {"some.package": "1.0"}
     with pytest.raises(ConfigError, match="pins no version of other"):
-        compose.pinned(["other"], lock)
+        packages.pin(["other"], lock)
 
 
 def test_composing_away_from_the_projects_root_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="project's root"):
-        compose.pinned(["torch"])
+        packages.pin(["torch"])
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
@@ -553,9 +554,9 @@ def test_what_was_just_written_is_not_edited_by_hand_and_every_change_of_its_bod
     digits_study: Params, tmp_path: Path
 ) -> None:
     path = tmp_path / "params.yaml"
-    assert not compose.edited_by_hand(path)
-    compose.write(digits_study, "study=digits", path)
-    assert not compose.edited_by_hand(path)
+    assert not params_file.is_edited_by_hand(path)
+    params_file.write_params(digits_study, "study=digits", path)
+    assert not params_file.is_edited_by_hand(path)
     text = path.read_text(encoding="utf-8")
     for changed in (
         text.replace("threads: 2", "threads: 3", 1),
@@ -566,9 +567,9 @@ def test_what_was_just_written_is_not_edited_by_hand_and_every_change_of_its_bod
         "# a comment above\n" + text,
     ):
         path.write_text(changed, encoding="utf-8")
-        assert compose.edited_by_hand(path)
+        assert params_file.is_edited_by_hand(path)
     path.write_text(text, encoding="utf-8")
-    assert not compose.edited_by_hand(path)
+    assert not params_file.is_edited_by_hand(path)
 
 
 @pytest.mark.parametrize(
@@ -578,22 +579,22 @@ def test_the_header_says_which_command_composed_the_file(
     digits_study: Params, tmp_path: Path, command: str, shown: str
 ) -> None:
     path = tmp_path / "params.yaml"
-    compose.write(digits_study, command, path)
+    params_file.write_params(digits_study, command, path)
     assert shown in path.read_text(encoding="utf-8").partition("\n")[0]
 
 
 def test_what_is_written_is_read_back_by_the_stages_loader(digits_study: Params, tmp_path: Path) -> None:
-    from edgeproof.config import params
+    from edgeproof.config import params_file
 
-    compose.write(digits_study, path=tmp_path / "params.yaml")
-    assert params.load(tmp_path / "params.yaml") == digits_study
+    params_file.write_params(digits_study, path=tmp_path / "params.yaml")
+    assert params_file.read_params(tmp_path / "params.yaml") == digits_study
 
 
 @pytest.mark.parametrize("name", ["null", "true", "no", "1e3", "0x1"])
 def test_names_that_yaml_would_take_for_something_else_survive_writing(digits_study: Params, name: str) -> None:
     renamed = digits_study.model_copy(update={"study": name})
-    assert yaml.load(compose.dump(renamed), Loader=yaml.CSafeLoader)["study"] == name
+    assert yaml.load(params_file.dump_params(renamed), Loader=yaml.CSafeLoader)["study"] == name
 
 
 def test_studies_are_the_files_of_their_directory() -> None:
-    assert compose.studies() == sorted(path.stem for path in (ROOT / "conf" / "study").iterdir())
+    assert compose.list_studies() == sorted(path.stem for path in (ROOT / "conf" / "study").iterdir())

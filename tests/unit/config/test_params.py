@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from edgeproof.config import compose, params
+from edgeproof.config import params, params_file
 from edgeproof.core.errors import ConfigError
 
 Written = Callable[[Any], Path]
@@ -18,7 +18,7 @@ Written = Callable[[Any], Path]
 
 @pytest.fixture
 def content(digits_study: params.Params) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load(compose.dump(digits_study), Loader=yaml.CSafeLoader)
+    found: dict[str, Any] = yaml.load(params_file.dump_params(digits_study), Loader=yaml.CSafeLoader)
     return found
 
 
@@ -40,14 +40,14 @@ def put(content: Any, place: str, value: Any) -> None:
 
 
 def test_what_was_composed_is_read_back_equal(content: dict[str, Any], written: Written) -> None:
-    read = params.load(written(content))
+    read = params_file.read_params(written(content))
     assert read.model_dump(mode="json", by_alias=True) == content
     assert read.study == "digits"
 
 
 def test_a_missing_file_says_how_to_compose_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"params\.yaml is missing.*edgeproof compose"):
-        params.load(tmp_path / "params.yaml")
+        params_file.read_params(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_a_file_that_is_not_yaml_or_not_text_is_refused_with_the_next_step(tmp_p
     path = tmp_path / "params.yaml"
     path.write_bytes(text)
     with pytest.raises(ConfigError, match="edgeproof compose") as caught:
-        params.load(path)
+        params_file.read_params(path)
     assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [None, [], "text", 7])
 def test_yaml_that_is_no_mapping_is_refused(written: Written, content: Any) -> None:
     with pytest.raises(ConfigError, match="problem"):
-        params.load(written(content))
+        params_file.read_params(written(content))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_key(
 ) -> None:
     put(content, place, value)
     with pytest.raises(ConfigError) as caught:
-        params.load(written(content))
+        params_file.read_params(written(content))
     first = str(caught.value).splitlines()[1]
     assert told in first
 
@@ -118,7 +118,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_key(
 def test_a_wrong_value_is_shown_but_never_at_length(content: dict[str, Any], written: Written) -> None:
     put(content, "study", "X" * 10_000)
     with pytest.raises(ConfigError) as caught:
-        params.load(written(content))
+        params_file.read_params(written(content))
     assert "given: 'XXX" in str(caught.value)
     assert len(str(caught.value)) < 1000
 
@@ -139,7 +139,7 @@ def test_a_key_with_a_typo_is_refused_with_the_key_that_was_meant(
 ) -> None:
     put(content, place, 1)
     with pytest.raises(ConfigError) as caught:
-        params.load(written(content))
+        params_file.read_params(written(content))
     message = str(caught.value)
     assert f"{place.replace('/', '.')}: unknown key." in message
     assert f"Did you mean '{meant}'?" in message
@@ -149,7 +149,7 @@ def test_a_key_with_a_typo_is_refused_with_the_key_that_was_meant(
 def test_a_missing_key_is_named(content: dict[str, Any], written: Written) -> None:
     del content["bench"]["local_onnx"]["session"]
     with pytest.raises(ConfigError, match=r"bench\.local_onnx\.session: Field required"):
-        params.load(written(content))
+        params_file.read_params(written(content))
 
 
 def test_all_problems_are_listed_at_once(content: dict[str, Any], written: Written) -> None:
@@ -157,7 +157,7 @@ def test_all_problems_are_listed_at_once(content: dict[str, Any], written: Writt
     put(content, "bench/local_onnx/processes", 0)
     put(content, "extra", 1)
     with pytest.raises(ConfigError, match=r"3 problem\(s\)") as caught:
-        params.load(written(content))
+        params_file.read_params(written(content))
     assert len(str(caught.value).splitlines()) == 4
 
 
@@ -168,15 +168,15 @@ def test_all_problems_are_listed_at_once(content: dict[str, Any], written: Writt
 def test_a_model_is_found_in_whichever_family_made_it(
     content: dict[str, Any], written: Written, name: str, family: str
 ) -> None:
-    assert params.load(written(content)).model(name).model_dump(mode="json") == content[family][name]
+    assert params_file.read_params(written(content)).model(name).model_dump(mode="json") == content[family][name]
 
 
 def test_an_unknown_model_is_refused_with_the_nearest(content: dict[str, Any], written: Written) -> None:
     with pytest.raises(ConfigError, match=r"no model 'teachr'\. Did you mean 'teacher'\?.*student_slim_w4"):
-        params.load(written(content)).model("teachr")
+        params_file.read_params(written(content)).model("teachr")
 
 
 def test_params_cannot_be_changed_after_they_were_read(content: dict[str, Any], written: Written) -> None:
-    read = params.load(written(content))
+    read = params_file.read_params(written(content))
     with pytest.raises(ValidationError, match="frozen"):
         read.study = "other"  # type: ignore[misc]

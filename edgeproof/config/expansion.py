@@ -1,0 +1,167 @@
+"""From a study to the parameters of the stages in dvc.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeproof.config import cards
+from edgeproof.config.checks import check_frameworks, check_study
+from edgeproof.config.model_graph import find_network, find_root, read_framework, sort_by_lineage
+from edgeproof.config.packages import pin
+from edgeproof.config.params import FAMILIES, SCHEMA, Params
+from edgeproof.config.references import find_reference
+from edgeproof.config.study import ModelEntry, Study, TaskDefinition
+from edgeproof.config.validation import validate
+from edgeproof.core import plugins
+
+FRAMEWORK_PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"]}
+
+
+def expand(study: Study) -> Params:
+    """Check a study and return the parameters of the stages in dvc.yaml. Raises ConfigError."""
+    study = _limit_schemes(study)
+    check_study(study)
+    names = sort_by_lineage(study)
+    check_frameworks(study)
+    families: dict[str, dict[str, Any]] = {family: {} for family in FAMILIES}
+    for name in names:
+        families[study.methods[study.models[name].method].stage][name] = _expand_model(study, name)
+    content = {
+        "schema": SCHEMA,
+        "study": study.study,
+        "task": _expand_task(study),
+        **families,
+        "export": {
+            f"{name}_{runtime}": _expand_export(study, name, runtime)
+            for name in names
+            for runtime in study.list_runtimes(name)
+        },
+        "bench": {
+            f"{device}_{runtime}": _expand_bench(study, names, device, runtime)
+            for device in study.bench.devices
+            for runtime in study.bench.runtimes
+        },
+        "report": _expand_report(study, names),
+    }
+    return validate(Params, content, f"conf/study/{study.study}.yaml (expanded)")
+
+
+def _limit_schemes(study: Study) -> Study:
+    """Export every model in the study's `scheme` alone, if it is set; the baseline stays in fp32 for comparison."""
+    if study.scheme is None:
+        return study
+    schemes = {name: "fp32" if name == study.bench.baseline else study.scheme for name in study.models}
+    models = {
+        name: entry.model_copy(update={"schemes": [schemes[name]], "final": [schemes[name]] if entry.final else []})
+        for name, entry in study.models.items()
+    }
+    return study.model_copy(update={"models": models})
+
+
+def _expand_task(study: Study) -> dict[str, Any]:
+    where = f"conf/tasks/{study.task}.yaml"
+    definition = validate(TaskDefinition, study.tasks[study.task], where)
+    return {**definition.model_dump(mode="json"), "name": study.task, "seed": study.seed}
+
+
+def _expand_model(study: Study, name: str) -> dict[str, Any]:
+    entry = study.models[name]
+    definition = study.methods[entry.method]
+    root = find_root(study, name)
+    network = find_network(study, name)
+    network_options = {**study.networks[network].options, **root.network_options}
+    options = {**definition.options, **entry.options}
+    data = f"data/{study.task}/build"
+    # dvc.yaml has a fixed number of inputs; the prepared data fills those that a model doesn't use.
+    teachers = [f"models/{teacher}" for teacher in entry.teachers] + [data] * 3
+    return {
+        "method": entry.method,
+        "parent": entry.parent,
+        "teachers": entry.teachers,
+        "network": network,
+        "network_options": _check_options("networks", network, network_options, f"models.{name}.network_options"),
+        "options": _check_options("methods", entry.method, options, f"models.{name}.options"),
+        "seeds": study.list_seeds(),
+        "threads": study.threads,
+        "packages": pin(definition.packages),
+        "inputs": {
+            "parent": f"models/{entry.parent}" if entry.parent else data,
+            "teacher": teachers[0],
+            "teacher_2": teachers[1],
+            "teacher_3": teachers[2],
+        },
+    }
+
+
+def _check_options(kind: str, name: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check options against the plugin's Options model. Return them with defaults, as plain JSON values."""
+    source = f"{where} ({plugins.SINGULAR[kind]} '{name}', defaults in conf/{kind}/{name}.yaml)"
+    content: dict[str, Any] = validate(plugins.load(kind, name).Options, dict(options), source).model_dump(mode="json")
+    return content
+
+
+def _expand_export(study: Study, model: str, runtime: str) -> dict[str, Any]:
+    framework = read_framework("networks", find_network(study, model))
+    return {
+        "model": model,
+        "runtime": runtime,
+        "schemes": list(study.models[model].schemes),
+        "seeds": study.list_seeds(),
+        "threads": study.threads,
+        "packages": pin([*study.runtimes[runtime].host_packages, *FRAMEWORK_PACKAGES[framework]]),
+    }
+
+
+def _expand_bench(study: Study, names: Sequence[str], device: str, runtime: str) -> dict[str, Any]:
+    models = {name: study.models[name] for name in names if runtime in study.list_runtimes(name)}
+    every = {key: study.scenarios[key].model_dump(mode="json") for key in study.bench.every}
+    final = {key: study.scenarios[key].model_dump(mode="json") for key in study.bench.final}
+    return {
+        "device": device,
+        "transport": cards.read(device).transport,
+        "runtime": runtime,
+        "session": study.bench.session,
+        "preset": study.bench.preset,
+        "processes": study.bench.processes,
+        "interleaved": study.bench.interleaved,
+        "against": _pair_artifacts(models) if study.bench.interleaved else {},
+        "warm_up_s": study.bench.warm_up_s,
+        "cool_down_s": study.bench.cool_down_s,
+        "compliance": study.bench.compliance,
+        "seed": study.seed,
+        "artifacts": {name: list(entry.schemes) for name, entry in models.items()},
+        "seeds": study.list_seeds(),
+        "final": {name: list(entry.final) for name, entry in models.items() if entry.final},
+        "every": every,
+        "all": {**every, **final},
+        "quality_target": _expand_task(study)["quality_target"],
+        "packages": pin([*study.runtimes[runtime].device_packages, "mlcommons-loadgen", "numpy"]),
+    }
+
+
+def _pair_artifacts(models: Mapping[str, ModelEntry]) -> dict[str, dict[str, list[str]]]:
+    """Return the reference of each artifact of a family that the session measures: model → scheme → [model, scheme]."""
+    artifacts = {(name, scheme) for name, entry in models.items() for scheme in entry.schemes}
+    references: dict[str, dict[str, list[str]]] = {}
+    for name, scheme in sorted(artifacts):
+        entry = models[name]
+        reference = find_reference(name, scheme, entry.control)
+        if entry.family is not None and reference in artifacts and reference != (name, scheme):
+            references.setdefault(name, {})[scheme] = list(reference)
+    return references
+
+
+def _expand_report(study: Study, names: Sequence[str]) -> dict[str, Any]:
+    families: dict[str, dict[str, str | None]] = {}
+    for name, entry in study.models.items():
+        if entry.family is not None:
+            families.setdefault(entry.family, {})[name] = entry.control
+    return {
+        "models": [name for name in names if study.list_runtimes(name)],
+        "runtimes": study.bench.runtimes,
+        "devices": study.bench.devices,
+        "baseline": study.bench.baseline,
+        "final": {name: list(study.models[name].final) for name in names if study.models[name].final},
+        "families": families,
+    }

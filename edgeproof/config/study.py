@@ -1,0 +1,129 @@
+"""The schema of a study as conf/ writes it: the graph of models, what to measure, and the libraries it draws on."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from edgeproof.config.params import Compliance, Family, Preset, ScenarioParams, TaskParams
+from edgeproof.config.validation import Frozen, Id
+
+# Options of a plugin, or values that a study's models refer to. The plugin's own Options model checks them.
+Options = dict[str, Any]
+
+
+class ModelEntry(Frozen):
+    """A model of the study: it starts from a network or from a parent model, and may have teachers."""
+
+    method: Id
+    network: Id | None = None
+    network_options: Options = {}
+    parent: Id | None = None
+    teacher: Id | list[Id] | None = None
+    options: Options = {}
+    family: Id | None = None
+    control: Id | None = None
+    runtimes: list[Id] | None = None
+    schemes: list[str] = Field(default=["fp32"], min_length=1)
+    final: list[str] = []
+
+    @property
+    def teachers(self) -> list[str]:
+        """Return the names of its teachers as a list, which may be empty."""
+        return [self.teacher] if isinstance(self.teacher, str) else list(self.teacher or [])
+
+
+class PresetEntry(Frozen):
+    """A preset: how long and how often to measure."""
+
+    preset: Preset
+    processes: PositiveInt
+    warm_up_s: float = Field(gt=0, le=3600)
+    cool_down_s: float = Field(ge=0, le=3600)
+    compliance: list[Compliance] = []
+
+
+class BenchEntry(PresetEntry):
+    """What to measure: devices, runtimes and scenarios, with the number of interleaved processes."""
+
+    RENAMED_KEYS: ClassVar[dict[str, str]] = {"turns": "interleaved"}
+
+    devices: list[Id] = Field(min_length=1)
+    runtimes: list[Id] = Field(min_length=1)
+    session: NonNegativeInt
+    interleaved: NonNegativeInt = 0
+    every: list[Id] = Field(min_length=1)
+    final: list[Id]
+    baseline: Id
+
+
+class MethodDefinition(Frozen):
+    """Content of conf/methods/<name>.yaml."""
+
+    stage: Family
+    packages: list[str]
+    options: Options
+
+
+class NetworkDefinition(Frozen):
+    """Content of conf/networks/<name>.yaml."""
+
+    options: Options
+
+
+class RuntimeDefinition(Frozen):
+    """Content of conf/runtimes/<name>.yaml: its schemes, and the packages of exporting and of measuring."""
+
+    schemes: list[str]
+    host_packages: list[str]
+    device_packages: list[str]
+
+
+class TaskDefinition(TaskParams):
+    """Content of conf/tasks/<name>.yaml. The name comes from the file, the seed from the study."""
+
+    name: Id = "unnamed"
+    seed: NonNegativeInt = 0
+
+
+class Study(Frozen):
+    """A composed study: its models, what to measure, values that its models share, and the libraries."""
+
+    study: Id
+    task: Id
+    seed: NonNegativeInt
+    seeds: list[NonNegativeInt] = []
+    threads: int = Field(ge=1, le=256)
+    scheme: str | None = None
+    models: dict[Id, ModelEntry] = Field(min_length=1)
+    bench: BenchEntry
+    network: Options = {}
+    sequences: Options = {}
+    attention: Options = {}
+    train: Options = {}
+    distill: Options = {}
+    prune: Options = {}
+    quantize: Options = {}
+    tasks: dict[Id, Any]
+    networks: dict[Id, NetworkDefinition]
+    methods: dict[Id, MethodDefinition]
+    scenarios: dict[Id, ScenarioParams]
+    runtimes: dict[Id, RuntimeDefinition]
+
+    def list_seeds(self) -> list[int]:
+        """Return the seeds that each model is made from. Latency is measured for the first one only."""
+        return self.seeds or [self.seed]
+
+    def list_runtimes(self, model: str) -> list[str]:
+        """Return the runtimes that a model is exported for: its own, or all of the study's."""
+        chosen = self.models[model].runtimes
+        return self.bench.runtimes if chosen is None else chosen
+
+
+class BenchSettings(Frozen):
+    """Settings to measure files that no study made: a preset, and all scenarios and runtimes."""
+
+    bench: PresetEntry
+    scenarios: dict[Id, ScenarioParams]
+    runtimes: dict[Id, RuntimeDefinition]

@@ -1,0 +1,35 @@
+"""A device as its card describes it: how to reach it, with which interpreter, and in what it differs from its card."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from edgeproof.config.cards import Card, Fingerprint
+from edgeproof.core import plugins
+from edgeproof.paths import WORK
+
+
+def open_transport(name: str, card: Card) -> Any:
+    """Return the transport to the device `name`, with its directory on this machine."""
+    return plugins.load("transports", card.transport).Transport(WORK / "devices" / name, card.host)
+
+
+def choose_interpreter(card: Card, runtime: str) -> str:
+    """Return the device's Python interpreter for a runtime: the runtime's own, the card's, or the transport's."""
+    own = (card.runtimes or {}).get(runtime) or card.python
+    return own or str(getattr(plugins.load("transports", card.transport), "PYTHON", sys.executable))
+
+
+def explain_missing_runtime(name: str, card: Card, runtime: str) -> str | None:
+    """Return the reason why a device can't run `runtime`, or None if its card has the runtime."""
+    if card.runtimes is None or runtime in card.runtimes:
+        return None
+    return f"device '{name}' has no runtime '{runtime}' (its card lists {', '.join(card.runtimes) or 'none'})"
+
+
+def list_fingerprint_changes(expected: Fingerprint | None, reported: Mapping[str, Any]) -> list[str]:
+    """Return the differences between a card's fingerprint and what the device reports, one readable line each."""
+    fields = {} if expected is None else expected.model_dump(exclude_none=True)
+    return [f"{key}: {value} → {reported.get(key)}" for key, value in fields.items() if reported.get(key) != value]
