@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from edgeproof.statistics import change_points
-from edgeproof.statistics.change_points import FEWEST_BEFORE, watch
+from edgeproof.statistics.change_points import MIN_BASELINE_NIGHTS, monitor_series
 
 STEP = math.log(1.05)
-DOCS = Path(__file__).parents[2] / "docs"
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 
 
 def average_run_length(k: float, h: float, states: int = 400) -> float:
@@ -34,24 +34,24 @@ def average_run_length(k: float, h: float, states: int = 400) -> float:
 @pytest.mark.parametrize("cells", [1, 20, 500])
 def test_the_threshold_gives_the_run_length_that_all_cells_together_may_have(allowance: float, cells: int) -> None:
     nights = cells * change_points.NIGHTS_A_YEAR / change_points.DESIGNED_ALARMS_A_YEAR
-    assert average_run_length(allowance, change_points.threshold(allowance, cells)) == pytest.approx(nights, rel=0.3)
+    assert average_run_length(allowance, change_points.compute_threshold(allowance, cells)) == pytest.approx(nights, rel=0.3)
 
 
 def seen_by_the_formula(values: list[float], cells: int) -> int | None:
     """The first night at which the sum of a series with the least noise there is passes the threshold."""
-    level, sigma, k, total = np.median(values[:FEWEST_BEFORE]), STEP / 3, STEP / 2, 0.0
-    for night in range(FEWEST_BEFORE, len(values)):
+    level, sigma, k, total = np.median(values[:MIN_BASELINE_NIGHTS]), STEP / 3, STEP / 2, 0.0
+    for night in range(MIN_BASELINE_NIGHTS, len(values)):
         d = min(max(values[night] - level, -STEP), STEP)
         total = max(0.0, total + (d - k) / sigma)
-        if total > change_points.threshold(1.5, cells):
+        if total > change_points.compute_threshold(1.5, cells):
             return night
     return None
 
 
 @given(st.lists(st.floats(-0.2, 0.2), min_size=1, max_size=5), st.sampled_from([1, 20, 300]))
 def test_the_sum_is_pages_with_every_night_counted_no_more_than_one_step(after: list[float], cells: int) -> None:
-    series = [10.0] * FEWEST_BEFORE + [10.0 + value for value in after]
-    found = [change.found for change in watch(series, cells=cells).changes if change.ratio > 1]
+    series = [10.0] * MIN_BASELINE_NIGHTS + [10.0 + value for value in after]
+    found = [change.found for change in monitor_series(series, cells=cells).changes if change.ratio > 1]
     slower_first = seen_by_the_formula(series, cells)
     faster_first = seen_by_the_formula([-value for value in series], cells)
     if slower_first is not None and (faster_first is None or slower_first < faster_first):
@@ -64,54 +64,54 @@ def test_the_sum_is_pages_with_every_night_counted_no_more_than_one_step(after: 
 def test_a_step_is_seen_within_five_nights_at_its_place_with_its_size(sign: int) -> None:
     rng = np.random.default_rng(0)
     series = np.where(np.arange(40) < 30, 10.0, 10.0 + sign * STEP) + rng.normal(0, 0.004, 40)
-    (change,) = watch(series, cells=20).changes
+    (change,) = monitor_series(series, cells=20).changes
     assert change.place == 30
     assert 30 < change.found < 35
     assert change.ratio == pytest.approx(math.exp(sign * STEP), rel=0.01)
     for nights in range(30, change.found + 1):  # it was not known before, and is not found anew after
-        assert watch(series[:nights], cells=20).changes == ()
+        assert monitor_series(series[:nights], cells=20).changes == ()
 
 
 def test_one_night_however_slow_is_no_step_and_hides_none() -> None:
     rng = np.random.default_rng(1)
     series = 10.0 + rng.normal(0, 0.004, 60)
     series[[20, 27, 35]] += [0.5, 1.0, 3.0]
-    assert watch(series, cells=20).changes == ()
+    assert monitor_series(series, cells=20).changes == ()
     series[50:] += STEP
-    assert [change.place for change in watch(series, cells=20).changes] == [50]
+    assert [change.place for change in monitor_series(series, cells=20).changes] == [50]
 
 
 def test_after_a_step_the_new_level_is_learnt_and_the_next_step_found() -> None:
     rng = np.random.default_rng(2)
     series = np.repeat([10.0, 10.1, 10.0], 30) + rng.normal(0, 0.003, 90)
-    watched = watch(series, cells=20)
+    watched = monitor_series(series, cells=20)
     assert [(change.place, change.ratio > 1) for change in watched.changes] == [(30, True), (60, False)]
     assert watched.began == 60
 
 
 def test_normal_noise_of_the_least_kind_gives_no_more_alarms_than_promised() -> None:
     rng = np.random.default_rng(3)
-    alarms = sum(len(watch(rng.normal(0, STEP / 3, 365), cells=20).changes) for _ in range(100))
+    alarms = sum(len(monitor_series(rng.normal(0, STEP / 3, 365), cells=20).changes) for _ in range(100))
     assert alarms <= 5  # five device-years, both directions: one is designed for, without what estimating costs
 
 
-@pytest.mark.parametrize("series", [[], [1.0], [1.0] * FEWEST_BEFORE, [5.0] * 13 + [9.0]])
+@pytest.mark.parametrize("series", [[], [1.0], [1.0] * MIN_BASELINE_NIGHTS, [5.0] * 13 + [9.0]])
 def test_too_short_a_series_is_not_judged(series: list[float]) -> None:
-    watched = watch(series, cells=20)
+    watched = monitor_series(series, cells=20)
     assert watched.changes == ()
     assert not watched.judged
 
 
 def test_a_constant_series_is_judged_and_has_no_change() -> None:
-    watched = watch([1.0] * 30, cells=20)
+    watched = monitor_series([1.0] * 30, cells=20)
     assert watched.judged
     assert watched.changes == ()
-    assert [change.place for change in watch([1.0] * 20 + [2.0] * 5, cells=20).changes] == [20]
+    assert [change.place for change in monitor_series([1.0] * 20 + [2.0] * 5, cells=20).changes] == [20]
 
 
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=40))
 def test_a_night_is_the_lower_quartile_of_its_processes_and_a_level_numpys_median(logs: list[float]) -> None:
-    assert change_points.night_value(logs) == pytest.approx(np.quantile(logs, 0.25), abs=1e-12)
+    assert change_points.summarize_night(logs) == pytest.approx(np.quantile(logs, 0.25), abs=1e-12)
     assert change_points._median(np.array(logs)) == pytest.approx(np.median(logs), abs=1e-12)
 
 
@@ -119,7 +119,7 @@ def test_a_night_is_the_lower_quartile_of_its_processes_and_a_level_numpys_media
 
 
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("change_points", DOCS / "change_points.py")
+    spec = importlib.util.spec_from_file_location("change_points", EXPERIMENTS / "change_points.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
