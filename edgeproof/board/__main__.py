@@ -14,14 +14,15 @@ from pathlib import Path
 
 from edgeproof import entry
 from edgeproof.board import debian, machine, python
-from edgeproof.board.disk import disk
+from edgeproof.board.disk import build_disk
 from edgeproof.board.steps import BOARD
-from edgeproof.cli import devices as cli_devices
 from edgeproof.config import cards
 from edgeproof.core.errors import ConfigError
+from edgeproof.devices import registration
 
-LEAST_DISK_BYTES = 4 * 10**9
-LEAST_MEMORY_MIB, MOST_MEMORY_MIB = 256, 255 * 1024
+MIN_DISK_BYTES = 4 * 10**9
+MIN_MEMORY_MIB = 256
+MAX_MEMORY_MIB = 255 * 1024
 # An emulated second is a hundredth of a real one.
 TIMEOUT_S = 7200
 
@@ -43,28 +44,28 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    if not LEAST_MEMORY_MIB <= arguments.memory_mib <= MOST_MEMORY_MIB:
+    if not MIN_MEMORY_MIB <= arguments.memory_mib <= MAX_MEMORY_MIB:
         raise ConfigError(
-            f"the board's memory is {LEAST_MEMORY_MIB} to {MOST_MEMORY_MIB} MiB, not {arguments.memory_mib}."
+            f"the board's memory is {MIN_MEMORY_MIB} to {MAX_MEMORY_MIB} MiB, not {arguments.memory_mib}."
         )
     if not 1024 <= arguments.port < 2**16:
         raise ConfigError(f"the board's port is 1024 to 65535, not {arguments.port}.")
     if arguments.sources is not None and not arguments.sources.is_file():
         raise ConfigError(f"{arguments.sources} is no file with apt's sources.")
-    if machine.DEVICE in cards.names() and cards.card(machine.DEVICE).host != machine.ALIAS:
+    if machine.DEVICE in cards.names() and cards.read(machine.DEVICE).host != machine.SSH_ALIAS:
         raise ConfigError(f"devices/{machine.DEVICE}.yaml is the card of another device. Give it another name.")
     BOARD.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(BOARD).free
-    if free < LEAST_DISK_BYTES and not (BOARD / "disk").is_dir():
+    if free < MIN_DISK_BYTES and not (BOARD / "disk").is_dir():
         raise ConfigError(
-            f"the board needs {LEAST_DISK_BYTES / 1e9:.0f} GB below {BOARD}, {free / 1e9:.1f} GB are free."
+            f"the board needs {MIN_DISK_BYTES / 1e9:.0f} GB below {BOARD}, {free / 1e9:.1f} GB are free."
         )
     began = time.monotonic()
-    tools = debian.tools(arguments.sources)
-    system = debian.system(arguments.sources)
-    built = disk(system, python.site(system, tools), tools)
+    tools = debian.fetch_tools(arguments.sources)
+    system = debian.fetch_system(arguments.sources)
+    built = build_disk(system, python.build_site(system, tools), tools)
     print("  starting the board", file=sys.stderr)
-    machine.up(machine.Machine(arguments.memory_mib, arguments.port), built, tools)
+    machine.start(machine.MachineConfig(arguments.memory_mib, arguments.port), built, tools)
     _register()
     took_s = time.monotonic() - began
     print(f"'{machine.DEVICE}' runs with {arguments.memory_mib} MiB, {took_s:.0f} s after it was asked for.")
@@ -76,29 +77,29 @@ def _register() -> None:
     """Write the board's card, or bring the fingerprint of the one that is there up to date."""
     asked = {
         "transport": "ssh",
-        "host": machine.ALIAS,
+        "host": machine.SSH_ALIAS,
         "emulated": True,
         "threads": 1,
         "tags": ["emulated"],
         "timeout_s": TIMEOUT_S,
     }
     if machine.DEVICE in cards.names():
-        cli_devices.renew(machine.DEVICE)
+        registration.update_fingerprint(machine.DEVICE)
     else:
-        cli_devices.register(machine.DEVICE, asked)
+        registration.register(machine.DEVICE, asked)
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    print("the board is off" if machine.down() else "the board did not run")
+    print("the board is off" if machine.stop() else "the board did not run")
     return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    told = machine.running()
+    told = machine.find_running()
     if told is None:
         print("the board does not run; 'make board' starts it")
         return 1
-    print(f"the board runs with {told.memory_mib} MiB on port {told.port}: ssh -F {machine.CONFIG} {machine.ALIAS}")
+    print(f"the board runs with {told.memory_mib} MiB on port {told.port}: ssh -F {machine.SSH_CONFIG} {machine.SSH_ALIAS}")
     return 0
 
 

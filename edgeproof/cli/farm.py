@@ -1,4 +1,4 @@
-"""edgeproof farm run | status | release | history | regressions: measure a study on many devices, night after night."""
+"""edgeproof farm run | status | release | history | regressions: measure a study on many devices every night."""
 
 from __future__ import annotations
 
@@ -8,148 +8,164 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgeproof.cli import publishing
-from edgeproof.config import cards
-from edgeproof.core.errors import ConfigError, EdgeproofError
-from edgeproof.farm import (
-    artifact_cache,
-    dispatcher,
-    engines,
-    history_table,
-    journal,
-    leases,
-    quarantine,
-    regression_check,
-)
-from edgeproof.farm import history as histories
+from edgeproof.cli.options import split_names
+from edgeproof.cli.records import report_damaged
 
-FINE, NOT_ALL_DONE = 0, 1
-PARTS = ("device", "model", "runtime", "scheme", "scenario")
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+if TYPE_CHECKING:
+    from edgeproof.farm.journal import JournalEvent
+
+OK, NEEDS_ATTENTION = 0, 1
+CELL_PARTS = ("device", "model", "runtime", "scheme", "scenario")
+RUN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
-def add_verbs(commands: Any) -> None:
-    """Add `farm` and its verbs to the command line's parser."""
-    parser = commands.add_parser("farm", help="measure a study on many devices, every night")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+def add_commands(commands: Any) -> None:
+    """Add `farm` and its subcommands to the command line's parser."""
+    parser = commands.add_parser("farm", help="measure a study on many devices every night")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = verbs.add_parser("run", help="run what is not finished; the same command continues after a crash")
-    run.add_argument("--study", help="one of conf/study, built before (default: the default study)")
-    run.add_argument("--devices", type=lambda text: text.split(","), metavar="A,tag:B", help="(default: the study's)")
-    run.add_argument("--name", default=_today(), help="of the run and its records (default: today, %(default)s)")
-    run.add_argument("--engine", default="local", help=f"one of {', '.join(engines.names())} (default: %(default)s)")
-    run.add_argument("--address", help="of a running Ray cluster (default: one of this host, for this run)")
+    run = verbs.add_parser("run", help="run all jobs that are not finished; run it again to continue after a crash")
+    run.add_argument("--study", help="a study in conf/study that is already built (default: the default study)")
+    run.add_argument(
+        "--devices", type=split_names, metavar="A,tag:B", help="names or tags of devices (default: the study's)"
+    )
+    run.add_argument("--name", default=_today(), help="name of the run and its records (default: today, %(default)s)")
+    run.add_argument("--engine", default="local", help="local or ray (default: %(default)s)")
+    run.add_argument("--address", help="address of a running Ray cluster (default: start one on this machine)")
     run.set_defaults(function=_run)
 
-    status = verbs.add_parser("status", help="what a run has done, who has which device, and what is in quarantine")
-    status.add_argument("--name", help="of the run (default: the latest)")
+    status = verbs.add_parser("status", help="show a run's jobs, devices in use, and devices in quarantine")
+    status.add_argument("--name", help="name of the run (default: the latest)")
     status.set_defaults(function=_status)
 
-    release = verbs.add_parser("release", help="let a device that is in quarantine take part again")
-    release.add_argument("device")
+    release = verbs.add_parser("release", help="take a device out of quarantine")
+    release.add_argument("device", help="a device in quarantine")
     release.set_defaults(function=_release)
 
-    history = verbs.add_parser("history", help="every cell's nights, with what was refused, missing, or changed")
-    for part in PARTS:
-        history.add_argument(f"--{part}", help="of the cells to show (default: all)")
+    history = verbs.add_parser(
+        "history", help="show all nights of each cell, with refused and missing runs and changes"
+    )
+    for part in CELL_PARTS:
+        history.add_argument(f"--{part}", help=f"show only cells with this {part} (default: all)")
     history.set_defaults(function=_history)
 
-    regressions = verbs.add_parser("regressions", help="check a night: 0 nothing to report, 1 somebody has to look")
+    regressions = verbs.add_parser("regressions", help="check a night; exit code 0: nothing to report, 1: look at it")
     regressions.add_argument("--run", help="the night to check (default: the latest)")
     regressions.set_defaults(function=_regressions)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if not NAME.fullmatch(arguments.name):
-        raise ConfigError(f"a run can't be called '{arguments.name}': names are made of a-z, 0-9, _ and -.")
-    chosen = None if arguments.devices is None else _chosen(arguments.devices)
-    params, built = dispatcher.prepared(arguments.study, chosen, arguments.name)
-    for line in artifact_cache.keep(params, built):
-        print(f"not kept: {line}", file=sys.stderr)
-    engine = engines.started(arguments.engine, arguments.name, built, params, arguments.address)
-    outcomes = dispatcher.farm(params, arguments.name, engine, _tell)
+    from edgeproof.core.errors import ConfigError, EdgeproofError
+    from edgeproof.farm import artifact_cache, dispatcher, engines
+
+    if not RUN_NAME.fullmatch(arguments.name):
+        raise ConfigError(f"'{arguments.name}' is not a valid run name: use a-z, 0-9, _ and - only.")
+    devices = None if arguments.devices is None else _expand_tags(arguments.devices)
+    params, built = dispatcher.prepare(arguments.study, devices, arguments.name)
+    for problem in artifact_cache.store_artifacts(params, built):
+        print(f"not cached: {problem}", file=sys.stderr)
+    engine = engines.start_engine(arguments.engine, arguments.name, built, params, arguments.address)
+    outcomes = dispatcher.run_study(params, arguments.name, engine, _print_line)
     try:
-        fine = _checked(arguments.name)
-    except EdgeproofError as error:  # what was measured stands, whatever is wrong with other nights
-        print(f"the night could not be checked: {error}", file=sys.stderr)
-        fine = False
-    return FINE if set(outcomes.values()) <= {"done"} and fine else NOT_ALL_DONE
-
-
-def _tell(line: str) -> None:
-    """Print one line, in which a name may be anything: it can't begin another, nor steer the terminal."""
-    print("".join(letter if letter.isprintable() else " " for letter in line), flush=True)
-
-
-def _checked(run: str | None) -> bool:
-    """Check a night and tell what was found; whether nobody has to look."""
-    found = regression_check.check(run, _tell)
-    for line in found.faster:
-        _tell(f"faster: {line}")
-    publishing.told_damaged(found.damaged)
-    _tell(found.summary)
-    return found.fine
+        is_clean = _check_night(arguments.name)
+    except EdgeproofError as error:  # tonight's records stay valid even if other nights cannot be read
+        print(f"the check of the night failed: {error}", file=sys.stderr)
+        is_clean = False
+    return OK if set(outcomes.values()) <= {"done"} and is_clean else NEEDS_ATTENTION
 
 
 def _regressions(arguments: argparse.Namespace) -> int:
-    return FINE if _checked(arguments.run) else NOT_ALL_DONE
+    return OK if _check_night(arguments.run) else NEEDS_ATTENTION
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    told = histories.read()
-    chosen = {part: getattr(arguments, part) for part in PARTS if getattr(arguments, part) is not None}
-    for line in history_table.tables(told, chosen):
-        _tell(line)
-    return publishing.told_damaged(told.damaged)
+    from edgeproof.farm import history, history_table
 
-
-def _chosen(words: Sequence[str]) -> list[str]:
-    """Device names, and for 'tag:x' every device with that tag. Raises ConfigError where a tag has none."""
-    found: dict[str, None] = {}
-    for word in words:
-        tag = word.removeprefix("tag:")
-        named = [name for name in cards.names() if tag in cards.card(name).tags] if tag != word else [word]
-        if not named:
-            raise ConfigError(f"no device has the tag '{tag}'. 'edgeproof devices list' shows all tags.")
-        found |= dict.fromkeys(named)
-    for name in found:
-        cards.card(name)
-    return list(found)
+    nights = history.read()
+    chosen = {part: getattr(arguments, part) for part in CELL_PARTS if getattr(arguments, part) is not None}
+    for line in history_table.format_tables(nights, chosen):
+        _print_line(line)
+    return report_damaged(nights.damaged)
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    names = sorted(engines.FARM.glob(f"*/{engines.JOURNAL}"), key=lambda path: path.stat().st_mtime)
-    known = [path.parent.name for path in names]
-    if not known or arguments.name not in (None, *known):
-        raise ConfigError(f"there is no such run. Runs: {', '.join(known) or 'none'}. 'edgeproof farm run' makes one.")
-    name = arguments.name or known[-1]
-    last = journal.last(journal.read(engines.FARM / name / engines.JOURNAL))
-    held = {device for device in {event.device for event in last.values()} if leases.holder(device)}
-    states = {job: _state(event, held) for job, event in last.items()}
+    from edgeproof.core.errors import ConfigError
+    from edgeproof.farm import engines, journal, leases, quarantine
+
+    journals = sorted(engines.FARM.glob(f"*/{engines.JOURNAL}"), key=lambda path: path.stat().st_mtime)
+    runs = [path.parent.name for path in journals]
+    if not runs or arguments.name not in (None, *runs):
+        raise ConfigError(
+            f"there is no run '{arguments.name or 'latest'}'. Runs: {', '.join(runs) or 'none'}. "
+            "Start one with 'edgeproof farm run'."
+        )
+    name = arguments.name or runs[-1]
+    last = journal.latest_by_job(journal.read(engines.FARM / name / engines.JOURNAL))
+    leased = {device for device in {event.device for event in last.values()} if leases.describe_holder(device)}
+    states = {job: _job_state(event, leased) for job, event in last.items()}
     for job, event in sorted(last.items()):
         print(f"{event.at}  {event.device}  {job}: {states[job]}{f': {event.reason}' if event.reason else ''}")
-    for device in sorted(held):
-        print(f"{device} is with {leases.holder(device)}")
-    for device in quarantine.devices():
-        print(quarantine.of(device))
-    counted = ", ".join(f"{count} {state}" for state, count in sorted(Counter(states.values()).items()))
-    print(f"run {name}: {counted or 'nothing begun'}")
-    bad = quarantine.devices() or any(state in ("failed", "abandoned", "interrupted") for state in states.values())
-    return NOT_ALL_DONE if bad else FINE
-
-
-def _state(event: journal.Event, held: set[str]) -> str:
-    if event.kind == "started":
-        return "running" if event.device in held else "interrupted"
-    return event.kind
+    for device in sorted(leased):
+        print(f"{device} is in use by {leases.describe_holder(device)}")
+    for device in quarantine.list_devices():
+        print(quarantine.find(device))
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(states.values()).items()))
+    print(f"run {name}: {counts or 'no job started'}")
+    is_bad = any(state in ("failed", "abandoned", "interrupted") for state in states.values())
+    return NEEDS_ATTENTION if is_bad or quarantine.list_devices() else OK
 
 
 def _release(arguments: argparse.Namespace) -> int:
+    from edgeproof.farm import quarantine
+
     quarantine.release(arguments.device)
-    print(f"device '{arguments.device}' takes part again")
-    return FINE
+    print(f"device '{arguments.device}' is no longer in quarantine")
+    return OK
+
+
+def _check_night(run: str | None) -> bool:
+    """Check a night and print the result; return True if nobody has to look at it."""
+    from edgeproof.farm import regression_check
+
+    result = regression_check.check(run, _print_line)
+    for line in result.faster:
+        _print_line(f"faster: {line}")
+    report_damaged(result.damaged)
+    _print_line(result.summary)
+    return result.is_clean
+
+
+def _print_line(line: str) -> None:
+    """Print one line without line breaks and control characters, which a name from outside may contain."""
+    print("".join(letter if letter.isprintable() else " " for letter in line), flush=True)
+
+
+def _expand_tags(words: Sequence[str]) -> list[str]:
+    """Return device names, with 'tag:x' replaced by the devices with that tag.
+
+    Raises UnknownName for an unknown device and ConfigError for a tag without devices.
+    """
+    from edgeproof.config import cards
+    from edgeproof.core.errors import ConfigError
+
+    devices: dict[str, None] = {}
+    for word in words:
+        tag = word.removeprefix("tag:")
+        matching = [name for name in cards.names() if tag in cards.read(name).tags] if tag != word else [word]
+        if not matching:
+            raise ConfigError(f"no device has the tag '{tag}'. 'edgeproof devices list' shows all tags.")
+        devices |= dict.fromkeys(matching)
+    for name in devices:
+        cards.read(name)
+    return list(devices)
+
+
+def _job_state(event: JournalEvent, leased: set[str]) -> str:
+    if event.kind == "started":
+        return "running" if event.device in leased else "interrupted"
+    return event.kind
 
 
 def _today() -> str:

@@ -1,4 +1,4 @@
-"""edgeproof sign | verify: sign the records that are there, and say which are still what was signed."""
+"""edgeproof sign | verify: sign the records of sessions, and verify signatures."""
 
 from __future__ import annotations
 
@@ -7,73 +7,81 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from edgeproof.core.errors import ConfigError
-
 RESULTS = Path("results")
-FOUND, NOT_AS_SIGNED = 0, 1
+OK, PROBLEMS = 0, 1
 
 
-def add_verbs(commands: Any) -> None:
-    """Add the verbs to the command line's parser."""
-    sign = commands.add_parser("sign", help="sign the records that are there with your Ed25519 key")
-    _places(sign)
+def add_commands(commands: Any) -> None:
+    """Add `sign` and `verify` to the command line's parser."""
+    sign = commands.add_parser("sign", help="sign all unsigned sessions of records with your Ed25519 key")
+    _add_places(sign)
     sign.set_defaults(function=_sign)
 
-    verify = commands.add_parser("verify", help="say whether records are what was measured and signed, and by whom")
-    _places(verify)
+    verify = commands.add_parser("verify", help="check that records are unchanged since they were signed, and by whom")
+    _add_places(verify)
     verify.add_argument(
-        "--allowed-signers", type=Path, metavar="FILE", help="who may sign (default: the project's, where it has one)"
+        "--allowed-signers",
+        type=Path,
+        metavar="FILE",
+        help="file that lists the trusted signers (default: allowed_signers in the project, if there is one)",
     )
-    verify.add_argument("--require-signatures", action="store_true", help="take what is not signed as an error too")
+    verify.add_argument("--require-signatures", action="store_true", help="report unsigned sessions as problems")
     verify.set_defaults(function=_verify)
 
 
-def _places(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("places", nargs="*", type=Path, default=[RESULTS], metavar="PATH", help="(default: results)")
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "places",
+        nargs="*",
+        type=Path,
+        default=[RESULTS],
+        metavar="PATH",
+        help="directories with records (default: results)",
+    )
 
 
 def _sign(arguments: argparse.Namespace) -> int:
     from edgeproof.core import signatures
+    from edgeproof.core.errors import ConfigError
     from edgeproof.records import signing
 
-    key = signing.configured()
+    key = signing.load_configured_key()
     if key is None:
         raise ConfigError(
-            f"no signing key: name one in {signing.VARIABLE}, or put it at ~/.config/{signing.DEFAULT}. {signing.MAKE}"
+            f"no signing key. Set {signing.KEY_VARIABLE} to a key file, or put the key at "
+            f"~/.config/{signing.DEFAULT_KEY}. {signing.KEY_HINT}"
         )
-    findings = list(signing.verify(arguments.places, None))
+    findings = list(signing.verify_sessions(arguments.places, None))
     damaged = [problem for finding in findings for problem in finding.problems]
     if damaged:
         print(*damaged, sep="\n")
-        print(f"nothing is signed: {len(damaged)} problem(s), which a signature would hide.")
-        return NOT_AS_SIGNED
+        print(f"Signed nothing: {len(damaged)} problem(s). Remove or restore these records first.")
+        return PROBLEMS
     unsigned = [finding.session for finding in findings if finding.outcome == "unsigned"]
     for session in unsigned:
-        signing.sign(session, key)
-    before = len(findings) - len(unsigned)
-    print(
-        f"{len(unsigned)} session(s) are signed by {signatures.fingerprint(signing.public(key))}, {before} were before."
-    )
-    print("Where DVC keeps them: 'dvc commit' takes the signatures in.")
-    return FOUND
+        signing.sign_session(session, key)
+    signer = signatures.fingerprint(signing.get_public_key(key))
+    print(f"Signed {len(unsigned)} session(s) as {signer}. {len(findings) - len(unsigned)} were signed before.")
+    print("If DVC tracks these records, run 'dvc commit' to add the signatures.")
+    return OK
 
 
 def _verify(arguments: argparse.Namespace) -> int:
     from edgeproof.records import signing
 
-    path = arguments.allowed_signers or (signing.ALLOWED if signing.ALLOWED.is_file() else None)
-    trusted = None if path is None else signing.allowed(path)
+    path = arguments.allowed_signers or (signing.ALLOWED_SIGNERS if signing.ALLOWED_SIGNERS.is_file() else None)
+    trusted = None if path is None else signing.read_allowed_signers(path)
     outcomes: Counter[str] = Counter()
     signers: Counter[str] = Counter()
-    required = arguments.require_signatures or trusted is not None
-    for finding in signing.verify(arguments.places, trusted):
+    are_required = arguments.require_signatures or trusted is not None
+    for finding in signing.verify_sessions(arguments.places, trusted):
         outcomes[finding.outcome] += 1
         outcomes["records"] += finding.records
         if finding.outcome == "verified":
             signers[str(finding.signer)] += 1
         for problem in finding.problems:
             print(f"tampered: {problem}")
-        if finding.outcome == "unsigned" and required:
+        if finding.outcome == "unsigned" and are_required:
             print(f"unsigned: {finding.session}")
     print(
         f"{outcomes['records']} record(s) in {outcomes.total() - outcomes['records']} session(s): "
@@ -82,5 +90,5 @@ def _verify(arguments: argparse.Namespace) -> int:
     for signer, count in sorted(signers.items()):
         print(f"signed by {signer}: {count}")
     if signers and trusted is None:
-        print("Nobody says whose keys these are: name who may sign with --allowed-signers.")
-    return NOT_AS_SIGNED if outcomes["tampered"] or (required and outcomes["unsigned"]) else FOUND
+        print("The signers are not checked. List the trusted ones in a file and pass it with --allowed-signers.")
+    return PROBLEMS if outcomes["tampered"] or (are_required and outcomes["unsigned"]) else OK

@@ -1,7 +1,11 @@
-"""sweep: run a study at many points, in Hydra's own grammar: edgeproof-sweep --multirun prune.ratio=0.3,0.5.
+"""edgeproof sweep: run a study at many points, in Hydra's grammar.
 
-Hydra composes every point before anything runs; edgeproof.sweeps runs those that are not finished. Without --multirun,
-+search=<name> lets Optuna pick the points.
+    edgeproof sweep --multirun prune.ratio=0.3,0.5
+
+Hydra composes every point before anything runs; edgeproof.sweeps then runs the points that are not finished. With
++search=<name>, and without --multirun, Optuna picks the points.
+
+`edgeproof-sweep` is the same command as a program of its own, which Hydra's tab completion needs.
 """
 
 from __future__ import annotations
@@ -24,103 +28,138 @@ from pydantic import Field
 
 from edgeproof import entry
 from edgeproof.config import compose as config_compose
-from edgeproof.config.params import Frozen, checked
-from edgeproof.core.errors import ConfigError, UnknownName
+from edgeproof.config.validation import Frozen, validate
+from edgeproof.core.errors import ConfigError, UnknownNameError
 from edgeproof.sweeps import local_executor
 from edgeproof.sweeps import sweep as sweeps_sweep
-from edgeproof.sweeps.store import Store
-from edgeproof.sweeps.sweep import Wish
+from edgeproof.sweeps.points import ComposedPoint
+from edgeproof.sweeps.store import SweepStore
 
 if TYPE_CHECKING:
     from edgeproof.sweeps import search as searching
 
-ROOT, POINTS = "edgeproof_sweep", "edgeproof_points"
-HERE = "basic"
-LAUNCHERS = ("hydra/launcher=", "hydra.launcher.")
-PLUGINS = {
+ROOT_CONFIG, POINT_CONFIG = "edgeproof_sweep", "edgeproof_points"
+LOCAL_LAUNCHER = "basic"
+LAUNCHER_PREFIXES = ("hydra/launcher=", "hydra.launcher.")
+LAUNCHER_PACKAGES = {
     "joblib": "hydra-joblib-launcher",
     "ray": "hydra-ray-launcher",
     "ray_aws": "hydra-ray-launcher",
     "submitit_local": "hydra-submitit-launcher",
     "submitit_slurm": "hydra-submitit-launcher",
 }
-# Hydra's options that show something and run nothing.
-SHOWING = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
-# Hydra's own logs and directories say nothing that the sweep doesn't.
-QUIET = [{"override hydra/job_logging": "disabled"}, {"override hydra/hydra_logging": "disabled"}]
-OUT_OF_THE_WAY = {
+# Options of Hydra that print something and run nothing.
+PRINTING_OPTIONS = (
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--version",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--shell-completion",
+    "-sc",
+)
+HELP_HEADER = """usage: edgeproof sweep [-m] [KEY=VALUE,VALUE ...] [+name=NAME] [+workers=N]
+                       [+sweep=NAME | +search=NAME]
+
+Run a study at many points, each stage once however many points share it.
+
+  edgeproof sweep --multirun study=digits prune.ratio=0.3,0.5    the grid of all values
+  edgeproof sweep study=digits prune.ratio=0.4                   one point
+  edgeproof sweep +sweep=pareto study=digits                     a sweep saved in conf/sweep
+  edgeproof sweep +search=within_a_budget study=digits           a search with Optuna, saved in conf/search
+
+The same command continues a sweep that was interrupted. 'edgeproof sweep --hydra-help' shows Hydra's own options."""
+# The sweep has its own logs and directories, so Hydra's are switched off.
+NO_HYDRA_LOGS = [{"override hydra/job_logging": "disabled"}, {"override hydra/hydra_logging": "disabled"}]
+HYDRA_SETTINGS = {
     "output_subdir": None,
     "run": {"dir": ".edgeproof/hydra"},
     "sweep": {"dir": ".edgeproof/hydra", "subdir": "."},
+    "help": {"app_name": "edgeproof sweep", "header": HELP_HEADER},
 }
-OWN_KEYS = ("name", "workers", "search")
-SHOWN_PROBLEMS = 5
-SHOWN_CHARACTERS = 300
+SWEEP_KEYS = ("name", "workers", "search")
+MAX_SHOWN_PROBLEMS = 5
+MAX_SHOWN_CHARACTERS = 300
 NAME_DIGITS = 8
 
 
-class Options(Frozen):
-    """The keys of a sweep itself, given with a plus: +name=mine +workers=2 +search=within_a_budget."""
+class SweepOptions(Frozen):
+    """Options of the sweep itself, given with a plus: +name=mine +workers=2 +search=within_a_budget."""
 
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")
     workers: int = Field(default=1, ge=1, le=256)
     search: dict[str, Any] | None = None
 
 
-def main() -> int:
-    """Compose every point, then run the sweep."""
-    launcher_words = [word for word in sys.argv[1:] if word.lstrip("+~").startswith(LAUNCHERS)]
-    words = [word for word in sys.argv[1:] if word not in launcher_words]
+def main(arguments: Sequence[str]) -> int:
+    """Compose every point, then run the sweep; return its exit code.
+
+    Raises ConfigError when a point, a launcher or an option of the sweep is invalid. Then nothing has run.
+    """
+    launcher_words = [word for word in arguments if word.lstrip("+~").startswith(LAUNCHER_PREFIXES)]
+    words = [word for word in arguments if word not in launcher_words]
     if any(word.startswith("hydra/sweeper=") for word in words):
-        raise ConfigError("points are enumerated by Hydra's basic sweeper; to search them, use +search=<name>.")
-    composed = _composed(words)
+        raise ConfigError("'hydra/sweeper' cannot be changed. To search for good points, use +search=<name>.")
+    composed = _compose_points(words)
     if not composed:
-        if any(word.startswith(SHOWING) for word in words):
+        if any(word.startswith(PRINTING_OPTIONS) for word in words):
             return 0
-        raise ConfigError("the grid is empty: a range or a choice among the overrides has no value.")
-    wishes = [wish for wish, _ in composed]
+        raise ConfigError("the grid is empty: a range or choice among the overrides has no value.")
+    points = [point for point, _ in composed]
     own = composed[0][1]
-    if any(apart != own for _, apart in composed):
-        raise ConfigError(f"{', '.join(OWN_KEYS)} are the whole sweep's and can't differ between its points.")
-    options = checked(Options, own, "the sweep's own keys")
-    launch = _launch(launcher_words)
+    if any(other != own for _, other in composed):
+        raise ConfigError(f"{', '.join(SWEEP_KEYS)} apply to the whole sweep. Give each of them one value.")
+    options = validate(SweepOptions, own, "the sweep's own keys")
+    launch = _find_launcher(launcher_words)
     if options.search is not None:
-        return _search(wishes, options, launch)
-    return sweeps_sweep.sweep(options.name or _name(wishes), wishes, workers=options.workers, launch=launch)
+        return _run_search(points, options, launch)
+    return sweeps_sweep.run_sweep(options.name or _name_sweep(points), points, workers=options.workers, launch=launch)
+
+
+def run() -> None:
+    """Run the `edgeproof-sweep` command and exit."""
+    entry.run(lambda: main(sys.argv[1:]))
 
 
 # --- composing ---------------------------------------------------------------------------------------------------
 
 
-def _composed(words: Sequence[str]) -> list[tuple[Wish, dict[str, Any]]]:
-    """Every point of the command, valid, with the sweep's own keys. Raises ConfigError for all problems."""
-    composed: list[tuple[Wish, dict[str, Any]]] = []
+def _compose_points(words: Sequence[str]) -> list[tuple[ComposedPoint, dict[str, Any]]]:
+    """Return every point of the command, each with the sweep's own keys.
+
+    Raises ConfigError with the problems of all points.
+    """
+    composed: list[tuple[ComposedPoint, dict[str, Any]]] = []
     problems: list[str] = []
 
-    def point(content: DictConfig) -> None:
-        overrides = tuple(word for word in HydraConfig.get().overrides.task if _key(word) not in OWN_KEYS)
+    def compose_point(content: DictConfig) -> None:
+        overrides = tuple(word for word in HydraConfig.get().overrides.task if _first_key(word) not in SWEEP_KEYS)
         try:
-            params, apart = config_compose.params_of(content, OWN_KEYS)
+            params, own = config_compose.expand_composed(content, SWEEP_KEYS)
         except ConfigError as error:
             problems.append(f"{' '.join(overrides)}: {error}")
         else:
-            composed.append((Wish(overrides, params), apart))
+            composed.append((ComposedPoint(overrides, params), own))
 
-    with config_compose.told_as_config_error(words), config_compose.one_directory() as directory:
-        config_compose.store_root(directory)
-        ConfigStore.instance().store(
-            ROOT, {"defaults": [config_compose.ROOT, *QUIET, "_self_"], "hydra": OUT_OF_THE_WAY}
-        )
+    with config_compose.raise_config_errors(words), config_compose.merge_conf_directories() as directory:
+        config_compose.register_definitions(directory)
+        content = {"defaults": [config_compose.ROOT, *NO_HYDRA_LOGS, "_self_"], "hydra": HYDRA_SETTINGS}
+        ConfigStore.instance().store(ROOT_CONFIG, content)
         try:
-            # Whatever launcher a named sweep asks for, points are composed here.
-            _run_hydra(point, directory, ROOT, [*words, f"hydra/launcher={HERE}"])
+            # A named sweep may set another launcher, but points are always composed in this process.
+            _run_hydra(compose_point, directory, ROOT_CONFIG, [*words, f"hydra/launcher={LOCAL_LAUNCHER}"])
         except HydraException as error:
             if "does not support sweep type" not in str(error):
                 raise
-            raise ConfigError("a grid can't hold an interval, which has no steps; +search=<name> can.") from None
+            raise ConfigError(
+                "a grid cannot contain an interval, which has no steps. Use range(…), or +search=<name>."
+            ) from None
     if problems:
-        shown = "\n".join(problems[:SHOWN_PROBLEMS])
-        raise ConfigError(f"{len(problems)} point(s) can't be composed, so nothing runs:\n{shown}")
+        shown = "\n".join(problems[:MAX_SHOWN_PROBLEMS])
+        raise ConfigError(f"{len(problems)} point(s) cannot be composed, so nothing runs:\n{shown}")
     return composed
 
 
@@ -128,116 +167,119 @@ def _is_override(word: str) -> bool:
     return not word.startswith("-") and ("=" in word or word.startswith("~"))
 
 
-def _key(word: str) -> str:
-    """The first part of an override's key."""
+def _first_key(word: str) -> str:
+    """Return the first part of an override's key: 'prune' of '+prune.ratio=0.3'."""
     return word.partition("=")[0].lstrip("+").partition(".")[0]
 
 
-def _run_hydra(task: Callable[[DictConfig], None], directory: Path | None, root: str, words: Sequence[str]) -> None:
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are ours to show
-    # Its parser takes overrides after its options alone.
+def _run_hydra(task: Callable[[DictConfig], None], directory: Path | None, config: str, words: Sequence[str]) -> None:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors instead of printing them, so that they can be reported here
+    # Hydra's parser accepts overrides only after its options.
     sys.argv = [sys.argv[0], *sorted(words, key=_is_override)]
-    hydra.main(version_base="1.3", config_path=str(directory) if directory else None, config_name=root)(task)()
+    hydra.main(version_base="1.3", config_path=str(directory) if directory else None, config_name=config)(task)()
 
 
-def _name(wishes: Sequence[Wish]) -> str:
-    """A name that the same command gets again: the study's, with a digest of what is asked of it."""
-    asked = sorted(" ".join(sorted(wish.overrides)) for wish in wishes)
-    return f"{wishes[0].params.study}-{hashlib.sha256(repr(asked).encode()).hexdigest()[:NAME_DIGITS]}"
+def _name_sweep(points: Sequence[ComposedPoint]) -> str:
+    """Return a name made of the study and the overrides, so that the same command continues the same sweep."""
+    overrides = sorted(" ".join(sorted(point.overrides)) for point in points)
+    return f"{points[0].params.study}-{hashlib.sha256(repr(overrides).encode()).hexdigest()[:NAME_DIGITS]}"
 
 
-# --- launching elsewhere -----------------------------------------------------------------------------------------
+# --- launching on other machines ---------------------------------------------------------------------------------
 
 
-def _launch(words: Sequence[str]) -> sweeps_sweep.Launch | None:
-    """What runs points by the Hydra launcher that the command names; None for this machine. Raises ConfigError."""
-    chosen = next((word.partition("=")[2] for word in words if word.startswith("hydra/launcher=")), HERE)
+def _find_launcher(words: Sequence[str]) -> sweeps_sweep.Launcher | None:
+    """Return a function that runs points with the Hydra launcher given; None for this machine.
+
+    Raises UnknownNameError for an unknown launcher and ConfigError for invalid options of it.
+    """
+    chosen = next((word.partition("=")[2] for word in words if word.startswith("hydra/launcher=")), LOCAL_LAUNCHER)
     known = [name.removesuffix(".yaml") for name in ConfigStore.instance().list("hydra/launcher")]
     if chosen not in known:
-        package = PLUGINS.get(chosen)
-        raise UnknownName(
-            "launcher", chosen, known, f"It comes with 'pip install {package}'." if package else "It is a Hydra plugin."
-        )
-    if chosen == HERE:
+        package = LAUNCHER_PACKAGES.get(chosen)
+        cure = f"Install it with 'pip install {package}'." if package else "Launchers are Hydra plugins."
+        raise UnknownNameError("launcher", chosen, known, cure)
+    if chosen == LOCAL_LAUNCHER:
         return None
-    _store_points("")
-    with config_compose.told_as_config_error(words), hydra.initialize(version_base="1.3", config_path=None):
-        hydra.compose(POINTS, [*words, "point=p"], return_hydra_config=True)
+    _register_point_config("")
+    with config_compose.raise_config_errors(words), hydra.initialize(version_base="1.3", config_path=None):
+        hydra.compose(POINT_CONFIG, [*words, "point=p"], return_hydra_config=True)
 
-    def launch(store: Store, digests: Sequence[str]) -> None:
+    def launch(store: SweepStore, digests: Sequence[str]) -> None:
         if digests:
-            _store_points(store.name)
-            # A digest may look like a number; with a letter before it, it is text in any grammar.
+            _register_point_config(store.name)
+            # A digest may look like a number. Hydra reads it as text only with a letter before it.
             points = ",".join(f"p{digest}" for digest in digests)
             try:
-                _run_hydra(run_point, None, POINTS, ["--multirun", *words, f"point={points}"])
+                _run_hydra(run_point, None, POINT_CONFIG, ["--multirun", *words, f"point={points}"])
             except Exception as error:
-                told = " ".join(f"{type(error).__name__}: {error}".split())[:SHOWN_CHARACTERS]
-                print(f"launcher '{chosen}' gave up ({told}). What is finished is kept; the same command continues.")
+                message = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_SHOWN_CHARACTERS]
+                print(f"launcher '{chosen}' failed ({message}). Finished points are kept; run the command again.")
 
     return launch
 
 
-def _store_points(sweep: str) -> None:
-    """Register what a launcher's jobs are configured by."""
+def _register_point_config(sweep: str) -> None:
+    """Register the configuration of a launcher's jobs."""
     node = {"root": str(Path.cwd()), "sweep": sweep, "point": "???"}
-    ConfigStore.instance().store(POINTS, {"defaults": [*QUIET, "_self_"], "hydra": OUT_OF_THE_WAY, **node})
+    content = {"defaults": [*NO_HYDRA_LOGS, "_self_"], "hydra": HYDRA_SETTINGS, **node}
+    ConfigStore.instance().store(POINT_CONFIG, content)
 
 
 def run_point(content: DictConfig) -> None:
-    """One job of a Hydra launcher: one point, in a process of its own. Its failure is a row, not an exception."""
+    """Run one point as the job of a Hydra launcher, in a process of its own.
+
+    A failed point becomes a row of the sweep's table and raises nothing.
+    """
     os.chdir(content.root)
-    local_executor.run_one(Store(content.sweep), content.point[1:])
+    local_executor.run_point(SweepStore(content.sweep), content.point[1:])
 
 
 # --- searching ---------------------------------------------------------------------------------------------------
 
 
-def _search(wishes: Sequence[Wish], options: Options, launch: sweeps_sweep.Launch | None) -> int:
+def _run_search(points: Sequence[ComposedPoint], options: SweepOptions, launch: sweeps_sweep.Launcher | None) -> int:
     from edgeproof.sweeps import search as searching
 
-    if len(wishes) > 1:
-        raise ConfigError("a search picks its points itself: give it one value a key, or its 'space' in conf/search/.")
-    given = checked(searching.SearchOptions, options.search, "search (conf/search/*.yaml)")
-    space = {key: _axis(key, grammar) for key, grammar in given.space.items()}
-    fixed = [word for word in wishes[0].overrides if word.partition("=")[0].lstrip("+") not in space]
+    if len(points) > 1:
+        raise ConfigError(
+            "a search picks its points itself. Give each key one value, or change 'space' in conf/search/*.yaml."
+        )
+    given = validate(searching.SearchOptions, options.search, "search (conf/search/*.yaml)")
+    space = {key: _parse_axis(key, grammar) for key, grammar in given.space.items()}
+    fixed = [word for word in points[0].overrides if word.partition("=")[0].lstrip("+") not in space]
 
-    def compose(values: Mapping[str, str]) -> Wish:
+    def compose(values: Mapping[str, str]) -> ComposedPoint:
         overrides = (*fixed, *(f"{key}={value}" for key, value in values.items()))
-        return Wish(overrides, config_compose.compose(None, overrides))
+        return ComposedPoint(overrides, config_compose.compose(None, overrides))
 
     digest = hashlib.sha256(repr((sorted(fixed), given.model_dump())).encode()).hexdigest()[:NAME_DIGITS]
-    name = options.name or f"{wishes[0].params.study}-search-{digest}"
-    return searching.search(name, given, space, compose, workers=options.workers, launch=launch)
+    name = options.name or f"{points[0].params.study}-search-{digest}"
+    return searching.run_search(name, given, space, compose, workers=options.workers, launch=launch)
 
 
-def _axis(key: str, grammar: str) -> searching.Range | searching.Choice:
-    """A key's values, from Hydra's grammar. Raises ConfigError."""
-    from edgeproof.sweeps.search import Choice, Range
+def _parse_axis(key: str, grammar: str) -> searching.RangeAxis | searching.ChoiceAxis:
+    """Parse a key's values in Hydra's grammar. Raises ConfigError for invalid or empty ones."""
+    from edgeproof.sweeps.search import ChoiceAxis, RangeAxis
 
-    with config_compose.told_as_config_error([f"{key}={grammar}"]):
+    with config_compose.raise_config_errors([f"{key}={grammar}"]):
         override = OverridesParser.create().parse_override(f"{key}={grammar}")
     value = override.value()
     if isinstance(value, IntervalSweep):
         assert value.start is not None
         assert value.end is not None
         if value.start >= value.end:
-            raise ConfigError(f"search.space.{key}: {grammar} is empty; the lower end comes first.")
-        return Range(value.start, value.end, None, "log" in value.tags, whole=False)
+            raise ConfigError(f"search.space.{key}: {grammar} is empty. Put the lower end first.")
+        return RangeAxis(value.start, value.end, None, "log" in value.tags, is_integer=False)
     if isinstance(value, RangeSweep):
         numbers = list(value.range())
         if not numbers:
             raise ConfigError(f"search.space.{key}: {grammar} is empty.")
-        whole = all(isinstance(number, int) for number in numbers)
-        return Range(numbers[0], numbers[-1], value.step, logarithmic=False, whole=whole)
+        is_integer = all(isinstance(number, int) for number in numbers)
+        return RangeAxis(numbers[0], numbers[-1], value.step, is_logarithmic=False, is_integer=is_integer)
     if override.is_sweep_override():
-        return Choice(tuple(override.sweep_string_iterator()))
-    return Choice((override.get_value_element_as_str(),))
-
-
-def run() -> None:
-    """The `edgeproof-sweep` command."""
-    entry.run(main)
+        return ChoiceAxis(tuple(override.sweep_string_iterator()))
+    return ChoiceAxis((override.get_value_element_as_str(),))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,137 @@
+"""edgeproof explain | reproduce | compare | register | bundle: trace, rebuild, compare and release cells."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from edgeproof.cli.options import CELL, add_records_option
+from edgeproof.cli.records import refresh_store
+from edgeproof.core.errors import EdgeproofError
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands about single cells to the command line's parser."""
+    explain = commands.add_parser("explain", help="show how a cell was made, back to the data")
+    explain.add_argument("cell", help=f"{CELL}; append a figure's name to list its records")
+    add_records_option(explain)
+    explain.set_defaults(function=_explain)
+
+    reproduce = commands.add_parser("reproduce", help="build a cell's artifact again from the data, and measure it")
+    reproduce.add_argument("cells", nargs="*", metavar="cell", help=CELL)
+    reproduce.add_argument("--all", action="store_true", help="reproduce every cell that has records")
+    reproduce.add_argument("--build-only", action="store_true", help="compare the artifact and measure nothing")
+    add_records_option(reproduce)
+    reproduce.set_defaults(function=_reproduce)
+
+    _add_compare(commands)
+
+    register = commands.add_parser("register", help="register a cell's artifact as a version, in GTO's git tags")
+    register.add_argument("cell", help=CELL)
+    register.add_argument("--stage", choices=["dev", "staging", "prod"], help="also promote the version to this stage")
+    register.add_argument("--version", help="such as v1.2.0 (default: the next minor version)")
+    add_records_option(register)
+    register.set_defaults(function=_register)
+
+    bundle = commands.add_parser("bundle", help="pack all that a board needs to run a cell's artifact into a tar file")
+    bundle.add_argument("cell", help=CELL)
+    bundle.add_argument("--out", type=Path, required=True, help="directory to write; the tar file is put beside it")
+    bundle.add_argument("--key", type=Path, help="Ed25519 private key to sign with, such as ~/.ssh/id_ed25519")
+    add_records_option(bundle)
+    bundle.set_defaults(function=_bundle)
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser("compare", help="test whether B is slower than A, from their records")
+    compare.add_argument(
+        "a", help="a cell (device/runtime/model/scheme), a directory of records, a device, a commit or a night"
+    )
+    compare.add_argument("b", help="another of the same kind")
+    compare.add_argument(
+        "--percent", type=_parse_percent, default=50.0, help="percentile to compare (default: %(default)s)"
+    )
+    compare.add_argument(
+        "--margin",
+        type=_parse_margin,
+        default=0.0,
+        help="relative difference to ignore, such as 0.02 for 2%% (default: %(default)s)",
+    )
+    compare.add_argument(
+        "--unlike", action="store_true", help="compare even if the conditions differ, and list the differences"
+    )
+    add_records_option(compare)
+    compare.set_defaults(function=_compare)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from edgeproof.provenance import cells, lineage
+
+    print(lineage.explain(cells.find(arguments.cell, arguments.records), arguments.records))
+    return 0
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from edgeproof.provenance import cells, reproduce
+
+    if bool(arguments.cells) == arguments.all:
+        raise EdgeproofError("name the cells to reproduce, or use --all to reproduce every cell.")
+    names = [str(cell) for cell in cells.everything(arguments.records)] if arguments.all else arguments.cells
+    matching = [cells.find(name, arguments.records) for name in names]
+    identical = 0
+    for outcome in reproduce.reproduce(matching, measure=not arguments.build_only):
+        identical += outcome.same
+        print(outcome, flush=True)
+    print(f"{identical} of {len(matching)} artifacts are identical.")
+    return 0 if identical == len(matching) else 1
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from edgeproof.provenance import compare
+
+    directories = [Path(name).is_dir() for name in (arguments.a, arguments.b)]
+    code = 0 if all(directories) else refresh_store(arguments.records)
+    text = compare.compare(
+        arguments.a,
+        arguments.b,
+        arguments.records,
+        percent=arguments.percent,
+        margin=arguments.margin,
+        unlike=arguments.unlike,
+    )
+    print(text)
+    return code
+
+
+def _register(arguments: argparse.Namespace) -> int:
+    from edgeproof.provenance import cells, releases
+
+    cell = cells.find(arguments.cell, arguments.records)
+    print(*releases.register(cell, arguments.records, stage=arguments.stage, version=arguments.version), sep="\n")
+    return 0
+
+
+def _bundle(arguments: argparse.Namespace) -> int:
+    from edgeproof.provenance import bundle, cells
+
+    cell = cells.find(arguments.cell, arguments.records)
+    signer = bundle.bundle(cell, arguments.records, arguments.out, key=arguments.key)
+    signed = "not signed (use --key to sign it)" if signer is None else f"signed by {signer}"
+    print(f"{arguments.out} and {arguments.out}.tar, {signed}.")
+    option = "" if signer is None else f" --signer {signer}"
+    print(f"On the board: tar xf {arguments.out.name}.tar && python3 {arguments.out.name}/run.pyz --check{option}")
+    return 0
+
+
+def _parse_percent(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"expected a percentile between 0 and 100, got {text}")
+    return value
+
+
+def _parse_margin(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, got {text}")
+    return value

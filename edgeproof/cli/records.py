@@ -1,0 +1,75 @@
+"""edgeproof query | migrate: query the records in SQL, and rewrite records of an older schema."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeproof.cli.options import add_as_is_option, add_records_option
+
+if TYPE_CHECKING:
+    from edgeproof.records.store import State
+
+
+def add_commands(commands: Any) -> None:
+    """Add `query` and `migrate` to the command line's parser."""
+    query = commands.add_parser("query", help="query the records in SQL; the view 'records' has a row for each record")
+    query.add_argument("sql", help="one SELECT statement; 'FROM (DESCRIBE records)' lists the columns")
+    query.add_argument(
+        "--format", choices=["table", "csv", "json"], default="table", help="output format (default: %(default)s)"
+    )
+    add_as_is_option(query)
+    add_records_option(query)
+    query.set_defaults(function=_query)
+
+    migrate = commands.add_parser("migrate", help="rewrite records of an older schema in the current one")
+    add_records_option(migrate)
+    migrate.set_defaults(function=_migrate)
+
+
+def _query(arguments: argparse.Namespace) -> int:
+    from edgeproof.records import query_output, store
+
+    code = 0 if arguments.as_is else refresh_store(arguments.records)
+    answer = store.ask(arguments.sql, arguments.records)
+    print(query_output.shown(answer, arguments.format), end="")
+    return code
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    from edgeproof.records import migrate
+
+    damaged: list[str] = []
+    for session, count in migrate.migrate(arguments.records, damaged):
+        print(f"{session}: rewrote {count} record(s) in the current schema")
+    return report_damaged(damaged)
+
+
+def refresh_store(root: Path) -> int:
+    """Bring the store of records up to date and report damaged records; return 1 if there are any, else 0."""
+    from edgeproof.records import store
+
+    return report_state(store.refresh(root))
+
+
+def report_state(state: State) -> int:
+    """Report records that are damaged or have an older schema on stderr; return 1 if any is damaged, else 0."""
+    if state.older:
+        print(
+            f"{state.older} record(s) have an older schema and were converted while reading. "
+            "'edgeproof migrate' rewrites them.",
+            file=sys.stderr,
+        )
+    return report_damaged(state.damaged)
+
+
+def report_damaged(damaged: Sequence[str]) -> int:
+    """List damaged records on stderr; return 1 if there are any, else 0."""
+    for reason in damaged:
+        print(f"skipped: {reason}", file=sys.stderr)
+    if damaged:
+        print(f"Skipped {len(damaged)} damaged record(s).", file=sys.stderr)
+    return 1 if damaged else 0

@@ -1,0 +1,110 @@
+"""edgeproof report | publish: print or save one table, and write the static site with all saved tables."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeproof.cli.options import add_as_is_option, add_records_option, split_names
+from edgeproof.cli.records import refresh_store, report_state
+from edgeproof.paths import SITE
+
+if TYPE_CHECKING:
+    from edgeproof.report.row import Row
+    from edgeproof.report.selections import Selection
+
+AXES = ("devices", "runtimes", "models", "schemes", "scenarios")
+SELECTION_OPTIONS = (*AXES, "artifacts", "columns", "rows", "across", "sort", "baseline", "title")
+
+
+def add_commands(commands: Any) -> None:
+    """Add `report` and `publish` to the command line's parser."""
+    report = commands.add_parser("report", help="print a table of any selection of the results, in any format")
+    report.add_argument("name", nargs="?", help="a selection saved in conf/reports; other options change it")
+    for axis in AXES:
+        report.add_argument(f"--{axis}", type=split_names, metavar="A,B", help=f"{axis} to show (default: all)")
+    report.add_argument(
+        "--artifacts", type=split_names, metavar="'M S,M S'", help="'model scheme' pairs to show (default: all)"
+    )
+    report.add_argument("--columns", type=split_names, metavar="A,B", help="figures to show, in this order")
+    report.add_argument(
+        "--rows", type=split_names, metavar="A,B", help="one row for each combination of device, model, runtime, scheme"
+    )
+    report.add_argument("--across", type=split_names, metavar="A,B", help="repeat the columns for each value of these")
+    report.add_argument(
+        "--sort", type=split_names, metavar="A,-B", help="sort by these; '-' means descending, as in --sort=-p50"
+    )
+    report.add_argument("--baseline", metavar="MODEL", help="compare with the fp32 artifact of this model")
+    report.add_argument("--title", help="title of the table")
+    report.add_argument(
+        "--format", choices=["markdown", "csv", "parquet", "latex", "html"], help="format to print (default: markdown)"
+    )
+    report.add_argument("--out", type=Path, help="file to write; its suffix selects the format")
+    report.add_argument("--save", metavar="NAME", help="save the selection as conf/reports/NAME.yaml")
+    report.add_argument("--table", type=Path, help="read the rows from this table.json instead of the records")
+    add_as_is_option(report)
+    add_records_option(report)
+    report.set_defaults(function=_report)
+
+    publish = commands.add_parser("publish", help="write a static site with every saved table, from the records alone")
+    publish.add_argument("--out", type=Path, default=SITE, help="directory to write (default: %(default)s)")
+    add_as_is_option(publish)
+    add_records_option(publish)
+    publish.set_defaults(function=_publish)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from edgeproof.report import selections
+    from edgeproof.report.formats import render
+    from edgeproof.report.grids import grid
+    from edgeproof.site import table_files
+
+    chosen = _select(arguments)
+    code = 0 if arguments.as_is or arguments.table else refresh_store(arguments.records)
+    table = grid(_read_rows(arguments, chosen), chosen)
+    if arguments.save:
+        print(f"Saved the selection as {selections.save(chosen, arguments.save)}.", file=sys.stderr)
+    if arguments.out:
+        table_files.write_table(arguments.out, table, table_files.find_format(arguments.out))
+    elif chosen.into and arguments.format is None:
+        table_files.insert_table(Path(chosen.into), table)
+        print(f"Wrote the table between the markers in {chosen.into}.")
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(render(table, arguments.format or "markdown"))
+    return code
+
+
+def _select(arguments: argparse.Namespace) -> Selection:
+    """Return the saved or default selection, changed by the options given."""
+    from edgeproof.config.params import validate
+    from edgeproof.report import selections
+
+    given = {key: getattr(arguments, key) for key in SELECTION_OPTIONS}
+    changes = {key: value for key, value in given.items() if value is not None}
+    if arguments.name is None:
+        return validate(selections.Selection, changes, "the report's options")
+    return selections.load(arguments.name, changes)
+
+
+def _read_rows(arguments: argparse.Namespace, chosen: Selection) -> list[Row]:
+    """Read the rows of the selection from the table.json given, or else from the records."""
+    from edgeproof.site import selected_rows
+
+    if not arguments.table:
+        return selected_rows.select_rows(chosen, arguments.records)
+    rows = selected_rows.read_rows(arguments.table)
+    selected_rows.check_selection(chosen, selected_rows.list_measured(rows))
+    return rows
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from edgeproof.records import store
+    from edgeproof.site import publish
+
+    state = store.held(arguments.records) if arguments.as_is else store.refresh(arguments.records)
+    tables, pages = publish.publish(arguments.records, arguments.out, state)
+    print(f"{arguments.out / 'index.html'}: {pages} pages and {tables} tables from {state.records} records.")
+    return report_state(state)

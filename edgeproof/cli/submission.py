@@ -1,0 +1,55 @@
+"""edgeproof submit | validate: write an MLPerf submission from official records, and check one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from edgeproof.cli.options import add_records_option
+
+
+def add_commands(commands: Any) -> None:
+    """Add `submit` and `validate` to the command line's parser."""
+    submit = commands.add_parser("submit", help="write an MLPerf submission from official records")
+    submit.add_argument("--submitter", required=True, help="name of the organization that submits")
+    submit.add_argument("--out", type=Path, required=True, help="directory to write the submission to")
+    submit.add_argument(
+        "--flavour",
+        choices=["inference", "tiny"],
+        default="inference",
+        help="MLPerf Inference or MLPerf Tiny (default: %(default)s)",
+    )
+    submit.add_argument(
+        "--benchmark", help="MLPerf's benchmark for the task: resnet; with --flavour tiny ic, kws or vww"
+    )
+    add_records_option(submit)
+    submit.set_defaults(function=_submit)
+
+    validate = commands.add_parser("validate", help="list the problems of an MLPerf submission")
+    validate.add_argument("root", type=Path, help="the directory that contains open/")
+    validate.set_defaults(function=_validate)
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from edgeproof.submission.submit import submit
+
+    files = submit(
+        arguments.records,
+        arguments.out,
+        submitter=arguments.submitter,
+        flavour=arguments.flavour,
+        benchmark=arguments.benchmark,
+    )
+    print(f"Wrote {len(files)} files to {arguments.out}. 'edgeproof validate {arguments.out}' accepts them.")
+    return 0
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from edgeproof.submission.validate import validate
+
+    problems = validate(arguments.root)
+    for problem in problems:
+        print(problem)
+    print(f"{arguments.root}: {len(problems)} problem(s)" if problems else f"{arguments.root}: accepted")
+    return 1 if problems else 0

@@ -1,0 +1,91 @@
+"""Register a device: probe it, write its card, and keep the card's fingerprint up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from edgeproof.config import cards, compose, packages
+from edgeproof.config.cards import Card, Fingerprint
+from edgeproof.config.params import Id, validate
+from edgeproof.core.directories import write_text
+from edgeproof.core.errors import ConfigError
+from edgeproof.devices import device as devices_device
+from edgeproof.devices import doctor
+
+NULL = "null"
+_ID: TypeAdapter[str] = TypeAdapter(Id)
+
+
+def register(name: str, content: dict[str, Any]) -> None:
+    """Write a device's card from the given fields and from what the device reports about itself.
+
+    Raises ConfigError when the name is invalid or taken or a field is invalid, and DeviceError when the device cannot
+    be probed. Then no card is written.
+    """
+    path = cards.CARDS / f"{name}.yaml"
+    _check_name(name, path)
+    where = f"the card of '{name}'"
+    card = validate(Card, content, where)
+    cards.check(card, where)
+    device = devices_device.open_transport(name, card)
+    fingerprint = doctor.describe(device, card, NULL, {}).told()
+    print(f"{name}: {fingerprint.cpu or 'unknown processor'}")
+    needed = list_runtime_packages()
+    working = [
+        runtime for runtime, versions in needed.items() if not doctor.describe(device, card, runtime, versions).problems
+    ]
+    content |= {"architecture": fingerprint.architecture} if fingerprint.architecture else {}
+    content |= {"runtimes": dict.fromkeys(working), "fingerprint": fingerprint.model_dump(exclude_none=True)}
+    validate(Card, content, where)
+    write_text(path, dump_yaml(content))
+    print(f"Wrote {path}. Working runtimes: {', '.join(working) or 'none'}.")
+    if len(working) < len(needed):
+        print(
+            f"'edgeproof devices doctor {name}' shows how to install the other runtimes. "
+            "Then list them under 'runtimes' in the card."
+        )
+
+
+def update_fingerprint(name: str) -> None:
+    """Write the device's current fingerprint into its card if it differs from the one there."""
+    path, card = cards.CARDS / f"{name}.yaml", cards.read(name)
+    fingerprint = read_fingerprint(name, card)
+    if devices_device.list_fingerprint_changes(card.fingerprint, fingerprint.model_dump()):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        write_text(path, dump_yaml({**content, "fingerprint": fingerprint.model_dump(exclude_none=True)}))
+        print(f"Updated the fingerprint in {path}.")
+
+
+def read_fingerprint(name: str, card: Card) -> Fingerprint:
+    """Ask a device for its fingerprint. Raises DeviceError when the device cannot be probed."""
+    runtime = next(iter(card.runtimes or [NULL]))
+    return doctor.describe(devices_device.open_transport(name, card), card, runtime, {}).told()
+
+
+def list_runtime_packages() -> dict[str, dict[str, str]]:
+    """Return, by runtime, the packages it needs on a device, each with its pinned version."""
+    definitions = compose.compose_bench_settings("quick").runtimes
+    return {
+        name: packages.pin([*definition.device_packages, "mlcommons-loadgen", "numpy"])
+        for name, definition in sorted(definitions.items())
+        if definition.device_packages
+    }
+
+
+def dump_yaml(content: Mapping[str, Any]) -> str:
+    """Return a card's content as YAML, its keys in the given order."""
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _check_name(name: str, path: Path) -> None:
+    try:
+        _ID.validate_python(name)
+    except ValidationError:
+        raise ConfigError(f"'{name}' is not a valid device name: use a-z, 0-9 and _ only.") from None
+    if path.exists():
+        raise ConfigError(f"{path} already exists. Remove it to register '{name}' again.")
