@@ -1,4 +1,4 @@
-"""What a runtime's export() and adopt() hand back, and what a file that was made elsewhere says of itself."""
+"""Types of the runtimes' contract: the result of an export, and the inputs and outputs of a model file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The outcome of an export: `notes` are remarks for the table (what a scheme left in floating point, say)."""
+    """The result of a runtime's export() or adopt().
+
+    `notes` are remarks for the table, such as the layers whose weights a quantizer left in floating point.
+    """
 
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output of a file: its shape, with None where the file leaves it open, and numpy's name of its type.
+    """An input or output that a model file declares.
 
-    `quantization` is the scale and zero point where integers q stand for the numbers (q - zero point) * scale.
+    `shape` has None for every size that the file leaves open; `dtype` is numpy's name of the element type.
+    `quantization` is a scale and a zero point: an integer q of the file stands for (q - zero point) * scale.
+    It is None where the elements are the numbers themselves.
     """
 
     name: str
@@ -27,7 +32,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class ModelInterface:
-    """All inputs and outputs that a file declares."""
+    """All inputs and outputs that a model file declares, in the file's order."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

@@ -1,4 +1,7 @@
-"""Everything made is a directory with a meta.json that names its files by sha256, written whole or not at all."""
+"""Directories with a meta.json that holds the sha256 of every file, and atomic writes.
+
+Models, artifacts and prepared data are such directories. A reader sees a whole directory or none.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,9 @@ _CHUNK_BYTES = 1 << 20
 
 @contextmanager
 def write_atomically(directory: Path) -> Iterator[Path]:
-    """Fill a temporary sibling, then rename it to `directory`: a reader sees all of it or nothing.
+    """Yield a temporary directory to fill, and rename it to `directory` at the end.
 
-    Raises EdgeproofError when the disk cannot take it; what stood there before stays.
+    Raises EdgeproofError when writing fails. On any exception an older `directory` stays as it was.
     """
     directory = directory.resolve()
     temporary = directory.with_name(f".{directory.name}.part")
@@ -34,8 +37,8 @@ def write_atomically(directory: Path) -> Iterator[Path]:
         _swap(temporary, directory)
     except OSError as error:
         raise EdgeproofError(
-            f"could not write {directory}: {error.strerror or error}. What was finished before is kept; "
-            "free some space or fix the permissions, then run the same command again."
+            f"could not write {directory}: {error.strerror or error}. Results that were finished before are kept. "
+            "Free some space or fix the permissions, then run the same command again."
         ) from error
     finally:
         if temporary.exists():
@@ -43,7 +46,7 @@ def write_atomically(directory: Path) -> Iterator[Path]:
 
 
 def _swap(new: Path, target: Path) -> None:
-    """Put `new` in the target's place; the old one returns when that fails."""
+    """Rename `new` to `target`. An older `target` is put back if that fails."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -58,15 +61,15 @@ def _swap(new: Path, target: Path) -> None:
 
 
 def write_meta(directory: Path, meta: dict[str, Any]) -> None:
-    """Write meta.json canonically, naming the sha256 of every other file in the directory."""
+    """Write meta.json as canonical JSON, and add the sha256 of every other file in the directory."""
     files = {name: hash_file(directory / name) for name in list_files(directory)}
     write_json(directory / META, {"schema": SCHEMA, **meta, "files": files})
 
 
 def read_meta(directory: Path, *, verify: bool = True) -> dict[str, Any]:
-    """Read a directory's meta.json and check every file it names.
+    """Read a directory's meta.json and, with `verify`, check the sha256 of every file that it names.
 
-    Raises ArtifactError when the directory is missing, half-written, damaged, or of another schema.
+    Raises ArtifactError when the directory or a file is missing or damaged, or has another schema.
     """
     path = directory / META
     try:
@@ -74,19 +77,19 @@ def read_meta(directory: Path, *, verify: bool = True) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"{directory} has no {META}: it was never built. Build it with 'dvc repro'.") from None
     except (ValueError, UnicodeDecodeError):
-        raise ArtifactError(f"{path} is not JSON. {_rebuild(directory)}") from None
+        raise ArtifactError(f"{path} is not JSON. {_suggest_rebuild(directory)}") from None
     if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
-        raise ArtifactError(f"{path} has a schema other than {SCHEMA}. {_rebuild(directory)}")
+        raise ArtifactError(f"{path} has a schema other than {SCHEMA}. {_suggest_rebuild(directory)}")
     if not isinstance(meta.get("files"), dict):
-        raise ArtifactError(f"{path} names no files. {_rebuild(directory)}")
+        raise ArtifactError(f"{path} names no files. {_suggest_rebuild(directory)}")
     if verify:
         for name, expected in meta["files"].items():
-            verify_file(directory / name, expected, cure=_rebuild(directory))
+            verify_file(directory / name, expected, cure=_suggest_rebuild(directory))
     return meta
 
 
 def verify_file(path: Path, expected_sha256: str, *, cure: str) -> None:
-    """Check a file against its sha256. Raises ArtifactError with `cure` as the next step."""
+    """Compare a file with its sha256. Raises ArtifactError, with `cure` as the next step, when they differ."""
     if not path.is_file():
         raise ArtifactError(f"{path} is missing. {cure}")
     actual = hash_file(path)
@@ -98,19 +101,22 @@ def verify_file(path: Path, expected_sha256: str, *, cure: str) -> None:
 
 
 def content_sha256(meta: dict[str, Any]) -> str:
-    """One sha256 for a directory's content, from the hashes in its meta: its name in records and lineage."""
+    """Return one sha256 for the content of a directory, computed from the hashes in its meta.
+
+    Records and lineage identify a model or an artifact by it.
+    """
     canonical = json.dumps(meta["files"], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def list_files(directory: Path) -> list[str]:
-    """Relative paths of a directory's files except meta.json, sorted, with forward slashes."""
-    found = [path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()]
-    return sorted(name for name in found if name != META)
+    """List the relative paths of a directory's files except meta.json, sorted, with forward slashes."""
+    names = [path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()]
+    return sorted(name for name in names if name != META)
 
 
 def hash_file(path: Path) -> str:
-    """The sha256 of a file, read in pieces."""
+    """Return the sha256 of a file, which is read in chunks."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
@@ -124,14 +130,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as `write_bytes` does."""
+    """Write a text file in UTF-8, atomically: see `write_bytes`."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file by way of a temporary name, so that it is never seen half-written.
+    """Write a file under a temporary name and rename it, so that no reader sees half of it.
 
-    Raises EdgeproofError when the disk cannot take it; what stood there before stays.
+    Raises EdgeproofError when writing fails; an older file stays as it was.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -145,5 +151,5 @@ def write_bytes(path: Path, data: bytes) -> None:
         ) from error
 
 
-def _rebuild(directory: Path) -> str:
+def _suggest_rebuild(directory: Path) -> str:
     return f"Remove it with 'rm -r {directory}', then build it again with 'dvc repro'."

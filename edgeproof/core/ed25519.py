@@ -1,15 +1,15 @@
-"""Ed25519 signatures, verified: RFC 8032, section 5.1.7, for boards that have Python and nothing else.
+"""Verification of Ed25519 signatures (RFC 8032, section 5.1.7) for boards that have no cryptography library.
 
-Nothing here is secret, so nothing has to take constant time. Signing is the host's, with a library.
+Verification uses public data only, so this code need not run in constant time. The host signs with a library.
 """
 
 from __future__ import annotations
 
 import hashlib
 
-P = 2**255 - 19
-L = 2**252 + 27742317777372353535851937790883648493
-D = -121665 * pow(121666, P - 2, P) % P
+P = 2**255 - 19  # the prime of the field
+L = 2**252 + 27742317777372353535851937790883648493  # the order of the group
+D = -121665 * pow(121666, P - 2, P) % P  # the constant of the curve: -x² + y² = 1 + D·x²·y²
 ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
 KEY_BYTES, SIGNATURE_BYTES = 32, 64
 
@@ -18,7 +18,7 @@ NEUTRAL: Point = (0, 1, 1, 0)
 
 
 def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether the signature is the key's for this message."""
+    """Return True if `signature` is the key's signature of this message."""
     if len(public_key) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
         return False
     key, r = _decode_point(public_key), _decode_point(signature[:KEY_BYTES])
@@ -30,7 +30,7 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def _decode_point(encoded: bytes) -> Point | None:
-    """Decode a point (section 5.1.3); None for what is none."""
+    """Decode a point (section 5.1.3). Returns None if the bytes encode no point of the curve."""
     y = int.from_bytes(encoded, "little")
     sign, y = y >> 255, y & ((1 << 255) - 1)
     if y >= P:
@@ -55,6 +55,7 @@ def _add(a: Point, b: Point) -> Point:
 
 
 def _multiply(factor: int, point: Point) -> Point:
+    """Multiply a point by an integer, by doubling and adding."""
     total = NEUTRAL
     while factor:
         if factor & 1:

@@ -1,15 +1,19 @@
-"""The exceptions edgeproof raises on purpose, drawn in one place.
+"""All exceptions that edgeproof raises on purpose. Those of other packages are named with their file.
 
 EdgeproofError
-├── ConfigError     the study, a definition or a device card is wrong
-│   └── UnknownName a name that no file provides
-├── DataError       a data file is missing or damaged
-├── ArtifactError   a model or artifact directory is missing or damaged
-├── Unsupported     a runtime cannot do what was asked: an outcome, not a failure
-├── DeviceError     a device did not do what it was told
-│   └── Unreachable the link to it was lost: another try may do
-├── Unlike          two measurements were taken under different conditions (report/comparison.py)
-└── SubmissionError records make no valid submission (submission/errors.py)
+├── ConfigError                 the study, a definition or a device card is wrong
+│   └── UnknownNameError        no file or setting has this name
+├── DataError                   a data file is missing or damaged
+├── ArtifactError               a directory of a model, an artifact or records is missing or damaged
+├── Unsupported                 a runtime cannot do what was requested; the table shows the reason
+├── DeviceError                 a device, or a command on it, failed
+│   ├── DeviceUnreachableError  the connection to a device was lost; a retry may succeed
+│   ├── DeviceBusyError         another process measures on the device (farm/leases.py)
+│   └── MissingLatencyError     a run on a device reported no latency (bench/session.py)
+├── StageFailed                 a DVC stage failed (study/pipeline.py)
+├── UnlikeConditions            two measurements were taken under different conditions (records/conditions.py)
+├── ABTestError                 an A/B test of the farm could not be run (farm/ab_test.py)
+└── SubmissionError             the records do not form a valid submission (submission/errors.py)
 """
 
 from __future__ import annotations
@@ -19,19 +23,27 @@ from collections.abc import Iterable
 
 
 class EdgeproofError(Exception):
-    """A message a user can act on. Entry points print it and exit with 2, never with a traceback."""
+    """Base class of errors whose message tells the user what to do.
+
+    Entry points print the message without a traceback and exit with 2.
+    """
 
 
 class ConfigError(EdgeproofError):
     """The study, a definition or a device card is wrong."""
 
 
-class UnknownName(ConfigError):
-    """A name that nothing provides: says what exists, the nearest match, and where to add one."""
+class UnknownNameError(ConfigError):
+    """No file or setting has this name. The message lists the known names, the nearest match and how to add one.
+
+    `kind` says what the name is of, such as 'runtime'; `add` is a sentence about where to add one.
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], add: str) -> None:
         names = sorted(known)
-        super().__init__(f"unknown {kind} '{name}'.{suggest_nearest(name, names)} Known: {', '.join(names) or 'none'}. {add}")
+        super().__init__(
+            f"unknown {kind} '{name}'.{suggest_nearest(name, names)} Known: {', '.join(names) or 'none'}. {add}"
+        )
 
 
 class DataError(EdgeproofError):
@@ -39,22 +51,25 @@ class DataError(EdgeproofError):
 
 
 class ArtifactError(EdgeproofError):
-    """A model or artifact directory is missing or damaged."""
+    """A directory of a model, an artifact or records is missing or damaged."""
 
 
 class Unsupported(EdgeproofError):
-    """A runtime cannot do what was asked of it. The message is the reason shown in the table."""
+    """A runtime cannot do what was requested. The message is the reason that the table shows.
+
+    It is an outcome rather than a failure, so its name has no suffix 'Error'.
+    """
 
 
 class DeviceError(EdgeproofError):
-    """A device did not do what it was told."""
+    """A device, or a command on it, failed."""
 
 
-class DeviceUnreachable(DeviceError):
-    """The link to a device was lost or never there; another try may do."""
+class DeviceUnreachableError(DeviceError):
+    """The connection to a device was lost or could not be opened. A retry may succeed."""
 
 
 def suggest_nearest(name: str, known: Iterable[str]) -> str:
-    """Suggest the closest known name: ' Did you mean 'x'?' or an empty string."""
+    """Return " Did you mean 'x'?" for the nearest known name, or an empty string if none is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""

@@ -1,7 +1,8 @@
-"""The directory is the registry: a plugin is one file below edgeproof/<kind>/, its name is its configuration key.
+"""Lookup of plugins: tasks, networks, methods, runtimes and transports.
 
-Directories in the environment variable EDGEPROOF_PLUGINS (separated like PATH) are searched first,
-each laid out like edgeproof/ itself, so that a plugin can live outside this repository.
+A plugin is one file, edgeproof/<kind>/<name>.py, and its file name is its key in the configuration.
+The environment variable EDGEPROOF_PLUGINS lists further directories, separated as in PATH. They are searched first, and
+each has one subdirectory for each kind, as edgeproof/ has.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from edgeproof.core.errors import ConfigError, UnknownName
+from edgeproof.core.errors import ConfigError, UnknownNameError
 
 SINGULAR = {
     "tasks": "task",
@@ -26,18 +27,21 @@ SINGULAR = {
 
 
 def list_names(kind: str) -> list[str]:
-    """List the plugins of a kind ('runtimes', 'methods', …), sorted."""
+    """List the names of all plugins of a kind ('runtimes', 'methods', …), sorted. No plugin is imported."""
     package = importlib.import_module(f"edgeproof.{kind}")
-    found = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
+    plugin_names = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
     for directory in _external_directories(kind):
-        found |= {path.stem for path in directory.glob("*.py") if not path.stem.startswith("_")}
-    return sorted(found)
+        plugin_names |= {path.stem for path in directory.glob("*.py") if not path.stem.startswith("_")}
+    return sorted(plugin_names)
 
 
 def load(kind: str, name: str) -> ModuleType:
-    """Import one plugin. Raises UnknownName when no file provides it."""
+    """Import a plugin.
+
+    Raises UnknownNameError when there is no such file, ConfigError when a Python module that it imports is missing.
+    """
     if name not in list_names(kind):
-        raise unknown_name(kind, name)
+        raise build_unknown_name_error(kind, name)
     try:
         for directory in _external_directories(kind):
             if (path := directory / f"{name}.py").is_file():
@@ -51,24 +55,26 @@ def load(kind: str, name: str) -> ModuleType:
 
 
 def find_source(kind: str, name: str) -> Path:
-    """The file that provides a plugin, for shipping it to a device."""
+    """Return the path of a plugin's file, which is shipped to devices. Raises UnknownNameError."""
     for directory in _external_directories(kind):
         if (path := directory / f"{name}.py").is_file():
             return path
     spec = importlib.util.find_spec(f"edgeproof.{kind}.{name}")
     if spec is None or spec.origin is None:
-        raise unknown_name(kind, name)
+        raise build_unknown_name_error(kind, name)
     return Path(spec.origin)
 
 
-def unknown_name(kind: str, name: str) -> UnknownName:
-    """The error for a plugin that does not exist."""
+def build_unknown_name_error(kind: str, name: str) -> UnknownNameError:
+    """Build the error for a plugin that does not exist."""
     definition = "" if kind == "transports" else f" and conf/{kind}/{name}.yaml"
-    return UnknownName(SINGULAR[kind], name, list_names(kind), f"To add one: edgeproof/{kind}/{name}.py{definition}.")
+    return UnknownNameError(
+        SINGULAR[kind], name, list_names(kind), f"To add one: edgeproof/{kind}/{name}.py{definition}."
+    )
 
 
 def list_external_roots() -> list[Path]:
-    """Plugin directories outside the package, from EDGEPROOF_PLUGINS."""
+    """List the plugin directories in EDGEPROOF_PLUGINS, in order of precedence."""
     return [Path(part) for part in os.environ.get("EDGEPROOF_PLUGINS", "").split(os.pathsep) if part]
 
 
@@ -78,9 +84,9 @@ def _external_directories(kind: str) -> list[Path]:
 
 def _load_file(kind: str, name: str, path: Path) -> ModuleType:
     qualified = f"edgeproof_plugins.{kind}.{name}"
-    loaded = sys.modules.get(qualified)
-    if loaded is not None and loaded.__file__ == str(path):
-        return loaded
+    imported = sys.modules.get(qualified)
+    if imported is not None and imported.__file__ == str(path):
+        return imported
     spec = importlib.util.spec_from_file_location(qualified, path)
     assert spec is not None
     assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""Processes that must not outlive the one that started them."""
+"""Control of child processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(sent: signal.Signals) -> None:
-    """Have the kernel send this process a signal when its parent ends (Linux only; nothing elsewhere)."""
+def die_with_parent(death_signal: signal.Signals) -> None:
+    """Make the kernel send `death_signal` to this process when its parent ends.
+
+    Only Linux offers this; elsewhere the function does nothing.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, sent)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal)

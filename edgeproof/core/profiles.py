@@ -1,6 +1,6 @@
-"""Where an inference's time goes: one number an operator, as the engine's own profiler tells it.
+"""Profiles: the time that each operator of a model takes, measured by the engine's own profiler.
 
-A profiler slows what it watches, so a profile is taken in a process of its own and no latency comes from it.
+A profiler slows an inference down. A profile is therefore taken in a separate process, and no latency comes from it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ MIN_CALLS, MAX_DURATION_S = 3, 0.3
 class Operator(NamedTuple):
     """One operator of the graph that the engine runs.
 
-    `kind` is its type, `where` the provider or kernel that ran it, `time_ns` what it takes in one inference.
+    `kind` is its type, `where` the execution provider or kernel that ran it, `time_ns` its time in one inference.
+    Records hold these field names.
     """
 
     name: str
@@ -25,18 +26,24 @@ class Operator(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """The operators in the order in which they ran; `method` says in words what their times are."""
+    """The operators in the order in which they ran.
+
+    `method` describes how their times were measured; `inferences` is the number of inferences that were profiled.
+    """
 
     method: str
     inferences: int
     operators: list[Operator]
 
 
-def call_repeatedly(call: Callable[[], object], most: int) -> int:
-    """Call up to `most` times, fewer when that takes too long; returns how often."""
+def call_repeatedly(call: Callable[[], object], max_calls: int) -> int:
+    """Call `call` up to `max_calls` times and return the number of calls.
+
+    Stop after MAX_DURATION_S seconds, but not before MIN_CALLS calls.
+    """
     started = time.monotonic()
-    for count in range(1, most + 1):
+    for count in range(1, max_calls + 1):
         call()
         if count >= MIN_CALLS and time.monotonic() - started > MAX_DURATION_S:
             return count
-    return most
+    return max_calls

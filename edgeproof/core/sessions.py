@@ -1,4 +1,7 @@
-"""What every runtime's Session is: one inference in three steps, so that the engine's own share can be timed apart."""
+"""The base class of every runtime's Session.
+
+An inference has three steps (feed, invoke, fetch), so that the engine's own time can be measured separately.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,32 @@ Array = np.ndarray[Any, Any]
 
 
 class InferenceSession(ABC):
-    """A loaded model with its buffers bound once. Arrays are float32 and shaped as the model's, batch included."""
+    """A loaded model whose input and output buffers are bound once.
+
+    Inputs and outputs are float32 arrays with the model's own shapes, including the batch axis of 1.
+    """
 
     @abstractmethod
     def feed(self, x: Array) -> None:
-        """Bring an input into the engine's own buffer, quantized where the model wants integers."""
+        """Copy an input into the engine's buffer. It is quantized if the model takes integers."""
 
     @abstractmethod
     def invoke(self) -> None:
-        """Run the engine, and nothing else."""
+        """Run the engine. No copy or conversion happens here."""
 
     @abstractmethod
     def fetch(self) -> Array:
-        """The output, dequantized where the model answers in integers; the same buffer each time."""
+        """Return the output. It is dequantized if the model returns integers.
+
+        Every call returns the same buffer, so copy it to keep it.
+        """
 
     def __call__(self, x: Array) -> Array:
-        """One inference as an application sees it."""
+        """Run one whole inference, as an application does, and return the output."""
         self.feed(x)
         self.invoke()
         return self.fetch()
 
     def fallbacks(self) -> list[str]:
-        """What did not run where it should (operators off the expected kernels), one readable line each."""
+        """Describe operators that ran on other than the expected kernels or units, one line each."""
         return []

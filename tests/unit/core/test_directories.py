@@ -1,4 +1,4 @@
-"""Directories that are written whole or not at all, and whose meta.json betrays every change."""
+"""Atomic directories: a reader sees a whole directory or none, and meta.json reveals every change of a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgeproof.core import directories
 from edgeproof.core.errors import ArtifactError, EdgeproofError
 
 
-def no_space(*_: Any, **__: Any) -> None:
+def raise_no_space(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -38,10 +38,10 @@ def fill_half(directory: Path, error: BaseException) -> None:
         raise error
 
 
-# --- written_whole -------------------------------------------------------------------------------------------------
+# --- write_atomically ----------------------------------------------------------------------------------------------
 
 
-def test_a_finished_directory_replaces_the_old_one_whole(tmp_path: Path) -> None:
+def test_a_finished_directory_replaces_all_files_of_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "made"
     build(target, {"old": b"1"})
     build(target, {"new": b"2"})
@@ -50,7 +50,7 @@ def test_a_finished_directory_replaces_the_old_one_whole(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_a_failure_halfway_leaves_the_old_directory_and_no_trace_of_the_new(
+def test_a_failure_while_writing_leaves_the_old_directory_and_no_trace_of_the_new_one(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     target = build(tmp_path / "made", {"file": b"old"})
@@ -60,20 +60,20 @@ def test_a_failure_halfway_leaves_the_old_directory_and_no_trace_of_the_new(
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
-def test_a_failure_before_there_was_anything_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failure_while_writing_a_first_directory_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         fill_half(tmp_path / "made", RuntimeError())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_seen_under_the_final_name_while_it_is_being_filled(tmp_path: Path) -> None:
+def test_the_final_name_does_not_exist_while_the_directory_is_being_filled(tmp_path: Path) -> None:
     with directories.write_atomically(tmp_path / "made") as out:
         (out / "file").write_bytes(b"half")
         assert not (tmp_path / "made").exists()
     assert (tmp_path / "made" / "file").is_file()
 
 
-def test_what_a_killed_run_left_behind_does_not_get_into_the_next_one(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_do_not_get_into_the_next_one(tmp_path: Path) -> None:
     with directories.write_atomically(tmp_path / "made") as out:
         leftover = out.name
     (tmp_path / leftover).mkdir()
@@ -82,7 +82,7 @@ def test_what_a_killed_run_left_behind_does_not_get_into_the_next_one(tmp_path: 
     assert directories.list_files(tmp_path / "made") == ["file"]
 
 
-def test_a_full_disk_is_one_message_that_names_the_directory_and_keeps_the_old_one(tmp_path: Path) -> None:
+def test_a_full_disk_raises_one_error_that_names_the_directory_and_keeps_the_old_one(tmp_path: Path) -> None:
     target = build(tmp_path / "made", {"file": b"old"})
     with pytest.raises(EdgeproofError, match=r"made.*No space left on device") as caught:
         fill_half(target, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -91,30 +91,33 @@ def test_a_full_disk_is_one_message_that_names_the_directory_and_keeps_the_old_o
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
-def test_a_disk_that_cannot_take_a_new_directory_is_one_message(
+def test_a_disk_without_room_for_a_new_directory_raises_one_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Path, "mkdir", no_space)
+    monkeypatch.setattr(Path, "mkdir", raise_no_space)
     with pytest.raises(EdgeproofError, match="No space left"), directories.write_atomically(tmp_path / "made"):
         pytest.fail("there is no directory to fill")
 
 
-def test_a_file_in_the_way_of_the_parent_directory_is_one_message(tmp_path: Path) -> None:
+def test_a_file_at_the_path_of_the_parent_directory_raises_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(EdgeproofError, match="could not write"), directories.write_atomically(tmp_path / "file" / "made"):
+    with (
+        pytest.raises(EdgeproofError, match="could not write"),
+        directories.write_atomically(tmp_path / "file" / "made"),
+    ):
         pytest.fail("there is no directory to fill")
 
 
 @pytest.mark.parametrize(
-    ("failure", "seen"),
+    ("failure", "expected"),
     [(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), EdgeproofError), (KeyboardInterrupt(), None)],
 )
-def test_the_old_directory_survives_when_the_new_one_cannot_be_put_in_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, seen: type[BaseException] | None
+def test_the_old_directory_survives_when_the_new_one_cannot_be_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, expected: type[BaseException] | None
 ) -> None:
     target = build(tmp_path / "made", {"file": b"old"})
 
-    def refuse_the_last_step(real: Callable[..., Any]) -> Callable[..., Any]:
+    def refuse_the_final_rename(real: Callable[..., Any]) -> Callable[..., Any]:
         def rename(source: Any, destination: Any, **kwargs: Any) -> Any:
             if Path(destination) == target and Path(source).name.endswith(".part"):
                 raise failure
@@ -122,9 +125,9 @@ def test_the_old_directory_survives_when_the_new_one_cannot_be_put_in_its_place(
 
         return rename
 
-    monkeypatch.setattr(os, "rename", refuse_the_last_step(os.rename))
-    monkeypatch.setattr(os, "replace", refuse_the_last_step(os.replace))
-    with pytest.raises(seen or type(failure)):
+    monkeypatch.setattr(os, "rename", refuse_the_final_rename(os.rename))
+    monkeypatch.setattr(os, "replace", refuse_the_final_rename(os.replace))
+    with pytest.raises(expected or type(failure)):
         build(target, {"file": b"new"})
     assert (target / "file").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
@@ -136,7 +139,7 @@ names = st.text("abcdefgh.-_0123", min_size=1, max_size=12).filter(lambda name: 
 contents = st.dictionaries(names, st.binary(max_size=200), min_size=1, max_size=4)
 
 
-def test_a_meta_comes_back_as_it_was_written_with_the_sha256_of_every_file(tmp_path: Path) -> None:
+def test_a_meta_is_read_as_it_was_written_and_holds_the_sha256_of_every_file(tmp_path: Path) -> None:
     target = build(tmp_path / "made", {"a.bin": b"abc", "deep/b.bin": b""}, name="größe", options={"b": 1.5})
     meta = directories.read_meta(target)
     assert meta["name"] == "größe"
@@ -149,29 +152,29 @@ def test_a_meta_comes_back_as_it_was_written_with_the_sha256_of_every_file(tmp_p
 
 
 @given(contents, st.data())
-def test_a_byte_changed_a_file_cut_short_or_removed_is_found(files: dict[str, bytes], data: st.DataObject) -> None:
+def test_a_changed_truncated_extended_or_removed_file_is_reported(files: dict[str, bytes], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         target = build(Path(scratch, "made"), files)
         directories.read_meta(target)
         name = data.draw(st.sampled_from(sorted(files)))
         content = files[name]
-        harm = data.draw(st.sampled_from(["remove", "grow"] + (["flip", "cut"] if content else [])))
-        if harm == "remove":
+        damage = data.draw(st.sampled_from(["remove", "grow"] + (["flip", "cut"] if content else [])))
+        if damage == "remove":
             (target / name).unlink()
-        elif harm == "grow":
+        elif damage == "grow":
             (target / name).write_bytes(content + b"\0")
-        elif harm == "cut":
+        elif damage == "cut":
             (target / name).write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
         else:
             place, bit = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 7))
             (target / name).write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
-        with pytest.raises(ArtifactError, match="missing" if harm == "remove" else "damaged") as caught:
+        with pytest.raises(ArtifactError, match="missing" if damage == "remove" else "damaged") as caught:
             directories.read_meta(target)
         assert name in str(caught.value)
         assert "dvc repro" in str(caught.value)
 
 
-def test_a_directory_without_meta_was_never_built(tmp_path: Path) -> None:
+def test_a_directory_without_a_meta_is_reported_as_never_built(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"never built.*dvc repro"):
         directories.read_meta(tmp_path / "nowhere")
 
@@ -191,19 +194,19 @@ def test_a_meta_of_another_schema_is_refused(tmp_path: Path, content: Any) -> No
 
 
 @pytest.mark.parametrize("content", [{"schema": 1}, {"schema": 1, "files": None}, {"schema": 1, "files": ["a"]}])
-def test_a_meta_that_names_no_files_is_damaged(tmp_path: Path, content: Any) -> None:
+def test_a_meta_without_a_list_of_files_is_refused(tmp_path: Path, content: Any) -> None:
     (tmp_path / "meta.json").write_text(json.dumps(content))
     with pytest.raises(ArtifactError):
         directories.read_meta(tmp_path)
 
 
-def test_a_file_where_a_directory_should_be_is_refused(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "made").write_bytes(b"")
     with pytest.raises(ArtifactError):
         directories.read_meta(tmp_path / "made")
 
 
-def test_verification_is_left_out_only_on_request(tmp_path: Path) -> None:
+def test_files_are_verified_unless_verify_is_false(tmp_path: Path) -> None:
     target = build(tmp_path / "made", {"file": b"abc"}, name="x")
     (target / "file").write_bytes(b"abd")
     assert directories.read_meta(target, verify=False)["name"] == "x"
@@ -211,13 +214,13 @@ def test_verification_is_left_out_only_on_request(tmp_path: Path) -> None:
         directories.read_meta(target)
 
 
-# --- identity ------------------------------------------------------------------------------------------------------
+# --- content_sha256 ------------------------------------------------------------------------------------------------
 
 hashes = st.dictionaries(names, st.binary(max_size=8).map(lambda b: hashlib.sha256(b).hexdigest()), max_size=6)
 
 
 @given(hashes, st.randoms(use_true_random=False))
-def test_an_identity_does_not_depend_on_the_order_of_keys_nor_on_the_rest_of_the_meta(
+def test_the_content_hash_does_not_depend_on_the_order_of_files_or_on_other_keys_of_the_meta(
     files: dict[str, str], shuffler: Any
 ) -> None:
     items = list(files.items())
@@ -228,11 +231,13 @@ def test_an_identity_does_not_depend_on_the_order_of_keys_nor_on_the_rest_of_the
 
 
 @given(hashes, hashes)
-def test_two_identities_are_equal_only_for_the_same_names_and_contents(a: dict[str, str], b: dict[str, str]) -> None:
+def test_two_content_hashes_are_equal_only_for_the_same_names_and_contents(
+    a: dict[str, str], b: dict[str, str]
+) -> None:
     assert (directories.content_sha256({"files": a}) == directories.content_sha256({"files": b})) == (a == b)
 
 
-def test_an_identity_is_the_sha256_of_the_hashes_as_compact_sorted_json() -> None:
+def test_the_content_hash_is_the_sha256_of_the_file_hashes_as_compact_sorted_json() -> None:
     expected = hashlib.sha256(b'{"a":"1","b":"2"}').hexdigest()
     assert directories.content_sha256({"files": {"b": "2", "a": "1"}}) == expected
 
@@ -246,14 +251,14 @@ def test_files_are_listed_sorted_with_forward_slashes_and_without_meta(tmp_path:
     assert directories.list_files(tmp_path / "made") == ["B", "sub/a", "z"]
 
 
-def test_a_file_longer_than_one_piece_has_the_sha256_of_its_whole(tmp_path: Path) -> None:
+def test_a_file_longer_than_one_chunk_has_the_sha256_of_all_its_bytes(tmp_path: Path) -> None:
     content = bytes(range(256)) * 9000  # 2.2 MiB
     (tmp_path / "long").write_bytes(content)
     assert directories.hash_file(tmp_path / "long") == hashlib.sha256(content).hexdigest()
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none(), max_size=6))
-def test_json_is_the_same_text_whatever_the_order_of_keys(value: dict[str, Any]) -> None:
+def test_json_is_the_same_text_for_any_order_of_keys(value: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         directories.write_json(Path(scratch, "a"), value)
         directories.write_json(Path(scratch, "b"), dict(reversed(value.items())))
@@ -262,7 +267,7 @@ def test_json_is_the_same_text_whatever_the_order_of_keys(value: dict[str, Any])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
-def test_what_json_cannot_hold_is_refused_and_the_old_file_kept(tmp_path: Path, value: Any) -> None:
+def test_a_value_that_json_cannot_hold_is_refused_and_the_old_file_kept(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "file.json"
     directories.write_json(path, {"old": 1})
     with pytest.raises((ValueError, TypeError)):
@@ -270,7 +275,7 @@ def test_what_json_cannot_hold_is_refused_and_the_old_file_kept(tmp_path: Path, 
     assert json.loads(path.read_text()) == {"old": 1}
 
 
-def test_a_full_disk_keeps_the_old_file_and_leaves_no_half_written_one(
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_partial_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
@@ -278,11 +283,11 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_half_written_one(
 
     write = Path.write_bytes
 
-    def half(self: Path, data: bytes) -> None:
+    def write_half(self: Path, data: bytes) -> None:
         write(self, data[: len(data) // 2])
-        no_space()
+        raise_no_space()
 
-    monkeypatch.setattr(Path, "write_bytes", half)
+    monkeypatch.setattr(Path, "write_bytes", write_half)
     with pytest.raises(EdgeproofError, match=r"No space left.*untouched"):
         directories.write_text(path, "new text")
     assert path.read_bytes() == b"old"

@@ -1,4 +1,4 @@
-"""The directory is the registry, inside the package and out."""
+"""Lookup of plugins in the package's directories and in those of EDGEPROOF_PLUGINS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeproof.core import plugins
-from edgeproof.core.errors import UnknownName
+from edgeproof.core.errors import UnknownNameError
 
 PACKAGE = Path(plugins.__file__).parents[1]
 
@@ -16,11 +16,13 @@ PACKAGE = Path(plugins.__file__).parents[1]
 @pytest.mark.parametrize("kind", plugins.SINGULAR)
 def test_the_plugins_of_a_kind_are_the_files_of_its_directory(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
-    assert plugins.list_names(kind) == sorted(p.stem for p in (PACKAGE / kind).glob("*.py") if not p.stem.startswith("_"))
+    assert plugins.list_names(kind) == sorted(
+        p.stem for p in (PACKAGE / kind).glob("*.py") if not p.stem.startswith("_")
+    )
 
 
-def test_an_unknown_plugin_says_what_exists_what_was_meant_and_which_files_to_add() -> None:
-    with pytest.raises(UnknownName) as caught:
+def test_the_error_for_an_unknown_plugin_lists_names_suggests_the_nearest_and_tells_which_files_to_add() -> None:
+    with pytest.raises(UnknownNameError) as caught:
         plugins.load("runtimes", "onx")
     message = str(caught.value)
     assert "unknown runtime 'onx'" in message
@@ -31,12 +33,12 @@ def test_an_unknown_plugin_says_what_exists_what_was_meant_and_which_files_to_ad
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../core/errors", "__init__", "null.py", "os", "edgeproof"])
-def test_what_is_no_plugins_name_is_unknown_and_imports_nothing(name: str) -> None:
-    with pytest.raises(UnknownName):
+def test_a_name_that_is_no_plugin_is_unknown(name: str) -> None:
+    with pytest.raises(UnknownNameError):
         plugins.load("runtimes", name)
 
 
-def test_a_file_outside_the_package_is_a_plugin_and_its_source_can_be_shipped(plugin_root: Path) -> None:
+def test_a_file_outside_the_package_is_a_plugin_and_its_source_is_found(plugin_root: Path) -> None:
     path = plugin_root / "runtimes" / "abacus.py"
     path.write_text("BEADS = 10\n")
     assert "abacus" in plugins.list_names("runtimes")
@@ -44,19 +46,19 @@ def test_a_file_outside_the_package_is_a_plugin_and_its_source_can_be_shipped(pl
     assert plugins.find_source("runtimes", "abacus") == path
 
 
-def test_a_plugin_outside_comes_before_one_of_the_same_name_inside(plugin_root: Path) -> None:
+def test_a_plugin_outside_the_package_takes_precedence_over_one_inside(plugin_root: Path) -> None:
     (plugin_root / "runtimes" / "null.py").write_text("OUTSIDE = True\n")
     assert plugins.load("runtimes", "null").OUTSIDE is True
     assert plugins.find_source("runtimes", "null").parent == plugin_root / "runtimes"
 
 
-def test_a_plugin_outside_is_executed_once(plugin_root: Path) -> None:
+def test_a_plugin_outside_the_package_is_executed_once(plugin_root: Path) -> None:
     (plugin_root / "runtimes" / "abacus.py").write_text("STATE = []\n")
     plugins.load("runtimes", "abacus").STATE.append(1)
     assert plugins.load("runtimes", "abacus").STATE == [1]
 
 
-def test_two_directories_with_a_plugin_of_one_name_give_each_their_own(
+def test_two_directories_may_each_have_a_plugin_of_the_same_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b"):
@@ -64,11 +66,11 @@ def test_two_directories_with_a_plugin_of_one_name_give_each_their_own(
         (tmp_path / name / "runtimes" / "abacus.py").write_text(f"place = {name!r}\n")
     for name in ("a", "b"):
         monkeypatch.setenv("EDGEPROOF_PLUGINS", str(tmp_path / name))
-        loaded = plugins.load("runtimes", "abacus")
-        assert loaded.place == name
+        plugin = plugins.load("runtimes", "abacus")
+        assert plugin.place == name
 
 
-def test_a_plugin_that_fails_to_import_fails_every_time_and_is_never_half_loaded(plugin_root: Path) -> None:
+def test_a_plugin_that_fails_to_import_fails_every_time(plugin_root: Path) -> None:
     (plugin_root / "runtimes" / "broken.py").write_text("FIRST = 1\nraise RuntimeError('broken at line two')\n")
     for _ in range(2):
         with pytest.raises(RuntimeError, match="line two"):
@@ -83,12 +85,12 @@ def test_private_files_and_missing_directories_provide_nothing(tmp_path: Path, m
     assert plugins.list_external_roots() == [tmp_path, tmp_path / "nowhere"]
 
 
-def test_the_source_of_a_plugin_inside_is_its_file() -> None:
+def test_the_source_of_a_plugin_in_the_package_is_its_file() -> None:
     assert plugins.find_source("runtimes", "null") == PACKAGE / "runtimes" / "null.py"
 
 
-def test_the_source_of_an_unknown_plugin_is_the_same_error() -> None:
-    with pytest.raises(UnknownName, match="unknown runtime"):
+def test_the_source_of_an_unknown_plugin_raises_the_same_error() -> None:
+    with pytest.raises(UnknownNameError, match="unknown runtime"):
         plugins.find_source("runtimes", "nothing_like_it")
 
 
