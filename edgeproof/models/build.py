@@ -1,9 +1,10 @@
-"""Build one model of the study: load what it starts from, apply its method, save it with its lineage."""
+"""Build one model of the study: load its parent or an untrained network, apply its method, save it with its lineage."""
 
 from __future__ import annotations
 
 import inspect
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,37 +16,47 @@ from edgeproof.core import plugins
 from edgeproof.core.directories import content_sha256, read_meta, write_atomically
 from edgeproof.core.errors import ConfigError
 from edgeproof.data import preparation
-from edgeproof.models import model_files, qat, training
-from edgeproof.paths import DATA, MODELS, model_dir
+from edgeproof.models import frameworks, model_files, qat, training
+from edgeproof.paths import DATA, MODELS, locate_model
 
 
 def build(name: str, params: Params) -> None:
-    """Make the model `name` of the study, once from each of its seeds, and write models/<name>."""
+    """Build the model `name` of the study from each of its seeds and write models/<name>.
+
+    Raises ConfigError for an unknown option, a missing package, or a parent that cannot have children.
+    """
     item = params.model(name)
     packages.require(item.packages)
     method = plugins.load("methods", item.method)
     options = validate(method.Options, item.options, f"params.yaml, options of '{name}'").model_dump()
     with write_atomically(MODELS / name) as out:
         for seed in item.seeds:
-            model_files.make_deterministic(item.network, seed, item.threads)
-            task = load_training_task(params.task.name, seed, item.threads, from_parent=item.parent is not None)
-            module, spec = _load_start(item, task)
-            trained = method.apply(module, task, **_load_teachers(method, item, seed), **options)
-            accuracy = model_files.measure_accuracy(trained, task.validation_x, task.validation_y)
-            place = out / model_dir(name, item.seeds, seed).relative_to(MODELS / name)
-            meta = model_files.save(trained, spec, _describe_model(name, item, params, seed, accuracy), place)
-            print(
-                f"  {name}: seed {seed}, validation accuracy {accuracy:.2%}, {meta['parameters']:,} parameters, "
-                f"{meta['macs']:,} MACs",
-                file=sys.stderr,
-            )
+            directory = out / locate_model(name, item.seeds, seed).relative_to(MODELS / name)
+            _build_from_seed(name, params, method, options, seed, directory)
+
+
+def _build_from_seed(
+    name: str, params: Params, method: Any, options: dict[str, Any], seed: int, directory: Path
+) -> None:
+    item = params.model(name)
+    frameworks.make_deterministic(item.network, seed, item.threads)
+    task = load_training_task(params.task.name, seed, item.threads, from_parent=item.parent is not None)
+    module, spec = _load_start(item, task)
+    trained = method.apply(module, task, **_load_teachers(method, item, seed), **options)
+    accuracy = frameworks.measure_accuracy(trained, task.validation_x, task.validation_y)
+    meta = model_files.save(trained, spec, _describe_model(name, item, params, seed, accuracy), directory)
+    print(
+        f"  {name}: seed {seed}, validation accuracy {accuracy:.2%}, {meta['parameters']:,} parameters, "
+        f"{meta['macs']:,} MACs",
+        file=sys.stderr,
+    )
 
 
 def load_training_task(name: str, seed: int, threads: int, *, from_parent: bool = False) -> training.TrainingTask:
-    """Load what a method may see of a task."""
+    """Load the part of a prepared task that a method may see."""
     plugin = plugins.load("tasks", name)
-    train_x, train_y = preparation.load(name, "train")
-    validation_x, validation_y = preparation.load(name, "validation")
+    train_x, train_y = preparation.load_split(name, "train")
+    validation_x, validation_y = preparation.load_split(name, "validation")
     return training.TrainingTask(
         name=name,
         input_shape=plugin.INPUT_SHAPE,
@@ -63,12 +74,13 @@ def load_training_task(name: str, seed: int, threads: int, *, from_parent: bool 
 
 
 def _load_start(item: ModelParams, task: training.TrainingTask) -> tuple[Any, model_files.NetworkSpec]:
+    """Return the module that the method starts from: the parent, or the network with random weights."""
     if item.parent is not None:
-        module, spec, _ = model_files.load(model_dir(item.parent, item.seeds, task.seed))
+        module, spec, _ = model_files.load(locate_model(item.parent, item.seeds, task.seed))
         if isinstance(module, qat.FakeQuantizedModule):
             raise ConfigError(
-                f"'{item.parent}' can't be a parent: it was trained with fake quantization for {module.runtime}, which "
-                "must be the last method applied."
+                f"'{item.parent}' can't be a parent: it was trained with fake quantization for {module.runtime}, "
+                "which must be the last method of a model. Choose another parent in the study."
             )
         return module, spec
     spec = model_files.NetworkSpec(item.network, item.network_options, task.input_shape, task.classes)
@@ -76,18 +88,19 @@ def _load_start(item: ModelParams, task: training.TrainingTask) -> tuple[Any, mo
 
 
 def _load_teachers(method: Any, item: ModelParams, seed: int) -> dict[str, Any]:
-    """What the method's keyword asks for: one teacher, or a list of them."""
-    loaded = [model_files.load(model_dir(teacher, item.seeds, seed))[0] for teacher in item.teachers]
+    """Return the keyword argument for the method's teachers: `teachers` with a list, or `teacher` with one module."""
+    loaded = [model_files.load(locate_model(teacher, item.seeds, seed))[0] for teacher in item.teachers]
     if "teachers" in inspect.signature(method.apply).parameters:
         return {"teachers": loaded}
     return {"teacher": loaded[0]} if loaded else {}
 
 
 def _describe_model(name: str, item: ModelParams, params: Params, seed: int, accuracy: float) -> dict[str, Any]:
+    """Return the entries of meta.json that say how the model was made."""
     sources = [("parent", item.parent)] if item.parent else []
     sources += [(f"teacher_{n}" if n > 1 else "teacher", teacher) for n, teacher in enumerate(item.teachers, 1)]
     lineage = {
-        role: _describe_ancestor(source, read_meta(model_dir(source, item.seeds, seed), verify=False))
+        role: _describe_ancestor(source, read_meta(locate_model(source, item.seeds, seed), verify=False))
         for role, source in sources
     }
     return {
@@ -106,6 +119,6 @@ def _describe_model(name: str, item: ModelParams, params: Params, seed: int, acc
 
 
 def _describe_ancestor(name: str, meta: dict[str, Any]) -> dict[str, Any]:
-    """What a model says of one that it was made from: its hash, and how it was made itself, back to the data."""
-    told = ("method", "options", "network", "seed", "validation_accuracy", "lineage")
-    return {"name": name, "sha256": content_sha256(meta), **{key: meta[key] for key in told}}
+    """Return a parent's or teacher's entry in the lineage: its hash and how it was made, back to the data."""
+    entries = ("method", "options", "network", "seed", "validation_accuracy", "lineage")
+    return {"name": name, "sha256": content_sha256(meta), **{key: meta[key] for key in entries}}

@@ -1,4 +1,8 @@
-"""Removing whole channels, which several methods choose each in its own way."""
+"""Remove whole channels from a network, by an importance that each method defines.
+
+Torch-Pruning's dependency graph (Fang et al., "DepGraph: Towards Any Structural Pruning", 2023) finds the groups of
+coupled layers: those whose channels can only be removed together, as on both sides of a shortcut.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,16 @@ from torch import nn
 from edgeproof.core.errors import ConfigError
 from edgeproof.models.training import TrainingTask
 
+Scope = Literal["global", "layer"]
+# Maps a group of coupled layers to one value a channel, or to None for a group that must stay as it is.
 Importance = Callable[[Any], torch.Tensor | None]
-# Torch-Pruning takes the whole part of n · (1 − ratio), and in floating point 1 − 0.9 is less than a tenth.
+# Torch-Pruning keeps the whole part of n · (1 − ratio). In floating point 1 − 0.9 is less than a tenth, so that it
+# would remove one channel too many; a slightly smaller ratio prevents that.
 RATIO_EPSILON = 1e-9
-INPUT_PRUNING_FUNCTIONS = (torch_pruning.function.prune_conv_in_channels, torch_pruning.function.prune_linear_in_channels)
+INPUT_PRUNING_FUNCTIONS = (
+    torch_pruning.function.prune_conv_in_channels,
+    torch_pruning.function.prune_linear_in_channels,
+)
 
 
 def remove_channels(
@@ -27,17 +37,17 @@ def remove_channels(
     *,
     ratio: float,
     round_to: int,
-    scope: Literal["global", "layer"] = "layer",
+    scope: Scope = "layer",
 ) -> None:
-    """Remove the least important `ratio` of every layer's channels but the last's, and all that is coupled to them.
+    """Remove the least important channels of a module in place, with everything that is coupled to them.
 
-    With the global scope it is that share of all these channels together. What is left of a layer is a multiple of
-    `round_to`; where that would be nothing, the layer stays as it is. `importance` maps a group of coupled layers to a
-    value a channel, or to None where it has none and the group stays (Torch-Pruning's contract). Layers that a network
-    lists in `fixed_layers()` keep their channels too. Raises ConfigError when a layer would lose all its channels to
-    `ratio`, when nothing is removed, and when the network can't be pruned.
+    `ratio` (0 to 1) is the least share of channels to remove: of each layer with scope "layer", of all layers together
+    with scope "global". The number of channels that remain in a layer is rounded down to a multiple of `round_to`. A
+    layer where this leaves nothing stays as it is. The last linear layer and the network's `fixed_layers()` keep their
+    channels. Raises ConfigError when `ratio` would remove all channels of a layer, when nothing is removed, and when
+    the network can't be pruned.
     """
-    before = sum(p.numel() for p in module.parameters())
+    parameters_before = sum(p.numel() for p in module.parameters())
     example = torch.zeros(1, *task.input_shape)
     try:
         _remove(module, example, importance, ratio=ratio, round_to=round_to, scope=scope)
@@ -45,12 +55,12 @@ def remove_channels(
             module.eval()(example)
     except ConfigError:
         raise
-    except Exception as error:  # whatever Torch-Pruning or the network's own code stumbles over
+    except Exception as error:  # any error of Torch-Pruning or of the network's own code
         raise ConfigError(
             f"channels of this network can't be removed ({type(error).__name__}: {error}). A network must take every "
-            "size from its layers (docs/extending.md); prune_weights serves any network."
+            "size from its layers (docs/extending.md). The method prune_weights works for any network."
         ) from error
-    if sum(p.numel() for p in module.parameters()) == before:
+    if sum(p.numel() for p in module.parameters()) == parameters_before:
         raise ConfigError(
             f"no channel was removed: ratio {ratio} rounded to multiples of {round_to} leaves every layer as it is. "
             "Use a larger ratio or a smaller round_to."
@@ -58,13 +68,13 @@ def remove_channels(
 
 
 def _remove(
-    module: nn.Module, example: torch.Tensor, importance: Importance, *, ratio: float, round_to: int, scope: str
+    module: nn.Module, example: torch.Tensor, importance: Importance, *, ratio: float, round_to: int, scope: Scope
 ) -> None:
     last = [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1:]
     names = {layer: name for name, layer in module.named_modules()}
     values: dict[str, torch.Tensor] = {}
 
-    def noted(group: Any) -> torch.Tensor | None:
+    def record_importance(group: Any) -> torch.Tensor | None:
         value = importance(group)
         if value is not None:
             values[names[group[0].dep.layer]] = value
@@ -72,42 +82,46 @@ def _remove(
 
     fixed: list[nn.Module] = getattr(module, "fixed_layers", list)()
     with warnings.catch_warnings():
-        # It says how it will cut parameters outside of layers; those that networks have belong to fixed layers.
+        # Torch-Pruning warns how it will cut parameters outside of layers. In our networks they are never cut, since
+        # they belong to fixed layers.
         warnings.filterwarnings("ignore", "Unwrapped parameters")
         pruner = torch_pruning.pruner.BasePruner(
             module,
             example,
-            importance=noted,
+            importance=record_importance,
             global_pruning=scope == "global",
             pruning_ratio=ratio - RATIO_EPSILON,
             round_to=round_to,
             ignored_layers=[*last, *fixed],
         )
     groups = pruner.step(interactive=True)
-    first = next(groups, None)  # by then all values are known, and nothing is removed yet
+    # Asking for the first group computes the importance of all groups. Nothing is removed before prune().
+    first = next(groups, None)
     _refuse_empty_layers(values, ratio - RATIO_EPSILON, scope)
     for group in itertools.chain([first] if first else [], groups):
         group.prune()
 
 
-def _refuse_empty_layers(values: Mapping[str, torch.Tensor], ratio: float, scope: str) -> None:
-    """Torch-Pruning leaves a layer whole that would lose every channel: a ratio that asks for it is a mistake."""
+def _refuse_empty_layers(values: Mapping[str, torch.Tensor], ratio: float, scope: Scope) -> None:
+    """Raise ConfigError if the ratio removes all channels of a layer. Torch-Pruning would keep that layer whole."""
     if not values:
         return
     pool = torch.cat(list(values.values())).sort().values
     removed = len(pool) - int(len(pool) * (1 - ratio))
     for name, value in values.items():
-        kept = int(len(value) * (1 - ratio)) if scope == "layer" else int((value > pool[removed - 1]).sum())
-        if kept == 0:
+        remaining = int(len(value) * (1 - ratio)) if scope == "layer" else int((value > pool[removed - 1]).sum())
+        if remaining == 0:
             raise ConfigError(
-                f"ratio {ratio + RATIO_EPSILON:g} would remove all {len(value)} channels of layer '{name}'. Use a smaller one."
+                f"ratio {ratio + RATIO_EPSILON:g} would remove all {len(value)} channels of layer '{name}'. Use a "
+                "smaller ratio."
             )
 
 
 def sum_coupled_values(group: Any, value_of: Callable[[nn.Module, bool], torch.Tensor | None]) -> torch.Tensor:
-    """An importance for `remove_channels`: the sum, for each channel of a group, over all layers coupled to it.
+    """Return an importance for `remove_channels`: for each channel of a group, the sum over all coupled layers.
 
-    `value_of` maps a layer to the values of the channels that it reads (True) or puts out (False), or to None.
+    `value_of(layer, reads)` returns one value for each channel that the layer reads (`reads` is True) or outputs
+    (False), or None for a layer that does not count.
     """
     total = torch.zeros(len(group[0].idxs))
     for dependency, channels, roots in ((item.dep, item.idxs, item.root_idxs) for item in group):

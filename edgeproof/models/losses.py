@@ -1,4 +1,4 @@
-"""Losses that several methods share."""
+"""Loss functions that several methods share."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from edgeproof.models.training import Batch, Loss
 def hinton_loss(
     student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, *, temperature: float, hard_weight: float
 ) -> torch.Tensor:
-    """Learn from labels and from a teacher's softened answers: logits (N, classes) and labels (N,), averaged over N.
+    """Return Hinton's distillation loss of logits (N, classes) and labels (N,), averaged over N.
 
     Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network" (2015):
 
         L = h · CE(z_s, y) + (1 − h) · T² · KL(softmax(z_t / T) ‖ softmax(z_s / T))
 
-    with the student's and teacher's logits z_s and z_t, the temperature T and the weight h of the hard labels.
-    T² keeps the soft term's gradients at the same scale whatever the temperature (section 2.1 of the paper).
+    with the logits z_s of the student and z_t of the teacher, the temperature T, and the weight h of the true labels.
+    T² makes the scale of the soft term's gradients independent of the temperature (section 2.1 of the paper).
     """
     soft = functional.kl_div(
         functional.log_softmax(student / temperature, dim=1),
@@ -30,11 +30,11 @@ def hinton_loss(
     return hard_weight * hard + (1 - hard_weight) * temperature**2 * soft
 
 
-def make_hinton_loss(answers: torch.Tensor, *, temperature: float, hard_weight: float) -> Loss:
-    """Hinton's loss against a teacher's answers (views, samples, classes), computed once instead of in every epoch."""
+def make_hinton_loss(teacher_logits: torch.Tensor, *, temperature: float, hard_weight: float) -> Loss:
+    """Return Hinton's loss as a function for `fit`, with precomputed teacher logits (views, samples, classes)."""
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        given = answers[batch.views, batch.samples]
-        return hinton_loss(logits, given, batch.labels, temperature=temperature, hard_weight=hard_weight)
+        teacher = teacher_logits[batch.views, batch.samples]
+        return hinton_loss(logits, teacher, batch.labels, temperature=temperature, hard_weight=hard_weight)
 
     return loss

@@ -1,13 +1,14 @@
-"""Networks with fake quantization: trained as a runtime will compute them, and lowered with the scales so found.
+"""Quantization-aware training (QAT): networks with fake quantization, as one runtime will compute them in integers.
 
-    fake(x) = s · (clip(round(x / s) + z, q_min, q_max) − z),   its gradient 1 where nothing is clipped, 0 elsewhere
+    fake(x) = s · (clip(round(x / s) + z, q_min, q_max) − z),   with gradient 1 inside the clipping range, 0 outside
 
 after every convolution, linear layer, addition and pooling, and on every weight: Jacob et al., "Quantization and
-Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018), section 3. Weights are symmetric in
-each output channel; activations are affine, with ranges that are moving averages over the training batches.
+Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018), section 3. Weights are quantized
+symmetrically in each output channel. Activations are affine, and their ranges are moving averages over the training
+batches.
 
-PT2E (torchao) rewrites the exported graph. Batch norms are folded into their convolutions before: static folding of
-Nagel et al., "A White Paper on Neural Network Quantization" (2021), section 4.2.
+PT2E (torchao) inserts the fake quantization into the exported graph. Before that, batch normalizations are folded into
+their convolutions: static folding of Nagel et al., "A White Paper on Neural Network Quantization" (2021), section 4.2.
 """
 
 from __future__ import annotations
@@ -26,25 +27,27 @@ from edgeproof.core.errors import Unsupported
 
 SCHEME = "int8-qat"
 Runtime = Literal["onnx", "openvino", "tflite"]
-# What each runtime has the fastest kernels for; LiteRT knows no unsigned activations.
+# The type for which each runtime has its fastest kernels. LiteRT has no unsigned activations.
 ACTIVATION_DTYPES: dict[Runtime, torch.dtype] = {"onnx": torch.uint8, "openvino": torch.uint8, "tflite": torch.int8}
-# Of a channel of zeros, say. A bias is an integer in units of the input's scale times this one, and must not overflow.
+# The smallest scale, for example of a channel of zeros. A bias is an integer in units of the input's scale times the
+# weight's scale; a smaller scale would let it overflow.
 MIN_SCALE = 2**-16
 _aten = torch.ops.aten
 CLIPPING_OPS = [_aten.relu.default, _aten.relu_.default, _aten.hardtanh.default, _aten.hardtanh_.default]
 
 
 class FakeQuantizedModule(nn.Module):
-    """A network with fake quantization for one runtime. Ranges are learnt in training mode alone.
+    """A network with fake quantization for one runtime. Only training mode changes the quantization ranges.
 
-    `shapes` and `own_parameters` are those of the network it was made from, whose batch norms are no more.
+    `original_shapes` and `original_parameter_count` describe the network that it was made from, before its batch
+    normalizations were folded.
     """
 
     def __init__(self, graph: torch.fx.GraphModule, runtime: Runtime, network: nn.Module) -> None:
         super().__init__()
         self.graph = graph
         self.runtime = runtime
-        self.shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+        self.original_shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
         self.original_parameter_count = sum(p.numel() for p in network.parameters())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,7 +55,10 @@ class FakeQuantizedModule(nn.Module):
         return outputs
 
     def train(self, mode: bool = True) -> Self:
-        """Learn ranges, or hold them. Nothing else differs: the graph was exported in evaluation mode."""
+        """Update the ranges in training mode and freeze them in evaluation mode.
+
+        The modes differ in nothing else, because the graph was exported in evaluation mode.
+        """
         from torchao.quantization.pt2e import disable_observer, enable_observer
 
         self.training = mode
@@ -61,7 +67,7 @@ class FakeQuantizedModule(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, batches: Sequence[torch.Tensor]) -> None:
-        """Find ranges to start from, on what the network computes without any fake quantization."""
+        """Set the initial ranges from the values that the network computes for `batches` without fake quantization."""
         from torchao.quantization.pt2e import disable_fake_quant, enable_fake_quant
 
         self.graph.apply(disable_fake_quant)
@@ -73,7 +79,7 @@ class FakeQuantizedModule(nn.Module):
 
     @torch.no_grad()
     def round_weights(self) -> None:
-        """Give every weight the value that it is computed with, so that zeros and distinct values can be counted."""
+        """Replace every weight by its quantized value, so that zeros and distinct values can be counted."""
         self.eval()
         weights = dict(self.graph.named_parameters())
         for node in self.graph.graph.nodes:
@@ -82,13 +88,16 @@ class FakeQuantizedModule(nn.Module):
                 weight.copy_(self.graph.get_submodule(node.target)(weight))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load tensors as they are: a state without versions is taken for an old one, whose least scale is replaced."""
+        """Load tensors unchanged.
+
+        torchao takes a state without versions for an old one and replaces its smallest scale, so add the versions.
+        """
         versioned = OrderedDict(state_dict)
         versioned._metadata = self.state_dict()._metadata  # type: ignore[attr-defined]
         return super().load_state_dict(versioned, strict, assign)
 
     def inference_state(self) -> dict[str, torch.Tensor]:
-        """Of the state what an inference needs: weights, biases and scales, not what the observers have seen."""
+        """Return the part of the state that inference needs: weights, biases and scales, without observed ranges."""
         return {
             name: tensor
             for name, tensor in self.state_dict().items()
@@ -97,23 +106,27 @@ class FakeQuantizedModule(nn.Module):
 
 
 def prepare(network: nn.Module, runtime: Runtime, input_shape: Sequence[int]) -> FakeQuantizedModule:
-    """Put fake quantization where `runtime` computes in integers. The network is left as it was."""
+    """Return a copy of `network` with fake quantization wherever `runtime` computes in integers.
+
+    `input_shape` has no batch dimension.
+    """
     from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
     example = torch.zeros(2, *input_shape)
     network = copy.deepcopy(network).eval()
     program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
-    # The quantizer prints about patterns that it has passed over.
+    # The quantizer prints every pattern that it skips.
     with contextlib.redirect_stdout(io.StringIO()):
         graph = prepare_pt2e(program.module(check_guards=False), _build_quantizer(runtime))
-    graph.requires_grad_(True)  # folding leaves biases without
+    graph.requires_grad_(True)  # folding creates biases that require no gradient
     return FakeQuantizedModule(graph, runtime, network).eval()
 
 
 def select_for_export(model: nn.Module, runtime: str, scheme: str) -> nn.Module:
-    """What `runtime` lowers for `scheme`: the model itself, or integers in place of its fake quantization.
+    """Return the module that `runtime` exports for `scheme`.
 
-    Raises Unsupported when the model was not prepared for that.
+    This is the model itself, or for int8-qat the model with integer operations in place of its fake quantization.
+    Raises Unsupported when the model was not trained for this runtime and scheme.
     """
     if not isinstance(model, FakeQuantizedModule):
         if scheme == SCHEME:
@@ -129,14 +142,14 @@ def select_for_export(model: nn.Module, runtime: str, scheme: str) -> nn.Module:
 def _convert(prepared: FakeQuantizedModule) -> nn.Module:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
-    # ONNX holds integer weights; the other converters want to see what a weight is quantized from.
+    # ONNX stores integer weights. The other converters need the float weights in front of their quantization.
     converted: nn.Module = convert_pt2e(copy.deepcopy(prepared.graph), fold_quantize=prepared.runtime == "onnx")
-    converted.training = False  # torchao forbids eval(), and the exporters warn of a model in training
+    converted.training = False  # torchao forbids eval(), and the exporters warn about a model in training mode
     return converted
 
 
 def _build_quantizer(runtime: Runtime) -> Any:
-    """LiteRT's, with specifications of our own: what it quantizes the other runtimes do, too."""
+    """Return LiteRT's quantizer with our own number formats. The other runtimes quantize the same operations."""
     from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer
     from litert_torch.quantize.pt2e_quantizer_utils import QuantizationConfig, propagate_annotation
     from torchao.quantization.pt2e import FakeQuantize, MovingAverageMinMaxObserver
@@ -151,7 +164,7 @@ def _build_quantizer(runtime: Runtime) -> Any:
         qscheme=torch.per_tensor_affine,
         observer_or_fake_quant_ctr=FakeQuantize.with_args(observer=MovingAverageMinMaxObserver, eps=MIN_SCALE),
     )
-    # Not the fused FakeQuantize: its scales differ from those that conversion computes.
+    # The fused FakeQuantize is not used, because its scales differ from those that the conversion computes.
     weight = QuantizationSpec(
         dtype=torch.int8,
         quant_min=-127,
@@ -164,7 +177,7 @@ def _build_quantizer(runtime: Runtime) -> Any:
     )
 
     class Quantizer(PT2EQuantizer):  # type: ignore[misc]
-        """Leaves alone what a runtime computes together with the clipping behind it."""
+        """Skip the output of an operation that the runtime fuses with the clipping after it."""
 
         def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
             super().annotate(model)
@@ -176,7 +189,7 @@ def _build_quantizer(runtime: Runtime) -> Any:
 
 
 def _round_after_clipping(graph: torch.fx.GraphModule) -> None:
-    """Move rounding from before a ReLU, which would waste steps on what it clips, to behind it."""
+    """Move the rounding before a ReLU to after it. Before it, levels would be wasted on values that are clipped."""
     from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationSpec
 
     for node in graph.graph.nodes:
