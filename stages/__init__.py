@@ -1,1 +1,1 @@
-"""One thin module a DVC stage."""
+"""One thin module for each kind of stage in dvc.yaml. A stage may import the packages that do its work, and entry."""

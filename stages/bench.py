@@ -6,12 +6,12 @@ import sys
 
 from edgeproof import entry
 from edgeproof.bench import session
-from edgeproof.config import params
+from edgeproof.config import params_file
 
 
 def main() -> None:
     """Run the session named on the command line."""
-    session.bench(sys.argv[1], params.load())
+    session.run_study_session(sys.argv[1], params_file.read_params())
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""prepare: from public sources to splits on disk."""
+"""prepare: fetch a task's data and split it."""
 
 from __future__ import annotations
 
 import sys
 
 from edgeproof import entry
-from edgeproof.config import params
+from edgeproof.config import params_file
 from edgeproof.data import preparation
 
 
 def main() -> None:
-    """Fetch and split the study's task."""
-    for reason in preparation.prepare(params.load().task):
-        print(f"  passed over {reason}", file=sys.stderr)
+    """Prepare the data of the task in params.yaml."""
+    for reason in preparation.prepare(params_file.read_params().task):
+        print(f"  skipped the source {reason}", file=sys.stderr)
 
 
 if __name__ == "__main__":

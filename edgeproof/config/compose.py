@@ -48,15 +48,15 @@ def read_default_study(conf: Path = CONF) -> str:
 
 def compose(study: str | None = None, overrides: Sequence[str] = (), conf: Path = CONF) -> Params:
     """Compose a study with Hydra overrides into checked params. Raises ConfigError."""
-    return expand(_validated(_composed(study, overrides, conf), study, conf))
+    return expand(_validate_study(_compose_study(study, overrides, conf), study, conf))
 
 
 def expand_composed(composed: DictConfig, apart: Collection[str] = ()) -> tuple[Params, dict[str, Any]]:
     """Checked params of what Hydra composed, and apart from them the keys that are no study's. Raises ConfigError."""
     with raise_config_errors(()):
-        content = _plain(composed)
+        content = _to_dict(composed)
     kept_apart = {key: content.pop(key) for key in apart if key in content}
-    return expand(_validated(content, None, CONF)), kept_apart
+    return expand(_validate_study(content, None, CONF)), kept_apart
 
 
 def compose_bench_settings(preset: str, conf: Path = CONF) -> BenchSettings:
@@ -64,31 +64,31 @@ def compose_bench_settings(preset: str, conf: Path = CONF) -> BenchSettings:
     known = sorted(path.stem for path in (conf / "preset").glob("*.yaml"))
     if preset not in known:
         raise UnknownNameError("preset", preset, known, f"To add one: {conf}/preset/{preset}.yaml.")
-    content = _hydra(("scenarios", "runtimes"), {"preset": preset}, (), conf)
+    content = _run_hydra(("scenarios", "runtimes"), {"preset": preset}, (), conf)
     return validate(BenchSettings, content, f"{conf}/preset/{preset}.yaml (composed)")
 
 
 # --- composing ---------------------------------------------------------------------------------------------------
 
 
-def _composed(study: str | None, overrides: Sequence[str], conf: Path) -> dict[str, Any]:
+def _compose_study(study: str | None, overrides: Sequence[str], conf: Path) -> dict[str, Any]:
     if study is not None and study not in list_studies(conf):
         raise UnknownNameError("study", study, list_studies(conf), f"To add one: {conf}/study/{study}.yaml.")
     chosen = [f"study={study}"] if study is not None else []
-    return _hydra(LIBRARIES, "config", [*chosen, *overrides], conf)
+    return _run_hydra(LIBRARIES, "config", [*chosen, *overrides], conf)
 
 
-def _hydra(
+def _run_hydra(
     libraries: Sequence[str], root: str | Mapping[str, str], overrides: Sequence[str], conf: Path
 ) -> dict[str, Any]:
     with raise_config_errors(overrides, conf), merge_conf_directories(conf) as directory:
         register_definitions(directory, libraries, root)
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(directory), version_base="1.3", job_name="edgeproof"):
-            return _plain(hydra_compose(ROOT, list(overrides)))
+            return _to_dict(hydra_compose(ROOT, list(overrides)))
 
 
-def _plain(composed: DictConfig) -> dict[str, Any]:
+def _to_dict(composed: DictConfig) -> dict[str, Any]:
     content = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
@@ -100,7 +100,7 @@ def raise_config_errors(overrides: Sequence[str], conf: Path = CONF) -> Iterator
     try:
         yield
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise ConfigError(_hydra_message(error, overrides, conf)) from None
+        raise ConfigError(_explain_hydra_error(error, overrides, conf)) from None
 
 
 def register_definitions(
@@ -131,7 +131,7 @@ def merge_conf_directories(conf: Path = CONF) -> Iterator[Path]:
         yield merged
 
 
-def _hydra_message(error: Exception, overrides: Sequence[str], conf: Path) -> str:
+def _explain_hydra_error(error: Exception, overrides: Sequence[str], conf: Path) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [
         line for line in lines if not line.startswith(("full_key", "object_type", "reference_type", "Config search"))
@@ -144,7 +144,7 @@ def _hydra_message(error: Exception, overrides: Sequence[str], conf: Path) -> st
     return f"could not compose {conf}/: {text}.{given} 'edgeproof compose --print' shows every key that exists."
 
 
-def _validated(content: dict[str, Any], study: str | None, conf: Path) -> Study:
+def _validate_study(content: dict[str, Any], study: str | None, conf: Path) -> Study:
     where = f"{conf}/study/{content.get('study', study)}.yaml (composed)"
     return validate(Study, content, where)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import AliasChoices, Field, NonNegativeInt, PositiveInt
 
 from edgeproof.config.validation import Frozen, Id, Sha256
 from edgeproof.core.errors import ConfigError, suggest_nearest
@@ -127,7 +127,8 @@ class BenchParams(Frozen):
     session: NonNegativeInt
     preset: Preset
     processes: int = Field(ge=1, le=100)
-    interleaved: int = Field(default=0, ge=0, le=100)
+    # Params of earlier versions call it 'turns'.
+    interleaved: int = Field(default=0, ge=0, le=100, validation_alias=AliasChoices("interleaved", "turns"))
     against: dict[str, dict[str, ModelAndScheme]] = {}
     warm_up_s: float = Field(gt=0, le=3600)
     cool_down_s: float = Field(ge=0, le=3600)

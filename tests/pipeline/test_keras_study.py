@@ -20,7 +20,7 @@ OVERRIDES = (
 )
 STAGES = (
     "prepare",
-    "train in_keras",
+    "model in_keras",
     "export in_keras_tflite",
     "export in_keras_onnx",
     "bench local_tflite",
@@ -43,7 +43,7 @@ def test_training_and_exporting_again_give_the_same_bytes(study: Clone) -> None:
     files = ["models/in_keras/weights.safetensors", "models/in_keras/meta.json"]
     files += [f"artifacts/tflite/in_keras/{scheme}/model.tflite" for scheme in ("fp32", "int8-static")]
     first = {name: (study.path / name).read_bytes() for name in files}
-    study.run("python", "-m", "stages.train", "in_keras")
+    study.run("python", "-m", "stages.model", "in_keras")
     study.run("python", "-m", "stages.export", "in_keras_tflite")
     assert {name: (study.path / name).read_bytes() for name in files} == first
 

@@ -1,18 +1,21 @@
-"""distill: make a student from what a teacher knows."""
+"""train, distill, prune and quantize: build one model of the study with its method.
+
+    python -m stages.model KEY
+"""
 
 from __future__ import annotations
 
 import sys
 
 from edgeproof import entry
-from edgeproof.config import params
+from edgeproof.config import params_file
 
 
 def main() -> None:
     """Build the model named on the command line."""
     from edgeproof.models import build
 
-    build.build(sys.argv[1], params.load())
+    build.build(sys.argv[1], params_file.read_params())
 
 
 if __name__ == "__main__":
