@@ -33,8 +33,9 @@ from typing import Any
 import numpy as np
 
 from edgeproof import entry
-from edgeproof.statistics import change_points
-from edgeproof.statistics.intervals import Estimate, proportion
+from edgeproof.statistics import cusum, segmentation
+from edgeproof.statistics.estimates import Estimate
+from edgeproof.statistics.proportions import estimate_proportion
 
 NOISE = Path(__file__).with_suffix(".csv")
 CELLS, WITHIN = 20, 5
@@ -55,7 +56,7 @@ class Noise:
     def series(self, rng: np.random.Generator, runtime: str, nights: int, processes: int, drift: float) -> Array:
         """A series without a step."""
         drawn = rng.choice(self.process[runtime], (nights, processes))
-        values = np.array([change_points.night_value(night) for night in drawn])
+        values = np.array([cusum.summarize_night(night) for night in drawn])
         return values + drift * rng.choice(self.sitting, nights)
 
 
@@ -69,7 +70,7 @@ def read(path: Path = NOISE, kind: str = "process") -> Noise:
     sitting: list[float] = []
     for (varies, runtime, _), logs in found.items():
         if varies == kind:
-            process[runtime] += list(np.array(logs) - change_points.night_value(logs))
+            process[runtime] += list(np.array(logs) - cusum.summarize_night(logs))
         elif varies == "sitting":
             sitting += list(np.array(logs) - np.median(logs))
     return Noise({runtime: np.array(of) for runtime, of in process.items()}, np.array(sitting))
@@ -77,18 +78,18 @@ def read(path: Path = NOISE, kind: str = "process") -> Noise:
 
 def watched(series: Array) -> list[int]:
     """The alarm of `edgeproof farm regressions`."""
-    return [change.found for change in change_points.watch(series, cells=CELLS).changes if change.ratio > 1]
+    return [change.detected for change in cusum.monitor_series(series, cells=CELLS).changes if change.ratio > 1]
 
 
 def plain_cusum(series: Array) -> list[int]:
     """Page's CUSUM as in the books: mean and deviation of the nights before, the same threshold, nothing clipped."""
     total, found = 0.0, []
-    for night in range(change_points.FEWEST_BEFORE, len(series)):
-        before = series[: max(change_points.FEWEST_BEFORE, night - change_points.LATEST + 1)]
-        noise = max(before.std(ddof=1), change_points.WANTED_STEP / 3)
-        allowance = change_points.WANTED_STEP / 2 / noise
+    for night in range(cusum.MIN_BASELINE_NIGHTS, len(series)):
+        before = series[: max(cusum.MIN_BASELINE_NIGHTS, night - cusum.EXCLUDED_LATEST_NIGHTS + 1)]
+        noise = max(before.std(ddof=1), cusum.TARGET_STEP_LOG / 3)
+        allowance = cusum.TARGET_STEP_LOG / 2 / noise
         total = max(0.0, total + (series[night] - before.mean()) / noise - allowance)
-        if total > change_points.threshold(allowance, CELLS):
+        if total > cusum.compute_threshold(allowance, CELLS):
             found.append(night)
             total = 0.0
     return found
@@ -97,8 +98,8 @@ def plain_cusum(series: Array) -> list[int]:
 def ewma(series: Array, weight: float = 0.4, limit: float = 4.2) -> list[int]:
     """An EWMA control chart (Lucas and Saccucci 1990); normal noise passes 4.2 deviations about as seldom."""
     average, found = 0.0, []
-    for night in range(change_points.FEWEST_BEFORE, len(series)):
-        before = series[: max(change_points.FEWEST_BEFORE, night - change_points.LATEST + 1)]
+    for night in range(cusum.MIN_BASELINE_NIGHTS, len(series)):
+        before = series[: max(cusum.MIN_BASELINE_NIGHTS, night - cusum.EXCLUDED_LATEST_NIGHTS + 1)]
         average += weight * ((series[night] - before.mean()) / before.std(ddof=1) - average)
         if average > limit * math.sqrt(weight / (2 - weight)):
             found.append(night)
@@ -109,8 +110,8 @@ def ewma(series: Array, weight: float = 0.4, limit: float = 4.2) -> list[int]:
 def segmented(series: Array) -> list[int]:
     """Binary segmentation of all nights so far, every night anew: nights at which it sees one step more to slower."""
     found, known = [], 0
-    for night in range(change_points.FEWEST_BEFORE, len(series)):
-        seen = sum(step.ratio > 1 for step in change_points.steps(series[: night + 1]))
+    for night in range(cusum.MIN_BASELINE_NIGHTS, len(series)):
+        seen = sum(step.ratio > 1 for step in segmentation.find_steps(series[: night + 1]))
         if seen > known:
             found.append(night)
         known = max(known, seen)
@@ -126,7 +127,7 @@ def measured(
     spreads = []
     for number in range(arguments.series):
         runtime = runtimes[number % len(runtimes)]
-        still = noise.series(rng, runtime, change_points.NIGHTS_A_YEAR, processes, drift)
+        still = noise.series(rng, runtime, cusum.NIGHTS_A_YEAR, processes, drift)
         false += len(alarm(still))
         days += len(still)
         spreads.append(float(still.std()))
@@ -134,8 +135,8 @@ def measured(
         stepping = noise.series(rng, runtime, night + WITHIN, processes, drift)
         stepping[night:] += math.log1p(arguments.step)
         found += any(seen >= night for seen in alarm(stepping))
-    a_year = proportion(false, days).scaled(CELLS * change_points.NIGHTS_A_YEAR)
-    return proportion(found, arguments.series), a_year, float(np.median(spreads))
+    a_year = estimate_proportion(false, days).scale(CELLS * cusum.NIGHTS_A_YEAR)
+    return estimate_proportion(found, arguments.series), a_year, float(np.median(spreads))
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ EdgeproofError
 │   ├── DeviceUnreachableError  the connection to a device was lost; a retry may succeed
 │   ├── DeviceBusyError         another process measures on the device (farm/leases.py)
 │   └── MissingLatencyError     a run on a device reported no latency (bench/session.py)
-├── StageFailed                 a DVC stage failed (study/pipeline.py)
+├── StageFailedError            a DVC stage failed (study/pipeline.py)
 ├── UnlikeConditions            two measurements were taken under different conditions (records/conditions.py)
 ├── ABTestError                 an A/B test of the farm could not be run (farm/ab_test.py)
 └── SubmissionError             the records do not form a valid submission (submission/errors.py)

@@ -13,7 +13,7 @@ import numpy as np
 WINDOW_FORMAT = "%m-%d-%Y %H:%M:%S.%f"
 
 
-def per_inference_uj(telemetry: Path, log: Mapping[str, Any], *, inferences: int) -> float | None:
+def integrate_energy_uj(telemetry: Path, log: Mapping[str, Any], *, inferences: int) -> float | None:
     """Microjoules an inference: the counter's growth between power_begin and power_end over their number.
 
     Between samples the counter is interpolated. None where the samples don't span the window, the counter wrapped, or

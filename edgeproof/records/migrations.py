@@ -11,7 +11,7 @@ from typing import Any
 Content = dict[str, Any]
 
 
-def raised(content: Mapping[str, Any], target: int) -> Content:
+def upgrade(content: Mapping[str, Any], target: int) -> Content:
     """The content as schema `target` has it."""
     current = dict(content)
     while current["schema"] < target:

@@ -11,7 +11,7 @@ from edgeproof.records.csv_text import format_csv
 BATCH = 1000
 
 
-class Answer(Protocol):
+class QueryAnswer(Protocol):
     """What a query returns (PEP 249)."""
 
     @property
@@ -22,7 +22,7 @@ class Answer(Protocol):
         """The next rows, none at the end."""
 
 
-def shown(answer: Answer, form: str) -> str:
+def format_answer(answer: QueryAnswer, form: str) -> str:
     """The whole answer as 'table', 'csv' or 'json' (one object a line)."""
     names = [str(column[0]) for column in answer.description]
     lines = [line for batch in iter(lambda: answer.fetchmany(BATCH), []) for line in batch]

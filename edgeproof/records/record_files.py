@@ -28,10 +28,10 @@ from edgeproof.records import migrations
 SCHEMA = 2
 FILE = "record.json"
 ACCURACY = "accuracy"
-IN_TURNS = "in_turns"
+INTERLEAVED = "in_turns"
 PROFILE = "profile"
 # What a record may be of, instead of a scenario.
-UNTIMED = (ACCURACY, IN_TURNS, PROFILE, "estimate", "instructions", "unsupported")
+UNTIMED = (ACCURACY, INTERLEAVED, PROFILE, "estimate", "instructions", "unsupported")
 # The method of a model that no study made: it came as a file.
 EXTERNAL_METHOD = "brought"
 _MEASURE_AGAIN = "Measure again: raise bench.session in the study, then 'make repro'."
@@ -81,7 +81,7 @@ def read_all(root: Path, *, damaged: list[str] | None = None) -> Iterator[Record
     One that cannot be read raises ArtifactError; where a list of the `damaged` is given, it is told there and left out.
     """
     signed: dict[Path, signatures.SessionSignature | ArtifactError | None] = {}
-    for directory in directories(root):
+    for directory in list_directories(root):
         try:
             _check_signed(directory, signed)
             yield read(directory)
@@ -93,7 +93,7 @@ def read_all(root: Path, *, damaged: list[str] | None = None) -> Iterator[Record
 
 def _check_signed(directory: Path, known: dict[Path, signatures.SessionSignature | ArtifactError | None]) -> None:
     """Raises ArtifactError where a record is not what its session's signature says; `known` are sessions seen."""
-    session = session_of(directory)
+    session = get_session_directory(directory)
     if session not in known:
         try:
             known[session] = signatures.verify_session(session)
@@ -108,13 +108,13 @@ def _check_signed(directory: Path, known: dict[Path, signatures.SessionSignature
             raise ArtifactError(f"{path} was changed after it was signed. {_MEASURE_AGAIN}")
 
 
-def session_of(directory: Path) -> Path:
+def get_session_directory(directory: Path) -> Path:
     """The session that a record's directory belongs to: <session>/<runtime>/<model>.<scheme>/<scenario>.<process>."""
     known = directory.parents if len(directory.parents) > 2 else directory.absolute().parents
     return known[min(2, len(known) - 1)]
 
 
-def directories(root: Path) -> list[Path]:
+def list_directories(root: Path) -> list[Path]:
     """Where records lie below `root`, sorted; what an interrupted session left half-written is not among them."""
     found = [path.parent for path in root.rglob(FILE)]
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
@@ -135,4 +135,4 @@ def read(directory: Path) -> Record:
     if type(schema) is not int or schema not in migrations.STEPS:
         known = f"{min(migrations.STEPS)} to {SCHEMA}"
         raise ArtifactError(f"{path} has schema {schema}, this version reads {known}. {_UPDATE}")
-    return Record(migrations.raised(content, SCHEMA), directory, schema)
+    return Record(migrations.upgrade(content, SCHEMA), directory, schema)

@@ -23,53 +23,53 @@ from edgeproof.core.errors import ArtifactError, ConfigError
 from edgeproof.core.signatures import SIGNATURE, SUMS
 from edgeproof.records import record_files
 
-VARIABLE = "EDGEPROOF_SIGNING_KEY"
-DEFAULT = Path("edgeproof/signing_key")
+KEY_VARIABLE = "EDGEPROOF_SIGNING_KEY"
+DEFAULT_KEY = Path("edgeproof/signing_key")
 # Whose signatures a project trusts, as ssh-keygen -Y verify reads it.
-ALLOWED = Path("allowed_signers")
-MAKE = "Make a key with 'ssh-keygen -t ed25519 -N \"\" -f KEY'."
+ALLOWED_SIGNERS = Path("allowed_signers")
+KEY_HINT = "Make a key with 'ssh-keygen -t ed25519 -N \"\" -f KEY'."
 
 
-def load(path: Path) -> Ed25519PrivateKey:
+def load_key(path: Path) -> Ed25519PrivateKey:
     """An Ed25519 private key in OpenSSH's format or PEM. Raises ConfigError for what can't sign."""
     try:
         content = path.expanduser().read_bytes()
         read = serialization.load_ssh_private_key if b"OPENSSH" in content[:64] else serialization.load_pem_private_key
         key = read(content, password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{path} can't sign: {error}. {MAKE}") from None
+        raise ConfigError(f"{path} can't sign: {error}. {KEY_HINT}") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{path} is no Ed25519 key. {MAKE}")
+        raise ConfigError(f"{path} is no Ed25519 key. {KEY_HINT}")
     return key
 
 
-def public(key: Ed25519PrivateKey) -> bytes:
+def get_public_key(key: Ed25519PrivateKey) -> bytes:
     """The raw public half."""
     return key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 
-def configured() -> Ed25519PrivateKey | None:
+def load_configured_key() -> Ed25519PrivateKey | None:
     """The user's signing key; None where none is configured. Raises ConfigError for one that must not or can't sign."""
-    named = os.environ.get(VARIABLE)
+    named = os.environ.get(KEY_VARIABLE)
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    path = Path(named).expanduser() if named else home / DEFAULT
+    path = Path(named).expanduser() if named else home / DEFAULT_KEY
     if not named and not path.is_file():
         return None
     if Path().resolve() in path.resolve().parents:
         raise ConfigError(f"{path} lies in the project, where a key is published sooner or later. Move it elsewhere.")
-    return load(path)
+    return load_key(path)
 
 
-def sign(session: Path, key: Ed25519PrivateKey) -> None:
+def sign_session(session: Path, key: Ed25519PrivateKey) -> None:
     """Sign all files of a session as they are now."""
     message = signatures.format_sums(session)
-    text = signatures.armor(public(key), key.sign(signatures.encode_signed_data(message)))
-    unsign(session)
+    text = signatures.armor(get_public_key(key), key.sign(signatures.encode_signed_data(message)))
+    remove_signature(session)
     write_bytes(session / SUMS, message)
     write_text(session / SIGNATURE, text)
 
 
-def unsign(session: Path) -> None:
+def remove_signature(session: Path) -> None:
     """Remove a session's signature, which no longer holds."""
     for name in (SUMS, SIGNATURE):
         (session / name).unlink(missing_ok=True)
@@ -79,7 +79,7 @@ def unsign(session: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Finding:
+class SessionFinding:
     """One session: its outcome (verified, unsigned, tampered), its records, who signed it, and what is wrong."""
 
     session: Path
@@ -89,13 +89,13 @@ class Finding:
     problems: tuple[str, ...] = ()
 
 
-def sessions(places: Sequence[Path]) -> list[Path]:
+def list_sessions(places: Sequence[Path]) -> list[Path]:
     """Every session at or below the places, known by its records or by its signature. Raises ConfigError."""
     found: set[Path] = set()
     for place in places:
         if not place.is_dir():
             raise ConfigError(f"{place} is no directory with records.")
-        found |= {record_files.session_of(directory) for directory in record_files.directories(place)}
+        found |= {record_files.get_session_directory(directory) for directory in record_files.list_directories(place)}
         signed = {path.parent for name in (SUMS, SIGNATURE) for path in place.rglob(name)}
         # What is hidden was left half-written.
         found |= {of for of in signed if not any(part.startswith(".") for part in of.relative_to(place).parts)}
@@ -104,24 +104,24 @@ def sessions(places: Sequence[Path]) -> list[Path]:
     return sorted(found)
 
 
-def verify(places: Sequence[Path], trusted: Mapping[bytes, str] | None) -> Iterator[Finding]:
+def verify_sessions(places: Sequence[Path], trusted: Mapping[bytes, str] | None) -> Iterator[SessionFinding]:
     """A finding a session. Those signed by a key that is not `trusted` are tampered with; None trusts any key."""
-    for session in sessions(places):
-        count = len(record_files.directories(session))
+    for session in list_sessions(places):
+        count = len(record_files.list_directories(session))
         try:
             told = signatures.verify_session(session)
         except ArtifactError as error:
-            yield Finding(session, "tampered", count, problems=(str(error),))
+            yield SessionFinding(session, "tampered", count, problems=(str(error),))
             continue
         if told is None:
             problems = tuple(_record_problems(session))
-            yield Finding(session, "tampered" if problems else "unsigned", count, problems=problems)
+            yield SessionFinding(session, "tampered" if problems else "unsigned", count, problems=problems)
             continue
         signer = told.signer if trusted is None else trusted.get(told.public_key)
         problems = tuple(_session_problems(session, told.sums))
         if signer is None:
             problems = (f"{session} is signed by {told.signer}, who is not among the allowed signers", *problems)
-        yield Finding(session, "tampered" if problems else "verified", count, signer, problems)
+        yield SessionFinding(session, "tampered" if problems else "verified", count, signer, problems)
 
 
 def _session_problems(session: Path, sums: Mapping[str, str]) -> Iterator[str]:
@@ -137,7 +137,7 @@ def _session_problems(session: Path, sums: Mapping[str, str]) -> Iterator[str]:
 
 def _record_problems(session: Path) -> Iterator[str]:
     """What is wrong with records that nobody signed: each names its files by sha256."""
-    for directory in record_files.directories(session):
+    for directory in record_files.list_directories(session):
         try:
             record = record_files.read(directory)
             for name in record.content["files"]:
@@ -146,7 +146,7 @@ def _record_problems(session: Path) -> Iterator[str]:
             yield str(error) if isinstance(error, ArtifactError) else f"{directory} names no files"
 
 
-def allowed(path: Path) -> dict[bytes, str]:
+def read_allowed_signers(path: Path) -> dict[bytes, str]:
     """The Ed25519 keys of a file of allowed signers (ssh-keygen's), with their names. Raises ConfigError."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -29,23 +29,23 @@ from typing import Any
 
 import duckdb
 
-from edgeproof.core.directories import hash_file, write_json, write_atomically
+from edgeproof.core.directories import hash_file, write_atomically, write_json
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.core.signatures import SIGNATURE, SUMS
 from edgeproof.paths import RECORDS
 from edgeproof.progress import Progress
 from edgeproof.records import energy, migrations, record_files, summaries
-from edgeproof.records.summaries import Summary
-from edgeproof.statistics import intervals
+from edgeproof.records.summaries import StoreLine
+from edgeproof.statistics import autocorrelation, estimates, percentiles
 
 INDEX = "index.json"
 MEMORY = "512MB"
 # Lines that other code made are made again.
-MAKERS = [Path(str(module.__file__)) for module in (summaries, intervals, energy, migrations)] + [Path(__file__)]
+MAKERS = [Path(str(module.__file__)) for module in (summaries, percentiles, autocorrelation, estimates, energy, migrations)] + [Path(__file__)]
 ORDER = "model, scheme, runtime, measured_at, path"
 _SQL = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", bytes: "BLOB"}
 _LISTS = {str: "VARCHAR[]", float: "FLOAT[]"}  # of quantiles, which are only drawn
-_TEXTS = tuple(Summary._fields.index(name) for name in ("reasons", "notes"))
+_TEXTS = tuple(StoreLine._fields.index(name) for name in ("reasons", "notes"))
 _UNUSED_BY_ROWS = (
     *("fingerprint", "quantiles_ns", "options", "packages", "runner", "data_sha256", "lineage", "network"),
     *("validation_accuracy", "inferences", "profile", *summaries.TELEMETRY_FIGURES),
@@ -53,7 +53,7 @@ _UNUSED_BY_ROWS = (
 
 
 @dataclass(frozen=True)
-class State:
+class StoreState:
     """What the store holds: of every session how many records, and what is wrong with some."""
 
     sessions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -74,44 +74,44 @@ class State:
         return sum(session["older"] for session in self.sessions.values())
 
 
-def beside(root: Path) -> Path:
+def locate(root: Path) -> Path:
     """Where the store of the records below `root` lies; a history beside them has its own."""
     return root.with_name("store" if root.name == RECORDS.name else f"{root.name}_store")
 
 
-def refresh(root: Path = RECORDS) -> State:
+def refresh(root: Path = RECORDS) -> StoreState:
     """Bring the store up to date with the records below `root` and say what it holds. Damaged records are left out.
 
     Only sessions whose records changed since are read. Raises EdgeproofError when the disk cannot take it.
     """
-    place, made_by = beside(root), _made_by()
+    place, made_by = locate(root), _made_by()
     before = _index(place, made_by)
     stamps = {path.name: _stamp(path) for path in _sessions(root)}
     stale = sorted(key for key, stamp in stamps.items() if before.get(key, {}).get("stamp") != stamp)
     gone = set(before) - set(stamps)
     if not stale and not gone:
-        return State(before)
+        return StoreState(before)
     with tempfile.TemporaryDirectory() as scratch, write_atomically(place) as out:
         fresh = Path(scratch, "fresh.parquet")
         told = _compacted(root, stale, stamps, fresh)
         affected = {part for key in {*stale, *gone} for part in before.get(key, {}).get("parts", [])}
         kept = {part for key, of in before.items() if key not in gone for part in of["parts"]} - affected
-        for part in sorted(kept - parts_in(fresh)):
+        for part in sorted(kept - list_parts(fresh)):
             (out / part).parent.mkdir(parents=True, exist_ok=True)
             os.link(place / part, out / part)
-        for part in sorted({*affected, *parts_in(fresh)}):
-            merge(place / part, fresh, {*stale, *gone}, part, out / part)
+        for part in sorted({*affected, *list_parts(fresh)}):
+            merge_part(place / part, fresh, {*stale, *gone}, part, out / part)
         index = {**{key: of for key, of in before.items() if key not in gone}, **told}
         write_json(out / INDEX, {"made_by": made_by, "sessions": index})
-    return State(index)
+    return StoreState(index)
 
 
-def held(root: Path = RECORDS) -> State:
+def read_state(root: Path = RECORDS) -> StoreState:
     """What the store holds as it is, whoever made it."""
     try:
-        return State(json.loads((beside(root) / INDEX).read_text(encoding="utf-8"))["sessions"])
+        return StoreState(json.loads((locate(root) / INDEX).read_text(encoding="utf-8"))["sessions"])
     except (OSError, ValueError, KeyError, TypeError):
-        return State()
+        return StoreState()
 
 
 def ask(sql: str, root: Path = RECORDS) -> duckdb.DuckDBPyConnection:
@@ -120,8 +120,8 @@ def ask(sql: str, root: Path = RECORDS) -> duckdb.DuckDBPyConnection:
     The store is taken as it is (`refresh` brings it up to date), and nothing but it can be read, or written at all.
     Raises EdgeproofError with DuckDB's own words.
     """
-    place = beside(root)
-    connection = connected(place)
+    place = locate(root)
+    connection = connect(place)
     connection.execute(f"SET allowed_directories = ['{_quoted(str(place.resolve()))}']")
     for setting in ("enable_external_access = false", "lock_configuration = true"):
         connection.execute(f"SET {setting}")
@@ -136,9 +136,9 @@ def ask(sql: str, root: Path = RECORDS) -> duckdb.DuckDBPyConnection:
         raise EdgeproofError(f"the query failed: {error}") from None
 
 
-def last_sittings(
+def read_last_sessions(
     root: Path, *, order: Mapping[str, Sequence[str]], schemes: Collection[str] | None = None
-) -> list[Summary]:
+) -> list[StoreLine]:
     """What `report.rows.rows_of` needs: the lines of every cell's last sitting, and of the harness in these sittings.
 
     `order` names the 'devices', 'models' and 'runtimes' to read; `schemes` those to read, all when None.
@@ -147,8 +147,8 @@ def last_sittings(
     if schemes is not None:
         chosen["scheme"] = list(schemes)
     limits = " AND ".join(f"list_contains(${kind}, {kind})" for kind in chosen)
-    columns = ", ".join(f"NULL AS {name}" if name in _UNUSED_BY_ROWS else name for name in columns_of())
-    found = connected(beside(root)).execute(
+    columns = ", ".join(f"NULL AS {name}" if name in _UNUSED_BY_ROWS else name for name in sql_types())
+    found = connect(locate(root)).execute(
         f"""WITH cells AS (
                 SELECT device, runtime, model, scheme,
                        arg_max({{'key': session_key, 'id': session_id}}, measured_at) AS last
@@ -167,7 +167,7 @@ def last_sittings(
     return sorted(lines, key=lambda line: line.path.split("/"))
 
 
-def process_logs(
+def read_process_medians(
     root: Path,
     where: str = "true",
     values: Mapping[str, Any] | None = None,
@@ -193,12 +193,12 @@ def process_logs(
                {"".join(f"any_value(last.{name}), " for name in told)}list((process, last.log) ORDER BY process)
         FROM runs WHERE last.log IS NOT NULL
         GROUP BY ALL ORDER BY ALL"""
-    return connected(beside(root)).execute(sql, dict(values or {})).fetchall()
+    return connect(locate(root)).execute(sql, dict(values or {})).fetchall()
 
 
-def names(root: Path) -> dict[str, list[str]]:
+def list_names(root: Path) -> dict[str, list[str]]:
     """The 'devices', 'models', 'runtimes' and 'schemes' that have records, the null runtime's left out."""
-    found = connected(beside(root)).execute(
+    found = connect(locate(root)).execute(
         "SELECT DISTINCT device, model, runtime, scheme FROM records WHERE runtime <> 'null'"
     )
     cells = found.fetchall()
@@ -206,11 +206,11 @@ def names(root: Path) -> dict[str, list[str]]:
     return {kind: sorted({cell[place] for cell in cells}) for place, kind in enumerate(kinds)}
 
 
-def connected(place: Path) -> duckdb.DuckDBPyConnection:
+def connect(place: Path) -> duckdb.DuckDBPyConnection:
     """A connection with the store's files as the view `records`; an empty view where there is no store."""
     connection = _opened()
     files = ", ".join(f"'{_quoted(str(path.resolve()))}'" for path in sorted(place.glob("device=*/*.parquet")))
-    empty = ", ".join(f"NULL::{sql} AS {name}" for name, sql in columns_of().items())
+    empty = ", ".join(f"NULL::{sql} AS {name}" for name, sql in sql_types().items())
     source = f"read_parquet([{files}], hive_partitioning = false)" if files else f"(SELECT {empty} LIMIT 0)"
     connection.execute(f"CREATE VIEW records AS FROM {source}")
     return connection
@@ -224,12 +224,12 @@ def _opened() -> duckdb.DuckDBPyConnection:
 
 
 @functools.cache
-def columns_of() -> dict[str, str]:
+def sql_types() -> dict[str, str]:
     """The store's columns and their types in SQL."""
-    return {name: _sql_type(of) for name, of in typing.get_type_hints(Summary).items()}
+    return {name: _sql_type(of) for name, of in typing.get_type_hints(StoreLine).items()}
 
 
-def write_lines(lines: Iterable[Summary], path: Path) -> int:
+def write_lines(lines: Iterable[StoreLine], path: Path) -> int:
     """Write lines as one Parquet file; returns how many there were."""
     count = 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -238,7 +238,7 @@ def write_lines(lines: Iterable[Summary], path: Path) -> int:
             for line in lines:
                 file.write(_as_json(line) + "\n")
                 count += 1
-        columns = {name: "VARCHAR" if sql == "BLOB" else sql for name, sql in columns_of().items()}
+        columns = {name: "VARCHAR" if sql == "BLOB" else sql for name, sql in sql_types().items()}
         described = ", ".join(f"{name}: '{sql}'" for name, sql in columns.items())
         source = f"read_json('{_quoted(str(text))}', format = 'newline_delimited', columns = {{{described}}})"
         _copy(f"SELECT * REPLACE (from_base64(hits) AS hits) FROM {source} ORDER BY {ORDER}", path)
@@ -296,12 +296,12 @@ def _compacted(root: Path, stale: Sequence[str], stamps: Mapping[str, str], fres
     """Write the lines of the stale sessions to `fresh`; what the index says of them."""
     told: dict[str, Any] = {}
 
-    def lines() -> Iterator[Summary]:
+    def lines() -> Iterator[StoreLine]:
         with Progress("reading records", len(stale)) as progress:
             for key in stale:
                 damaged: list[str] = []
                 found = record_files.read_all(root / key, damaged=damaged)
-                of = summaries.summarize(found, root, damaged=damaged)
+                of = summaries.summarize_records(found, root, damaged=damaged)
                 told[key] = {
                     "stamp": stamps[key],
                     "records": len(of),
@@ -321,12 +321,12 @@ def _part(device: str, night: str) -> str:
     return f"device={urllib.parse.quote(device, safe='')}/month={urllib.parse.quote(night[:7], safe='')}.parquet"
 
 
-def parts_in(fresh: Path) -> set[str]:
+def list_parts(fresh: Path) -> set[str]:
     found = _opened().execute(f"SELECT DISTINCT device, night FROM '{_quoted(str(fresh))}'").fetchall()
     return {_part(device, night) for device, night in found}
 
 
-def merge(old: Path, fresh: Path, changed: Collection[str], part: str, target: Path) -> None:
+def merge_part(old: Path, fresh: Path, changed: Collection[str], part: str, target: Path) -> None:
     """Write one part anew: its lines of sessions that did not change, and the fresh ones that belong to it."""
     device, month = (urllib.parse.unquote(word.partition("=")[2]) for word in part.removesuffix(".parquet").split("/"))
     sources = [f"SELECT * FROM '{_quoted(str(fresh))}' WHERE device = $device AND night[:7] = $month"]
@@ -360,8 +360,8 @@ def _sql_type(of: Any) -> str:
     return _LISTS[members[0]] if typing.get_origin(of) is tuple else _SQL[of]
 
 
-def _as_json(line: Summary) -> str:
-    values = {name: getattr(line, name) for name in columns_of()}
+def _as_json(line: StoreLine) -> str:
+    values = {name: getattr(line, name) for name in sql_types()}
     if line.hits is not None:
         values["hits"] = base64.b64encode(line.hits).decode()
     known = {name: value for name, value in values.items() if value is not None}
@@ -369,9 +369,9 @@ def _as_json(line: Summary) -> str:
     return json.dumps({**known, **infinite}, allow_nan=False)
 
 
-def _line(values: Sequence[Any]) -> Summary:
+def _line(values: Sequence[Any]) -> StoreLine:
     """A line from the values of all columns; DuckDB's lists become the tuples that they were."""
     told = list(values)
     for place in _TEXTS:
         told[place] = tuple(told[place])
-    return Summary._make(told)
+    return StoreLine._make(told)

@@ -19,14 +19,14 @@ import numpy as np
 from edgeproof.core.errors import ArtifactError
 from edgeproof.records import energy, record_files
 from edgeproof.records.record_files import Record
-from edgeproof.statistics import intervals
-from edgeproof.statistics.intervals import LogPercentile
+from edgeproof.statistics import autocorrelation, percentiles
+from edgeproof.statistics.percentiles import LogPercentile
 
 LATENCIES, TELEMETRY, OUTPUTS = "latencies.npz", "telemetry.csv", "outputs.npz"
 SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = "SingleStream", "MultiStream", "Offline", "Server"
-PERCENTS = (50, 90, 99)
+SUMMARIZED_PERCENTS = (50, 90, 99)
 # Enough to draw a distribution with its tail; of more than 1,000 durations the extremes are single calls.
-SHARES = (0.0, *(step / 40 for step in range(1, 40)), 0.99, 0.999, 1.0)
+QUANTILE_SHARES = (0.0, *(step / 40 for step in range(1, 40)), 0.99, 0.999, 1.0)
 # What a figure depends on and a runtime does not choose. Packages are told apart, since engines differ by purpose.
 CONDITIONS = (
     *("cpu", "cores", "memory_bytes", "architecture", "microcode", "smt", "governor", "turbo", "virtualization"),
@@ -41,7 +41,7 @@ TELEMETRY_FIGURES = (
 Array = np.ndarray[Any, Any]
 
 
-class Summary(NamedTuple):
+class StoreLine(NamedTuple):
     """One record; a tuple, which is made far faster than any other class where a table needs many.
 
     Durations are in ns, logarithms natural ones of ns, shares of 1; what is not known is None.
@@ -143,12 +143,12 @@ class Summary(NamedTuple):
     total: int | None = None
     hits: bytes | None = None
 
-    def log_percentile(self, name: str) -> LogPercentile | None:
+    def get_log_percentile(self, name: str) -> LogPercentile | None:
         """One of 'p50', 'p90', 'p99' and 'invoke_p50', or None where the process has too few inferences for it."""
         found = LogPercentile._make(_LOGS[name](self))
         return None if found.value is None else found
 
-    def hits_array(self) -> Array | None:
+    def unpack_hits(self) -> Array | None:
         """Which samples were right, (N,) bool."""
         if self.hits is None or self.total is None:
             return None
@@ -161,7 +161,7 @@ _LOGS = {
 }
 
 
-def summarize(found: Iterable[Record], root: Path, *, damaged: list[str] | None = None) -> list[Summary]:
+def summarize_records(found: Iterable[Record], root: Path, *, damaged: list[str] | None = None) -> list[StoreLine]:
     """The records below `root` as lines, in their order.
 
     All records of a sitting must be among them, since its night is that of the first. One whose content or whose arrays
@@ -182,7 +182,7 @@ def summarize(found: Iterable[Record], root: Path, *, damaged: list[str] | None 
     return [line._replace(night=began[line.session_key, line.session_id]) for line in lines]
 
 
-def _checked(record: Record, root: Path) -> Summary:
+def _checked(record: Record, root: Path) -> StoreLine:
     try:
         return _summary(record, root)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -196,7 +196,7 @@ def _session_key(record: Record, root: Path) -> str:
     return record.directory.relative_to(root).parts[0]
 
 
-def _summary(record: Record, root: Path) -> Summary:
+def _summary(record: Record, root: Path) -> StoreLine:
     content = record.content
     told: dict[str, Any] = {name: content.get(name) for name in ("compliance", "runner")}
     told |= {name: content.get("figures", {}).get(name) for name in TELEMETRY_FIGURES}
@@ -204,7 +204,7 @@ def _summary(record: Record, root: Path) -> Summary:
     told |= {name: _json(content.get(name)) for name in ("profile", "in_turns")}
     if content.get("card", {}).get("emulated"):
         told = _emulated(told)
-    return Summary(
+    return StoreLine(
         path=record.directory.as_posix(),
         session_key=_session_key(record, root),
         session_id=str(content["session_id"]),
@@ -235,7 +235,7 @@ OF_TIME = (
 
 def _emulated(told: Mapping[str, Any]) -> dict[str, Any]:
     """A record's figures without those of time, whose percentiles stay apart under names of their own."""
-    logs = {f"p{percent}_ns": told.get(f"p{percent}_log") for percent in PERCENTS}
+    logs = {f"p{percent}_ns": told.get(f"p{percent}_log") for percent in SUMMARIZED_PERCENTS}
     apart = {name: math.exp(log) for name, log in logs.items() if log is not None}
     return {**{name: value for name, value in told.items() if name not in OF_TIME}, "emulated": _json(apart)}
 
@@ -318,14 +318,14 @@ def _timed(record: Record) -> dict[str, Any]:
     calls = record.array(LATENCIES, "call_ns")
     told: dict[str, Any] = {
         "inferences": len(calls),
-        "independent_share": intervals.effective_samples(calls, 0.5) / len(calls),
-        "quantiles_ns": tuple(float(value) for value in np.quantile(calls, SHARES)),
+        "independent_share": autocorrelation.estimate_effective_samples(calls, 0.5) / len(calls),
+        "quantiles_ns": tuple(float(value) for value in np.quantile(calls, QUANTILE_SHARES)),
         "energy_uj": _energy_uj(record, len(calls)),
     }
-    of = {f"p{percent}": (calls, percent) for percent in PERCENTS}
+    of = {f"p{percent}": (calls, percent) for percent in SUMMARIZED_PERCENTS}
     of["invoke_p50"] = record.array(LATENCIES, "invoke_ns"), 50
     for name, (durations, percent) in of.items():
-        found = intervals.log_percentile(durations, percent)
+        found = percentiles.estimate_log_percentile(durations, percent)
         if found is not None:
             told |= {f"{name}_log": found.value, f"{name}_log_low": found.low, f"{name}_log_high": found.high}
     return told
@@ -336,7 +336,7 @@ def _energy_uj(record: Record, inferences: int) -> float | None:
     if record.content["result"].get("energy_method") is None:
         return None
     log = record.content["result"]["loadgen"]
-    return energy.per_inference_uj(record.file(TELEMETRY), log, inferences=inferences)
+    return energy.integrate_energy_uj(record.file(TELEMETRY), log, inferences=inferences)
 
 
 def _json(value: Any) -> str | None:

@@ -23,7 +23,7 @@ def answer(sql: str = SQL) -> duckdb.DuckDBPyConnection:
 
 
 def test_a_table_has_its_numbers_right_and_its_names_left() -> None:
-    assert query_output.shown(answer(), "table").splitlines() == [
+    assert query_output.format_answer(answer(), "table").splitlines() == [
         " n     share  name    flag",
         "--  --------  ------  ----",
         " 1       2.5  a",
@@ -32,22 +32,22 @@ def test_a_table_has_its_numbers_right_and_its_names_left() -> None:
 
 
 def test_an_empty_answer_is_its_heading() -> None:
-    assert query_output.shown(answer("SELECT 1 AS a WHERE false"), "table") == "a\n-\n"
-    assert query_output.shown(answer("SELECT 1 AS a WHERE false"), "csv") == "a\n"
-    assert query_output.shown(answer("SELECT 1 AS a WHERE false"), "json") == ""
+    assert query_output.format_answer(answer("SELECT 1 AS a WHERE false"), "table") == "a\n-\n"
+    assert query_output.format_answer(answer("SELECT 1 AS a WHERE false"), "csv") == "a\n"
+    assert query_output.format_answer(answer("SELECT 1 AS a WHERE false"), "json") == ""
 
 
 def test_what_would_move_the_cursor_is_replaced() -> None:
-    assert "\x1b" not in query_output.shown(answer("SELECT chr(27) || '[2J' || chr(10) AS a"), "table")
+    assert "\x1b" not in query_output.format_answer(answer("SELECT chr(27) || '[2J' || chr(10) AS a"), "table")
 
 
 def test_csv_and_json_carry_every_value() -> None:
-    lines = list(csv.DictReader(io.StringIO(query_output.shown(answer(), "csv"))))
+    lines = list(csv.DictReader(io.StringIO(query_output.format_answer(answer(), "csv"))))
     assert [line["name"] for line in lines] == ["a", "longer"]
     assert float(lines[1]["share"]) == 1 / 3
-    told = [json.loads(line) for line in query_output.shown(answer(), "json").splitlines()]
+    told = [json.loads(line) for line in query_output.format_answer(answer(), "json").splitlines()]
     assert told[1] == {"n": 30, "share": 1 / 3, "name": "longer", "flag": True}
-    assert json.loads(query_output.shown(answer("SELECT from_hex('0aff') AS b"), "json")) == {"b": "0aff"}
+    assert json.loads(query_output.format_answer(answer("SELECT from_hex('0aff') AS b"), "json")) == {"b": "0aff"}
 
 
 # --- the commands ---------------------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_a_damaged_record_is_named_on_the_side_and_in_the_exit_code(
     told = capsys.readouterr()
     assert told.out.split() == ["n", "-", "2"]
     assert str(path) in told.err
-    assert "1 damaged record(s) left out." in told.err
+    assert "Skipped 1 damaged record(s)." in told.err
 
 
 def test_older_records_are_migrated_and_tell_the_same(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +90,7 @@ def test_older_records_are_migrated_and_tell_the_same(root: Path, capsys: pytest
     assert main.run(["query", "SELECT 1 FROM records", "--records", str(root)]) == 0
     assert "2 record(s) are of an older schema" in capsys.readouterr().err
     assert main.run(["migrate", "--records", str(root)]) == 0
-    assert capsys.readouterr().out == "local_onnx: 2 record(s) written in this version's schema\n"
+    assert capsys.readouterr().out == "local_onnx: rewrote 2 record(s) in the current schema\n"
     after = list(record_files.read_all(root))
     assert [record.content for record in after] == before
     assert {record.schema for record in after} == {record_files.SCHEMA}

@@ -17,7 +17,7 @@ from edgeproof.cli import main
 from edgeproof.core import signatures
 from edgeproof.core.errors import ArtifactError, ConfigError
 from edgeproof.core.signatures import SIGNATURE, SUMS
-from edgeproof.records import migrate, record_files, signing, store
+from edgeproof.records import record_files, session_migration, signing, store
 from tests.support import record_trees
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
@@ -45,17 +45,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.delenv(signing.VARIABLE, raising=False)
+    monkeypatch.delenv(signing.KEY_VARIABLE, raising=False)
     for device in ("local", "board"):
         record_trees.write(ROOT, device=device, call_ns=np.full(100, 5000))
         record_trees.write(ROOT, "accuracy", device=device, correct=[True] * 9 + [False])
         (ROOT / f"{device}_onnx" / "session_id").write_text(device)
-    monkeypatch.setenv(signing.VARIABLE, str(written(KEY, tmp_path / "key")))
+    monkeypatch.setenv(signing.KEY_VARIABLE, str(written(KEY, tmp_path / "key")))
     return tmp_path
 
 
 def outcomes(trusted: dict[bytes, str] | None = None) -> dict[str, str]:
-    return {finding.session.name: finding.outcome for finding in signing.verify([ROOT], trusted)}
+    return {finding.session.name: finding.outcome for finding in signing.verify_sessions([ROOT], trusted)}
 
 
 def test_what_nobody_signed_is_unsigned_and_what_was_signed_is_verified(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +68,7 @@ def test_what_nobody_signed_is_unsigned_and_what_was_signed_is_verified(capsys: 
     assert main.run(["verify", "--require-signatures"]) == 0
     told = capsys.readouterr().out
     assert "2 verified, 0 unsigned, 0 tampered with" in told
-    assert f"signed by {signatures.fingerprint(signing.public(KEY))}: 2" in told
+    assert f"signed by {signatures.fingerprint(signing.get_public_key(KEY))}: 2" in told
 
 
 def test_every_file_that_changes_is_refused_and_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,13 +156,13 @@ def test_a_tamperer_who_signs_again_with_another_key_is_not_an_allowed_signer(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main.run(["sign"])
-    signing.sign(SESSION, OTHER)
+    signing.sign_session(SESSION, OTHER)
     assert outcomes() == {"board_onnx": "verified", "local_onnx": "verified"}  # nobody says who may
     (project / "allowed").write_text("# who may sign\n" + line(KEY))
     capsys.readouterr()
     assert main.run(["verify", "--allowed-signers", str(project / "allowed")]) == 1
     told = capsys.readouterr().out
-    assert f"signed by {signatures.fingerprint(signing.public(OTHER))}, who is not among the allowed signers" in told
+    assert f"signed by {signatures.fingerprint(signing.get_public_key(OTHER))}, who is not among the allowed signers" in told
     assert "signed by me@example.org: 1" in told
 
 
@@ -170,9 +170,9 @@ def test_where_the_project_names_its_signers_a_stripped_signature_is_an_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     main.run(["sign"])
-    signing.ALLOWED.write_text(line(KEY))
+    signing.ALLOWED_SIGNERS.write_text(line(KEY))
     assert main.run(["verify"]) == 0
-    signing.unsign(SESSION)
+    signing.remove_signature(SESSION)
     capsys.readouterr()
     assert main.run(["verify"]) == 1
     assert "unsigned: results/records/local_onnx" in capsys.readouterr().out
@@ -201,7 +201,7 @@ def test_a_tampered_record_is_left_out_of_reports_and_named(capsys: pytest.Captu
     assert main.run(["report", "--columns", "accuracy"]) == 1
     told = capsys.readouterr()
     assert f"{path} can't be believed" in told.err
-    assert "the signature is not its own" in told.err
+    assert "SHA256SUMS.sig does not match it" in told.err
     assert "local" not in told.out.partition("\n\n")[2]
 
 
@@ -209,20 +209,20 @@ def test_migrating_signs_anew_or_drops_the_signature(monkeypatch: pytest.MonkeyP
     for path in sorted(SESSION.rglob("record.json")):
         path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
     main.run(["sign"])
-    assert dict(migrate.migrate(ROOT, [])) == {"local_onnx": 2}
+    assert dict(session_migration.migrate_sessions(ROOT, [])) == {"local_onnx": 2}
     assert outcomes() == {"board_onnx": "verified", "local_onnx": "verified"}
 
 
 def test_signing_twice_makes_the_same_bytes_and_keeps_who_signed_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    signing.sign(SESSION, KEY)
+    signing.sign_session(SESSION, KEY)
     before = (SESSION / SIGNATURE).read_bytes()
-    signing.sign(SESSION, KEY)
+    signing.sign_session(SESSION, KEY)
     assert (SESSION / SIGNATURE).read_bytes() == before
-    signing.sign(SESSION, OTHER)
+    signing.sign_session(SESSION, OTHER)
     main.run(["sign"])
     told = signatures.verify_session(SESSION)
     assert told is not None
-    assert told.public_key == signing.public(OTHER)
+    assert told.public_key == signing.get_public_key(OTHER)
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------
@@ -231,26 +231,26 @@ def test_signing_twice_makes_the_same_bytes_and_keeps_who_signed_first(monkeypat
 def test_a_key_in_the_users_configuration_is_found_and_one_in_the_project_refused(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(signing.VARIABLE)
-    assert signing.configured() is None
-    with pytest.raises(ConfigError, match="no signing key: name one in EDGEPROOF_SIGNING_KEY"):
+    monkeypatch.delenv(signing.KEY_VARIABLE)
+    assert signing.load_configured_key() is None
+    with pytest.raises(ConfigError, match="no signing key. Set EDGEPROOF_SIGNING_KEY"):
         main.run(["sign"])
     (project / "config/edgeproof").mkdir(parents=True)
-    written(KEY, project / "config" / signing.DEFAULT)
-    found = signing.configured()
+    written(KEY, project / "config" / signing.DEFAULT_KEY)
+    found = signing.load_configured_key()
     assert found is not None
-    assert signing.public(found) == signing.public(KEY)
-    monkeypatch.setenv(signing.VARIABLE, str(written(KEY, Path("inside"))))
+    assert signing.get_public_key(found) == signing.get_public_key(KEY)
+    monkeypatch.setenv(signing.KEY_VARIABLE, str(written(KEY, Path("inside"))))
     with pytest.raises(ConfigError, match="lies in the project"):
-        signing.configured()
+        signing.load_configured_key()
 
 
 def test_a_key_that_can_not_sign_is_told_before_anything_is_measured(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(signing.VARIABLE, str(project / "missing"))
+    monkeypatch.setenv(signing.KEY_VARIABLE, str(project / "missing"))
     with pytest.raises(ConfigError, match=r"missing can't sign: .* Make a key with 'ssh-keygen"):
-        signing.configured()
+        signing.load_configured_key()
 
 
 def test_the_key_and_where_it_lies_are_in_nothing_that_is_written(project: Path) -> None:
@@ -274,12 +274,12 @@ def test_the_key_and_where_it_lies_are_in_nothing_that_is_written(project: Path)
 def test_allowed_signers_that_can_not_be_used_are_told(text: str, message: str) -> None:
     Path("allowed").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        signing.allowed(Path("allowed"))
+        signing.read_allowed_signers(Path("allowed"))
 
 
 def test_allowed_signers_may_be_limited_to_this_purpose() -> None:
     Path("allowed").write_text(line(KEY, 'namespaces="git,edgeproof" ') + line(OTHER, 'namespaces="file" '))
-    assert signing.allowed(Path("allowed")) == {signing.public(KEY): "me@example.org"}
+    assert signing.read_allowed_signers(Path("allowed")) == {signing.get_public_key(KEY): "me@example.org"}
 
 
 # --- the format ----------------------------------------------------------------------------------------------------
@@ -332,8 +332,8 @@ def test_a_signature_of_openssh_for_another_purpose_or_by_another_kind_of_key_is
 def test_any_bit_of_an_armored_signature_that_flips_is_an_error_or_no_signature_of_the_message(
     message: bytes, bit: int
 ) -> None:
-    armored = signatures.armor(signing.public(KEY), KEY.sign(signatures.encode_signed_data(message)))
-    assert signatures.verify(armored, message) == (signing.public(KEY), True)
+    armored = signatures.armor(signing.get_public_key(KEY), KEY.sign(signatures.encode_signed_data(message)))
+    assert signatures.verify(armored, message) == (signing.get_public_key(KEY), True)
     flipped = bytearray(armored.encode())
     flipped[bit // 8 % len(flipped)] ^= 1 << bit % 8
     try:
@@ -341,7 +341,7 @@ def test_any_bit_of_an_armored_signature_that_flips_is_an_error_or_no_signature_
     except ValueError:
         return
     # What is left may be the same bytes written otherwise (the last line's end), and nothing else.
-    assert not holds or (key == signing.public(KEY) and flipped.decode().split() == armored.split())
+    assert not holds or (key == signing.get_public_key(KEY) and flipped.decode().split() == armored.split())
 
 
 @given(st.text(max_size=300))

@@ -15,7 +15,7 @@ import pytest
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.records import record_files, store, summaries
 from edgeproof.report import rows
-from edgeproof.report.rows import Row
+from edgeproof.report.row import Row
 from tests.support import record_trees
 
 ORDER = {"devices": ["local", "board"], "models": ["teacher", "student"], "runtimes": ["onnx", "tflite"]}
@@ -45,11 +45,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def from_store(root: Path, **chosen: Any) -> list[Row]:
-    return rows.rows_of(store.last_sittings(root, order=ORDER, **chosen), baseline="teacher", order=ORDER)
+    return rows.build_rows(store.read_last_sessions(root, order=ORDER, **chosen), baseline="teacher", order=ORDER)
 
 
 def from_records(root: Path) -> list[Row]:
-    return rows.rows(root, baseline="teacher", order=ORDER)
+    return rows.read_rows(root, baseline="teacher", order=ORDER)
 
 
 def one(root: Path, sql: str) -> Any:
@@ -72,7 +72,7 @@ def test_rows_from_the_store_are_those_from_the_records_to_the_bit(root: Path) -
 
 def test_every_column_of_every_line_comes_back_as_it_was(root: Path) -> None:
     store.refresh(root)
-    lines = {line.path: line for line in summaries.summarize(record_files.read_all(root), root)}
+    lines = {line.path: line for line in summaries.summarize_records(record_files.read_all(root), root)}
     answer = store.ask("SELECT * FROM records", root)
     names = [column[0] for column in answer.description]
     for values in answer.fetchall():
@@ -92,7 +92,7 @@ def test_of_a_cell_measured_in_several_sittings_the_last_is_its_row(root: Path) 
     assert from_store(root) == from_records(root)
     assert {row.session for row in from_store(root) if row.device == "local"} == {9}
     assert one(root, "SELECT count(*) FROM records WHERE device = 'local'") == 24
-    assert sorted(path.name for path in store.beside(root).glob("device=local/*")) == [
+    assert sorted(path.name for path in store.locate(root).glob("device=local/*")) == [
         "month=2026-01.parquet",
         "month=2026-02.parquet",
     ]
@@ -103,7 +103,7 @@ def test_only_what_is_asked_for_is_read(root: Path) -> None:
     store.refresh(root)
     assert {row.scheme for row in from_store(root, schemes=["int8-static"])} == {"int8-static"}
     chosen = {**ORDER, "devices": ["board"]}
-    assert {line.device for line in store.last_sittings(root, order=chosen)} == {"board"}
+    assert {line.device for line in store.read_last_sessions(root, order=chosen)} == {"board"}
 
 
 def test_the_night_of_a_sitting_is_the_day_it_began(root: Path) -> None:
@@ -170,9 +170,9 @@ def test_a_store_that_is_damaged_or_made_by_other_code_is_made_again(
     before = from_store(root)
     read.clear()
     if harm == "index":
-        (store.beside(root) / store.INDEX).write_text("{")
+        (store.locate(root) / store.INDEX).write_text("{")
     elif harm == "part":
-        next(store.beside(root).glob("device=*/*")).unlink()
+        next(store.locate(root).glob("device=*/*")).unlink()
     else:
         monkeypatch.setattr(store, "MAKERS", [*store.MAKERS, Path(__file__)])
     store.refresh(root)
@@ -182,16 +182,16 @@ def test_a_store_that_is_damaged_or_made_by_other_code_is_made_again(
 
 def test_a_refresh_that_fails_leaves_the_store_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.refresh(root)
-    before = {path: path.read_bytes() for path in store.beside(root).rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in store.locate(root).rglob("*") if path.is_file()}
     record_trees.write(root, process=7, call_ns=np.full(100, 5))
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "merge", full)
+    monkeypatch.setattr(store, "merge_part", full)
     with pytest.raises(EdgeproofError, match="No space left"):
         store.refresh(root)
-    assert {path: path.read_bytes() for path in store.beside(root).rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in store.locate(root).rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in root.parent.iterdir()) == ["records", "store"]
 
 
@@ -233,7 +233,7 @@ def test_a_hostile_device_name_stays_inside_the_store(tmp_path: Path, device: st
     path.write_text(json.dumps({**json.loads(path.read_text()), "device": device}))
     assert store.refresh(root).damaged == []
     assert one(root, "SELECT device FROM records") == device
-    assert len(list(store.beside(root).glob("device=*/*.parquet"))) == 1
+    assert len(list(store.locate(root).glob("device=*/*.parquet"))) == 1
 
 
 # --- asking --------------------------------------------------------------------------------------------------------
@@ -274,15 +274,15 @@ def test_what_is_no_reading_of_the_store_is_refused(root: Path, tmp_path: Path, 
 
 def test_without_records_a_query_answers_with_nothing(tmp_path: Path) -> None:
     root = tmp_path / "records"
-    assert store.refresh(root) == store.State()
-    assert not store.beside(root).exists()
+    assert store.refresh(root) == store.StoreState()
+    assert not store.locate(root).exists()
     assert one(root, "SELECT count(p50_log) FROM records") == 0
-    assert store.last_sittings(root, order=ORDER) == []
-    assert store.names(root) == {"devices": [], "models": [], "runtimes": [], "schemes": []}
+    assert store.read_last_sessions(root, order=ORDER) == []
+    assert store.list_names(root) == {"devices": [], "models": [], "runtimes": [], "schemes": []}
 
 
 def test_the_stores_files_are_plain_parquet_for_any_reader(root: Path) -> None:
     store.refresh(root)
-    files = f"{store.beside(root)}/*/*.parquet"
+    files = f"{store.locate(root)}/*/*.parquet"
     found = duckdb.sql(f"SELECT count(*), count(DISTINCT path) FROM read_parquet('{files}')").fetchall()
     assert found == [(24, 24)]

@@ -14,8 +14,10 @@ from hypothesis.extra import numpy as hnp
 from scipy import signal, stats
 
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.statistics import comparison
-from edgeproof.statistics.comparison import Comparison, Unlike
+from edgeproof.records import conditions as records_conditions
+from edgeproof.records.conditions import UnlikeConditions
+from edgeproof.statistics import comparison, multiple_comparisons
+from edgeproof.statistics.comparison import Comparison
 
 Processes = list[np.ndarray]
 
@@ -267,7 +269,7 @@ def _with(p_values: Sequence[float]) -> list[Comparison]:
 
 
 def test_holms_correction_steps_down() -> None:
-    found = comparison.corrected(_with([0.01, 0.04, 0.03, 0.005]))
+    found = multiple_comparisons.adjust_p_values(_with([0.01, 0.04, 0.03, 0.005]))
     # 4 · 0.005, 3 · 0.01, 2 · 0.03, and 0.04 no less than the one before it: R's p.adjust(…, "holm")
     assert [one.p_adjusted for one in found] == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert [one.verdict for one in found] == ["slower", "no difference shown", "no difference shown", "slower"]
@@ -275,7 +277,7 @@ def test_holms_correction_steps_down() -> None:
 
 
 def test_benjamini_and_hochbergs_correction_steps_up() -> None:
-    found = comparison.corrected(_with([0.01, 0.04, 0.03, 0.005]), method="benjamini-hochberg")
+    found = multiple_comparisons.adjust_p_values(_with([0.01, 0.04, 0.03, 0.005]), method="benjamini-hochberg")
     assert [one.p_adjusted for one in found] == pytest.approx([0.02, 0.04, 0.04, 0.02])
     assert {one.verdict for one in found} == {"slower"}
 
@@ -284,27 +286,27 @@ def test_benjamini_and_hochbergs_correction_steps_up() -> None:
 def test_holm_lies_between_the_uncorrected_and_bonferroni_and_correcting_twice_changes_nothing(
     p_values: list[float],
 ) -> None:
-    found = comparison.corrected(_with(p_values))
+    found = multiple_comparisons.adjust_p_values(_with(p_values))
     adjusted = np.array([one.p_adjusted for one in found])
     assert np.all(adjusted >= np.array(p_values))
     assert np.all(adjusted <= np.minimum(1, len(p_values) * np.array(p_values) + 1e-15))
-    assert comparison.corrected(found) == found
+    assert multiple_comparisons.adjust_p_values(found) == found
 
 
 def test_comparisons_that_could_raise_no_alarm_are_not_counted() -> None:
     few = comparison.compare(constant([0.0]), constant([1.0]), paired=False)
-    found = comparison.corrected([few, *_with([0.02, 0.02]), few])
+    found = multiple_comparisons.adjust_p_values([few, *_with([0.02, 0.02]), few])
     assert [one.p_adjusted for one in found[1:3]] == pytest.approx([0.04, 0.04])
     assert [one.verdict for one in found] == ["too few processes", "slower", "slower", "too few processes"]
-    assert comparison.corrected([]) == []
-    assert [one.verdict for one in comparison.corrected([few])] == ["too few processes"]
+    assert multiple_comparisons.adjust_p_values([]) == []
+    assert [one.verdict for one in multiple_comparisons.adjust_p_values([few])] == ["too few processes"]
 
 
 def test_a_hundred_comparisons_of_like_and_like_raise_no_alarm_together() -> None:
     rng = np.random.default_rng(4)
     alike = [comparison.compare(*map(constant, rng.normal(0, 0.02, (2, 8))), paired=False) for _ in range(100)]
     assert any(found.verdict != "no difference shown" for found in alike)
-    assert {found.verdict for found in comparison.corrected(alike)} == {"no difference shown"}
+    assert {found.verdict for found in multiple_comparisons.adjust_p_values(alike)} == {"no difference shown"}
 
 
 # --- unlike conditions ---------------------------------------------------------------------------------------------
@@ -314,7 +316,7 @@ FINGERPRINT = {"cpu": "Cortex-A72", "threads": 4, "frequency": {"governor": "per
 
 def test_what_differs_is_named_by_its_dotted_key() -> None:
     other = {"cpu": "Cortex-A76", "threads": 4, "frequency": {"governor": "powersave", "max_khz": None}, "swap": True}
-    assert comparison.unlike(FINGERPRINT, other) == [
+    assert records_conditions.list_differences(FINGERPRINT, other) == [
         "cpu: Cortex-A72 → Cortex-A76",
         "frequency.governor: performance → powersave",
         "frequency.max_khz: 1800000 → null",
@@ -323,12 +325,12 @@ def test_what_differs_is_named_by_its_dotted_key() -> None:
 
 
 def test_absent_is_not_null_and_a_number_is_not_its_text() -> None:
-    assert comparison.unlike({"a": None, "b": 1}, {"b": "1"}) == ["a: null → absent", 'b: 1 → "1"']
-    assert comparison.unlike({"a": "null"}, {"a": None}) == ['a: "null" → null']
+    assert records_conditions.list_differences({"a": None, "b": 1}, {"b": "1"}) == ["a: null → absent", 'b: 1 → "1"']
+    assert records_conditions.list_differences({"a": "null"}, {"a": None}) == ['a: "null" → null']
 
 
 def test_a_condition_that_became_a_group_is_named_with_its_parts() -> None:
-    assert comparison.unlike({"a": 1}, {"a": {"b": [1, 2]}}) == ["a: 1 → absent", "a.b: absent → [1, 2]"]
+    assert records_conditions.list_differences({"a": 1}, {"a": {"b": [1, 2]}}) == ["a: 1 → absent", "a.b: absent → [1, 2]"]
 
 
 conditions = st.recursive(
@@ -341,18 +343,18 @@ fingerprints = st.dictionaries(st.text("abc", min_size=1, max_size=2), condition
 
 @given(fingerprints, fingerprints)
 def test_a_fingerprint_is_like_itself_and_unlike_another_both_ways(a: dict[str, object], b: dict[str, object]) -> None:
-    assert comparison.unlike(a, a) == []
-    assert len(comparison.unlike(a, b)) == len(comparison.unlike(b, a))
+    assert records_conditions.list_differences(a, a) == []
+    assert len(records_conditions.list_differences(a, b)) == len(records_conditions.list_differences(b, a))
 
 
 def test_unlike_conditions_are_refused_with_what_differs_and_how_to_override() -> None:
     other = {**FINGERPRINT, "threads": 2}
-    with pytest.raises(Unlike, match=r"threads: 4 → 2.*--unlike") as caught:
-        comparison.check_alike(FINGERPRINT, other, allow_unlike=False)
+    with pytest.raises(UnlikeConditions, match=r"threads: 4 → 2.*--unlike") as caught:
+        records_conditions.require_alike(FINGERPRINT, other, allow_unlike=False)
     assert isinstance(caught.value, EdgeproofError)
-    assert comparison.check_alike(FINGERPRINT, other, allow_unlike=True) == ["threads: 4 → 2"]
+    assert records_conditions.require_alike(FINGERPRINT, other, allow_unlike=True) == ["threads: 4 → 2"]
 
 
 @pytest.mark.parametrize("allow_unlike", [False, True])
 def test_like_conditions_pass_in_silence(allow_unlike: bool) -> None:
-    assert comparison.check_alike(FINGERPRINT, dict(FINGERPRINT), allow_unlike=allow_unlike) == []
+    assert records_conditions.require_alike(FINGERPRINT, dict(FINGERPRINT), allow_unlike=allow_unlike) == []

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from edgeproof.statistics import change_points
-from edgeproof.statistics.change_points import MIN_BASELINE_NIGHTS, monitor_series
+from edgeproof.statistics import cusum
+from edgeproof.statistics.cusum import MIN_BASELINE_NIGHTS, monitor_series
 
 STEP = math.log(1.05)
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
@@ -33,8 +33,8 @@ def average_run_length(k: float, h: float, states: int = 400) -> float:
 @pytest.mark.parametrize("allowance", [0.3, 0.5, 1.0, 1.5])
 @pytest.mark.parametrize("cells", [1, 20, 500])
 def test_the_threshold_gives_the_run_length_that_all_cells_together_may_have(allowance: float, cells: int) -> None:
-    nights = cells * change_points.NIGHTS_A_YEAR / change_points.DESIGNED_ALARMS_A_YEAR
-    assert average_run_length(allowance, change_points.compute_threshold(allowance, cells)) == pytest.approx(nights, rel=0.3)
+    nights = cells * cusum.NIGHTS_A_YEAR / cusum.DESIGNED_ALARMS_A_YEAR
+    assert average_run_length(allowance, cusum.compute_threshold(allowance, cells)) == pytest.approx(nights, rel=0.3)
 
 
 def seen_by_the_formula(values: list[float], cells: int) -> int | None:
@@ -43,7 +43,7 @@ def seen_by_the_formula(values: list[float], cells: int) -> int | None:
     for night in range(MIN_BASELINE_NIGHTS, len(values)):
         d = min(max(values[night] - level, -STEP), STEP)
         total = max(0.0, total + (d - k) / sigma)
-        if total > change_points.compute_threshold(1.5, cells):
+        if total > cusum.compute_threshold(1.5, cells):
             return night
     return None
 
@@ -51,7 +51,7 @@ def seen_by_the_formula(values: list[float], cells: int) -> int | None:
 @given(st.lists(st.floats(-0.2, 0.2), min_size=1, max_size=5), st.sampled_from([1, 20, 300]))
 def test_the_sum_is_pages_with_every_night_counted_no_more_than_one_step(after: list[float], cells: int) -> None:
     series = [10.0] * MIN_BASELINE_NIGHTS + [10.0 + value for value in after]
-    found = [change.found for change in monitor_series(series, cells=cells).changes if change.ratio > 1]
+    found = [change.detected for change in monitor_series(series, cells=cells).changes if change.ratio > 1]
     slower_first = seen_by_the_formula(series, cells)
     faster_first = seen_by_the_formula([-value for value in series], cells)
     if slower_first is not None and (faster_first is None or slower_first < faster_first):
@@ -65,10 +65,10 @@ def test_a_step_is_seen_within_five_nights_at_its_place_with_its_size(sign: int)
     rng = np.random.default_rng(0)
     series = np.where(np.arange(40) < 30, 10.0, 10.0 + sign * STEP) + rng.normal(0, 0.004, 40)
     (change,) = monitor_series(series, cells=20).changes
-    assert change.place == 30
-    assert 30 < change.found < 35
+    assert change.index == 30
+    assert 30 < change.detected < 35
     assert change.ratio == pytest.approx(math.exp(sign * STEP), rel=0.01)
-    for nights in range(30, change.found + 1):  # it was not known before, and is not found anew after
+    for nights in range(30, change.detected + 1):  # it was not known before, and is not found anew after
         assert monitor_series(series[:nights], cells=20).changes == ()
 
 
@@ -78,15 +78,15 @@ def test_one_night_however_slow_is_no_step_and_hides_none() -> None:
     series[[20, 27, 35]] += [0.5, 1.0, 3.0]
     assert monitor_series(series, cells=20).changes == ()
     series[50:] += STEP
-    assert [change.place for change in monitor_series(series, cells=20).changes] == [50]
+    assert [change.index for change in monitor_series(series, cells=20).changes] == [50]
 
 
 def test_after_a_step_the_new_level_is_learnt_and_the_next_step_found() -> None:
     rng = np.random.default_rng(2)
     series = np.repeat([10.0, 10.1, 10.0], 30) + rng.normal(0, 0.003, 90)
     watched = monitor_series(series, cells=20)
-    assert [(change.place, change.ratio > 1) for change in watched.changes] == [(30, True), (60, False)]
-    assert watched.began == 60
+    assert [(change.index, change.ratio > 1) for change in watched.changes] == [(30, True), (60, False)]
+    assert watched.level_start == 60
 
 
 def test_normal_noise_of_the_least_kind_gives_no_more_alarms_than_promised() -> None:
@@ -99,20 +99,20 @@ def test_normal_noise_of_the_least_kind_gives_no_more_alarms_than_promised() -> 
 def test_too_short_a_series_is_not_judged(series: list[float]) -> None:
     watched = monitor_series(series, cells=20)
     assert watched.changes == ()
-    assert not watched.judged
+    assert not watched.has_baseline
 
 
 def test_a_constant_series_is_judged_and_has_no_change() -> None:
     watched = monitor_series([1.0] * 30, cells=20)
-    assert watched.judged
+    assert watched.has_baseline
     assert watched.changes == ()
-    assert [change.place for change in monitor_series([1.0] * 20 + [2.0] * 5, cells=20).changes] == [20]
+    assert [change.index for change in monitor_series([1.0] * 20 + [2.0] * 5, cells=20).changes] == [20]
 
 
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=40))
 def test_a_night_is_the_lower_quartile_of_its_processes_and_a_level_numpys_median(logs: list[float]) -> None:
-    assert change_points.summarize_night(logs) == pytest.approx(np.quantile(logs, 0.25), abs=1e-12)
-    assert change_points._median(np.array(logs)) == pytest.approx(np.median(logs), abs=1e-12)
+    assert cusum.summarize_night(logs) == pytest.approx(np.quantile(logs, 0.25), abs=1e-12)
+    assert cusum._compute_median(np.array(logs)) == pytest.approx(np.median(logs), abs=1e-12)
 
 
 # --- the figures of docs/farm.md -----------------------------------------------------------------------------------

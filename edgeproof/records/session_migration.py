@@ -6,17 +6,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeproof.core.directories import write_json, write_atomically
+from edgeproof.core.directories import write_atomically, write_json
 from edgeproof.records import record_files, signing
 
 
-def migrate(root: Path, damaged: list[str]) -> Iterator[tuple[str, int]]:
+def migrate_sessions(root: Path, damaged: list[str]) -> Iterator[tuple[str, int]]:
     """Raise every older record below `root`; yields each session that had any, with their number.
 
     Raw arrays stay as they are and keep their hashes. Records that can't be read stay too and are told in `damaged`.
     A signature is of the old bytes: it is made anew where a key is configured, else removed.
     """
-    key = signing.configured()
+    key = signing.load_configured_key()
     for session in sorted(path for path in root.glob("[!.]*") if path.is_dir()):
         found = list(record_files.read_all(session, damaged=damaged))
         older = [record for record in found if record.schema < record_files.SCHEMA]
@@ -27,7 +27,7 @@ def migrate(root: Path, damaged: list[str]) -> Iterator[tuple[str, int]]:
                     place = out / record.directory.relative_to(session) / record_files.FILE
                     place.unlink()  # DVC's checkout may be read-only
                     write_json(place, dict(record.content))
-                signing.unsign(out)  # it was of other bytes
+                signing.remove_signature(out)  # it was of other bytes
                 if key is not None:
-                    signing.sign(out, key)
+                    signing.sign_session(out, key)
             yield session.name, len(older)
