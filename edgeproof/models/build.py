@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from edgeproof.core.directories import content_sha256, read_meta, write_atomical
 from edgeproof.core.errors import ConfigError
 from edgeproof.data import preparation
 from edgeproof.models import frameworks, model_files, qat, training
+from edgeproof.models.layer_outputs import UnknownLayerError
 from edgeproof.paths import DATA, MODELS, locate_model
 
 
@@ -42,13 +44,30 @@ def _build_from_seed(
     frameworks.make_deterministic(item.network, seed, item.threads)
     task = load_training_task(params.task.name, seed, item.threads, from_parent=item.parent is not None)
     module, spec = _load_start(item, task)
-    trained = method.apply(module, task, **_load_teachers(method, item, seed), **options)
+    teachers = _load_teachers(method, item, seed)
+    try:
+        trained = method.apply(module, task, **teachers, **options)
+    except UnknownLayerError as error:
+        raise ConfigError(_explain_unknown_layer(error, name, params)) from None
     accuracy = frameworks.measure_accuracy(trained, task.validation_x, task.validation_y)
     meta = model_files.save(trained, spec, _describe_model(name, item, params, seed, accuracy), directory)
     print(
         f"  {name}: seed {seed}, validation accuracy {accuracy:.2%}, {meta['parameters']:,} parameters, "
         f"{meta['macs']:,} MACs",
         file=sys.stderr,
+    )
+
+
+def _explain_unknown_layer(error: UnknownLayerError, name: str, params: Params) -> str:
+    """Return the message for a layer that is missing: the options that name it, the files that set them, the layers."""
+    item = params.model(name)
+    keys = [key for key, value in item.options.items() if error.layer in (value if isinstance(value, list) else [value])]
+    options = " or ".join(f"models.{name}.options.{key}" for key in keys)
+    nearest = difflib.get_close_matches(error.layer, error.layers)
+    return (
+        f"the network has no layer '{error.layer}'. Change {options or f'the options of {name}'} in "
+        f"conf/study/{params.study}.yaml (default in conf/methods/{item.method}.yaml). "
+        f"Nearest: {', '.join(nearest) or 'none'}. All layers: {', '.join(error.layers)}."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +13,21 @@ from torch.nn import functional
 from edgeproof.core.errors import ConfigError, suggest_nearest
 
 
+class UnknownLayerError(ConfigError):
+    """A network has no layer of this name."""
+
+    def __init__(self, layer: str, layers: Iterable[str]) -> None:
+        self.layer, self.layers = layer, list(layers)
+        super().__init__(
+            f"the network has no layer '{layer}'.{suggest_nearest(layer, self.layers)} It has: {', '.join(self.layers)}."
+        )
+
+
 @contextmanager
 def record_outputs(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
     """Record the outputs of layers: yield a dictionary that holds, by dotted name, the output of the last forward pass.
 
-    Raises ConfigError for a name that the module does not have. The forward pass raises ConfigError for a layer whose
+    Raises UnknownLayerError for a name that the module does not have. The forward pass raises ConfigError for a layer whose
     output is not one tensor.
     """
     layers = {name: layer for name, layer in module.named_modules() if name}
@@ -36,9 +46,7 @@ def record_outputs(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str
 
     for name in names:
         if name not in layers:
-            raise ConfigError(
-                f"the network has no layer '{name}'.{suggest_nearest(name, layers)} It has: {', '.join(layers)}."
-            )
+            raise UnknownLayerError(name, layers)
     handles = [layers[name].register_forward_hook(make_hook(name)) for name in dict.fromkeys(names)]
     try:
         yield outputs

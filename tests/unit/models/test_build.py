@@ -10,6 +10,7 @@ import torch
 
 from edgeproof.config.params import ModelParams, Params
 from edgeproof.core import directories
+from edgeproof.core.errors import ConfigError
 from edgeproof.models import build, model_files
 from tests.support import tiny_task
 
@@ -29,6 +30,16 @@ def apply(model, task{keyword}):
         model[1].weight.copy_({value})
     return model
 """
+METHOD_WITH_LAYER = """
+from pydantic import BaseModel
+from edgeproof.models.layer_outputs import record_outputs
+class Options(BaseModel):
+    student_layers: list[str]
+    rate: float = 0.5
+def apply(model, task, *, student_layers, rate):
+    with record_outputs(model, student_layers):
+        return model
+"""
 METHODS = {
     "count": ("", "torch.full_like(model[1].weight, task.seed)"),
     "follow": ("", "model[1].weight + 100"),
@@ -46,6 +57,7 @@ def project(plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (plugin_root / "methods").mkdir(exist_ok=True)
     for name, (keyword, value) in METHODS.items():
         (plugin_root / "methods" / f"{name}.py").write_text(METHOD.format(keyword=keyword, value=value))
+    (plugin_root / "methods" / "watch.py").write_text(METHOD_WITH_LAYER)
     tiny_task.write_data(Path("data"))
     return tmp_path
 
@@ -117,4 +129,19 @@ def test_the_lineage_names_every_teacher_of_the_same_seed(project: Path, digits_
         "teacher": "child",
         "teacher_2": "base",
     }
-    assert lineage["teacher"]["sha256"] == directories.identity(directories.read_meta(Path("models/child/seed_3")))
+    assert lineage["teacher"]["sha256"] == directories.content_sha256(
+        directories.read_meta(Path("models/child/seed_3"))
+    )
+
+
+def test_a_missing_layer_is_reported_with_its_option_its_file_and_the_nearest_layers(
+    project: Path, digits_study: Params
+) -> None:
+    options = {"student_layers": ["0", "11"], "rate": 0.5}
+    with pytest.raises(ConfigError) as failure:
+        build.build("first", study(digits_study, first={"method": "watch", "options": options}))
+    message = str(failure.value)
+    assert "no layer '11'" in message
+    assert "Change models.first.options.student_layers in conf/study/digits.yaml" in message
+    assert "default in conf/methods/watch.yaml" in message
+    assert "Nearest: 1. All layers: 0, 1." in message
