@@ -1,1 +1,4 @@
-"""One file a method: makes a model from its parent."""
+"""Methods, one file each: every file makes a model from its parent with one technique.
+
+A method may import models and core, never another method. The directory is the registry, so no code belongs here.
+"""

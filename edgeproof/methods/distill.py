@@ -1,6 +1,7 @@
-"""Distill a teacher's logits into a student.
+"""Distill the logits of a teacher into a student.
 
-Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network" (2015), with the loss of losses.hinton_loss.
+The student is trained on the true labels and on the teacher's softened logits: Hinton, Vinyals, Dean: "Distilling the
+Knowledge in a Neural Network" (2015). The formula is at losses.hinton_loss.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from edgeproof.models.training import Recipe, TrainingTask, compute_teacher_logi
 
 
 class Options(Recipe):
-    """What conf/methods/distill.yaml may set."""
+    """Options of the method, set in conf/methods/distill.yaml."""
 
-    temperature: PositiveFloat
-    hard_weight: float = Field(ge=0, le=1, description="weight of the cross-entropy with the true labels")
+    temperature: PositiveFloat = Field(description="divides the logits of both networks before the softmax")
+    hard_weight: float = Field(ge=0, le=1, description="weight of the true labels, 0 to 1; the teacher has the rest")
 
 
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options: object) -> nn.Module:
-    """Train the student `model` on labels and on the teacher's softened logits."""
+    """Train the student `model` on the true labels and the teacher's softened logits."""
     chosen = Options.model_validate(options)
-    answers = compute_teacher_logits(teacher, task)
-    loss = make_hinton_loss(answers, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
+    teacher_logits = compute_teacher_logits(teacher, task)
+    loss = make_hinton_loss(teacher_logits, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
     return fit(model, task, chosen, loss=loss)

@@ -1,4 +1,4 @@
-"""Distill a teacher's logits in two separate parts: how sure it is of the true class, and how it ranks the others.
+"""Distill logits in two separate parts: how sure the teacher is of the true class, and how it ranks the others.
 
 Zhao et al., "Decoupled Knowledge Distillation" (2022):
 
@@ -6,36 +6,37 @@ Zhao et al., "Decoupled Knowledge Distillation" (2022):
     TCKD = KL([p_t, 1 − p_t] of the teacher ‖ [p_t, 1 − p_t] of the student),   p = softmax(z / T), t the true class
     NCKD = KL(softmax(z / T) over the other classes of the teacher ‖ that of the student)
 
-Hinton's KL is TCKD + (1 − p_t) · NCKD with the teacher's p_t (the paper's equation 7): a sure teacher silences what it
-knows of the other classes, and a constant β does not.
+Hinton's KL is TCKD + (1 − p_t) · NCKD with the teacher's p_t (equation 7 of the paper). If the teacher is sure, the
+second term is small and the student learns little about the other classes. A constant β prevents that.
 """
 
 from __future__ import annotations
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.models.training import Batch, Recipe, TrainingTask, compute_logits, cross_entropy, fit
+from edgeproof.models.training import Batch, Recipe, TrainingTask, compute_teacher_logits, cross_entropy, fit
 
 
 class Options(Recipe):
-    """What conf/methods/distill_dkd.yaml may set."""
+    """Options of the method, set in conf/methods/distill_dkd.yaml."""
 
-    temperature: PositiveFloat
-    alpha: NonNegativeFloat
-    beta: NonNegativeFloat
+    temperature: PositiveFloat = Field(description="divides the logits of both networks before the softmax")
+    alpha: NonNegativeFloat = Field(description="weight of the target class term, TCKD")
+    beta: NonNegativeFloat = Field(description="weight of the other classes term, NCKD")
 
 
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options: object) -> nn.Module:
-    """Train the student `model` on labels and on the two parts of the teacher's answers."""
+    """Train the student `model` on the true labels and both parts of the teacher's predictions."""
     chosen = Options.model_validate(options)
-    answers = torch.stack([compute_logits(teacher, task.view(task.train_x, k)) for k in range(task.views)])
+    teacher_logits = compute_teacher_logits(teacher, task)
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        teacher_batch = teacher_logits[batch.views, batch.samples]
         target, others = compute_decoupled_losses(
-            logits / chosen.temperature, answers[batch.views, batch.samples] / chosen.temperature, batch.labels
+            logits / chosen.temperature, teacher_batch / chosen.temperature, batch.labels
         )
         soft = chosen.alpha * target.mean() + chosen.beta * others.mean()
         return cross_entropy(logits, batch) + chosen.temperature**2 * soft
@@ -46,7 +47,10 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
 def compute_decoupled_losses(
     student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """TCKD and NCKD of each sample, from logits (N, classes), divided by the temperature already, and labels (N,)."""
+    """Return TCKD and NCKD of each sample.
+
+    `student` and `teacher` are logits (N, classes), already divided by the temperature; `labels` is (N,).
+    """
     (student_binary, student_others), (teacher_binary, teacher_others) = (
         _split(student, labels),
         _split(teacher, labels),
@@ -55,7 +59,7 @@ def compute_decoupled_losses(
 
 
 def _split(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logarithms of [p_t, 1 − p_t], and of the probabilities of the other classes among themselves."""
+    """Return log [p_t, 1 − p_t] (N, 2) and the log-softmax over the other classes (N, classes − 1)."""
     log_p = functional.log_softmax(logits, dim=1)
     true = functional.one_hot(labels, logits.shape[1]).bool()
     others = log_p[~true].reshape(len(labels), -1)

@@ -1,8 +1,8 @@
-"""Distill several teachers' logits into a student.
+"""Distill the average prediction of several teachers into a student.
 
-Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network" (2015), section 2, and You et al., "Learning from
-Multiple Teacher Networks" (2017), equation 4: the soft targets are the arithmetic mean of the teachers' softened
-answers, p = mean over k of softmax(z_k / T), in the loss of losses.hinton_loss.
+The soft targets are the arithmetic mean of the teachers' softened predictions, p = mean over k of softmax(z_k / T), in
+the loss of losses.hinton_loss. Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network" (2015), section 2,
+and You et al., "Learning from Multiple Teacher Networks" (2017), equation 4.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from edgeproof.models.training import Recipe, TrainingTask, compute_teacher_logi
 
 
 class Options(Recipe):
-    """What conf/methods/distill_ensemble.yaml may set."""
+    """Options of the method, set in conf/methods/distill_ensemble.yaml."""
 
-    temperature: PositiveFloat
-    hard_weight: float = Field(ge=0, le=1, description="weight of the cross-entropy with the true labels")
+    temperature: PositiveFloat = Field(description="divides the logits of both networks before the softmax")
+    hard_weight: float = Field(ge=0, le=1, description="weight of the true labels, 0 to 1; the teacher has the rest")
 
 
 def apply(model: nn.Module, task: TrainingTask, *, teachers: Sequence[nn.Module], **options: object) -> nn.Module:
-    """Train the student `model` on labels and on what the teachers say on average."""
+    """Train the student `model` on the true labels and the average prediction of the teachers."""
     chosen = Options.model_validate(options)
-    answers = average_predictions([compute_teacher_logits(teacher, task) for teacher in teachers], chosen.temperature)
-    loss = make_hinton_loss(answers, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
+    logits = average_predictions([compute_teacher_logits(teacher, task) for teacher in teachers], chosen.temperature)
+    loss = make_hinton_loss(logits, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
     return fit(model, task, chosen, loss=loss)
 
 
 def average_predictions(logits: Sequence[torch.Tensor], temperature: float) -> torch.Tensor:
-    """Logits (…, classes) whose softmax at the temperature is the mean of the given logits' softmax at it."""
+    """Return the logits (…, classes) whose softmax is the mean softmax of the given logits, all at `temperature`."""
     softened = torch.stack([torch.log_softmax(z / temperature, dim=-1) for z in logits])
-    # log of the mean, without leaving logarithms: small probabilities matter at high temperatures.
+    # Compute the logarithm of the mean from logarithms: this keeps small probabilities exact.
     return temperature * (torch.logsumexp(softened, dim=0) - torch.log(torch.tensor(float(len(logits)))))

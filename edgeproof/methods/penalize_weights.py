@@ -1,21 +1,25 @@
-"""Unstructured pruning by an L1 penalty: what the data does not hold against it becomes zero while training.
+"""Prune weights by an L1 penalty during training (unstructured pruning).
 
     minimize L(w) + λ · Σ |w|
 
-over the weights of all tensors with more than one dimension, the lasso of Tibshirani, "Regression Shrinkage and
-Selection via the Lasso" (1996), which Han et al., "Learning both Weights and Connections" (2015), section 3.1, compare
-for pruning. The penalty has no gradient at zero, and a step along its sign all but never ends there. So each step of
-the optimizer is followed by the penalty's own, the exact minimizer of Daubechies et al., "An iterative thresholding
-algorithm for linear inverse problems" (2004):
+over the weights of all tensors with more than one dimension: the lasso of Tibshirani, "Regression Shrinkage and
+Selection via the Lasso" (1996). Han et al., "Learning both Weights and Connections" (2015), section 3.1, compare it for
+pruning.
+
+A gradient step along the sign of w almost never ends exactly at zero. So each step of the optimizer is followed by a
+proximal step, the exact minimizer of Daubechies et al., "An iterative thresholding algorithm for linear inverse
+problems" (2004):
 
     w ← sign(w) · max(|w| − η λ / (1 − m), 0)
 
-with the step's learning rate η. Momentum m lets a steady gradient move a weight by η / (1 − m), and the threshold is
-in proportion: the weights at which training comes to rest are the lasso's.
+with the learning rate η of the step and the momentum m. Under momentum, a constant gradient moves a weight by
+η / (1 − m), and the threshold is in proportion, so training converges to the weights of the lasso.
 
-The penalty also shrinks the weights that stay. So the zeros are then held and the rest is fine-tuned without it, the
-relaxed lasso of Meinshausen (2007). How many zeros there are is λ's doing; for a given share, let prune_weights follow.
-Weights that were zero before stay zero. The zeros stay in dense tensors: the entropy-coded size shrinks, the latency
+The penalty also shrinks the weights that remain. Therefore the zeros are then held and the other weights fine-tuned
+without the penalty: the relaxed lasso of Meinshausen (2007). λ determines the number of zeros. For a given sparsity,
+apply prune_weights afterwards.
+
+Weights that were zero before stay zero. Zeros are stored in dense tensors: the entropy-coded size shrinks, the latency
 does not.
 """
 
@@ -26,20 +30,23 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
 from edgeproof.models.layers import refuse_dead_network
-from edgeproof.models.training import Recipe, TrainingTask, fit
+from edgeproof.models.training import Recipe, TrainingTask, find_weights, fit
 
 
 class Options(Recipe):
-    """What conf/methods/penalize_weights.yaml may set."""
+    """Options of the method, set in conf/methods/penalize_weights.yaml."""
 
-    penalty: PositiveFloat = Field(description="λ above; near the size of the loss's gradients for single weights")
-    penalty_epochs: PositiveInt = Field(description="with the penalty; 'epochs' of fine-tuning follow")
+    penalty: PositiveFloat = Field(description="λ; about the size of the loss's gradient for one weight")
+    penalty_epochs: PositiveInt = Field(description="epochs with the penalty; then come 'epochs' of fine-tuning")
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
-    """Train `model` with the penalty, then fine-tune what is not zero."""
+    """Train `model` with the penalty, then fine-tune the weights that are not zero.
+
+    Raises ConfigError if the penalty leaves a network whose output no longer depends on its input.
+    """
     chosen = Options.model_validate(options)
-    weights = [p for p in model.parameters() if p.dim() > 1]
+    weights = find_weights(model)
     strength = chosen.penalty / (1 - chosen.momentum)
 
     @torch.no_grad()
@@ -54,6 +61,6 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
 
 
 def soft_threshold(weight: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Each weight moved towards zero by the threshold, and no further than zero."""
-    # Adding 0.0 makes a negative zero a positive one.
+    """Return each weight moved towards zero by the threshold, at most to zero."""
+    # Adding 0.0 turns a negative zero into a positive one.
     return weight.sign() * (weight.abs() - threshold).clamp_min(0.0) + 0.0

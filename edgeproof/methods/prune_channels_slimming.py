@@ -1,13 +1,15 @@
-"""Network slimming: an L1 penalty on normalizations' scales says which channels can go, and they are removed.
+"""Prune channels by network slimming: train with an L1 penalty on the scales of batch normalizations.
 
 Liu et al., "Learning Efficient Convolutional Networks through Network Slimming" (2017):
 
     minimize L(w) + λ · Σ |γ|
 
 with the scales γ of all batch normalizations, by subgradients as in the paper. Then the channels with the smallest |γ|
-are removed, of all layers together (the paper's global threshold, which finds each layer's width) or of each layer, and
-the rest is fine-tuned. Where layers are coupled, as beside a shortcut, |γ| is averaged over them (Torch-Pruning's
-BNScaleImportance); channels without a normalization stay. Weights that were zero before stay zero.
+are removed and the rest is fine-tuned. With scope "global", the paper's global threshold, the share is counted over all
+layers together and finds the width of each layer; with scope "layer" it is counted in each layer.
+
+For coupled layers, as beside a shortcut, |γ| is averaged over them (BNScaleImportance of Torch-Pruning). Channels
+without a batch normalization stay. Weights that were zero before stay zero.
 """
 
 from __future__ import annotations
@@ -25,19 +27,24 @@ from edgeproof.models.training import Batch, Recipe, TrainingTask, cross_entropy
 
 
 class Options(Recipe):
-    """What conf/methods/prune_channels_slimming.yaml may set."""
+    """Options of the method, set in conf/methods/prune_channels_slimming.yaml."""
 
-    ratio: float = Field(gt=0, lt=1, description="least share of channels that is removed")
-    scope: Literal["global", "layer"] = Field(description="the share of all channels together, or of each layer's")
+    ratio: float = Field(gt=0, lt=1, description="least share of channels to remove")
+    scope: Literal["global", "layer"] = Field(description="count the share over all channels together or in each layer")
     round_to: PositiveInt = Field(
-        description="what is left is rounded down to a multiple of this, as vector kernels prefer"
+        description="the channels that remain are rounded down to a multiple of this, as vector kernels prefer"
     )
-    penalty: NonNegativeFloat = Field(description="λ above")
-    penalty_epochs: NonNegativeInt = Field(description="with the penalty; 'epochs' of fine-tuning follow the removal")
+    penalty: NonNegativeFloat = Field(description="λ")
+    penalty_epochs: NonNegativeInt = Field(
+        description="epochs with the penalty; then come the removal and 'epochs' of fine-tuning"
+    )
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
-    """Train with the penalty, remove the channels with the smallest scales, then fine-tune."""
+    """Train with the penalty, remove the channels with the smallest scales, then fine-tune.
+
+    Raises ConfigError for a network without batch normalizations.
+    """
     chosen = Options.model_validate(options)
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.affine]
     if not norms:
@@ -51,7 +58,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
 
     penalized = chosen.model_copy(update={"epochs": chosen.penalty_epochs})
     fit(model, task, penalized, loss=loss, keep_zeros=True)
-    # Normalized by a layer's mean, as is the default, scales could not be compared between layers.
+    # The default divides scales by the mean of their layer; then they could not be compared between layers.
     importance = torch_pruning.importance.BNScaleImportance(normalizer=None)
     remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to, scope=chosen.scope)
     return fit(model, task, chosen, keep_zeros=True)

@@ -1,14 +1,16 @@
-"""Structured pruning by the loss: remove the channels whose removal would change it least, to first order.
+"""Prune channels by the Taylor criterion: remove the channels whose removal changes the loss least, to first order.
 
-Molchanov et al., "Importance Estimation for Neural Network Pruning" (2019), the sum of the first-order importances
-of a structure's parameters:
+Molchanov et al., "Importance Estimation for Neural Network Pruning" (2019), the sum of the first-order importances of a
+structure's parameters:
 
     I(channel) = mean over batches of Σ_m (g_m w_m)²
 
-over all parameters w_m that go with the channel: those that put it out, its normalization's, and those of all layers
-that read it, with the gradient g_m of a batch's loss. (Torch-Pruning's GroupTaylorImportance sums |g_m w_m| of one
-gradient instead and leaves normalizations out, so only its dependency graph is used here.) Gradients are taken in
-evaluation mode, without changing the statistics of normalizations. Weights that were zero before stay zero.
+with the gradient g_m of a batch's loss, over all parameters w_m that belong to the channel: those that output it, those
+of its normalization, and those of all layers that read it. Gradients are computed in evaluation mode, without changing
+the statistics of normalizations.
+
+GroupTaylorImportance of Torch-Pruning sums |g_m w_m| of one gradient and leaves normalizations out. Therefore only the
+dependency graph of that library is used. Weights that were zero before stay zero.
 """
 
 from __future__ import annotations
@@ -25,17 +27,17 @@ from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
 class Options(Recipe):
-    """What conf/methods/prune_channels_taylor.yaml may set."""
+    """Options of the method, set in conf/methods/prune_channels_taylor.yaml."""
 
-    ratio: float = Field(gt=0, lt=1, description="least share of each layer's channels that is removed")
+    ratio: float = Field(gt=0, lt=1, description="least share of each layer's channels to remove")
     round_to: PositiveInt = Field(
-        description="what is left is rounded down to a multiple of this, as vector kernels prefer"
+        description="the channels that remain are rounded down to a multiple of this, as vector kernels prefer"
     )
-    samples: PositiveInt = Field(description="how many training samples, from the first, give gradients")
+    samples: PositiveInt = Field(description="number of training samples for the gradients, from the first")
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
-    """Remove the least important channels of every layer but the last, then fine-tune."""
+    """Remove the channels with the smallest importance from every layer but the last, then fine-tune."""
     chosen = Options.model_validate(options)
     x, labels = task.train_x[: chosen.samples], task.train_y[: chosen.samples]
     scores = compute_taylor_scores(model, x, labels, chosen.batch_size)
@@ -50,7 +52,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
 def compute_taylor_scores(
     model: nn.Module, x: torch.Tensor, labels: torch.Tensor, batch_size: int
 ) -> dict[nn.Parameter, torch.Tensor]:
-    """(g w)² of each parameter of the module, averaged over batches of the samples `x`."""
+    """Return (g w)² of each parameter, averaged over batches of the samples `x`."""
     model.eval()
     parameters = list(model.parameters())
     sums = [torch.zeros_like(p) for p in parameters]
@@ -63,11 +65,11 @@ def compute_taylor_scores(
 
 
 def _sum_by_channel(layer: nn.Module, scores: dict[nn.Parameter, torch.Tensor], *, reads: bool) -> torch.Tensor | None:
-    """The scores of a layer's parameters, summed over each channel that it reads or puts out."""
+    """Return the scores of a layer's parameters, summed for each channel that it reads or outputs."""
     own = [scores[p] for p in layer.parameters(recurse=False)] if isinstance(layer, nn.Module) else []
     if not own:
         return None
-    if reads:  # (outputs, inputs of a group of channels, …); biases read nothing
+    if reads:  # the weight is (outputs, inputs in a group, …); a bias reads no channel
         groups = getattr(layer, "groups", 1)
         return own[0].reshape(groups, len(own[0]) // groups, own[0].shape[1], -1).sum((1, 3)).flatten()
     return torch.stack([score.flatten(1).sum(1) if score.dim() > 1 else score for score in own]).sum(0)

@@ -1,10 +1,12 @@
-"""N:M sparsity: of every M consecutive weights along a layer's inputs, keep the N largest, then fine-tune the rest.
+"""Prune weights to N:M sparsity: of every M consecutive weights along the inputs of a layer, keep the N largest.
 
-Mishra et al., "Accelerating Sparse Deep Neural Networks" (2021), whose GPUs compute 2:4 at twice the speed: magnitude
-pruning with a fixed count of zeros in each group, and the zeros held while fine-tuning. Groups run along the input
-channels for each output channel and kernel position. The last group of a layer may have fewer than M weights; it too
-keeps at most N, so a layer with N inputs or fewer stays dense. Weights that were zero before stay zero. The
-zeros stay in dense tensors: the entropy-coded size shrinks, the latency does not.
+Mishra et al., "Accelerating Sparse Deep Neural Networks" (2021), whose GPUs compute 2:4 sparsity at twice the speed.
+This is magnitude pruning with a fixed number of zeros in each group; the other weights are then fine-tuned with the
+zeros held.
+
+A group runs along the input channels, for one output channel and one kernel position. The last group may have fewer
+than M weights and keeps at most N of them, so a layer with N inputs or fewer stays dense. Weights that were zero before
+stay zero. Zeros are stored in dense tensors: the entropy-coded size shrinks, the latency does not.
 """
 
 from __future__ import annotations
@@ -21,20 +23,20 @@ from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
 class Options(Recipe):
-    """What conf/methods/prune_n_m.yaml may set."""
+    """Options of the method, set in conf/methods/prune_n_m.yaml."""
 
-    n: PositiveInt = Field(description="weights kept of each group")
-    m: int = Field(ge=2, description="weights in each group")
+    n: PositiveInt = Field(description="weights to keep in each group, at least 1")
+    m: int = Field(ge=2, description="weights in each group, more than n")
 
     @model_validator(mode="after")
-    def _sparse(self) -> Self:
+    def _check_order(self) -> Self:
         if self.n >= self.m:
             raise ValueError("n must be below m")
         return self
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
-    """Prune every convolution and linear layer of `model` once and fine-tune it with the zeros held."""
+    """Prune every convolution and linear layer of `model` once, then fine-tune it with the zeros held."""
     chosen = Options.model_validate(options)
     with torch.no_grad():
         for layer in find_weighted_layers(model).values():
@@ -43,7 +45,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
 
 
 def build_n_m_mask(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
-    """True for the n largest |w| of every m along axis 1, the first of equals preferred."""
+    """Return a mask that is true for the n largest |w| of every m along axis 1. Of equal ones, the first is kept."""
     magnitudes = weight.abs().movedim(1, -1)
     width = magnitudes.shape[-1]
     padded = functional.pad(magnitudes, (0, -width % m), value=-1.0)

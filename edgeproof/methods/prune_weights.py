@@ -1,8 +1,9 @@
-"""Unstructured magnitude pruning: zero the smallest weights, then fine-tune what is left.
+"""Prune weights by magnitude: zero the smallest weights once, then fine-tune the others (unstructured pruning).
 
-Han et al., "Learning both Weights and Connections for Efficient Neural Networks" (2015), with one threshold for the
-whole network, or one for each layer as in the paper. Weights that were zero before are the first to be chosen, and stay
-zero. The zeros stay in dense tensors: the entropy-coded size shrinks, the latency does not.
+Han et al., "Learning both Weights and Connections for Efficient Neural Networks" (2015). The threshold is one for the
+whole network (scope "global") or one for each layer as in the paper (scope "layer"). Weights that were zero before
+count towards the sparsity and stay zero. Zeros are stored in dense tensors: the entropy-coded size shrinks, the latency
+does not.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ from pydantic import Field
 from torch import nn
 
 from edgeproof.models.layers import refuse_dead_network, zero_smallest
-from edgeproof.models.training import Recipe, TrainingTask, fit
+from edgeproof.models.training import Recipe, TrainingTask, find_weights, fit
 
 
 class Options(Recipe):
-    """What conf/methods/prune_weights.yaml may set."""
+    """Options of the method, set in conf/methods/prune_weights.yaml."""
 
-    sparsity: float = Field(gt=0, lt=1, description="share of weights set to zero")
-    scope: Literal["global", "layer"] = Field(description="the share of all weights together, or of each layer's")
+    sparsity: float = Field(gt=0, lt=1, description="share of weights to set to zero")
+    scope: Literal["global", "layer"] = Field(description="count the share over all weights together or in each layer")
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
-    """Prune `model` once to the sparsity and fine-tune it with the zeros held."""
+    """Prune `model` once to the sparsity, then fine-tune it with the zeros held.
+
+    Raises ConfigError if the output of the network no longer depends on its input.
+    """
     chosen = Options.model_validate(options)
-    weights = [p for p in model.parameters() if p.dim() > 1]
+    weights = find_weights(model)
     for group in [weights] if chosen.scope == "global" else [[w] for w in weights]:
         zero_smallest(group, chosen.sparsity)
     refuse_dead_network(model, task)

@@ -1,9 +1,11 @@
-"""Train with fake quantization, so that the network is accurate in the integers of one runtime, perhaps with a teacher.
+"""Train with fake quantization, so that the network stays accurate in the integer arithmetic of one runtime.
 
-The recipe of Nagel et al., "A White Paper on Neural Network Quantization" (2021), section 4.4: fold the batch norms,
-find ranges on training data, fine-tune through the rounding (see qat.py). With a teacher the loss is Hinton's, as in
-Mishra, Marr: "Apprentice: Using Knowledge Distillation Techniques To Improve Low-Precision Network Accuracy" (2018).
-Weights that were zero before stay zero. The model has one scheme, int8-qat, and no children.
+The recipe of Nagel et al., "A White Paper on Neural Network Quantization" (2021), section 4.4: fold the batch
+normalizations, calibrate the ranges on training data, and fine-tune through the rounding (models/qat.py). With a
+teacher, the loss is Hinton's, as in Mishra, Marr: "Apprentice: Using Knowledge Distillation Techniques To Improve
+Low-Precision Network Accuracy" (2018).
+
+Weights that were zero before stay zero. The model has one scheme, int8-qat, and cannot be the parent of another.
 """
 
 from __future__ import annotations
@@ -21,15 +23,15 @@ CALIBRATION_SAMPLES, CALIBRATION_BATCH = 1000, 100
 
 
 class Options(Recipe):
-    """What conf/methods/quantize_aware.yaml may set."""
+    """Options of the method, set in conf/methods/quantize_aware.yaml."""
 
-    runtime: Runtime
-    temperature: PositiveFloat = Field(description="of the teacher's and the student's answers, where there is one")
-    hard_weight: float = Field(ge=0, le=1, description="weight of the cross-entropy with the true labels beside it")
+    runtime: Runtime = Field(description="the runtime whose integer arithmetic is simulated")
+    temperature: PositiveFloat = Field(description="divides the logits before the softmax, if there is a teacher")
+    hard_weight: float = Field(ge=0, le=1, description="weight of the true labels, 0 to 1, if there is a teacher")
 
 
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module | None = None, **options: object) -> nn.Module:
-    """Prepare `model` for the runtime, calibrate it and fine-tune it on labels, and on the teacher's answers."""
+    """Prepare `model` for the runtime, calibrate it, and fine-tune it on the true labels and the teacher, if any."""
     chosen = Options.model_validate(options)
     prepared = prepare(model, chosen.runtime, task.input_shape)
     order = torch.randperm(len(task.train_x), generator=torch.Generator().manual_seed(task.seed))
@@ -37,9 +39,11 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module | None = N
     loss = cross_entropy if teacher is None else _distill_from(teacher, task, chosen)
     fit(prepared, task, chosen, loss=loss, keep_zeros=True)
     prepared.round_weights()
-    # As it will be loaded: another memory layout adds in another order, which moves some values by a whole step.
+    # A loaded model is contiguous. Another memory layout adds in another order and moves some values by a whole level.
     return prepared.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
 def _distill_from(teacher: nn.Module, task: TrainingTask, chosen: Options) -> Loss:
-    return make_hinton_loss(compute_teacher_logits(teacher, task), temperature=chosen.temperature, hard_weight=chosen.hard_weight)
+    return make_hinton_loss(
+        compute_teacher_logits(teacher, task), temperature=chosen.temperature, hard_weight=chosen.hard_weight
+    )

@@ -1,8 +1,8 @@
-"""Round weights to 2^bits − 1 levels a channel, fine-tuning through the rounding with the straight-through estimator.
+"""Quantize weights to 2^b − 1 levels in each output channel, and fine-tune them with the straight-through estimator.
 
-Symmetric per-channel quantization as in layers.round_weight; the gradient passes the rounding unchanged (Bengio et al.,
-2013). No runtime has kernels for such weights: they are stored dequantized, so the gain shows in the entropy-coded size
-and not in the latency.
+Symmetric per-channel quantization as in weight_rounding.round_weight. The gradient of the rounding is taken as 1
+(Bengio et al., 2013). Weights that were zero before stay zero. No runtime has kernels for such weights. They are stored
+dequantized: the entropy-coded size shrinks, the latency does not.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 from pydantic import Field
 from torch import nn
 
-from edgeproof.models.layers import fit_with_rounding, round_weight
 from edgeproof.models.training import Recipe, TrainingTask
+from edgeproof.models.weight_rounding import fit_with_rounding, round_weight
 
 
 class Options(Recipe):
-    """What conf/methods/round_weights.yaml may set."""
+    """Options of the method, set in conf/methods/round_weights.yaml."""
 
-    bits: int = Field(ge=2, le=8)
+    bits: int = Field(ge=2, le=8, description="b, for 2^b − 1 levels in each output channel")
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
-    """Fine-tune `model` with rounded weights in every convolution and linear layer, and leave them rounded."""
+    """Fine-tune `model` with rounded weights in every convolution and linear layer, and store them rounded."""
     chosen = Options.model_validate(options)
     return fit_with_rounding(model, task, chosen, lambda weight: round_weight(weight, chosen.bits))

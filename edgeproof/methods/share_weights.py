@@ -1,13 +1,15 @@
-"""Let the weights of a layer share 2^bits values, and fine-tune those values.
+"""Quantize weights by sharing: the weights of a layer share at most 2^b values, and these values are fine-tuned.
 
-Han, Mao, Dally: "Deep Compression" (2016), section 3. Each layer's weights are clustered by k-means from centroids
-spaced evenly between the least and the largest weight (the paper's linear initialization, which keeps the rare large
-weights). Each weight is stored as its cluster's centroid, and a centroid's gradient is the sum of its weights'
-gradients, so the learning rate must be far below that of weights. Zeros of a pruned layer stay zero and take one of the
-2^bits values. No runtime has kernels for codebooks: the gain shows in the entropy-coded size and not in the latency.
+Han, Mao, Dally: "Deep Compression" (2016), section 3. The weights of each layer are clustered by k-means. The initial
+centroids are evenly spaced between the smallest and the largest weight (the paper's linear initialization, which keeps
+the rare large weights). Each weight takes the value of its cluster's centroid. The gradient of a centroid is the sum of
+the gradients of its weights, so the learning rate must be far below that of ordinary training.
 
-SciPy's k-means is deterministic when it is given its first centroids. Scikit-learn's adds its threads' sums in the
-order in which they finish, and is not.
+Zeros of a pruned layer stay zero and take one of the 2^b values. No runtime has kernels for codebooks: the
+entropy-coded size shrinks, the latency does not.
+
+k-means of SciPy is deterministic if the initial centroids are given. That of scikit-learn is not, because it adds the
+sums of its threads in the order in which they finish.
 """
 
 from __future__ import annotations
@@ -22,38 +24,39 @@ from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
 class Options(Recipe):
-    """What conf/methods/share_weights.yaml may set."""
+    """Options of the method, set in conf/methods/share_weights.yaml."""
 
-    bits: int = Field(ge=2, le=8, description="log2 of the values that each layer may have")
+    bits: int = Field(ge=2, le=8, description="b, for at most 2^b distinct values in each layer")
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
-    """Share the weights of every convolution and linear layer of `model` and fine-tune the values."""
+    """Cluster the weights of every convolution and linear layer of `model`, then fine-tune the shared values."""
     chosen = Options.model_validate(options)
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for layer in layers:
         parametrize.register_parametrization(layer, "weight", _SharedWeight(layer.weight.detach(), chosen.bits))
     fit(model, task, chosen)
     for layer in layers:
-        # A parameter of the weight's own shape again: a gradient of the codebook's shape would not fit it.
+        # Removing the parametrization gives the parameter the shape of the weight. A gradient of the codebook's shape
+        # would not fit.
         layer.zero_grad(set_to_none=True)
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return model
 
 
 def build_codebook(weights: torch.Tensor, size: int) -> torch.Tensor:
-    """At most `size` centroids of the weights (N,), ascending."""
+    """Return at most `size` centroids of the weights (N,), ascending."""
     low, high = weights.min(), weights.max()
     if low == high:
         return low[None]
-    # SciPy stops when the mean distance changes by less than an absolute threshold, so it is given weights in 0..1.
+    # SciPy stops when the mean distance changes by less than an absolute threshold, so scale the weights to 0..1.
     scaled = ((weights - low) / (high - low)).double().numpy()
     centroids, _ = kmeans(scaled, torch.linspace(0, 1, size, dtype=torch.double).numpy(), thresh=1e-7)
     return (low + torch.from_numpy(centroids) * (high - low)).to(weights.dtype)
 
 
 class _SharedWeight(nn.Module):
-    """Makes a weight tensor from its codebook, which takes its place as the parameter that is trained."""
+    """Parametrization that computes a weight tensor from its codebook. The codebook is the trained parameter."""
 
     def __init__(self, weight: torch.Tensor, bits: int) -> None:
         super().__init__()

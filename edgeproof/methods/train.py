@@ -1,6 +1,6 @@
-"""Train a network from its random initialization, with the true labels alone.
+"""Train a network from random weights with the true labels.
 
-The teacher is made this way, and so is the control that a distilled student is compared with.
+This makes the teacher, and the control with which a distilled student is compared.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from edgeproof.models.training import Recipe, TrainingTask, fit
 
 
 class Options(Recipe):
-    """What conf/methods/train.yaml may set."""
+    """Options of the method, set in conf/methods/train.yaml."""
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
-    """Minimize the cross-entropy of `model` (inputs to logits) on the task's training split."""
+    """Minimize the cross-entropy of `model` on the training split of the task."""
     return fit(model, task, Options.model_validate(options))
