@@ -1,7 +1,7 @@
-"""The registry of devices: one card a device in devices/, validated before anything runs.
+"""Device cards: one YAML file for each device in devices/, checked before anything runs.
 
-A card says how a device is reached and what it may use. Addresses, users and keys stay in the configuration of the
-program that reaches it (~/.ssh/config); a card holds no secret.
+A card says how to reach a device and what a runtime may use there. It holds no secret: addresses, users and keys stay
+in the configuration of the program that connects to it (~/.ssh/config).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgeproof.core.errors import ConfigError, UnknownNameError
 
 CARDS = Path("devices")
 
-# What a program takes as a name, and never as an option or as two words.
+# Both end up on a command line. The patterns exclude what a program would read as an option or as two words.
 Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=255)]
 Command = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f-][^\x00-\x1f\x7f]*$", max_length=1000)]
 CountMethod = Literal["callgrind", "perf"]
@@ -38,16 +38,16 @@ Npu = Literal[
 
 
 class Budget(Frozen):
-    """What an artifact may take at most. A MB is a million bytes."""
+    """Upper limits for an artifact on a device. 1 MB is 10^6 bytes."""
 
-    size_mb: float | None = Field(default=None, gt=0, description="of the artifact's files")
-    latency_ms: float | None = Field(default=None, gt=0, description="at the 90th percentile, one stream")
-    memory_mb: float | None = Field(default=None, gt=0, description="the process's peak")
-    energy_mj: float | None = Field(default=None, gt=0, description="millijoules of one inference")
+    size_mb: float | None = Field(default=None, gt=0, description="size of the artifact's files")
+    latency_ms: float | None = Field(default=None, gt=0, description="90th percentile of the latency in SingleStream")
+    memory_mb: float | None = Field(default=None, gt=0, description="peak memory of the process")
+    energy_mj: float | None = Field(default=None, gt=0, description="energy of one inference, in millijoules")
 
 
 class Fingerprint(Frozen):
-    """What a device says of itself that must not change unnoticed; what is left out is not compared."""
+    """Properties that a device reports and that must not change unnoticed. A missing property is not compared."""
 
     architecture: str | None = None
     cpu: str | None = None
@@ -64,58 +64,63 @@ class Fingerprint(Frozen):
 
 
 class Card(Frozen):
-    """What devices/<name>.yaml may say."""
+    """Content of devices/<name>.yaml."""
 
     transport: Id
-    host: Alias | None = Field(default=None, description="what the transport calls the device")
-    architecture: Id | None = Field(default=None, description="such as x86_64 or aarch64")
-    threads: int = Field(ge=1, le=256, description="threads a runtime may use")
-    cores: list[int] | None = Field(default=None, min_length=1, description="processors that the runner is kept on")
-    memory_mb: int | None = Field(
-        default=None, ge=64, description="memory that the runner may take; a MB is 10^6 bytes"
-    )
-    python: Command | None = Field(default=None, description="interpreter on the device; the transport's when left out")
+    host: Alias | None = Field(default=None, description="the transport's name of the device")
+    architecture: Id | None = Field(default=None, description="processor architecture, such as x86_64 or aarch64")
+    threads: int = Field(ge=1, le=256, description="number of threads that a runtime may use")
+    cores: list[int] | None = Field(default=None, min_length=1, description="processors that the runner is pinned to")
+    memory_mb: int | None = Field(default=None, ge=64, description="memory limit of the runner; 1 MB is 10^6 bytes")
+    python: Command | None = Field(default=None, description="Python on the device; default: the transport's")
     runtimes: dict[Id, Command | None] | None = Field(
         default=None,
-        description="runtimes that are there, each with an interpreter of its own or null; all if left out",
+        description="runtimes on the device, each with its own Python or null; default: all runtimes",
     )
-    npu: Npu | None = Field(default=None, description="not measured: the compiler estimates this accelerator's cycles")
-    emulated: bool = Field(default=False, description="an emulator: its answers are measured, its times are not")
-    fingerprint: Fingerprint | None = Field(default=None, description="what the device must say of itself")
-    budget: Budget | None = Field(default=None, description="what an artifact may take here")
-    cool_down_s: float = Field(default=0, ge=0, le=3600, description="least pause before each run")
+    npu: Npu | None = Field(
+        default=None, description="accelerator whose cycles its compiler estimates; nothing is measured"
+    )
+    emulated: bool = Field(default=False, description="an emulator: accuracy is measured, latency is not")
+    fingerprint: Fingerprint | None = Field(default=None, description="properties that the device must report")
+    budget: Budget | None = Field(default=None, description="upper limits for an artifact on this device")
+    cool_down_s: float = Field(default=0, ge=0, le=3600, description="minimum pause before each run")
     tags: list[Id] = []
-    timeout_s: int = Field(default=600, ge=1, description="longest that one job may take beyond its least duration")
+    timeout_s: int = Field(default=600, ge=1, description="time limit of a job, in addition to its minimum duration")
     instructions: CountMethod | None = Field(
-        default=None, description="how a final artifact's instructions are counted"
+        default=None, description="tool that counts the instructions of final artifacts"
     )
     energy_counter: Command | None = Field(
-        default=None, description="file that counts microjoules; RAPL's when left out"
+        default=None, description="file that counts microjoules; default: RAPL's file"
     )
 
     @model_validator(mode="after")
-    def _agrees(self) -> Self:
+    def _check_consistency(self) -> Self:
         cores = self.cores or []
         if any(core < 0 for core in cores) or len(set(cores)) < len(cores):
-            raise ValueError("cores are numbers from 0, each named once")
+            raise ValueError("'cores' are numbers from 0 without repetition")
         if cores and self.threads > len(cores):
-            raise ValueError(f"{self.threads} threads don't fit on {len(cores)} of its cores")
+            raise ValueError(f"{self.threads} threads need {self.threads} cores, but 'cores' lists {len(cores)}")
         if self.npu is not None and self.instructions is not None:
-            raise ValueError("what is estimated retires no instructions: leave out npu or instructions")
+            raise ValueError(
+                "'npu' and 'instructions' are mutually exclusive: nothing runs on an estimated accelerator"
+            )
         if self.emulated and self.npu is not None:
-            raise ValueError("what is estimated runs nowhere: leave out npu or emulated")
+            raise ValueError("'npu' and 'emulated' are mutually exclusive: nothing runs on an estimated accelerator")
         if self.emulated and self.transport == "local":
-            raise ValueError("this machine is no emulator: leave out emulated, or name another transport")
+            raise ValueError("'emulated' needs another transport than 'local', which is this machine")
         return self
 
 
 def names(cards: Path = CARDS) -> list[str]:
-    """The registered devices."""
+    """Return the names of all devices that have a card."""
     return sorted(path.stem for path in cards.glob("*.yaml"))
 
 
 def read(name: str, cards: Path = CARDS) -> Card:
-    """Read one device's card. Raises UnknownNameError or ConfigError."""
+    """Read and check the card of a device.
+
+    Raises UnknownNameError when it has no card, ConfigError when the card is wrong.
+    """
     path = cards / f"{name}.yaml"
     if name not in names(cards):
         raise UnknownNameError("device", name, names(cards), f"To add one: 'edgeproof devices add', or write {path}.")
@@ -123,27 +128,23 @@ def read(name: str, cards: Path = CARDS) -> Card:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    found = validate(Card, content, str(path))
-    check(found, str(path))
-    return found
+    card = validate(Card, content, str(path))
+    check(card, str(path))
+    return card
 
 
-def check(found: Card, where: str) -> None:
-    """Whether a card's names exist and its transport gets what it needs. Raises ConfigError naming `where`."""
-    for kind, given in (("transports", [found.transport]), ("runtimes", found.runtimes or {})):
-        for name in given:
+def check(card: Card, where: str) -> None:
+    """Check that the card's transport and runtimes exist, and that it has a host if the transport needs one.
+
+    Raises UnknownNameError, or ConfigError with `where`, the name of the file, in its message.
+    """
+    for kind, mentions in (("transports", [card.transport]), ("runtimes", card.runtimes or {})):
+        for name in mentions:
             if name not in plugins.list_names(kind):
                 raise plugins.build_unknown_name_error(kind, name)
-    wanted = getattr(plugins.load("transports", found.transport), "HOST", None)
-    if wanted is not None and found.host is None:
-        raise ConfigError(f"{where}: transport '{found.transport}' needs 'host', {wanted}.")
-    if wanted is None and found.host is not None:
-        raise ConfigError(f"{where}: transport '{found.transport}' takes no 'host' (given: '{found.host}').")
-
-
-
-
-
-
-
-
+    # The transport's HOST says what its host is; a transport without HOST takes no host.
+    host_description = getattr(plugins.load("transports", card.transport), "HOST", None)
+    if host_description is not None and card.host is None:
+        raise ConfigError(f"{where}: transport '{card.transport}' needs 'host', {host_description}.")
+    if host_description is None and card.host is not None:
+        raise ConfigError(f"{where}: transport '{card.transport}' takes no 'host' (given: '{card.host}').")

@@ -13,7 +13,7 @@ from edgeproof.config.model_graph import find_network, read_framework
 from edgeproof.config.study import ModelEntry, Study
 from edgeproof.core import plugins
 from edgeproof.core.errors import ConfigError, UnknownNameError
-from edgeproof.records import record_files
+from edgeproof.records import kinds
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,9 @@ def _check_model(name: str, study: Study) -> None:
     _check_teachers(name, entry)
     _check_parent(name, study)
     if entry.control is not None and entry.family is None:
-        raise ConfigError(f"models.{name}: a control needs a family, whose table shows both; add 'family: <name>'.")
+        raise ConfigError(
+            f"models.{name}: 'control' needs a 'family', whose table compares the two; add 'family: <name>'."
+        )
 
 
 def _check_teachers(name: str, entry: ModelEntry) -> None:
@@ -153,7 +155,7 @@ def _check_scenarios(study: Study) -> None:
                 f"scenario '{key}' {'needs a' if is_server else 'takes no'} load: only Server has one. Edit "
                 f"conf/scenarios/{key}.yaml."
             )
-        if key in record_files.UNTIMED or key.endswith(("_test01", "_test04")):
+        if key in kinds.UNTIMED or key.endswith(("_test01", "_test04")):
             raise ConfigError(
                 f"a scenario can't be called '{key}': records use that name for something else. Rename "
                 f"conf/scenarios/{key}.yaml."

@@ -1,7 +1,7 @@
-"""From conf/ to params.yaml: composed once by Hydra, expanded into stages, validated once.
+"""Compose a study from conf/ with Hydra, then check it and expand it into the params of its stages.
 
-The libraries (tasks, networks, methods, runtimes, scenarios) are read whole, so the directory is the registry and
-any key of any definition can be overridden in Hydra's grammar: methods.distill.options.temperature=2.
+Tasks, networks, methods, runtimes and scenarios are read as whole directories: a new file there needs no registration,
+and every key of every definition can be overridden in Hydra's grammar, such as methods.distill.options.temperature=2.
 """
 
 from __future__ import annotations
@@ -31,36 +31,41 @@ from edgeproof.core.errors import ConfigError, UnknownNameError
 
 CONF = Path("conf")
 ROOT = "edgeproof_root"
-MESSAGE_LINES = 12
+MAX_MESSAGE_LINES = 12
+# Lines of Hydra's messages that describe its internals.
+INTERNAL_LINES = ("full_key", "object_type", "reference_type", "Config search")
 LIBRARIES = ("tasks", "networks", "methods", "runtimes", "scenarios")
 
 
 def list_studies(conf: Path = CONF) -> list[str]:
-    """The studies that exist."""
+    """Return the names of all studies in conf/study."""
     return sorted(path.stem for path in (conf / "study").glob("*.yaml"))
 
 
 def read_default_study(conf: Path = CONF) -> str:
-    """The study that conf/config.yaml names in its defaults."""
+    """Return the name of the study in the defaults of conf/config.yaml."""
     defaults = yaml.safe_load((conf / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     return str(next(entry["study"] for entry in defaults if isinstance(entry, dict) and "study" in entry))
 
 
 def compose(study: str | None = None, overrides: Sequence[str] = (), conf: Path = CONF) -> Params:
-    """Compose a study with Hydra overrides into checked params. Raises ConfigError."""
+    """Compose a study (None: the default study) with Hydra overrides into checked params. Raises ConfigError."""
     return expand(_validate_study(_compose_study(study, overrides, conf), study, conf))
 
 
-def expand_composed(composed: DictConfig, apart: Collection[str] = ()) -> tuple[Params, dict[str, Any]]:
-    """Checked params of what Hydra composed, and apart from them the keys that are no study's. Raises ConfigError."""
+def expand_composed(composed: DictConfig, other_keys: Collection[str] = ()) -> tuple[Params, dict[str, Any]]:
+    """Return the checked params of a composition, and the values of `other_keys`, which don't belong to the study.
+
+    Raises ConfigError.
+    """
     with raise_config_errors(()):
         content = _to_dict(composed)
-    kept_apart = {key: content.pop(key) for key in apart if key in content}
-    return expand(_validate_study(content, None, CONF)), kept_apart
+    other_values = {key: content.pop(key) for key in other_keys if key in content}
+    return expand(_validate_study(content, None, CONF)), other_values
 
 
 def compose_bench_settings(preset: str, conf: Path = CONF) -> BenchSettings:
-    """Compose a preset without a study. Raises ConfigError."""
+    """Compose a preset without a study. Raises UnknownNameError or ConfigError."""
     known = sorted(path.stem for path in (conf / "preset").glob("*.yaml"))
     if preset not in known:
         raise UnknownNameError("preset", preset, known, f"To add one: {conf}/preset/{preset}.yaml.")
@@ -68,14 +73,48 @@ def compose_bench_settings(preset: str, conf: Path = CONF) -> BenchSettings:
     return validate(BenchSettings, content, f"{conf}/preset/{preset}.yaml (composed)")
 
 
-# --- composing ---------------------------------------------------------------------------------------------------
+@contextmanager
+def raise_config_errors(overrides: Sequence[str], conf: Path = CONF) -> Iterator[None]:
+    """Turn the errors of Hydra, of OmegaConf and of reading conf/ into a ConfigError that shows the overrides."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(_explain_hydra_error(error, overrides, conf)) from None
+
+
+@contextmanager
+def merge_conf_directories(conf: Path = CONF) -> Iterator[Path]:
+    """Yield conf/ itself, or a temporary copy that includes the conf/ of external plugin directories."""
+    roots = [root / "conf" for root in plugins.list_external_roots() if (root / "conf").is_dir()]
+    if not roots:
+        yield conf.resolve()
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        merged = Path(scratch) / "conf"
+        for root in [conf.resolve(), *roots]:
+            shutil.copytree(root, merged, dirs_exist_ok=True)
+        yield merged
+
+
+def register_definitions(
+    directory: Path, libraries: Sequence[str] = LIBRARIES, root: str | Mapping[str, str] = "config"
+) -> None:
+    """Register a Hydra config ROOT that holds all definitions of the libraries, with `root` composed over them.
+
+    The definitions are not listed as Hydra defaults, because each default adds 20 ms to a composition.
+    """
+    definitions = {
+        library: {path.stem: OmegaConf.load(path) for path in sorted((directory / library).glob("*.yaml"))}
+        for library in libraries
+    }
+    ConfigStore.instance().store(ROOT, {"defaults": ["_self_", root], **definitions})
 
 
 def _compose_study(study: str | None, overrides: Sequence[str], conf: Path) -> dict[str, Any]:
     if study is not None and study not in list_studies(conf):
         raise UnknownNameError("study", study, list_studies(conf), f"To add one: {conf}/study/{study}.yaml.")
-    chosen = [f"study={study}"] if study is not None else []
-    return _run_hydra(LIBRARIES, "config", [*chosen, *overrides], conf)
+    choice = [f"study={study}"] if study is not None else []
+    return _run_hydra(LIBRARIES, "config", [*choice, *overrides], conf)
 
 
 def _run_hydra(
@@ -94,59 +133,15 @@ def _to_dict(composed: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-@contextmanager
-def raise_config_errors(overrides: Sequence[str], conf: Path = CONF) -> Iterator[None]:
-    """Whatever Hydra, OmegaConf or a file of conf/ refuses becomes one ConfigError."""
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise ConfigError(_explain_hydra_error(error, overrides, conf)) from None
-
-
-def register_definitions(
-    directory: Path, libraries: Sequence[str] = LIBRARIES, root: str | Mapping[str, str] = "config"
-) -> None:
-    """Register what holds every definition of the libraries; the root is read over it, so that it may change any.
-
-    Definitions are read here instead of being listed as defaults, since a default costs Hydra 20 ms a composition.
-    """
-    definitions = {
-        library: {path.stem: OmegaConf.load(path) for path in sorted((directory / library).glob("*.yaml"))}
-        for library in libraries
-    }
-    ConfigStore.instance().store(ROOT, {"defaults": ["_self_", root], **definitions})
-
-
-@contextmanager
-def merge_conf_directories(conf: Path = CONF) -> Iterator[Path]:
-    """conf/ itself, or a temporary copy into which the conf/ of outside plugin directories is merged."""
-    roots = [root / "conf" for root in plugins.list_external_roots() if (root / "conf").is_dir()]
-    if not roots:
-        yield conf.resolve()
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        merged = Path(scratch) / "conf"
-        for root in [conf.resolve(), *roots]:
-            shutil.copytree(root, merged, dirs_exist_ok=True)
-        yield merged
-
-
 def _explain_hydra_error(error: Exception, overrides: Sequence[str], conf: Path) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [
-        line for line in lines if not line.startswith(("full_key", "object_type", "reference_type", "Config search"))
-    ]
-    text = " ".join(told[:MESSAGE_LINES])
+    text = " ".join([line for line in lines if not line.startswith(INTERNAL_LINES)][:MAX_MESSAGE_LINES])
     cause = error.__cause__
     if cause is not None and str(cause) not in text:
         text += " " + " ".join(str(cause).splitlines()[:1])
-    given = f" Overrides given: {' '.join(overrides)}." if overrides else ""
-    return f"could not compose {conf}/: {text}.{given} 'edgeproof compose --print' shows every key that exists."
+    given = f" Overrides: {' '.join(overrides)}." if overrides else ""
+    return f"could not compose {conf}/: {text}.{given} To see every key: edgeproof compose --print"
 
 
 def _validate_study(content: dict[str, Any], study: str | None, conf: Path) -> Study:
-    where = f"{conf}/study/{content.get('study', study)}.yaml (composed)"
-    return validate(Study, content, where)
-
-
-# --- expanding ---------------------------------------------------------------------------------------------------
+    return validate(Study, content, f"{conf}/study/{content.get('study', study)}.yaml (composed)")

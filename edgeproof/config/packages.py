@@ -1,4 +1,4 @@
-"""Whether the packages that a stage was composed for are the ones installed."""
+"""Versions of packages: the ones that requirements.lock pins, and a check that they are installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOCK = Path("requirements.lock")
 
 
 def require(packages: Mapping[str, str]) -> None:
-    """Raises ConfigError when a package is missing or has another version than the study was composed for."""
+    """Check that packages are installed in the given versions. Raises ConfigError otherwise."""
     problems = []
     for name, version in packages.items():
         try:
@@ -32,19 +32,24 @@ def require(packages: Mapping[str, str]) -> None:
 
 
 def pin(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
-    """The exact version of each package in the lock: part of what DVC hashes, so that an upgrade rebuilds."""
+    """Return the exact version of each package in requirements.lock.
+
+    Stages have these versions as parameters, so DVC runs them again after an upgrade. Raises ConfigError for a package
+    that is not pinned.
+    """
     try:
         text = lock.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{lock} is missing from {Path.cwd()}. Run from the project's root.") from None
+        raise ConfigError(f"{lock} is missing from {Path.cwd()}. Run the command in the project's root.") from None
     versions = {
-        _canonical(name): version for name, version in re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE)
+        _normalize(name): version for name, version in re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE)
     }
-    missing = [package for package in packages if _canonical(package) not in versions]
+    missing = [package for package in packages if _normalize(package) not in versions]
     if missing:
         raise ConfigError(f"{lock} pins no version of {', '.join(missing)}. Add it there and run 'make setup'.")
-    return {package: versions[_canonical(package)] for package in sorted(set(packages))}
+    return {package: versions[_normalize(package)] for package in sorted(set(packages))}
 
 
-def _canonical(name: str) -> str:
+def _normalize(name: str) -> str:
+    # PEP 503
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,7 +1,4 @@
-"""The shape of params.yaml: what every stage reads, exactly as DVC hashed it, through one loader.
-
-One frozen model forbids unknown keys and checks types and ranges; every error names the key and what is allowed.
-"""
+"""The schema of params.yaml, which all stages read. Unknown keys, wrong types and values out of range are errors."""
 
 from __future__ import annotations
 
@@ -19,22 +16,30 @@ FAMILIES: tuple[Family, ...] = ("train", "distill", "prune", "quantize")
 
 
 class FolderSource(Frozen):
+    """A folder that the user has filled."""
+
     kind: Literal["folder"]
     path: str
 
 
 class UrlSource(Frozen):
+    """A directory on an HTTP server that holds gzip files."""
+
     kind: Literal["url"]
     base: str
 
 
 class DebianSource(Frozen):
+    """A folder inside a Debian package."""
+
     kind: Literal["debian"]
     package: str
     path: str
 
 
 class PackageSource(Frozen):
+    """A folder inside an installed Python package."""
+
     kind: Literal["package"]
     package: str
     path: str
@@ -44,7 +49,7 @@ Source = Annotated[FolderSource | UrlSource | DebianSource | PackageSource, Fiel
 
 
 class TaskParams(Frozen):
-    """A task's definition, with the seed that cuts its splits."""
+    """A task: its files and the sources to get them from, with the seed that splits its samples."""
 
     name: Id
     sources: list[Source] = Field(min_length=1)
@@ -56,7 +61,7 @@ class TaskParams(Frozen):
 
 
 class Inputs(Frozen):
-    """The directories a model is made from, as DVC sees them; the prepared data where there is no such model."""
+    """The directories that a model depends on in dvc.yaml. Without a parent or teacher it is the prepared data."""
 
     parent: str
     teacher: str
@@ -65,7 +70,7 @@ class Inputs(Frozen):
 
 
 class ModelParams(Frozen):
-    """One node of the study's graph."""
+    """One model of the study: its method, what it starts from, and its options."""
 
     method: Id
     parent: Id | None
@@ -80,7 +85,7 @@ class ModelParams(Frozen):
 
 
 class ExportParams(Frozen):
-    """One model lowered for one runtime, in all its schemes."""
+    """The export of one model for one runtime, in all schemes of the model."""
 
     model: Id
     runtime: Id
@@ -95,7 +100,7 @@ Preset = Literal["quick", "standard", "official"]
 
 
 class ScenarioSettings(Frozen):
-    """LoadGen's own names (TestSettings), whole numbers, units in the name. What is null is MLPerf's own."""
+    """Fields of LoadGen's TestSettings under their own names. Null means MLPerf's value."""
 
     min_duration_ms: int | None = Field(default=None, ge=1, le=86_400_000)
     min_query_count: int | None = Field(default=None, ge=64, le=2**31)
@@ -104,7 +109,7 @@ class ScenarioSettings(Frozen):
 
 
 class ScenarioParams(Frozen):
-    """A LoadGen scenario, its settings, and for Server the share of the single-stream rate to offer."""
+    """A LoadGen scenario with its settings. `load` is Server's query rate as a share of the single-stream rate."""
 
     scenario: Literal["SingleStream", "MultiStream", "Offline", "Server"]
     settings: ScenarioSettings
@@ -115,10 +120,10 @@ ModelAndScheme = Annotated[list[str], Field(min_length=2, max_length=2)]
 
 
 class BenchParams(Frozen):
-    """One session on one device with one runtime: its artifacts interleaved, the null runtime among them.
+    """One session: all artifacts of one runtime, and the null runtime, measured in interleaved order on one device.
 
-    In as many more processes as there are `turns`, each artifact takes turns with the one it is measured `against`:
-    model → scheme → that one's model and scheme.
+    `interleaved` is the number of additional processes that alternate each artifact with the one in `against`: model →
+    scheme → model and scheme of the other artifact.
     """
 
     device: Id
@@ -127,7 +132,7 @@ class BenchParams(Frozen):
     session: NonNegativeInt
     preset: Preset
     processes: int = Field(ge=1, le=100)
-    # Params of earlier versions call it 'turns'.
+    # Earlier versions wrote 'turns' into params.yaml.
     interleaved: int = Field(default=0, ge=0, le=100, validation_alias=AliasChoices("interleaved", "turns"))
     against: dict[str, dict[str, ModelAndScheme]] = {}
     warm_up_s: float = Field(gt=0, le=3600)
@@ -144,7 +149,7 @@ class BenchParams(Frozen):
 
 
 class ReportParams(Frozen):
-    """The rows' order and the row that others are compared with; families of models, each with its control."""
+    """The report: the order of the rows, the baseline, and for each family its models with their controls."""
 
     models: list[Id]
     runtimes: list[Id]
@@ -155,7 +160,7 @@ class ReportParams(Frozen):
 
 
 class Params(Frozen):
-    """The whole of params.yaml."""
+    """Content of params.yaml."""
 
     schema_: Literal[1] = Field(alias="schema")
     study: Id
@@ -168,12 +173,12 @@ class Params(Frozen):
     bench: dict[Id, BenchParams]
     report: ReportParams
 
-    def model(self, name: str) -> ModelParams:
-        """Find a model of the study in whichever family made it."""
+    def find_model(self, name: str) -> ModelParams:
+        """Return a model of the study from any family. Raises ConfigError for an unknown name."""
         known = {key: item for family in FAMILIES for key, item in getattr(self, family).items()}
         if name not in known:
             raise ConfigError(
                 f"the study has no model '{name}'.{suggest_nearest(name, known)} Models: {', '.join(sorted(known))}."
             )
-        found: ModelParams = known[name]
-        return found
+        item: ModelParams = known[name]
+        return item

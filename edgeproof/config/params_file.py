@@ -1,4 +1,4 @@
-"""params.yaml: what every stage reads, and what a composition writes under a header that detects later edits."""
+"""Read and write params.yaml. Its header holds a hash of its body, so that an edit by hand is noticed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEADER_PATTERN = re.compile(r"^# Composed from conf/ by .* Body sha256: ([0-9a-
 
 
 def read_params(path: Path = PARAMS) -> Params:
-    """Read and check params.yaml. Raises ConfigError naming the key, what is allowed and the file to edit."""
+    """Read and check params.yaml. Raises ConfigError with the wrong key, the allowed values and the file to edit."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except FileNotFoundError:
@@ -32,20 +32,20 @@ def read_params(path: Path = PARAMS) -> Params:
 
 
 def write_params(params: Params, command: str = "", path: Path = PARAMS) -> None:
-    """Write params.yaml canonically, under a header that tells a later composition whether it was edited by hand."""
+    """Write params.yaml in canonical form, with the arguments of `edgeproof compose` (`command`) in its header."""
     body = dump_params(params)
     header = HEADER.format(command=command, digest=hashlib.sha256(body.encode()).hexdigest()).replace(" '. ", "'. ")
     write_text(path, header + body)
 
 
 def dump_params(params: Params) -> str:
-    """The canonical YAML of params: the same text whatever composed it."""
+    """Return the canonical YAML of params: equal params give equal text."""
     content = params.model_dump(mode="json", by_alias=True)
     return yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 def is_edited_by_hand(path: Path = PARAMS) -> bool:
-    """Whether params.yaml differs from what the last composition wrote (dvc exp run -S edits it too)."""
+    """Return True if params.yaml was changed after it was composed, by hand or by `dvc exp run -S`."""
     if not path.is_file():
         return False
     text = path.read_text(encoding="utf-8")

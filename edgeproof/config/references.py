@@ -1,15 +1,15 @@
-"""What an artifact is compared with: its control's, or itself without the scheme."""
+"""Choose the artifact that another one is compared with."""
 
 from __future__ import annotations
 
-# Which of a control's schemes stands beside one that only the technique has.
+# The scheme of the control that a scheme of quantization-aware training is compared with.
 CALIBRATED = {"int8-qat": "int8-static"}
 
 
 def find_reference(model: str, scheme: str, control: str | None) -> tuple[str, str]:
-    """Model and scheme of the artifact that this one stands against in its family, on the same device and runtime.
+    """Return the model and scheme of the artifact to compare with, on the same device and runtime.
 
-    The control's in the same scheme, calibrated integers beside those that a model was trained for; a model without a
-    control stands against its own fp32 artifact.
+    It is the control's in the same scheme, or in its calibrated scheme for quantization-aware training. Without a
+    control it is the model's own fp32 artifact.
     """
     return (control, CALIBRATED.get(scheme, scheme)) if control else (model, "fp32")

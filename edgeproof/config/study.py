@@ -45,7 +45,7 @@ class PresetEntry(Frozen):
 
 
 class BenchEntry(PresetEntry):
-    """What to measure: devices, runtimes and scenarios, with the number of interleaved processes."""
+    """The benchmark of a study: devices, runtimes, scenarios, and the number of interleaved processes."""
 
     RENAMED_KEYS: ClassVar[dict[str, str]] = {"turns": "interleaved"}
 

@@ -1,9 +1,9 @@
-"""The base of every checked model of configuration, and one error that lists all problems of a file."""
+"""Validation of configuration files: the base class of their models, and one error that lists all problems."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
@@ -15,47 +15,57 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Frozen(BaseModel):
-    """Immutable, strict about unknown keys and types."""
+    """Base class of configuration models: immutable, without unknown keys, without conversion of types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    # Former names of keys → their names now.
+    RENAMED_KEYS: ClassVar[dict[str, str]] = {}
+
 
 def validate(model: type[Model], content: Any, where: str) -> Model:
-    """Validate `content` or raise one ConfigError that lists every problem in `where`."""
+    """Return `content` as a model. Raises ConfigError that lists every problem of `where`, the name of its file."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        problems = "\n".join(f"  - {_problem(model, detail)}" for detail in error.errors())
+        problems = "\n".join(f"  - {_explain_problem(model, detail)}" for detail in error.errors())
         raise ConfigError(f"{where} has {error.error_count()} problem(s):\n{problems}") from None
 
 
-def _problem(model: type[BaseModel], detail: Mapping[str, Any]) -> str:
+def _explain_problem(model: type[BaseModel], detail: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in detail["loc"] if part != "__root__")
     if detail["type"] == "extra_forbidden":
-        allowed = _fields_at(model, detail["loc"][:-1])
-        hint = suggest_nearest(str(detail["loc"][-1]), allowed)
-        listing = f" Allowed: {', '.join(sorted(allowed))}." if allowed else ""
-        return f"{key}: unknown key.{hint}{listing}"
-    if not key:  # the whole of it disagrees
+        return f"{key}: unknown key.{_suggest_keys(model, detail['loc'])}"
+    if not key:  # a check of the whole model
         return str(detail["msg"]).removeprefix("Value error, ")
     given = "" if detail["type"] == "missing" else f" (given: {detail['input']!r:.60})"
     return f"{key}: {detail['msg']}{given}"
 
 
-def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """The keys allowed at a place in the model, for near misses."""
-    current: Any = model
-    for part in loc:
-        fields = getattr(current, "model_fields", None)
-        if fields is None:
-            return []
-        found = next((f for name, f in fields.items() if part in (name, f.alias)), None)
-        annotation = found.annotation if found is not None else None
-        arguments = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
-        if annotation is not None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            current = annotation
-        elif arguments:
-            return _fields_at(arguments[-1], loc[loc.index(part) + 2 :])
-        else:
-            return []
-    return [field.alias or name for name, field in current.model_fields.items()]
+def _suggest_keys(model: type[BaseModel], loc: Sequence[int | str]) -> str:
+    """Return the new or the nearest name of an unknown key, and all allowed keys."""
+    parent = _find_model(model, loc[:-1])
+    if parent is None:
+        return ""
+    key = str(loc[-1])
+    allowed = [field.alias or name for name, field in parent.model_fields.items()]
+    renamed = getattr(parent, "RENAMED_KEYS", {}).get(key)
+    hint = f" It is now called '{renamed}'." if renamed else suggest_nearest(key, allowed)
+    return f"{hint} Allowed: {', '.join(sorted(allowed))}."
+
+
+def _find_model(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel] | None:
+    """Return the model at a location in `model`, or None if there is none."""
+    if not loc:
+        return model
+    field = next((field for name, field in model.model_fields.items() if loc[0] in (name, field.alias)), None)
+    annotation: Any = field.annotation if field is not None else None
+    if _is_model(annotation):
+        return _find_model(annotation, loc[1:])
+    # A container: its key or index is the next part of the location.
+    items = [item for item in getattr(annotation, "__args__", ()) if _is_model(item)]
+    return _find_model(items[-1], loc[2:]) if items else None
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
