@@ -48,7 +48,7 @@ class Options(Recipe):
             ours, theirs = getattr(self, f"student_{kind}"), getattr(self, f"teacher_{kind}")
             if len(ours) != len(theirs):
                 raise ValueError(
-                    f"student_{kind} names {len(ours)} layers, but teacher_{kind} names {len(theirs)}. Name pairs of layers."
+                    f"student_{kind} names {len(ours)} layers and teacher_{kind} {len(theirs)}. Name pairs of layers."
                 )
         return self
 

@@ -1,1 +1,4 @@
-"""One file a network: code that builds an untrained module."""
+"""Networks, one file each: every file builds one architecture with random weights.
+
+A network may import core, never another network. The directory is the registry, so no code belongs here.
+"""

@@ -1,7 +1,7 @@
-"""Two 5×5 convolutions with max pooling, then two linear layers: LeNet-5 as compression papers use it.
+"""LeNet-5 as compression papers use it: two 5×5 convolutions with max pooling, then two linear layers.
 
-Its widths 20, 50 and 500 are those of Caffe's LeNet (after LeCun et al., 1998), which Han et al., "Deep Compression"
-(2016), prune and quantize: 431,080 parameters on 28×28 images without padding.
+The widths 20, 50 and 500 are those of LeNet in Caffe (after LeCun et al., 1998), which Han et al., "Deep Compression"
+(2016), prune and quantize. It has 431,080 parameters for 28×28 images without padding.
 """
 
 from __future__ import annotations
@@ -15,40 +15,41 @@ from torch import nn
 from edgeproof.core.errors import ConfigError
 
 KERNEL = 5
-MIN_SIDE_PX = {0: 16, 1: 10, 2: 4}  # of an image, by padding
+MIN_SIDE_PX = {0: 16, 1: 10, 2: 4}  # smallest side of an image, by padding
 
 
 class Options(BaseModel):
-    """What conf/networks/cnn2.yaml may set."""
+    """Options of the network, set in conf/networks/cnn2.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     widths: tuple[PositiveInt, PositiveInt] = Field(description="channels of both convolutions")
     hidden: PositiveInt = Field(description="units of the hidden linear layer")
-    padding: int = Field(ge=0, le=2, description="0 as in LeNet-5; 2 serves images under 16×16 too")
+    padding: int = Field(ge=0, le=2, description="pixels on each side; 0 as in LeNet-5, 2 for images below 10×10")
 
 
 def build(input_shape: Sequence[int], classes: int, *, widths: Sequence[int], hidden: int, padding: int) -> nn.Module:
-    """Build the untrained network for inputs of `input_shape` (channels, height, width).
+    """Build the network with random weights for inputs of `input_shape` (channels, height, width).
 
-    Raises ConfigError when both convolutions and poolings leave nothing of the image.
+    Raises ConfigError if the image is too small for both convolutions and poolings.
     """
     channels, height, width = input_shape
-    left = [side_after_pooling(side_after_pooling(side, padding), padding) for side in (height, width)]
-    if min(left) < 1:
+    sides = [compute_pooled_side(compute_pooled_side(side, padding), padding) for side in (height, width)]
+    if min(sides) < 1:
+        smallest = MIN_SIDE_PX[padding]
         raise ConfigError(
-            f"cnn2 with padding {padding} leaves nothing of an image of {height}×{width}: it needs at least "
-            f"{MIN_SIDE_PX[padding]}×{MIN_SIDE_PX[padding]}. More padding (at most 2) serves smaller images."
+            f"cnn2 with padding {padding} needs images of at least {smallest}×{smallest} pixels, not "
+            f"{height}×{width}. Use more padding (at most 2), or another network."
         )
-    return LeNet(channels, widths, left[0] * left[1], hidden, classes, padding)
+    return LeNet(channels, widths, sides[0] * sides[1], hidden, classes, padding)
 
 
-def side_after_pooling(side: int, padding: int) -> int:
-    """What one convolution and one 2×2 pooling leave of an image's side."""
+def compute_pooled_side(side: int, padding: int) -> int:
+    """Return the side of an image, in pixels, after one convolution and one 2×2 pooling."""
     return max(side + 2 * padding - KERNEL + 1, 0) // 2
 
 
 class LeNet(nn.Module):
-    """Images (N, C, H, W) to logits (N, classes)."""
+    """Map images (N, C, H, W) to logits (N, classes)."""
 
     def __init__(
         self, channels: int, widths: Sequence[int], positions: int, hidden: int, classes: int, padding: int

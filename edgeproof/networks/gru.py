@@ -1,15 +1,15 @@
-"""A gated recurrent unit that reads an image row by row; its last state is classified.
+"""A gated recurrent unit (GRU) that reads an image row by row and classifies the last state.
 
-Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder" (2014), in the form that torch.nn.GRU and
-cuDNN compute, with ⊙ elementwise:
+Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder" (2014), in the form of torch.nn.GRU and cuDNN,
+with the elementwise product ⊙:
 
     r = σ(W_ir x + b_ir + W_hr h + b_hr)
     z = σ(W_iz x + b_iz + W_hz h + b_hz)
     n = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn))
     h' = (1 − z) ⊙ n + z ⊙ h
 
-Written out in linear layers, one a gate, instead of torch.nn.GRU: every runtime can lower it, quantizers find its
-weights, and methods treat them as they treat every linear layer's.
+Each gate is a linear layer of its own; torch.nn.GRU is not used. In this form every runtime can export the network,
+quantizers find its weights, and methods treat them like those of any linear layer.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from torch import nn
 
 
 class Options(BaseModel):
-    """What conf/networks/gru.yaml may set."""
+    """Options of the network, set in conf/networks/gru.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    hidden: PositiveInt = Field(description="units of the state")
+    hidden: PositiveInt = Field(description="units of the hidden state")
 
 
 def build(input_shape: Sequence[int], classes: int, *, hidden: int) -> nn.Module:
-    """Build the untrained network for inputs of `input_shape` (channels, height, width)."""
+    """Build the network with random weights for inputs of `input_shape` (channels, height, width)."""
     channels, _, width = input_shape
     return GRU(channels * width, hidden, classes)
 
 
 class GRU(nn.Module):
-    """Images (N, C, H, W), read as H steps of C·W features, to logits (N, classes)."""
+    """Map images (N, C, H, W), read as H steps of C·W features, to logits (N, classes)."""
 
     def __init__(self, features: int, hidden: int, classes: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class GRU(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         rows = images.transpose(1, 2).flatten(2)
-        # All steps' inputs at once: one large product instead of many small ones.
+        # Transform the inputs of all steps at once: one large product instead of many small ones.
         resets, updates, news = self.inputs(rows)
         state = torch.zeros_like(news[:, 0])
         for step in range(rows.shape[1]):
@@ -59,7 +59,7 @@ class GRU(nn.Module):
 
 
 class Gates(nn.Module):
-    """A linear layer a gate, with torch.nn.GRU's initial weights: uniform within ±1/√hidden."""
+    """One linear layer for each gate, with the initial weights of torch.nn.GRU: uniform within ±1/√hidden."""
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()

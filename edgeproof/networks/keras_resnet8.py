@@ -1,6 +1,6 @@
-"""resnet8 built in Keras: the same layers and sizes, laid out as TensorFlow does (N, H, W, C), with its 'same' padding.
+"""resnet8 in Keras: the same layers and sizes in the layout of TensorFlow (N, H, W, C), with its "same" padding.
 
-What TensorFlow's own training and converter make of a network, beside what comes through torch.
+It shows what training and conversion by TensorFlow give, next to models trained in torch.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ FRAMEWORK = "keras"
 
 
 class Options(BaseModel):
-    """What conf/networks/keras_resnet8.yaml may set."""
+    """Options of the network, set in conf/networks/keras_resnet8.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     widths: tuple[PositiveInt, ...] = Field(min_length=1, description="channels of each block")
-    stem_stride: int = Field(ge=1, le=4, description="2 halves the resolution before the first block")
+    stem_stride: int = Field(ge=1, le=4, description="stride of the first convolution; 2 halves the resolution")
 
 
 def build(input_shape: Sequence[int], classes: int, *, widths: Sequence[int], stem_stride: int) -> Any:
-    """Build the untrained keras.Model for a task's `input_shape` (channels, height, width)."""
+    """Build the keras.Model with random weights for a task's `input_shape` (channels, height, width)."""
     import keras
     from keras import layers
 
     channels, height, width = input_shape
 
-    def convolved(x: Any, size: int, name: str, *, kernel: int = 3, stride: int = 1) -> Any:
+    def convolve(x: Any, size: int, name: str, *, kernel: int = 3, stride: int = 1) -> Any:
         x = layers.Conv2D(size, kernel, stride, padding="same", use_bias=False, name=name)(x)
         return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
 
     images = keras.Input((height, width, channels), name="images")
-    x = layers.ReLU(name="stem_relu")(convolved(images, widths[0], "stem", stride=stem_stride))
+    x = layers.ReLU(name="stem_relu")(convolve(images, widths[0], "stem", stride=stem_stride))
     for number, size in enumerate(widths):
         name, stride = f"block_{number}", 1 if number == 0 else 2
-        y = layers.ReLU(name=f"{name}_relu")(convolved(x, size, f"{name}_conv1", stride=stride))
-        y = convolved(y, size, f"{name}_conv2")
+        y = layers.ReLU(name=f"{name}_relu")(convolve(x, size, f"{name}_conv1", stride=stride))
+        y = convolve(y, size, f"{name}_conv2")
         if stride != 1 or x.shape[-1] != size:
-            x = convolved(x, size, f"{name}_shortcut", kernel=1, stride=stride)
+            x = convolve(x, size, f"{name}_shortcut", kernel=1, stride=stride)
         x = layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([y, x]))
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(images, layers.Dense(classes, name="classifier")(x), name="keras_resnet8")

@@ -1,7 +1,9 @@
-"""Inverted residuals with linear bottlenecks for small images: MobileNetV2 (Sandler et al., 2018), tables 1 and 2.
+"""MobileNetV2 for small images: inverted residuals with linear bottlenecks.
 
-A block widens its input by `expansion` (1×1, ReLU6), filters each channel by itself (depthwise 3×3, ReLU6) and narrows
-it again (1×1, no activation); where the shape stays the same, its input is added.
+Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (2018), tables 1 and 2.
+
+A block widens its input by the factor `expansion` (1×1, ReLU6), filters every channel separately (depthwise 3×3, ReLU6)
+and narrows it again (1×1, no activation). If the shape stays the same, the input is added.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ from torch import nn
 
 
 class Options(BaseModel):
-    """What conf/networks/mobilenet_v2.yaml may set."""
+    """Options of the network, set in conf/networks/mobilenet_v2.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     widths: tuple[PositiveInt, ...] = Field(min_length=1, description="channels of each stage's bottlenecks")
-    blocks: PositiveInt = Field(description="inverted residuals in each stage")
-    expansion: PositiveInt = Field(description="how many times wider a block is inside; 1 leaves the widening out")
+    blocks: PositiveInt = Field(description="number of inverted residuals in each stage")
+    expansion: PositiveInt = Field(description="factor by which a block widens its input; with 1 it does not widen")
     head: PositiveInt = Field(description="channels of the last 1×1 convolution, which the classifier reads")
-    stem_stride: int = Field(ge=1, le=4, description="2 halves the resolution before the first stage")
+    stem_stride: int = Field(ge=1, le=4, description="stride of the first convolution; 2 halves the resolution")
 
 
 def build(
@@ -34,14 +36,14 @@ def build(
     head: int,
     stem_stride: int,
 ) -> nn.Module:
-    """Build the untrained network for inputs of `input_shape` (channels, height, width)."""
-    stem = convolution(input_shape[0], widths[0], 3, stride=stem_stride)
+    """Build the network with random weights for inputs of `input_shape` (channels, height, width)."""
+    stem = build_convolution(input_shape[0], widths[0], 3, stride=stem_stride)
     stages = nn.Sequential(*build_blocks(widths, blocks, expansion))
-    return MobileNetV2(stem, stages, convolution(widths[-1], head, 1), nn.Linear(head, classes))
+    return MobileNetV2(stem, stages, build_convolution(widths[-1], head, 1), nn.Linear(head, classes))
 
 
 class MobileNetV2(nn.Module):
-    """Images (N, C, H, W) to logits (N, classes). Every stage but the first halves the resolution."""
+    """Map images (N, C, H, W) to logits (N, classes). Every stage except the first halves the resolution."""
 
     def __init__(self, stem: nn.Module, blocks: nn.Module, head: nn.Module, classifier: nn.Linear) -> None:
         super().__init__()
@@ -58,24 +60,24 @@ class MobileNetV2(nn.Module):
 
 
 def build_blocks(widths: Sequence[int], blocks: int, expansion: int) -> Iterator[nn.Module]:
-    """All stages' blocks in order."""
-    before = widths[0]
+    """Yield the blocks of all stages in order."""
+    channels_in = widths[0]
     for stage, width in enumerate(widths):
         for block in range(blocks):
-            yield InvertedResidual(before, width, expansion, stride=2 if stage > 0 and block == 0 else 1)
-            before = width
+            yield InvertedResidual(channels_in, width, expansion, stride=2 if stage > 0 and block == 0 else 1)
+            channels_in = width
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter each channel, narrow; the input is added where the shape stays the same."""
+    """Widen, filter each channel and narrow. The input is added if the shape stays the same."""
 
     def __init__(self, channels_in: int, channels_out: int, expansion: int, *, stride: int) -> None:
         super().__init__()
         inside = channels_in * expansion
-        widen = [convolution(channels_in, inside, 1)] if expansion > 1 else []
+        widen = [build_convolution(channels_in, inside, 1)] if expansion > 1 else []
         self.layers = nn.Sequential(
             *widen,
-            convolution(inside, inside, 3, stride=stride, groups=inside),
+            build_convolution(inside, inside, 3, stride=stride, groups=inside),
             nn.Conv2d(inside, channels_out, 1, bias=False),
             nn.BatchNorm2d(channels_out),
         )
@@ -86,7 +88,9 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-def convolution(before: int, after: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """A convolution that keeps the size at stride 1, batch normalization and ReLU6."""
-    conv = nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU6())
+def build_convolution(
+    channels_in: int, channels_out: int, kernel: int, *, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """Build a convolution that keeps the resolution at stride 1, a batch normalization and a ReLU6."""
+    conv = nn.Conv2d(channels_in, channels_out, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels_out), nn.ReLU6())

@@ -1,8 +1,8 @@
-"""A residual CNN for small images: a strided stem, one basic block a width, global average pooling, one linear layer.
+"""A residual CNN for small images: a strided stem, one basic block for each width, average pooling, a linear layer.
 
-The basic block is that of He et al., "Deep Residual Learning for Image Recognition" (2016), figure 2, with
-projection shortcuts where the shape changes (their option B); three of them make the eight weighted layers of
-MLPerf Tiny's image classification model.
+The basic block is that of He et al., "Deep Residual Learning for Image Recognition" (2016), figure 2. The shortcut is a
+projection where the shape changes (option B of the paper). With three blocks, the network has the eight weighted layers
+of the image classification model of MLPerf Tiny.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch import nn
 
 
 class Options(BaseModel):
-    """What conf/networks/resnet8.yaml may set."""
+    """Options of the network, set in conf/networks/resnet8.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     widths: tuple[PositiveInt, ...] = Field(min_length=1, description="channels of each block")
-    stem_stride: int = Field(ge=1, le=4, description="2 halves the resolution before the first block")
+    stem_stride: int = Field(ge=1, le=4, description="stride of the first convolution; 2 halves the resolution")
 
 
 def build(input_shape: Sequence[int], classes: int, *, widths: Sequence[int], stem_stride: int) -> nn.Module:
-    """Build the untrained network for inputs of `input_shape` (channels, height, width)."""
+    """Build the network with random weights for inputs of `input_shape` (channels, height, width)."""
     return ResNet(input_shape[0], classes, widths, stem_stride)
 
 
 class ResNet(nn.Module):
-    """Images (N, C, H, W) to logits (N, classes)."""
+    """Map images (N, C, H, W) to logits (N, classes)."""
 
     def __init__(self, channels: int, classes: int, widths: Sequence[int], stem_stride: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class ResNet(nn.Module):
             nn.ReLU(),
         )
         pairs = itertools.pairwise([widths[0], *widths])
-        self.blocks = nn.Sequential(*(Block(i, o, stride=1 if n == 0 else 2) for n, (i, o) in enumerate(pairs)))
+        self.blocks = nn.Sequential(*(BasicBlock(i, o, stride=1 if n == 0 else 2) for n, (i, o) in enumerate(pairs)))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(widths[-1], classes)
 
@@ -49,8 +49,8 @@ class ResNet(nn.Module):
         return logits
 
 
-class Block(nn.Module):
-    """Two 3×3 convolutions beside a shortcut, projected where the shape changes."""
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut, which is a projection if the shape changes."""
 
     def __init__(self, channels_in: int, channels_out: int, *, stride: int) -> None:
         super().__init__()

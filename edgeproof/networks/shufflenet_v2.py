@@ -1,7 +1,7 @@
-"""Channel split and channel shuffle for small images, after ShuffleNetV2 (Ma et al., 2018), figure 3 (c) and (d).
+"""ShuffleNetV2 for small images: channel split and channel shuffle, after Ma et al. (2018), figure 3 (c) and (d).
 
-A unit works on half of its channels and passes the other half through; the shuffle then mixes both halves, so that
-the next unit works on channels from each.
+A unit transforms half of its channels and passes the other half unchanged. The shuffle then mixes both halves, so that
+the next unit transforms channels of each.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ Even = Annotated[int, Field(gt=0, multiple_of=2)]
 
 
 class Options(BaseModel):
-    """What conf/networks/shufflenet_v2.yaml may set."""
+    """Options of the network, set in conf/networks/shufflenet_v2.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    widths: tuple[Even, ...] = Field(min_length=1, description="channels of each stage, even numbers")
-    blocks: PositiveInt = Field(description="units in each stage")
+    widths: tuple[Even, ...] = Field(min_length=1, description="channels of each stage; must be even")
+    blocks: PositiveInt = Field(description="number of units in each stage")
     head: PositiveInt = Field(description="channels of the last 1×1 convolution, which the classifier reads")
-    stem_stride: int = Field(ge=1, le=4, description="2 halves the resolution before the first stage")
+    stem_stride: int = Field(ge=1, le=4, description="stride of the first convolution; 2 halves the resolution")
 
 
 def build(
     input_shape: Sequence[int], classes: int, *, widths: Sequence[int], blocks: int, head: int, stem_stride: int
 ) -> nn.Module:
-    """Build the untrained network for inputs of `input_shape` (channels, height, width)."""
-    stem = nn.Sequential(*convolution(input_shape[0], widths[0], 3, stride=stem_stride), nn.ReLU())
-    last = nn.Sequential(*convolution(widths[-1], head, 1), nn.ReLU())
+    """Build the network with random weights for inputs of `input_shape` (channels, height, width)."""
+    stem = nn.Sequential(*build_convolution(input_shape[0], widths[0], 3, stride=stem_stride), nn.ReLU())
+    last = nn.Sequential(*build_convolution(widths[-1], head, 1), nn.ReLU())
     return ShuffleNetV2(stem, nn.Sequential(*build_units(widths, blocks)), last, nn.Linear(head, classes))
 
 
 class ShuffleNetV2(nn.Module):
-    """Images (N, C, H, W) to logits (N, classes). Every stage but the first halves the resolution."""
+    """Map images (N, C, H, W) to logits (N, classes). Every stage except the first halves the resolution."""
 
     def __init__(self, stem: nn.Module, blocks: nn.Module, head: nn.Module, classifier: nn.Linear) -> None:
         super().__init__()
@@ -52,45 +52,45 @@ class ShuffleNetV2(nn.Module):
         return logits
 
     def fixed_layers(self) -> list[nn.Module]:
-        """Layers whose outputs are halved and shuffled by position: their channels cannot be removed one by one."""
-        ends = [unit.work[-3] for unit in self.modules() if isinstance(unit, Unit | Reduction)]
-        return [self.stem, *ends, *(unit.shortcut for unit in self.modules() if isinstance(unit, Reduction))]
+        """Return the layers whose channels must stay, because their outputs are split and shuffled by position."""
+        ends = [unit.work[-3] for unit in self.modules() if isinstance(unit, ShuffleUnit | DownsamplingUnit)]
+        return [self.stem, *ends, *(unit.shortcut for unit in self.modules() if isinstance(unit, DownsamplingUnit))]
 
 
 def build_units(widths: Sequence[int], blocks: int) -> Iterator[nn.Module]:
-    """All stages' units in order."""
-    before = widths[0]
+    """Yield the units of all stages in order."""
+    channels_in = widths[0]
     for stage, width in enumerate(widths):
         for block in range(blocks):
-            yield Reduction(before, width) if stage > 0 and block == 0 else Unit(width)
-            before = width
+            yield DownsamplingUnit(channels_in, width) if stage > 0 and block == 0 else ShuffleUnit(width)
+            channels_in = width
 
 
-class Unit(nn.Module):
-    """Half of the channels pass, the other half goes through three convolutions; then a shuffle. Figure 3 (c)."""
+class ShuffleUnit(nn.Module):
+    """Pass half of the channels unchanged and the other half through three convolutions, then shuffle. Figure 3 (c)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.work = branch(channels // 2, channels // 2, stride=1)
+        self.work = build_branch(channels // 2, channels // 2, stride=1)
         self.shuffle = Shuffle()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        passed, worked = x.chunk(2, dim=1)
-        out: torch.Tensor = self.shuffle(torch.cat((passed, self.work(worked)), dim=1))
+        unchanged, half = x.chunk(2, dim=1)
+        out: torch.Tensor = self.shuffle(torch.cat((unchanged, self.work(half)), dim=1))
         return out
 
 
-class Reduction(nn.Module):
-    """Half the resolution: both branches see all channels; then a shuffle. Figure 3 (d)."""
+class DownsamplingUnit(nn.Module):
+    """Halve the resolution: both branches read all channels, then a shuffle mixes them. Figure 3 (d)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
         self.shortcut = nn.Sequential(
-            *convolution(channels_in, channels_in, 3, stride=2, groups=channels_in),
-            *convolution(channels_in, channels_out // 2, 1),
+            *build_convolution(channels_in, channels_in, 3, stride=2, groups=channels_in),
+            *build_convolution(channels_in, channels_out // 2, 1),
             nn.ReLU(),
         )
-        self.work = branch(channels_in, channels_out // 2, stride=2)
+        self.work = build_branch(channels_in, channels_out // 2, stride=2)
         self.shuffle = Shuffle()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -99,7 +99,7 @@ class Reduction(nn.Module):
 
 
 class Shuffle(nn.Module):
-    """Take channels from both halves in turn: the first, the first of the second half, the second, …"""
+    """Interleave the two halves of the channels: first of each half, second of each half, …"""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         count, channels, height, width = x.shape
@@ -107,18 +107,20 @@ class Shuffle(nn.Module):
         return halves.transpose(1, 2).reshape(count, channels, height, width)
 
 
-def branch(channels_in: int, channels_out: int, *, stride: int) -> nn.Sequential:
-    """Mix channels, filter each by itself, mix again."""
+def build_branch(channels_in: int, channels_out: int, *, stride: int) -> nn.Sequential:
+    """Build a branch that mixes channels, filters each channel separately, and mixes them again."""
     return nn.Sequential(
-        *convolution(channels_in, channels_out, 1),
+        *build_convolution(channels_in, channels_out, 1),
         nn.ReLU(),
-        *convolution(channels_out, channels_out, 3, stride=stride, groups=channels_out),
-        *convolution(channels_out, channels_out, 1),
+        *build_convolution(channels_out, channels_out, 3, stride=stride, groups=channels_out),
+        *build_convolution(channels_out, channels_out, 1),
         nn.ReLU(),
     )
 
 
-def convolution(before: int, after: int, kernel: int, *, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """A convolution that keeps the size at stride 1, and batch normalization."""
-    conv = nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
-    return [conv, nn.BatchNorm2d(after)]
+def build_convolution(
+    channels_in: int, channels_out: int, kernel: int, *, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    """Build a convolution that keeps the resolution at stride 1, and a batch normalization."""
+    conv = nn.Conv2d(channels_in, channels_out, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(channels_out)]

@@ -1,9 +1,11 @@
-"""A small transformer encoder over an image's patches (or rows): learned positions, pre-norm blocks, mean pooling.
+"""A small Transformer encoder over the patches (or rows) of an image: learned positions, pre-norm blocks, mean pooling.
 
 Vaswani et al., "Attention Is All You Need" (2017), with patches as tokens as in Dosovitskiy et al., "An Image is Worth
-16x16 Words" (2021); normalization before each half of a block as in Xiong et al., "On Layer Normalization in the
-Transformer Architecture" (2020). A block's layers can be listened to by name: `blocks.0` puts out its hidden states
-(N, T, D), `blocks.0.attention.probabilities` its attention (N, heads, T, T).
+16x16 Words" (2021), and a normalization before each half of a block as in Xiong et al., "On Layer Normalization in the
+Transformer Architecture" (2020).
+
+Methods can name these layers: `blocks.0` outputs hidden states (N, T, D), `blocks.0.attention.probabilities` outputs
+attention (N, heads, T, T).
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ from edgeproof.core.errors import ConfigError
 
 
 class Options(BaseModel):
-    """What conf/networks/transformer.yaml may set."""
+    """Options of the network, set in conf/networks/transformer.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    patch: tuple[PositiveInt, PositiveInt] = Field(description="height and width of a token; [1, width] makes it a row")
-    width: PositiveInt = Field(description="features of a token; a multiple of heads")
+    patch: tuple[PositiveInt, PositiveInt] = Field(
+        description="height and width of a token in pixels; [1, image width] makes each row a token"
+    )
+    width: PositiveInt = Field(description="features of a token, a multiple of heads")
     depth: PositiveInt = Field(description="number of blocks")
-    heads: PositiveInt
-    expansion: PositiveInt = Field(description="how many times wider a block's perceptron is inside")
+    heads: PositiveInt = Field(description="attention heads in each block")
+    expansion: PositiveInt = Field(description="factor by which a block's perceptron widens its input")
 
 
 def build(
@@ -38,9 +42,9 @@ def build(
     heads: int,
     expansion: int,
 ) -> nn.Module:
-    """Build the untrained network for inputs of `input_shape` (channels, height, width).
+    """Build the network with random weights for inputs of `input_shape` (channels, height, width).
 
-    Raises ConfigError when patches do not tile the image or heads do not divide the width.
+    Raises ConfigError if patches do not tile the image or `heads` does not divide `width`.
     """
     channels, *sides = input_shape
     if sides[0] % patch[0] or sides[1] % patch[1]:
@@ -50,15 +54,15 @@ def build(
         )
     if width % heads:
         raise ConfigError(
-            f"transformer: width {width} is no multiple of heads {heads}. Each head takes an equal share."
+            f"transformer: width {width} is not a multiple of heads {heads}. Every head takes an equal share of it."
         )
     tokens = (sides[0] // patch[0]) * (sides[1] // patch[1])
-    blocks = [Block(width, heads, expansion) for _ in range(depth)]
+    blocks = [EncoderBlock(width, heads, expansion) for _ in range(depth)]
     return Transformer(Embedding(channels, patch, tokens, width), blocks, nn.Linear(width, classes))
 
 
 class Transformer(nn.Module):
-    """Images (N, C, H, W) to logits (N, classes)."""
+    """Map images (N, C, H, W) to logits (N, classes)."""
 
     def __init__(self, embedding: nn.Module, blocks: Sequence[nn.Module], classifier: nn.Linear) -> None:
         super().__init__()
@@ -73,19 +77,22 @@ class Transformer(nn.Module):
         return logits
 
     def fixed_layers(self) -> list[nn.Module]:
-        """All but the inside of each block's perceptron: a token's features are tied by normalization and heads."""
+        """Return all layers except the first one of each perceptron.
+
+        Normalizations and heads couple the features of a token, so single features can't be removed.
+        """
         free = {inner.widen for inner in self.modules() if isinstance(inner, Perceptron)}
         return [layer for layer in self.modules() if isinstance(layer, nn.Conv2d | nn.Linear) and layer not in free]
 
 
 class Embedding(nn.Module):
-    """Images (N, C, H, W) to tokens (N, T, D): a linear map of each patch, plus a learned position."""
+    """Map images (N, C, H, W) to tokens (N, T, D): a linear map of each patch plus a learned position."""
 
     def __init__(self, channels: int, patch: Sequence[int], tokens: int, width: int) -> None:
         super().__init__()
         size = (patch[0], patch[1])
         self.patches = nn.Conv2d(channels, width, size, stride=size)
-        # One-dimensional as a bias is: methods that prune or round weights leave it alone.
+        # One-dimensional like a bias, so that methods neither prune nor quantize it.
         self.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(tokens * width), std=0.02))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -93,8 +100,8 @@ class Embedding(nn.Module):
         return tokens + self.positions.view(tokens.shape[1:])
 
 
-class Block(nn.Module):
-    """Attention and a perceptron, each on the normalized tokens and added to them. Tokens (N, T, D) to the same."""
+class EncoderBlock(nn.Module):
+    """Add attention and a perceptron, each computed from normalized tokens, to tokens (N, T, D)."""
 
     def __init__(self, width: int, heads: int, expansion: int) -> None:
         super().__init__()
@@ -110,7 +117,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """softmax(QKᵀ/√d) V a head, Vaswani et al. equation 1. Tokens (N, T, D) to the same."""
+    """Map tokens (N, T, D) to (N, T, D) by softmax(QKᵀ/√d) V in each head, equation 1 of Vaswani et al."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -129,12 +136,12 @@ class Attention(nn.Module):
         return out
 
     def _by_head(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, T, D) to (N, heads, T, D/heads)."""
+        """Reshape (N, T, D) to (N, heads, T, D/heads)."""
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class Perceptron(nn.Module):
-    """Two linear layers, wider between them, on each token by itself."""
+    """Map each token separately through two linear layers, with a wider layer between them."""
 
     def __init__(self, width: int, inside: int) -> None:
         super().__init__()
