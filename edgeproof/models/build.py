@@ -27,7 +27,7 @@ def build(name: str, params: Params) -> None:
 
     Raises ConfigError for an unknown option, a missing package, or a parent that cannot have children.
     """
-    item = params.model(name)
+    item = params.find_model(name)
     packages.require(item.packages)
     method = plugins.load("methods", item.method)
     options = validate(method.Options, item.options, f"params.yaml, options of '{name}'").model_dump()
@@ -40,7 +40,7 @@ def build(name: str, params: Params) -> None:
 def _build_from_seed(
     name: str, params: Params, method: Any, options: dict[str, Any], seed: int, directory: Path
 ) -> None:
-    item = params.model(name)
+    item = params.find_model(name)
     frameworks.make_deterministic(item.network, seed, item.threads)
     task = load_training_task(params.task.name, seed, item.threads, from_parent=item.parent is not None)
     module, spec = _load_start(item, task)
@@ -60,7 +60,7 @@ def _build_from_seed(
 
 def _explain_unknown_layer(error: UnknownLayerError, name: str, params: Params) -> str:
     """Return the message for a layer that is missing: the options that name it, the files that set them, the layers."""
-    item = params.model(name)
+    item = params.find_model(name)
     keys = [key for key, value in item.options.items() if error.layer in (value if isinstance(value, list) else [value])]
     options = " or ".join(f"models.{name}.options.{key}" for key in keys)
     nearest = difflib.get_close_matches(error.layer, error.layers)

@@ -25,12 +25,12 @@ pytestmark = pytest.mark.usefixtures("torch_settings_kept")
 # One of each kind: weights, channels, gates, levels of one width, of several.
 PAIRED = ["prune_weights", "prune_channels_slimming", "penalize_weights", "prune_l0", "round_weights", "quantize_mixed"]
 # distill_transformer serves Transformers, whose channels can't be removed; Keras trains networks of its own.
-METHODS = [name for name in plugins.names("methods") if name not in ("distill_transformer", "train_keras")]
+METHODS = [name for name in plugins.list_names("methods") if name not in ("distill_transformer", "train_keras")]
 SPEC = NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, SHAPE, 4)
 
 
 def network() -> nn.Module:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     return SPEC.build()
 
 
@@ -58,8 +58,8 @@ def test_a_method_works_on_a_channel_pruned_model_which_is_stored_and_loaded_as_
     model_files.save(result, SPEC, {}, tmp_path / "model")
     loaded, _, _ = model_files.load(tmp_path / "model")
     x = task_of().train_x
-    assert training.logits_of(loaded, x).isfinite().all()
-    torch.testing.assert_close(training.logits_of(loaded, x), training.logits_of(result, x))
+    assert training.compute_logits(loaded, x).isfinite().all()
+    torch.testing.assert_close(training.compute_logits(loaded, x), training.compute_logits(result, x))
 
 
 @pytest.mark.parametrize("name", [n for n in sorted(METHODS) if not hasattr(plugins.load("methods", n), "FINAL")])
@@ -68,14 +68,14 @@ def test_channels_can_be_pruned_after_any_method_that_need_not_be_the_last(name:
     parameters = sum(p.numel() for p in result.parameters())
     smaller = slim(copy.deepcopy(result))
     assert sum(p.numel() for p in smaller.parameters()) < parameters
-    assert training.logits_of(smaller, task_of().train_x).isfinite().all()
+    assert training.compute_logits(smaller, task_of().train_x).isfinite().all()
 
 
 @pytest.mark.parametrize("second", PAIRED)
 @pytest.mark.parametrize("first", PAIRED)
 def test_any_two_methods_follow_each_other(first: str, second: str) -> None:
     result = applied(second, applied(first, network()))
-    assert training.logits_of(result, task_of().train_x).isfinite().all()
+    assert training.compute_logits(result, task_of().train_x).isfinite().all()
 
 
 @pytest.mark.parametrize("name", [n for n in sorted(METHODS) if n != "quantize_aware"])

@@ -40,7 +40,7 @@ RELATIONAL = {"distance_weight": 3.0, "angle_weight": 5.0, "student_layer": "poo
 
 
 def network(seed: int, widths: tuple[int, ...] = (8, 16), stem_stride: int = 1) -> nn.Module:
-    training.deterministic(seed, 1)
+    training.make_deterministic(seed, 1)
     return resnet8.build(SHAPE, 4, widths=widths, stem_stride=stem_stride).eval()
 
 
@@ -113,7 +113,7 @@ def decoupled(student: np.ndarray, teacher: np.ndarray, y: np.ndarray) -> tuple[
 
 def parts(student: np.ndarray, teacher: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
     tensors = torch.from_numpy(student), torch.from_numpy(teacher), torch.from_numpy(y)
-    return [part.numpy() for part in distill_dkd.decoupled_losses(*tensors)]
+    return [part.numpy() for part in distill_dkd.compute_decoupled_losses(*tensors)]
 
 
 @given(logits, logits, labels)
@@ -144,7 +144,7 @@ def test_how_sure_the_student_is_of_the_true_class_does_not_change_how_it_ranks_
 
 def test_decoupled_losses_of_extreme_logits_are_finite_with_finite_gradients() -> None:
     student = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
-    target, others = distill_dkd.decoupled_losses(student, torch.tensor([[-1e4, 1e4, 0.0]]), torch.tensor([0]))
+    target, others = distill_dkd.compute_decoupled_losses(student, torch.tensor([[-1e4, 1e4, 0.0]]), torch.tensor([0]))
     (target + others).sum().backward()
     assert target.isfinite().all()
     assert others.isfinite().all()
@@ -441,13 +441,13 @@ def test_the_answer_of_several_teachers_is_the_mean_of_their_softened_answers(
 ) -> None:
     rng = np.random.default_rng(seed)
     answers = [rng.normal(0, 3, (6, 5)) for _ in range(teachers)]
-    told = distill_ensemble.mean_answer([torch.from_numpy(z) for z in answers], temperature)
+    told = distill_ensemble.average_predictions([torch.from_numpy(z) for z in answers], temperature)
     expected = np.mean([softmax(z / temperature) for z in answers], axis=0)
     np.testing.assert_allclose(softmax(told.numpy() / temperature), expected, rtol=1e-6)
 
 
 def test_an_answer_that_a_teacher_all_but_excludes_stays_finite() -> None:
-    told = distill_ensemble.mean_answer([torch.tensor([[0.0, -4000.0]]), torch.tensor([[0.0, -3000.0]])], 1.0)
+    told = distill_ensemble.average_predictions([torch.tensor([[0.0, -4000.0]]), torch.tensor([[0.0, -3000.0]])], 1.0)
     assert told.isfinite().all()
 
 
@@ -474,7 +474,7 @@ TRANSFORMER = {
 
 
 def attentive(seed: int, *, width: int = 8, depth: int = 2, heads: int = 2) -> nn.Module:
-    training.deterministic(seed, 1)
+    training.make_deterministic(seed, 1)
     return transformer.build(SHAPE, 4, patch=(2, 2), width=width, depth=depth, heads=heads, expansion=2).eval()
 
 
@@ -539,7 +539,7 @@ def test_layers_that_give_neither_attention_nor_hidden_states_are_refused(
 
 
 def test_a_teacher_of_other_patches_is_refused() -> None:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     coarse = transformer.build(SHAPE, 4, patch=(4, 4), width=8, depth=2, heads=2, expansion=2)
     with pytest.raises(ConfigError, match="Give student and teacher the same patches"):
         distill_transformer.apply(attentive(1), task_of(views=1), teacher=coarse, **RECIPE | TRANSFORMER)
@@ -564,7 +564,7 @@ def test_hidden_states_of_several_widths_are_refused(role: str) -> None:
 
 def test_a_layer_that_puts_out_no_tensor_is_refused() -> None:
     recurrent = gru.build(SHAPE, 4, hidden=4)
-    with pytest.raises(ConfigError, match=r"layer 'inputs' puts out a tuple, not one tensor"):
+    with pytest.raises(ConfigError, match=r"output of layer 'inputs' is a tuple, not one tensor"):
         distill_features.apply(
             recurrent, task_of(), teacher=network(1), **RECIPE | FEATURES | LAYERS | {"student_layer": "inputs"}
         )

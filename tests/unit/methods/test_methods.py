@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from edgeproof.core.errors import ConfigError
 from edgeproof.methods import distill, prune_channels, prune_weights, round_weights, train
-from edgeproof.models import layers, training
+from edgeproof.models import layers, training, weight_rounding
 from edgeproof.models.losses import hinton_loss
 from edgeproof.models.training import TrainingTask
 from edgeproof.networks import resnet8
@@ -39,7 +39,7 @@ def task_of(views: int = 1) -> TrainingTask:
 
 @pytest.fixture
 def module() -> nn.Module:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     return resnet8.build(SHAPE, 4, widths=[8, 16], stem_stride=1)
 
 
@@ -141,7 +141,7 @@ def test_a_student_comes_closer_to_its_teacher_which_stays_as_it_was() -> None:
     before = [p.clone() for p in teacher.parameters()]
 
     def distance() -> float:
-        answers = [training.logits_of(m, task.train_x).double().numpy() for m in (student, teacher)]
+        answers = [training.compute_logits(m, task.train_x).double().numpy() for m in (student, teacher)]
         return hinton(answers[0], answers[1], task.train_y.numpy(), 1.0, 0.0)
 
     far = distance()
@@ -227,7 +227,7 @@ def test_pruning_a_sparser_model_adds_no_weights(module: nn.Module) -> None:
 
 def chain() -> nn.Module:
     """Layers one after the other, the second of which has by far the smallest weights."""
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
     module.extend([nn.ReLU(), nn.Flatten(), nn.Linear(128, 4)])
     with torch.no_grad():
@@ -236,7 +236,7 @@ def chain() -> nn.Module:
 
 
 def test_pruning_that_lets_nothing_through_names_the_emptied_layer() -> None:
-    with pytest.raises(ConfigError, match=r"nothing passes.*no weight is left in 3\. Take less away"):
+    with pytest.raises(ConfigError, match=r"no longer depends on its input.*no weight is left in 3\. Remove less"):
         prune_weights.apply(chain(), task_of(), **RECIPE, sparsity=0.6, scope="global")
     prune_weights.apply(chain(), task_of(), **RECIPE, sparsity=0.6, scope="layer")
 
@@ -259,7 +259,7 @@ bits = st.integers(2, 8)
 
 
 def rounded(weight: np.ndarray, count: int) -> np.ndarray:
-    return layers.round_weight(torch.from_numpy(weight), count).numpy()
+    return weight_rounding.round_weight(torch.from_numpy(weight), count).numpy()
 
 
 @given(weights, bits)
@@ -349,7 +349,7 @@ def test_the_gradient_passes_the_rounding_so_that_weights_cross_zero_in_fine_tun
 def test_pruning_channels_leaves_the_network_that_narrower_widths_would_have_built(module: nn.Module) -> None:
     prune_channels.apply(module, task_of(), **RECIPE, ratio=0.5, round_to=1)
     assert sum(p.numel() for p in module.parameters()) == parameters_by_hand(1, 4, [4, 8])
-    assert training.logits_of(module, torch.rand(3, *SHAPE)).shape == (3, 4)
+    assert training.compute_logits(module, torch.rand(3, *SHAPE)).shape == (3, 4)
 
 
 @pytest.mark.parametrize("round_to", [1, 2, 4])
@@ -363,7 +363,7 @@ def test_channel_counts_that_are_left_are_multiples_of_what_was_asked_for(module
 
 
 def test_the_weakest_channels_are_the_ones_removed() -> None:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     module = nn.Sequential(
         nn.Conv2d(1, 6, 3, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
     )
@@ -411,7 +411,7 @@ def test_training_by_labels_alone_raises_the_likelihood_of_the_true_labels(modul
     task = task_of()
 
     def likelihood() -> float:
-        answers = training.logits_of(module, task.train_x).double().numpy()
+        answers = training.compute_logits(module, task.train_x).double().numpy()
         return -hinton(answers, answers, task.train_y.numpy(), 1.0, 1.0)
 
     before = likelihood()

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from edgeproof.methods import prune_weights, quantize_mixed, round_weights
-from edgeproof.models import layers, training
+from edgeproof.models import layers, training, weight_rounding
 from edgeproof.networks import resnet8
 from tests.unit.methods.test_methods import RECIPE, SHAPE, task_of, weights_of
 
@@ -27,7 +27,7 @@ MIXED = {"bits": [2, 4, 8], "mean_bits": 3.5, "samples": 24}
 
 @pytest.fixture
 def module() -> nn.Module:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     built = resnet8.build(SHAPE, 4, widths=[8, 16], stem_stride=1)
     return training.fit(built, task_of(), training.Recipe(**RECIPE | {"epochs": 4}))
 
@@ -47,7 +47,7 @@ def test_no_choice_within_the_budget_has_a_smaller_sum(
         rises = np.round(rises, 1)  # ties
     mean_bits = data.draw(st.floats(bits[0], bits[-1]))
     budget = round(mean_bits * sum(sizes), 6)
-    chosen = quantize_mixed.allocate(rises, sizes, bits, mean_bits)
+    chosen = quantize_mixed.allocate_bits(rises, sizes, bits, mean_bits)
 
     def used(widths: tuple[int, ...]) -> int:
         return sum(size * width for size, width in zip(sizes, widths, strict=True))
@@ -62,13 +62,13 @@ def test_no_choice_within_the_budget_has_a_smaller_sum(
 
 def test_the_whole_budget_or_the_least_of_it_leaves_no_choice() -> None:
     rises = np.array([[3.0, 2.0, 1.0]] * 4)
-    assert quantize_mixed.allocate(rises, [10, 20, 30, 40], [2, 4, 8], 8.0) == [8] * 4
-    assert quantize_mixed.allocate(rises, [10, 20, 30, 40], [2, 4, 8], 2.0) == [2] * 4
+    assert quantize_mixed.allocate_bits(rises, [10, 20, 30, 40], [2, 4, 8], 8.0) == [8] * 4
+    assert quantize_mixed.allocate_bits(rises, [10, 20, 30, 40], [2, 4, 8], 2.0) == [2] * 4
 
 
 def test_the_layer_that_suffers_most_for_its_size_gets_the_bits() -> None:
     rises = np.array([[1.0, 0.0], [1.0, 0.0], [9.0, 0.0]])
-    assert quantize_mixed.allocate(rises, [10, 100, 100], [2, 8], 2 + 6 * 110 / 210) == [8, 2, 8]
+    assert quantize_mixed.allocate_bits(rises, [10, 100, 100], [2, 8], 2 + 6 * 110 / 210) == [8, 2, 8]
 
 
 # --- the measurement -----------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def test_the_layer_that_suffers_most_for_its_size_gets_the_bits() -> None:
 
 def test_a_layers_sensitivity_is_the_rise_of_the_training_loss_with_that_layer_alone_rounded(module: nn.Module) -> None:
     task = task_of()
-    rises = quantize_mixed.loss_rises(module, task.train_x, task.train_y, [2, 4])
+    rises = quantize_mixed.measure_sensitivities(module, task.train_x, task.train_y, [2, 4])
 
     def loss(network: nn.Module) -> float:
         with torch.no_grad():
@@ -84,7 +84,7 @@ def test_a_layers_sensitivity_is_the_rise_of_the_training_loss_with_that_layer_a
         odds = np.exp(logits - logits.max(1, keepdims=True))
         return float(-np.log(odds[np.arange(32), task.train_y] / odds.sum(1)).mean())
 
-    names = list(layers.weighted_layers(module))
+    names = list(layers.find_weighted_layers(module))
     assert rises.shape == (len(names), 2)
     for (i, name), (j, bits) in itertools.product(enumerate(names), enumerate([2, 4])):
         other = copy.deepcopy(module)
@@ -99,25 +99,25 @@ def test_a_layers_sensitivity_is_the_rise_of_the_training_loss_with_that_layer_a
 
 def test_measuring_leaves_every_weight_as_it_was(module: nn.Module) -> None:
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    quantize_mixed.loss_rises(module, task_of().train_x, task_of().train_y, [2, 8])
+    quantize_mixed.measure_sensitivities(module, task_of().train_x, task_of().train_y, [2, 8])
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
 def test_on_average_over_layers_the_loss_rises_less_with_more_bits(module: nn.Module) -> None:
-    rises = quantize_mixed.loss_rises(module, task_of().train_x, task_of().train_y, [2, 4, 8])
+    rises = quantize_mixed.measure_sensitivities(module, task_of().train_x, task_of().train_y, [2, 4, 8])
     means = np.abs(rises).mean(0).tolist()
     assert means == sorted(means, reverse=True)
 
 
 def test_only_the_first_samples_are_looked_at(module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    plain = quantize_mixed.loss_rises
+    plain = quantize_mixed.measure_sensitivities
 
     def look(model: nn.Module, x: torch.Tensor, labels: torch.Tensor, bits: Any) -> Any:
         seen.append((x, labels))
         return plain(model, x, labels, bits)
 
-    monkeypatch.setattr(quantize_mixed, "loss_rises", look)
+    monkeypatch.setattr(quantize_mixed, "measure_sensitivities", look)
     quantize_mixed.apply(module, task_of(), **RECIPE | MIXED)
     assert torch.equal(seen[0][0], task_of().train_x[:24])
     assert torch.equal(seen[0][1], task_of().train_y[:24])
@@ -144,7 +144,7 @@ def test_the_widths_read_from_the_weights_are_those_that_were_chosen_and_keep_th
 ) -> None:
     task = task_of()
     sizes = [w.numel() for w in weights_of(module)]
-    rises = quantize_mixed.loss_rises(module, task.train_x[:24], task.train_y[:24], [2, 4, 8])
+    rises = quantize_mixed.measure_sensitivities(module, task.train_x[:24], task.train_y[:24], [2, 4, 8])
     budget = mean_bits * sum(sizes)
     best = min(
         sum(rises[i, [2, 4, 8].index(width)] for i, width in enumerate(widths))
@@ -152,7 +152,7 @@ def test_the_widths_read_from_the_weights_are_those_that_were_chosen_and_keep_th
         if sum(size * width for size, width in zip(sizes, widths, strict=True)) <= budget
     )
     quantize_mixed.apply(module, task, **RECIPE | MIXED | {"epochs": epochs, "mean_bits": mean_bits})
-    found = {name: width_of(layer.weight.detach(), [2, 4, 8]) for name, layer in layers.weighted_layers(module).items()}
+    found = {name: width_of(layer.weight.detach(), [2, 4, 8]) for name, layer in layers.find_weighted_layers(module).items()}
     assert sum(size * width for size, width in zip(sizes, found.values(), strict=True)) <= budget
     assert len(set(found.values())) > 1
     cost = sum(rises[i, [2, 4, 8].index(width)] for i, width in enumerate(found.values()))

@@ -22,7 +22,7 @@ from torch.nn.utils import parametrize
 from edgeproof.core.errors import ConfigError
 from edgeproof.methods import penalize_weights, prune_l0
 from edgeproof.models import training
-from edgeproof.models.layers import weighted_layers
+from edgeproof.models.layers import find_weighted_layers
 from edgeproof.models.training import TrainingTask
 from edgeproof.networks import resnet8
 from tests.unit.methods.test_methods import RECIPE, SHAPE, task_of, weights_of
@@ -35,7 +35,7 @@ GATES = {"gates": "weight", "penalty": 1e-3, "gate_learning_rate": 100.0, "penal
 
 @pytest.fixture
 def module() -> nn.Module:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     return resnet8.build(SHAPE, 4, widths=[8, 16], stem_stride=1)
 
 
@@ -116,7 +116,7 @@ def drawn_by_hand(log_alpha: float, u: np.ndarray) -> np.ndarray:
 @given(log_alphas)
 def test_draws_are_the_papers_function_of_uniform_noise(log_alpha: float) -> None:
     u = np.linspace(1e-5, 1 - 1e-5, 1001)
-    ours = prune_l0.sampled(torch.tensor(log_alpha, dtype=torch.float64), torch.from_numpy(u))
+    ours = prune_l0.sample_gates(torch.tensor(log_alpha, dtype=torch.float64), torch.from_numpy(u))
     np.testing.assert_allclose(ours, drawn_by_hand(log_alpha, u), atol=1e-9)
 
 
@@ -135,7 +135,7 @@ def test_the_probability_of_a_closed_gate_is_that_of_the_logistic_distribution_b
 @given(log_alphas)
 def test_the_value_in_the_end_is_the_papers(log_alpha: float) -> None:
     by_hand = min(1.0, max(0.0, scipy.special.expit(log_alpha) * STRETCH - 0.1))
-    ours = prune_l0.deterministic(torch.tensor(log_alpha, dtype=torch.float64))
+    ours = prune_l0.compute_final_gates(torch.tensor(log_alpha, dtype=torch.float64))
     assert float(ours) == pytest.approx(by_hand, abs=1e-12)
 
 
@@ -143,7 +143,7 @@ def test_the_value_in_the_end_is_the_papers(log_alpha: float) -> None:
 def test_gradients_are_those_of_finite_differences(log_alpha: float, u: float) -> None:
     step = 1e-6
     for ours, by_hand in (
-        (lambda a: prune_l0.sampled(a, torch.tensor(u, dtype=torch.float64)), lambda a: drawn_by_hand(a, np.array(u))),
+        (lambda a: prune_l0.sample_gates(a, torch.tensor(u, dtype=torch.float64)), lambda a: drawn_by_hand(a, np.array(u))),
         (prune_l0.open_probability, lambda a: scipy.special.expit(a - 2 / 3 * np.log(0.1 / 1.1))),
     ):
         parameter = torch.tensor(log_alpha, dtype=torch.float64, requires_grad=True)
@@ -156,8 +156,8 @@ def test_gradients_are_those_of_finite_differences(log_alpha: float, u: float) -
 # --- gates ---------------------------------------------------------------------------------------------------------
 
 
-def gates_of(weight: torch.Tensor, kind: str) -> prune_l0.Gates:
-    gates = prune_l0.Gates(weight, kind, torch.Generator().manual_seed(0))
+def gates_of(weight: torch.Tensor, kind: str) -> prune_l0.HardConcreteGates:
+    gates = prune_l0.HardConcreteGates(weight, kind, torch.Generator().manual_seed(0))
     with torch.no_grad():
         nn.init.uniform_(gates.log_alpha, -4, 4)
     return gates
@@ -172,7 +172,7 @@ def test_the_expected_count_of_weights_is_their_mean_count_over_draws(kind: str,
     assert gates.log_alpha.shape == shape
     with torch.no_grad():
         counts = [int(gates(weight).count_nonzero()) for _ in range(2000)]
-        expected = float(gates.expected_weights())
+        expected = float(gates.count_expected_weights())
     assert float(np.mean(counts)) == pytest.approx(expected, abs=4 * float(np.std(counts)) / 2000**0.5)
     assert expected < 6 * 5 * 6
 
@@ -183,12 +183,12 @@ def test_gates_are_drawn_anew_in_training_and_fixed_in_evaluation() -> None:
     assert not torch.equal(gates(weight), gates(weight))
     gates.eval()
     assert torch.equal(gates(weight), gates(weight))
-    torch.testing.assert_close(gates(weight), prune_l0.deterministic(gates.log_alpha))
+    torch.testing.assert_close(gates(weight), prune_l0.compute_final_gates(gates.log_alpha))
 
 
 def test_gates_start_almost_open() -> None:
-    gates = prune_l0.Gates(torch.ones(40, 50), "weight", torch.Generator().manual_seed(0))
-    assert gates.expected_weights().item() / 2000 > 0.97
+    gates = prune_l0.HardConcreteGates(torch.ones(40, 50), "weight", torch.Generator().manual_seed(0))
+    assert gates.count_expected_weights().item() / 2000 > 0.97
     assert bool((gates.eval()(torch.ones(40, 50)) > 0.97).all())
 
 
@@ -196,11 +196,11 @@ def test_gates_start_almost_open() -> None:
 def test_in_the_end_every_weight_is_multiplied_by_its_gates_fixed_value(
     kind: str, module: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {name: layer.weight.detach().clone() for name, layer in weighted_layers(module).items()}
+    before = {name: layer.weight.detach().clone() for name, layer in find_weighted_layers(module).items()}
     values: dict[str, np.ndarray] = {}
 
     def set_gates(trained: nn.Module, task: Any, recipe: Any, *, apart: Any = None, **_: Any) -> nn.Module:
-        for name, layer in weighted_layers(trained).items() if apart else ():
+        for name, layer in find_weighted_layers(trained).items() if apart else ():
             if parametrize.is_parametrized(layer):
                 log_alpha = layer.parametrizations.weight[0].log_alpha
                 nn.init.uniform_(log_alpha, -4, 4)
@@ -211,7 +211,7 @@ def test_in_the_end_every_weight_is_multiplied_by_its_gates_fixed_value(
     prune_l0.apply(module, task_of(), **RECIPE | GATES | {"gates": kind})
     gated = set(before) if kind == "weight" else set(before) - {"stem.0"}  # which reads one channel
     assert set(values) == gated
-    for name, layer in weighted_layers(module).items():
+    for name, layer in find_weighted_layers(module).items():
         gates = np.clip(values[name] * STRETCH - 0.1, 0, 1) if name in values else 1.0
         np.testing.assert_allclose(layer.weight.detach().numpy(), before[name].numpy() * gates, rtol=1e-4, atol=1e-7)
         assert not parametrize.is_parametrized(layer)
@@ -262,7 +262,7 @@ def test_a_channels_gate_closes_all_that_a_layer_reads_of_it(module: nn.Module) 
     options = GATES | {"gates": "channel", "gate_learning_rate": 50.0, "penalty_epochs": 6, "penalty": 2e-4}
     prune_l0.apply(module, task_of(), **RECIPE | options)
     closed = 0
-    for layer in weighted_layers(module).values():
+    for layer in find_weighted_layers(module).values():
         nonzero = (layer.weight != 0).transpose(0, 1).flatten(1)
         assert bool((nonzero.all(1) | ~nonzero.any(1)).all())
         closed += int((~nonzero.any(1)).sum())
@@ -283,7 +283,7 @@ def test_a_channels_gate_closes_all_that_a_layer_reads_of_it(module: nn.Module) 
 def test_a_penalty_that_lets_nothing_through_is_refused(
     method: ModuleType, options: dict[str, Any], module: nn.Module
 ) -> None:
-    with pytest.raises(ConfigError, match=r"nothing passes.*no weight is left in [a-z].*smaller sparsity or penalty"):
+    with pytest.raises(ConfigError, match=r"no longer depends on its input.*no weight is left in [a-z].*smaller sparsity or penalty"):
         method.apply(module, task_of(), **RECIPE | options)
 
 

@@ -30,7 +30,7 @@ GRADUAL = {"initial_sparsity": 0.1, "sparsity": 0.8, "scope": "global", "every":
 
 @pytest.fixture
 def module() -> nn.Module:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     return resnet8.build(SHAPE, 4, widths=[8, 16], stem_stride=1)
 
 
@@ -117,7 +117,7 @@ def test_gradual_pruning_of_a_sparser_model_adds_no_weights(module: nn.Module) -
 
 
 def test_gradual_pruning_that_lets_nothing_through_names_the_emptied_layer() -> None:
-    with pytest.raises(ConfigError, match=r"nothing passes.*no weight is left in 3\. Take less away"):
+    with pytest.raises(ConfigError, match=r"no longer depends on its input.*no weight is left in 3\. Remove less"):
         prune_gradual.apply(chain(), task_of(), **RECIPE | GRADUAL | {"epochs": 0})
     prune_gradual.apply(chain(), task_of(), **RECIPE | GRADUAL | {"epochs": 0, "scope": "layer"})
 
@@ -139,7 +139,7 @@ tensors = st.builds(
 @given(tensors, st.integers(1, 4), st.integers(1, 4))
 def test_of_every_group_along_the_inputs_exactly_the_n_largest_are_kept(weight: np.ndarray, n: int, more: int) -> None:
     m = n + more
-    mask = prune_n_m.n_m_mask(torch.from_numpy(weight), n, m).numpy()
+    mask = prune_n_m.build_n_m_mask(torch.from_numpy(weight), n, m).numpy()
     assert mask.shape == weight.shape
     rows = np.moveaxis(weight, 1, -1).reshape(-1, weight.shape[1])
     kept = np.moveaxis(mask, 1, -1).reshape(-1, weight.shape[1])
@@ -185,7 +185,7 @@ ACTIVATIONS = {"criterion": "mean", "ratio": 0.5, "round_to": 1, "samples": 32}
 @pytest.mark.parametrize("criterion", ["mean", "apoz"])
 def test_a_channels_response_is_the_papers_over_what_the_next_layers_read(criterion: str, module: nn.Module) -> None:
     x = task_of().train_x
-    heard = prune_activations.responses(module, x, prune_activations.RESPONSES[criterion])
+    heard = prune_activations.measure_responses(module, x, prune_activations.RESPONSES[criterion])
     module.eval()
     block = module.blocks[0]
     stem = module.stem(x)
@@ -201,7 +201,7 @@ def test_a_channels_response_is_the_papers_over_what_the_next_layers_read(criter
 def test_a_linear_layer_over_tokens_reads_its_channels_on_the_last_axis() -> None:
     module = nn.Sequential(nn.Flatten(2), nn.Linear(64, 3))
     x = task_of().train_x
-    heard = prune_activations.responses(module, x, torch.abs)
+    heard = prune_activations.measure_responses(module, x, torch.abs)
     np.testing.assert_allclose(heard[module[1]], x.flatten(1).abs().double().numpy().mean(0), rtol=1e-5)
 
 
@@ -210,7 +210,7 @@ def test_apoz_and_mean_disagree_about_a_channel_that_responds_rarely_but_strongl
     x = task_of().train_x
     kept = {}
     for criterion in ("mean", "apoz"):
-        training.deterministic(0, 1)
+        training.make_deterministic(0, 1)
         module = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Flatten())
         module.append(nn.Linear(256, 4))
         with torch.no_grad():
@@ -231,7 +231,7 @@ def test_apoz_of_a_network_without_a_relu_is_refused() -> None:
 
 @pytest.mark.parametrize("criterion", ["mean", "apoz"])
 def test_the_channels_that_respond_least_are_removed_however_large_their_weights(criterion: str) -> None:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     module = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 4))
     with torch.no_grad():
         module[0].weight[[1, 4]] *= 100

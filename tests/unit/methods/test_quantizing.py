@@ -43,7 +43,7 @@ METHODS: list[tuple[ModuleType, dict[str, Any], int]] = [  # and the most values
 
 @pytest.fixture
 def module() -> nn.Module:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     return resnet8.build(SHAPE, 4, widths=[8, 16], stem_stride=1)
 
 
@@ -52,7 +52,7 @@ def module() -> nn.Module:
 
 def linear(weights: np.ndarray, count: int, symmetric: bool, clipping: Any = "minmax") -> np.ndarray:
     tensor = torch.from_numpy(weights)
-    ends = quantize_linear.weight_range(tensor, count, symmetric=symmetric, clipping=clipping)
+    ends = quantize_linear.find_range(tensor, count, symmetric=symmetric, clipping=clipping)
     return quantize_linear.quantize(tensor, *ends, count).numpy()
 
 
@@ -110,11 +110,11 @@ def test_quantizing_twice_is_quantizing_once(weights: np.ndarray, count: int, sy
 @given(rows, st.floats(51, 99.9))
 def test_a_percentile_range_is_numpys(weights: np.ndarray, percentile: float) -> None:
     tensor = torch.from_numpy(weights)
-    low, high = quantize_linear.weight_range(tensor, 4, symmetric=False, clipping=percentile)
+    low, high = quantize_linear.find_range(tensor, 4, symmetric=False, clipping=percentile)
     tolerance = 1e-5 * np.abs(weights).max() + 1e-30
     np.testing.assert_allclose(low[:, 0], np.percentile(weights, 100 - percentile, axis=1), atol=tolerance)
     np.testing.assert_allclose(high[:, 0], np.percentile(weights, percentile, axis=1), atol=tolerance)
-    low, high = quantize_linear.weight_range(tensor, 4, symmetric=True, clipping=percentile)
+    low, high = quantize_linear.find_range(tensor, 4, symmetric=True, clipping=percentile)
     np.testing.assert_allclose(high[:, 0], np.percentile(np.abs(weights), percentile, axis=1), atol=tolerance)
     assert torch.equal(low, -high)
 
@@ -162,7 +162,7 @@ def levels_by_hand(peak: float, count: int) -> np.ndarray:
 
 @given(rows, st.integers(2, 6))
 def test_every_weight_goes_to_the_nearest_of_the_papers_levels(weights: np.ndarray, count: int) -> None:
-    rounded = quantize_power_of_two.power_of_two(torch.from_numpy(weights), count).numpy().astype(float)
+    rounded = quantize_power_of_two.round_to_power_of_two(torch.from_numpy(weights), count).numpy().astype(float)
     peak = float(np.abs(weights).max())
     if peak == 0:
         assert not rounded.any()
@@ -182,13 +182,13 @@ def test_every_weight_goes_to_the_nearest_of_the_papers_levels(weights: np.ndarr
 )
 def test_midpoints_go_up_and_below_half_the_smallest_power_is_zero(weight: float, level: float) -> None:
     tensor = torch.tensor([[1.2, weight, -weight]])  # 3 bits: 1 and 1/2
-    assert quantize_power_of_two.power_of_two(tensor, 3).tolist() == [[1.0, level, -level]]
+    assert quantize_power_of_two.round_to_power_of_two(tensor, 3).tolist() == [[1.0, level, -level]]
 
 
 def test_five_bits_hold_eight_powers_and_two_bits_one() -> None:
     weights = torch.linspace(-1, 1, 100_001)[None]
-    assert len(quantize_power_of_two.power_of_two(weights, 5).unique()) == 17
-    assert quantize_power_of_two.power_of_two(weights, 2).unique().tolist() == [-1, 0, 1]
+    assert len(quantize_power_of_two.round_to_power_of_two(weights, 5).unique()) == 17
+    assert quantize_power_of_two.round_to_power_of_two(weights, 2).unique().tolist() == [-1, 0, 1]
 
 
 # --- codebooks -----------------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_five_bits_hold_eight_powers_and_two_bits_one() -> None:
 @pytest.mark.parametrize("count", [4, 8, 16])
 def test_the_codebook_is_that_of_scikit_learns_k_means_from_the_same_first_centroids(count: int) -> None:
     weights = np.random.default_rng(2).standard_normal(3000).astype(np.float32)
-    ours = share_weights.codebook_of(torch.from_numpy(weights), count).numpy()
+    ours = share_weights.build_codebook(torch.from_numpy(weights), count).numpy()
     first = np.linspace(weights.min(), weights.max(), count)[:, None]
     theirs = KMeans(count, init=first, n_init=1, tol=0, max_iter=10_000).fit(weights[:, None].astype(float))
     np.testing.assert_allclose(ours, np.sort(theirs.cluster_centers_[:, 0]), atol=0.02)
@@ -212,7 +212,7 @@ def test_the_codebook_is_that_of_scikit_learns_k_means_from_the_same_first_centr
 def test_a_codebook_has_at_most_its_size_within_the_weights_range_and_keeps_few_values(
     weights: np.ndarray, size: int
 ) -> None:
-    codebook = share_weights.codebook_of(torch.from_numpy(weights), size).numpy()
+    codebook = share_weights.build_codebook(torch.from_numpy(weights), size).numpy()
     slack = 1e-5 * float(np.ptp(weights))
     assert 1 <= len(codebook) <= size
     assert (np.diff(codebook) >= 0).all()
@@ -225,7 +225,7 @@ def test_a_centroids_gradient_is_the_sum_of_its_weights_gradients() -> None:
     weight[0] = 0
     layer, upstream = nn.Linear(5, 6), torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
     layer.weight.data = weight.clone()
-    shared = share_weights._Shared(weight, 2)
+    shared = share_weights._SharedWeight(weight, 2)
     parametrize.register_parametrization(layer, "weight", shared)
     (layer.weight * upstream).sum().backward()
     codebook = shared.codebook.numpy()

@@ -33,7 +33,7 @@ TAYLOR = HALF | {"samples": 32}
 
 @pytest.fixture
 def module() -> nn.Module:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     return resnet8.build(SHAPE, 4, widths=[8, 16], stem_stride=1)
 
 
@@ -185,7 +185,7 @@ def test_a_parameters_score_is_its_squared_gradient_times_itself_averaged_over_b
     torch.manual_seed(0)
     module, task = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).double(), task_of()
     x, labels = task.train_x.double(), task.train_y
-    scores = prune_channels_taylor.taylor_scores(module, x, labels, 8)
+    scores = prune_channels_taylor.compute_taylor_scores(module, x, labels, 8)
     weight, bias = module[1].weight.detach().numpy(), module[1].bias.detach().numpy()
     terms: list[list[np.ndarray]] = [[], []]
     for start in range(0, 32, 8):  # the softmax regression's gradient, in closed form
@@ -203,7 +203,7 @@ def test_a_score_is_to_first_order_the_squared_change_of_the_loss_when_the_param
     x, labels = task.train_x.double(), task.train_y
     for p in module.parameters():  # removing a parameter is a small step only when the parameter is small
         p.data *= 1e-3 if p.dim() > 1 else 1
-    scores = prune_channels_taylor.taylor_scores(module, x, labels, 32)
+    scores = prune_channels_taylor.compute_taylor_scores(module, x, labels, 32)
 
     def loss() -> float:
         return float(nn.functional.cross_entropy(module(x), labels).detach())
@@ -222,8 +222,8 @@ def importances(module: nn.Module, values: dict[nn.Parameter, torch.Tensor]) -> 
     names = {layer: name for name, layer in module.named_modules()}
     last = [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1]
     return {
-        names[group[0].dep.layer]: channel_pruning.coupled_sum(
-            group, lambda layer, reads: prune_channels_taylor._by_channel(layer, values, reads=reads)
+        names[group[0].dep.layer]: channel_pruning.sum_coupled_values(
+            group, lambda layer, reads: prune_channels_taylor._sum_by_channel(layer, values, reads=reads)
         )
         for group in graph.get_all_groups(ignored_layers=[last], root_module_types=[nn.Conv2d, nn.Linear])
     }
@@ -262,7 +262,7 @@ def test_beside_a_shortcut_both_branches_and_all_readers_count(module: nn.Module
 def test_a_grouped_convolution_reads_each_channel_with_its_groups_weights_alone() -> None:
     layer = nn.Conv2d(6, 4, 3, groups=2)
     values = drawn(layer)
-    found = prune_channels_taylor._by_channel(layer, values, reads=True)
+    found = prune_channels_taylor._sum_by_channel(layer, values, reads=True)
     weight = values[layer.weight].numpy()
     by_hand = [weight[2 * (c // 3) : 2 * (c // 3) + 2, c % 3].sum() for c in range(6)]
     np.testing.assert_allclose(found, by_hand, rtol=1e-5)
@@ -282,7 +282,7 @@ def test_channels_without_influence_on_the_loss_are_removed_first() -> None:
 
 def test_measuring_changes_neither_weights_nor_the_statistics_of_normalizations(module: nn.Module) -> None:
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    prune_channels_taylor.taylor_scores(module, task_of().train_x, task_of().train_y, 8)
+    prune_channels_taylor.compute_taylor_scores(module, task_of().train_x, task_of().train_y, 8)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
     assert all(p.grad is None for p in module.parameters())
 

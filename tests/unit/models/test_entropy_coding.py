@@ -19,7 +19,7 @@ counts_of = st.lists(st.integers(1, 1000), min_size=1, max_size=40)
 
 
 def lengths(counts: list[int]) -> list[int]:
-    return entropy_coding.code_lengths(np.array(counts)).tolist()
+    return entropy_coding.compute_code_lengths(np.array(counts)).tolist()
 
 
 # --- Huffman codes -------------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ def test_a_symbol_takes_from_the_entropy_to_less_than_a_bit_more(counts: list[in
     entropy = sum(n / total * math.log2(total / n) for n in counts)
     mean = sum(n * length for n, length in zip(counts, lengths(counts), strict=True)) / total
     assert entropy - 1e-9 <= mean < entropy + 1
-    assert entropy_coding.entropy_bits(np.array(counts)) == pytest.approx(entropy * total, abs=1e-6)
+    assert entropy_coding.compute_entropy_bits(np.array(counts)) == pytest.approx(entropy * total, abs=1e-6)
 
 
 @settings(max_examples=50)
@@ -180,7 +180,7 @@ def test_the_size_is_that_of_bytes_from_which_every_bit_of_the_tensor_comes_back
     coded = encodings(tensor)
     for data in coded:
         assert decoded(data, tensor.size) == tensor.ravel().view(np.uint32).tolist()
-    assert entropy_coding.tensor_bytes(tensor) == min(len(data) for data in coded)
+    assert entropy_coding.count_tensor_bytes(tensor) == min(len(data) for data in coded)
 
 
 # --- sizes ---------------------------------------------------------------------------------------------------------
@@ -190,46 +190,46 @@ HEADER = entropy_coding.HEADER_BYTES
 
 def test_sizes_worked_out_by_hand() -> None:
     # Zeros: no value is stored. One value: its codebook, and no bits.
-    assert entropy_coding.tensor_bytes(np.zeros((10, 10), np.float32)) == HEADER
-    assert entropy_coding.tensor_bytes(np.ones((10, 10), np.float32)) == HEADER + 5
+    assert entropy_coding.count_tensor_bytes(np.zeros((10, 10), np.float32)) == HEADER
+    assert entropy_coding.count_tensor_bytes(np.ones((10, 10), np.float32)) == HEADER + 5
     # Two values: two entries, a bit each.
     halves = np.array([[1.0, 2.0]] * 400, np.float32)
-    assert entropy_coding.tensor_bytes(halves) == HEADER + 2 * 5 + 100
+    assert entropy_coding.count_tensor_bytes(halves) == HEADER + 2 * 5 + 100
     # Every 100th of 100,000 is the same value. Seven bits of gap hold 99 zeros: one gap, one value, no bits.
     comb = np.zeros((1000, 100), np.float32)
     comb[:, 99] = 3.0
-    assert entropy_coding.tensor_bytes(comb) == HEADER + 2 + 5
+    assert entropy_coding.count_tensor_bytes(comb) == HEADER + 2 + 5
     # A lone value after 300 zeros: 8 bits of gap hold 255, so a filler in the 256th place, then 44 zeros more. Two gaps
     # and two values, a bit each of 2, twice; coded densely it would take 10 bytes and 301 bits.
     lone = np.zeros((1, 301), np.float32)
     lone[0, 300] = 3.0
-    assert entropy_coding.tensor_bytes(lone) == HEADER + min(2 * 2 + 1 + 2 * 4, 10 + 38)
+    assert entropy_coding.count_tensor_bytes(lone) == HEADER + min(2 * 2 + 1 + 2 * 4, 10 + 38)
 
 
 def test_biases_and_normalizations_are_counted_as_they_are() -> None:
     ones = np.ones(100, np.float32)
     scalar = np.array(1.0, np.float32)
     matrix = np.ones((10, 10), np.float32)
-    assert entropy_coding.entropy_coded_bytes({"bias": ones, "scale": scalar}) == 404
-    assert entropy_coding.entropy_coded_bytes({"bias": ones, "weight": matrix}) == 400 + HEADER + 5
-    assert entropy_coding.entropy_coded_bytes({}) == 0
+    assert entropy_coding.count_entropy_coded_bytes({"bias": ones, "scale": scalar}) == 404
+    assert entropy_coding.count_entropy_coded_bytes({"bias": ones, "weight": matrix}) == 400 + HEADER + 5
+    assert entropy_coding.count_entropy_coded_bytes({}) == 0
 
 
 def test_a_tensor_without_elements_is_its_header() -> None:
-    assert entropy_coding.tensor_bytes(np.zeros((0, 3), np.float32)) == HEADER
+    assert entropy_coding.count_tensor_bytes(np.zeros((0, 3), np.float32)) == HEADER
 
 
 def test_300_000_distinct_weights_are_plain_without_a_code_being_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entropy_coding, "code_lengths", lambda counts: pytest.fail("a useless code was built"))
+    monkeypatch.setattr(entropy_coding, "compute_code_lengths", lambda counts: pytest.fail("a useless code was built"))
     weights = np.random.default_rng(0).permutation(300_000).astype(np.float32).reshape(300, 1000) + 1
-    assert entropy_coding.tensor_bytes(weights) == HEADER + 4 * 300_000
+    assert entropy_coding.count_tensor_bytes(weights) == HEADER + 4 * 300_000
 
 
 def test_the_order_of_axes_in_memory_does_not_matter() -> None:
     tensor = np.random.default_rng(0).integers(-2, 3, (4, 5, 6, 7)).astype(np.float32)
     strided = np.ascontiguousarray(tensor.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     assert not strided.flags.c_contiguous
-    assert entropy_coding.tensor_bytes(strided) == entropy_coding.tensor_bytes(tensor)
+    assert entropy_coding.count_tensor_bytes(strided) == entropy_coding.count_tensor_bytes(tensor)
 
 
 def test_fewer_bits_and_more_zeros_are_smaller() -> None:
@@ -238,9 +238,9 @@ def test_fewer_bits_and_more_zeros_are_smaller() -> None:
     for steps in (1, 7, 127):
         levels = np.round(weights * steps).astype(np.float32)
         sizes = [
-            entropy_coding.tensor_bytes(np.where(order < sparsity * 30_000, np.float32(0), levels))
+            entropy_coding.count_tensor_bytes(np.where(order < sparsity * 30_000, np.float32(0), levels))
             for sparsity in (0, 0.3, 0.6, 0.9, 0.99)
         ]
         assert sizes == sorted(sizes, reverse=True)
-    sizes = [entropy_coding.tensor_bytes(np.round(weights * steps).astype(np.float32)) for steps in (1, 3, 7, 31, 127)]
+    sizes = [entropy_coding.count_tensor_bytes(np.round(weights * steps).astype(np.float32)) for steps in (1, 3, 7, 31, 127)]
     assert sizes == sorted(sizes)

@@ -12,8 +12,8 @@ import torch_pruning
 from torch import nn
 
 from edgeproof.core import directories
-from edgeproof.core.errors import ArtifactError, UnknownName
-from edgeproof.models import model_files
+from edgeproof.core.errors import ArtifactError, UnknownNameError
+from edgeproof.models import frameworks, model_files
 from edgeproof.models.entropy_coding import HEADER_BYTES
 
 SHAPE = (1, 8, 8)
@@ -43,7 +43,7 @@ def outputs_of(module: nn.Module) -> torch.Tensor:
 def test_a_model_comes_back_with_every_bit_of_its_weights_and_statistics(module: nn.Module, tmp_path: Path) -> None:
     model_files.save(module, SPEC, {"name": "m"}, tmp_path / "m")
     loaded, spec, meta = model_files.load(tmp_path / "m")
-    assert spec.as_meta() == SPEC.as_meta()
+    assert spec.to_meta() == SPEC.to_meta()
     assert meta["name"] == "m"
     assert not loaded.training
     before, after = module.state_dict(), loaded.state_dict()
@@ -94,7 +94,7 @@ def test_a_pruned_model_computes_the_same_after_loading_without_its_pruning_hist
 def test_a_depthwise_convolution_keeps_its_shape_when_nothing_was_pruned(multiplier: int) -> None:
     layer = nn.Conv2d(4, 4 * multiplier, 3, groups=4)
     module, stored = nn.Sequential(copy.deepcopy(layer)), nn.Sequential(layer).state_dict()
-    model_files.fit_shapes(module, stored)
+    model_files.resize_layers(module, stored)
     module.load_state_dict(stored)
     x = torch.rand(1, 4, 5, 5)
     assert torch.equal(module(x), layer(x))
@@ -103,7 +103,7 @@ def test_a_depthwise_convolution_keeps_its_shape_when_nothing_was_pruned(multipl
 def test_a_pruned_depthwise_convolution_takes_its_groups_from_the_weights() -> None:
     pruned = nn.Sequential(nn.Conv2d(3, 3, 3, groups=3))
     module = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
-    model_files.fit_shapes(module, pruned.state_dict())
+    model_files.resize_layers(module, pruned.state_dict())
     module.load_state_dict(pruned.state_dict())
     x = torch.rand(1, 3, 5, 5)
     assert torch.equal(module(x), pruned(x))
@@ -163,7 +163,7 @@ def test_whole_weights_that_do_not_fit_their_network_are_refused(
 
 def test_a_network_that_no_file_provides_is_refused_by_its_name(module: nn.Module, tmp_path: Path) -> None:
     model_files.save(module, model_files.NetworkSpec("resnet9", {}, SHAPE, 10), {}, tmp_path / "m")
-    with pytest.raises(UnknownName, match=r"unknown network 'resnet9'\. Did you mean 'resnet8'\?"):
+    with pytest.raises(UnknownNameError, match=r"unknown network 'resnet9'\. Did you mean 'resnet8'\?"):
         model_files.load(tmp_path / "m")
 
 
@@ -179,27 +179,27 @@ def test_the_old_model_stays_when_the_new_one_cannot_be_described(module: nn.Mod
 
 def test_a_convolutions_facts_are_those_worked_out_by_hand() -> None:
     # 3 → 8 channels, 3×3, stride 2, padding 1 on 10×10: the output is 5×5.
-    facts = model_files.facts(nn.Conv2d(3, 8, 3, stride=2, padding=1), (3, 10, 10))
-    assert facts["parameters"] == 3 * 8 * 9 + 8
-    assert facts["macs"] == 5 * 5 * 8 * 3 * 9
+    facts = frameworks.compute_facts(nn.Conv2d(3, 8, 3, stride=2, padding=1), (3, 10, 10))
+    assert facts.parameters == 3 * 8 * 9 + 8
+    assert facts.macs == 5 * 5 * 8 * 3 * 9
 
 
 def test_a_grouped_convolutions_multiplications_stay_within_its_groups() -> None:
-    facts = model_files.facts(nn.Conv2d(4, 8, 3, groups=4, bias=False), (4, 6, 6))
-    assert facts["parameters"] == 8 * 1 * 9
-    assert facts["macs"] == 4 * 4 * 8 * 1 * 9
+    facts = frameworks.compute_facts(nn.Conv2d(4, 8, 3, groups=4, bias=False), (4, 6, 6))
+    assert facts.parameters == 8 * 1 * 9
+    assert facts.macs == 4 * 4 * 8 * 1 * 9
 
 
 def test_a_linear_layers_facts_are_those_worked_out_by_hand() -> None:
-    facts = model_files.facts(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2))
-    assert facts["parameters"] == 12 * 5 + 5
-    assert facts["macs"] == 12 * 5
+    facts = frameworks.compute_facts(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2))
+    assert facts.parameters == 12 * 5 + 5
+    assert facts.macs == 12 * 5
 
 
 def test_a_networks_multiplications_add_up_over_its_layers(module: nn.Module) -> None:
     # Stem and first block at 8×8, second block at 4×4 with its shortcut, linear layer.
     by_hand = 64 * 9 * (1 * 8 + 8 * 8 + 8 * 8) + 16 * (9 * (8 * 16 + 16 * 16) + 8 * 16) + 16 * 10
-    assert model_files.facts(module, SHAPE)["macs"] == by_hand
+    assert frameworks.compute_facts(module, SHAPE).macs == by_hand
 
 
 def test_sparsity_is_the_share_of_zeros_in_weight_tensors_alone() -> None:
@@ -209,7 +209,7 @@ def test_sparsity_is_the_share_of_zeros_in_weight_tensors_alone() -> None:
         layer.weight[0, :7] = 0
         layer.weight[1, 0] = -0.0
         layer.bias.zero_()
-    assert model_files.facts(layer, (10,))["weight_sparsity"] == 8 / 40
+    assert frameworks.compute_facts(layer, (10,)).weight_sparsity == 8 / 40
 
 
 def test_the_entropy_coded_size_counts_coded_weights_plain_biases_and_the_statistics_of_normalizations() -> None:
@@ -219,11 +219,11 @@ def test_the_entropy_coded_size_counts_coded_weights_plain_biases_and_the_statis
         module[3].weight.zero_()
     one_value, nothing = HEADER_BYTES + 5, HEADER_BYTES
     by_hand = one_value + nothing + 4 * (8 + 4 * 8 + 5)
-    assert model_files.facts(module, (3, 3, 3))["entropy_coded_bytes"] == by_hand
-    assert model_files.facts(module.to(memory_format=torch.channels_last), (3, 3, 3))["entropy_coded_bytes"] == by_hand
+    assert frameworks.compute_facts(module, (3, 3, 3)).entropy_coded_bytes == by_hand
+    assert frameworks.compute_facts(module.to(memory_format=torch.channels_last), (3, 3, 3)).entropy_coded_bytes == by_hand
 
 
 def test_facts_leave_the_module_as_it_was(module: nn.Module) -> None:
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    model_files.facts(module, SHAPE)
+    frameworks.compute_facts(module, SHAPE)
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())

@@ -19,7 +19,7 @@ from edgeproof.config import compose
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ArtifactError, ConfigError, Unsupported
 from edgeproof.methods import quantize_aware
-from edgeproof.models import build, losses, model_files, qat, training
+from edgeproof.models import build, frameworks, losses, model_files, qat, training
 from tests.support import tiny_task
 from tests.unit.methods.test_methods import RECIPE
 
@@ -46,7 +46,7 @@ def spec(plugin_root: Path) -> model_files.NetworkSpec:
 
 @pytest.fixture
 def network(spec: model_files.NetworkSpec) -> nn.Module:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     built = spec.build()
     for layer in built.modules():
         if isinstance(layer, nn.BatchNorm2d):  # statistics that folding must get right
@@ -64,17 +64,17 @@ def task_of(seed: int = 0) -> training.TrainingTask:
     )
 
 
-def calibrated(network: nn.Module, runtime: str = "onnx") -> qat.Prepared:
+def calibrated(network: nn.Module, runtime: str = "onnx") -> qat.FakeQuantizedModule:
     prepared = qat.prepare(network, runtime, SHAPE)
     prepared.calibrate(task_of().train_x.split(16))
     return prepared
 
 
-def fakes_of(prepared: qat.Prepared) -> dict[str, Any]:
+def fakes_of(prepared: qat.FakeQuantizedModule) -> dict[str, Any]:
     return {name: module for name, module in prepared.graph.named_modules() if hasattr(module, "fake_quant_enabled")}
 
 
-def weights_with_fakes(prepared: qat.Prepared) -> list[tuple[nn.Parameter, Any]]:
+def weights_with_fakes(prepared: qat.FakeQuantizedModule) -> list[tuple[nn.Parameter, Any]]:
     nodes = [n for n in prepared.graph.graph.nodes if n.op == "call_module" and n.args[0].op == "get_attr"]
     graph = prepared.graph
     return [(graph.get_parameter(n.args[0].target), graph.get_submodule(n.target)) for n in nodes]
@@ -87,7 +87,7 @@ def fake(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, least: int, most: i
     return scale * (np.clip(np.round(x / scale) + zero, least, most) - zero)
 
 
-@pytest.mark.parametrize("runtime", sorted(qat.ACTIVATIONS))
+@pytest.mark.parametrize("runtime", sorted(qat.ACTIVATION_DTYPES))
 def test_weights_are_rounded_to_127_steps_of_their_own_output_channel_on_either_side(
     network: nn.Module, runtime: str
 ) -> None:
@@ -123,7 +123,7 @@ def test_activations_are_rounded_to_256_steps_between_the_extremes_that_were_see
     assert (differences < 1e-3).mean() > 0.95
 
 
-@pytest.mark.parametrize("runtime", sorted(qat.ACTIVATIONS))
+@pytest.mark.parametrize("runtime", sorted(qat.ACTIVATION_DTYPES))
 def test_without_rounding_a_prepared_network_computes_what_the_network_computes(
     network: nn.Module, runtime: str
 ) -> None:
@@ -139,7 +139,7 @@ def test_without_rounding_a_prepared_network_computes_what_the_network_computes(
 def test_nothing_is_rounded_between_a_layer_and_the_clipping_behind_it(clip: nn.Module) -> None:
     layers = [nn.Conv2d(1, 2, 3), clip, nn.Flatten(), nn.Linear(32, 8), clip, nn.Linear(8, CLASSES)]
     prepared = qat.prepare(nn.Sequential(*layers), "tflite", SHAPE)
-    clipping = [node for node in prepared.graph.graph.nodes if node.target in qat.CLIPPING]
+    clipping = [node for node in prepared.graph.graph.nodes if node.target in qat.CLIPPING_OPS]
     assert len(clipping) == 2
     for node in clipping:
         assert node.args[0].op == "call_function"
@@ -172,7 +172,7 @@ def test_a_channel_of_zeros_and_a_large_bias_fit_into_32_bits(network: nn.Module
         network[1].bias[1] = 100
     prepared = calibrated(network)
     scales = {name: f.scale for name, f in fakes_of(prepared).items()}
-    assert all(float(scale.min()) >= qat.LEAST_SCALE for scale in scales.values())
+    assert all(float(scale.min()) >= qat.MIN_SCALE for scale in scales.values())
     given, kept = scales["activation_post_process_0"], weights_with_fakes(prepared)[0][1].scale
     assert 100 / float(given) / float(kept[1]) < 2**31
     assert prepared(task_of().train_x).isfinite().all()
@@ -196,31 +196,31 @@ def test_rounded_weights_are_whole_multiples_of_their_scale_and_change_no_answer
 # --- on disk -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("runtime", sorted(qat.ACTIVATIONS))
+@pytest.mark.parametrize("runtime", sorted(qat.ACTIVATION_DTYPES))
 def test_a_trained_model_comes_back_with_every_bit_and_gives_the_same_answers(
     network: nn.Module, spec: model_files.NetworkSpec, tmp_path: Path, runtime: str
 ) -> None:
     trained = quantize_aware.apply(network, task_of(), **OPTIONS | {"runtime": runtime})
     model_files.save(trained, spec, {"packages": {}}, tmp_path / "m")
     loaded, _, meta = model_files.load(tmp_path / "m")
-    assert isinstance(loaded, qat.Prepared)
+    assert isinstance(loaded, qat.FakeQuantizedModule)
     assert (loaded.runtime, meta["prepared"]["runtime"]) == (runtime, runtime)
     before, after = trained.state_dict(), loaded.state_dict()
     assert before.keys() == after.keys()
     assert all(before[key].numpy().tobytes() == after[key].numpy().tobytes() for key in before)
     x = task_of().train_x
     assert torch.equal(trained(x), loaded(x))
-    assert training.accuracy_of(trained, x, task_of().train_y) == training.accuracy_of(loaded, x, task_of().train_y)
+    assert training.measure_accuracy(trained, x, task_of().train_y) == training.measure_accuracy(loaded, x, task_of().train_y)
 
 
 def test_a_models_facts_are_those_of_the_network_that_it_was_made_from(
     network: nn.Module, spec: model_files.NetworkSpec, tmp_path: Path
 ) -> None:
     trained = quantize_aware.apply(network, task_of(), **OPTIONS)
-    told = model_files.save(trained, spec, {}, tmp_path / "m")
-    plain = model_files.facts(network, SHAPE)
-    assert (told["parameters"], told["macs"]) == (plain["parameters"], plain["macs"])
-    assert told["entropy_coded_bytes"] < plain["entropy_coded_bytes"]
+    meta = model_files.save(trained, spec, {}, tmp_path / "m")
+    plain = frameworks.compute_facts(network, SHAPE)
+    assert (meta["parameters"], meta["macs"]) == (plain.parameters, plain.macs)
+    assert meta["entropy_coded_bytes"] < plain.entropy_coded_bytes
 
 
 def test_a_pruned_network_is_prepared_stored_and_loaded_in_its_own_sizes(
@@ -228,11 +228,11 @@ def test_a_pruned_network_is_prepared_stored_and_loaded_in_its_own_sizes(
 ) -> None:
     small = model_files.NetworkSpec("separable", {"channels": 2}, SHAPE, CLASSES).build()
     trained = quantize_aware.apply(small, task_of(), **OPTIONS)
-    told = model_files.save(trained, spec, {}, tmp_path / "m")  # the specification still says four channels
+    meta = model_files.save(trained, spec, {}, tmp_path / "m")  # the specification still says four channels
     loaded, _, _ = model_files.load(tmp_path / "m")
     x = task_of().train_x
     assert torch.equal(trained(x), loaded(x))
-    assert told["parameters"] == sum(p.numel() for p in small.parameters())
+    assert meta["parameters"] == sum(p.numel() for p in small.parameters())
 
 
 def test_a_state_that_does_not_fit_is_refused(
@@ -256,10 +256,10 @@ def test_a_model_is_not_rebuilt_with_another_version_of_what_prepared_it(
 # --- what is lowered for what --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("runtime", sorted(qat.ACTIVATIONS))
+@pytest.mark.parametrize("runtime", sorted(qat.ACTIVATION_DTYPES))
 def test_integers_in_place_of_fake_quantization_give_the_same_answers(network: nn.Module, runtime: str) -> None:
     prepared = calibrated(network, runtime)
-    lowered = qat.lowerable(prepared, runtime, qat.SCHEME)
+    lowered = qat.select_for_export(prepared, runtime, qat.SCHEME)
     with torch.no_grad():
         for x in task_of().train_x.split(1):
             assert torch.equal(lowered(x), prepared(x))
@@ -269,13 +269,13 @@ def test_integers_in_place_of_fake_quantization_give_the_same_answers(network: n
 def test_what_was_not_prepared_for_a_runtime_and_scheme_is_unsupported_with_the_reason(network: nn.Module) -> None:
     prepared = calibrated(network, "onnx")
     with pytest.raises(Unsupported, match="trained for onnx"):
-        qat.lowerable(prepared, "tflite", qat.SCHEME)
+        qat.select_for_export(prepared, "tflite", qat.SCHEME)
     for scheme in ("fp32", "int8-static"):
         with pytest.raises(Unsupported, match="int8-qat is its only scheme"):
-            qat.lowerable(prepared, "onnx", scheme)
+            qat.select_for_export(prepared, "onnx", scheme)
     with pytest.raises(Unsupported, match="method quantize_aware for onnx"):
-        qat.lowerable(network, "onnx", qat.SCHEME)
-    assert qat.lowerable(network, "onnx", "fp32") is network
+        qat.select_for_export(network, "onnx", qat.SCHEME)
+    assert qat.select_for_export(network, "onnx", "fp32") is network
 
 
 # --- the method ----------------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_training_through_the_rounding_moves_weights_and_folded_biases_and_raise
     task = task_of()
 
     def likelihood(module: nn.Module) -> float:
-        answers = training.logits_of(module, task.train_x)
+        answers = training.compute_logits(module, task.train_x)
         return -float(nn.functional.cross_entropy(answers, task.train_y))
 
     still = quantize_aware.apply(network, task, **OPTIONS | {"epochs": 0})
@@ -322,7 +322,7 @@ def test_with_a_teacher_the_loss_is_hintons(network: nn.Module, monkeypatch: pyt
     alone = quantize_aware.apply(network, task, **OPTIONS)
     taught = quantize_aware.apply(network, task, teacher=teacher, **OPTIONS)
     assert any(not torch.equal(a, b) for a, b in zip(alone.parameters(), taught.parameters(), strict=True))
-    known = torch.cat([training.logits_of(teacher, task.view(task.train_x, k)) for k in range(task.views)])
+    known = torch.cat([training.compute_logits(teacher, task.view(task.train_x, k)) for k in range(task.views)])
     for answers, _ in seen:
         distances = torch.cdist(answers.double(), known.double()).amin(1)
         assert distances.max() < 1e-6
@@ -331,7 +331,7 @@ def test_with_a_teacher_the_loss_is_hintons(network: nn.Module, monkeypatch: pyt
 def test_a_teacher_with_fake_quantization_teaches_as_any_other(network: nn.Module) -> None:
     teacher = quantize_aware.apply(network, task_of(), **OPTIONS)
     taught = quantize_aware.apply(network, task_of(), teacher=teacher, **OPTIONS)
-    assert training.logits_of(taught, task_of().train_x).isfinite().all()
+    assert training.compute_logits(taught, task_of().train_x).isfinite().all()
 
 
 @pytest.mark.parametrize("wrong", [{"runtime": "null"}, {"temperature": 0}, {"hard_weight": 1.1}])

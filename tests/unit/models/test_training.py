@@ -48,7 +48,7 @@ def state_of(module: nn.Module) -> list[bytes]:
 
 
 def trained(seed: int, order_seed: int = 0) -> list[bytes]:
-    training.deterministic(seed, 1)
+    training.make_deterministic(seed, 1)
     module = resnet8.build(SHAPE, 3, widths=[4, 6], stem_stride=1)
     return state_of(training.fit(module, task_of(seed=order_seed), recipe()))
 
@@ -76,15 +76,15 @@ def test_what_ran_before_does_not_change_the_weights() -> None:
 
 
 def test_an_operation_that_cannot_be_reproduced_is_an_error() -> None:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     with pytest.raises(RuntimeError, match="deterministic"):
         torch.zeros(3).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]), accumulate=False)
 
 
 def test_the_number_of_threads_is_the_recipes() -> None:
-    training.deterministic(0, 2)
+    training.make_deterministic(0, 2)
     assert torch.get_num_threads() == 2
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     assert torch.get_num_threads() == 1
 
 
@@ -154,7 +154,7 @@ def test_any_number_of_steps_trains(steps: int) -> None:
 
 
 def test_no_epochs_keep_the_weights_and_statistics_as_they_are() -> None:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     module = resnet8.build(SHAPE, 3, widths=[4], stem_stride=1)
     before = state_of(module)
     same = training.fit(module, task_of(), recipe(epochs=0))
@@ -169,7 +169,7 @@ def test_training_learns_what_can_be_learned() -> None:
     task = TrainingTask("task", SHAPE, 3, x, y, x, y, 1, lambda batch, k: batch, 0, 1)
     module = linear()
     training.fit(module, task, recipe(epochs=12, learning_rate=0.5))
-    assert training.accuracy_of(module, x, y) > 0.95
+    assert training.measure_accuracy(module, x, y) > 0.95
     assert not module.training
 
 
@@ -183,7 +183,7 @@ def test_parameters_set_apart_have_their_own_learning_rate_and_no_weight_decay(m
         return training.cross_entropy(logits, batch)
 
     start = copy.deepcopy(module)
-    training.fit(module, task_of(), chosen, loss=loss, apart=training.Apart([module[1].bias], 0.7))
+    training.fit(module, task_of(), chosen, loss=loss, apart=training.ParameterGroup([module[1].bias], 0.7))
     weight, bias = by_hand(start, seen, chosen, apart=(0.7, 0.0))
     np.testing.assert_allclose(module[1].weight.detach().numpy(), weight, atol=2e-5)
     np.testing.assert_allclose(module[1].bias.detach().numpy(), bias, atol=2e-5)
@@ -261,25 +261,25 @@ def test_a_view_is_applied_to_the_samples_chosen_for_it_and_to_no_other() -> Non
 
 
 def test_outputs_do_not_depend_on_how_the_samples_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     module = resnet8.build(SHAPE, 3, widths=[4], stem_stride=1).train()
     x = torch.randn(7, *SHAPE)
     one_by_one = torch.cat([copy.deepcopy(module).eval()(x[i : i + 1]) for i in range(7)])
     monkeypatch.setattr(training, "EVALUATION_BATCH", 3)
-    torch.testing.assert_close(training.logits_of(module, x), one_by_one)
+    torch.testing.assert_close(training.compute_logits(module, x), one_by_one)
 
 
 def test_evaluating_changes_neither_weights_nor_statistics() -> None:
-    training.deterministic(0, 1)
+    training.make_deterministic(0, 1)
     module = resnet8.build(SHAPE, 3, widths=[4], stem_stride=1).train()
     before = state_of(module)
-    training.accuracy_of(module, torch.randn(7, *SHAPE), torch.zeros(7, dtype=torch.long))
+    training.measure_accuracy(module, torch.randn(7, *SHAPE), torch.zeros(7, dtype=torch.long))
     assert state_of(module) == before
 
 
 def test_accuracy_is_the_share_of_samples_whose_highest_output_is_their_label() -> None:
     x = torch.eye(4)[[0, 1, 2, 3, 0]].reshape(5, 4, 1, 1)
-    assert training.accuracy_of(nn.Flatten(), x, torch.tensor([0, 1, 2, 0, 1])) == 3 / 5
+    assert training.measure_accuracy(nn.Flatten(), x, torch.tensor([0, 1, 2, 0, 1])) == 3 / 5
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
 
-from edgeproof.models import model_files
+from edgeproof.models import frameworks
 from edgeproof.networks import mobilenet_v1, mobilenet_v2, shufflenet_v2
 
 WIDTHS = [[16, 32, 64], [8, 12], [4]]
@@ -52,9 +52,9 @@ def test_mobilenet_v1_has_as_many_parameters_as_its_layers_add_up_to(widths: lis
 
 
 def test_a_separable_block_multiplies_as_equation_5_of_the_paper_says() -> None:
-    block = next(iter(mobilenet_v1.separable_blocks([32], 1)))
+    block = next(iter(mobilenet_v1.build_blocks([32], 1)))
     # D_K·D_K·M·D_F·D_F + M·N·D_F·D_F, here 3·3·32·49 + 32·32·49: an eighth of 3·3·32·32·49 and a ninth more.
-    assert model_files.facts(block, (32, 7, 7))["macs"] == 3 * 3 * 32 * 49 + 32 * 32 * 49
+    assert frameworks.compute_facts(block, (32, 7, 7)).macs == 3 * 3 * 32 * 49 + 32 * 32 * 49
 
 
 # --- MobileNetV2 ---------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def test_the_shuffle_is_torchs_own_and_moves_every_channel_to_a_place_of_its_own
 
 
 def test_a_unit_passes_its_first_half_on_unchanged_to_every_second_place() -> None:
-    unit = shufflenet_v2.Unit(6).eval()
+    unit = shufflenet_v2.ShuffleUnit(6).eval()
     x = torch.randn(2, 6, 4, 4)
     out = unit(x)
     assert torch.equal(out[:, 0::2], x[:, :3])

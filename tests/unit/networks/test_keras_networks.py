@@ -14,7 +14,7 @@ from edgeproof.config import compose
 from edgeproof.core import plugins
 from edgeproof.core.errors import ArtifactError, ConfigError, Unsupported
 from edgeproof.data import layouts
-from edgeproof.models import keras_models, model_files
+from edgeproof.models import frameworks, keras_models, model_files
 from edgeproof.models.training import TrainingTask
 from tests.unit.conftest import ROOT
 
@@ -27,21 +27,19 @@ SAMPLES = np.random.default_rng(0).standard_normal((40, *SHAPE)).astype(np.float
 
 
 def test_channels_go_last_and_features_stay() -> None:
-    turned = layouts.channels_last(SAMPLES)
+    turned = layouts.move_channels_last(SAMPLES)
     assert turned.shape == (40, 8, 10, 3)
     assert turned.flags.c_contiguous
     np.testing.assert_array_equal(turned[7, 2, 3], SAMPLES[7, :, 2, 3])
-    np.testing.assert_array_equal(layouts.channels_last(SAMPLES[:, :, 0, 0]), SAMPLES[:, :, 0, 0])
+    np.testing.assert_array_equal(layouts.move_channels_last(SAMPLES[:, :, 0, 0]), SAMPLES[:, :, 0, 0])
 
 
 def test_the_keras_network_has_the_parameters_and_macs_of_its_torch_counterpart() -> None:
     counterpart = model_files.NetworkSpec("resnet8", OPTIONS, SHAPE, CLASSES).build()
-    facts, expected = model_files.facts(SPEC.build(), SHAPE), model_files.facts(counterpart, SHAPE)
-    assert {name: facts[name] for name in ("parameters", "macs")} == {
-        name: expected[name] for name in ("parameters", "macs")
-    }
-    assert facts["weight_sparsity"] == 0.0
-    assert facts["entropy_coded_bytes"] > 0
+    facts, expected = frameworks.compute_facts(SPEC.build(), SHAPE), frameworks.compute_facts(counterpart, SHAPE)
+    assert (facts.parameters, facts.macs) == (expected.parameters, expected.macs)
+    assert facts.weight_sparsity == 0.0
+    assert facts.entropy_coded_bytes > 0
 
 
 @pytest.fixture
@@ -60,14 +58,14 @@ def test_a_trained_network_comes_back_from_its_directory(trained: Any, tmp_path:
     again, spec, meta = model_files.load(tmp_path / "m")
     assert (spec.name, meta["name"]) == ("keras_resnet8", "m")
     np.testing.assert_allclose(
-        model_files.answers(again, SAMPLES), model_files.answers(trained, SAMPLES), rtol=1e-5, atol=1e-6
+        frameworks.predict(again, SAMPLES), frameworks.predict(trained, SAMPLES), rtol=1e-5, atol=1e-6
     )
-    untrained = keras_models.weights_of(SPEC.build())
-    moved = keras_models.weights_of(trained)
+    untrained = keras_models.read_weights(SPEC.build())
+    moved = keras_models.read_weights(trained)
     assert moved.keys() == untrained.keys()
     assert all(not np.array_equal(moved[path], untrained[path]) for path in moved)
-    labels = torch.from_numpy(model_files.answers(trained, SAMPLES).argmax(1))
-    assert model_files.accuracy_of(again, torch.from_numpy(SAMPLES), labels) == 1.0
+    labels = torch.from_numpy(frameworks.predict(trained, SAMPLES).argmax(1))
+    assert frameworks.measure_accuracy(again, torch.from_numpy(SAMPLES), labels) == 1.0
 
 
 def test_weights_of_another_size_are_refused(trained: Any, tmp_path: Path) -> None:
@@ -79,13 +77,13 @@ def test_weights_of_another_size_are_refused(trained: Any, tmp_path: Path) -> No
 
 def test_tflite_lowers_a_keras_network_in_every_scheme_and_others_say_why_not(trained: Any, tmp_path: Path) -> None:
     tflite = plugins.load("runtimes", "tflite")
-    expected = model_files.answers(trained, SAMPLES)
+    expected = frameworks.predict(trained, SAMPLES)
     for scheme, tolerance in TOLERANCE.items():
         out = tmp_path / scheme
         out.mkdir()
         keras_models.export(tflite, trained, SAMPLES, scheme, out)
         session = tflite.Session(out, threads=1)
-        given = layouts.channels_last(SAMPLES)
+        given = layouts.move_channels_last(SAMPLES)
         found = np.concatenate([session(given[i : i + 1]).copy() for i in range(len(given))])
         assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max(), scheme
     for name in ("onnx", "openvino", "null"):

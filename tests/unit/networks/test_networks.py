@@ -46,7 +46,7 @@ def test_images_of_any_size_become_one_logit_a_class(shape: tuple[int, ...], ste
 
 
 def test_a_block_without_a_change_of_shape_adds_its_input_as_it_is() -> None:
-    block = resnet8.Block(4, 4, stride=1).eval()
+    block = resnet8.BasicBlock(4, 4, stride=1).eval()
     nn.init.zeros_(block.norm2.weight)
     x = torch.rand(1, 4, 5, 5)  # not negative, so that the last activation keeps it
     assert torch.equal(block(x), x)

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from edgeproof.core.errors import ConfigError
-from edgeproof.models import model_files
-from edgeproof.models.layers import outputs_of
+from edgeproof.models import frameworks
+from edgeproof.models.layer_outputs import record_outputs
 from edgeproof.networks import gru, transformer
 
 OPTIONS: dict[str, Any] = {"patch": (4, 4), "width": 12, "depth": 2, "heads": 3, "expansion": 2}
@@ -53,7 +53,7 @@ def test_a_gru_has_torchs_parameters_and_initial_range_and_counts_every_steps_mu
         values = torch.cat([p.detach().flatten() for p in part.parameters()])
         assert float(values.abs().max()) <= 64**-0.5
         assert float(values.std()) == pytest.approx(64**-0.5 / 3**0.5, rel=0.05)
-    assert model_files.facts(module, (1, 28, 28))["macs"] == 28 * 3 * (28 * 64 + 64 * 64) + 64 * 10
+    assert frameworks.compute_facts(module, (1, 28, 28)).macs == 28 * 3 * (28 * 64 + 64 * 64) + 64 * 10
 
 
 @pytest.mark.parametrize("options", [{"hidden": 0}, {}, {"hidden": 4, "layers": 2}])
@@ -67,7 +67,7 @@ def test_options_that_build_no_gru_are_refused(options: dict[str, object]) -> No
 
 def test_a_block_computes_what_torchs_encoder_layer_computes() -> None:
     torch.manual_seed(0)
-    block = transformer.Block(12, 3, 2)
+    block = transformer.EncoderBlock(12, 3, 2)
     reference = nn.TransformerEncoderLayer(
         12, 3, dim_feedforward=24, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     )
@@ -94,7 +94,7 @@ def test_a_block_computes_what_torchs_encoder_layer_computes() -> None:
 def test_attention_and_hidden_states_are_heard_by_name_and_attention_sums_to_one_a_row() -> None:
     module = transformer.build((1, 8, 12), 5, **OPTIONS).eval()
     names = ["blocks.0", "blocks.1", "blocks.0.attention.probabilities", "blocks.1.attention.probabilities"]
-    with outputs_of(module, names) as heard:
+    with record_outputs(module, names) as heard:
         module(torch.rand(2, 1, 8, 12))
     tokens = 2 * 3
     for number in range(2):
@@ -131,7 +131,7 @@ def test_a_transformers_parameters_and_multiplications_are_those_worked_out_by_h
     assert parameters(module) == embedding + 2 * block + 2 * width + width * 10 + 10
     # Projections and perceptron a token, and both products with the attention of all tokens to all.
     multiplied = tokens * (4 * width * width + 2 * width * inside) + 2 * tokens * tokens * width
-    assert model_files.facts(module, (1, 28, 28))["macs"] == tokens * 16 * width + 2 * multiplied + width * 10
+    assert frameworks.compute_facts(module, (1, 28, 28)).macs == tokens * 16 * width + 2 * multiplied + width * 10
 
 
 @pytest.mark.parametrize(
