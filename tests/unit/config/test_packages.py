@@ -1,8 +1,9 @@
-"""A stage runs with the packages its study was composed for, or says which differ."""
+"""The versions of packages: pinned by requirements.lock, and checked before a stage runs."""
 
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -10,17 +11,17 @@ from edgeproof.config import packages
 from edgeproof.core.errors import ConfigError
 
 
-def test_the_installed_version_is_accepted_with_or_without_its_local_build() -> None:
+def test_the_installed_version_is_accepted_with_and_without_its_local_build() -> None:
     version = metadata.version("numpy")
     packages.require({})
     packages.require({"numpy": version})
     packages.require({"numpy": f"{version}+cpu"})
 
 
-def test_every_difference_is_named_in_one_message_with_the_next_step() -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_one_error_lists_every_difference_and_the_next_command() -> None:
+    with pytest.raises(ConfigError) as failure:
         packages.require({"numpy": "0.0.1", "no-such-package-anywhere": "1.0", "pytest": metadata.version("pytest")})
-    message = str(caught.value)
+    message = str(failure.value)
     assert f"numpy is {metadata.version('numpy')}, the study was composed for 0.0.1" in message
     assert "no-such-package-anywhere 1.0 is not installed" in message
     assert "pytest" not in message
@@ -28,6 +29,22 @@ def test_every_difference_is_named_in_one_message_with_the_next_step() -> None:
 
 
 @pytest.mark.parametrize("near", ["{}.0", "{}rc1", "1{}"])
-def test_a_version_that_merely_looks_alike_is_another_version(near: str) -> None:
+def test_a_similar_version_is_a_different_version(near: str) -> None:
     with pytest.raises(ConfigError, match="composed for"):
         packages.require({"numpy": near.format(metadata.version("numpy"))})
+
+
+def test_the_error_for_a_package_that_is_not_pinned_names_it(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("Some_Package==1.0\n# other==2.0\n")
+    assert packages.pin(["some.package"], lock) == {"some.package": "1.0"}
+    with pytest.raises(ConfigError, match="pins no version of other"):
+        packages.pin(["other"], lock)
+
+
+def test_the_error_outside_the_projects_root_says_where_to_run_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="project's root"):
+        packages.pin(["torch"])

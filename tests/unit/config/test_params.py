@@ -1,4 +1,4 @@
-"""params.yaml through its one loader: whatever is wrong is named with its key, what is allowed and the next step."""
+"""Reading params.yaml: an error names the key, what is allowed and the next command."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from pydantic import ValidationError
 
 from edgeproof.config import params, params_file
 from edgeproof.core.errors import ConfigError
+from tests.support import study_contents
 
-Written = Callable[[Any], Path]
+WriteContent = Callable[[Any], Path]
 
 
 @pytest.fixture
 def content(digits_study: params.Params) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load(params_file.dump_params(digits_study), Loader=yaml.CSafeLoader)
-    return found
+    content: dict[str, Any] = yaml.load(params_file.dump_params(digits_study), Loader=yaml.CSafeLoader)
+    return content
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Written:
+def write_content(tmp_path: Path) -> WriteContent:
     def write(content: Any) -> Path:
         path = tmp_path / "params.yaml"
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -32,20 +33,13 @@ def written(tmp_path: Path) -> Written:
     return write
 
 
-def put(content: Any, place: str, value: Any) -> None:
-    *way, last = [int(part) if part.isdigit() else part for part in place.split("/")]
-    for part in way:
-        content = content[part]
-    content[last] = value
-
-
-def test_what_was_composed_is_read_back_equal(content: dict[str, Any], written: Written) -> None:
-    read = params_file.read_params(written(content))
+def test_dumped_params_are_read_back_equal(content: dict[str, Any], write_content: WriteContent) -> None:
+    read = params_file.read_params(write_content(content))
     assert read.model_dump(mode="json", by_alias=True) == content
     assert read.study == "digits"
 
 
-def test_a_missing_file_says_how_to_compose_it(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_says_how_to_compose_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"params\.yaml is missing.*edgeproof compose"):
         params_file.read_params(tmp_path / "params.yaml")
 
@@ -54,22 +48,22 @@ def test_a_missing_file_says_how_to_compose_it(tmp_path: Path) -> None:
     "text",
     [b"a: [1, 2", b"a: b: c", b"\tx: 1", b"a: &b *c", b"!!python/object:os.system {}", b"a: \x00", b"\xff\xfe\xfa"],
 )
-def test_a_file_that_is_not_yaml_or_not_text_is_refused_with_the_next_step(tmp_path: Path, text: bytes) -> None:
+def test_the_error_for_a_file_that_is_not_yaml_names_the_next_command(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(text)
-    with pytest.raises(ConfigError, match="edgeproof compose") as caught:
+    with pytest.raises(ConfigError, match="edgeproof compose") as failure:
         params_file.read_params(path)
-    assert str(path) in str(caught.value)
+    assert str(path) in str(failure.value)
 
 
 @pytest.mark.parametrize("content", [None, [], "text", 7])
-def test_yaml_that_is_no_mapping_is_refused(written: Written, content: Any) -> None:
+def test_yaml_that_is_not_a_mapping_is_a_config_error(write_content: WriteContent, content: Any) -> None:
     with pytest.raises(ConfigError, match="problem"):
-        params_file.read_params(written(content))
+        params_file.read_params(write_content(content))
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "told"),
+    ("place", "value", "key"),
     [
         ("schema", 2, "schema"),
         ("schema", "1", "schema"),
@@ -105,26 +99,28 @@ def test_yaml_that_is_no_mapping_is_refused(written: Written, content: Any) -> N
         ("report", None, "report"),
     ],
 )
-def test_a_wrong_value_is_refused_by_the_name_of_its_key(
-    content: dict[str, Any], written: Written, place: str, value: Any, told: str
+def test_the_error_for_a_wrong_value_names_its_key(
+    content: dict[str, Any], write_content: WriteContent, place: str, value: Any, key: str
 ) -> None:
-    put(content, place, value)
-    with pytest.raises(ConfigError) as caught:
-        params_file.read_params(written(content))
-    first = str(caught.value).splitlines()[1]
-    assert told in first
+    study_contents.put(content, place, value)
+    with pytest.raises(ConfigError) as failure:
+        params_file.read_params(write_content(content))
+    first = str(failure.value).splitlines()[1]
+    assert key in first
 
 
-def test_a_wrong_value_is_shown_but_never_at_length(content: dict[str, Any], written: Written) -> None:
-    put(content, "study", "X" * 10_000)
-    with pytest.raises(ConfigError) as caught:
-        params_file.read_params(written(content))
-    assert "given: 'XXX" in str(caught.value)
-    assert len(str(caught.value)) < 1000
+def test_an_error_shows_only_the_beginning_of_a_long_value(
+    content: dict[str, Any], write_content: WriteContent
+) -> None:
+    study_contents.put(content, "study", "X" * 10_000)
+    with pytest.raises(ConfigError) as failure:
+        params_file.read_params(write_content(content))
+    assert "given: 'XXX" in str(failure.value)
+    assert len(str(failure.value)) < 1000
 
 
 @pytest.mark.parametrize(
-    ("place", "meant"),
+    ("place", "nearest"),
     [
         ("reprot", "report"),
         ("task/quality_targt", "quality_target"),
@@ -134,49 +130,61 @@ def test_a_wrong_value_is_shown_but_never_at_length(content: dict[str, Any], wri
         ("bench/local_onnx/every/single_stream/settings/min_duration", "min_duration_ms"),
     ],
 )
-def test_a_key_with_a_typo_is_refused_with_the_key_that_was_meant(
-    content: dict[str, Any], written: Written, place: str, meant: str
+def test_the_error_for_a_misspelt_key_suggests_the_right_one(
+    content: dict[str, Any], write_content: WriteContent, place: str, nearest: str
 ) -> None:
-    put(content, place, 1)
-    with pytest.raises(ConfigError) as caught:
-        params_file.read_params(written(content))
-    message = str(caught.value)
+    study_contents.put(content, place, 1)
+    with pytest.raises(ConfigError) as failure:
+        params_file.read_params(write_content(content))
+    message = str(failure.value)
     assert f"{place.replace('/', '.')}: unknown key." in message
-    assert f"Did you mean '{meant}'?" in message
+    assert f"Did you mean '{nearest}'?" in message
     assert "Allowed: " in message
 
 
-def test_a_missing_key_is_named(content: dict[str, Any], written: Written) -> None:
+def test_the_error_for_a_missing_key_names_it(content: dict[str, Any], write_content: WriteContent) -> None:
     del content["bench"]["local_onnx"]["session"]
     with pytest.raises(ConfigError, match=r"bench\.local_onnx\.session: Field required"):
-        params_file.read_params(written(content))
+        params_file.read_params(write_content(content))
 
 
-def test_all_problems_are_listed_at_once(content: dict[str, Any], written: Written) -> None:
-    put(content, "train/teacher/threads", 0)
-    put(content, "bench/local_onnx/processes", 0)
-    put(content, "extra", 1)
-    with pytest.raises(ConfigError, match=r"3 problem\(s\)") as caught:
-        params_file.read_params(written(content))
-    assert len(str(caught.value).splitlines()) == 4
+def test_one_error_lists_all_problems(content: dict[str, Any], write_content: WriteContent) -> None:
+    study_contents.put(content, "train/teacher/threads", 0)
+    study_contents.put(content, "bench/local_onnx/processes", 0)
+    study_contents.put(content, "extra", 1)
+    with pytest.raises(ConfigError, match=r"3 problem\(s\)") as failure:
+        params_file.read_params(write_content(content))
+    assert len(str(failure.value).splitlines()) == 4
 
 
 @pytest.mark.parametrize(
     ("name", "family"),
     [("teacher", "train"), ("student", "distill"), ("student_slim", "prune"), ("student_slim_w4", "quantize")],
 )
-def test_a_model_is_found_in_whichever_family_made_it(
-    content: dict[str, Any], written: Written, name: str, family: str
+def test_a_model_of_any_family_can_be_looked_up(
+    content: dict[str, Any], write_content: WriteContent, name: str, family: str
 ) -> None:
-    assert params_file.read_params(written(content)).model(name).model_dump(mode="json") == content[family][name]
+    assert (
+        params_file.read_params(write_content(content)).find_model(name).model_dump(mode="json")
+        == content[family][name]
+    )
 
 
-def test_an_unknown_model_is_refused_with_the_nearest(content: dict[str, Any], written: Written) -> None:
+def test_the_error_for_an_unknown_model_suggests_the_nearest(
+    content: dict[str, Any], write_content: WriteContent
+) -> None:
     with pytest.raises(ConfigError, match=r"no model 'teachr'\. Did you mean 'teacher'\?.*student_slim_w4"):
-        params_file.read_params(written(content)).model("teachr")
+        params_file.read_params(write_content(content)).find_model("teachr")
 
 
-def test_params_cannot_be_changed_after_they_were_read(content: dict[str, Any], written: Written) -> None:
-    read = params_file.read_params(written(content))
+def test_params_are_immutable(content: dict[str, Any], write_content: WriteContent) -> None:
+    read = params_file.read_params(write_content(content))
     with pytest.raises(ValidationError, match="frozen"):
         read.study = "other"  # type: ignore[misc]
+
+
+def test_the_former_key_of_interleaved_is_still_read(content: dict[str, Any], write_content: WriteContent) -> None:
+    bench = content["bench"]["local_onnx"]
+    del bench["interleaved"]
+    bench["turns"] = 3
+    assert params_file.read_params(write_content(content)).bench["local_onnx"].interleaved == 3
