@@ -1,4 +1,4 @@
-"""What unit tests share: the project's root, property tests that are the same every time, and torch's settings kept."""
+"""Fixtures of all unit tests, and reproducible settings for property tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ settings.load_profile("edgeproof")
 
 @pytest.fixture
 def project_root(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Run the test in the project's root, where conf/, devices/ and requirements.lock lie."""
+    """Run the test in the project's root, which has conf/, devices/ and requirements.lock, without external plugins."""
     monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
     monkeypatch.chdir(ROOT)
     return ROOT
@@ -33,7 +33,7 @@ def project_root(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def digits_study() -> Params:
-    """The digits study, composed once for all tests that only read it."""
+    """Return the digits study. It is composed once, so tests must not change it."""
     from edgeproof.config import compose
 
     with pytest.MonkeyPatch.context() as patch:
@@ -44,7 +44,7 @@ def digits_study() -> Params:
 
 @pytest.fixture
 def plugin_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory for plugins that live outside the package."""
+    """Return an empty external plugin directory that EDGEPROOF_PLUGINS names."""
     root = tmp_path / "plugins"
     for kind in ("tasks", "networks", "methods", "runtimes", "transports"):
         (root / kind).mkdir(parents=True)
@@ -53,13 +53,13 @@ def plugin_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def torch_settings_kept() -> Iterator[None]:
-    """One thread, and afterwards torch's own threads, generator and strictness again."""
+def restore_torch_settings() -> Iterator[None]:
+    """Run the test with one torch thread; afterwards restore threads, random state and the deterministic mode."""
     import torch
 
-    kept = torch.get_num_threads(), torch.get_rng_state(), torch.get_deterministic_debug_mode()
+    threads, random_state, mode = torch.get_num_threads(), torch.get_rng_state(), torch.get_deterministic_debug_mode()
     torch.set_num_threads(1)
     yield
-    torch.set_num_threads(kept[0])
-    torch.set_rng_state(kept[1])
-    torch.set_deterministic_debug_mode(kept[2])
+    torch.set_num_threads(threads)
+    torch.set_rng_state(random_state)
+    torch.set_deterministic_debug_mode(mode)

@@ -19,7 +19,7 @@ from edgeproof.data import preparation
 from edgeproof.models import model_files
 from tests.support import tiny_task
 
-pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 NETWORK = """
 from torch import nn
@@ -171,8 +171,8 @@ def with_value(samples: np.ndarray, chosen: slice, value: float) -> np.ndarray:
 def test_calibration_samples_that_no_quantizer_could_use_are_refused_in_one_message(
     project: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, told: str
 ) -> None:
-    samples = preparation.calibration("tiny")
-    monkeypatch.setattr(preparation, "calibration", lambda task: damage(samples))
+    samples = preparation.load_calibration("tiny")
+    monkeypatch.setattr(preparation, "load_calibration", lambda task: damage(samples))
     with pytest.raises(ConfigError, match=rf"(?s){told}.*preprocess\(\) of the task 'tiny'"):
         export()
     assert not any(path.is_file() for path in Path("artifacts").rglob("*"))

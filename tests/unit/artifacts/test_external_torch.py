@@ -18,11 +18,11 @@ from torch import nn
 from edgeproof.artifacts.external import adopt, files, torch_files
 from edgeproof.core import directories, plugins
 from edgeproof.core.errors import ConfigError
-from edgeproof.models import model_files
+from edgeproof.models import frameworks
 from edgeproof.networks import resnet8
 from tests.unit.artifacts.test_external import make_project
 
-pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "int8-dynamic": 0.08, "int8-static": 0.12}
 
 
@@ -96,7 +96,7 @@ def test_every_runtime_exports_it_in_its_schemes(project: Path, runtime: str) ->
             continue
         error = np.abs(answers(directory / scheme, runtime, x) - expected).max() / np.abs(expected).max()
         assert error <= tolerance, scheme
-        facts = model_files.compute_facts(module, (1, 8, 8))
+        facts = frameworks.compute_facts(module, (1, 8, 8)).to_meta()
         assert {name: meta["model"][name] for name in facts} == facts
 
 

@@ -35,11 +35,11 @@ def test_packages_have_the_versions_of_the_lock(digits_study: Params) -> None:
         for line in (ROOT / "requirements.lock").read_text().splitlines()
         if "==" in line and not line.startswith(("#", " "))
     )
-    found = {**digits_study.train["teacher"].packages, **digits_study.bench["local_onnx"].packages}
-    assert found["torch"] == lock["torch"]
-    assert found["onnxruntime"] == lock["onnxruntime"]
-    assert "numpy" in found
-    assert any(name.replace("_", "-") == "mlcommons-loadgen" for name in found)
+    packages = {**digits_study.train["teacher"].packages, **digits_study.bench["local_onnx"].packages}
+    assert packages["torch"] == lock["torch"]
+    assert packages["onnxruntime"] == lock["onnxruntime"]
+    assert "numpy" in packages
+    assert any(name.replace("_", "-") == "mlcommons-loadgen" for name in packages)
 
 
 def test_every_teacher_is_an_input_of_its_student_and_comes_before_it(content: dict[str, Any]) -> None:

@@ -1,31 +1,33 @@
-"""Methods one after the other, in either order: after channels were pruned, and before."""
+"""Two methods one after the other, in either order."""
 
 from __future__ import annotations
 
 import copy
 import inspect
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 import yaml
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 from torch import nn
-
 from edgeproof.core import plugins
 from edgeproof.methods import prune_channels
 from edgeproof.models import model_files, training
 from edgeproof.models.model_files import NetworkSpec
+from tests.support.method_inputs import RECIPE, SHAPE, SEEDS, LOGITS, LABELS, make_task, list_weights, build_chain, softmax, hinton_by_hand
 from tests.unit.conftest import ROOT
-from tests.unit.methods.test_methods import RECIPE, SHAPE, task_of
 
-pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 # One of each kind: weights, channels, gates, levels of one width, of several.
 PAIRED = ["prune_weights", "prune_channels_slimming", "penalize_weights", "prune_l0", "round_weights", "quantize_mixed"]
+
+
 # distill_transformer serves Transformers, whose channels can't be removed; Keras trains networks of its own.
 METHODS = [name for name in plugins.list_names("methods") if name not in ("distill_transformer", "train_keras")]
+
+
 SPEC = NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, SHAPE, 4)
 
 

@@ -24,7 +24,7 @@ from edgeproof.models.training import TrainingTask
 from edgeproof.networks import resnet8
 from tests.unit.networks.test_networks import parameters_by_hand
 
-pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 SHAPE = (1, 8, 8)
 RECIPE = {"epochs": 1, "batch_size": 8, "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 1e-4}

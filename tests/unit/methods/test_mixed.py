@@ -20,7 +20,7 @@ from edgeproof.models import layers, training, weight_rounding
 from edgeproof.networks import resnet8
 from tests.unit.methods.test_methods import RECIPE, SHAPE, task_of, weights_of
 
-pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 MIXED = {"bits": [2, 4, 8], "mean_bits": 3.5, "samples": 24}
 

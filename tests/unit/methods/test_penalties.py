@@ -27,7 +27,7 @@ from edgeproof.models.training import TrainingTask
 from edgeproof.networks import resnet8
 from tests.unit.methods.test_methods import RECIPE, SHAPE, task_of, weights_of
 
-pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 PENALTY = {"penalty": 0.05, "penalty_epochs": 3}
 GATES = {"gates": "weight", "penalty": 1e-3, "gate_learning_rate": 100.0, "penalty_epochs": 3}

@@ -23,7 +23,7 @@ from edgeproof.networks import resnet8
 from tests.unit.methods.test_methods import RECIPE, SHAPE, chain, task_of, weights_of
 from tests.unit.networks.test_networks import parameters_by_hand
 
-pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 GRADUAL = {"initial_sparsity": 0.1, "sparsity": 0.8, "scope": "global", "every": 3, "pruning_share": 0.75}
 

@@ -22,7 +22,7 @@ from edgeproof.models import training
 from edgeproof.networks import resnet8
 from tests.unit.methods.test_methods import RECIPE, SHAPE, task_of, weights_of
 
-pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 LINEAR = {"bits": 3, "symmetric": False, "per": "channel", "clipping": "minmax"}
 

@@ -14,7 +14,7 @@ from edgeproof.core.errors import ConfigError
 from edgeproof.models import build, model_files
 from tests.support import tiny_task
 
-pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 NETWORK = """
 from torch import nn

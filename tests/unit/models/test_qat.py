@@ -23,7 +23,7 @@ from edgeproof.models import build, frameworks, losses, model_files, qat, traini
 from tests.support import tiny_task
 from tests.unit.methods.test_methods import RECIPE
 
-pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 SHAPE, CLASSES = (1, 6, 6), 3
 OPTIONS = RECIPE | {"runtime": "onnx", "temperature": 4.0, "hard_weight": 0.3}

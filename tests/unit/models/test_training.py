@@ -19,7 +19,7 @@ from edgeproof.models import training
 from edgeproof.models.training import Batch, Recipe, TrainingTask
 from edgeproof.networks import resnet8
 
-pytestmark = pytest.mark.usefixtures("torch_settings_kept")
+pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 SHAPE = (1, 4, 4)
 
