@@ -27,7 +27,8 @@ from edgeproof.data import preparation
 from edgeproof.models import build, model_files, training
 from edgeproof.report.plots import COLOURS
 from edgeproof.sweeps import search
-from edgeproof.sweeps.search import Range, SearchOptions
+from edgeproof.sweeps.search import SearchOptions
+from edgeproof.sweeps.search_space import RangeAxis
 
 HERE = Path(__file__).resolve().parent
 TABLE, PLOT = HERE / "search_against_random.csv", HERE / "search_against_random.svg"
@@ -37,7 +38,7 @@ GRID = {
     "quantize.bits": ("2", "3", "4", "5", "6"),
 }
 TRIALS, BATCH, SEEDS = 24, 8, range(5)
-SAMPLERS: tuple[search.Sampler, ...] = ("random", "nsga2", "tpe")
+SAMPLERS: tuple[search.SamplerName, ...] = ("random", "nsga2", "tpe")
 Figures = tuple[float, float]  # accuracy, bytes
 
 
@@ -61,7 +62,7 @@ def _build_grid() -> None:
     with tempfile.TemporaryDirectory() as scratch, TABLE.open("w", encoding="utf-8", newline="") as file:
         os.chdir(scratch)
         preparation.prepare(params.task)
-        test_x, test_y = (torch.from_numpy(array) for array in preparation.load("digits", "test"))
+        test_x, test_y = (torch.from_numpy(array) for array in preparation.load_split("digits", "test"))
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*GRID, "accuracy", "bytes"])
         build.build("teacher", params)
@@ -75,7 +76,7 @@ def _build_grid() -> None:
                     params.quantize["student_slim_w4"].options["bits"] = int(bits)
                     build.build("student_slim_w4", params)
                     module, _, meta = model_files.load(Path("models/student_slim_w4"))
-                    accuracy = training.accuracy_of(module, test_x, test_y)
+                    accuracy = training.measure_accuracy(module, test_x, test_y)
                     writer.writerow([temperature, ratio, bits, accuracy, meta["entropy_coded_bytes"]])
                     file.flush()
 
@@ -88,7 +89,7 @@ def _known() -> dict[tuple[str, ...], Figures]:
         }
 
 
-def _searched(known: Mapping[tuple[str, ...], Figures], sampler: search.Sampler, seed: int) -> list[Figures]:
+def _searched(known: Mapping[tuple[str, ...], Figures], sampler: search.SamplerName, seed: int) -> list[Figures]:
     """What a search came to, trial by trial, asked for and told as `edgeproof.sweeps.search` does."""
     options = SearchOptions(
         space={"known": "here"},
@@ -98,13 +99,13 @@ def _searched(known: Mapping[tuple[str, ...], Figures], sampler: search.Sampler,
         sampler=sampler,
         seed=seed,
     )
-    study = search.new_study(options)
+    study = search.create_study(options)
     found: list[Figures] = []
     while len(found) < TRIALS:
-        trials = [search.next_trial(study, options, len(found) + number) for number in range(BATCH)]
+        trials = [search.ask_next_trial(study, options, len(found) + number) for number in range(BATCH)]
         for trial in trials:
             picked = (
-                values[int(Range(0, len(values) - 1, None, logarithmic=False, whole=True).pick(trial, key))]
+                values[int(RangeAxis(0, len(values) - 1, None, is_logarithmic=False, is_integer=True).suggest(trial, key))]
                 for key, values in GRID.items()
             )
             figures = known[tuple(picked)]

@@ -30,10 +30,11 @@ from typing import Any
 
 import yaml
 
-from edgeproof.config import compose
+from edgeproof.config import compose, params_file
 from edgeproof.config.params import BenchParams, Params
 from edgeproof.farm import engines, journal, quarantine
 from edgeproof.progress import Progress
+from edgeproof.records import record as records_record
 from edgeproof.records import record_files
 from tests.unit.bench import test_session
 
@@ -305,7 +306,7 @@ def inject(boards: list[Board], chance: Chance, counted: Counter[str], stop: thr
 
 def wrong(name: str) -> Iterator[str]:
     """What a night left that it must not leave."""
-    done = {job for job, event in journal.last(journal.read(engines.FARM / name / engines.JOURNAL)).items()}
+    done = {job for job, event in journal.latest_by_job(journal.read(engines.FARM / name / engines.JOURNAL)).items()}
     for board in NAMES:
         place = engines.HISTORY / name / f"{board}_matrix"
         found = list(record_files.read_all(place))
@@ -318,7 +319,7 @@ def wrong(name: str) -> Iterator[str]:
             yield from (f"{record.directory}: {lie}" for lie in untrue(record))
 
 
-def untrue(record: record_files.Record) -> Iterator[str]:
+def untrue(record: records_record.Record) -> Iterator[str]:
     """What a record calls valid and is not so, or refuses without a reason."""
     content = record.content
     if record.verdict != "valid":
@@ -338,7 +339,7 @@ def untrue(record: record_files.Record) -> Iterator[str]:
 def night(number: int, boards: list[Board], base: Params, chance: Chance, counted: Counter[str]) -> list[str]:
     """One night with faults; what is wrong with what it left."""
     name = f"night-{number}"
-    compose.write(study(base, number), "fault_nights", engines.FARM / name / engines.PARAMS)
+    params_file.write_params(study(base, number), "fault_nights", engines.FARM / name / engines.PARAMS)
     stop = threading.Event()
     log = engines.FARM / name / "farm.log"
     process = farm(name, log)
@@ -358,7 +359,7 @@ def night(number: int, boards: list[Board], base: Params, chance: Chance, counte
     stop.set()
     for thread in threads:
         thread.join()
-    for device in quarantine.devices():
+    for device in quarantine.list_devices():
         quarantine.release(device)
         counted["quarantined"] += 1
     return found + list(wrong(name))

@@ -11,71 +11,71 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeproof.board.steps import BOARD, found, needed, run, step
+from edgeproof.board.steps import BOARD, build_step, describe_install, find_program, run_program
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError, EdgeproofError
 
-ARM = "arm64"
-STATUS = Path("/var/lib/dpkg/status")
-LIST = "packages.json"
+BOARD_ARCHITECTURE = "arm64"
+HOST_STATUS = Path("/var/lib/dpkg/status")
+PACKAGE_LIST = "packages.json"
 # What builds and runs the board: a program, and the package that has it.
-TOOLS = {
+TOOL_PACKAGES = {
     "qemu-system-aarch64": "qemu-system-arm",
     "aarch64-linux-gnu-g++": "g++" if platform.machine() == "aarch64" else "g++-aarch64-linux-gnu",
     "mke2fs": "e2fsprogs",
 }
 # What runs on the board; the versions of Python and of the kernel are Debian 12's.
-SYSTEM = (
+BOARD_PACKAGES = (
     *("linux-image-cloud-arm64", "busybox-static", "dash", "coreutils", "findutils", "tar", "gzip", "base-files"),
     *("openssh-server", "python3.11", "libpython3.11-dev", "libgomp1", "libstdc++6", "zlib1g"),
 )
 
 
-def tools(sources: Path | None) -> Path:
+def fetch_tools(sources: Path | None) -> Path:
     """The directory with those programs that this machine lacks, and what they need."""
     for program in ("apt-get", "dpkg-deb", "ssh", "ssh-keygen"):
-        if found(program) is None:
-            raise ConfigError(f"{program} is not on this machine. {needed(program)}")
-    packages = [package for program, package in TOOLS.items() if found(program) is None]
-    return step(
+        if find_program(program) is None:
+            raise ConfigError(f"{program} is not on this machine. {describe_install(program)}")
+    packages = [package for program, package in TOOL_PACKAGES.items() if find_program(program) is None]
+    return build_step(
         "tools",
-        {"packages": packages, "sources": _told(sources)},
+        {"packages": packages, "sources": _read_sources(sources)},
         lambda out: _unpack(packages, out, None, sources),
         f"fetching {', '.join(packages) or 'nothing: all tools are here'}",
     )
 
 
-def system(sources: Path | None) -> Path:
+def fetch_system(sources: Path | None) -> Path:
     """The directory with the board's Debian: kernel, Python with its headers, and an ssh server."""
-    return step(
+    return build_step(
         "system",
-        {"packages": list(SYSTEM), "sources": _told(sources)},
-        lambda out: _unpack(SYSTEM, out, ARM, sources),
-        f"fetching Debian for {ARM} (100 MB)",
+        {"packages": list(BOARD_PACKAGES), "sources": _read_sources(sources)},
+        lambda out: _unpack(BOARD_PACKAGES, out, BOARD_ARCHITECTURE, sources),
+        f"fetching Debian for {BOARD_ARCHITECTURE} (100 MB)",
     )
 
 
-def environment(tools_: Path) -> dict[str, str]:
+def make_environment(tools_: Path) -> dict[str, str]:
     """What programs that were unpacked rather than installed need to find their libraries."""
     folders = [tools_ / part / f"{platform.machine()}-linux-gnu" for part in ("usr/lib", "lib")]
     return {"LD_LIBRARY_PATH": ":".join(str(folder.resolve()) for folder in folders if folder.is_dir())}
 
 
-def _told(sources: Path | None) -> str | None:
+def _read_sources(sources: Path | None) -> str | None:
     return None if sources is None else sources.read_text(encoding="utf-8")
 
 
 def _unpack(packages: Sequence[str], out: Path, architecture: str | None, sources: Path | None) -> None:
     """Unpack packages of an architecture with all they depend on; None is this machine's, less what it has."""
     if not packages:
-        write_json(out / LIST, [])
+        write_json(out / PACKAGE_LIST, [])
         return
     state = BOARD / f"apt-{architecture or 'host'}"
     for folder in ("lists/partial", "cache/archives/partial"):
         (state / folder).mkdir(parents=True, exist_ok=True)
     status = state / "status"
     if architecture is None:
-        shutil.copyfile(STATUS, status)
+        shutil.copyfile(HOST_STATUS, status)
     else:
         status.write_text("", encoding="utf-8")
     given = {
@@ -94,9 +94,9 @@ def _unpack(packages: Sequence[str], out: Path, architecture: str | None, source
     if sources is not None:
         given |= {"Dir::Etc::sourcelist": sources.resolve(), "Dir::Etc::sourceparts": "-"}
     apt = ["apt-get", "-q", "-y", *(f"-o{name}={value}" for name, value in given.items())]
-    run([*apt, "update"])
+    run_program([*apt, "update"])
     try:
-        run([*apt, "--download-only", "install", *packages])
+        run_program([*apt, "--download-only", "install", *packages])
     except EdgeproofError as error:
         what = f"apt offers no {' '.join(packages)} for {architecture or 'this machine'}"
         cure = "Name sources of Debian 12 in a file: make board BOARD_SOURCES=FILE"
@@ -105,8 +105,8 @@ def _unpack(packages: Sequence[str], out: Path, architecture: str | None, source
     for number, archive in enumerate(archives, 1):
         if sys.stderr.isatty():
             print(f"\r    unpacking {number} of {len(archives)}", end="", file=sys.stderr)
-        run(["dpkg-deb", "-x", archive, out])
+        run_program(["dpkg-deb", "-x", archive, out])
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    write_json(out / LIST, [archive.name for archive in archives])
+    write_json(out / PACKAGE_LIST, [archive.name for archive in archives])
     shutil.rmtree(state)

@@ -11,11 +11,14 @@ from pathlib import Path
 
 from edgeproof.board import debian
 from edgeproof.board.python import VERSION
-from edgeproof.board.steps import found, identity, run, step
+from edgeproof.board.steps import build_step, find_program, hash_step, run_program
 from edgeproof.core.errors import EdgeproofError
 
-KERNEL, INITRAMFS, IMAGE = "kernel", "initramfs", "disk.img"
-USER_KEY, HOST_KEY = "user_key", "host_key"
+KERNEL = "kernel"
+INITRAMFS = "initramfs"
+IMAGE = "disk.img"
+USER_KEY = "user_key"
+HOST_KEY = "host_key"
 FREE_BYTES = 2 * 2**30
 # In the order in which the kernel takes them; what it has built in is not there.
 DRIVERS = (
@@ -23,11 +26,11 @@ DRIVERS = (
     *("../net/core/failover.ko", "net/net_failover.ko", "net/virtio_net.ko"),
 )
 # Nothing reads these on a board, and copying them takes longer than all else.
-LEFT_OUT = ("doc", "man", "locale", "info", "lintian", "perl", "include", "modules", "*.a", "boot", "i18n")
-ADDRESS = "10.0.2.15"  # QEMU's user network gives its guest this one
-MODULES = f"usr/local/lib/python{VERSION}/dist-packages"
+EXCLUDED_PATTERNS = ("doc", "man", "locale", "info", "lintian", "perl", "include", "modules", "*.a", "boot", "i18n")
+GUEST_ADDRESS = "10.0.2.15"  # QEMU's user network gives its guest this one
+MODULES_DIRECTORY = f"usr/local/lib/python{VERSION}/dist-packages"
 
-FILES = {
+CONFIGURATION_FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
     "etc/shadow": "root:*:19000::::::\nsshd:*:19000::::::\n",
@@ -66,11 +69,11 @@ mkdir -p -m 755 /run/sshd
 hostname board
 hwclock -s -u
 ifconfig lo 127.0.0.1 up
-ifconfig eth0 {ADDRESS} up
+ifconfig eth0 {GUEST_ADDRESS} up
 echo "board: started"
 """,
 }
-INIT = """\
+INIT_SCRIPT = """\
 #!/bin/busybox sh
 /bin/busybox mkdir -p /dev /proc /root
 /bin/busybox mount -t devtmpfs dev /dev
@@ -84,11 +87,11 @@ exec /bin/busybox switch_root /root /sbin/init
 """
 
 
-def disk(system: Path, site: Path, tools: Path) -> Path:
+def build_disk(system: Path, site: Path, tools: Path) -> Path:
     """The directory with kernel, initramfs, disk image and keys."""
-    return step(
+    return build_step(
         "disk",
-        {"system": identity(system), "site": identity(site)},
+        {"system": hash_step(system), "site": hash_step(site)},
         lambda out: _fill(out, system, site, tools),
         "making the board's disk (a minute)",
     )
@@ -96,22 +99,22 @@ def disk(system: Path, site: Path, tools: Path) -> Path:
 
 def _fill(out: Path, system: Path, site: Path, tools: Path) -> None:
     for name in (USER_KEY, HOST_KEY):
-        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "edgeproof board", "-f", out / name])
+        run_program(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "edgeproof board", "-f", out / name])
     root = out / "root"
-    left_out = shutil.ignore_patterns(*LEFT_OUT)
-    shutil.copytree(system, root, symlinks=True, ignore=left_out, copy_function=_copy)
-    shutil.copytree(site, root / MODULES, symlinks=True, dirs_exist_ok=True, copy_function=_copy)
+    left_out = shutil.ignore_patterns(*EXCLUDED_PATTERNS)
+    shutil.copytree(system, root, symlinks=True, ignore=left_out, copy_function=_copy_writable)
+    shutil.copytree(site, root / MODULES_DIRECTORY, symlinks=True, dirs_exist_ok=True, copy_function=_copy_writable)
     _configure(root, out)
     (modules,) = (system / "lib/modules").iterdir()
     shutil.copyfile(next((system / "boot").glob("vmlinuz-*")), out / KERNEL)
-    (out / INITRAMFS).write_bytes(archive(_initramfs(system / "bin/busybox", modules / "kernel/drivers")))
-    _compile(root)
-    _image(root, out / IMAGE, tools)
+    (out / INITRAMFS).write_bytes(make_cpio_archive(_list_initramfs_files(system / "bin/busybox", modules / "kernel/drivers")))
+    _compile_modules(root)
+    _write_image(root, out / IMAGE, tools)
     shutil.rmtree(root)
     (out / HOST_KEY).unlink()
 
 
-def _copy(source: str, target: str) -> None:
+def _copy_writable(source: str, target: str) -> None:
     """Copy a file that its owner may write, whatever its package says; links between them are kept."""
     shutil.copy2(source, target)
     path = Path(target)
@@ -119,7 +122,7 @@ def _copy(source: str, target: str) -> None:
 
 
 def _configure(root: Path, keys: Path) -> None:
-    for name, text in FILES.items():
+    for name, text in CONFIGURATION_FILES.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -141,53 +144,53 @@ def _configure(root: Path, keys: Path) -> None:
         path.symlink_to(target)
 
 
-def _compile(root: Path) -> None:
+def _compile_modules(root: Path) -> None:
     """Compile the board's modules here: the runner writes no bytecode, and there each import would compile anew."""
     if sys.version_info[:2] != (3, 11):
         raise EdgeproofError(f"the board's modules are compiled by Python {VERSION}, this is {sys.version.split()[0]}.")
-    for place in (root / f"usr/lib/python{VERSION}", root / MODULES):
+    for place in (root / f"usr/lib/python{VERSION}", root / MODULES_DIRECTORY):
         compileall.compile_dir(
             place, quiet=2, force=True, stripdir=str(root), prependdir="/",
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )  # fmt: skip
 
 
-def _image(root: Path, image: Path, tools: Path) -> None:
-    make = found("mke2fs", tools)
+def _write_image(root: Path, image: Path, tools: Path) -> None:
+    make = find_program("mke2fs", tools)
     if make is None:
         raise EdgeproofError("mke2fs is not on this machine. Install it: apt-get install e2fsprogs")
     size = sum(path.lstat().st_size + 4096 for path in root.rglob("*")) * 5 // 4 + FREE_BYTES
     with image.open("wb") as file:
         file.truncate(-(-size // 2**20) * 2**20)
-    own = debian.environment(tools) if tools in Path(make).parents else None
-    run([make, "-q", "-F", "-t", "ext4", "-m", "0", "-d", root, "-E", "root_owner=0:0", image], environment=own)
+    own = debian.make_environment(tools) if tools in Path(make).parents else None
+    run_program([make, "-q", "-F", "-t", "ext4", "-m", "0", "-d", root, "-E", "root_owner=0:0", image], environment=own)
 
 
-def _initramfs(busybox: Path, drivers: Path) -> dict[str, tuple[int, bytes]]:
+def _list_initramfs_files(busybox: Path, drivers: Path) -> dict[str, tuple[int, bytes]]:
     """The initramfs's files: the least that mounts the disk."""
     there = {driver.rpartition("/")[2]: path for driver in DRIVERS if (path := drivers / driver).is_file()}
     files: dict[str, tuple[int, bytes]] = {
         "bin/busybox": (0o755, busybox.read_bytes()),
-        "init": (0o755, INIT.format(drivers=" ".join(there)).encode()),
+        "init": (0o755, INIT_SCRIPT.format(drivers=" ".join(there)).encode()),
     }
     return files | {f"drivers/{name}": (0o644, path.read_bytes()) for name, path in there.items()}
 
 
-def archive(files: Mapping[str, tuple[int, bytes]]) -> bytes:
+def make_cpio_archive(files: Mapping[str, tuple[int, bytes]]) -> bytes:
     """Files, by name their permissions and content, as a cpio archive ('newc', as the kernel unpacks it)."""
     folders = sorted({parent.as_posix() for name in files for parent in Path(name).parents} - {"."})
     entries = [(name, 0o040755, b"") for name in folders]
     entries += [(name, 0o100000 | mode, content) for name, (mode, content) in sorted(files.items())]
-    return b"".join(_entries([*entries, ("TRAILER!!!", 0, b"")]))
+    return b"".join(_encode_entries([*entries, ("TRAILER!!!", 0, b"")]))
 
 
-def _entries(entries: Iterable[tuple[str, int, bytes]]) -> Iterable[bytes]:
+def _encode_entries(entries: Iterable[tuple[str, int, bytes]]) -> Iterable[bytes]:
     for number, (name, mode, content) in enumerate(entries, 1):
         stored = name.encode() + b"\0"
         fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(stored), 0)
-        yield _padded(b"070701" + b"".join(b"%08X" % field for field in fields) + stored)
-        yield _padded(content)
+        yield _pad(b"070701" + b"".join(b"%08X" % field for field in fields) + stored)
+        yield _pad(content)
 
 
-def _padded(content: bytes) -> bytes:
+def _pad(content: bytes) -> bytes:
     return content + bytes(-len(content) % 4)

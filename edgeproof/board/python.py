@@ -11,53 +11,54 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.board import debian
-from edgeproof.board.steps import found, identity, run, step
+from edgeproof.board.steps import build_step, find_program, hash_step, run_program
 from edgeproof.config import compose
+from edgeproof.config import packages as config_packages
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.devices.doctor import LOADGEN
 
 VERSION = "3.11"
-SUFFIX = "cpython-311-aarch64-linux-gnu.so"
+EXTENSION_SUFFIX = "cpython-311-aarch64-linux-gnu.so"
 # Debian 12 has glibc 2.36: wheels for it and for every older one run there.
-PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 37))]
+WHEEL_PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 37))]
 
 
-def packages() -> dict[str, str]:
+def list_packages() -> dict[str, str]:
     """What the runtimes need on a device beside LoadGen, in the versions that studies are composed for."""
-    definitions = compose.measuring("quick").runtimes.values()
-    return compose.pinned([*(name for of in definitions for name in of.device_packages), "numpy"])
+    definitions = compose.compose_bench_settings("quick").runtimes.values()
+    return config_packages.pin([*(name for of in definitions for name in of.device_packages), "numpy"])
 
 
-def site(system: Path, tools: Path) -> Path:
+def build_site(system: Path, tools: Path) -> Path:
     """The directory of modules for the board's Python."""
-    wheels = packages()
-    return step(
+    wheels = list_packages()
+    return build_step(
         "site",
-        {"wheels": wheels, "loadgen": compose.pinned([LOADGEN])[LOADGEN], "system": identity(system)},
+        {"wheels": wheels, "loadgen": config_packages.pin([LOADGEN])[LOADGEN], "system": hash_step(system)},
         lambda out: _fill(out, wheels, system, tools),
         f"fetching {', '.join(wheels)} and compiling LoadGen for aarch64 (2 minutes)",
     )
 
 
 def _fill(out: Path, wheels: dict[str, str], system: Path, tools: Path) -> None:
-    platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
+    platforms = [word for platform in WHEEL_PLATFORMS for word in ("--platform", platform)]
     only = ["--only-binary", ":all:", "--python-version", VERSION, "--implementation", "cp", *platforms]
-    _pip("install", "--target", out, "--no-compile", "-c", compose.LOCK, *only,
+    _run_pip("install", "--target", out, "--no-compile", "-c", config_packages.LOCK, *only,
          *(f"{name}=={version}" for name, version in wheels.items()))  # fmt: skip
-    version = compose.pinned([LOADGEN])[LOADGEN]
+    version = config_packages.pin([LOADGEN])[LOADGEN]
     with tempfile.TemporaryDirectory() as scratch:
-        _loadgen(Path(scratch), version, out, system, tools)
+        _compile_loadgen(Path(scratch), version, out, system, tools)
 
 
-def _loadgen(scratch: Path, version: str, out: Path, system: Path, tools: Path) -> None:
+def _compile_loadgen(scratch: Path, version: str, out: Path, system: Path, tools: Path) -> None:
     """Compile LoadGen's source distribution as its own setup.py would, for another processor."""
-    _pip("download", "--no-deps", "--no-binary", LOADGEN, "--dest", scratch, f"{LOADGEN}=={version}")
+    _run_pip("download", "--no-deps", "--no-binary", LOADGEN, "--dest", scratch, f"{LOADGEN}=={version}")
     (archive,) = scratch.glob("*.tar.gz")
-    run(["tar", "-xf", archive, "-C", scratch])
+    run_program(["tar", "-xf", archive, "-C", scratch])
     source = archive.with_name(archive.name.removesuffix(".tar.gz"))
     needs = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
-    _pip("install", "--no-deps", "--target", scratch / "headers", *(name for name in needs if "pybind11" in name))
-    compiler = found("aarch64-linux-gnu-g++", tools)
+    _run_pip("install", "--no-deps", "--target", scratch / "headers", *(name for name in needs if "pybind11" in name))
+    compiler = find_program("aarch64-linux-gnu-g++", tools)
     sources = [path for folder in (".", "bindings", "generated") for path in sorted((source / folder).glob("*.cc"))]
     if compiler is None or not sources:
         raise EdgeproofError(f"{LOADGEN} {version} can't be compiled: {'no sources' if compiler else 'no compiler'}.")
@@ -70,14 +71,14 @@ def _loadgen(scratch: Path, version: str, out: Path, system: Path, tools: Path) 
         f"-I{scratch / 'headers' / 'pybind11' / 'include'}",
         f"-I{(system / 'usr/include' / f'python{VERSION}').resolve()}",
         *("-isystem", (system / "usr/include").resolve()),
-        *(*sources, "-o", out / f"mlperf_loadgen.{SUFFIX}"),
+        *(*sources, "-o", out / f"mlperf_loadgen.{EXTENSION_SUFFIX}"),
     ]
-    run(argv, environment=debian.environment(tools) if own else None)
+    run_program(argv, environment=debian.make_environment(tools) if own else None)
     told = out / f"{LOADGEN.replace('-', '_')}-{version}.dist-info"
     told.mkdir()
     shutil.copyfile(source / "PKG-INFO", told / "METADATA")
 
 
-def _pip(*words: Any) -> None:
+def _run_pip(*words: Any) -> None:
     verb, *rest = words
-    run([sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check", *rest])
+    run_program([sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check", *rest])

@@ -11,43 +11,43 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeproof.core.directories import sha256_of, write_json, written_whole
+from edgeproof.core.directories import hash_file, write_atomically, write_json
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.paths import WORK
 
 BOARD = WORK / "board"
-MADE = ".made.json"
+STEP_FILE = ".made.json"
 TIMEOUT_S = 1800
 # Programs that only root has on its PATH.
-SYSTEM_PATHS = ("/usr/sbin", "/sbin")
+ROOT_PATHS = ("/usr/sbin", "/sbin")
 _LAST_LINES = 5
 
 
-def step(name: str, key: Mapping[str, Any], fill: Callable[[Path], None], title: str) -> Path:
+def build_step(name: str, key: Mapping[str, Any], fill: Callable[[Path], None], title: str) -> Path:
     """The directory `name` of the board, filled now unless it was with this key by the file that `fill` is in."""
     place = BOARD / name
-    told = {"key": dict(key), "code": sha256_of(Path(fill.__code__.co_filename))}
-    if _made(place) != told:
+    told = {"key": dict(key), "code": hash_file(Path(fill.__code__.co_filename))}
+    if _read_step_file(place) != told:
         print(f"  {title}", file=sys.stderr, flush=True)
-        with written_whole(place) as out:
+        with write_atomically(place) as out:
             fill(out)
-            write_json(out / MADE, told)
+            write_json(out / STEP_FILE, told)
     return place
 
 
-def identity(place: Path) -> str:
+def hash_step(place: Path) -> str:
     """What a finished step is known by in the keys of those that follow."""
-    return sha256_of(place / MADE)
+    return hash_file(place / STEP_FILE)
 
 
-def _made(place: Path) -> Any:
+def _read_step_file(place: Path) -> Any:
     try:
-        return json.loads((place / MADE).read_text(encoding="utf-8"))
+        return json.loads((place / STEP_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
-def run(
+def run_program(
     argv: Sequence[str | Path],
     *,
     cwd: Path | None = None,
@@ -70,7 +70,7 @@ def run(
             check=False,
         )
     except FileNotFoundError:
-        raise EdgeproofError(f"{words[0]} is not on this machine. {needed(Path(words[0]).name)}") from None
+        raise EdgeproofError(f"{words[0]} is not on this machine. {describe_install(Path(words[0]).name)}") from None
     except subprocess.TimeoutExpired:
         raise EdgeproofError(f"{words[0]} did not finish in {timeout_s:.0f} s; the same command continues.") from None
     if done.returncode != 0:
@@ -79,7 +79,7 @@ def run(
     return done.stdout
 
 
-def needed(program: str) -> str:
+def describe_install(program: str) -> str:
     """What to do where a program is missing that can't be unpacked beside us."""
     package = {"apt-get": "", "dpkg-deb": "", "ssh": "openssh-client", "ssh-keygen": "openssh-client"}.get(program)
     if package:
@@ -87,9 +87,9 @@ def needed(program: str) -> str:
     return "The board is built from Debian's packages by apt: it needs a machine with Debian 12 or in its container."
 
 
-def found(program: str, beside: Path | None = None) -> str | None:
+def find_program(program: str, beside: Path | None = None) -> str | None:
     """Where a program lies: on this machine, or in the tools unpacked `beside` us."""
-    places = [*os.environ.get("PATH", "").split(os.pathsep), *SYSTEM_PATHS]
+    places = [*os.environ.get("PATH", "").split(os.pathsep), *ROOT_PATHS]
     if beside is not None:
         places += [str(beside / "usr/bin"), str(beside / "usr/sbin"), str(beside / "sbin")]
     return shutil.which(program, path=os.pathsep.join(places))

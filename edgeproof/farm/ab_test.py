@@ -15,27 +15,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeproof import entry
-from edgeproof.bench import session as bench_session
-from edgeproof.config import params
+from edgeproof.bench.subject import Subject
+from edgeproof.config import params_file
 from edgeproof.config.params import BenchParams, Params
 from edgeproof.core import plugins
 from edgeproof.core.directories import read_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.data import layouts, preparation
+from edgeproof.data.samples import Samples
 from edgeproof.farm import artifact_cache, engines, leases, quarantine, session
-from edgeproof.farm.history import Cell, Night
-from edgeproof.paths import artifact_name
+from edgeproof.farm.history import HistoryCell, NightResult
+from edgeproof.paths import name_artifact
 from edgeproof.records import record_files
 from edgeproof.report import interleaved
-from edgeproof.statistics.change_points import SMALLEST_STEP
 from edgeproof.statistics.comparison import Comparison
+from edgeproof.statistics.segmentation import SMALLEST_STEP
 from edgeproof.study import repro
 
-GOOD, SUSPECT = "good", "suspect"
+GOOD = "good"
+SUSPECT = "suspect"
 ROUNDS = interleaved.ROUNDS
 
 
-class Unconfirmable(EdgeproofError):
+class ABTestError(EdgeproofError):
     """No A/B could be made; the message is why."""
 
 
@@ -43,15 +45,15 @@ class Unconfirmable(EdgeproofError):
 class Suspicion:
     """A cell that got slower: the last night of the old level, tonight, the first night of the new one, by how much."""
 
-    cell: Cell
-    good: Night
-    suspect: Night
+    cell: HistoryCell
+    good: NightResult
+    suspect: NightResult
     since: str
     ratio: float
 
 
 @dataclass(frozen=True)
-class Pair:
+class ABTestSetup:
     """What an A/B runs: a session of a study, and a directory with <good|suspect>/<scheme>."""
 
     session: str
@@ -60,92 +62,92 @@ class Pair:
     built: Path
 
 
-Measure = Callable[[Pair, Path], None]
+ABTestRunner = Callable[[ABTestSetup, Path], None]
 
 
-def compare(suspicion: Suspicion, out: Path, measure: Measure | None = None) -> Comparison:
+def run_ab_test(suspicion: Suspicion, out: Path, measure: ABTestRunner | None = None) -> Comparison:
     """Let both artifacts take turns in several processes, leave the records in `out`, and compare them.
 
     Raises Unconfirmable where that can't be done.
     """
     cell = suspicion.cell
     try:
-        if (sentence := quarantine.of(cell.device)) is not None:
-            raise Unconfirmable(str(sentence))
+        if (sentence := quarantine.find(cell.device)) is not None:
+            raise ABTestError(str(sentence))
         study_file = (engines.FARM / suspicion.suspect.run / engines.PARAMS).resolve()
-        study = params.load(study_file)
-        with tempfile.TemporaryDirectory() as scratch, leases.held(cell.device, f"confirming {cell}"):
+        study = params_file.read_params(study_file)
+        with tempfile.TemporaryDirectory() as scratch, leases.hold(cell.device, f"confirming {cell}"):
             for name, night in ((GOOD, suspicion.good), (SUSPECT, suspicion.suspect)):
                 shutil.copytree(artifact_cache.find(night.artifact, cell.scheme), Path(scratch, name, cell.scheme))
-            pair = Pair(_session(study, cell), study_file, Path(scratch), repro.place(study))
-            (measure or _as_process)(pair, out)
-    except Unconfirmable:
+            pair = ABTestSetup(_find_session(study, cell), study_file, Path(scratch), repro.locate_study(study))
+            (measure or _run_as_process)(pair, out)
+    except ABTestError:
         raise
     except EdgeproofError as error:
-        raise Unconfirmable(str(error)) from None
-    return _compared(out)
+        raise ABTestError(str(error)) from None
+    return _compare_records(out)
 
 
-def _session(study: Params, cell: Cell) -> str:
+def _find_session(study: Params, cell: HistoryCell) -> str:
     for key, item in study.bench.items():
         if (item.device, item.runtime) == (cell.device, cell.runtime) and cell.scenario in item.all:
             return key
-    raise Unconfirmable(f"the run has no session of '{cell.runtime}' on '{cell.device}'")
+    raise ABTestError(f"the run has no session of '{cell.runtime}' on '{cell.device}'")
 
 
-def _as_process(pair: Pair, out: Path) -> None:
+def _run_as_process(pair: ABTestSetup, out: Path) -> None:
     command = [sys.executable, "-m", "edgeproof.farm.ab_test", pair.session, str(ROUNDS)]
     command += [str(path.resolve()) for path in (pair.study, pair.artifacts, out)]
     ended = subprocess.run(command, cwd=pair.built, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if ended.returncode != 0:
-        raise Unconfirmable(f"the A/B failed: {engines.why(ended.stderr) or f'exit code {ended.returncode}'}")
+        raise ABTestError(f"the A/B failed: {engines.extract_error(ended.stderr) or f'exit code {ended.returncode}'}")
 
 
-def _compared(out: Path) -> Comparison:
+def _compare_records(out: Path) -> Comparison:
     found = list(record_files.read_all(out))
-    comparison = next(iter(interleaved.compared(found, margin=SMALLEST_STEP).values()), None)
+    comparison = next(iter(interleaved.compare_interleaved(found, margin=SMALLEST_STEP).values()), None)
     if comparison is None or comparison.verdict == "too few processes":
-        reasons = dict.fromkeys(reason for record in found for reason in record.content["reasons"])
+        reasons = dict.fromkeys(reason for record in found for reason in record.reasons)
         rounds = 0 if comparison is None else comparison.processes[0]
-        raise Unconfirmable(f"of {ROUNDS} rounds only {rounds} were valid: {'; '.join(reasons)[:300]}")
+        raise ABTestError(f"of {ROUNDS} rounds only {rounds} were valid: {'; '.join(reasons)[:300]}")
     return comparison
 
 
-def pair_of(item: BenchParams, scheme: str, rounds: int) -> BenchParams:
+def make_session_params(item: BenchParams, scheme: str, rounds: int) -> BenchParams:
     """A session in which nothing is done but that the two take turns, a process a round."""
     artifacts = {GOOD: [scheme], SUSPECT: [scheme]}
     of_two = {"artifacts": artifacts, "seeds": item.seeds[:1], "against": {SUSPECT: {scheme: [GOOD, scheme]}}}
-    return item.model_copy(update={**of_two, **interleaved.alone(rounds)})
+    return item.model_copy(update={**of_two, **interleaved.measure_only_interleaved(rounds)})
 
 
-def subject(item: BenchParams, study: Params, artifacts: Path) -> bench_session.Subject:
+def load_subject(item: BenchParams, study: Params, artifacts: Path) -> Subject:
     """The two artifacts over the task's test split; what they answer is not scored again."""
     task = study.task.name
-    inputs, _ = preparation.load(task, "test")
+    inputs, _ = preparation.load_split(task, "test")
     samples = {}
     for model, schemes in item.artifacts.items():
-        meta = read_meta(artifacts / model / artifact_name(schemes[0], item.seeds, item.seeds[0]))
+        meta = read_meta(artifacts / model / name_artifact(schemes[0], item.seeds, item.seeds[0]))
         last = meta.get(layouts.LAYOUT) == layouts.CHANNELS_LAST
-        samples[model] = bench_session.Samples(layouts.channels_last(inputs) if last else inputs, None)
-    return bench_session.Subject(
+        samples[model] = Samples(layouts.move_channels_last(inputs) if last else inputs, None)
+    return Subject(
         study=study.study,
         task=task,
         artifacts=artifacts,
         samples=samples,
         score=plugins.load("tasks", task).score,
-        scorer=plugins.source("tasks", task),
+        scorer=plugins.find_source("tasks", task),
     )
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the A/B; returns the exit code."""
     key, rounds, given, artifacts, out = argv
-    study = params.load(Path(given))
+    study = params_file.read_params(Path(given))
     schemes = [path.name for path in Path(artifacts, GOOD).iterdir()]
     if key not in study.bench or len(schemes) != 1:
         raise ConfigError(f"{given} has no session '{key}', or {artifacts} not one scheme.")
-    item = pair_of(study.bench[key], schemes[0], int(rounds))
-    return session.measured(item, subject(item, study, Path(artifacts)), Path(out))
+    item = make_session_params(study.bench[key], schemes[0], int(rounds))
+    return session.run_session(item, load_subject(item, study, Path(artifacts)), Path(out))
 
 
 if __name__ == "__main__":

@@ -18,17 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeproof.config import params
+from edgeproof.config import params_file
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.farm import engines, journal
-from edgeproof.records import record_files, store
-from edgeproof.records.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
-from edgeproof.statistics import change_points, intervals
-from edgeproof.statistics.change_points import Watched
-from edgeproof.statistics.intervals import Estimate, LogPercentile
+from edgeproof.records import kinds, store
+from edgeproof.records.kinds import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from edgeproof.statistics import cusum, percentiles
+from edgeproof.statistics.cusum import MonitoredSeries
+from edgeproof.statistics.estimates import Estimate
+from edgeproof.statistics.percentiles import LogPercentile
 
 # What a scenario is followed by; all are durations, so that more is slower.
-FIGURES = {
+FIGURE_NAMES = {
     SINGLE_STREAM: "median inference",
     MULTI_STREAM: "99% of queries",
     OFFLINE: "time a sample",
@@ -37,7 +38,7 @@ FIGURES = {
 
 
 @dataclass(frozen=True, order=True)
-class Cell:
+class HistoryCell:
     """What is followed from night to night."""
 
     study: str
@@ -52,7 +53,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Night:
+class NightResult:
     """A cell on one night on which it has records.
 
     Attributes:
@@ -63,11 +64,11 @@ class Night:
     """
 
     run: str
-    logs: Sequence[LogPercentile]
+    log_durations: Sequence[LogPercentile]
     processes: int
     reasons: Sequence[str]
     artifact: str
-    under: Mapping[str, Any]
+    conditions: Mapping[str, Any]
     runner: str | None
     commit: str | None
     loadgen: str | None
@@ -75,16 +76,16 @@ class Night:
     @property
     def value(self) -> float:
         """The night in one number, a logarithm of ns. Raises ValueError where all was refused."""
-        return change_points.night_value([log.value for log in self.logs])
+        return cusum.summarize_night([log.value for log in self.log_durations])
 
     @property
     def estimate(self) -> Estimate | None:
         """The geometric mean of the processes in ns, with its interval."""
-        return intervals.combined(self.logs)
+        return percentiles.combine_processes(self.log_durations)
 
 
 @dataclass(frozen=True)
-class Run:
+class HistoryRun:
     """A night of the farm: when it began, and of which study it was."""
 
     name: str
@@ -96,30 +97,30 @@ class Run:
 class History:
     """All nights, the oldest first; `fingerprints` is of (device, runtime) by run."""
 
-    runs: Sequence[Run]
-    cells: Mapping[Cell, Mapping[str, Night]]
+    runs: Sequence[HistoryRun]
+    cells: Mapping[HistoryCell, Mapping[str, NightResult]]
     fingerprints: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]]
     damaged: Sequence[str]
 
-    def nights(self, study: str, *, until: str | None = None) -> list[str]:
+    def list_runs(self, study: str, *, until: str | None = None) -> list[str]:
         """The runs of a study in order, to that of `until` at most."""
         found = [run.name for run in self.runs if run.study == study]
         return found[: found.index(until) + 1] if until in found else found
 
-    def segments(self, cell: Cell, *, until: str | None = None) -> list[list[Night]]:
+    def split_segments(self, cell: HistoryCell, *, until: str | None = None) -> list[list[NightResult]]:
         """The nights on which a cell was measured, cut where its conditions change."""
         found = self.cells[cell]
-        measured = [found[run] for run in self.nights(cell.study, until=until) if run in found and found[run].logs]
-        return [list(group) for _, group in itertools.groupby(measured, key=lambda night: night.under)]
+        measured = [found[run] for run in self.list_runs(cell.study, until=until) if run in found and found[run].log_durations]
+        return [list(group) for _, group in itertools.groupby(measured, key=lambda night: night.conditions)]
 
     @functools.cached_property
-    def together(self) -> Counter[str]:
+    def cells_per_device(self) -> Counter[str]:
         """How many cells of each device are followed together."""
         return Counter(cell.device for cell in self.cells)
 
-    def watched(self, cell: Cell, segment: Sequence[Night]) -> Watched:
+    def find_changes(self, cell: HistoryCell, segment: Sequence[NightResult]) -> MonitoredSeries:
         """The changes within a segment."""
-        return change_points.watch([night.value for night in segment], cells=self.together[cell.device])
+        return cusum.monitor_series([night.value for night in segment], cells=self.cells_per_device[cell.device])
 
 
 def read(root: Path | None = None) -> History:
@@ -129,32 +130,32 @@ def read(root: Path | None = None) -> History:
     """
     root = engines.HISTORY if root is None else root
     state = store.refresh(root)
-    runs = {name: Run(name, began, study) for name, began, study in _asked(root, _RUNS)}
-    runs |= {run.name: run for run in _without_records(runs)}
+    runs = {name: HistoryRun(name, began, study) for name, began, study in _query(root, _RUNS_SQL)}
+    runs |= {run.name: run for run in _find_runs_without_records(runs)}
     if not runs:
         damaged = f" {len(state.damaged)} damaged record(s): {'; '.join(state.damaged)}" if state.damaged else ""
         raise EdgeproofError(f"{root} holds no night. 'edgeproof farm run' measures one.{damaged}")
     fingerprints: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = defaultdict(dict)
-    for device, runtime, run, text in _asked(root, _FINGERPRINTS):
+    for device, runtime, run, text in _query(root, _FINGERPRINTS_SQL):
         fingerprints[device, runtime][run] = json.loads(text)
     ordered = sorted(runs.values(), key=lambda run: (run.began, run.name))
-    return History(ordered, _cells(root), fingerprints, state.damaged)
+    return History(ordered, _read_cells(root), fingerprints, state.damaged)
 
 
-def expected(run: str) -> frozenset[Cell] | None:
+def read_expected_cells(run: str) -> frozenset[HistoryCell] | None:
     """The cells that a run was to measure, as its parameters tell; None where they are gone."""
     path = (engines.FARM / run / engines.PARAMS).resolve()
-    return _expected(path) if path.is_file() else None
+    return _load_expected_cells(path) if path.is_file() else None
 
 
 @functools.cache
-def _expected(path: Path) -> frozenset[Cell] | None:
+def _load_expected_cells(path: Path) -> frozenset[HistoryCell] | None:
     try:
-        study = params.load(path)
+        study = params_file.read_params(path)
     except EdgeproofError:
         return None
     return frozenset(
-        Cell(study.study, item.device, item.runtime, model, scheme, scenario)
+        HistoryCell(study.study, item.device, item.runtime, model, scheme, scenario)
         for item in study.bench.values()
         for model, schemes in item.artifacts.items()
         for scheme in schemes
@@ -162,76 +163,76 @@ def _expected(path: Path) -> frozenset[Cell] | None:
     )
 
 
-def was_asked(run: str, cell: Cell) -> bool:
+def was_requested(run: str, cell: HistoryCell) -> bool:
     """Whether a run was to measure a cell; where nobody knows, it was."""
-    asked = expected(run)
+    asked = read_expected_cells(run)
     return asked is None or cell in asked
 
 
-def _without_records(known: Mapping[str, Run]) -> list[Run]:
+def _find_runs_without_records(known: Mapping[str, HistoryRun]) -> list[HistoryRun]:
     """Runs that began and left no record at all."""
     found = []
     for path in sorted(engines.FARM.glob(f"*/{engines.JOURNAL}")):
         name = path.parent.name
         if name in known or not (events := journal.read(path)):
             continue
-        asked = expected(name)
+        asked = read_expected_cells(name)
         if asked:
-            found.append(Run(name, events[0].at, next(iter(asked)).study))
+            found.append(HistoryRun(name, events[0].at, next(iter(asked)).study))
     return found
 
 
-def _asked(root: Path, sql: str) -> list[tuple[Any, ...]]:
-    return store.connected(store.beside(root)).execute(sql).fetchall()
+def _query(root: Path, sql: str) -> list[tuple[Any, ...]]:
+    return store.connect(store.locate(root)).execute(sql).fetchall()
 
 
-_RUNS = "SELECT session_key, min(measured_at), arg_min(study, measured_at) FROM records GROUP BY ALL ORDER BY ALL"
-_FINGERPRINTS = """
+_RUNS_SQL = "SELECT session_key, min(measured_at), arg_min(study, measured_at) FROM records GROUP BY ALL ORDER BY ALL"
+_FINGERPRINTS_SQL = """
     SELECT device, runtime, session_key, arg_max(fingerprint, measured_at) FROM records
     WHERE fingerprint IS NOT NULL AND runtime <> 'null' GROUP BY ALL ORDER BY ALL"""
-_TOLD = (
+_PROCESS_COLUMNS = (
     *("process", "verdict", "reasons", "artifact_sha256", "conditions", "versions", "runner", "commit_id"),
     *("loadgen_scenario", "p50_log", "p50_log_low", "p50_log_high", "multi_stream_p99_ns", "offline_samples_per_s"),
     "server_samples_per_s",
 )
-_CELLS = f"""
+_CELLS_SQL = f"""
     WITH last AS (
         SELECT *, row_number() OVER (
             PARTITION BY session_key, study, device, runtime, model, scheme, scenario, session_id, process
             ORDER BY attempt DESC) AS nth
         FROM records
-        WHERE runtime <> 'null' AND compliance IS NULL AND NOT list_contains({list(record_files.UNTIMED)!r}, scenario))
+        WHERE runtime <> 'null' AND compliance IS NULL AND NOT list_contains({list(kinds.UNTIMED)!r}, scenario))
     SELECT session_key, study, device, runtime, model, scheme, scenario, session_id, max(measured_at) AS ended,
-           list({{{", ".join(f"'{name}': {name}" for name in _TOLD)}}} ORDER BY process)
+           list({{{", ".join(f"'{name}': {name}" for name in _PROCESS_COLUMNS)}}} ORDER BY process)
     FROM last WHERE nth = 1 GROUP BY ALL ORDER BY ended, session_id, session_key"""  # noqa: S608 - names of this package alone
 
 
-def _cells(root: Path) -> dict[Cell, dict[str, Night]]:
+def _read_cells(root: Path) -> dict[HistoryCell, dict[str, NightResult]]:
     """Every cell's nights; of several sittings on a night the last."""
-    found: dict[Cell, dict[str, Night]] = defaultdict(dict)
-    for run, *parts, _, _, processes in _asked(root, _CELLS):
-        found[Cell(*parts)][run] = _night(run, processes)
+    found: dict[HistoryCell, dict[str, NightResult]] = defaultdict(dict)
+    for run, *parts, _, _, processes in _query(root, _CELLS_SQL):
+        found[HistoryCell(*parts)][run] = _make_night(run, processes)
     return dict(sorted(found.items()))
 
 
-def _night(run: str, processes: Sequence[Mapping[str, Any]]) -> Night:
-    told = [(process, log) for process in processes if (log := figure(process)) is not None]
+def _make_night(run: str, processes: Sequence[Mapping[str, Any]]) -> NightResult:
+    told = [(process, log) for process in processes if (log := extract_duration(process)) is not None]
     shown = told[-1][0] if told else processes[-1]
-    refused = [process for process in processes if figure(process) is None]
-    return Night(
+    refused = [process for process in processes if extract_duration(process) is None]
+    return NightResult(
         run=run,
-        logs=[log for _, log in told],
+        log_durations=[log for _, log in told],
         processes=len(processes),
         reasons=list(dict.fromkeys(reason for process in refused for reason in process["reasons"])),
         artifact=shown["artifact_sha256"],
-        under={**json.loads(shown["conditions"] or "{}"), "versions": json.loads(shown["versions"] or "{}")},
+        conditions={**json.loads(shown["conditions"] or "{}"), "versions": json.loads(shown["versions"] or "{}")},
         runner=shown["runner"],
         commit=shown["commit_id"],
         loadgen=next((process["loadgen_scenario"] for process in processes if process["loadgen_scenario"]), None),
     )
 
 
-def figure(process: Mapping[str, Any]) -> LogPercentile | None:
+def extract_duration(process: Mapping[str, Any]) -> LogPercentile | None:
     """What a valid process took, as a logarithm of ns; None where it was refused or tells nothing."""
     if process["verdict"] != "valid":
         return None

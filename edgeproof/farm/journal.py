@@ -14,14 +14,14 @@ from typing import Literal
 
 from edgeproof.core.errors import EdgeproofError
 
-Kind = Literal["started", "done", "failed", "abandoned"]
+EventKind = Literal["started", "done", "failed", "abandoned"]
 
 
 @dataclass(frozen=True)
-class Event:
+class JournalEvent:
     """Something that happened to a job; `reason` says why it failed."""
 
-    kind: Kind
+    kind: EventKind
     job: str
     device: str
     attempt: int
@@ -34,15 +34,15 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _without_torn_end(path)
+        _drop_torn_line(path)
         self._file = path.open("a", encoding="utf-8")
         self._writing, self._syncing = threading.Lock(), threading.Lock()
         self._written = self._synced = 0
 
-    def add(self, kind: Kind, job: str, device: str, attempt: int, reason: str = "") -> None:
+    def add(self, kind: EventKind, job: str, device: str, attempt: int, reason: str = "") -> None:
         """Write an event; it is on the disk when this returns."""
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        line = json.dumps(asdict(Event(kind, job, device, attempt, at, reason)), ensure_ascii=False)
+        line = json.dumps(asdict(JournalEvent(kind, job, device, attempt, at, reason)), ensure_ascii=False)
         with self._writing:
             self._file.write(line + "\n")
             self._written += 1
@@ -56,18 +56,18 @@ class Journal:
                 self._synced = covered
 
 
-def read(path: Path) -> list[Event]:
+def read(path: Path) -> list[JournalEvent]:
     """All events in their order; a last line that a crash cut short never happened. Raises EdgeproofError."""
     if not path.is_file():
         return []
     whole, _, _ = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
     try:
-        return [Event(**json.loads(line)) for line in whole.splitlines()]
+        return [JournalEvent(**json.loads(line)) for line in whole.splitlines()]
     except (ValueError, TypeError):
         raise EdgeproofError(f"{path} is damaged. Remove it: what is finished lies in results/history.") from None
 
 
-def failures(events: Iterable[Event]) -> Counter[str]:
+def count_failures(events: Iterable[JournalEvent]) -> Counter[str]:
     """How often each job failed since it last ended."""
     counted: Counter[str] = Counter()
     for event in events:
@@ -78,11 +78,11 @@ def failures(events: Iterable[Event]) -> Counter[str]:
     return counted
 
 
-def last(events: Iterable[Event]) -> dict[str, Event]:
+def latest_by_job(events: Iterable[JournalEvent]) -> dict[str, JournalEvent]:
     """The latest event of every job."""
     return {event.job: event for event in events}
 
 
-def _without_torn_end(path: Path) -> None:
+def _drop_torn_line(path: Path) -> None:
     if path.is_file() and (content := path.read_bytes()) and not content.endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)

@@ -15,22 +15,23 @@ from edgeproof.core.errors import DeviceError
 from edgeproof.paths import WORK
 
 LEASES = WORK / "farm" / "leases"
-ASKERS, MOMENT_S = 5, 0.05
+LOCK_ATTEMPTS = 5
+LOCK_RETRY_S = 0.05
 
 
-class Taken(DeviceError):
+class DeviceBusyError(DeviceError):
     """Somebody else has the device."""
 
 
 @contextmanager
-def held(device: str, why: str) -> Iterator[None]:
+def hold(device: str, why: str) -> Iterator[None]:
     """Have a device while the block runs. Raises Taken, naming the holder, where another process has it."""
     LEASES.mkdir(parents=True, exist_ok=True)
     # Not inherited by the jobs: the lease ends with this process, however it ends.
     descriptor = os.open(LEASES / device, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if not _locked(descriptor):
-            raise Taken(f"device '{device}' is taken by {holder(device) or 'another process'}")
+        if not _try_lock(descriptor):
+            raise DeviceBusyError(f"device '{device}' is taken by {describe_holder(device) or 'another process'}")
         since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         content = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "why": why}
         os.ftruncate(descriptor, 0)
@@ -40,18 +41,18 @@ def held(device: str, why: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _locked(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     """Whether the lock is had now; who only asks for its holder has it for a moment too, and is waited for."""
-    for _ in range(ASKERS):
+    for _ in range(LOCK_ATTEMPTS):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            time.sleep(MOMENT_S)
+            time.sleep(LOCK_RETRY_S)
     return False
 
 
-def holder(device: str) -> str | None:
+def describe_holder(device: str) -> str | None:
     """Who has a device now, in words; None where nobody has."""
     path = LEASES / device
     if not path.is_file():

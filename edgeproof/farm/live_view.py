@@ -16,11 +16,11 @@ import rich.live
 import rich.table
 import rich.text
 
-SHOWN_DEVICES = 20
-EVERY = ""  # no device has an empty name
+MAX_SHOWN_DEVICES = 20
+ALL_DEVICES = ""  # no device has an empty name
 
 
-class View:
+class LiveView:
     """Hears when a job starts and how it ends. Devices work side by side: the slowest decides how long is left."""
 
     def __init__(
@@ -42,7 +42,7 @@ class View:
             console=self._console, get_renderable=self._table, refresh_per_second=1, transient=True
         )
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> LiveView:
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -52,29 +52,29 @@ class View:
     ) -> None:
         self._live.stop()
 
-    def started(self, job: str) -> None:
+    def start_job(self, job: str) -> None:
         """A job begins on its device, perhaps not for the first time."""
         with self._lock:
             self._running[self._jobs[job]] = job, self._clock_s()
 
-    def ended(self, job: str) -> None:
+    def end_job(self, job: str) -> None:
         """A job is over, however it ended; one that never started was finished before."""
         device = self._jobs[job]
         with self._lock:
             self._ended[device] += 1
             running = self._running.pop(device, None)
             if running is not None:
-                for of in (device, EVERY):
+                for of in (device, ALL_DEVICES):
                     self._spent_s[of] += self._clock_s() - running[1]
                     self._timed[of] += 1
 
-    def left(self) -> str:
+    def estimate_left(self) -> str:
         """', about 3:10 left', or nothing while nobody knows; looked at once a second, since devices may be many."""
         with self._lock:
             now_s = self._clock_s()
             if self._told is None or now_s - self._told[0] >= 1:
                 known = [seconds for device in self._asked if (seconds := self._left_s(device)) is not None]
-                self._told = now_s, f", about {_clock(max(known))} left" if known and max(known) > 0 else ""
+                self._told = now_s, f", about {_format_duration(max(known))} left" if known and max(known) > 0 else ""
             return self._told[1]
 
     def _left_s(self, device: str) -> float | None:
@@ -82,7 +82,7 @@ class View:
         waiting = self._asked[device] - self._ended[device]
         if waiting == 0:
             return 0.0
-        of = device if self._timed[device] else EVERY
+        of = device if self._timed[device] else ALL_DEVICES
         if not self._timed[of]:
             return None
         mean_s = self._spent_s[of] / self._timed[of]
@@ -95,23 +95,23 @@ class View:
             table.add_column(column)
         with self._lock:
             busy = sorted(self._running)
-            rows = [(device, *self._running[device], self._left_s(device)) for device in busy[:SHOWN_DEVICES]]
+            rows = [(device, *self._running[device], self._left_s(device)) for device in busy[:MAX_SHOWN_DEVICES]]
             ended = dict(self._ended)
         for device, job, began_s, left_s in rows:
             cells = (
                 f"  {device}",
                 job,
-                _clock(self._clock_s() - began_s),
+                _format_duration(self._clock_s() - began_s),
                 f"{ended.get(device, 0)} of {self._asked[device]}",
-                "" if left_s is None else _clock(left_s),
+                "" if left_s is None else _format_duration(left_s),
             )
             table.add_row(*map(rich.text.Text, cells))  # plain text: a name is no markup
-        more = f"  and {len(busy) - SHOWN_DEVICES} more devices; " if len(busy) > SHOWN_DEVICES else "  "
-        table.add_row(rich.text.Text(f"{more}{sum(ended.values())} of {len(self._jobs)} jobs done{self.left()}"))
+        more = f"  and {len(busy) - MAX_SHOWN_DEVICES} more devices; " if len(busy) > MAX_SHOWN_DEVICES else "  "
+        table.add_row(rich.text.Text(f"{more}{sum(ended.values())} of {len(self._jobs)} jobs done{self.estimate_left()}"))
         return table
 
 
-def _clock(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

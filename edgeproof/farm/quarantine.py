@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgeproof.core.directories import write_json
-from edgeproof.core.errors import EdgeproofError, UnknownName
+from edgeproof.core.errors import EdgeproofError, UnknownNameError
 from edgeproof.paths import WORK
 
 QUARANTINE = WORK / "farm" / "quarantine"
 
 
 @dataclass(frozen=True)
-class Sentence:
+class QuarantineEntry:
     """Why and since when a device is left alone."""
 
     device: str
@@ -29,32 +29,32 @@ class Sentence:
         )
 
 
-def put(device: str, reason: str) -> Sentence:
+def add(device: str, reason: str) -> QuarantineEntry:
     """Leave a device alone from now on."""
     since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    sentence = Sentence(device, reason, since)
+    sentence = QuarantineEntry(device, reason, since)
     write_json(QUARANTINE / f"{device}.json", asdict(sentence))
     return sentence
 
 
-def of(device: str) -> Sentence | None:
+def find(device: str) -> QuarantineEntry | None:
     """A device's sentence, or None where it is free. Raises EdgeproofError for a damaged file."""
     path = QUARANTINE / f"{device}.json"
     if not path.is_file():
         return None
     try:
-        return Sentence(**json.loads(path.read_text(encoding="utf-8")))
+        return QuarantineEntry(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
         raise EdgeproofError(f"{path} is damaged. Remove it to release the device.") from None
 
 
-def devices() -> list[str]:
+def list_devices() -> list[str]:
     """All devices in quarantine."""
     return sorted(path.stem for path in Path(QUARANTINE).glob("*.json"))
 
 
 def release(device: str) -> None:
-    """Let a device take part again. Raises UnknownName where it is not in quarantine."""
-    if device not in devices():
-        raise UnknownName("device in quarantine", device, devices(), "'edgeproof farm status' lists them.")
+    """Let a device take part again. Raises UnknownNameError where it is not in quarantine."""
+    if device not in list_devices():
+        raise UnknownNameError("device in quarantine", device, list_devices(), "'edgeproof farm status' lists them.")
     (QUARANTINE / f"{device}.json").unlink()

@@ -13,32 +13,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeproof.core.errors import UnknownName
+from edgeproof.core.errors import UnknownNameError
 from edgeproof.farm import ab_test, alarms, artifact_cache, history
-from edgeproof.farm.ab_test import Measure, Suspicion, Unconfirmable
+from edgeproof.farm.ab_test import ABTestError, ABTestRunner, Suspicion
 from edgeproof.farm.alarms import Alarm
-from edgeproof.farm.history import Cell, History, Night
-from edgeproof.statistics.change_points import FEWEST_BEFORE, LATEST, SMALLEST_STEP, Change, Watched
-from edgeproof.statistics.comparison import Comparison, unlike
+from edgeproof.farm.history import History, HistoryCell, NightResult
+from edgeproof.records.conditions import list_differences
+from edgeproof.statistics.comparison import Comparison
+from edgeproof.statistics.cusum import EXCLUDED_LATEST_NIGHTS, MIN_BASELINE_NIGHTS, Change, MonitoredSeries
+from edgeproof.statistics.segmentation import SMALLEST_STEP
 
-SHOWN_CHANGES = 8
-SHOWN_CHARACTERS = 160
+MAX_SHOWN_CHANGES = 8
+MAX_CHANGE_CHARACTERS = 160
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """What a night's check has found; `unjudged` are cells measured on too few nights alike."""
 
     run: str
     alarms: Sequence[Alarm]
     faster: Sequence[str]
-    unjudged: Sequence[Cell]
+    unjudged: Sequence[HistoryCell]
     damaged: Sequence[str]
 
     @property
-    def fine(self) -> bool:
+    def is_clean(self) -> bool:
         """Whether nobody has to look."""
-        return not self.damaged and not any(alarm.wakes for alarm in self.alarms)
+        return not self.damaged and not any(alarm.needs_attention for alarm in self.alarms)
 
     @property
     def summary(self) -> str:
@@ -47,13 +49,13 @@ class Checked:
             f"{count} {kind}" for kind in alarms.KINDS if (count := sum(alarm.kind == kind for alarm in self.alarms))
         ]
         counted += [f"{len(self.damaged)} damaged record(s) left out"] if self.damaged else []
-        waiting = f"; {len(self.unjudged)} cell(s) have fewer than {FEWEST_BEFORE + 1} nights alike to be judged by"
+        waiting = f"; {len(self.unjudged)} cell(s) have fewer than {MIN_BASELINE_NIGHTS + 1} nights alike to be judged by"
         return f"check of {self.run}: {', '.join(counted) or 'nothing to report'}{waiting if self.unjudged else ''}"
 
 
 def check(
-    run: str | None, tell: Callable[[str], None] = lambda line: None, *, measure: Measure | None = None
-) -> Checked:
+    run: str | None, tell: Callable[[str], None] = lambda line: None, *, measure: ABTestRunner | None = None
+) -> CheckResult:
     """Check a run, the latest where none is named, and store what was found. Raises EdgeproofError.
 
     Args:
@@ -63,38 +65,38 @@ def check(
     told = history.read()
     names = [night.name for night in told.runs]
     if run is not None and run not in names:
-        raise UnknownName("run", run, names, "'edgeproof farm run' makes one.")
+        raise UnknownNameError("run", run, names, "'edgeproof farm run' makes one.")
     run = run or names[-1]
     found: list[Alarm] = []
-    for alarm in [*_fingerprints(told, run), *_missing(told, run)]:
-        found.append(alarms.once(alarm))
+    for alarm in [*_find_changed_devices(told, run), *_find_missing(told, run)]:
+        found.append(alarms.write_once(alarm))
         tell(str(found[-1]))
     faster, unjudged = [], []
-    for cell, segment, watched in _followed(told, run):
-        if not watched.judged:
+    for cell, segment, watched in _find_level_changes(told, run):
+        if not watched.has_baseline:
             unjudged.append(cell)
         for change in watched.changes:
-            if change.found == len(segment) - 1 and change.ratio < 1:
-                faster.append(f"{cell}: {_percent(change.ratio)} since {segment[change.place].run}")
-            elif change.found == len(segment) - 1:
-                found.append(_confirmed(_suspicion(cell, segment, change), told, measure))
+            if change.detected == len(segment) - 1 and change.ratio < 1:
+                faster.append(f"{cell}: {_format_percent(change.ratio)} since {segment[change.index].run}")
+            elif change.detected == len(segment) - 1:
+                found.append(_confirm(_make_suspicion(cell, segment, change), told, measure))
                 tell(str(found[-1]))
-    artifact_cache.forget_others(_wanted(told))
-    return Checked(run, found, faster, unjudged, told.damaged)
+    artifact_cache.prune(_list_recent_artifacts(told))
+    return CheckResult(run, found, faster, unjudged, told.damaged)
 
 
 # --- missing, and changed ------------------------------------------------------------------------------------------
 
 
-def _missing(told: History, run: str) -> Iterator[Alarm]:
+def _find_missing(told: History, run: str) -> Iterator[Alarm]:
     """Cells that were measured on the night before and were to be, but were not."""
     study = next(night.study for night in told.runs if night.name == run)
-    nights = told.nights(study, until=run)
-    asked = history.expected(run)
+    nights = told.list_runs(study, until=run)
+    asked = history.read_expected_cells(run)
     for cell, found in told.cells.items():
-        if cell.study != study or (asked is not None and cell not in asked) or (run in found and found[run].logs):
+        if cell.study != study or (asked is not None and cell not in asked) or (run in found and found[run].log_durations):
             continue
-        before = [night for night in nights[:-1] if night in found and found[night].logs]
+        before = [night for night in nights[:-1] if night in found and found[night].log_durations]
         # Whoever doesn't know what was asked for can only say what was there the night before.
         if not before or (asked is None and before[-1] != nights[-2]):
             continue
@@ -102,79 +104,79 @@ def _missing(told: History, run: str) -> Iterator[Alarm]:
         yield Alarm("missing", run, str(cell), f"{why} (measured last on {before[-1]})", {"last": before[-1]})
 
 
-def _fingerprints(told: History, run: str) -> Iterator[Alarm]:
+def _find_changed_devices(told: History, run: str) -> Iterator[Alarm]:
     """Devices whose fingerprint, software or settings are not those of the night before that they took part in."""
     lines: dict[str, dict[str, None]] = {}
-    moved: dict[str, dict[Cell, float]] = {}
+    moved: dict[str, dict[HistoryCell, float]] = {}
     for (device, _), by_run in told.fingerprints.items():
         before = [night.name for night in told.runs if night.name in by_run]
         if run in before and (place := before.index(run)) > 0:
-            lines.setdefault(device, {}).update(dict.fromkeys(unlike(by_run[before[place - 1]], by_run[run])))
-    for cell, night, last in _pairs(told, run):
-        if differing := unlike(last.under, night.under):
+            lines.setdefault(device, {}).update(dict.fromkeys(list_differences(by_run[before[place - 1]], by_run[run])))
+    for cell, night, last in _pair_with_previous_night(told, run):
+        if differing := list_differences(last.conditions, night.conditions):
             lines.setdefault(cell.device, {}).update(dict.fromkeys(differing))
             moved.setdefault(cell.device, {})[cell] = math.exp(night.value - last.value)
     for device, changed in lines.items():
         if changed:
-            text = "; ".join(line[:SHOWN_CHARACTERS] for line in list(changed)[:SHOWN_CHANGES])
-            more = f"; and {len(changed) - SHOWN_CHANGES} more" if len(changed) > SHOWN_CHANGES else ""
+            text = "; ".join(line[:MAX_CHANGE_CHARACTERS] for line in list(changed)[:MAX_SHOWN_CHANGES])
+            more = f"; and {len(changed) - MAX_SHOWN_CHANGES} more" if len(changed) > MAX_SHOWN_CHANGES else ""
             cells = moved.get(device, {})
             details = {"changes": list(changed), "moved": {str(cell): ratio for cell, ratio in cells.items()}}
-            yield Alarm("fingerprint", run, device, f"{text}{more}{_told_moved(cells)}", details)
+            yield Alarm("fingerprint", run, device, f"{text}{more}{_describe_largest_move(cells)}", details)
 
 
-def _pairs(told: History, run: str) -> Iterator[tuple[Cell, Night, Night]]:
+def _pair_with_previous_night(told: History, run: str) -> Iterator[tuple[HistoryCell, NightResult, NightResult]]:
     """Every cell that was measured on the night, with the night on which it was measured before."""
     for cell in told.cells:
-        measured = [night for segment in told.segments(cell, until=run) for night in segment]
+        measured = [night for segment in told.split_segments(cell, until=run) for night in segment]
         if len(measured) > 1 and measured[-1].run == run:
             yield cell, measured[-1], measured[-2]
 
 
-def _told_moved(moved: dict[Cell, float]) -> str:
+def _describe_largest_move(moved: dict[HistoryCell, float]) -> str:
     """By how much cells whose conditions changed differ from the night before: no verdict, but not silent either."""
     if not moved:
         return ""
     cell, ratio = max(moved.items(), key=lambda of: abs(math.log(of[1])))
-    return f". {len(moved)} cell(s) begin a new series; most moved {cell}, {_percent(ratio)} since the night before"
+    return f". {len(moved)} cell(s) begin a new series; most moved {cell}, {_format_percent(ratio)} since the night before"
 
 
 # --- slower --------------------------------------------------------------------------------------------------------
 
 
-def _followed(told: History, run: str) -> Iterator[tuple[Cell, Sequence[Night], Watched]]:
+def _find_level_changes(told: History, run: str) -> Iterator[tuple[HistoryCell, Sequence[NightResult], MonitoredSeries]]:
     """The cells that were measured on the night, with their nights alike up to it, and the changes seen in them."""
     for cell in told.cells:
-        segments = told.segments(cell, until=run)
+        segments = told.split_segments(cell, until=run)
         if segments and segments[-1][-1].run == run:
-            yield cell, segments[-1], told.watched(cell, segments[-1])
+            yield cell, segments[-1], told.find_changes(cell, segments[-1])
 
 
-def _suspicion(cell: Cell, segment: Sequence[Night], change: Change) -> Suspicion:
+def _make_suspicion(cell: HistoryCell, segment: Sequence[NightResult], change: Change) -> Suspicion:
     return Suspicion(
         cell=cell,
-        good=_last_good(segment, change.place),
+        good=_find_last_good(segment, change.index),
         suspect=segment[-1],
-        since=segment[change.place].run,
+        since=segment[change.index].run,
         ratio=change.ratio,
     )
 
 
-def _last_good(segment: Sequence[Night], place: int) -> Night:
+def _find_last_good(segment: Sequence[NightResult], place: int) -> NightResult:
     """The last night before a step; where a step's place is, is known to some nights, so one of other bytes if any."""
-    before = segment[max(0, place - LATEST) : place]
+    before = segment[max(0, place - EXCLUDED_LATEST_NIGHTS) : place]
     others = [night for night in before if night.artifact != segment[-1].artifact]
     return (others or before)[-1]
 
 
-def _confirmed(suspicion: Suspicion, told: History, measure: Measure | None) -> Alarm:
+def _confirm(suspicion: Suspicion, told: History, measure: ABTestRunner | None) -> Alarm:
     """What became of a suspicion: as it was written before, unless that was for want of an A/B."""
     run, subject = suspicion.suspect.run, str(suspicion.cell)
-    before = alarms.find(run, subject)
+    before = alarms.find_latest(run, subject)
     if before is not None and before.kind not in ("unconfirmed", "missing"):
         return before
-    slower = f"{_percent(suspicion.ratio)} since {suspicion.since}"
-    changed = _what_else(suspicion, told)
+    slower = f"{_format_percent(suspicion.ratio)} since {suspicion.since}"
+    changed = _list_other_changes(suspicion, told)
     details: dict[str, Any] = {
         "ratio": suspicion.ratio,
         "since": suspicion.since,
@@ -189,16 +191,16 @@ def _confirmed(suspicion: Suspicion, told: History, measure: Measure | None) -> 
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch, "records")
         try:
-            comparison = ab_test.compare(suspicion, out, measure)
-        except Unconfirmable as error:
+            comparison = ab_test.run_ab_test(suspicion, out, measure)
+        except ABTestError as error:
             text = f"{slower}, suspected; could not be confirmed: {error}"
-            if before is not None and before.told == text:
+            if before is not None and before.message == text:
                 return before
             return alarms.write(Alarm("unconfirmed", run, subject, text, details))
-        return alarms.write(_judged(suspicion, comparison, slower, details), out)
+        return alarms.write(_make_alarm(suspicion, comparison, slower, details), out)
 
 
-def _judged(suspicion: Suspicion, comparison: Comparison, slower: str, details: Mapping[str, Any]) -> Alarm:
+def _make_alarm(suspicion: Suspicion, comparison: Comparison, slower: str, details: Mapping[str, Any]) -> Alarm:
     run, subject = suspicion.suspect.run, str(suspicion.cell)
     ratio = comparison.ratio
     made = (
@@ -213,13 +215,13 @@ def _judged(suspicion: Suspicion, comparison: Comparison, slower: str, details: 
     return Alarm("not confirmed", run, subject, f"{slower}, suspected; {made}: {beyond}", details)
 
 
-def _what_else(suspicion: Suspicion, told: History) -> list[str]:
+def _list_other_changes(suspicion: Suspicion, told: History) -> list[str]:
     """What the records tell to have changed between the two nights beside the artifact."""
     good, suspect, key = suspicion.good, suspicion.suspect, (suspicion.cell.device, suspicion.cell.runtime)
     prints = told.fingerprints.get(key, {})
     before = {"runner": good.runner, "commit": good.commit, **prints.get(good.run, {})}
     after = {"runner": suspect.runner, "commit": suspect.commit, **prints.get(suspect.run, {})}
-    return [line[:SHOWN_CHARACTERS] for line in unlike(before, after)]
+    return [line[:MAX_CHANGE_CHARACTERS] for line in list_differences(before, after)]
 
 
 def _finite(value: Any) -> Any:
@@ -231,15 +233,15 @@ def _finite(value: Any) -> Any:
     return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
-def _percent(ratio: float) -> str:
+def _format_percent(ratio: float) -> str:
     return f"{abs(ratio - 1):.1%} {'slower' if ratio > 1 else 'faster'}"
 
 
 # --- what stays ---------------------------------------------------------------------------------------------------
 
 
-def _wanted(told: History) -> Iterator[tuple[str, str]]:
+def _list_recent_artifacts(told: History) -> Iterator[tuple[str, str]]:
     """The artifacts of every cell's latest nights."""
     for cell, nights in told.cells.items():
-        for run in [name for name in told.nights(cell.study) if name in nights][-artifact_cache.NIGHTS :]:
+        for run in [name for name in told.list_runs(cell.study) if name in nights][-artifact_cache.KEPT_NIGHTS :]:
             yield nights[run].artifact, cell.scheme

@@ -17,16 +17,16 @@ import zipfile
 from pathlib import Path
 
 LOG_BYTES = 1 << 20
-UNUSED_S = 7 * 24 * 3600.0
+MAX_UNUSED_S = 7 * 24 * 3600.0
 PLUGINS = "plugins"
 
 
-def attempt(packed: bytes, job: str, params: str, reason: str | None) -> tuple[int, bytes, dict[str, bytes]]:
+def run_job(packed: bytes, job: str, params: str, reason: str | None) -> tuple[int, bytes, dict[str, bytes]]:
     """Run a session of the study in `packed`; returns its exit code, the end of its output, and its records' files.
 
     What was sent stays for a week, so that an interrupted session continues where it stopped.
     """
-    root = _unpacked(packed)
+    root = _unpack(packed)
     with tempfile.TemporaryDirectory() as scratch:
         given, out = Path(scratch, "params.yaml"), Path(scratch, "out")
         given.write_text(params, encoding="utf-8")
@@ -41,7 +41,7 @@ def attempt(packed: bytes, job: str, params: str, reason: str | None) -> tuple[i
     return done.returncode, done.stdout[-LOG_BYTES:], files
 
 
-def _unpacked(packed: bytes) -> Path:
+def _unpack(packed: bytes) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeproof" / "farm"
     cache.mkdir(parents=True, exist_ok=True)
     root = cache / hashlib.sha256(packed).hexdigest()
@@ -56,6 +56,6 @@ def _unpacked(packed: bytes) -> Path:
                     raise
     os.utime(root)
     for other in cache.iterdir():
-        if time.time() - other.stat().st_mtime > UNUSED_S:
+        if time.time() - other.stat().st_mtime > MAX_UNUSED_S:
             shutil.rmtree(other, ignore_errors=True)
     return root

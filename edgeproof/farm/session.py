@@ -12,31 +12,35 @@ from pathlib import Path
 
 from edgeproof import entry
 from edgeproof.bench import session as bench_session
-from edgeproof.config import params
+from edgeproof.bench.subject import Subject, build_subject
+from edgeproof.bench.verdict import DEFAULT_LIMITS, VerdictLimits
+from edgeproof.config import params_file
 from edgeproof.config.params import BenchParams
 from edgeproof.core.errors import DeviceError
 
 TRY_AGAIN = 75
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], limits: VerdictLimits = DEFAULT_LIMITS) -> int:
     """Run or abandon one session; returns the exit code."""
     key, given, out, *reason = argv
-    study = params.load(Path(given))
+    study = params_file.read_params(Path(given))
     item = study.bench[key]
-    what = bench_session.subject(item, study)
+    what = build_subject(item, study)
     if reason:
-        session = bench_session.Session(item, what)
+        session = bench_session.BenchSession(item, what, limits)
         session.abandon(reason[0])
         session.finish(Path(out))
         return 0
-    return measured(item, what, Path(out))
+    return run_session(item, what, Path(out), limits)
 
 
-def measured(item: BenchParams, what: bench_session.Subject, out: Path) -> int:
+def run_session(
+    item: BenchParams, what: Subject, out: Path, limits: VerdictLimits = DEFAULT_LIMITS
+) -> int:
     """Run a session and put its records to `out`; returns the exit code."""
     try:
-        bench_session.measured(item, what).finish(out)
+        bench_session.run(item, what, limits).finish(out)
     except DeviceError as error:
         print(f"error: {error}", file=sys.stderr)
         return TRY_AGAIN

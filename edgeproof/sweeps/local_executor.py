@@ -1,4 +1,4 @@
-"""Running points on this machine: each in a process group of its own, so that whatever becomes of one stays with it."""
+"""Run points on this machine, each in a process group of its own, so that a crash affects one point only."""
 
 from __future__ import annotations
 
@@ -13,106 +13,109 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeproof import entry
-from edgeproof.sweeps.store import Store
+from edgeproof.sweeps.outcomes import PointFailure
+from edgeproof.sweeps.store import SweepStore
 
-WORKER = "edgeproof.sweeps.worker"
-TICK_S = 0.05
-LAST_WORDS_S = 10.0
+WORKER_MODULE = "edgeproof.sweeps.worker"
+POLL_INTERVAL_S = 0.05
+# A process that is asked to stop has this long before it is killed.
+GRACE_PERIOD_S = 10.0
 Phase = Literal["build", "all"]
-# Starts a point's process; another one stands in for it in tests.
-Starter = Callable[[Store, str, Phase], "subprocess.Popen[bytes]"]
+Event = Literal["started", "ended"]
+# Starts a point's process. Tests replace it.
+PointStarter = Callable[[SweepStore, str, Phase], "subprocess.Popen[bytes]"]
 
 
-def start(store: Store, digest: str, phase: Phase) -> subprocess.Popen[bytes]:
-    """Start a point's process, with what it prints in the point's log."""
-    command = [sys.executable, "-m", WORKER, store.name, digest, *([phase] if phase == "build" else [])]
-    with store.begin_log(digest) as stream:
+def start_point(store: SweepStore, digest: str, phase: Phase) -> subprocess.Popen[bytes]:
+    """Start a point's process. Its output goes to the point's log."""
+    command = [sys.executable, "-m", WORKER_MODULE, store.name, digest, *([phase] if phase == "build" else [])]
+    with store.open_log(digest) as stream:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=entry.environment(),
+            env=entry.build_environment(),
         )
 
 
 @dataclass(frozen=True)
-class Job:
-    """A point's process while it runs."""
+class PointProcess:
+    """A point's running process."""
 
     digest: str
     process: subprocess.Popen[bytes]
 
-    def ended(self) -> bool:
-        """Whether the process ended. Its number is not given back before `clear`, so its group can still be named."""
+    def has_ended(self) -> bool:
+        """Return whether the process has ended. It stays a zombie until `finish`, so its group id is not reused."""
         return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def clear(self, store: Store, phase: Phase) -> None:
-        """End whatever the process left running, and see that a point without a result has its reason."""
+    def finish(self, store: SweepStore) -> None:
+        """Kill what the process left running. If the point has neither a result nor a reason, store its exit code."""
         self._send(signal.SIGKILL)
         code = self.process.wait()
-        if code != 0 and store.failure(self.digest) is None:
-            store.fail(self.digest, _ending(store, self.digest, code))
+        if code != 0 and store.read_failure(self.digest) is None:
+            store.write_failure(self.digest, PointFailure(_describe_exit(store, self.digest, code)))
 
     def stop(self) -> None:
-        """Ask the whole group to end, then make it."""
+        """Ask the whole process group to end, and kill it after a grace period."""
         self._send(signal.SIGTERM)
-        patience = time.monotonic() + LAST_WORDS_S
-        while not self.ended() and time.monotonic() < patience:
-            time.sleep(TICK_S)
+        deadline_s = time.monotonic() + GRACE_PERIOD_S
+        while not self.has_ended() and time.monotonic() < deadline_s:
+            time.sleep(POLL_INTERVAL_S)
         self._send(signal.SIGKILL)
         self.process.wait()
 
-    def _send(self, sent: signal.Signals) -> None:
+    def _send(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, sent)
+            os.killpg(self.process.pid, number)
 
 
-def run_one(store: Store, digest: str, starter: Starter = start) -> None:
-    """Run one point to its end, be it a result or a failure."""
-    run_all(store, [digest], workers=1, phase="all", starter=starter)
+def run_point(store: SweepStore, digest: str, starter: PointStarter = start_point) -> None:
+    """Run one point until it has a result or a failure."""
+    run_points(store, [digest], workers=1, phase="all", starter=starter)
 
 
-def run_all(
-    store: Store,
+def run_points(
+    store: SweepStore,
     digests: Sequence[str],
     *,
     workers: int,
     phase: Phase,
     choose: Callable[[Sequence[str], Sequence[str]], str] = lambda waiting, running: waiting[0],
-    note: Callable[[str, str, Sequence[str]], None] = lambda digest, event, running: None,
-    starter: Starter = start,
+    note: Callable[[str, Event, Sequence[str]], None] = lambda digest, event, running: None,
+    starter: PointStarter = start_point,
 ) -> None:
-    """Run a phase of every point, `workers` side by side.
+    """Run a phase of every point, up to `workers` in parallel.
 
     Args:
-        choose: which of those waiting is next, given those running.
-        note: told a point, 'begins' or 'ended', and all that run.
+        choose: returns the next point, given the waiting and the running ones.
+        note: called with a point, its event, and the points that run after the event.
         starter: starts a point's process.
     """
-    waiting, running = list(digests), list[Job]()
+    waiting, running = list(digests), list[PointProcess]()
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                digest = choose(waiting, [job.digest for job in running])
+                digest = choose(waiting, [process.digest for process in running])
                 waiting.remove(digest)
-                store.begin(digest)
-                running.append(Job(digest, starter(store, digest, phase)))
-                note(digest, "begins", [job.digest for job in running])
-            for job in [job for job in running if job.ended()]:
-                job.clear(store, phase)
-                running.remove(job)
-                note(job.digest, "ended", [other.digest for other in running])
-            time.sleep(TICK_S)
+                store.clear_failure(digest)
+                running.append(PointProcess(digest, starter(store, digest, phase)))
+                note(digest, "started", [process.digest for process in running])
+            for process in [process for process in running if process.has_ended()]:
+                process.finish(store)
+                running.remove(process)
+                note(process.digest, "ended", [other.digest for other in running])
+            time.sleep(POLL_INTERVAL_S)
     finally:
-        for job in running:
-            job.stop()
+        for process in running:
+            process.stop()
 
 
-def _ending(store: Store, digest: str, code: int) -> str:
-    lines = store.last_attempt(digest)
-    last = f": {lines[-1]}" if lines else ""
+def _describe_exit(store: SweepStore, digest: str, code: int) -> str:
+    lines = store.read_last_attempt(digest)
+    last_line = f": {lines[-1]}" if lines else ""
     if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}{last}"
-    return f"its process ended with {code}{last}"
+        return f"its process was killed by {signal.Signals(-code).name}{last_line}"
+    return f"its process ended with exit code {code}{last_line}"

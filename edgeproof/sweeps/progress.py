@@ -1,81 +1,93 @@
-"""How far a sweep is: points done, running, cached, failed, left, and how long the rest may take."""
+"""Report a sweep's progress: points done, running, cached, failed and left, with an estimate of the time left."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from edgeproof.study import plan, repro
-from edgeproof.sweeps.store import Store, axes, label
+from edgeproof.sweeps.outcomes import JournalEntry
+from edgeproof.sweeps.points import find_axes, format_label
+from edgeproof.sweeps.store import SweepStore
 
 # A point's own cost: its process, its worktree, DVC.
-POINT_S = 3.0
+POINT_OVERHEAD_S = 3.0
 
 
-class Progress:
-    """Prints a line a point. The estimate counts each stage once, however many points share it."""
+class SweepProgress:
+    """Prints one line when a point ends. The estimate counts each stage once, however many points share it."""
 
-    def __init__(self, store: Store, plans: Mapping[str, Mapping[str, str]], todo: Sequence[str], workers: int) -> None:
+    def __init__(
+        self, store: SweepStore, plans: Mapping[str, Mapping[str, str]], todo: Sequence[str], workers: int
+    ) -> None:
+        """Print the first estimate.
+
+        Args:
+            plans: each point's stages with their digests, by the point's digest.
+            todo: digests of the points to run.
+            workers: how many points are built in parallel.
+        """
         self._store = store
         self._plans = plans
         self._todo = list(todo)
         self._workers = workers
-        self._begun = time.monotonic()
-        self._begun_at: dict[str, float] = {}
-        points = store.asked().points
-        self._labels = {point.digest: label(point, axes(points)) for point in points}
+        self._started_s = time.monotonic()
+        self._point_started_s: dict[str, float] = {}
+        points = store.read_request().points
+        self._labels = {point.digest: format_label(point, find_axes(points)) for point in points}
         self._durations = repro.read_durations()
-        self._lines_before = len(store.journal())
+        self._earlier_entries = len(store.read_journal())
         print(f"{len(todo)} point(s) to run, {self._estimate()}.", flush=True)
 
-    def build(self, digest: str, event: str, running: Sequence[str]) -> None:
-        """A point's builds begin or ended."""
-        self._tell(digest, event, running, "built")
+    def report_build(self, digest: str, event: str, running: Sequence[str]) -> None:
+        """Note that the builds of a point have started, or print how they ended."""
+        self._report(digest, event, running, "built")
 
-    def point(self, digest: str, event: str, running: Sequence[str]) -> None:
-        """A point begins or ended."""
-        self._tell(digest, event, running, "done")
+    def report_point(self, digest: str, event: str, running: Sequence[str]) -> None:
+        """Note that a point has started, or print how it ended."""
+        self._report(digest, event, running, "done")
 
-    def _tell(self, digest: str, event: str, running: Sequence[str], well: str) -> None:
-        if event == "begins":
-            self._begun_at[digest] = time.monotonic()
+    def _report(self, digest: str, event: str, running: Sequence[str], success: str) -> None:
+        if event == "started":
+            self._point_started_s[digest] = time.monotonic()
             return
-        failure = self._store.failure(digest)
-        what = well if failure is None else f"{self._store.status(digest)}: {failure['reason']}"
-        seconds = time.monotonic() - self._begun_at[digest]
-        stages = {line["stage"]: line["outcome"] for line in self._lines() if line["point"] == digest}
-        ran = [stage for stage, outcome in stages.items() if outcome == "ran"]
+        failure = self._store.read_failure(digest)
+        result = success if failure is None else f"{self._store.read_status(digest)}: {failure.reason}"
+        duration_s = time.monotonic() - self._point_started_s[digest]
+        outcomes = {entry.stage: entry.outcome for entry in self._new_entries() if entry.point == digest}
+        ran = [stage for stage, outcome in outcomes.items() if outcome == "ran"]
         print(
-            f"[{self._labels[digest]}] {what} in {repro.clock(seconds)}, {len(ran)} of {len(stages)} stages ran; "
-            f"{self._counts(running)}; {repro.clock(time.monotonic() - self._begun)} passed, {self._estimate()}",
+            f"[{self._labels[digest]}] {result} in {repro.format_duration(duration_s)}, "
+            f"{len(ran)} of {len(outcomes)} stages ran; {self._count_points(running)}; "
+            f"{repro.format_duration(time.monotonic() - self._started_s)} passed, {self._estimate()}",
             flush=True,
         )
 
-    def _counts(self, running: Sequence[str]) -> str:
-        statuses = [self._store.status(digest) for digest in self._plans]
-        ran = {line["point"] for line in self._lines() if line["outcome"] == "ran"}
-        cached = [digest for digest in self._plans if self._store.status(digest) == "finished" and digest not in ran]
-        left = statuses.count("waiting") - len(running)
+    def _count_points(self, running: Sequence[str]) -> str:
+        statuses = {digest: self._store.read_status(digest) for digest in self._plans}
+        counts = list(statuses.values())
+        ran = {entry.point for entry in self._new_entries() if entry.outcome == "ran"}
+        cached = [digest for digest, status in statuses.items() if status == "finished" and digest not in ran]
         return (
-            f"{statuses.count('finished')} of {len(statuses)} done ({len(cached)} all from the cache), "
-            f"{len(running)} running, {statuses.count('failed')} failed, {left} left"
+            f"{counts.count('finished')} of {len(counts)} done ({len(cached)} entirely from the cache), "
+            f"{len(running)} running, {counts.count('failed')} failed, {counts.count('waiting') - len(running)} left"
         )
 
     def _estimate(self) -> str:
-        """How long what is left may take."""
-        waiting = [digest for digest in self._todo if self._store.status(digest) == "waiting"]
-        lines = self._lines()
-        made = {
-            (line["stage"], self._plans[line["point"]][line["stage"]]) for line in lines if line["point"] in self._plans
+        """Describe the time left, from the durations of the same stages in this sweep or in earlier runs."""
+        waiting = [digest for digest in self._todo if self._store.read_status(digest) == "waiting"]
+        entries = self._new_entries()
+        ended = {
+            (entry.stage, self._plans[entry.point][entry.stage]) for entry in entries if entry.point in self._plans
         }
-        took = {line["stage"]: line["seconds"] for line in lines if line["outcome"] == "ran"}
-        left = {pair for digest in waiting for pair in self._plans[digest].items()} - made
-        seconds = {pair: took.get(pair[0], repro.estimate_s(self._durations, pair[0])) for pair in left}
-        builds = sum(seconds[pair] for pair in left if plan.is_build(pair[0]))
-        measures = sum(seconds.values()) - builds
-        return f"about {repro.clock(builds / self._workers + measures + POINT_S * len(waiting))} left"
+        durations_s = {entry.stage: entry.duration_s for entry in entries if entry.outcome == "ran"}
+        left = {pair for digest in waiting for pair in self._plans[digest].items()} - ended
+        left_s = {pair: durations_s.get(pair[0], repro.estimate_s(self._durations, pair[0])) for pair in left}
+        builds_s = sum(left_s[pair] for pair in left if plan.is_build(pair[0]))
+        measurements_s = sum(left_s.values()) - builds_s
+        total_s = builds_s / self._workers + measurements_s + POINT_OVERHEAD_S * len(waiting)
+        return f"about {repro.format_duration(total_s)} left"
 
-    def _lines(self) -> list[dict[str, Any]]:
-        """What the journal says since this command began."""
-        return self._store.journal()[self._lines_before :]
+    def _new_entries(self) -> list[JournalEntry]:
+        """Return the journal's entries since this command started."""
+        return self._store.read_journal()[self._earlier_entries :]

@@ -1,9 +1,7 @@
-"""A sweep's report, written from what its points left: table, Pareto plots, importance of keys, how to repeat it."""
+"""Write a sweep's report: its table, Pareto plots, the importance of its keys, and commands that repeat its points."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import shlex
 from collections import Counter, defaultdict
@@ -12,227 +10,231 @@ from dataclasses import replace
 from statistics import fmean, stdev
 
 from edgeproof.core.directories import write_json, write_text
-from edgeproof.report import plots, tables
-from edgeproof.report.rows import Row
-from edgeproof.report.tables import NONE, Column
-from edgeproof.statistics.intervals import Estimate
-from edgeproof.sweeps import results
-from edgeproof.sweeps.results import Line
-from edgeproof.sweeps.store import Store, axes, label, values
+from edgeproof.records.csv_text import format_csv
+from edgeproof.report import plots
+from edgeproof.report.figures import FIGURES
+from edgeproof.report.markdown_text import EMPTY_CELL, Column, format_markdown_table
+from edgeproof.report.row import Row
+from edgeproof.statistics.estimates import Estimate
+from edgeproof.sweeps import pareto_front, results
+from edgeproof.sweeps.importance import compute_importance
+from edgeproof.sweeps.points import find_axes, format_label, parse_overrides
+from edgeproof.sweeps.results import ResultRow
+from edgeproof.sweeps.store import SweepStore
 
 SEED = "seed"
-SHOWN_DIGITS = 8
-OF_ARTIFACT = ("device", "model", "runtime", "scheme", "verdict", "artifact_sha256")
+SHOWN_DIGEST_DIGITS = 8
+ARTIFACT_FIELDS = ("device", "model", "runtime", "scheme", "verdict", "artifact_sha256")
 
 
-def write(store: Store, explained: Mapping[str, Mapping[str, float]] | None = None) -> str:
-    """Write table.md, table.csv, importance.json and the plots below the sweep; returns the table.
+def write_report(store: SweepStore, importance: Mapping[str, Mapping[str, float]] | None = None) -> str:
+    """Write table.md, table.csv, importance.json and the plots into the sweep's directory. Return the table.
 
-    `explained` is the share of each figure's variance that a key explains, where that was found in another way than
-    from the table alone.
+    `importance` maps each figure to the share of its variance that each key explains. It is computed from the table
+    if it is not given.
     """
-    asked = store.asked()
-    found = results.of(store)
-    keys = axes(asked.points)
-    explained = _importance(found, keys, asked.objectives) if explained is None else explained
-    text = _markdown(store, found, keys, explained)
+    request = store.read_request()
+    rows = pareto_front.read_marked_rows(store)
+    keys = find_axes(request.points)
+    if importance is None:
+        importance = _compute_importance(rows, keys, request.objectives)
+    text = _format_markdown(store, rows, keys, importance)
     write_text(store.directory / "table.md", text)
-    write_text(store.directory / "table.csv", _csv(found, keys))
-    write_json(store.directory / "importance.json", explained)
-    shown = [replace(line.row, model=label(line.point, keys)) for line in found if line.row is not None]
-    plots.scatter_svg(shown, "median latency, µs", _p50_us, store.directory / "accuracy_latency.svg")
-    plots.scatter_svg(shown, "file size, bytes", _size_bytes, store.directory / "accuracy_size.svg")
+    write_text(store.directory / "table.csv", _format_csv(rows, keys))
+    write_json(store.directory / "importance.json", importance)
+    table_rows = [replace(row.table_row, model=format_label(row.point, keys)) for row in rows if row.table_row]
+    plots.draw_plots(table_rows, store.directory)
     return text
-
-
-def _p50_us(row: Row) -> float | None:
-    return None if row.p50_ns is None else row.p50_ns.value / 1000
-
-
-def _size_bytes(row: Row) -> float | None:
-    return row.size_bytes
 
 
 # --- the table ---------------------------------------------------------------------------------------------------
 
 
-def _markdown(
-    store: Store, found: Sequence[Line], keys: Sequence[str], explained: Mapping[str, Mapping[str, float]]
+def _format_markdown(
+    store: SweepStore, rows: Sequence[ResultRow], keys: Sequence[str], importance: Mapping[str, Mapping[str, float]]
 ) -> str:
-    shown = [[line] for line in found]
+    groups = [[row] for row in rows]
     if SEED in keys:
-        shown = results.with_front(_by_all_but_seed(found, keys), store.asked())
-    columns = [*_columns_of_axes([key for key in keys if key != SEED]), *FIGURES]
-    parts = [f"# Sweep `{store.name}`", "", *tables.markdown_table(shown, columns), ""]
-    refused = [line for line in found if line.reason]
-    if refused:
-        parts += ["Without a result, or refused, with the reason:", ""]
-        parts += [
-            f"- `{line.point.digest[:SHOWN_DIGITS]}` {label(line.point, keys)}: {' '.join(line.reason.split())}"
-            for line in refused
-        ]
-        parts += [""]
-    parts += _how_to_read(store, found)
-    parts += _importance_table(explained)
-    parts += ["", "Any point again, alone, from the same cache:", "", "```sh"]
-    parts += list(dict.fromkeys(command(line) for line in found))
+        groups = pareto_front.mark_pareto_front(_group_seeds(rows, keys), store.read_request())
+    columns = [*_make_axis_columns([key for key in keys if key != SEED]), *COLUMNS]
+    parts = [f"# Sweep `{store.name}`", "", *format_markdown_table(groups, columns), ""]
+    reasons = [f"- {_format_reason(row, keys)}" for row in rows if row.reason]
+    if reasons:
+        parts += ["Points without a result and refused runs, with the reason:", "", *reasons, ""]
+    parts += _explain_table(store, rows)
+    parts += _format_importance(importance)
+    parts += ["", "Run any point again, alone, from the same cache:", "", "```sh"]
+    parts += list(dict.fromkeys(format_command(row) for row in rows))
     return "\n".join([*parts, "```", ""])
 
 
-def _columns_of_axes(keys: Sequence[str]) -> list[Column[Sequence[Line]]]:
-    def cell(key: str) -> Callable[[Sequence[Line]], str]:
-        return lambda group: values(group[0].point).get(key, NONE)
-
-    return [Column("point", _name), *(Column(key, cell(key)) for key in keys)]
+def _format_reason(row: ResultRow, keys: Sequence[str]) -> str:
+    return f"`{row.point.digest[:SHOWN_DIGEST_DIGITS]}` {format_label(row.point, keys)}: {' '.join(row.reason.split())}"
 
 
-def _name(group: Sequence[Line]) -> str:
-    """The point's digest (several seeds: the first's), marked where its code differs from its commit."""
-    mark = "*" if any(line.changed for line in group) else ""
+def _make_axis_columns(keys: Sequence[str]) -> list[Column[Sequence[ResultRow]]]:
+    def cell(key: str) -> Callable[[Sequence[ResultRow]], str]:
+        return lambda group: parse_overrides(group[0].point).get(key, EMPTY_CELL)
+
+    return [Column("point", _format_name), *(Column(key, cell(key)) for key in keys)]
+
+
+def _format_name(group: Sequence[ResultRow]) -> str:
+    """Return the first point's digest, marked with '*' if its code differs from its commit."""
+    mark = "*" if any(row.changed_files for row in group) else ""
     more = f" +{len(group) - 1}" if len(group) > 1 else ""
-    return f"{group[0].point.digest[:SHOWN_DIGITS]}{more}{mark}"
+    return f"{group[0].point.digest[:SHOWN_DIGEST_DIGITS]}{more}{mark}"
 
 
-def _of_row(cell: Callable[[Row], str]) -> Callable[[Sequence[Line]], str]:
-    return lambda group: NONE if group[0].row is None else cell(group[0].row)
+def _row_cell(cell: Callable[[Row], str]) -> Callable[[Sequence[ResultRow]], str]:
+    return lambda group: EMPTY_CELL if group[0].table_row is None else cell(group[0].table_row)
 
 
-def _accuracy(group: Sequence[Line]) -> str:
-    """With its interval; of several seeds the mean and the sample standard deviation, which is that of training."""
-    found = [100 * accuracy for line in group for accuracy in line.accuracies]
-    if len(found) > 1:
-        return f"{fmean(found):.2f} ± {stdev(found):.2f} ({len(found)} seeds)"
-    return _of_row(lambda row: tables.percent_cell(row.accuracy))(group)
+def _format_accuracy(group: Sequence[ResultRow]) -> str:
+    """Return the accuracy with its interval, or the mean over seeds with their sample standard deviation."""
+    percents = [100 * accuracy for row in group for accuracy in row.accuracies]
+    if len(percents) > 1:
+        return f"{fmean(percents):.2f} ± {stdev(percents):.2f} ({len(percents)} seeds)"
+    return FIGURES["accuracy"].format_cell(None if group[0].table_row is None else group[0].table_row.accuracy)
 
 
-def _latency(group: Sequence[Line]) -> str:
-    """With its interval; of several points the mean, whose half widths add up as those of independent errors do."""
-    found = [line.row.p50_ns for line in group if line.row is not None and line.row.p50_ns is not None]
-    if not found:
-        return NONE
-    value = fmean(estimate.value for estimate in found)
-    below = math.hypot(*(estimate.value - estimate.low for estimate in found)) / len(found)
-    above = math.hypot(*(estimate.high - estimate.value for estimate in found)) / len(found)
-    return tables.us_cell(Estimate(value, value - below, value + above))
+def _format_latency(group: Sequence[ResultRow]) -> str:
+    """Return the mean latency with its interval.
+
+    The estimates are independent, so the half-width of their mean is the root of the summed squares of their
+    half-widths, over their number.
+    """
+    estimates = [
+        row.table_row.p50_ns for row in group if row.table_row is not None and row.table_row.p50_ns is not None
+    ]
+    if not estimates:
+        return EMPTY_CELL
+    value = fmean(estimate.value for estimate in estimates)
+    below = math.hypot(*(estimate.value - estimate.low for estimate in estimates)) / len(estimates)
+    above = math.hypot(*(estimate.high - estimate.value for estimate in estimates)) / len(estimates)
+    return FIGURES["p50"].format_cell(Estimate(value, value - below, value + above))
 
 
-def _size(group: Sequence[Line]) -> str:
-    found = [line.row.size_bytes for line in group if line.row is not None and line.row.size_bytes is not None]
-    return tables.bytes_cell(round(fmean(found)) if found else None)
+def _format_size(group: Sequence[ResultRow]) -> str:
+    sizes = [row.table_row.size_bytes for row in group if row.table_row and row.table_row.size_bytes is not None]
+    return FIGURES["size"].format_cell(round(fmean(sizes)) if sizes else None)
 
 
-def _result(group: Sequence[Line]) -> str:
-    return ", ".join(dict.fromkeys(line.status if line.row is None else line.row.verdict for line in group))
+def _format_result(group: Sequence[ResultRow]) -> str:
+    return ", ".join(dict.fromkeys(row.status if row.table_row is None else row.table_row.verdict for row in group))
 
 
-FIGURES: list[Column[Sequence[Line]]] = [
-    Column("device", _of_row(lambda row: row.device)),
-    Column("model", _of_row(lambda row: row.model)),
-    Column("runtime", _of_row(lambda row: row.runtime)),
-    Column("artifact's scheme", _of_row(lambda row: row.scheme)),
-    Column("accuracy %", _accuracy),
-    Column("p50 µs", _latency),
-    Column("file KiB", _size),
-    Column("Pareto front", lambda group: "yes" if group[0].front else ""),
-    Column("result", _result),
+COLUMNS: list[Column[Sequence[ResultRow]]] = [
+    Column("device", _row_cell(lambda row: row.device)),
+    Column("model", _row_cell(lambda row: row.model)),
+    Column("runtime", _row_cell(lambda row: row.runtime)),
+    Column("artifact's scheme", _row_cell(lambda row: row.scheme)),
+    Column(FIGURES["accuracy"].title, _format_accuracy),
+    Column(FIGURES["p50"].title, _format_latency),
+    Column(FIGURES["size"].title, _format_size),
+    Column("Pareto front", lambda group: "yes" if group[0].on_pareto_front else ""),
+    Column("result", _format_result),
 ]
 
 
-def _by_all_but_seed(found: Sequence[Line], keys: Sequence[str]) -> list[list[Line]]:
-    groups: dict[tuple[object, ...], list[Line]] = defaultdict(list)
-    for line in found:
-        given = values(line.point)
-        row = line.row
-        artifact = (row.device, row.model, row.runtime, row.scheme) if row is not None else (line.status,)
-        groups[*(given.get(key) for key in keys if key != SEED), *artifact].append(line)
+def _group_seeds(rows: Sequence[ResultRow], keys: Sequence[str]) -> list[list[ResultRow]]:
+    """Group rows that differ only in their seed."""
+    groups: dict[tuple[object, ...], list[ResultRow]] = defaultdict(list)
+    for row in rows:
+        values = parse_overrides(row.point)
+        artifact = row.table_row
+        identity = (row.status,) if artifact is None else (
+            artifact.device, artifact.model, artifact.runtime, artifact.scheme,
+        )  # fmt: skip
+        groups[*(values.get(key) for key in keys if key != SEED), *identity].append(row)
     return list(groups.values())
 
 
-def _how_to_read(store: Store, found: Sequence[Line]) -> list[str]:
-    asked = store.asked()
-    told = [
-        "A row is a final artifact of a point, or of one point a seed. Brackets are 95% intervals, ± is the deviation "
-        f"over seeds. The Pareto front is that of {', '.join(asked.objectives)} on a device"
-        f"{_within(found, asked.limits)}.",
+def _explain_table(store: SweepStore, rows: Sequence[ResultRow]) -> list[str]:
+    request = store.read_request()
+    lines = [
+        "Each row is a final artifact of one point, or of the points that differ only in their seed. Brackets are 95% "
+        "intervals. ± is the standard deviation over seeds. The Pareto front compares "
+        f"{', '.join(request.objectives)} on each device{_describe_limits(rows, request.limits)}.",
         "",
-        _stages_told(store),
+        _describe_stages(store),
         "",
     ]
-    changed = {name for line in found for name in line.changed}
+    changed = sorted({name for row in rows for name in row.changed_files})
     if changed:
-        heads = ", ".join(sorted({line.head[:SHOWN_DIGITS] for line in found if line.changed}))
-        told += [f"\\* made from a tree that differs from its commit {heads} in {', '.join(sorted(changed))}.", ""]
-    return told
+        commits = ", ".join(sorted({row.commit[:SHOWN_DIGEST_DIGITS] for row in rows if row.changed_files}))
+        lines += [f"\\* The working tree differs from commit {commits} in {', '.join(changed)}.", ""]
+    return lines
 
 
-def _within(found: Sequence[Line], limits: Mapping[str, float]) -> str:
+def _describe_limits(rows: Sequence[ResultRow], limits: Mapping[str, float]) -> str:
     if not limits:
         return ""
-    told = ", ".join(f"{name} {limit:g}" for name, limit in limits.items())
-    if any(results.keeps_to(line, limits) for line in found):
-        return f" among rows within the limits ({told})"
-    return f"; no row is within the limits ({told}), so it is that of all rows"
+    text = ", ".join(f"{name} {limit:g}" for name, limit in limits.items())
+    if any(pareto_front.is_within_limits(row, limits) for row in rows):
+        return f", among rows within the limits ({text})"
+    return f", among all rows, since no row is within the limits ({text})"
 
 
-def _stages_told(store: Store) -> str:
-    """How many stages ran, and that each did once."""
-    journal = store.journal()
-    ran = Counter((line["stage"], line["key"]) for line in journal if line["outcome"] == "ran")
-    again = ran.total() - len(ran)
-    how_often = ", each of them once" if again == 0 else f", {again} of them again"
-    return f"{len(ran)} stages ran{how_often if ran else ''}; points came to {len(journal)}."
+def _describe_stages(store: SweepStore) -> str:
+    """Return how many stages ran, and how many of them ran more than once."""
+    journal = store.read_journal()
+    ran = Counter((entry.stage, entry.key) for entry in journal if entry.outcome == "ran")
+    repeated = ran.total() - len(ran)
+    how_often = ", each of them once" if repeated == 0 else f", {repeated} of them again"
+    return f"{len(ran)} stages ran{how_often if ran else ''}. The points needed {len(journal)} stages in total."
 
 
-def _importance(found: Sequence[Line], keys: Sequence[str], figures: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Of each figure, the share of its variance that a key (or the runtime) explains alone."""
-    given = [
-        {**{key: values(line.point).get(key, "") for key in keys}, "runtime": line.row.runtime if line.row else ""}
-        for line in found
-    ]
-    return {figure: results.importance(found, given, figure) for figure in figures}
+def _compute_importance(
+    rows: Sequence[ResultRow], keys: Sequence[str], figures: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Return, for each figure, the share of its variance that each key and the runtime explain alone."""
+    values = []
+    for row in rows:
+        overrides = parse_overrides(row.point)
+        runtime = row.table_row.runtime if row.table_row else ""
+        values.append({**{key: overrides.get(key, "") for key in keys}, "runtime": runtime})
+    return {figure: compute_importance(rows, values, figure) for figure in figures}
 
 
-def _importance_table(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
-    keys = list(dict.fromkeys(key for of_figure in shares.values() for key in of_figure))
+def _format_importance(importance: Mapping[str, Mapping[str, float]]) -> list[str]:
+    keys = list(dict.fromkeys(key for shares in importance.values() for key in shares))
     if not keys:
         return []
     columns = [Column[str]("key", lambda key: key)]
-    for figure, of_figure in shares.items():
+    for figure, shares in importance.items():
 
-        def cell(key: str, of: Mapping[str, float] = of_figure) -> str:
-            return f"{100 * of[key]:.0f}" if key in of else NONE
+        def format_share(key: str, shares: Mapping[str, float] = shares) -> str:
+            return f"{100 * shares[key]:.0f}" if key in shares else EMPTY_CELL
 
-        columns.append(Column(f"{figure} %", cell))
-    return ["Share of each figure's variance that a key explains alone:", "", *tables.markdown_table(keys, columns)]
-
-
-def command(line: Line) -> str:
-    """What runs a line's point again."""
-    return shlex.join(["edgeproof", "repro", *line.point.overrides])
+        columns.append(Column(f"{figure} %", format_share))
+    lines = format_markdown_table(keys, columns)
+    return ["Share of each figure's variance that a key explains alone:", "", *lines]
 
 
-def _csv(found: Sequence[Line], keys: Sequence[str]) -> str:
-    """A line an artifact, with everything that a program may want to know of it."""
-    flat = [_flat(line, keys) for line in found]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(flat[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return stream.getvalue()
+def format_command(row: ResultRow) -> str:
+    """Return the command that runs a row's point again."""
+    return shlex.join(["edgeproof", "repro", *row.point.overrides])
 
 
-def _flat(line: Line, keys: Sequence[str]) -> dict[str, object]:
-    given = values(line.point)
+def _format_csv(rows: Sequence[ResultRow], keys: Sequence[str]) -> str:
+    """Return one line for each row, with all its values."""
+    cells = [_make_csv_row(row, keys) for row in rows]
+    return format_csv(list(cells[0]), [list(row.values()) for row in cells])
+
+
+def _make_csv_row(row: ResultRow, keys: Sequence[str]) -> dict[str, object]:
+    values = parse_overrides(row.point)
     return {
-        "point": line.point.digest,
-        "status": line.status,
-        **{key: given.get(key, "") for key in keys},
-        **{f"of_{name}": getattr(line.row, name, "") for name in OF_ARTIFACT},
-        **{name: line.figure(name) for name in results.MORE_IS_BETTER},
-        "pareto": line.front,
-        "models_sha256": " ".join(f"{name}:{sha256}" for name, sha256 in line.models),
-        "commit": line.head,
-        "changed_since_commit": " ".join(line.changed),
-        "reason": line.reason,
-        "command": command(line),
+        "point": row.point.digest,
+        "status": row.status,
+        **{key: values.get(key, "") for key in keys},
+        **{f"of_{name}": getattr(row.table_row, name, "") for name in ARTIFACT_FIELDS},
+        **{name: row.get_figure(name) for name in results.MORE_IS_BETTER},
+        "pareto": row.on_pareto_front,
+        "models_sha256": " ".join(f"{name}:{sha256}" for name, sha256 in row.models),
+        "commit": row.commit,
+        "changed_since_commit": " ".join(row.changed_files),
+        "reason": row.reason,
+        "command": format_command(row),
     }

@@ -1,4 +1,4 @@
-"""A sweep from its points to its report: what is finished is left alone, the rest runs, whatever fails is a row."""
+"""Run a sweep: skip finished points, run the others, and write the report. A failed point becomes a row of it."""
 
 from __future__ import annotations
 
@@ -6,186 +6,187 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edgeproof import paths
-from edgeproof.config import compose
-from edgeproof.config.params import Params
+from edgeproof.config import params_file
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError
 from edgeproof.devices import locks
 from edgeproof.study import git, plan, worktrees
 from edgeproof.sweeps import local_executor, report, worktree_pool
-from edgeproof.sweeps.progress import Progress
-from edgeproof.sweeps.store import OBJECTIVES, Asked, Code, Point, Store, digest_of
+from edgeproof.sweeps.points import (
+    DEFAULT_OBJECTIVES,
+    CodeVersion,
+    ComposedPoint,
+    SweepPoint,
+    SweepRequest,
+    compute_digest,
+)
+from edgeproof.sweeps.progress import SweepProgress
+from edgeproof.sweeps.store import SweepStore
 
-SHOWN_FILES = 5
-WHO = paths.WORK / "sweep.json"
-# Runs all phases of points in some other way than side by side on this machine.
-Launch = Callable[[Store, Sequence[str]], None]
+MAX_SHOWN_FILES = 5
+# Names the sweep that is running here.
+RUNNING_SWEEP = paths.WORK / "sweep.json"
+# Runs all phases of the given points in another way than as processes of this machine.
+Launcher = Callable[[SweepStore, Sequence[str]], None]
 
 
-@dataclass(frozen=True)
-class Wish:
-    """One point as composed: its overrides and what they make of the study."""
-
-    overrides: tuple[str, ...]
-    params: Params
-
-
-def sweep(
+def run_sweep(
     name: str,
-    wishes: Sequence[Wish],
+    points: Sequence[ComposedPoint],
     *,
     workers: int = 1,
-    launch: Launch | None = None,
-    starter: local_executor.Starter = local_executor.start,
+    launch: Launcher | None = None,
+    starter: local_executor.PointStarter = local_executor.start_point,
 ) -> int:
-    """Bring the sweep `name` to its end and print its table; returns 0, or 1 where a point failed.
+    """Run the sweep `name` to its end and print its table. Return 0, or 1 if a point failed.
 
     Args:
-        wishes: every point, all of them valid.
-        workers: how many points are built side by side. They are measured one after another all the same.
-        launch: runs points elsewhere, in place of this machine's processes.
-        starter: starts a point's process here.
+        points: all points, validated.
+        workers: how many points are built in parallel. Points are always measured one after another.
+        launch: runs the points elsewhere instead of on this machine.
+        starter: starts a point's process on this machine.
 
-    Raises ConfigError when a sweep is under way already, and EdgeproofError outside a git checkout.
+    Raises ConfigError when another sweep is running, and EdgeproofError outside a git checkout.
     """
-    with alone(name):
-        store = Store(name)
-        asked = ask(store, code_now(), wishes)
-        _say(store, asked, wishes, workers)
-        run(store, asked, workers=workers, launch=launch, starter=starter)
-        print(report.write(store), end="")
-        return exit_code(store, asked)
+    with hold_sweep_lock(name):
+        store = SweepStore(name)
+        request = write_request(store, snapshot_code(), points)
+        _print_summary(store, request, points, workers)
+        run_points(store, request, workers=workers, launch=launch, starter=starter)
+        print(report.write_report(store), end="")
+        return compute_exit_code(store, request)
 
 
 @contextlib.contextmanager
-def alone(name: str) -> Iterator[None]:
-    """Be the only sweep here. Raises ConfigError by the name of another."""
-    with locks.held_or_none(worktree_pool.LOCKS / "sweep") as mine:
-        if not mine:
+def hold_sweep_lock(name: str) -> Iterator[None]:
+    """Hold the lock that allows one sweep at a time. Raises ConfigError, naming the other sweep, when it is taken."""
+    with locks.try_hold(worktree_pool.LOCKS / "sweep") as is_held:
+        if not is_held:
             with contextlib.suppress(OSError, ValueError, KeyError):
-                other = json.loads(WHO.read_text(encoding="utf-8"))
+                other = json.loads(RUNNING_SWEEP.read_text(encoding="utf-8"))
                 raise ConfigError(
-                    f"sweep '{other['name']}' is running here (process {other['process']}). Wait for it or end it; "
-                    "to run two at once, use another clone of the project."
+                    f"sweep '{other['name']}' is running here (process {other['process']}). Wait until it ends or "
+                    "stop it. To run two sweeps at once, use another clone of the project."
                 )
-            raise ConfigError("another sweep is just starting here. Wait for it.")
-        write_json(WHO, {"name": name, "process": os.getpid()})
+            raise ConfigError("another sweep is starting here. Wait until it ends.")
+        write_json(RUNNING_SWEEP, {"name": name, "process": os.getpid()})
         yield
 
 
-def code_now() -> Code:
-    """Keep the code of this moment for the sweep's points, and say what it is."""
-    changed = tuple(worktrees.changed_since_head())
+def snapshot_code() -> CodeVersion:
+    """Copy the current code for the sweep's points and return its version."""
+    changed = tuple(worktrees.list_changes_since_head())
     if changed:
-        names = ", ".join(changed[:SHOWN_FILES]) + (", …" if len(changed) > SHOWN_FILES else "")
-        print(f"The tree differs from its last commit ({names}): every point says so, and the table marks it.")
-    return Code(worktree_pool.prepare_code(), git.git("rev-parse", "HEAD"), changed)
+        names = ", ".join(changed[:MAX_SHOWN_FILES]) + (", …" if len(changed) > MAX_SHOWN_FILES else "")
+        print(f"The working tree differs from its last commit ({names}). The table marks every point with '*'.")
+    return CodeVersion(worktree_pool.prepare_code(), git.run_git("rev-parse", "HEAD"), changed)
 
 
-def ask(
-    store: Store,
-    code: Code,
-    wishes: Sequence[Wish],
-    objectives: Sequence[str] = OBJECTIVES,
+def write_request(
+    store: SweepStore,
+    code: CodeVersion,
+    points: Sequence[ComposedPoint],
+    objectives: Sequence[str] = DEFAULT_OBJECTIVES,
     limits: Mapping[str, float] | None = None,
-) -> Asked:
-    """Write down what is to be done."""
-    points = []
-    for wish in wishes:
-        digest = digest_of(compose.dump(wish.params), code)
-        points.append(Point(wish.overrides, digest))
-        compose.write(wish.params, " ".join(wish.overrides), store.params_file(digest))
-    asked = Asked(tuple(points), code, tuple(objectives), limits or {})
-    store.ask(asked)
-    return asked
+) -> SweepRequest:
+    """Store the sweep's request and each point's parameters."""
+    stored = []
+    for point in points:
+        digest = compute_digest(params_file.dump_params(point.params), code)
+        stored.append(SweepPoint(point.overrides, digest))
+        params_file.write_params(point.params, " ".join(point.overrides), store.params_path(digest))
+    request = SweepRequest(tuple(stored), code, tuple(objectives), limits or {})
+    store.write_request(request)
+    return request
 
 
-def run(
-    store: Store,
-    asked: Asked,
+def run_points(
+    store: SweepStore,
+    request: SweepRequest,
     *,
     workers: int = 1,
-    launch: Launch | None = None,
-    starter: local_executor.Starter = local_executor.start,
+    launch: Launcher | None = None,
+    starter: local_executor.PointStarter = local_executor.start_point,
 ) -> None:
-    """Run every point that is neither finished nor known to be hopeless, those that failed once more."""
-    todo = [digest for digest in digests(asked) if not store.is_settled(digest, asked.limits)]
+    """Run every point that is not settled. Points that failed before run once more."""
+    todo = [digest for digest in request.digests if not store.is_settled(digest, request.limits)]
     if launch is not None:
         launch(store, todo)
     elif todo:
-        _run_here(store, digests(asked), todo, workers, starter)
+        _run_locally(store, request.digests, todo, workers, starter)
 
 
-def exit_code(store: Store, asked: Asked) -> int:
-    """0, or 1 where a point failed."""
-    return int(any(store.status(digest) in ("failed", "waiting") for digest in digests(asked)))
+def compute_exit_code(store: SweepStore, request: SweepRequest) -> int:
+    """Return 0, or 1 if a point has failed or did not run."""
+    return int(any(store.read_status(digest) in ("failed", "waiting") for digest in request.digests))
 
 
-def digests(asked: Asked) -> list[str]:
-    """Every point once, though two may be the same study."""
-    return list(dict.fromkeys(point.digest for point in asked.points))
-
-
-def _say(store: Store, asked: Asked, wishes: Sequence[Wish], workers: int) -> None:
-    plans = [plan.stages(wish.params) for wish in wishes]
+def _print_summary(store: SweepStore, request: SweepRequest, points: Sequence[ComposedPoint], workers: int) -> None:
+    plans = [plan.list_stages(point.params) for point in points]
     distinct = {pair for stages in plans for pair in stages.items()}
-    studies = " and ".join(sorted({wish.params.study for wish in wishes}))
+    studies = " and ".join(sorted({point.params.study for point in points}))
     print(
-        f"Sweep '{store.name}': {len(asked.points)} point(s) of study {studies}, "
-        f"{sum(map(len, plans))} stages of which {len(distinct)} differ. Results: {_shown(store.directory)}/"
+        f"Sweep '{store.name}': {len(request.points)} point(s) of study {studies}. "
+        f"They have {sum(map(len, plans))} stages, {len(distinct)} of them distinct. "
+        f"Results: {_relative_to_here(store.directory)}/"
     )
-    same = len(asked.points) - len(digests(asked))
-    if same:
-        print(f"{same} of them are the same study as another: some key has no effect here.")
-    finished = sum(store.status(digest) == "finished" for digest in digests(asked))
+    duplicates = len(request.points) - len(request.digests)
+    if duplicates:
+        print(f"{duplicates} point(s) have the same parameters as another: some key has no effect in this study.")
+    finished = sum(store.read_status(digest) == "finished" for digest in request.digests)
     if finished:
-        print(f"{finished} of them finished before.")
-    threads = max((item.threads for wish in wishes for item in wish.params.export.values()), default=1)
+        print(f"{finished} point(s) were finished before.")
+    threads = max((item.threads for point in points for item in point.params.export.values()), default=1)
     if workers > 1 and workers * threads > (os.cpu_count() or 1):
         print(
-            f"{workers} workers × {threads} threads are more than this machine's {os.cpu_count()} cores, so little is "
-            "gained. 'threads' belongs to a build's recipe: with threads=1, say, models have other bits."
+            f"{workers} workers × {threads} threads exceed this machine's {os.cpu_count()} cores, so the sweep gains "
+            "little speed. Fewer threads ('threads=1') give models with other bits: 'threads' is part of a build."
         )
 
 
-def _run_here(
-    store: Store, every: Sequence[str], todo: Sequence[str], workers: int, starter: local_executor.Starter
+def _run_locally(
+    store: SweepStore,
+    digests: Sequence[str],
+    todo: Sequence[str],
+    workers: int,
+    starter: local_executor.PointStarter,
 ) -> None:
-    """One by one, each point whole. Side by side, all builds first: a build never disturbs a measurement."""
-    plans = {digest: plan.stages(store.params(digest)) for digest in every}
-    progress = Progress(store, plans, todo, workers)
+    """Run the points in `todo` as processes of this machine.
+
+    One worker runs each point whole. Several workers first build all points, since a build would disturb a measurement.
+    """
+    plans = {digest: plan.list_stages(store.load_params(digest)) for digest in digests}
+    progress = SweepProgress(store, plans, todo, workers)
     if workers > 1:
         unbuilt = [digest for digest in todo if not store.is_built(digest)]
-        choose = _least_shared(store, plans)
-        local_executor.run_all(
-            store, unbuilt, workers=workers, phase="build", choose=choose, note=progress.build, starter=starter
+        choose = _choose_least_shared(store, plans)
+        local_executor.run_points(
+            store, unbuilt, workers=workers, phase="build", choose=choose, note=progress.report_build, starter=starter
         )
-        todo = [digest for digest in todo if store.status(digest) == "waiting"]
-    local_executor.run_all(store, todo, workers=1, phase="all", note=progress.point, starter=starter)
+        todo = [digest for digest in todo if store.read_status(digest) == "waiting"]
+    local_executor.run_points(store, todo, workers=1, phase="all", note=progress.report_point, starter=starter)
 
 
-def _least_shared(
-    store: Store, plans: Mapping[str, Mapping[str, str]]
+def _choose_least_shared(
+    store: SweepStore, plans: Mapping[str, Mapping[str, str]]
 ) -> Callable[[Sequence[str], Sequence[str]], str]:
-    """Choose the point that waits least for what others are making right now."""
+    """Return a function that chooses the waiting point that shares the fewest stages with those now being built."""
 
     def choose(waiting: Sequence[str], running: Sequence[str]) -> str:
-        made = {(line["point"], line["stage"]) for line in store.journal()}
-        being_made = {
-            (stage, spec)
+        ended = {(entry.point, entry.stage) for entry in store.read_journal()}
+        in_progress = {
+            (stage, digest)
             for other in running
-            for stage, spec in plans[other].items()
-            if (other, stage) not in made
+            for stage, digest in plans[other].items()
+            if (other, stage) not in ended
         }
-        return min(waiting, key=lambda digest: len(being_made & plans[digest].items()))
+        return min(waiting, key=lambda digest: len(in_progress & plans[digest].items()))
 
     return choose
 
 
-def _shown(path: Path) -> Path:
-    """A path relative to here where it lies below."""
+def _relative_to_here(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

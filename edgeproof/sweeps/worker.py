@@ -1,7 +1,7 @@
-"""One point of a sweep, in a process of its own: `python -m edgeproof.sweeps.worker <sweep> <digest> [build]`.
+"""Run one point of a sweep in its own process: `python -m edgeproof.sweeps.worker <sweep> <digest> [build]`.
 
-The process takes a worktree that no other uses, brings the point's stages up to date there, and keeps what it left.
-With `build`, it stops before what measures.
+The process takes a free worktree, brings the point's stages up to date there, and stores the point's files. With
+`build`, it stops before the stages that measure.
 """
 
 from __future__ import annotations
@@ -10,54 +10,57 @@ import functools
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from edgeproof import entry, paths
-from edgeproof.config.params import FAMILIES, PARAMS, Params
-from edgeproof.core.directories import identity, read_meta, write_json, written_whole
+from edgeproof.config.params import FAMILIES, Params
+from edgeproof.config.params_file import PARAMS
+from edgeproof.core.directories import content_sha256, read_meta, write_atomically
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.devices import locks
 from edgeproof.study import pipeline, plan, worktrees
 from edgeproof.sweeps import worktree_pool
-from edgeproof.sweeps.store import VALIDATION, Asked, Store
+from edgeproof.sweeps.outcomes import JournalEntry, ModelSummary, PointFailure, PointOutcome
+from edgeproof.sweeps.points import VALIDATION_LIMIT, SweepRequest
+from edgeproof.sweeps.store import SweepStore
 
 BUILD = "build"
+ERROR_PREFIX = "error: "
 
 
 def main() -> int:
-    """Run the point that the command line names; its failure is written down, and the exit code says so."""
+    """Run the point that the command line names and return the exit code. A failure is stored."""
     name, digest, *phase = sys.argv[1:]
-    store = Store(name)
+    store = SweepStore(name)
     try:
-        with locks.held(worktree_pool.LOCKS / "points" / digest):  # what a killed sweep left behind may still be at it
-            if store.outcome(digest) is None:
+        # A process that a killed sweep left behind may still be running this point.
+        with locks.hold(worktree_pool.LOCKS / "points" / digest):
+            if store.read_outcome(digest) is None:
                 _run(store, digest, build_only=phase == [BUILD])
     except EdgeproofError as error:
-        store.fail(digest, _reason(store, digest, str(error)))
+        store.write_failure(digest, PointFailure(_add_stage_error(store, digest, str(error))))
         print(f"error: {error}", file=sys.stderr)
         return entry.USAGE_ERROR
     return 0
 
 
-def _run(store: Store, digest: str, *, build_only: bool) -> None:
-    asked, params = store.asked(), store.params(digest)
-    stages = list(plan.stages(params))
+def _run(store: SweepStore, digest: str, *, build_only: bool) -> None:
+    request, params = store.read_request(), store.load_params(digest)
+    stages = list(plan.list_stages(params))
     builds = [stage for stage in stages if plan.is_build(stage)]
-    with worktree_pool.slot(asked.code.sha256) as worktree:
-        _leave_only(worktree, params, stages)
-        shutil.copyfile(store.params_file(digest), worktree / PARAMS)
+    with worktree_pool.hold_worktree(request.code.sha256) as worktree:
+        _remove_other_outputs(worktree, params, stages)
+        shutil.copyfile(store.params_path(digest), worktree / PARAMS)
 
         def note(run: pipeline.StageRun) -> None:
-            store.note({"point": digest, **asdict(run)})
+            store.append_journal(JournalEntry.from_stage_run(digest, run))
             print(f"{run.stage}: {run.outcome} in {run.seconds:.1f} s", flush=True)
 
         run = functools.partial(pipeline.run, worktree, worktree_pool.LOCKS.resolve() / "stages", note)
-        limit = asked.limits.get(VALIDATION)
+        limit = request.limits.get(VALIDATION_LIMIT)
         if limit is not None:
             run([stage for stage in builds if not stage.startswith("export@")])
-            if _is_hopeless(store, digest, params, worktree, limit):
+            if _stop_below_limit(store, digest, params, worktree, limit):
                 return
         if build_only:
             run(builds)
@@ -66,61 +69,64 @@ def _run(store: Store, digest: str, *, build_only: bool) -> None:
         run()
         experiment = f"{store.name}-{digest[:8]}"
         worktrees.save_experiment(worktree, experiment)
-        _keep(store, digest, asked, worktree, experiment)
+        _store_point(store, digest, request, worktree, experiment)
 
 
-def _keep(store: Store, digest: str, asked: Asked, worktree: Path, experiment: str) -> None:
-    """Put all that the point left in its place at once."""
-    params = store.params(digest)
-    overrides = next(point.overrides for point in asked.points if point.digest == digest)
-    models = {name: _model(worktree / paths.MODELS / name) for name in _models(params)}
-    stages = [line for line in store.journal() if line["point"] == digest]
-    with written_whole(store.point(digest)) as out:
+def _store_point(store: SweepStore, digest: str, request: SweepRequest, worktree: Path, experiment: str) -> None:
+    """Copy the point's files out of the worktree. The point's directory appears whole or not at all."""
+    outcome = PointOutcome(
+        overrides=next(point.overrides for point in request.points if point.digest == digest),
+        code=request.code,
+        models={name: _summarize_model(worktree, name) for name in _list_models(store.load_params(digest))},
+        stages=[entry for entry in store.read_journal() if entry.point == digest],
+        experiment=experiment,
+    )
+    with write_atomically(store.point_directory(digest)) as out:
         for file in (PARAMS, pipeline.LOCK, paths.METRICS):
             shutil.copyfile(worktree / file, out / file.name)
         for directory in (paths.RECORDS, paths.TABLES, paths.PLOTS):
             shutil.copytree(worktree / directory, out / directory.name)
-        content = {"overrides": overrides, "code": asdict(asked.code), "models": models, "stages": stages}
-        write_json(out / "point.json", {**content, "experiment": experiment})
+        store.write_outcome(out, outcome)
 
 
-def _is_hopeless(store: Store, digest: str, params: Params, worktree: Path, limit: float) -> bool:
-    """Whether a point is not worth exporting and measuring; says why."""
+def _stop_below_limit(store: SweepStore, digest: str, params: Params, worktree: Path, limit: float) -> bool:
+    """Stop the point if one of its final models misses the limit in validation. Return whether it was stopped."""
     final = params.report.final or [model for model in params.report.models if model != params.report.baseline]
-    reached = {name: _model(worktree / paths.MODELS / name)["validation_accuracy"] for name in final}
-    for name, accuracy in reached.items():
+    for name in final:
+        accuracy = _summarize_model(worktree, name).validation_accuracy
         if accuracy < limit:
             reason = f"{name} reaches {accuracy:.2%} in validation, below {limit:.2%}: neither exported nor measured"
-            store.stop(digest, reason, (limit - accuracy) / limit, limit)
+            store.write_failure(digest, PointFailure(reason, (limit - accuracy) / limit, limit))
             return True
     return False
 
 
-def _model(directory: Path) -> dict[str, Any]:
-    meta = read_meta(directory, verify=False)
-    return {"sha256": identity(meta), "validation_accuracy": meta["validation_accuracy"]}
+def _summarize_model(worktree: Path, name: str) -> ModelSummary:
+    meta = read_meta(worktree / paths.MODELS / name, verify=False)
+    return ModelSummary(content_sha256(meta), meta["validation_accuracy"])
 
 
-def _models(params: Params) -> list[str]:
+def _list_models(params: Params) -> list[str]:
     return [name for family in FAMILIES for name in getattr(params, family)]
 
 
-def _reason(store: Store, digest: str, message: str) -> str:
-    """What failed, with the last error that a stage printed."""
-    errors = [line.removeprefix("error: ") for line in store.last_attempt(digest) if line.startswith("error: ")]
+def _add_stage_error(store: SweepStore, digest: str, message: str) -> str:
+    """Append the last error that a stage printed, unless the message contains it."""
+    lines = store.read_last_attempt(digest)
+    errors = [line.removeprefix(ERROR_PREFIX) for line in lines if line.startswith(ERROR_PREFIX)]
     return f"{message}: {errors[-1]}" if errors and errors[-1] not in message else message
 
 
-def _leave_only(worktree: Path, params: Params, stages: Sequence[str]) -> None:
-    """Remove what points with other models or runtimes left: DVC hashes whole directories of artifacts and records."""
-    expected = {paths.MODELS / name for name in _models(params)}
+def _remove_other_outputs(worktree: Path, params: Params, stages: Sequence[str]) -> None:
+    """Remove outputs of other models and runtimes: DVC hashes whole directories of artifacts and records."""
+    expected = {paths.MODELS / name for name in _list_models(params)}
     expected |= {paths.ARTIFACTS / item.runtime / item.model for item in params.export.values()}
     expected |= {paths.RECORDS / key for key in params.bench}
     for pattern in (f"{paths.MODELS}/*", f"{paths.ARTIFACTS}/*/*", f"{paths.RECORDS}/*"):
-        for found in worktree.glob(pattern):
-            if found.relative_to(worktree) not in expected:
-                shutil.rmtree(found)
-    pipeline.leave_only(worktree, stages)
+        for directory in worktree.glob(pattern):
+            if directory.relative_to(worktree) not in expected:
+                shutil.rmtree(directory)
+    pipeline.forget_other_stages(worktree, stages)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Worktrees that points run in: each used by one process at a time, all with the code of the sweep that runs."""
+"""The pool of worktrees in which points run. One process uses a worktree at a time, and all hold the sweep's code."""
 
 from __future__ import annotations
 
@@ -14,52 +14,55 @@ from edgeproof.study import worktrees
 
 LOCKS = paths.WORK / "locks"
 WORKTREES = paths.WORK / "sweeps"
-# The worktree that holds the code of the sweep that runs, as it was when the sweep began; others are copied from it.
-FIRST = WORKTREES / "0"
-CODE_MARK = "code_sha256"
+# Holds the code as it was when the sweep started. The other worktrees are copied from it.
+SOURCE_WORKTREE = WORKTREES / "0"
+CODE_FILE = "code_sha256"
 
 
 def prepare_code() -> str:
-    """Put the working tree's files where this sweep's points find them, and return their hash."""
-    with locks.held(_slot_lock(FIRST)):
-        return _refresh(FIRST, Path())
+    """Copy the working tree's files into the source worktree and return their hash."""
+    with locks.hold(_lock_path(SOURCE_WORKTREE)):
+        return _refresh(SOURCE_WORKTREE, Path())
 
 
 @contextmanager
-def slot(code: str) -> Iterator[Path]:
-    """A worktree with the sweep's code, in place of another one's, for as long as the block runs."""
-    with _free() as worktree:
-        mark = worktree / paths.WORK / CODE_MARK
-        there = mark.read_text(encoding="ascii") if mark.is_file() else ""
-        if there != code and _refresh(worktree, FIRST) != code:
-            raise EdgeproofError("another sweep began meanwhile with other code. Run the same command again.")
-        # What a killed process left; a running one would hold the slot.
+def hold_worktree(code_sha256: str) -> Iterator[Path]:
+    """Hold a free worktree with the sweep's code while the block runs.
+
+    Raises EdgeproofError when the source worktree has other code, since another sweep has started.
+    """
+    with _hold_free_worktree() as worktree:
+        code_file = worktree / paths.WORK / CODE_FILE
+        current = code_file.read_text(encoding="ascii") if code_file.is_file() else ""
+        if current != code_sha256 and _refresh(worktree, SOURCE_WORKTREE) != code_sha256:
+            raise EdgeproofError("another sweep has started with other code. Run the same command again.")
+        # A killed process leaves DVC's lock behind. No process that uses it can be running: we hold the worktree.
         (worktree / ".dvc/tmp/rwlock").unlink(missing_ok=True)
         yield worktree
 
 
 def _refresh(worktree: Path, source: Path) -> str:
-    """Bring a worktree's files to those of `source`, and mark it with their hash."""
-    mark = worktree / paths.WORK / CODE_MARK
-    mark.unlink(missing_ok=True)
-    with locks.held(LOCKS / "worktrees"):
+    """Copy the files of `source` into a worktree, then write and return their hash."""
+    code_file = worktree / paths.WORK / CODE_FILE
+    code_file.unlink(missing_ok=True)
+    with locks.hold(LOCKS / "worktrees"):
         worktrees.refresh(worktree, source)
-    code = worktrees.code_sha256(worktree)
-    write_text(mark, code)
-    return code
+    code_sha256 = worktrees.hash_code(worktree)
+    write_text(code_file, code_sha256)
+    return code_sha256
 
 
 @contextmanager
-def _free() -> Iterator[Path]:
+def _hold_free_worktree() -> Iterator[Path]:
     number = 0
     while True:
         worktree = WORKTREES / str(number)
-        with locks.held_or_none(_slot_lock(worktree)) as mine:
-            if mine:
+        with locks.try_hold(_lock_path(worktree)) as is_held:
+            if is_held:
                 yield worktree
                 return
         number += 1
 
 
-def _slot_lock(worktree: Path) -> Path:
+def _lock_path(worktree: Path) -> Path:
     return LOCKS / f"worktree-{worktree.name}"

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from edgeproof import entry
-from edgeproof.config import compose
+from edgeproof.config import params_file
 from edgeproof.config.params import BenchParams, Params
 from edgeproof.farm import engines
-from edgeproof.farm.engines import HISTORY, Attempt, Engine
+from edgeproof.farm.engines import HISTORY, Engine, JobExit
 from edgeproof.records import record_files
 from tests.support import tiny_task
 from tests.unit.bench.test_session import ITEM, study, write_project
@@ -65,8 +65,8 @@ def engine(
         patch.setenv("EDGEPROOF_PLUGINS", str(root / "plugins"))
         patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
         params = nights(digits_study)
-        compose.write(params, "test", engines.FARM / "night" / engines.PARAMS)
-        started = engines.started(request.param, "night", Path(), params, None)
+        params_file.write_params(params, "test", engines.FARM / "night" / engines.PARAMS)
+        started = engines.start_engine(request.param, "night", Path(), params, None)
         yield started
         started.end()
         if request.param == "ray":
@@ -101,8 +101,8 @@ def waited_for(count: int) -> list[int]:
     return sessions_running()
 
 
-def in_thread(engine: Engine, job: str) -> tuple[threading.Thread, list[Attempt]]:
-    ended: list[Attempt] = []
+def in_thread(engine: Engine, job: str) -> tuple[threading.Thread, list[JobExit]]:
+    ended: list[JobExit] = []
     thread = threading.Thread(target=lambda: ended.append(engine.start(job, None)))
     thread.start()
     return thread, ended
@@ -161,7 +161,7 @@ def test_what_is_wrong_with_the_study_is_said_in_its_own_words(engine: Engine) -
     attempt = engine.start(of("tab"), None)
     card.write_text(kept)
     assert attempt.code == entry.USAGE_ERROR
-    assert "pigeon" in attempt.said
+    assert "pigeon" in attempt.message
     assert not (HISTORY / "night" / of("tab")).exists()
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeproof.records import record_files
-from edgeproof.records.record_files import Record
+from edgeproof.records import kinds, record_files
+from edgeproof.records.record import Record
 from tests.pipeline.conftest import Clone, clone
 
 pytestmark = [pytest.mark.board, pytest.mark.timeout(7200)]
@@ -41,7 +41,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 def outputs(project: Clone, device: str, runtime: str) -> dict[tuple[str, str], tuple[Record, np.ndarray]]:
     """The accuracy runs of a device by model and scheme, with what it answered."""
     root = project.path / f"results/studies/digits/records/{device}_{runtime}"
-    found = [record for record in record_files.read_all(root) if record.content["scenario"] == record_files.ACCURACY]
+    found = [record for record in record_files.read_all(root) if record.content["scenario"] == kinds.ACCURACY]
     return {(of.content["model"], of.content["scheme"]): (of, of.array("outputs.npz", "outputs")) for of in found}
 
 

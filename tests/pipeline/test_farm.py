@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgeproof.config import compose
+from edgeproof.config import params_file
 from edgeproof.config.params import BenchParams, Params
 from edgeproof.farm import engines
 from edgeproof.records import record_files
@@ -42,7 +42,7 @@ def project(plugin_root: Path, tmp_path: Path, digits_study: Params, monkeypatch
     for name in ("desk", "lap"):
         (tmp_path / "devices" / f"{name}.yaml").write_text("transport: fake\nthreads: 1\n")
     (engines.FARM / "night").mkdir(parents=True)
-    compose.write(nightly(digits_study), "test", engines.FARM / "night" / engines.PARAMS)
+    params_file.write_params(nightly(digits_study), "test", engines.FARM / "night" / engines.PARAMS)
     return tmp_path
 
 

@@ -11,7 +11,7 @@ from edgeproof.config import compose
 from edgeproof.config.params import Params
 from edgeproof.core import directories
 from edgeproof.farm import ab_test, artifact_cache, history
-from edgeproof.farm.ab_test import GOOD, SUSPECT, Pair
+from edgeproof.farm.ab_test import GOOD, SUSPECT, ABTestSetup
 from edgeproof.records import record_files
 from tests.support import tiny_task
 from tests.unit.bench.test_session import write_project
@@ -47,20 +47,20 @@ def suspicion(
     monkeypatch.chdir(tmp_path)
     write_project(tmp_path, WAITING)
     (tmp_path / "devices" / "board.yaml").write_text("transport: fake\nthreads: 1\n")
-    monkeypatch.setattr(compose, "default_study", lambda: "study")
+    monkeypatch.setattr(compose, "read_default_study", lambda: "study")
     params_of(digits_study, "2026-01-02", task="tiny", transport="fake")
     shas = {}
     for name, wait_ns in ((GOOD, 200_000), (SUSPECT, 300_000)):
-        with directories.written_whole(Path("built") / name) as out:
+        with directories.write_atomically(Path("built") / name) as out:
             np.save(out / "matrix.npy", tiny_task.matrix())
             (out / "wait_ns").write_text(str(wait_ns))
             meta = directories.read_meta(Path("artifacts/matrix/m/fp32"))
             directories.write_meta(out, {key: of for key, of in meta.items() if key not in ("files", "schema")})
-        artifact_cache._keep(Path("built") / name, "fp32")
-        shas[name] = directories.identity(directories.read_meta(Path("built") / name))
-    cell = history.Cell("study", "board", "matrix", "m", "fp32", "single_stream")
+        artifact_cache.store_artifact(Path("built") / name, "fp32")
+        shas[name] = directories.content_sha256(directories.read_meta(Path("built") / name))
+    cell = history.HistoryCell("study", "board", "matrix", "m", "fp32", "single_stream")
     good, suspect = (
-        history.Night(run, [], 1, [], shas[name], {}, None, None, None)
+        history.NightResult(run, [], 1, [], shas[name], {}, None, None, None)
         for run, name in (("2026-01-01", GOOD), ("2026-01-02", SUSPECT))
     )
     return ab_test.Suspicion(cell, good, suspect, good.run, 1.5)
@@ -71,10 +71,10 @@ def test_two_artifacts_take_turns_in_fresh_processes_and_are_compared(
 ) -> None:
     monkeypatch.setattr(ab_test, "ROUNDS", 4)
 
-    def here(pair: Pair, out: Path) -> None:
+    def here(pair: ABTestSetup, out: Path) -> None:
         assert ab_test.main([pair.session, "4", *map(str, (pair.study, pair.artifacts, out))]) == 0
 
-    comparison = ab_test.compare(suspicion, Path("out"), here)
+    comparison = ab_test.run_ab_test(suspicion, Path("out"), here)
     assert comparison.verdict == "slower"
     assert comparison.ratio.value == pytest.approx(1.5, rel=0.1)
     assert comparison.processes == (4, 4)
@@ -90,6 +90,6 @@ def test_the_a_b_is_a_process_of_its_own_that_leaves_every_round(
     suspicion: ab_test.Suspicion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ab_test, "ROUNDS", 3)
-    assert ab_test.compare(suspicion, Path("out")).verdict == "slower"
+    assert ab_test.run_ab_test(suspicion, Path("out")).verdict == "slower"
     rounds = {(record.content["model"], record.content["process"]) for record in record_files.read_all(Path("out"))}
     assert rounds == {(SUSPECT, n) for n in range(3)}

@@ -1,28 +1,25 @@
-"""Points of sweeps without DVC: a process that keeps the files a real one would, made beforehand."""
+"""Points of sweeps without DVC: a process that stores files prepared beforehand instead of running stages."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
-
-import pytest
 
 from edgeproof.config.params import Params
 from edgeproof.core.directories import write_json, write_text
-from edgeproof.report import tables
-from edgeproof.report.rows import Row
-from edgeproof.statistics.intervals import Estimate
-from edgeproof.study import git, plan, worktrees
-from edgeproof.sweeps import worktree_pool
+from edgeproof.report import row_data
+from edgeproof.report.row import Row
+from edgeproof.statistics.estimates import Estimate
+from edgeproof.study import plan
 from edgeproof.sweeps.local_executor import Phase
-from edgeproof.sweeps.store import Store, values
-from edgeproof.sweeps.sweep import Wish
+from edgeproof.sweeps.outcomes import ModelSummary, PointOutcome
+from edgeproof.sweeps.points import ComposedPoint, parse_overrides
+from edgeproof.sweeps.store import SweepStore
 
-# Takes the point's lock, does what is not done, and moves the prepared result into place at once, as a worker does.
+# Takes the point's lock and moves the prepared result into place at once, as a worker does.
 PROCESS = """
 import fcntl, json, os, sys, time
 directory, digest, phase, seconds = sys.argv[1:]
@@ -73,66 +70,65 @@ ROW = Row(
 )
 
 
-def wish(study: Params, *, ratio: float = 0.25, bits: int = 4, seed: int = 0) -> Wish:
-    """A point of the digits study."""
+def compose_point(study: Params, *, ratio: float = 0.25, bits: int = 4, seed: int = 0) -> ComposedPoint:
+    """Return a point of the digits study."""
     content = study.model_dump(mode="json", by_alias=True)
     content["prune"]["student_slim"]["options"]["ratio"] = ratio
     content["quantize"]["student_slim_w4"]["options"]["bits"] = bits
     content["task"]["seed"] = seed
-    return Wish((f"prune.ratio={ratio}", f"quantize.bits={bits}", f"seed={seed}"), Params.model_validate(content))
+    return ComposedPoint(
+        (f"prune.ratio={ratio}", f"quantize.bits={bits}", f"seed={seed}"), Params.model_validate(content)
+    )
 
 
 @dataclass
-class Starter:
-    """Starts processes that take `seconds` and end as `behaviour` says of their overrides: done, failed or killed."""
+class StubStarter:
+    """Starts stub processes that take `duration_s`.
 
-    seconds: float = 0.0
+    Attributes:
+        behaviour: how processes with an override end: done, failed or killed. Others are done.
+        rows: table rows of points with an override.
+    """
+
+    duration_s: float = 0.0
     behaviour: Mapping[str, str] = field(default_factory=dict)
     rows: Mapping[str, Row] = field(default_factory=dict)
 
-    def __call__(self, store: Store, digest: str, phase: Phase) -> subprocess.Popen[bytes]:
-        """What `running.start` is in earnest."""
+    def __call__(self, store: SweepStore, digest: str, phase: Phase) -> subprocess.Popen[bytes]:
+        """Start a process in place of `local_executor.start_point`."""
         self._prepare(store, digest)
-        with store.begin_log(digest) as stream:
+        with store.open_log(digest) as stream:
             return subprocess.Popen(
-                [sys.executable, "-S", "-c", PROCESS, str(store.directory), digest, phase, str(self.seconds)],
+                [sys.executable, "-S", "-c", PROCESS, str(store.directory), digest, phase, str(self.duration_s)],
                 stdout=stream,
                 start_new_session=True,
             )
 
-    def _prepare(self, store: Store, digest: str) -> None:
-        asked, params = store.asked(), store.params(digest)
-        point = next(point for point in asked.points if point.digest == digest)
+    def _prepare(self, store: SweepStore, digest: str) -> None:
+        request, params = store.read_request(), store.load_params(digest)
+        point = next(point for point in request.points if point.digest == digest)
         place = store.directory / "prepared" / digest
         write_text(place / "behaviour", _first(self.behaviour, point.overrides, "done"))
-        write_json(place / "stages", plan.stages(params))
-        if (place / "result").exists() or store.point(digest).exists():
+        write_json(place / "stages", plan.list_stages(params))
+        if (place / "result").exists() or store.point_directory(digest).exists():
             return
-        ratio, bits = (float(values(point)[key]) for key in ("prune.ratio", "quantize.bits"))
-        made = replace(ROW, accuracy=Estimate(1 - ratio / bits, 0.1, 1.0), size_bytes=round(1000 * (1 - ratio) * bits))
-        row = _first(self.rows, point.overrides, made)
+        ratio, bits = (float(parse_overrides(point)[key]) for key in ("prune.ratio", "quantize.bits"))
+        default = replace(
+            ROW, accuracy=Estimate(1 - ratio / bits, 0.1, 1.0), size_bytes=round(1000 * (1 - ratio) * bits)
+        )
+        row = _first(self.rows, point.overrides, default)
         result = place / "result"
-        write_json(result / "tables/table.json", tables.json_content([row], study=params.study))
-        write_text(result / "params.yaml", store.params_file(digest).read_text())
-        models = {"teacher": {"sha256": "b" * 64, "validation_accuracy": 0.9}}
-        write_json(result / "point.json", {"models": models, "code": asdict(asked.code)})
+        write_json(result / "tables/table.json", row_data.describe_rows([row], study=params.study))
+        write_text(result / "params.yaml", store.params_path(digest).read_text())
+        models = {"teacher": ModelSummary("b" * 64, 0.9)}
+        store.write_outcome(result, PointOutcome(point.overrides, request.code, models, [], "experiment"))
 
 
-def _first(of: Mapping[str, T], overrides: Sequence[str], otherwise: T) -> T:
-    return next((of[word] for word in overrides if word in of), otherwise)
+def _first(values: Mapping[str, T], overrides: Sequence[str], default: T) -> T:
+    return next((values[word] for word in overrides if word in values), default)
 
 
-def started(store: Store) -> list[str]:
-    """Every point and phase whose process did anything, in order."""
+def list_started(store: SweepStore) -> list[str]:
+    """Return every point and phase whose process did anything, in order."""
     path = store.directory / "started"
     return path.read_text().splitlines() if path.exists() else []
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project whose code never changes."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(worktree_pool, "prepare_code", lambda: "c" * 64)
-    monkeypatch.setattr(git, "git", lambda *words: "h" * 40)
-    monkeypatch.setattr(worktrees, "changed_since_head", lambda: [])
-    return tmp_path

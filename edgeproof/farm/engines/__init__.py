@@ -9,22 +9,24 @@ from pathlib import Path
 from typing import Protocol
 
 from edgeproof.config.params import Params
-from edgeproof.core.errors import UnknownName
+from edgeproof.core.errors import UnknownNameError
 from edgeproof.paths import WORK
 
 FARM = WORK / "farm"
 HISTORY = Path("results/history")
-PARAMS, JOURNAL, LOGS = "params.yaml", "journal.jsonl", "logs"
-SHOWN_CHARACTERS = 500
-ERROR = "error: "
+PARAMS = "params.yaml"
+JOURNAL = "journal.jsonl"
+LOGS = "logs"
+MAX_ERROR_CHARACTERS = 500
+ERROR_PREFIX = "error: "
 
 
 @dataclass(frozen=True)
-class Attempt:
+class JobExit:
     """How a job's process ended: its exit code, and the last of what it said."""
 
     code: int
-    said: str
+    message: str
 
 
 class Engine(Protocol):
@@ -34,7 +36,7 @@ class Engine(Protocol):
     it, however the farm ends.
     """
 
-    def start(self, job: str, reason: str | None) -> Attempt:
+    def start(self, job: str, reason: str | None) -> JobExit:
         """Run a job to its end; with a reason abandon it instead. Its output is added to its log."""
 
     def end(self) -> None:
@@ -46,17 +48,17 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def started(name: str, run_name: str, built: Path, params: Params, address: str | None) -> Engine:
-    """Start an engine for a run. Raises UnknownName, and ConfigError for an address that it can't use."""
+def start_engine(name: str, run_name: str, built: Path, params: Params, address: str | None) -> Engine:
+    """Start an engine for a run. Raises UnknownNameError, and ConfigError for an address that it can't use."""
     if name not in names():
-        raise UnknownName("engine", name, names(), f"To add one: edgeproof/farm/engines/{name}.py.")
+        raise UnknownNameError("engine", name, names(), f"To add one: edgeproof/farm/engines/{name}.py.")
     engine: Engine = importlib.import_module(f"{__name__}.{name}").start(run_name, built, params, address)
     return engine
 
 
-def why(said: bytes) -> str:
+def extract_error(said: bytes) -> str:
     """What a job's output says of its failure: its error message, else its last line."""
     lines = said.decode(errors="replace").strip().splitlines()
-    messages = [place for place, line in enumerate(lines) if line.startswith(ERROR)]
+    messages = [place for place, line in enumerate(lines) if line.startswith(ERROR_PREFIX)]
     told = " ".join(line.strip() for line in lines[messages[-1] if messages else -1 :])
-    return told.removeprefix(ERROR)[:SHOWN_CHARACTERS]
+    return told.removeprefix(ERROR_PREFIX)[:MAX_ERROR_CHARACTERS]

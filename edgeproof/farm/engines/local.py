@@ -12,7 +12,7 @@ from pathlib import Path
 from edgeproof import entry
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ConfigError
-from edgeproof.farm.engines import FARM, HISTORY, LOGS, PARAMS, Attempt, Engine, why
+from edgeproof.farm.engines import FARM, HISTORY, LOGS, PARAMS, Engine, JobExit, extract_error
 
 
 def start(run_name: str, built: Path, params: Params, address: str | None) -> Engine:
@@ -21,14 +21,14 @@ def start(run_name: str, built: Path, params: Params, address: str | None) -> En
         raise ConfigError(
             "the engine 'local' is this host and has no address. Leave --address out, or add --engine ray."
         )
-    return Processes(run_name, built)
+    return LocalEngine(run_name, built)
 
 
 # The module that runs one session; a program that plays boards may put another in its place.
-SESSION = "edgeproof.farm.session"
+SESSION_MODULE = "edgeproof.farm.session"
 
 
-class Processes:
+class LocalEngine:
     """Starts each job as a process group of its own, and ends them all when the farm ends."""
 
     def __init__(self, run_name: str, built: Path) -> None:
@@ -39,17 +39,17 @@ class Processes:
         self._lock = threading.Lock()
         self._ended = False
 
-    def start(self, job: str, reason: str | None) -> Attempt:
+    def start(self, job: str, reason: str | None) -> JobExit:
         """Run a job to its end; what it says goes to its log."""
         log = self._directory / LOGS / f"{job}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", SESSION, job, str(self._directory / PARAMS)]
+        command = [sys.executable, "-m", SESSION_MODULE, job, str(self._directory / PARAMS)]
         command += [str(self._history / job), *([] if reason is None else [reason])]
         with log.open("ab") as file:
             began = file.tell()
             with self._lock:
                 if self._ended:
-                    return Attempt(entry.TERMINATED, "the farm was ended")
+                    return JobExit(entry.TERMINATED, "the farm was ended")
                 process = subprocess.Popen(
                     command, cwd=self._built, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
                 )
@@ -59,7 +59,7 @@ class Processes:
                 self._running.discard(process)
         with log.open("rb") as file:
             file.seek(began)
-            return Attempt(code, why(file.read()))
+            return JobExit(code, extract_error(file.read()))
 
     def end(self) -> None:
         """Have every job's process group end, so that what they started ends too."""

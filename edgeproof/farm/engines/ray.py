@@ -18,17 +18,17 @@ from typing import Any
 from edgeproof import entry
 from edgeproof.config.params import BenchParams, Params
 from edgeproof.core import plugins
-from edgeproof.core.directories import written_whole
+from edgeproof.core.directories import write_atomically
 from edgeproof.core.errors import ConfigError
-from edgeproof.devices import runner_zipapp
+from edgeproof.devices import imports, runner_zipapp
 from edgeproof.farm import remote_job, session
-from edgeproof.farm.engines import FARM, HISTORY, LOGS, PARAMS, Attempt, Engine, why
+from edgeproof.farm.engines import FARM, HISTORY, LOGS, PARAMS, Engine, JobExit, extract_error
 from edgeproof.paths import ARTIFACTS, DATA
 from edgeproof.study import git
 
-LISTENS_S = 2.0
-GONE_S = 60.0
-MOST_BYTES = 1 << 30
+POLL_INTERVAL_S = 2.0
+HOST_TIMEOUT_S = 60.0
+MAX_RECORD_BYTES = 1 << 30
 
 
 def start(run_name: str, built: Path, params: Params, address: str | None) -> Engine:
@@ -41,7 +41,7 @@ def start(run_name: str, built: Path, params: Params, address: str | None) -> En
         import ray  # reads its environment now
     except ModuleNotFoundError:
         raise ConfigError("the engine 'ray' needs the Python module 'ray'. Run 'make setup'.") from None
-    resources = {_resource(item.device): 1.0 for item in params.bench.values()}
+    resources = {_resource_name(item.device): 1.0 for item in params.bench.values()}
     here: dict[str, Any] = {"resources": resources, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
         ray.init(
@@ -54,14 +54,14 @@ def start(run_name: str, built: Path, params: Params, address: str | None) -> En
         raise ConfigError(
             f"no Ray cluster answers at '{address}': {why_not} Start one with 'ray start --head'."
         ) from None
-    return Cluster(ray, run_name, built, params, address)
+    return RayEngine(ray, run_name, built, params, address)
 
 
-def _resource(device: str) -> str:
+def _resource_name(device: str) -> str:
     return f"device:{device}"
 
 
-class Cluster:
+class RayEngine:
     """Runs each job as a task that holds its device's resource."""
 
     def __init__(self, ray: ModuleType, run_name: str, built: Path, params: Params, address: str | None) -> None:
@@ -70,22 +70,22 @@ class Cluster:
         self._directory, self._history = FARM / run_name, HISTORY / run_name
         self._params = (self._directory / PARAMS).read_text(encoding="utf-8")
         ray.cloudpickle.register_pickle_by_value(remote_job)
-        self._attempt = ray.remote(max_retries=0, num_cpus=0)(remote_job.attempt)
+        self._attempt = ray.remote(max_retries=0, num_cpus=0)(remote_job.run_job)
         self._running: set[Any] = set()
         self._lock = threading.Lock()
         self._ended = False
 
-    def start(self, job: str, reason: str | None) -> Attempt:
+    def start(self, job: str, reason: str | None) -> JobExit:
         """Run a job on the host that has its device, and put the records that come back into the history."""
         item = self._items[job]
-        resource = _resource(item.device)
+        resource = _resource_name(item.device)
         if not self._has(resource):
-            return Attempt(session.TRY_AGAIN, self._nobody_has(resource))
+            return JobExit(session.TRY_AGAIN, self._nobody_has(resource))
         task = self._attempt.options(resources={resource: 1})
         with self._lock:
             if self._ended:
-                return Attempt(entry.TERMINATED, "the farm was ended")
-            reference = task.remote(packed(item, self._task_name, self._built), job, self._params, reason)
+                return JobExit(entry.TERMINATED, "the farm was ended")
+            reference = task.remote(pack_inputs(item, self._task_name, self._built), job, self._params, reason)
             self._running.add(reference)
         try:
             return self._result(job, resource, reference)
@@ -100,31 +100,31 @@ class Cluster:
             for reference in self._running:
                 self._ray.cancel(reference, force=True)
 
-    def _result(self, job: str, resource: str, reference: Any) -> Attempt:
+    def _result(self, job: str, resource: str, reference: Any) -> JobExit:
         last_seen_s = time.monotonic()
         try:
-            while not self._ray.wait([reference], timeout=LISTENS_S)[0]:
+            while not self._ray.wait([reference], timeout=POLL_INTERVAL_S)[0]:
                 if self._has(resource):
                     last_seen_s = time.monotonic()
-                elif time.monotonic() - last_seen_s > GONE_S:
+                elif time.monotonic() - last_seen_s > HOST_TIMEOUT_S:
                     self._ray.cancel(reference, force=True)
-                    return Attempt(session.TRY_AGAIN, self._nobody_has(resource))
+                    return JobExit(session.TRY_AGAIN, self._nobody_has(resource))
             code, said, files = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:  # a worker or its host died, or the task was ended
-            return Attempt(session.TRY_AGAIN, why(str(error).encode()))
+            return JobExit(session.TRY_AGAIN, extract_error(str(error).encode()))
         log = self._directory / LOGS / f"{job}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
             file.write(said)
         if code == 0:
             self._put(job, files)
-        return Attempt(code, why(said))
+        return JobExit(code, extract_error(said))
 
     def _put(self, job: str, files: dict[str, bytes]) -> None:
         """Write what came back, all of it or nothing; a name that leads elsewhere, or too much of it, is refused."""
-        if sum(map(len, files.values())) > MOST_BYTES:
-            raise ConfigError(f"the host that ran {job} sent more than {MOST_BYTES} bytes of records.")
-        with written_whole(self._history / job) as out:
+        if sum(map(len, files.values())) > MAX_RECORD_BYTES:
+            raise ConfigError(f"the host that ran {job} sent more than {MAX_RECORD_BYTES} bytes of records.")
+        with write_atomically(self._history / job) as out:
             for name, content in files.items():
                 path = PurePosixPath(name)
                 if path.is_absolute() or ".." in path.parts:
@@ -142,9 +142,9 @@ class Cluster:
         )
 
 
-def packed(item: BenchParams, task: str, built: Path) -> bytes:
+def pack_inputs(item: BenchParams, task: str, built: Path) -> bytes:
     """The files that a session reads, as a zip whose bytes depend on them alone."""
-    code = built / "edgeproof" if (built / "edgeproof").is_dir() else runner_zipapp.PACKAGE
+    code = built / "edgeproof" if (built / "edgeproof").is_dir() else imports.PACKAGE
     places = [(code.parent, code), (built, built / "devices"), (built, built / DATA / task / "test")]
     places += [(built, built / ARTIFACTS / item.runtime / model) for model in item.artifacts]
     files = {
@@ -153,7 +153,7 @@ def packed(item: BenchParams, task: str, built: Path) -> bytes:
         for path in place.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    for number, outside in enumerate(plugins.outside_roots()):
+    for number, outside in enumerate(plugins.list_external_roots()):
         for path in outside.rglob("*.py"):
             files[f"{remote_job.PLUGINS}/{number}/{path.relative_to(outside).as_posix()}"] = path.read_bytes()
-    return runner_zipapp.zipped(files | git.sent(built))
+    return runner_zipapp.zip_files(files | git.export_commit(built))

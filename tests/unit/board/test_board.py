@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from edgeproof.board import __main__ as board
 from edgeproof.board import debian, disk, machine, python, steps
-from edgeproof.board.machine import Machine
+from edgeproof.board.machine import MachineConfig
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.study import worktrees
 from tests.unit.conftest import ROOT
@@ -39,13 +39,13 @@ def test_a_finished_step_is_not_done_again_and_another_key_does_it_anew(project:
         done.append(out.name)
         (out / "file").write_text(str(len(done)))
 
-    place = steps.step("part", {"version": "1"}, fill, "making it")
-    assert steps.step("part", {"version": "1"}, fill, "making it") == place
+    place = steps.build_step("part", {"version": "1"}, fill, "making it")
+    assert steps.build_step("part", {"version": "1"}, fill, "making it") == place
     assert len(done) == 1
-    before = steps.identity(place)
-    steps.step("part", {"version": "2"}, fill, "making it")
+    before = steps.hash_step(place)
+    steps.build_step("part", {"version": "2"}, fill, "making it")
     assert (place / "file").read_text() == "2"
-    assert steps.identity(place) != before
+    assert steps.hash_step(place) != before
 
 
 def test_a_step_that_fails_leaves_what_was_there_and_is_done_again(project: Path) -> None:
@@ -53,36 +53,36 @@ def test_a_step_that_fails_leaves_what_was_there_and_is_done_again(project: Path
         (out / "half").write_text("")
         raise EdgeproofError("the network is gone")
 
-    steps.step("part", {"version": 1}, lambda out: (out / "file").write_text("old") and None, "")
+    steps.build_step("part", {"version": 1}, lambda out: (out / "file").write_text("old") and None, "")
     with pytest.raises(EdgeproofError, match="the network is gone"):
-        steps.step("part", {"version": 2}, fail, "")
+        steps.build_step("part", {"version": 2}, fail, "")
     assert (steps.BOARD / "part/file").read_text() == "old"
     assert not (steps.BOARD / "part/half").exists()
-    steps.step("part", {"version": 2}, lambda out: (out / "file").write_text("new") and None, "")
+    steps.build_step("part", {"version": 2}, lambda out: (out / "file").write_text("new") and None, "")
     assert (steps.BOARD / "part/file").read_text() == "new"
 
 
 def test_a_program_that_fails_hangs_or_is_missing_is_told_with_its_last_words(project: Path) -> None:
     with pytest.raises(EdgeproofError, match=r"sh failed: one \| two"):
-        steps.run(["sh", "-c", "echo one; echo two >&2; exit 3"])
+        steps.run_program(["sh", "-c", "echo one; echo two >&2; exit 3"])
     with pytest.raises(EdgeproofError, match="did not finish in 0 s"):
-        steps.run(["sleep", "60"], timeout_s=0.2)
+        steps.run_program(["sleep", "60"], timeout_s=0.2)
     with pytest.raises(EdgeproofError, match="apt-get-nowhere is not on this machine"):
-        steps.run(["apt-get-nowhere"])
+        steps.run_program(["apt-get-nowhere"])
 
 
 def test_without_apt_or_ssh_the_cure_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "SYSTEM_PATHS", ())
+    monkeypatch.setattr(steps, "ROOT_PATHS", ())
     monkeypatch.setenv("PATH", str(project))
     with pytest.raises(
         ConfigError, match=r"apt-get is not on this machine\. The board is built from Debian's packages"
     ):
-        debian.tools(None)
+        debian.fetch_tools(None)
     for program in ("apt-get", "dpkg-deb"):
         (project / program).write_text("#!/bin/sh\n")
         (project / program).chmod(0o755)
     with pytest.raises(ConfigError, match=r"ssh is not on this machine\. Install it: apt-get install openssh-client"):
-        debian.tools(None)
+        debian.fetch_tools(None)
 
 
 def test_apt_is_private_checks_signatures_and_installs_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +91,8 @@ def test_apt_is_private_checks_signatures_and_installs_nothing(project: Path, mo
     (project / "bin/apt-get").write_text(f'#!/bin/sh\nfor word in "$@"; do echo "$word"; done >> {seen}\n')
     (project / "bin/apt-get").chmod(0o755)
     monkeypatch.setenv("PATH", f"{project / 'bin'}:{os.environ['PATH']}")
-    system = debian.system(None)
-    assert (system / debian.LIST).read_text() == "[]\n"
+    system = debian.fetch_system(None)
+    assert (system / debian.PACKAGE_LIST).read_text() == "[]\n"
     words = seen.read_text().splitlines()
     assert {"update", "--download-only", "-oAPT::Architecture=arm64"} <= set(words)
     assert not any("llow" in word and "nauth" in word for word in words)  # AllowUnauthenticated, by any spelling
@@ -110,8 +110,8 @@ def test_apt_is_private_checks_signatures_and_installs_nothing(project: Path, mo
 )
 def test_the_initramfs_is_an_archive_of_fixed_bytes_with_every_length_padded(files: dict[str, bytes]) -> None:
     given_ = {name: (0o644, content) for name, content in files.items()}
-    told = disk.archive(given_)
-    assert told == disk.archive(dict(reversed(given_.items())))
+    told = disk.make_cpio_archive(given_)
+    assert told == disk.make_cpio_archive(dict(reversed(given_.items())))
     assert len(told) % 4 == 0
     assert {name: content for name, mode, content in entries(told) if mode & 0o100000} == files
     folders = {name for name, mode, _ in entries(told) if mode & 0o040000}
@@ -135,17 +135,17 @@ def entries(archive: bytes) -> list[tuple[str, int, bytes]]:
 
 
 def test_the_board_lets_nobody_in_by_password_and_forwards_nothing() -> None:
-    told = disk.FILES["etc/ssh/sshd_config"].splitlines()
+    told = disk.CONFIGURATION_FILES["etc/ssh/sshd_config"].splitlines()
     for line in ("PasswordAuthentication no", "KbdInteractiveAuthentication no", "AllowTcpForwarding no"):
         assert line in told
-    assert disk.FILES["etc/shadow"].startswith("root:*:")
+    assert disk.CONFIGURATION_FILES["etc/shadow"].startswith("root:*:")
 
 
 # --- the machine ---------------------------------------------------------------------------------------------------
 
 
 def test_the_board_is_reached_on_loopback_alone_and_reaches_nothing() -> None:
-    argv = machine.argv("qemu", Machine(1024, 22022), Path("a,b/disk"))
+    argv = machine.make_qemu_command("qemu", MachineConfig(1024, 22022), Path("a,b/disk"))
     assert argv[argv.index("-m") + 1] == "1024M"
     assert argv[argv.index("-cpu") + 1] == "cortex-a53"
     network = argv[argv.index("-netdev") + 1]
@@ -157,48 +157,48 @@ def test_the_board_is_reached_on_loopback_alone_and_reaches_nothing() -> None:
 
 def test_ssh_is_told_of_the_board_and_checks_the_key_that_its_disk_was_made_with(project: Path) -> None:
     path = project / "ssh_config"
-    path.write_text(machine.ssh_config(22022, project / "a key %h", project / "known hosts"))
-    done = subprocess.run(["ssh", "-F", path, "-G", machine.ALIAS], capture_output=True, text=True, check=True)
+    path.write_text(machine.format_ssh_config(22022, project / "a key %h", project / "known hosts"))
+    done = subprocess.run(["ssh", "-F", path, "-G", machine.SSH_ALIAS], capture_output=True, text=True, check=True)
     told = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
     assert (told["hostname"], told["port"], told["user"]) == ("127.0.0.1", "22022", "root")
     assert (told["stricthostkeychecking"], told["identitiesonly"]) == ("true", "yes")
-    assert (told["hostkeyalias"], told["globalknownhostsfile"]) == (machine.ALIAS, "none")
+    assert (told["hostkeyalias"], told["globalknownhostsfile"]) == (machine.SSH_ALIAS, "none")
     assert "known hosts" in told["userknownhostsfile"]
     assert told["identityfile"].replace("%%", "%") == str(project / "a key %h")
 
 
 def test_a_process_that_took_the_boards_number_is_not_the_board(project: Path) -> None:
-    assert machine.running() is None
-    assert not machine.down()
-    (steps.BOARD / machine.PID).write_text(f"{os.getpid()}\n")
-    (steps.BOARD / machine.RUNNING).write_text('{"memory_mib": 1024, "port": 22022, "disk": ""}')
-    assert machine.running() is None
-    assert not machine.down()
+    assert machine.find_running() is None
+    assert not machine.stop()
+    (steps.BOARD / machine.PID_FILE).write_text(f"{os.getpid()}\n")
+    (steps.BOARD / machine.CONFIG_FILE).write_text('{"memory_mib": 1024, "port": 22022, "disk": ""}')
+    assert machine.find_running() is None
+    assert not machine.stop()
 
 
 def test_the_board_that_runs_is_known_by_its_command_line_and_ended(project: Path) -> None:
-    sleeper = [sys.executable, "-c", "import time; time.sleep(600)", str((steps.BOARD / machine.PID).resolve())]
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)", str((steps.BOARD / machine.PID_FILE).resolve())]
     with subprocess.Popen(sleeper) as process:
-        (steps.BOARD / machine.PID).write_text(f"{process.pid}\n")
-        (steps.BOARD / machine.RUNNING).write_text('{"memory_mib": 1024, "port": 22022, "disk": "d"}')
-        while machine.running() is None:  # between fork and exec it has another name
+        (steps.BOARD / machine.PID_FILE).write_text(f"{process.pid}\n")
+        (steps.BOARD / machine.CONFIG_FILE).write_text('{"memory_mib": 1024, "port": 22022, "disk": "d"}')
+        while machine.find_running() is None:  # between fork and exec it has another name
             pass
-        assert machine.running() == Machine(1024, 22022, "d")
-        machine.OFF_S, before = 1.0, machine.OFF_S
+        assert machine.find_running() == MachineConfig(1024, 22022, "d")
+        machine.SHUTDOWN_TIMEOUT_S, before = 1.0, machine.SHUTDOWN_TIMEOUT_S
         try:
-            assert machine.down()
+            assert machine.stop()
         finally:
-            machine.OFF_S = before
+            machine.SHUTDOWN_TIMEOUT_S = before
         assert process.wait() != 0
-    assert machine.running() is None
+    assert machine.find_running() is None
 
 
 def test_a_board_that_ends_at_once_is_told_with_the_end_of_its_console(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (steps.BOARD / machine.CONSOLE).write_text("Kernel panic - not syncing\n")
+    (steps.BOARD / machine.CONSOLE_FILE).write_text("Kernel panic - not syncing\n")
     with pytest.raises(EdgeproofError, match=r"the board ended .*Kernel panic.*BOARD_PORT=22023"):
-        machine._wait()
+        machine._wait_for_ssh()
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def test_a_board_that_does_not_run_says_how_to_start_it(project: Path, capsys: p
 
 def test_the_boards_packages_are_those_of_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    found = python.packages()
+    found = python.list_packages()
     assert set(found) == {"numpy", "ai-edge-litert", "onnxruntime", "openvino"}
     lock = (ROOT / "requirements.lock").read_text()
     assert all(f"{name}=={version}" in lock for name, version in found.items())
@@ -254,7 +254,7 @@ def test_another_studys_worktree_knows_how_the_board_is_reached(project: Path) -
     (project / ".gitignore").write_text(".edgeproof/\n")
     git("add", ".")
     git("commit", "-q", "-m", "first")
-    machine.CONFIG.parent.mkdir(parents=True)
-    machine.CONFIG.write_text("Host board\n")
+    machine.SSH_CONFIG.parent.mkdir(parents=True)
+    machine.SSH_CONFIG.write_text("Host board\n")
     worktrees.refresh(Path(".edgeproof/studies/other"))
-    assert (project / ".edgeproof/studies/other" / machine.CONFIG).read_text() == "Host board\n"
+    assert (project / ".edgeproof/studies/other" / machine.SSH_CONFIG).read_text() == "Host board\n"

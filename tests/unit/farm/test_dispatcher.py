@@ -17,14 +17,14 @@ import pytest
 
 from edgeproof.cli import main
 from edgeproof.config.params import Params
-from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownName
+from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownNameError
 from edgeproof.farm import dispatcher, engines, journal, leases, quarantine
-from edgeproof.farm.dispatcher import Run
-from edgeproof.farm.engines import Attempt
+from edgeproof.farm.dispatcher import FarmRun
+from edgeproof.farm.engines import JobExit
 from edgeproof.study import repro
 from tests.unit.bench.test_session import write_project
 
-DONE, AGAIN, WRONG = Attempt(0, ""), Attempt(75, "the link was lost"), Attempt(2, "no artifact")
+DONE, AGAIN, WRONG = JobExit(0, ""), JobExit(75, "the link was lost"), JobExit(2, "no artifact")
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def interruptible() -> Iterator[None]:
 class Board:
     """Jobs that end as they are told, one answer a start; without answers they are done."""
 
-    def __init__(self, **answers: list[Attempt]) -> None:
+    def __init__(self, **answers: list[JobExit]) -> None:
         self.answers = answers
         self.started: list[str] = []
         self.abandoned: dict[str, str] = {}
@@ -52,7 +52,7 @@ class Board:
         self.together = 0
         self.pauses: list[float] = []
 
-    def start(self, job: str, reason: str | None) -> Attempt:
+    def start(self, job: str, reason: str | None) -> JobExit:
         device = job.split("_")[0]
         if reason is not None:
             self.abandoned[job] = reason
@@ -60,7 +60,7 @@ class Board:
             return DONE
         self.busy[device] += 1
         assert self.busy[device] == 1, "two jobs on one device"
-        self.together = max(self.together, sum(self.busy.values()))
+        self.together = max(self.cells_per_device, sum(self.busy.values()))
         self.started.append(job)
         time.sleep(0.01)
         self.busy[device] -= 1
@@ -71,7 +71,7 @@ class Board:
 
     def run(self, *jobs: str) -> dict[str, str]:
         devices = {job: job.split("_")[0] for job in jobs}
-        return Run("night", devices, self.start, tell=lambda line: None, pause=self.pauses.append).run()
+        return FarmRun("night", devices, self.start, report=lambda line: None, pause=self.pauses.append).run()
 
 
 JOBS = [f"{device}_{runtime}" for device in ("a", "b", "c") for runtime in ("onnx", "tflite")]
@@ -101,36 +101,36 @@ def test_what_is_transient_is_tried_again_after_growing_pauses() -> None:
     assert board.run("a_onnx")["a_onnx"] == "done"
     assert len(board.started) == 4
     assert board.pauses == [30.0, 60.0, 120.0]
-    assert quarantine.devices() == []
+    assert quarantine.list_devices() == []
 
 
 def test_a_device_that_keeps_failing_is_left_alone_and_its_jobs_end_with_the_reason() -> None:
     board = Board(a_onnx=[AGAIN] * 9)
     outcomes = board.run(*JOBS)
     assert {job: of for job, of in outcomes.items() if of != "done"} == {"a_onnx": "failed", "a_tflite": "failed"}
-    assert board.started.count("a_onnx") == dispatcher.TRIES
+    assert board.started.count("a_onnx") == dispatcher.MAX_ATTEMPTS
     assert "a_tflite" not in board.started
     assert all("the link was lost" in reason for reason in board.abandoned.values())
     assert all("edgeproof farm release a" in reason for reason in board.abandoned.values())
-    sentence = quarantine.of("a")
+    sentence = quarantine.find("a")
     assert sentence is not None
     assert sentence.reason == "the link was lost"
 
 
 def test_a_device_in_quarantine_is_not_touched_until_it_is_released() -> None:
-    quarantine.put("a", "smoke")
+    quarantine.add("a", "smoke")
     board = Board()
     assert board.run("a_onnx", "b_onnx") == {"a_onnx": "failed", "b_onnx": "done"}
     assert board.started == ["b_onnx"]
     quarantine.release("a")
     board = Board()
     assert board.run("a_tflite") == {"a_tflite": "done"}
-    with pytest.raises(UnknownName, match="farm status"):
+    with pytest.raises(UnknownNameError, match="farm status"):
         quarantine.release("a")
 
 
 def test_a_job_that_was_abandoned_is_not_taken_for_done_by_the_next_start() -> None:
-    quarantine.put("a", "smoke")
+    quarantine.add("a", "smoke")
     Board().run("a_onnx")
     quarantine.release("a")
     board = Board()
@@ -142,7 +142,7 @@ def test_what_is_wrong_with_the_study_is_neither_tried_again_nor_the_devices_fau
     board = Board(a_onnx=[WRONG])
     assert board.run("a_onnx", "a_tflite") == {"a_onnx": "failed", "a_tflite": "done"}
     assert board.abandoned == {"a_onnx": "no artifact"}
-    assert quarantine.devices() == []
+    assert quarantine.list_devices() == []
 
 
 def test_failures_are_counted_across_a_crash() -> None:
@@ -156,12 +156,12 @@ def test_failures_are_counted_across_a_crash() -> None:
 def crashing(board: Board, after: int) -> None:
     """Run until a job has been started so often, then as if Ctrl-C came."""
     pauses = iter(range(after))
-    run = Run("night", {"a_onnx": "a"}, board.start, tell=lambda line: None)
+    run = FarmRun("night", {"a_onnx": "a"}, board.start, report=lambda line: None)
 
     def pause(seconds: float) -> None:
         if next(pauses) == after - 1:
             os.kill(os.getpid(), signal.SIGINT)
-            run.stopped.wait(10)
+            run.stop_requested.wait(10)
 
     run.pause = pause
     run.run()
@@ -170,19 +170,19 @@ def crashing(board: Board, after: int) -> None:
 def test_an_interrupted_run_ends_what_runs_and_leaves_the_rest() -> None:
     released, ended = threading.Event(), []
 
-    def start(job: str, reason: str | None) -> Attempt:
+    def start(job: str, reason: str | None) -> JobExit:
         os.kill(os.getpid(), signal.SIGINT)
         released.wait(10)
-        return Attempt(-15, "")
+        return JobExit(-15, "")
 
     def end() -> None:
         ended.append(True)
         released.set()
 
     with pytest.raises(KeyboardInterrupt):
-        Run("night", {"a_onnx": "a", "a_tflite": "a"}, start, end, tell=lambda line: None).run()
+        FarmRun("night", {"a_onnx": "a", "a_tflite": "a"}, start, end, report=lambda line: None).run()
     assert ended == [True]
-    last = journal.last(journal.read(engines.FARM / "night" / engines.JOURNAL))
+    last = journal.latest_by_job(journal.read(engines.FARM / "night" / engines.JOURNAL))
     assert {job: event.kind for job, event in last.items()} == {"a_onnx": "started"}
 
 
@@ -195,21 +195,21 @@ def test_a_run_interrupted_while_it_starts_its_devices_ends_them(monkeypatch: py
         assert running.wait(10)
         raise KeyboardInterrupt
 
-    def start(job: str, reason: str | None) -> Attempt:
+    def start(job: str, reason: str | None) -> JobExit:
         running.set()
         released.wait(10)
-        return Attempt(-15, "")
+        return JobExit(-15, "")
 
     def end() -> None:
         ended.append(True)
         released.set()
 
-    run = Run("night", {"a_onnx": "a", "b_onnx": "b"}, start, end, tell=lambda line: None)
+    run = FarmRun("night", {"a_onnx": "a", "b_onnx": "b"}, start, end, report=lambda line: None)
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run.run()
     assert ended == [True]
-    last = journal.last(journal.read(engines.FARM / "night" / engines.JOURNAL))
+    last = journal.latest_by_job(journal.read(engines.FARM / "night" / engines.JOURNAL))
     assert {job: event.kind for job, event in last.items()} == {"a_onnx": "started"}
 
 
@@ -218,7 +218,7 @@ def test_a_run_interrupted_while_it_starts_its_devices_ends_them(monkeypatch: py
 
 def _hold(directory: str, ready: Any) -> None:
     os.chdir(directory)
-    with leases.held("pi", "farm run tonight"):
+    with leases.hold("pi", "farm run tonight"):
         ready.set()
         time.sleep(60)
 
@@ -229,24 +229,24 @@ def test_a_lease_names_its_holder_and_ends_with_it_however_it_ends(tmp_path: Pat
     process = context.Process(target=_hold, args=(str(tmp_path), ready))
     process.start()
     assert ready.wait(60)
-    told = leases.holder("pi")
+    told = leases.describe_holder("pi")
     assert told is not None
     assert f"process {process.pid} on " in told
     assert "(farm run tonight)" in told
-    with pytest.raises(leases.Taken, match=f"taken by process {process.pid}"), leases.held("pi", "another"):
+    with pytest.raises(leases.DeviceBusyError, match=f"taken by process {process.pid}"), leases.hold("pi", "another"):
         pass
     process.kill()
     process.join()
-    assert leases.holder("pi") is None
-    with leases.held("pi", "another"):
-        assert leases.holder("pi") is not None
+    assert leases.describe_holder("pi") is None
+    with leases.hold("pi", "another"):
+        assert leases.describe_holder("pi") is not None
 
 
 def test_a_device_that_another_has_is_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
     board = Board()
-    with leases.held("a", "by hand"):
-        run = Run("night", {"a_onnx": "a", "b_onnx": "b"}, board.start, tell=lines.append)
+    with leases.hold("a", "by hand"):
+        run = FarmRun("night", {"a_onnx": "a", "b_onnx": "b"}, board.start, report=lines.append)
         assert run.run() == {"a_onnx": "left", "b_onnx": "done"}
     assert any("device 'a' is taken by process" in line for line in lines)
 
@@ -266,37 +266,37 @@ def test_a_journal_survives_a_torn_last_line_and_goes_on_after_it(tmp_path: Path
 
 
 def test_failures_are_counted_since_the_job_last_ended() -> None:
-    def event(kind: Any, job: str = "x") -> journal.Event:
-        return journal.Event(kind, job, "pi", 1, "now")
+    def event(kind: Any, job: str = "x") -> journal.JournalEvent:
+        return journal.JournalEvent(kind, job, "pi", 1, "now")
 
     kinds = ["started", "failed", "failed", "done", "failed", "started"]
-    assert journal.failures(map(event, kinds))["x"] == 1
-    assert journal.failures([event("failed"), event("failed", "y"), event("abandoned")]) == {"x": 0, "y": 1}
+    assert journal.count_failures(map(event, kinds))["x"] == 1
+    assert journal.count_failures([event("failed"), event("failed", "y"), event("abandoned")]) == {"x": 0, "y": 1}
 
 
 def test_an_engine_that_does_not_exist_or_has_no_address_is_refused(digits_study: Params) -> None:
-    with pytest.raises(UnknownName, match="local, ray"):
-        engines.started("slurm", "night", Path(), digits_study, None)
+    with pytest.raises(UnknownNameError, match="local, ray"):
+        engines.start_engine("slurm", "night", Path(), digits_study, None)
     with pytest.raises(ConfigError, match="has no address"):
-        engines.started("local", "night", Path(), digits_study, "10.0.0.1:6379")
+        engines.start_engine("local", "night", Path(), digits_study, "10.0.0.1:6379")
 
 
 # --- the command line ----------------------------------------------------------------------------------------------
 
 
 def test_status_tells_jobs_holders_and_quarantine(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="no such run"):
+    with pytest.raises(ConfigError, match="there is no run"):
         main.run(["farm", "status"])
     Board(a_onnx=[AGAIN] * 9).run("a_onnx", "b_onnx")
-    with leases.held("b", "farm run night"):
+    with leases.hold("b", "farm run night"):
         assert main.run(["farm", "status"]) == 1
     text = capsys.readouterr().out
     assert "b_onnx: done" in text
     assert "a_onnx: abandoned: device 'a' is in quarantine" in text
-    assert f"b is with process {os.getpid()}" in text
+    assert f"b is in use by process {os.getpid()}" in text
     assert text.splitlines()[-1] == "run night: 1 abandoned, 1 done"
     assert main.run(["farm", "release", "a"]) == 0
-    assert quarantine.devices() == []
+    assert quarantine.list_devices() == []
 
 
 def test_a_job_whose_farm_is_gone_was_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -314,7 +314,7 @@ def project(plugin_root: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["--name", "../night"], "can't be called"),
+        (["--name", "../night"], "is not a valid run name"),
         (["--devices", "tag:arm"], "no device has the tag 'arm'"),
         (["--devices", "dsk"], "Did you mean 'desk'?"),
     ],
@@ -329,7 +329,7 @@ def test_devices_are_chosen_by_name_and_tag_each_once(project: Path) -> None:
     from edgeproof.cli import farm
 
     (project / "devices" / "pi.yaml").write_text(json.dumps({"transport": "fake", "threads": 1, "tags": ["arm"]}))
-    assert farm._chosen(["tag:arm", "desk", "pi"]) == ["pi", "desk"]
+    assert farm._expand_tags(["tag:arm", "desk", "pi"]) == ["pi", "desk"]
 
 
 def test_a_run_is_the_study_on_the_chosen_devices_and_keeps_its_parameters(
@@ -338,12 +338,12 @@ def test_a_run_is_the_study_on_the_chosen_devices_and_keeps_its_parameters(
     monkeypatch.setattr(dispatcher, "FARM", tmp_path / "farm")
     monkeypatch.setattr(repro, "WORKTREES", tmp_path / "studies")
     with pytest.raises(ConfigError, match="Run 'edgeproof repro digits' first"):
-        dispatcher.prepared("digits", None, "2026-01-02")
+        dispatcher.prepare("digits", None, "2026-01-02")
     (tmp_path / "studies" / "digits" / "artifacts").mkdir(parents=True)
-    params, built = dispatcher.prepared("digits", ["local", "smart_camera"], "2026-01-02")
+    params, built = dispatcher.prepare("digits", ["local", "smart_camera"], "2026-01-02")
     assert {item.device for item in params.bench.values()} == {"local", "smart_camera"}
     assert {item.session for item in params.bench.values()} == {20260102}
     assert (built / "devices" / "smart_camera.yaml").is_file()
-    assert dispatcher.prepared("digits", ["local", "smart_camera"], "2026-01-02")[0] == params
+    assert dispatcher.prepare("digits", ["local", "smart_camera"], "2026-01-02")[0] == params
     with pytest.raises(ConfigError, match="begun with other parameters"):
-        dispatcher.prepared("digits", ["local"], "2026-01-02")
+        dispatcher.prepare("digits", ["local"], "2026-01-02")

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from edgeproof.cli import main
-from edgeproof.config import compose
+from edgeproof.config import compose, params_file
 from edgeproof.config.params import BenchParams, Params
 from edgeproof.core import directories
-from edgeproof.core.errors import ArtifactError, EdgeproofError, UnknownName
+from edgeproof.core.errors import ArtifactError, EdgeproofError, UnknownNameError
 from edgeproof.farm import (
     ab_test,
     alarms,
@@ -29,9 +29,9 @@ from edgeproof.farm import (
     quarantine,
     regression_check,
 )
-from edgeproof.farm.ab_test import GOOD, SUSPECT, Pair
+from edgeproof.farm.ab_test import GOOD, SUSPECT, ABTestSetup
 from edgeproof.farm.alarms import Alarm
-from edgeproof.records import record_files
+from edgeproof.records import kinds, record_files
 from tests.support import record_trees
 from tests.unit.bench.test_session import ITEM, write_project
 
@@ -94,12 +94,12 @@ def stepping(after: float = 1.06, sha: str = NEW) -> str:
         run = night(number, 100 * after, sha=sha)
         told = history.read()
         (cell,) = told.cells
-        if told.watched(cell, told.segments(cell)[-1]).changes:
+        if told.find_changes(cell, told.split_segments(cell)[-1]).changes:
             return run
     raise AssertionError("no step is seen")
 
 
-def never(pair: Pair, out: Path) -> None:
+def never(pair: ABTestSetup, out: Path) -> None:
     raise AssertionError("no A/B is to be made")
 
 
@@ -144,7 +144,7 @@ def test_a_repeated_run_counts_by_its_last_attempt_and_a_partly_refused_night_sa
 ) -> None:
     run = night(1, processes=3)
     place = engines.HISTORY / run / "board_matrix" / "matrix" / "m.fp32"
-    content = json.loads((place / "single_stream.1" / record_files.FILE).read_text())
+    content = json.loads((place / "single_stream.1" / kinds.RECORD_FILE).read_text())
     again = place / "single_stream.1.again1"
     again.mkdir()
     record_files.write(again, {**content, "attempt": 1, "verdict": "invalid", "reasons": ["a busy board"], "files": {}})
@@ -193,9 +193,9 @@ def test_one_night_alone_has_nothing_to_report(capsys: pytest.CaptureFixture[str
 
 def test_unknown_names_are_answered_with_what_exists() -> None:
     night(1)
-    with pytest.raises(UnknownName, match="Did you mean 'board'"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'board'"):
         main.run(["farm", "history", "--device", "bord"])
-    with pytest.raises(UnknownName, match="Known: 2026-01-01"):
+    with pytest.raises(UnknownNameError, match="Known: 2026-01-01"):
         main.run(["farm", "regressions", "--run", "../../etc"])
 
 
@@ -214,13 +214,13 @@ def test_a_damaged_record_is_named_left_out_counted_and_ends_with_1(
 ) -> None:
     night(1)
     run = night(2)
-    path = next(iter((engines.HISTORY / run).rglob(record_files.FILE)))
+    path = next(iter((engines.HISTORY / run).rglob(kinds.RECORD_FILE)))
     path.write_text(damage)
     for verb in ("history", "regressions"):
         assert main.run(["farm", verb]) == 1
         told = capsys.readouterr()
         assert str(path) in told.err
-        assert "1 damaged record(s) left out" in told.err
+        assert "Skipped 1 damaged record(s)" in told.err
     assert found(run) == [], "its other process was measured"
 
 
@@ -241,7 +241,7 @@ def test_hostile_names_stay_in_their_line_and_below_the_alarms(
     for number in (1, 2):
         root = engines.HISTORY / f"2026-01-0{number}"
         directory = record_trees.write(root, call_ns=[1000] * 70, session_id=str(number))
-        content = json.loads((directory / record_files.FILE).read_text())
+        content = json.loads((directory / kinds.RECORD_FILE).read_text())
         name = HOSTILE if number == 1 else "fine"
         at = f"2026-01-0{number}T00:00:00+00:00"
         record_files.write(directory, {**content, "device": name, "model": name, "measured_at": at})
@@ -251,7 +251,7 @@ def test_hostile_names_stay_in_their_line_and_below_the_alarms(
     assert "\x1b" not in shown
     assert main.run(["farm", "regressions"]) == 1
     assert capsys.readouterr().out.count("\n") == 2
-    written = list(tmp_path.rglob(alarms.FILE))
+    written = list(tmp_path.rglob(alarms.ALARM_FILE))
     assert len(written) == 1
     assert written[0].resolve().is_relative_to((tmp_path / alarms.ALARMS).resolve())
     assert HOSTILE in json.loads(written[0].read_text())["subject"]
@@ -260,7 +260,7 @@ def test_hostile_names_stay_in_their_line_and_below_the_alarms(
 # --- missing, and changed ------------------------------------------------------------------------------------------
 
 
-def found(run: str | None = None, measure: ab_test.Measure = never) -> list[Alarm]:
+def found(run: str | None = None, measure: ab_test.ABTestRunner = never) -> list[Alarm]:
     return list(regression_check.check(run, measure=measure).alarms)
 
 
@@ -268,7 +268,7 @@ def test_a_cell_without_a_record_tonight_or_with_refused_ones_alone_is_missing()
     night(1, cells=("m", "n", "o"))
     night(2, cells=("o",))
     night(2, cells=("n",), verdict="error")
-    told = {alarm.subject: alarm.told for alarm in found()}
+    told = {alarm.subject: alarm.message for alarm in found()}
     assert told == {
         CELL: "no record (measured last on 2026-01-01)",
         CELL.replace("/m/", "/n/"): "refused: refused 2 (measured last on 2026-01-01)",
@@ -287,7 +287,7 @@ def test_a_cell_that_is_asked_for_stays_missing_until_it_is_back(digits_study: P
     night(1)
     for number in (2, 3):
         params_of(digits_study, night(number, cells=("n",)))
-    assert [(alarm.kind, alarm.told) for alarm in found()] == [("missing", "no record (measured last on 2026-01-01)")]
+    assert [(alarm.kind, alarm.message) for alarm in found()] == [("missing", "no record (measured last on 2026-01-01)")]
     params_of(digits_study, night(4))
     assert found() == []
 
@@ -304,12 +304,12 @@ def test_another_fingerprint_is_told_from_what_to_what_and_begins_a_new_series()
     run = night(17, 120, result={"fingerprint": {"cpu": "Another Processor", "kernel": "7.0"}})
     (alarm,) = found()
     assert (alarm.kind, alarm.subject, alarm.run) == ("fingerprint", "board", run)
-    assert "cpu: A Processor → Another Processor" in alarm.told
-    assert "kernel: absent → 7.0" in alarm.told
-    assert f"most moved {CELL}, 2" in alarm.told
+    assert "cpu: A Processor → Another Processor" in alarm.message
+    assert "kernel: absent → 7.0" in alarm.message
+    assert f"most moved {CELL}, 2" in alarm.message
     told = history.read()
     (cell,) = told.cells
-    assert [len(segment) for segment in told.segments(cell)] == [16, 1]
+    assert [len(segment) for segment in told.split_segments(cell)] == [16, 1]
     for number in (18, 19, 20, 21):
         night(number, 120, result={"fingerprint": {"cpu": "Another Processor", "kernel": "7.0"}})
         assert found() == []
@@ -319,7 +319,7 @@ def test_another_version_of_the_engine_begins_a_new_series_and_is_said() -> None
     night(1)
     night(2, result={"versions": {"matrix": "2.0"}})
     (alarm,) = found()
-    assert "versions.matrix: 1.0 → 2.0" in alarm.told
+    assert "versions.matrix: 1.0 → 2.0" in alarm.message
 
 
 def test_an_older_night_is_checked_by_what_was_known_then() -> None:
@@ -339,7 +339,7 @@ def params_of(digits_study: Params, run: str, *, task: str = "digits", **changes
     bench = {"board_matrix": BenchParams.model_validate({**item, **changes})}
     of = digits_study.task.model_copy(update={"name": task})
     params = digits_study.model_copy(update={"study": "study", "task": of, "bench": bench})
-    compose.write(params, "test", engines.FARM / run / engines.PARAMS)
+    params_file.write_params(params, "test", engines.FARM / run / engines.PARAMS)
 
 
 def keep(content: str) -> str:
@@ -348,14 +348,14 @@ def keep(content: str) -> str:
     place.mkdir(parents=True)
     (place / "model").write_text(content)
     directories.write_meta(place, {"scheme": "fp32"})
-    artifact_cache._keep(place, "fp32")
-    return directories.identity(directories.read_meta(place))
+    artifact_cache.store_artifact(place, "fp32")
+    return directories.content_sha256(directories.read_meta(place))
 
 
-def plays(ratio: float, spread: float = 0.002, rounds: int = ab_test.ROUNDS) -> Callable[[Pair, Path], None]:
+def plays(ratio: float, spread: float = 0.002, rounds: int = ab_test.ROUNDS) -> Callable[[ABTestSetup, Path], None]:
     """An A/B whose suspect takes so much longer."""
 
-    def measure(pair: Pair, out: Path) -> None:
+    def measure(pair: ABTestSetup, out: Path) -> None:
         assert pair.session == "board_matrix"
         rng = np.random.default_rng(5)
         for name in (GOOD, SUSPECT):
@@ -370,17 +370,17 @@ def plays(ratio: float, spread: float = 0.002, rounds: int = ab_test.ROUNDS) -> 
 
 @pytest.fixture
 def suspicious(digits_study: Params, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(compose, "default_study", lambda: "study")
+    monkeypatch.setattr(compose, "read_default_study", lambda: "study")
     for number in range(1, 17):
         night(
-            number, sha=keep(GOOD) if number == 1 else directories.identity(directories.read_meta(Path("built/good")))
+            number, sha=keep(GOOD) if number == 1 else directories.content_sha256(directories.read_meta(Path("built/good")))
         )
     sha = keep(SUSPECT)
     for number in range(17, 22):
         run = night(number, 106, sha=sha)
         told = history.read()
         (cell,) = told.cells
-        if told.watched(cell, told.segments(cell)[-1]).changes:
+        if told.find_changes(cell, told.split_segments(cell)[-1]).changes:
             params_of(digits_study, run)
             return run
     raise AssertionError("no step is seen")
@@ -389,37 +389,37 @@ def suspicious(digits_study: Params, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_step_that_an_a_b_bears_out_is_a_regression_and_its_records_are_kept(suspicious: str) -> None:
     (alarm,) = found(measure=plays(1.06))
     assert alarm.kind == "regression"
-    assert "6." in alarm.told
-    assert "since 2026-01-17" in alarm.told
-    assert "10 rounds: 1.06" in alarm.told
+    assert "6." in alarm.message
+    assert "since 2026-01-17" in alarm.message
+    assert "10 rounds: 1.06" in alarm.message
     assert alarm.details["comparison"]["verdict"] == "slower"
     assert alarm.details["comparison"]["paired"]
     (place,) = (alarms.ALARMS / suspicious).iterdir()
-    assert len(list(record_files.read_all(place / alarms.RECORDS))) == 10
-    content = json.loads((place / alarms.FILE).read_text())
-    assert content["told"] == alarm.told
+    assert len(list(record_files.read_all(place / alarms.RECORDS_DIRECTORY))) == 10
+    content = json.loads((place / alarms.ALARM_FILE).read_text())
+    assert content["told"] == alarm.message
     assert found(measure=never) == [alarm], "what is known is not measured again"
-    assert not regression_check.check(None, measure=never).fine
+    assert not regression_check.check(None, measure=never).is_clean
 
 
 def test_a_step_that_an_a_b_does_not_bear_out_is_no_regression_and_wakes_nobody(suspicious: str) -> None:
     checked = regression_check.check(None, measure=plays(1.0))
     (alarm,) = checked.alarms
     assert alarm.kind == "not confirmed"
-    assert "not shown to be slower by more than 2%" in alarm.told
-    assert checked.fine
+    assert "not shown to be slower by more than 2%" in alarm.message
+    assert checked.is_clean
     assert "1 not confirmed" in checked.summary
 
 
 def test_what_could_not_be_confirmed_says_why_and_is_tried_again(suspicious: str) -> None:
-    quarantine.put("board", "smoke")
+    quarantine.add("board", "smoke")
     (alarm,) = found(measure=never)
     assert alarm.kind == "unconfirmed"
-    assert "could not be confirmed: device 'board' is in quarantine" in alarm.told
+    assert "could not be confirmed: device 'board' is in quarantine" in alarm.message
     assert found(measure=never) == [alarm]
     quarantine.release("board")
-    with leases.held("board", "another"):
-        assert "is taken by process" in found(measure=never)[0].told
+    with leases.hold("board", "another"):
+        assert "is taken by process" in found(measure=never)[0].message
     assert found(measure=plays(1.06))[0].kind == "regression"
     assert len(list((alarms.ALARMS / suspicious).iterdir())) == 3, "each try stays"
     assert found(measure=never)[0].kind == "regression"
@@ -427,17 +427,17 @@ def test_what_could_not_be_confirmed_says_why_and_is_tried_again(suspicious: str
 
 def test_too_few_valid_rounds_confirm_nothing(suspicious: str) -> None:
     (alarm,) = found(measure=plays(1.06, rounds=2))
-    assert "of 10 rounds only 2 were valid" in alarm.told
+    assert "of 10 rounds only 2 were valid" in alarm.message
 
 
 def test_a_last_good_artifact_that_is_gone_or_damaged_is_said(suspicious: str) -> None:
-    good = artifact_cache.find(directories.identity(directories.read_meta(Path("built/good"))), "fp32")
+    good = artifact_cache.find(directories.content_sha256(directories.read_meta(Path("built/good"))), "fp32")
     (good / "model").write_text("tampered")
-    assert "is damaged" in found(measure=never)[0].told
+    assert "is damaged" in found(measure=never)[0].message
     for path in good.iterdir():
         path.unlink()
     good.rmdir()
-    assert "is no longer kept" in found(measure=never)[0].told
+    assert "is no longer kept" in found(measure=never)[0].message
 
 
 def test_a_step_of_the_same_bytes_is_one_of_conditions_and_no_a_b_is_made() -> None:
@@ -445,7 +445,7 @@ def test_a_step_of_the_same_bytes_is_one_of_conditions_and_no_a_b_is_made() -> N
     (alarm,) = found(measure=never)
     assert (alarm.kind, alarm.run) == ("conditions", run)
     assert (
-        "with the same bytes (aaaaaaaaaaaa…): no A/B can show it. Changed: nothing else that is recorded" in alarm.told
+        "with the same bytes (aaaaaaaaaaaa…): no A/B can show it. Changed: nothing else that is recorded" in alarm.message
     )
     assert found(measure=never) == [alarm]
 
@@ -454,7 +454,7 @@ def test_a_step_without_the_runs_parameters_could_not_be_confirmed() -> None:
     stepping()
     (alarm,) = found(measure=never)
     assert alarm.kind == "unconfirmed"
-    assert "params.yaml is missing" in alarm.told
+    assert "params.yaml is missing" in alarm.message
 
 
 def test_a_step_to_faster_is_told_and_wakes_nobody(capsys: pytest.CaptureFixture[str]) -> None:
@@ -474,27 +474,27 @@ def test_the_night_after_says_nothing_of_a_step_seen_the_night_before(capsys: py
 
 def test_an_alarm_that_cannot_be_read_is_found_anew(suspicious: str) -> None:
     found(measure=plays(1.06))
-    (path,) = (alarms.ALARMS / suspicious).rglob(alarms.FILE)
+    (path,) = (alarms.ALARMS / suspicious).rglob(alarms.ALARM_FILE)
     for damage in ("{", '{"schema": 1, "kind": "peace"}', "[]"):
         path.write_text(damage)
         assert found(measure=plays(1.06))[0].kind == "regression"
 
 
 def test_other_bytes_shortly_before_the_step_are_what_is_compared_not_those_of_the_very_night_before() -> None:
-    def of(number: int, sha: str) -> history.Night:
-        return history.Night(str(number), [], 1, [], sha, {}, None, None, None)
+    def of(number: int, sha: str) -> history.NightResult:
+        return history.NightResult(str(number), [], 1, [], sha, {}, None, None, None)
 
     segment = [of(number, OLD) for number in range(16)] + [of(number, NEW) for number in range(16, 20)]
-    assert regression_check._last_good(segment, 17).run == "15"
-    assert regression_check._last_good(segment, 15).run == "14"
-    assert regression_check._last_good(segment[:3] + segment[16:] * 3, 12).artifact == NEW
+    assert regression_check._find_last_good(segment, 17).run == "15"
+    assert regression_check._find_last_good(segment, 15).run == "14"
+    assert regression_check._find_last_good(segment[:3] + segment[16:] * 3, 12).artifact == NEW
 
 
 def test_an_a_b_that_fails_leaves_the_suspicion_unconfirmed(plugin_root: Path, tmp_path: Path, suspicious: str) -> None:
     write_project(tmp_path)  # whose data is of another task
     (alarm,) = regression_check.check(None).alarms
     assert alarm.kind == "unconfirmed"
-    assert "the A/B failed: data/digits/test has no meta.json" in alarm.told
+    assert "the A/B failed: data/digits/test has no meta.json" in alarm.message
 
 
 # --- the end of a run ----------------------------------------------------------------------------------------------
@@ -510,19 +510,19 @@ def test_a_run_ends_with_its_check(
         night(2, cells=("m",) if missing else ("m", "n"))
         return {"board_matrix": "done"}
 
-    monkeypatch.setattr(dispatcher, "prepared", lambda *_: (digits_study, Path("nothing")))
-    monkeypatch.setattr(dispatcher, "farm", farm)
+    monkeypatch.setattr(dispatcher, "prepare", lambda *_: (digits_study, Path("nothing")))
+    monkeypatch.setattr(dispatcher, "run_study", farm)
     assert main.run(["farm", "run", "--name", "2026-01-02"]) == code
     told = capsys.readouterr()
     assert told.out.splitlines()[-1].startswith(f"check of 2026-01-02: {'1 missing' if missing else 'nothing to'}")
-    assert "not kept: nothing/artifacts" in told.err
+    assert "not cached: nothing/artifacts" in told.err
 
 
 def test_a_run_that_cannot_be_checked_says_so_and_ends_with_1(
     digits_study: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(dispatcher, "prepared", lambda *_: (digits_study, Path()))
-    monkeypatch.setattr(dispatcher, "farm", lambda *_: {"board_matrix": "done"})
+    monkeypatch.setattr(dispatcher, "prepare", lambda *_: (digits_study, Path()))
+    monkeypatch.setattr(dispatcher, "run_study", lambda *_: {"board_matrix": "done"})
     assert main.run(["farm", "run", "--name", "tonight"]) == 1
     assert "the night could not be checked: results/history holds no night" in capsys.readouterr().err
 
@@ -531,7 +531,7 @@ def test_a_run_that_cannot_be_checked_says_so_and_ends_with_1(
 
 
 def test_only_the_artifacts_of_a_cells_latest_nights_stay() -> None:
-    shas = [keep(f"model {number}") for number in range(artifact_cache.NIGHTS + 2)]
+    shas = [keep(f"model {number}") for number in range(artifact_cache.KEPT_NIGHTS + 2)]
     for number, sha in enumerate(shas, 1):
         night(number, sha=sha)
     for path in (engines.FARM / "artifacts").iterdir():

@@ -1,4 +1,4 @@
-"""Searches without DVC: trials, limits, resuming, and what Optuna finds against what there is."""
+"""Tests of searches without DVC: trials, limits, continuing after a kill, and the reported front."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import pytest
 
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ConfigError
-from edgeproof.statistics.intervals import Estimate
-from edgeproof.sweeps import results, search
-from edgeproof.sweeps.search import Choice, Range, SearchOptions
-from edgeproof.sweeps.store import Store
-from edgeproof.sweeps.sweep import Wish
-from tests.support.sweep_points import ROW, Starter, started, wish
-from tests.support.sweep_points import here as here
+from edgeproof.statistics.estimates import Estimate
+from edgeproof.sweeps import search
+from edgeproof.sweeps.pareto_front import read_marked_rows
+from edgeproof.sweeps.points import ComposedPoint
+from edgeproof.sweeps.results import ResultRow
+from edgeproof.sweeps.search import SearchOptions
+from edgeproof.sweeps.search_space import ChoiceAxis, RangeAxis
+from edgeproof.sweeps.store import SweepStore
+from tests.support.sweep_points import ROW, StubStarter, compose_point, list_started
 
-pytestmark = pytest.mark.usefixtures("here")
+pytestmark = pytest.mark.usefixtures("empty_project")
 
-SPACE = {"prune.ratio": Range(0.1, 0.6, None, False, False), "quantize.bits": Range(2, 8, None, False, True)}
+SPACE = {"prune.ratio": RangeAxis(0.1, 0.6, None, False, False), "quantize.bits": RangeAxis(2, 8, None, False, True)}
 
 
 def options(**changes: object) -> SearchOptions:
@@ -37,112 +39,116 @@ def options(**changes: object) -> SearchOptions:
 
 @pytest.fixture
 def compose(digits_study: Params) -> object:
-    def compose(values: Mapping[str, str]) -> Wish:
-        return wish(digits_study, ratio=float(values["prune.ratio"]), bits=int(values["quantize.bits"]))
+    def compose(values: Mapping[str, str]) -> ComposedPoint:
+        return compose_point(digits_study, ratio=float(values["prune.ratio"]), bits=int(values["quantize.bits"]))
 
     return compose
 
 
 def overrides(name: str) -> list[tuple[str, ...]]:
-    return [point.overrides for point in Store(name).asked().points]
+    return [point.overrides for point in SweepStore(name).read_request().points]
 
 
 @pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
-def test_the_same_search_comes_to_the_same_trials_and_another_seed_to_others(compose: object, sampler: str) -> None:
-    search.search("a", options(sampler=sampler), SPACE, compose, starter=Starter())
-    search.search("b", options(sampler=sampler), SPACE, compose, starter=Starter())
-    search.search("c", options(sampler=sampler, seed=1), SPACE, compose, starter=Starter())
+def test_a_search_is_repeatable_and_another_seed_gives_other_trials(compose: object, sampler: str) -> None:
+    search.run_search("a", options(sampler=sampler), SPACE, compose, starter=StubStarter())
+    search.run_search("b", options(sampler=sampler), SPACE, compose, starter=StubStarter())
+    search.run_search("c", options(sampler=sampler, seed=1), SPACE, compose, starter=StubStarter())
     assert overrides("a") == overrides("b")
     assert overrides("a") != overrides("c")
     assert len(overrides("a")) == 8
 
 
-def test_a_search_that_was_cut_short_goes_on_with_the_same_trials_and_repeats_nothing(compose: object) -> None:
-    search.search("whole", options(), SPACE, compose, starter=Starter())
-    search.search("cut", options(trials=4), SPACE, compose, starter=Starter())
-    search.search("cut", options(), SPACE, compose, starter=Starter())
+def test_an_interrupted_search_continues_with_the_same_trials_and_repeats_none(compose: object) -> None:
+    search.run_search("whole", options(), SPACE, compose, starter=StubStarter())
+    search.run_search("cut", options(trials=4), SPACE, compose, starter=StubStarter())
+    search.run_search("cut", options(), SPACE, compose, starter=StubStarter())
     assert overrides("cut") == overrides("whole")
-    assert len(started(Store("cut"))) == len(set(started(Store("cut"))))
+    assert len(list_started(SweepStore("cut"))) == len(set(list_started(SweepStore("cut"))))
 
 
-def test_the_front_is_kept_and_importance_told(compose: object) -> None:
-    search.search("s", options(trials=12), SPACE, compose, starter=Starter())
-    found = results.of(Store("s"))
-    assert any(line.front for line in found)
-    table = (Store("s").directory / "table.md").read_text()
-    assert "that of accuracy, size_bytes" in table
+def test_the_report_has_the_front_and_the_importance_of_keys(compose: object) -> None:
+    search.run_search("s", options(trials=12), SPACE, compose, starter=StubStarter())
+    rows = read_marked_rows(SweepStore("s"))
+    assert any(row.on_pareto_front for row in rows)
+    table = (SweepStore("s").directory / "table.md").read_text()
+    assert "compares accuracy, size_bytes" in table
     assert "| prune.ratio |" in table
 
 
-def test_a_failed_trial_is_a_row_and_the_search_goes_on(compose: object) -> None:
-    bad = Starter(behaviour={"quantize.bits=2": "failed", "quantize.bits=3": "failed", "quantize.bits=4": "failed"})
-    code = search.search("s", options(trials=12), SPACE, compose, starter=bad)
-    statuses = {Store("s").status(point.digest) for point in Store("s").asked().points}
+def test_a_failed_trial_becomes_a_row_and_the_search_continues(compose: object) -> None:
+    failing = StubStarter(
+        behaviour={"quantize.bits=2": "failed", "quantize.bits=3": "failed", "quantize.bits=4": "failed"}
+    )
+    code = search.run_search("s", options(trials=12), SPACE, compose, starter=failing)
+    statuses = {SweepStore("s").read_status(point.digest) for point in SweepStore("s").read_request().points}
     assert len(overrides("s")) == 12
     assert code == int("failed" in statuses)
 
 
-def test_limits_steer_the_search_and_its_front_keeps_to_them(compose: object) -> None:
-    search.search("s", options(trials=24, limits={"size_bytes": 2500}), SPACE, compose, starter=Starter())
-    found = results.of(Store("s"))
-    front = [line for line in found if line.front]
+def test_the_front_of_a_search_keeps_to_its_limits(compose: object) -> None:
+    search.run_search("s", options(trials=24, limits={"size_bytes": 2500}), SPACE, compose, starter=StubStarter())
+    rows = read_marked_rows(SweepStore("s"))
+    front = [row for row in rows if row.on_pareto_front]
     assert front
-    assert all(line.row.size_bytes <= 2500 for line in front)
+    assert all(row.table_row.size_bytes <= 2500 for row in front)
 
 
-def test_where_no_goal_is_met_the_front_is_kept_all_the_same(compose: object) -> None:
-    search.search("s", options(limits={"size_bytes": 1}), SPACE, compose, starter=Starter())
-    assert any(line.front for line in results.of(Store("s")))
-    assert "no row is within the limits (size_bytes 1)" in (Store("s").directory / "table.md").read_text()
+def test_if_no_row_keeps_to_the_limits_the_front_is_that_of_all_rows(compose: object) -> None:
+    search.run_search("s", options(limits={"size_bytes": 1}), SPACE, compose, starter=StubStarter())
+    assert any(row.on_pareto_front for row in read_marked_rows(SweepStore("s")))
+    assert "no row is within the limits (size_bytes 1)" in (SweepStore("s").directory / "table.md").read_text()
 
 
-def test_a_trial_whose_figure_was_not_measured_is_as_far_off_as_can_be(compose: object) -> None:
+def test_a_trial_with_an_unmeasured_figure_is_not_on_the_front(compose: object) -> None:
     unmeasured = replace(ROW, p50_ns=None, verdict="invalid", reasons=("disturbed",))
-    starter = Starter(rows={"seed=0": unmeasured})
-    search.search("s", options(objectives=["accuracy", "p50_us"]), SPACE, compose, starter=starter)
-    assert not any(line.front for line in results.of(Store("s")))
+    starter = StubStarter(rows={"seed=0": unmeasured})
+    search.run_search("s", options(objectives=["accuracy", "p50_us"]), SPACE, compose, starter=starter)
+    assert not any(row.on_pareto_front for row in read_marked_rows(SweepStore("s")))
 
 
-def test_the_worst_of_a_points_artifacts_counts() -> None:
+def test_a_trial_gets_the_worst_figure_of_its_artifacts() -> None:
     better = replace(ROW, accuracy=Estimate(0.95, 0, 1), size_bytes=500)
-    found = [results.Line(None, "finished", row=row) for row in (ROW, better)]  # type: ignore[arg-type]
-    assert search._worst(found, "accuracy") == 0.9
-    assert search._worst(found, "size_bytes") == 1000
+    rows = [ResultRow(None, "finished", table_row=row) for row in (ROW, better)]  # type: ignore[arg-type]
+    assert search._find_worst(rows, "accuracy") == 0.9
+    assert search._find_worst(rows, "size_bytes") == 1000
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
-        ({"objectives": ["speed"]}, "no figure is called 'speed'"),
-        ({"limits": {"p50": 3.0}}, "no figure is called 'p50'"),
+        ({"objectives": ["speed"]}, "there is no figure 'speed'"),
+        ({"limits": {"p50": 3.0}}, "there is no figure 'p50'"),
         ({"limits": {"p50_us": 0.0}}, "must be greater than 0"),
     ],
 )
-def test_a_figure_that_does_not_exist_is_refused(compose: object, changes: dict[str, object], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
-        search.search("s", options(**changes), SPACE, compose, starter=Starter())
+def test_unknown_figures_and_limits_of_zero_are_refused(
+    compose: object, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        search.run_search("s", options(**changes), SPACE, compose, starter=StubStarter())
 
 
-def test_what_only_whole_numbers_can_be_is_no_interval(compose: object) -> None:
-    """Both ends of interval(2, 8) are whole numbers; what lies between isn't."""
+def test_an_interval_is_refused_for_a_key_that_takes_integers_only(compose: object) -> None:
+    """Both ends of interval(2, 8) are integers, but the values between them are not."""
 
-    def strict(values: Mapping[str, str]) -> Wish:
+    def strict(values: Mapping[str, str]) -> ComposedPoint:
         if "." in values["quantize.bits"]:
             raise ConfigError(f"bits: {values['quantize.bits']}")
         return compose(values)  # type: ignore[operator]
 
-    space = {**SPACE, "quantize.bits": Range(2, 8, None, False, False)}
+    space = {**SPACE, "quantize.bits": RangeAxis(2, 8, None, False, False)}
     with pytest.raises(ConfigError, match=r"bits: \d\."):
-        search.search("s", options(), space, strict, starter=Starter())
+        search.run_search("s", options(), space, strict, starter=StubStarter())
 
 
-def test_an_end_of_the_space_that_no_study_can_have_is_refused_before_anything_runs(compose: object) -> None:
-    def strict(values: Mapping[str, str]) -> Wish:
+def test_an_invalid_value_of_the_space_is_refused_before_anything_runs(compose: object) -> None:
+    def strict(values: Mapping[str, str]) -> ComposedPoint:
         if values["quantize.bits"] == "9":
             raise ConfigError("bits: 9")
         return compose(values)  # type: ignore[operator]
 
-    space = {**SPACE, "quantize.bits": Choice(("4", "9"))}
+    space = {**SPACE, "quantize.bits": ChoiceAxis(("4", "9"))}
     with pytest.raises(ConfigError, match="bits: 9"):
-        search.search("s", options(), space, strict, starter=Starter())
-    assert not Store("s").directory.exists()
+        search.run_search("s", options(), space, strict, starter=StubStarter())
+    assert not SweepStore("s").directory.exists()

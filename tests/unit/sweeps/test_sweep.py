@@ -1,4 +1,4 @@
-"""Sweeps without DVC: what runs, what doesn't run again, what becomes of what fails or is killed."""
+"""Tests of sweeps without DVC: which points run, which do not run again, and points that fail or are killed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from edgeproof.core.errors import ConfigError
 from edgeproof.devices import locks
 from edgeproof.study import plan
 from edgeproof.sweeps import local_executor, sweep, worktree_pool
-from edgeproof.sweeps.store import Store, axes, label
-from edgeproof.sweeps.sweep import Wish
-from tests.support.sweep_points import Starter, started, wish
-from tests.support.sweep_points import here as here
+from edgeproof.sweeps.points import ComposedPoint, find_axes, format_label
+from edgeproof.sweeps.store import SweepStore
+from tests.support.sweep_points import StubStarter, compose_point, list_started
 
-pytestmark = pytest.mark.usefixtures("here")
+pytestmark = pytest.mark.usefixtures("empty_project")
 
 
 @pytest.fixture
-def grid(digits_study: Params) -> list[Wish]:
-    return [wish(digits_study, ratio=ratio, bits=bits) for ratio in (0.2, 0.4) for bits in (3, 4)]
+def grid(digits_study: Params) -> list[ComposedPoint]:
+    return [compose_point(digits_study, ratio=ratio, bits=bits) for ratio in (0.2, 0.4) for bits in (3, 4)]
 
 
-def rows(store: Store) -> list[dict[str, str]]:
+def rows(store: SweepStore) -> list[dict[str, str]]:
     with (store.directory / "table.csv").open() as file:
         return list(csv.DictReader(file))
 
@@ -39,65 +38,69 @@ def rows(store: Store) -> list[dict[str, str]]:
 # --- what runs ------------------------------------------------------------------------------------------------------
 
 
-def test_every_point_runs_once_in_order_and_again_nothing(grid: list[Wish], capsys: pytest.CaptureFixture[str]) -> None:
-    assert sweep.sweep("s", grid, starter=Starter()) == 0
-    store = Store("s")
-    digests = [point.digest for point in store.asked().points]
-    assert started(store) == [f"{digest} all" for digest in digests]
-    assert sweep.sweep("s", grid, starter=Starter()) == 0
-    assert len(started(store)) == 4
-    assert "4 of them finished before" in capsys.readouterr().out
+def test_every_point_runs_once_in_order_and_a_second_command_runs_nothing(
+    grid: list[ComposedPoint], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep.run_sweep("s", grid, starter=StubStarter()) == 0
+    store = SweepStore("s")
+    digests = [point.digest for point in store.read_request().points]
+    assert list_started(store) == [f"{digest} all" for digest in digests]
+    assert sweep.run_sweep("s", grid, starter=StubStarter()) == 0
+    assert len(list_started(store)) == 4
+    assert "4 point(s) were finished before" in capsys.readouterr().out
 
 
-def test_points_that_are_the_same_study_run_once_and_have_a_row_each(
+def test_points_with_the_same_parameters_run_once_and_have_one_row_each(
     digits_study: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = wish(digits_study)
-    sweep.sweep("s", [one, Wish((*one.overrides[:2], "seed=+0"), one.params)], starter=Starter())
-    assert len(started(Store("s"))) == 1
-    assert len(rows(Store("s"))) == 2
-    assert "1 of them are the same study as another" in capsys.readouterr().out
+    one = compose_point(digits_study)
+    sweep.run_sweep("s", [one, ComposedPoint((*one.overrides[:2], "seed=+0"), one.params)], starter=StubStarter())
+    assert len(list_started(SweepStore("s"))) == 1
+    assert len(rows(SweepStore("s"))) == 2
+    assert "1 point(s) have the same parameters as another" in capsys.readouterr().out
 
 
-def test_a_point_added_later_runs_alone(grid: list[Wish]) -> None:
-    sweep.sweep("s", grid[:3], starter=Starter())
-    sweep.sweep("s", grid, starter=Starter())
-    assert Counter(started(Store("s"))).most_common(1)[0][1] == 1
-    assert len(started(Store("s"))) == 4
+def test_only_a_point_that_was_added_later_runs(grid: list[ComposedPoint]) -> None:
+    sweep.run_sweep("s", grid[:3], starter=StubStarter())
+    sweep.run_sweep("s", grid, starter=StubStarter())
+    assert Counter(list_started(SweepStore("s"))).most_common(1)[0][1] == 1
+    assert len(list_started(SweepStore("s"))) == 4
 
 
-def test_other_code_makes_other_points(grid: list[Wish], monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep.sweep("s", grid[:1], starter=Starter())
+def test_changed_code_makes_new_points(grid: list[ComposedPoint], monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep.run_sweep("s", grid[:1], starter=StubStarter())
     monkeypatch.setattr(worktree_pool, "prepare_code", lambda: "d" * 64)
-    sweep.sweep("s", grid[:1], starter=Starter())
-    assert len(set(started(Store("s")))) == 2
+    sweep.run_sweep("s", grid[:1], starter=StubStarter())
+    assert len(set(list_started(SweepStore("s")))) == 2
 
 
-def test_side_by_side_all_is_built_before_anything_is_measured(grid: list[Wish]) -> None:
-    assert sweep.sweep("s", grid, workers=2, starter=Starter(0.05)) == 0
-    phases = [line.split()[1] for line in started(Store("s"))]
+def test_several_workers_build_all_points_before_any_is_measured(grid: list[ComposedPoint]) -> None:
+    assert sweep.run_sweep("s", grid, workers=2, starter=StubStarter(0.05)) == 0
+    phases = [line.split()[1] for line in list_started(SweepStore("s"))]
     assert phases == ["build"] * 4 + ["all"] * 4
 
 
-def test_no_more_points_than_workers_run_and_all_of_them_at_some_time(grid: list[Wish]) -> None:
-    most: list[int] = []
-    store = Store("s")
-    sweep.sweep("s", grid, starter=Starter())
+def test_as_many_points_run_in_parallel_as_there_are_workers(grid: list[ComposedPoint]) -> None:
+    counts: list[int] = []
+    store = SweepStore("s")
+    sweep.run_sweep("s", grid, starter=StubStarter())
 
     def note(digest: str, event: str, running: list[str]) -> None:
-        most.append(len(running))
+        counts.append(len(running))
 
-    for point in store.asked().points:
-        (store.point(point.digest)).rename(store.directory / "prepared" / point.digest / "result")
-    digests = [point.digest for point in store.asked().points]
-    local_executor.run_all(store, digests, workers=3, phase="all", note=note, starter=Starter(0.1))
-    assert max(most) == 3
+    for point in store.read_request().points:
+        (store.point_directory(point.digest)).rename(store.directory / "prepared" / point.digest / "result")
+    digests = [point.digest for point in store.read_request().points]
+    local_executor.run_points(store, digests, workers=3, phase="all", note=note, starter=StubStarter(0.1))
+    assert max(counts) == 3
 
 
-def test_the_point_that_shares_least_with_those_being_built_is_next(digits_study: Params, grid: list[Wish]) -> None:
-    plans = {str(index): plan.stages(of.params) for index, of in enumerate(grid)}
-    choose = sweep._least_shared(Store("s"), plans)
-    # 0 and 1 share the pruned student, 2 and 3 have the other one.
+def test_the_point_that_shares_fewest_stages_with_running_points_is_next(
+    digits_study: Params, grid: list[ComposedPoint]
+) -> None:
+    plans = {str(index): plan.list_stages(point.params) for index, point in enumerate(grid)}
+    choose = sweep._choose_least_shared(SweepStore("s"), plans)
+    # Points 0 and 1 share one pruned student, points 2 and 3 the other.
     assert choose(["1", "2", "3"], ["0"]) == "2"
     assert choose(["0", "1"], ["2"]) == "0"
 
@@ -105,8 +108,8 @@ def test_the_point_that_shares_least_with_those_being_built_is_next(digits_study
 # --- what is shared -------------------------------------------------------------------------------------------------
 
 
-def test_stages_that_points_share_have_the_same_digest_and_others_differ(grid: list[Wish]) -> None:
-    first, bits, ratio, _ = (plan.stages(of.params) for of in grid)
+def test_only_shared_stages_have_the_same_digest(grid: list[ComposedPoint]) -> None:
+    first, bits, ratio, _ = (plan.list_stages(point.params) for point in grid)
     assert list(first) == list(bits) == list(ratio)
     differ_by_bits = {stage for stage in first if first[stage] != bits[stage]}
     differ_by_ratio = {stage for stage in first if first[stage] != ratio[stage]}
@@ -116,8 +119,8 @@ def test_stages_that_points_share_have_the_same_digest_and_others_differ(grid: l
     assert differ_by_ratio == {"prune@student_slim", *differ_by_bits}
 
 
-def test_a_plan_names_the_stages_of_dvc_yaml_with_builds_before_measurements(digits_study: Params) -> None:
-    stages = list(plan.stages(digits_study))
+def test_a_plan_lists_builds_before_measurements(digits_study: Params) -> None:
+    stages = list(plan.list_stages(digits_study))
     assert stages[0] == "prepare"
     assert stages[-1] == "report"
     builds = [plan.is_build(stage) for stage in stages]
@@ -128,86 +131,91 @@ def test_a_plan_names_the_stages_of_dvc_yaml_with_builds_before_measurements(dig
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_point_that_fails_or_is_killed_is_a_row_with_its_reason_and_the_rest_goes_on(
-    grid: list[Wish], workers: int
+def test_a_point_that_fails_or_is_killed_becomes_a_row_with_its_reason_and_the_others_run(
+    grid: list[ComposedPoint], workers: int
 ) -> None:
-    starter = Starter(behaviour={"prune.ratio=0.4": "failed", "quantize.bits=3": "killed"})
-    assert sweep.sweep("s", grid, workers=workers, starter=starter) == 1
-    store = Store("s")
-    assert [store.status(point.digest) for point in store.asked().points] == ["failed", "finished", "failed", "failed"]
+    starter = StubStarter(behaviour={"prune.ratio=0.4": "failed", "quantize.bits=3": "killed"})
+    assert sweep.run_sweep("s", grid, workers=workers, starter=starter) == 1
+    store = SweepStore("s")
+    assert [store.read_status(point.digest) for point in store.read_request().points] == [
+        "failed",
+        "finished",
+        "failed",
+        "failed",
+    ]
     reasons = [row["reason"] for row in rows(store)]
-    assert reasons[0] == "its process was ended by SIGKILL"
+    assert reasons[0] == "its process was killed by SIGKILL"
     assert reasons[1] == ""
-    assert "ended with 3: the last word" in reasons[3]
+    assert "ended with exit code 3: the last word" in reasons[3]
     table = (store.directory / "table.md").read_text()
-    assert "Without a result, or refused" in table
+    assert "Points without a result and refused runs" in table
     assert "the last word" in table
 
 
-def test_a_failed_point_is_tried_again_and_what_is_finished_is_not(grid: list[Wish]) -> None:
-    sweep.sweep("s", grid, starter=Starter(behaviour={"prune.ratio=0.4": "failed"}))
-    assert sweep.sweep("s", grid, starter=Starter()) == 0
-    store = Store("s")
-    assert sorted(Counter(started(store)).values()) == [1, 1, 2, 2]
+def test_a_failed_point_runs_again_and_a_finished_one_does_not(grid: list[ComposedPoint]) -> None:
+    sweep.run_sweep("s", grid, starter=StubStarter(behaviour={"prune.ratio=0.4": "failed"}))
+    assert sweep.run_sweep("s", grid, starter=StubStarter()) == 0
+    store = SweepStore("s")
+    assert sorted(Counter(list_started(store)).values()) == [1, 1, 2, 2]
     assert {row["status"] for row in rows(store)} == {"finished"}
 
 
-def test_what_a_points_process_leaves_running_ends_with_it(grid: list[Wish], tmp_path: Path) -> None:
-    """A grandchild in the point's process group, which would write a file after two seconds."""
+def test_processes_that_a_point_leaves_running_are_killed(grid: list[ComposedPoint], tmp_path: Path) -> None:
+    """The point leaves a grandchild in its process group that would write a file after two seconds."""
     late = tmp_path / "late"
 
-    def start(store: Store, digest: str, phase: local_executor.Phase) -> object:
+    def start(store: SweepStore, digest: str, phase: local_executor.Phase) -> object:
         import subprocess
 
         return subprocess.Popen(["sh", "-c", f"(sleep 2; touch {late}) & exit 1"], start_new_session=True)
 
-    store = Store("s")
-    digest = sweep.digests(sweep.ask(store, sweep.code_now(), grid[:1]))[0]
-    local_executor.run_one(store, digest, starter=start)  # type: ignore[arg-type]
+    store = SweepStore("s")
+    digest = sweep.write_request(store, sweep.snapshot_code(), grid[:1]).digests[0]
+    local_executor.run_point(store, digest, starter=start)  # type: ignore[arg-type]
     time.sleep(2.2)
     assert not late.exists()
 
 
-def test_killed_at_any_moment_the_same_command_comes_to_the_same_table(grid: list[Wish]) -> None:
-    """Twenty times the sweep's own process is killed, its points' processes go on as orphans, and it starts again."""
-    sweep.sweep("undisturbed", grid, starter=Starter())
+def test_a_sweep_killed_at_random_moments_ends_with_the_same_table(grid: list[ComposedPoint]) -> None:
+    """Kill the sweep's process twenty times and start it again. Its points' processes continue as orphans."""
+    sweep.run_sweep("undisturbed", grid, starter=StubStarter())
     moments = random.Random(0)
     for _ in range(20):
         child = os.fork()
         if child == 0:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sweep.sweep("killed", grid, workers=moments.choice([1, 2]), starter=Starter(0.03))
+            sweep.run_sweep("killed", grid, workers=moments.choice([1, 2]), starter=StubStarter(0.03))
             os._exit(0)
         time.sleep(moments.uniform(0, 0.4))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    assert sweep.sweep("killed", grid, starter=Starter(0.03)) == 0
-    assert rows(Store("killed")) == rows(Store("undisturbed"))
-    finished = [line for line in started(Store("killed")) if line.endswith("all")]
+    assert sweep.run_sweep("killed", grid, starter=StubStarter(0.03)) == 0
+    assert rows(SweepStore("killed")) == rows(SweepStore("undisturbed"))
+    finished = [line for line in list_started(SweepStore("killed")) if line.endswith("all")]
     assert set(Counter(finished).values()) == {1}
 
 
 # --- two at once ----------------------------------------------------------------------------------------------------
 
 
-def test_a_second_sweep_is_refused_by_the_name_of_the_first(grid: list[Wish]) -> None:
-    write_json(sweep.WHO, {"name": "first", "process": 17})
-    with locks.held(worktree_pool.LOCKS / "sweep"), pytest.raises(ConfigError, match=r"sweep 'first' is running here"):
-        sweep.sweep("second", grid, starter=Starter())
-    assert not Store("second").directory.exists()
+def test_a_second_sweep_is_refused_and_told_the_name_of_the_first(grid: list[ComposedPoint]) -> None:
+    write_json(sweep.RUNNING_SWEEP, {"name": "first", "process": 17})
+    with locks.hold(worktree_pool.LOCKS / "sweep"), pytest.raises(ConfigError, match=r"sweep 'first' is running here"):
+        sweep.run_sweep("second", grid, starter=StubStarter())
+    assert not SweepStore("second").directory.exists()
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
 
 
-def test_axes_are_the_keys_that_differ_and_labels_their_values(grid: list[Wish]) -> None:
-    sweep.sweep("s", grid, starter=Starter())
-    points = Store("s").asked().points
-    assert axes(points) == ["prune.ratio", "quantize.bits"]
-    assert label(points[1], axes(points)) == "ratio=0.2 bits=4"
-    assert label(points[0], []) == "the only point"
+def test_axes_are_the_differing_keys_and_labels_hold_their_values(grid: list[ComposedPoint]) -> None:
+    sweep.run_sweep("s", grid, starter=StubStarter())
+    points = SweepStore("s").read_request().points
+    assert find_axes(points) == ["prune.ratio", "quantize.bits"]
+    assert format_label(points[1], find_axes(points)) == "ratio=0.2 bits=4"
+    assert format_label(points[0], []) == "the only point"
 
 
-def test_more_threads_than_cores_are_said(grid: list[Wish], capsys: pytest.CaptureFixture[str]) -> None:
-    sweep.sweep("s", grid, workers=64, starter=Starter())
-    assert "64 workers × 2 threads are more than this machine's" in capsys.readouterr().out
+def test_more_threads_than_cores_print_a_warning(grid: list[ComposedPoint], capsys: pytest.CaptureFixture[str]) -> None:
+    sweep.run_sweep("s", grid, workers=64, starter=StubStarter())
+    assert "64 workers × 2 threads exceed this machine's" in capsys.readouterr().out
