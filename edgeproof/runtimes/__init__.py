@@ -1,1 +1,5 @@
-"""One file a runtime: export() on the host, Session on the device."""
+"""Runtimes: one file for each inference engine, with export() for the host and Session for the device.
+
+At module level a runtime imports core, numpy and the standard library alone. The engine is imported where it is used,
+and converters and models inside export().
+"""

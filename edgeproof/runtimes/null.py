@@ -1,4 +1,4 @@
-"""The null runtime: computes nothing, so that measuring it measures the harness itself."""
+"""The null runtime computes nothing. Its latency is the overhead of the measurement itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ SCHEMES = ("fp32",)
 
 
 def export(model: nn.Module, samples: np.ndarray[Any, Any], scheme: str, out_dir: Path) -> ExportResult:
-    """Keep nothing: every artifact's meta.json tells its output's shape. `samples` is (N, *input_shape) float32."""
+    """Write an empty file. Session only needs the output shape, which is in every artifact's meta.json.
+
+    Raises Unsupported for any scheme but fp32.
+    """
     if scheme != "fp32":
         raise Unsupported("the null runtime computes nothing, so it has no numbers to represent")
     (out_dir / "model.null").write_bytes(b"")
@@ -27,7 +30,7 @@ def export(model: nn.Module, samples: np.ndarray[Any, Any], scheme: str, out_dir
 
 
 class Session(InferenceSession):
-    """Opens any runtime's artifact and returns zeros of its output's shape, whatever the input."""
+    """Opens an artifact of any runtime, and returns zeros of its output shape for every input."""
 
     def __init__(self, artifact_dir: Path, *, threads: int) -> None:
         shape = read_meta(artifact_dir, verify=False)["output_shape"]
@@ -44,5 +47,5 @@ class Session(InferenceSession):
 
 
 def describe() -> dict[str, str]:
-    """Nothing to describe: there is no engine."""
+    """Return an empty description: there is no engine."""
     return {}

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from edgeproof.core import plugins, profiles
-from edgeproof.core.directories import sha256_of, write_meta
+from edgeproof.core.directories import hash_file, write_meta
 from edgeproof.core.errors import Unsupported
 from tests.contracts.conftest import trained_looking
 
@@ -33,7 +33,7 @@ TOLERANCE = {
     "int8-static-entropy": 0.15,  # clips what activations rarely are
     "int8-static-tensor": 0.12,
 }
-LISTED = {name: yaml.safe_load((CONF / f"{name}.yaml").read_text())["schemes"] for name in plugins.names("runtimes")}
+LISTED = {name: yaml.safe_load((CONF / f"{name}.yaml").read_text())["schemes"] for name in plugins.list_names("runtimes")}
 PAIRS = [
     (name, scheme)
     for name, schemes in LISTED.items()
@@ -105,7 +105,7 @@ def test_an_export_is_the_same_to_the_bit_whatever_was_exported_before(
     again = exported(name, scheme, twins[1], samples, tmp_path / "elsewhere" / "again")
     names = sorted(path.name for path in first.iterdir())
     assert names == sorted(path.name for path in again.iterdir())
-    assert [sha256_of(first / n) for n in names] == [sha256_of(again / n) for n in names]
+    assert [hash_file(first / n) for n in names] == [hash_file(again / n) for n in names]
 
 
 def test_every_scheme_has_a_tolerance() -> None:
@@ -122,7 +122,7 @@ def test_a_scheme_that_other_runtimes_have_is_refused_with_a_reason_of_its_own(
     assert len(str(refused.value).split()) > 5
 
 
-@pytest.mark.parametrize("name", plugins.names("runtimes"))
+@pytest.mark.parametrize("name", plugins.list_names("runtimes"))
 def test_a_session_returns_one_buffer_and_depends_on_its_input_alone(
     name: str, samples: np.ndarray, artifacts: Callable[..., Path]
 ) -> None:
@@ -144,7 +144,7 @@ def test_an_artifact_holds_no_path_of_the_machine_that_made_it(
         assert str(Path(__file__).parents[2]).encode() not in content
 
 
-@pytest.mark.parametrize("name", plugins.names("runtimes"))
+@pytest.mark.parametrize("name", plugins.list_names("runtimes"))
 def test_a_scheme_that_a_runtime_does_not_know_is_unsupported_with_a_reason(
     name: str, module: torch.nn.Module, samples: np.ndarray, tmp_path: Path
 ) -> None:
@@ -152,7 +152,7 @@ def test_a_scheme_that_a_runtime_does_not_know_is_unsupported_with_a_reason(
         plugins.load("runtimes", name).export(module, samples, "int3-imaginary", tmp_path)
 
 
-@pytest.mark.parametrize("name", plugins.names("runtimes"))
+@pytest.mark.parametrize("name", plugins.list_names("runtimes"))
 @pytest.mark.parametrize("scheme", ["fp32", "int8-static"])
 def test_a_profile_tells_every_layer_and_less_than_a_second_or_why_there_is_none(
     name: str, scheme: str, samples: np.ndarray, artifacts: Callable[..., Path]
@@ -169,7 +169,7 @@ def test_a_profile_tells_every_layer_and_less_than_a_second_or_why_there_is_none
         assert len(reason.split()) > 5
         return
     took_ns = 1e9 * (time.monotonic() - began)
-    assert found.inferences >= profiles.FEWEST
+    assert found.inferences >= profiles.MIN_CALLS
     assert all(of.name and of.kind and of.where and 0 <= of.time_ns < took_ns for of in found.operators)
     # Engines fuse what lies around convolutions, never two of them; one that took no whole µs may be left out.
     convolutions = sum(isinstance(part, torch.nn.Conv2d) for part in trained_looking().modules())
@@ -178,7 +178,7 @@ def test_a_profile_tells_every_layer_and_less_than_a_second_or_why_there_is_none
     assert 0 < found.inferences * sum(of.time_ns for of in found.operators) < took_ns
 
 
-@pytest.mark.parametrize("name", plugins.names("runtimes"))
+@pytest.mark.parametrize("name", plugins.list_names("runtimes"))
 def test_a_runtime_describes_its_engine_in_text(name: str) -> None:
     described = plugins.load("runtimes", name).describe()
     assert all(isinstance(key, str) and isinstance(value, str) for key, value in described.items())

@@ -1,0 +1,137 @@
+"""Conversion of torch modules to TFLite with LiteRT Torch, and quantization with AI Edge Quantizer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from edgeproof.core.errors import Unsupported
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = np.ndarray[Any, Any]
+
+# Operators with weights, and the index of the weights among their inputs.
+LAYERS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
+# AI Edge Quantizer's names of the operators whose weights int8-static-mse clips.
+CLIPPED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE")
+INT8 = {"activation_num_bits": 8, "weight_num_bits": 8}
+
+_fp32_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
+
+
+def convert_fp32(model: nn.Module, samples: Array) -> bytes:
+    """Convert a module to an fp32 TFLite file with a batch of one.
+
+    The result is cached while the module lives, because every scheme starts from it.
+    """
+    if model not in _fp32_files:
+        _fp32_files[model] = _convert(model, samples)
+    return _fp32_files[model]
+
+
+def convert_integers(model: nn.Module, samples: Array) -> bytes:
+    """Convert a module that contains its own quantize and dequantize operators to a TFLite file in integers."""
+    from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
+    from litert_torch.quantize.quant_config import QuantConfig
+
+    # The converter only asks this quantizer whether activations are quantized statically.
+    quantizer = PT2EQuantizer().set_global(get_symmetric_quantization_config())
+    return _convert(model, samples, quant_config=QuantConfig(pt2e_quantizer=quantizer))
+
+
+def build_recipe(scheme: str) -> Any:
+    """Build AI Edge Quantizer's recipe for a scheme. Raises Unsupported for an unknown scheme.
+
+    Weights have one scale for each output channel, or for the whole tensor in int8-static-tensor.
+    int8-static-mse adds OCTAV (Sakr et al., "Optimal Clipping and Magnitude-aware Differentiation for Improved
+    Quantization-aware Training", 2022, equation 6), which the quantizer applies to weights alone.
+    """
+    from ai_edge_quantizer import qtyping, recipe, recipe_manager
+
+    manager = recipe_manager.RecipeManager()
+    every: dict[str, Any] = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUPPORTED}
+    algorithms, tensorwise = recipe.AlgorithmName, qtyping.QuantGranularity.TENSORWISE
+
+    def clip_weights() -> None:
+        manager.add_static_config(**every, **INT8)
+        # A later rule overrides an earlier one. OCTAV refuses the constants of other operators, which are asymmetric.
+        for operation in (name for name in qtyping.TFLOperationName if name.value in CLIPPED):
+            layer = every | {"operation_name": operation}
+            manager.add_static_config(**layer, **INT8, algorithm_key=algorithms.OCTAV)
+
+    rules: dict[str, Callable[[], Any]] = {
+        "fp16": lambda: manager.add_weight_only_config(**every, num_bits=16, algorithm_key=algorithms.FLOAT_CASTING),
+        "int8-weights": lambda: manager.add_weight_only_config(**every, num_bits=8),
+        "int4-weights": lambda: manager.add_weight_only_config(**every, num_bits=4),
+        "int8-dynamic": lambda: manager.add_dynamic_config(**every, num_bits=8),
+        "int8-static": lambda: manager.add_static_config(**every, **INT8),
+        "int8-static-minmax": lambda: manager.add_static_config(**every, **INT8),
+        "int8-static-mse": clip_weights,
+        "int8-static-tensor": lambda: manager.add_static_config(**every, **INT8, weight_granularity=tensorwise),
+    }
+    if scheme not in rules:
+        raise Unsupported(f"the tflite runtime has no scheme '{scheme}'")
+    rules[scheme]()
+    return manager.get_quantization_recipe()
+
+
+def quantize(path: Path, recipe: Any, samples: Array, *, averages_ranges: bool) -> bytes:
+    """Quantize an fp32 TFLite file, calibrated on all samples if the recipe requires it.
+
+    The range of an activation is a moving average (0.95) of each sample's minimum and maximum, as in AI Edge
+    Quantizer's default. Without `averages_ranges` it is the minimum and maximum of all samples.
+    """
+    from ai_edge_quantizer import calibrator, quantizer, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    engine = quantizer.Quantizer(str(path), recipe)
+    if not engine.need_calibration:
+        return bytes(engine.quantize().quantized_model)
+    signature, inputs = next(iter(_list_signatures(path).items()))
+    feed = [{inputs[0]: samples[i : i + 1]} for i in range(len(samples))]
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(recipe)
+    update = qsv_utils.moving_average_update if averages_ranges else qsv_utils.min_max_update
+    ranges = calibrator.Calibrator(path.read_bytes(), qsv_update_func=update)
+    ranges.calibrate({signature: feed}, manager)
+    return bytes(engine.quantize(ranges.get_model_qsvs()).quantized_model)
+
+
+def describe_float_layers(path: Path) -> tuple[str, ...]:
+    """Describe the layers of a quantized file that still hold fp32 weights, one remark for each operator type."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(str(path), experimental_op_resolver_type=plain)
+    operators = interpreter._get_ops_details()
+    computed = {index for operator in operators for index in operator["outputs"]}
+    floats = {tensor["index"] for tensor in interpreter.get_tensor_details() if tensor["dtype"] == np.float32}
+    weights = [(o["op_name"], o["inputs"][LAYERS[o["op_name"]]]) for o in operators if o["op_name"] in LAYERS]
+    counts = Counter(kind for kind, index in weights if index in floats - computed)
+    return tuple(f"weights of {count} {kind} left in fp32" for kind, count in sorted(counts.items()))
+
+
+def _convert(model: nn.Module, samples: Array, **settings: Any) -> bytes:
+    import litert_torch
+    import torch
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "model.tflite")
+        litert_torch.convert(model, (torch.from_numpy(samples[:1]),), **settings).export(str(path))
+        return path.read_bytes()
+
+
+def _list_signatures(path: Path) -> dict[str, list[str]]:
+    """List the input names of each signature of a TFLite file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    signatures = Interpreter(str(path)).get_signature_list()
+    return {name: list(signature["inputs"]) for name, signature in signatures.items()}
