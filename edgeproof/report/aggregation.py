@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.records import record_files
-from edgeproof.records.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM, StoreLine
+from edgeproof.records import kinds
+from edgeproof.records.kinds import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from edgeproof.records.summaries import StoreLine
 from edgeproof.report import budgets
 from edgeproof.report.row import Row
 from edgeproof.statistics import percentiles, proportions
@@ -83,7 +84,7 @@ def _select_valid(runs: Sequence[StoreLine], scenario: str) -> list[StoreLine]:
 
     A failed run is never left out of a mean: the figure is None instead.
     """
-    performance = [run for run in runs if run.scenario != record_files.ACCURACY and not run.compliance]
+    performance = [run for run in runs if run.scenario != kinds.ACCURACY and not run.compliance]
     # A run that failed before its job was written has no LoadGen scenario, but the scenario name of the other runs.
     names = {run.scenario for run in performance if run.loadgen_scenario == scenario}
     selected = [run for run in performance if run.scenario in names]
@@ -92,7 +93,7 @@ def _select_valid(runs: Sequence[StoreLine], scenario: str) -> list[StoreLine]:
 
 def _has_other_seed(run: StoreLine) -> bool:
     """Return whether the run measures the model of another training seed than the first; only accuracy runs do."""
-    return run.scenario == record_files.ACCURACY and run.process > 0
+    return run.scenario == kinds.ACCURACY and run.process > 0
 
 
 def _combine_verdicts(runs: Sequence[StoreLine]) -> tuple[str, tuple[str, ...]]:
@@ -153,7 +154,7 @@ def _average(runs: Sequence[StoreLine], name: str) -> Estimate | None:
 
 def _add_interleaved(row: Row, runs: Sequence[StoreLine]) -> Row:
     """Add the speed-up that interleaved runs measured, unless any of them was refused."""
-    interleaved = [run for run in runs if run.scenario == record_files.INTERLEAVED]
+    interleaved = [run for run in runs if run.scenario == kinds.INTERLEAVED]
     contents = [json.loads(run.in_turns) for run in interleaved if run.in_turns and run.verdict == "valid"]
     if not contents or len(contents) < len(interleaved):
         return row
@@ -175,7 +176,7 @@ def _add_conditions(row: Row, runs: Sequence[StoreLine]) -> Row:
     ended = [run for run in runs if run.versions is not None]
     if not ended:
         return row
-    first = min(ended, key=lambda run: run.loadgen_scenario != SINGLE_STREAM or run.scenario == record_files.ACCURACY)
+    first = min(ended, key=lambda run: run.loadgen_scenario != SINGLE_STREAM or run.scenario == kinds.ACCURACY)
     return replace(
         row,
         threads=first.threads,
@@ -197,7 +198,7 @@ def _parse_json(text: str) -> dict[str, Any]:
 
 def _get_seed_accuracies(runs: Sequence[StoreLine]) -> dict[int, float] | None:
     """Return the accuracy of every seed's model, or None if any accuracy run is not valid."""
-    accuracy_runs = [run for run in runs if run.scenario == record_files.ACCURACY]
+    accuracy_runs = [run for run in runs if run.scenario == kinds.ACCURACY]
     if not accuracy_runs or any(run.verdict != "valid" for run in accuracy_runs):
         return None
     return {
@@ -209,7 +210,7 @@ def _get_seed_accuracies(runs: Sequence[StoreLine]) -> dict[int, float] | None:
 
 def _find_accuracy_run(runs: Sequence[StoreLine]) -> StoreLine | None:
     """Return the valid accuracy run of the first seed's model."""
-    valid = (run for run in runs if run.scenario == record_files.ACCURACY and run.verdict == "valid")
+    valid = (run for run in runs if run.scenario == kinds.ACCURACY and run.verdict == "valid")
     return next((run for run in valid if not _has_other_seed(run)), None)
 
 

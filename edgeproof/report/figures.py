@@ -1,19 +1,30 @@
-"""The figures that a table may show: where each comes from, its unit, its digits, and which way is better."""
+"""The registry of figures: for each its heading, unit, digits, better direction, and where its value comes from.
+
+Every table takes its headings and formats from here: results/tables, families, sweeps, reports and the site. The names
+are what `columns`, `sort` and `pareto` of a selection in conf/reports may hold.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from edgeproof.records import record_files
-from edgeproof.records.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from edgeproof.records import kinds
+from edgeproof.records.kinds import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from edgeproof.report.markdown_text import EMPTY_CELL, Column, Item
 from edgeproof.report.row import Row
-from edgeproof.report.tables import verdict_cell
 from edgeproof.statistics.estimates import Estimate
 
-Value = Estimate | float | int | str | None
+FigureValue = Estimate | float | int | str | None
+
+
+class FigureText(NamedTuple):
+    """A figure as text: its value and its interval in brackets. Both are empty without a value."""
+
+    value: str
+    interval: str
 
 
 @dataclass(frozen=True)
@@ -21,102 +32,235 @@ class Figure:
     """One figure of a row.
 
     Attributes:
-        of: its value in the row's own unit; `scale` times that is in `unit`.
-        digits: after the point; None for as many as its interval deserves.
-        scenario: the runs that it comes from, LoadGen's name; None where no run is needed.
-        better: whether less or more of it is better; None where neither is.
-        sign: whether a plus is written.
+        name: key of the registry.
+        heading: what tables call it, without the unit.
+        unit: the unit it is shown in; empty for counts and text.
+        field: the field of the row that it comes from.
+        read: returns the value from the row, where it is not the field itself.
+        scale: factor from the field's unit to `unit`.
+        digits: digits after the decimal point; None for as many as the interval deserves.
+        scenario: LoadGen scenario of the runs that it comes from; None if it needs no run.
+        better: direction of better values; None if there is none, as for text. Such a figure is never marked as best.
+        signed: whether a plus sign is written.
+        is_text: whether its values are words.
     """
 
+    name: str
     heading: str
-    unit: str
-    of: Callable[[Row], Value]
+    unit: str = ""
+    field: str = ""
+    read: Callable[[Row], FigureValue] | None = None
     scale: float = 1.0
     digits: int | None = None
     scenario: str | None = None
     better: Literal["less", "more"] | None = None
-    sign: bool = False
+    signed: bool = False
+    is_text: bool = False
 
     @property
     def title(self) -> str:
         """The heading with its unit."""
         return f"{self.heading}, {self.unit}" if self.unit else self.heading
 
-    def number(self, row: Row) -> float | None:
-        """Its value in `unit`; None where there is none, or where it is no number."""
-        value = self.of(row)
+    @property
+    def has_interval(self) -> bool:
+        """Whether exported data has columns for the ends of its interval."""
+        return self.better is not None or self.signed
+
+    def get_value(self, row: Row) -> FigureValue:
+        """Return the row's value in the field's unit."""
+        if self.read is not None:
+            return self.read(row)
+        value: FigureValue = getattr(row, self.field)
+        return value
+
+    def get_number(self, row: Row) -> float | None:
+        """Return the row's value in `unit`, or None if it has none or it is text."""
+        return self._scale_number(self.get_value(row))
+
+    def get_interval(self, row: Row) -> tuple[float, float] | None:
+        """Return the 95% interval in `unit`, if there is one."""
+        return self._scale_interval(self.get_value(row))
+
+    def format_row(self, row: Row) -> FigureText:
+        """Return the row's value and interval as text."""
+        return self.format_value(self.get_value(row))
+
+    def format_value(self, value: FigureValue) -> FigureText:
+        """Return a value in the field's unit as text, in `unit`.
+
+        Value and interval have `digits` digits, or the digits that the interval deserves: two of its half width.
+        """
+        number, interval = self._scale_number(value), self._scale_interval(value)
+        if number is None:
+            return FigureText(value if isinstance(value, str) else "", "")
+        digits = self.digits
+        if digits is None and interval is not None:
+            half_width = max(interval[1] - number, number - interval[0])
+            digits = 0 if half_width <= 0 else max(0, min(3, 1 - math.floor(math.log10(half_width))))
+        sign = "+" if self.signed else ""
+        if digits is None:
+            form = f"{sign},.4g" if isinstance(value, float | Estimate) else f"{sign},.0f"
+            return FigureText(f"{number:{form}}", "")
+        text = f"{number:{sign},.{digits}f}"
+        if interval is None:
+            return FigureText(text, "")
+        return FigureText(text, f"[{interval[0]:{sign},.{digits}f}, {interval[1]:{sign},.{digits}f}]")
+
+    def format_cell(self, value: FigureValue, *, with_interval: bool = True) -> str:
+        """Return a value in the field's unit as the text of a Markdown cell, a dash if there is none."""
+        text = self.format_value(value)
+        if not text.value:
+            return EMPTY_CELL
+        return f"{text.value} {text.interval}" if text.interval and with_interval else text.value
+
+    def _scale_number(self, value: FigureValue) -> float | None:
         if value is None or isinstance(value, str):
             return None
         return (value.value if isinstance(value, Estimate) else float(value)) * self.scale
 
-    def interval(self, row: Row) -> tuple[float, float] | None:
-        """Its 95% interval in `unit`, where there is one."""
-        value = self.of(row)
+    def _scale_interval(self, value: FigureValue) -> tuple[float, float] | None:
         if not isinstance(value, Estimate) or math.isnan(value.low):
             return None
         return value.low * self.scale, value.high * self.scale
 
-    def texts(self, row: Row) -> tuple[str, str]:
-        """Value and interval as shown, both to the digits that the interval deserves: two of its half width."""
-        value, number, interval = self.of(row), self.number(row), self.interval(row)
-        if number is None:
-            return value if isinstance(value, str) else "", ""
-        digits = self.digits
-        if digits is None and interval is not None:
-            half = max(interval[1] - number, number - interval[0])
-            digits = 0 if half <= 0 else max(0, min(3, 1 - math.floor(math.log10(half))))
-        sign = "+" if self.sign else ""
-        if digits is None:
-            return f"{number:{sign},.4g}" if isinstance(value, float | Estimate) else f"{number:{sign},.0f}", ""
-        shown = f"{number:{sign},.{digits}f}"
-        return shown, "" if interval is None else f"[{interval[0]:{sign},.{digits}f}, {interval[1]:{sign},.{digits}f}]"
+
+def make_column(figure: Figure, get_row: Callable[[Item], Row | None], *, with_interval: bool = True) -> Column[Item]:
+    """Return a column of a Markdown table that shows a figure of each item's row."""
+
+    def cell(item: Item) -> str:
+        row = get_row(item)
+        return EMPTY_CELL if row is None else figure.format_cell(figure.get_value(row), with_interval=with_interval)
+
+    return Column(figure.title, cell)
 
 
-def _origin(row: Row) -> str:
+def format_verdict(row: Row) -> str:
+    """Return the verdict, with the refused scenarios in parentheses: their figures are missing."""
+    if row.npu is not None and row.verdict == "valid":
+        return "estimated"
+    if row.emulated is not None and row.verdict == "valid":
+        return "emulated"
+    refused = ", ".join(dict.fromkeys(reason.partition(" ")[0] for reason in row.reasons))
+    return f"{row.verdict} ({refused})" if row.verdict in ("invalid", "error") and refused else row.verdict
+
+
+def _format_origin(row: Row) -> str:
     return " + ".join(part for part in (row.parent, row.teacher and f"teacher {row.teacher}") if part)
 
 
-def _timed(heading: str, of: Callable[[Row], Value], scenario: str = SINGLE_STREAM) -> Figure:
-    return Figure(heading, "µs", of, scale=1e-3, scenario=scenario, better="less")
+def _format_spread(row: Row) -> str:
+    if row.p50_between is None or row.p50_within is None:
+        return ""
+    return f"{100 * row.p50_between:.2g} ({100 * row.p50_within:.2g})"
 
 
-def _size(heading: str, of: Callable[[Row], Value]) -> Figure:
-    return Figure(heading, "KiB", of, scale=1 / 1024, digits=1, better="less")
+def _text(
+    name: str, heading: str, field: str, read: Callable[[Row], str | None] | None = None, unit: str = ""
+) -> Figure:
+    return Figure(name, heading, unit, field, read, is_text=True)
 
 
-FIGURES: dict[str, Figure] = {
-    "from": Figure("from", "", _origin),
-    "method": Figure("method", "", lambda row: row.method),
-    "accuracy": Figure(
-        "accuracy", "%", lambda row: row.accuracy, 100, 2, scenario=record_files.ACCURACY, better="more"
+def _count(name: str, heading: str) -> Figure:
+    return Figure(name, heading, field=name, better="less")
+
+
+def _size(name: str, heading: str) -> Figure:
+    return Figure(name, heading, "KiB", f"{name}_bytes", scale=1 / 1024, digits=1, better="less")
+
+
+def _percentile(name: str, heading: str, field: str, scenario: str = SINGLE_STREAM) -> Figure:
+    return Figure(name, heading, "µs", field, scale=1e-3, scenario=scenario, better="less")
+
+
+def _start_up(name: str, heading: str, field: str) -> Figure:
+    return Figure(name, heading, "ms", field, scale=1e-6, digits=2, scenario=SINGLE_STREAM, better="less")
+
+
+def _rate(name: str, heading: str, scenario: str) -> Figure:
+    field = f"{name}_samples_per_s"
+    return Figure(name, heading, "samples/s", field, digits=0, scenario=scenario, better="more")
+
+
+def _emulated(name: str) -> Figure:
+    """Return a duration on an emulator. It has no better direction, so it is never marked as best."""
+    key, heading = f"{name}_ns", f"emulated {name}"
+    read: Callable[[Row], FigureValue] = lambda row: (row.emulated or {}).get(key)  # noqa: E731
+    return Figure(f"emulated_{name}", heading, "µs", "emulated", read, scale=1e-3, digits=0)
+
+
+_ACCURACY = kinds.ACCURACY
+_REGISTRY = (
+    _text("from", "from", "parent", _format_origin),
+    _text("method", "method", "method"),
+    Figure("accuracy", "accuracy", "%", "accuracy", scale=100, digits=2, scenario=_ACCURACY, better="more"),
+    Figure(
+        "accuracy_difference",
+        "Δ accuracy",
+        "points",
+        "accuracy_difference",
+        scale=100,
+        digits=2,
+        scenario=_ACCURACY,
+        signed=True,
     ),
-    "accuracy_difference": Figure(
-        "Δ accuracy", "points", lambda row: row.accuracy_difference, 100, 2, record_files.ACCURACY, sign=True
+    _count("parameters", "parameters"),
+    _count("macs", "MACs"),
+    Figure("zeros", "zeros", "%", "weight_sparsity", scale=100, digits=1),
+    _size("size", "file"),
+    _size("gzip", "gzip"),
+    _size("entropy_coded", "entropy-coded"),
+    _percentile("p50", "p50", "p50_ns"),
+    _percentile("p90", "p90", "p90_ns"),
+    _percentile("p99", "p99", "p99_ns"),
+    _percentile("engine_p50", "engine p50", "invoke_p50_ns"),
+    _text("deviation", "deviation between (within) processes", "p50_between", _format_spread, "%"),
+    Figure("speed_up", "speed-up", "×", "speed_up", digits=2, scenario=SINGLE_STREAM, better="more"),
+    _start_up("load", "load", "load_ns"),
+    _start_up("first", "first inference", "first_inference_ns"),
+    Figure(
+        "peak",
+        "peak memory",
+        "MiB",
+        "peak_rss_bytes",
+        scale=2**-20,
+        digits=0,
+        scenario=SINGLE_STREAM,
+        better="less",
     ),
-    "parameters": Figure("parameters", "", lambda row: row.parameters, better="less"),
-    "macs": Figure("MACs", "", lambda row: row.macs, better="less"),
-    "zeros": Figure("zeros", "%", lambda row: row.weight_sparsity, 100, 1),
-    "size": _size("file", lambda row: row.size_bytes),
-    "gzip": _size("gzip", lambda row: row.gzip_bytes),
-    "entropy_coded": _size("entropy-coded", lambda row: row.entropy_coded_bytes),
-    "p50": _timed("p50", lambda row: row.p50_ns),
-    "p90": _timed("p90", lambda row: row.p90_ns),
-    "p99": _timed("p99", lambda row: row.p99_ns),
-    "engine_p50": _timed("engine's p50", lambda row: row.invoke_p50_ns),
-    "speed_up": Figure("speed-up", "×", lambda row: row.speed_up, 1, 2, SINGLE_STREAM, "more"),
-    "load": Figure("load", "ms", lambda row: row.load_ns, 1e-6, 2, SINGLE_STREAM, "less"),
-    "first": Figure("first inference", "ms", lambda row: row.first_inference_ns, 1e-6, 2, SINGLE_STREAM, "less"),
-    "peak": Figure("peak memory", "MiB", lambda row: row.peak_rss_bytes, 2**-20, 0, SINGLE_STREAM, "less"),
-    "energy": Figure("energy", "µJ", lambda row: row.energy_uj, 1, None, SINGLE_STREAM, "less"),
-    "instructions": Figure("instructions", "", lambda row: row.instructions, better="less"),
-    "harness": _timed("harness", lambda row: row.harness_p50_ns),
-    "multi_stream_p99": _timed("MultiStream p99", lambda row: row.multi_stream_p99_ns, MULTI_STREAM),
-    "offline": Figure("Offline", "samples/s", lambda row: row.offline_samples_per_s, 1, 0, OFFLINE, "more"),
-    "server": Figure("Server", "samples/s", lambda row: row.server_samples_per_s, 1, 0, SERVER, "more"),
-    # Better in neither direction: it is never the best, nor on a front.
-    "emulated_p50": Figure("emulated p50", "µs", lambda row: (row.emulated or {}).get("p50_ns"), 1e-3, 0),
-    "processes": Figure("processes", "", lambda row: row.processes),
-    "measured_at": Figure("measured", "", lambda row: row.measured_at),
-    "budget": Figure("budget", "", lambda row: None if row.budget is None else row.budget.outcome),
-    "verdict": Figure("verdict", "", verdict_cell),
+    Figure("energy", "energy", "µJ", "energy_uj", scenario=SINGLE_STREAM, better="less"),
+    _count("instructions", "instructions"),
+    _percentile("harness", "harness", "harness_p50_ns"),
+    _percentile("multi_stream_p99", "MultiStream p99", "multi_stream_p99_ns", MULTI_STREAM),
+    _rate("offline", "Offline", OFFLINE),
+    _rate("server", "Server", SERVER),
+    _emulated("p50"),
+    _emulated("p99"),
+    Figure("processes", "processes", field="processes"),
+    _text("measured_at", "measured", "measured_at"),
+    _text("budget", "budget", "budget", lambda row: None if row.budget is None else row.budget.outcome),
+    _text("verdict", "verdict", "verdict", format_verdict),
+)
+FIGURES: dict[str, Figure] = {figure.name: figure for figure in _REGISTRY}
+
+
+def _estimate(
+    name: str, heading: str, key: str, unit: str = "", *, scale: float = 1.0, digits: int | None = None
+) -> Figure:
+    def read(row: Row) -> FigureValue:
+        return None if row.estimate is None else int(row.estimate[key])
+
+    return Figure(name, heading, unit, "estimate", read, scale=scale, digits=digits)
+
+
+# Figures that a compiler estimated. No selection can name them: they never stand beside measured ones.
+ESTIMATES: dict[str, Figure] = {
+    figure.name: figure
+    for figure in (
+        _estimate("cycles", "estimated cycles", "cycles"),
+        _estimate("inference", "estimated time", "inference_ns", "µs", scale=1e-3, digits=1),
+        _estimate("sram", "SRAM", "sram_bytes", "KiB", scale=1 / 1024, digits=1),
+        _estimate("flash", "flash", "flash_bytes", "KiB", scale=1 / 1024, digits=1),
+        _estimate("npu_operators", "operators on the NPU", "npu_operators"),
+    )
 }

@@ -1,65 +1,80 @@
-"""What runs in turns say: each process's ratio of two artifacts is one observation, and the processes decide."""
+"""Compare artifacts by interleaved runs. The ratio of two artifacts in one process is one observation."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeproof.records import record_files
-from edgeproof.records.record_files import INTERLEAVED, Record
-from edgeproof.report.tables import NONE, Column, escape, format_markdown_table
-from edgeproof.statistics.comparison import Comparison, adjust_p_values, compare_logs
+from edgeproof.records.kinds import INTERLEAVED, UNSUPPORTED
+from edgeproof.records.record import InterleavedResult, Record
+from edgeproof.report.markdown_text import EMPTY_CELL, Column, escape, format_markdown_table
+from edgeproof.statistics.comparison import Comparison, compare_logs
+from edgeproof.statistics.multiple_comparisons import adjust_p_values
 
+# Processes of an interleaved comparison, where nothing else is asked for.
 ROUNDS = 10
-Artifact = tuple[str, str, str]  # runtime, model, scheme
+ArtifactKey = tuple[str, str, str]  # runtime, model, scheme
+
+
+@dataclass(frozen=True)
+class InterleavedComparison:
+    """An artifact compared with its partner. `partner` is None where no process measured anything."""
+
+    artifact: ArtifactKey
+    partner: InterleavedResult | None
+    comparison: Comparison
 
 
 def measure_only_interleaved(rounds: int) -> dict[str, Any]:
-    """The parameters of a session that measures nothing but turns."""
+    """Return the changes to a session's parameters for `rounds` interleaved processes and no other measurement."""
     return {"processes": 0, "final": {}, "interleaved": rounds}
 
 
-def compare_interleaved(found: Iterable[Record], *, margin: float = 0.0) -> dict[Artifact, Comparison]:
-    """How every artifact compares with the one that it took turns with; ratios above 1 are slower.
+def compare_interleaved(records: Iterable[Record], *, margin: float = 0.0) -> dict[ArtifactKey, Comparison]:
+    """Return the comparison of every artifact with its partner. A ratio above 1 means that the artifact is slower.
 
-    A process that was not valid is left out: what refuses it is not how fast it was.
+    Only valid processes count. `margin` is the ratio minus 1 up to which a difference counts as none.
     """
-    ratios: dict[Artifact, list[float]] = defaultdict(list)
-    for content in _contents(found):
-        logs = ratios[_artifact(content)]
-        logs += [content["in_turns"]["log_ratio"]] if content["verdict"] == "valid" else []
+    ratios: dict[ArtifactKey, list[float]] = defaultdict(list)
+    for record in _select_interleaved(records):
+        logs = ratios[_get_artifact(record)]
+        if record.verdict == "valid" and record.interleaved is not None:
+            logs.append(record.interleaved.log_ratio)
     return {
         artifact: compare_logs([0.0] * len(logs), logs, paired=True, margin=margin) for artifact, logs in ratios.items()
     }
 
 
 def format_interleaved_table(root: Path) -> str:
-    """The records below `root` as Markdown: every artifact, its verdict, and under which conditions it was found."""
-    read = list(record_files.read_all(root))
-    contents, found = _contents(read), compare_interleaved(read)
-    against = {_artifact(of): of["in_turns"] for of in contents if "in_turns" in of}
+    """Return the comparisons of the records below `root` as Markdown, with refusals and conditions."""
+    records = _select_interleaved(record_files.read_all(root))
+    comparisons = compare_interleaved(records)
+    partners = {_get_artifact(record): record.interleaved for record in records if record.interleaved is not None}
     lines = [
-        (artifact, against.get(artifact, {}), comparison)
-        for artifact, comparison in zip(found, adjust_p_values(list(found.values())), strict=True)
+        InterleavedComparison(artifact, partners.get(artifact), comparison)
+        for artifact, comparison in zip(comparisons, adjust_p_values(list(comparisons.values())), strict=True)
     ]
     refused = dict.fromkeys(
-        f"- {'/'.join(_artifact(of))}: {reason}"
-        for of in contents
-        if of["verdict"] != "valid"
-        for reason in of["reasons"]
+        f"- {'/'.join(_get_artifact(record))}: {reason}"
+        for record in records
+        if record.verdict != "valid"
+        for reason in record.reasons
     )
-    conditions = dict.fromkeys(_conditions(of) for of in contents if of["verdict"] == "valid")
+    conditions = dict.fromkeys(_describe_conditions(record) for record in records if record.verdict == "valid")
     return "\n".join(
         [
-            "# In turns",
+            "# Interleaved",
             "",
             *format_markdown_table(lines, COLUMNS),
             "",
             *(["Refused, with the reason:", "", *map(escape, refused), ""] if refused else []),
-            "A process's ratio is the median over pairs of blocks, a millisecond of either artifact in a drawn order; "
-            "brackets are 95% intervals over processes (Student's t, confirmed by ranks), p is corrected (Holm).",
+            "The ratio of a process is the median over pairs of blocks: one millisecond of each artifact, in random "
+            "order. Brackets are 95% intervals over processes (Student's t, confirmed by ranks). p is corrected for "
+            "all comparisons (Holm).",
             "",
             *map(escape, conditions),
             "",
@@ -67,35 +82,47 @@ def format_interleaved_table(root: Path) -> str:
     )
 
 
-def _contents(found: Iterable[Record]) -> list[Mapping[str, Any]]:
-    turns = [record.content for record in found if record.content["scenario"] in (INTERLEAVED, "unsupported")]
-    return sorted(turns, key=lambda content: (content["order"], content["process"]))
+def _select_interleaved(records: Iterable[Record]) -> list[Record]:
+    """Return the interleaved runs and the unsupported artifacts in the order of the session."""
+    selected = [record for record in records if record.identity.scenario in (INTERLEAVED, UNSUPPORTED)]
+    return sorted(selected, key=lambda record: (record.order, record.identity.process))
 
 
-def _artifact(content: Mapping[str, Any]) -> Artifact:
-    return content["runtime"], content["model"], content["scheme"]
+def _get_artifact(record: Record) -> ArtifactKey:
+    return record.identity.runtime, record.identity.model, record.identity.scheme
 
 
-def _conditions(content: Mapping[str, Any]) -> str:
-    result = content["result"]
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(result["versions"].items()))
-    return f"{content['device']}: {result['fingerprint']['cpu']}, {result['threads']} thread(s); {versions}"
+def _describe_conditions(record: Record) -> str:
+    result = record.result
+    assert result is not None  # a valid run has one
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
+    return f"{record.identity.device}: {result.fingerprint['cpu']}, {result.threads} thread(s); {versions}"
 
 
-def _told(comparison: Comparison, text: str) -> str:
-    return NONE if comparison.verdict == "too few processes" else text
+def _format_decided(line: InterleavedComparison, text: str) -> str:
+    return EMPTY_CELL if line.comparison.verdict == "too few processes" else text
 
 
-COLUMNS: tuple[Column[tuple[Artifact, Mapping[str, Any], Comparison]], ...] = (
-    Column("runtime", lambda of: of[0][0]),
-    Column("artifact", lambda of: f"{of[0][1]}/{of[0][2]}"),
-    Column("against", lambda of: f"{of[1]['model']}/{of[1]['scheme']}" if of[1] else NONE),
-    Column("processes", lambda of: str(of[2].processes[0])),
-    Column(
-        "time, ratio",
-        lambda of: _told(of[2], f"{of[2].ratio.value:.4f} [{of[2].ratio.low:.4f}, {of[2].ratio.high:.4f}]"),
-    ),
-    Column("p", lambda of: _told(of[2], f"{of[2].p_adjusted:.2g}")),
-    Column("would be found", lambda of: _told(of[2], f"+{100 * (of[2].smallest_detectable_ratio - 1):.1f}%")),
-    Column("it is", lambda of: of[2].verdict),
+def _format_partner(line: InterleavedComparison) -> str:
+    return EMPTY_CELL if line.partner is None else f"{line.partner.model}/{line.partner.scheme}"
+
+
+def _format_ratio(line: InterleavedComparison) -> str:
+    ratio = line.comparison.ratio
+    return _format_decided(line, f"{ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]")
+
+
+def _format_detectable(line: InterleavedComparison) -> str:
+    return _format_decided(line, f"+{100 * (line.comparison.smallest_detectable_ratio - 1):.1f}%")
+
+
+COLUMNS: Sequence[Column[InterleavedComparison]] = (
+    Column("runtime", lambda line: line.artifact[0]),
+    Column("artifact", lambda line: f"{line.artifact[1]}/{line.artifact[2]}"),
+    Column("against", _format_partner),
+    Column("processes", lambda line: str(line.comparison.processes[0])),
+    Column("time ratio", _format_ratio),
+    Column("p", lambda line: _format_decided(line, f"{line.comparison.p_adjusted:.2g}")),
+    Column("detectable slowdown", _format_detectable),
+    Column("verdict", lambda line: line.comparison.verdict),
 )

@@ -1,4 +1,7 @@
-"""Which table: what is compared, what its lines and columns are, how it is sorted. One YAML in conf/reports each."""
+"""Selections: the rows, columns and order of a table. Each one that is saved is a YAML file in conf/reports.
+
+`edgeproof report <name>` writes the table. The README's table is conf/reports/readme.yaml.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ Scenario = Literal["accuracy", "SingleStream", "MultiStream", "Offline", "Server
 
 
 class Selection(Frozen):
-    """A table. What a list leaves out is all of its kind; names that nothing was measured for are not found."""
+    """Definition of a table. A list that is left out selects everything of its kind.
+
+    Raises ValueError for unknown figures and for a part that is both in `rows` and in `across`.
+    """
 
     title: str = "Comparison"
     devices: list[str] | None = None
@@ -29,21 +35,21 @@ class Selection(Frozen):
     models: list[str] | None = None
     schemes: list[str] | None = None
     artifacts: list[str] | None = Field(default=None, description="'model scheme' pairs to show")
-    scenarios: list[Scenario] | None = Field(default=None, description="figures of other scenarios are left out")
-    baseline: str | None = Field(default=None, description="the model whose fp32 others are compared with")
+    scenarios: list[Scenario] | None = Field(default=None, description="show figures of these scenarios only")
+    baseline: str | None = Field(default=None, description="model whose fp32 artifact is the reference")
     rows: list[Part] = Field(default=["device", "model", "runtime", "scheme"], min_length=1)
-    across: list[Part] = Field(default=[], description="parts that stand side by side instead of one below another")
+    across: list[Part] = Field(default=[], description="parts to show side by side")
     columns: list[str] = Field(default=["accuracy", "size", "p50", "p99", "speed_up", "verdict"], min_length=1)
-    sort: list[str] = Field(default=[], description="parts or figures, a minus before what should fall")
+    sort: list[str] = Field(default=[], description="parts or figures, with a minus for descending order")
     best: bool = Field(default=True, description="mark the best value of each figure on each device")
-    pareto: list[str] = Field(default=["p50", "accuracy"], description="figures of which no other is better in all")
-    into: str | None = Field(default=None, description="a Markdown file that holds the table between its markers")
+    pareto: list[str] = Field(default=["p50", "accuracy"], description="figures of the Pareto front that is marked")
+    into: str | None = Field(default=None, description="Markdown file that holds the table between two markers")
 
     @model_validator(mode="after")
-    def _known(self) -> Selection:
-        twice = set(self.rows) & set(self.across)
-        if twice:
-            raise ValueError(f"{', '.join(sorted(twice))} can't be both in rows and across")
+    def _check_names(self) -> Selection:
+        duplicates = set(self.rows) & set(self.across)
+        if duplicates:
+            raise ValueError(f"{', '.join(sorted(duplicates))} can't be both in rows and across")
         for key, names, known in (
             ("columns", self.columns, set(FIGURES)),
             ("pareto", self.pareto, {name for name, figure in FIGURES.items() if figure.better}),
@@ -57,20 +63,23 @@ class Selection(Frozen):
         return self
 
     @property
-    def shown(self) -> list[str]:
-        """The figures of its columns, without those of scenarios that were not asked for."""
+    def figures(self) -> list[str]:
+        """The figures of its columns, without those of other scenarios than `scenarios`."""
         if self.scenarios is None:
             return list(self.columns)
         return [name for name in self.columns if FIGURES[name].scenario in (None, *self.scenarios)]
 
 
 def list_names(directory: Path = REPORTS) -> list[str]:
-    """The saved selections."""
+    """Return the names of the saved selections."""
     return sorted(path.stem for path in directory.glob("*.yaml"))
 
 
 def load(name: str, changes: Mapping[str, Any] | None = None, directory: Path = REPORTS) -> Selection:
-    """A saved selection with changes. Raises UnknownNameError or ConfigError."""
+    """Return a saved selection with changes.
+
+    Raises UnknownNameError when it does not exist, and ConfigError when it or a change is invalid.
+    """
     path = directory / f"{name}.yaml"
     if name not in list_names(directory):
         raise UnknownNameError("report", name, list_names(directory), f"To add one: {path}.")
@@ -84,10 +93,13 @@ def load(name: str, changes: Mapping[str, Any] | None = None, directory: Path = 
 
 
 def save(selection: Selection, name: str, directory: Path = REPORTS) -> Path:
-    """Write a selection as conf/reports/<name>.yaml: what differs from the defaults, and nothing else."""
+    """Write a selection as conf/reports/<name>.yaml, without its default values. Return the path.
+
+    Raises ConfigError for a name that is not an identifier.
+    """
     if not name.isidentifier():
         raise ConfigError(f"a report's name is a word such as 'edge_boards', not '{name}'.")
-    told = selection.model_dump(mode="json", exclude_defaults=True)
+    content = selection.model_dump(mode="json", exclude_defaults=True)
     path = directory / f"{name}.yaml"
-    write_text(path, yaml.safe_dump(told, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110))
+    write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110))
     return path

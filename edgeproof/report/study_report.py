@@ -37,18 +37,8 @@ def _write_tables(rows: list[Row], report: ReportParams, study: str) -> None:
 
 def _write_plots(rows: list[Row]) -> None:
     with write_atomically(paths.PLOTS) as out:
-        write_text(out / "accuracy_latency.csv", plots.format_scatter_csv(rows, "p50_us", _p50_us))
-        write_text(out / "accuracy_size.csv", plots.format_scatter_csv(rows, "size_bytes", _size_bytes))
-        plots.draw_scatter(rows, "median latency, µs", _p50_us, out / "accuracy_latency.svg")
-        plots.draw_scatter(rows, "file size, bytes", _size_bytes, out / "accuracy_size.svg")
-
-
-def _p50_us(row: Row) -> float | None:
-    return None if row.p50_ns is None else row.p50_ns.value / 1000
-
-
-def _size_bytes(row: Row) -> float | None:
-    return row.size_bytes
+        plots.write_points(rows, out)
+        plots.draw_plots(rows, out)
 
 
 def _collect_metrics(rows: Sequence[Row], report: ReportParams) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One file a format: `render(grid)` gives the whole document as bytes, `SUFFIX` the ending of its file."""
+"""Formats of a table, one file each: `render(grid)` returns the document as bytes, `SUFFIX` is its file ending."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ FORMATS = {"markdown": markdown, "csv": csv, "parquet": parquet, "latex": latex,
 
 
 def render(grid: Grid, form: str) -> bytes:
-    """The grid in one of FORMATS."""
+    """Return the grid as a document in one of FORMATS."""
     document: bytes = FORMATS[form].render(grid)
     return document

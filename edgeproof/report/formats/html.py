@@ -1,4 +1,4 @@
-"""HTML: one page with one table that a screen reader can walk, without any script."""
+"""HTML: one page with one table, accessible to screen readers and without scripts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ th, td { padding: .3rem .6rem; text-align: left; white-space: nowrap; border-bot
 .interval { font-size: .85em; }
 .best { font-weight: 700; }
 """.strip()
-# Whitespace is left out between cells: a hundred thousand cells are a document of their own.
+# No whitespace between cells: with a hundred thousand cells it would be most of the document.
 TABLE = """
 <div class="scroll" role="region" aria-label="{{ grid.title }}" tabindex="0"><table>
 <caption class="title">{{ grid.title }}</caption>
@@ -41,7 +41,7 @@ TABLE = """
 {%- if target %}<th scope="row"><a href="{{ target }}">{{ cell.value }}</a></th>
 {%- else %}<th scope="row">{{ cell.value }}</th>{% endif %}
 {%- else %}<td{% if numeric[loop.index0] %} class="number"{% endif %}>
-{%- if cell.empty %}<span aria-label="not measured">–</span>
+{%- if cell.is_empty %}<span aria-label="not measured">–</span>
 {%- elif cell.refused %}<span class="refused">{{ cell.refused }}</span>
 {%- else %}
 {%- if cell.pareto %}<span title="Pareto-optimal" role="img" aria-label="Pareto-optimal">◆</span> {% endif %}
@@ -52,7 +52,7 @@ TABLE = """
 {%- endfor %}
 </tbody>
 </table></div>
-{%- if not grid.lines %}<p>Nothing was measured that this table asks for.</p>{% endif %}
+{%- if not grid.lines %}<p>No measurement matches this table.</p>{% endif %}
 {%- if grid.captions %}<p>{{ grid.captions | join(" ") }}</p>{% endif %}
 {%- if grid.notes %}<footer><ol>
 {%- for text in grid.notes %}<li id="{{ prefix }}note-{{ loop.index }}">{{ text }}</li>
@@ -72,17 +72,21 @@ _TABLE, _PAGE = _ENVIRONMENT.from_string(TABLE), _ENVIRONMENT.from_string(PAGE)
 
 
 def render(grid: Grid) -> bytes:
-    """A page of its own."""
+    """Return a page with the table."""
     return _PAGE.render(grid=grid, style=STYLE, table=render_table(grid)).encode()
 
 
 def render_table(grid: Grid, prefix: str = "", links: Sequence[Mapping[str, str]] = ()) -> str:
-    """The table and its notes, to stand inside another page; `prefix` keeps the notes' names apart there.
+    """Return the table and its notes, to be inserted into another page.
 
-    `links` are, line by line, where the parts that it is of lead to.
+    Args:
+        grid: the table.
+        prefix: prepended to the ids of notes, to keep them unique on a page with several tables.
+        links: for each line, the targets of its leading cells by the text of their heading.
     """
     groups = [
-        (group, len(list(of))) for group, of in itertools.groupby(grid.headings, key=lambda heading: heading.group)
+        (group, len(list(members)))
+        for group, members in itertools.groupby(grid.headings, key=lambda heading: heading.group)
     ]
     numeric = [heading.numeric for heading in grid.headings]
     shown = groups if any(group for group, _ in groups) else []

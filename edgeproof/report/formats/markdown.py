@@ -1,26 +1,26 @@
-"""Markdown as GitHub shows it: the table, what its marks mean, and its notes."""
+"""Markdown as GitHub shows it: the table, the meaning of its marks, and its notes."""
 
 from __future__ import annotations
 
 from edgeproof.report.grids import Grid, TableCell
-from edgeproof.report.tables import NONE, escape
+from edgeproof.report.markdown_text import EMPTY_CELL, escape, format_cells
 
 SUFFIX = ".md"
 
 
 def render(grid: Grid) -> bytes:
-    """A document of its own, with the title as its heading."""
+    """Return a document with the title as its heading."""
     return f"# {escape(grid.title)}\n\n{render_block(grid)}".encode()
 
 
 def render_block(grid: Grid) -> str:
-    """The table and its notes, to stand inside another document."""
+    """Return the table and its notes, to be inserted into another document."""
     headings = [f"{heading.text} ({heading.group})" if heading.group else heading.text for heading in grid.headings]
-    rules = ["---:" if heading.numeric else "---" for heading in grid.headings]
-    lines = [_line([escape(text) for text in headings]), "|" + "|".join(rules) + "|"]
-    lines += [_line([_shown(cell) for cell in line]) for line in grid.lines]
+    rows = [[_format_cell(cell) for cell in line] for line in grid.lines]
+    numeric = [heading.numeric for heading in grid.headings]
+    lines = format_cells([escape(text) for text in headings], rows, right_aligned=numeric)
     if not grid.lines:
-        lines += ["", "Nothing was measured that this table asks for."]
+        lines += ["", "No measurement matches this table."]
     if grid.captions:
         lines += ["", " ".join(map(escape, grid.captions))]
     if grid.notes:
@@ -28,13 +28,9 @@ def render_block(grid: Grid) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _shown(cell: TableCell) -> str:
-    if cell.empty:
-        return NONE
+def _format_cell(cell: TableCell) -> str:
+    if cell.is_empty:
+        return EMPTY_CELL
     value = escape(cell.value or cell.refused)
     value = f"**{value}**" if cell.best else value
     notes = "".join(f"<sup>{number}</sup>" for number in cell.notes)

@@ -1,4 +1,4 @@
-"""Parquet: the same rows as CSV, with types."""
+"""Parquet: the same rows as CSV, with typed columns."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ SUFFIX = ".parquet"
 
 
 def render(grid: Grid) -> bytes:
-    """The rows as data, in the table's order; numbers are doubles, marks booleans."""
-    types = {name: _sql_type([datum[name] for datum in grid.data]) for name in (grid.data[0] if grid.data else [])}
+    """Return the rows in the order of the table. Numbers are doubles, marks booleans."""
+    types = {
+        name: _choose_sql_type([datum[name] for datum in grid.data]) for name in (grid.data[0] if grid.data else [])
+    }
     described = ", ".join(f"\"{name}\": '{sql}'" for name, sql in types.items()) or "\"model\": 'VARCHAR'"
     with tempfile.TemporaryDirectory() as scratch:
         text, path = Path(scratch, "rows.json"), Path(scratch, "rows.parquet")
@@ -25,7 +27,7 @@ def render(grid: Grid) -> bytes:
         return path.read_bytes()
 
 
-def _sql_type(values: list[object]) -> str:
+def _choose_sql_type(values: list[object]) -> str:
     known = [value for value in values if value is not None]
     if known and all(isinstance(value, bool) for value in known):
         return "BOOLEAN"

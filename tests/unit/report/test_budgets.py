@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproof.report import grids, tables
+from edgeproof.report import grids, row_data, tables
 from edgeproof.report.budgets import check_budget
 from edgeproof.report.row import Row
 from edgeproof.report.rows import read_rows
@@ -103,8 +103,8 @@ def test_a_gate_stands_in_the_rows_of_its_device_alone(tmp_path: Path) -> None:
     assert [row["budget"] for row in cells(text.partition("Not shown")[0])] == ["exceeded", "–"]
     assert "`camera` `teacher` onnx fp32: latency is up to 60 ms (limit 50)" in text
     assert found[0].verdict == "valid"  # the run is good, the artifact too slow
-    assert tables.describe_rows(found, study="s")["rows"][0]["budget"]["outcome"] == "exceeded"
-    assert "latency is up to 60 ms (limit 50)" in tables.format_rows_as_csv(found)
+    assert row_data.describe_rows(found, study="s")["rows"][0]["budget"]["outcome"] == "exceeded"
+    assert "latency is up to 60 ms (limit 50)" in row_data.format_rows_as_csv(found)
 
 
 # --- estimates -----------------------------------------------------------------------------------------------------
@@ -129,10 +129,10 @@ def test_estimates_stand_in_a_table_of_their_own_and_in_no_measured_column(tmp_p
     assert [row["device"] for row in cells(measured)] == ["local"]
     refused, told = cells(rest)
     assert (refused["verdict"], refused["estimated cycles"]) == ("unsupported", "–")
-    assert (told["verdict"], told["estimated cycles"], told["estimated µs"]) == ("estimated", "61,113", "122.2")
-    assert (told["SRAM KiB"], told["NPU"]) == ("10.5", "ethos-u55-128")
+    assert (told["verdict"], told["estimated cycles"], told["estimated time, µs"]) == ("estimated", "61,113", "122.2")
+    assert (told["SRAM, KiB"], told["NPU"]) == ("10.5", "ethos-u55-128")
     (row,) = [row for row in found if row.estimate]
     assert row.p50_ns is row.p90_ns is row.accuracy is row.speed_up is row.peak_rss_bytes is row.energy_uj is None
-    assert "estimated_cycles" in tables.format_rows_as_csv(found).partition("\n")[0]
+    assert "estimated_cycles" in row_data.format_rows_as_csv(found).partition("\n")[0]
     assert [line[0].value for line in grids.build_grid(found, Selection()).lines] == ["local"]
-    assert Row.from_dict(tables.describe_rows(found, study="s")["rows"][found.index(row)]) == row
+    assert Row.from_dict(row_data.describe_rows(found, study="s")["rows"][found.index(row)]) == row

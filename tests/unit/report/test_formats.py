@@ -120,7 +120,7 @@ def test_no_rows_make_a_document_and_no_failure(form: str, tmp_path: Path) -> No
     if form == "parquet":
         assert read_parquet(document, tmp_path) == []
     elif form in ("markdown", "html"):
-        assert b"Nothing was measured" in document
+        assert b"No measurement matches" in document
 
 
 @pytest.mark.parametrize("form", FORMATS)

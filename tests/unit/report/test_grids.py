@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgeproof.config.validation import validate
 from edgeproof.core.errors import ConfigError, EdgeproofError
-from edgeproof.report import grids
+from edgeproof.report import grid_marks, grids
 from edgeproof.report.figures import FIGURES
 from edgeproof.report.grids import Grid, TableCell
 from edgeproof.report.row import Row
@@ -65,7 +65,7 @@ def test_parts_side_by_side_share_a_line() -> None:
     line = stubs(found).index("local student fp32")
     assert column(found, "p50, µs", "onnx")[line].value == "20.0"
     assert column(found, "p50, µs", "tflite")[line].refused == "refused"
-    assert column(found, "p50, µs", "tflite")[stubs(found).index("local student int8-static")].empty
+    assert column(found, "p50, µs", "tflite")[stubs(found).index("local student int8-static")].is_empty
 
 
 def test_lines_that_do_not_tell_rows_apart_are_refused_with_what_to_add() -> None:
@@ -106,24 +106,24 @@ def test_sorting_is_by_each_key_in_turn_and_what_is_missing_comes_last() -> None
     ],
 )
 def test_a_latency_has_two_digits_of_its_intervals_half_width(nanoseconds: Any, texts: tuple[str, str]) -> None:
-    assert FIGURES["p50"].texts(row(p50_ns=nanoseconds)) == texts
+    assert FIGURES["p50"].format_row(row(p50_ns=nanoseconds)) == texts
 
 
 def test_shares_sizes_and_counts_are_in_the_units_of_their_headings() -> None:
     found = row(accuracy_difference=Estimate(0.0123, -0.001, 0.0256), peak_rss_bytes=3 * 2**20, parameters=1234567)
-    assert FIGURES["accuracy"].texts(found) == ("90.00", "[88.00, 92.00]")
-    assert FIGURES["accuracy_difference"].texts(found) == ("+1.23", "[-0.10, +2.56]")
-    assert FIGURES["size"].texts(found) == ("1.5", "")
-    assert FIGURES["peak"].texts(found) == ("3", "")
-    assert FIGURES["parameters"].texts(found) == ("1,234,567", "")
-    assert FIGURES["zeros"].texts(found) == ("12.5", "")
+    assert FIGURES["accuracy"].format_row(found) == ("90.00", "[88.00, 92.00]")
+    assert FIGURES["accuracy_difference"].format_row(found) == ("+1.23", "[-0.10, +2.56]")
+    assert FIGURES["size"].format_row(found) == ("1.5", "")
+    assert FIGURES["peak"].format_row(found) == ("3", "")
+    assert FIGURES["parameters"].format_row(found) == ("1,234,567", "")
+    assert FIGURES["zeros"].format_row(found) == ("12.5", "")
 
 
 @given(st.floats(1e2, 1e12), st.floats(1e-6, 0.5))
 def test_what_is_shown_of_a_value_differs_from_it_by_less_than_a_tenth_of_its_interval(
     value: float, share: float
 ) -> None:
-    text = FIGURES["p50"].texts(row(p50_ns=about(value, share)))[0]
+    text = FIGURES["p50"].format_row(row(p50_ns=about(value, share)))[0]
     assert float(text.replace(",", "")) == pytest.approx(value / 1000, abs=max(0.1 * share * value / 1000, 0.00051))
 
 
@@ -156,7 +156,7 @@ def test_the_front_of_three_figures_is_what_no_row_dominates(points: list[tuple[
         row(str(n), p50_ns=about(a * 1000.0), size_bytes=b * 1024, accuracy=Estimate(c / 10, 0.0, 1.0))
         for n, (a, b, c) in enumerate(points)
     ]
-    front = {key[2] for key in grids.find_front(rows, ["p50", "size", "accuracy"])}
+    front = {key[2] for key in grid_marks.find_front(rows, ["p50", "size", "accuracy"])}
     costs = [(a, b, -c) for a, b, c in points]
     expected = {
         str(n)

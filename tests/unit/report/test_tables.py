@@ -16,7 +16,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgeproof.report import tables
+from edgeproof.records.csv_text import escape_formula
+from edgeproof.report import row_data, tables
 from edgeproof.report.row import Row
 from edgeproof.report.rows import read_rows
 from edgeproof.statistics.estimates import Estimate
@@ -95,17 +96,17 @@ def number(text: str) -> float | None:
 
 def test_markdown_csv_and_json_tell_the_same(found: list[Row]) -> None:
     shown = cells(tables.format_study_table(found, study="study", baseline="teacher"))
-    flat = list(csv.DictReader(io.StringIO(tables.format_rows_as_csv(found))))
-    plain = json.loads(json.dumps(tables.describe_rows(found, study="study"), allow_nan=False))["rows"]
+    flat = list(csv.DictReader(io.StringIO(row_data.format_rows_as_csv(found))))
+    plain = json.loads(json.dumps(row_data.describe_rows(found, study="study"), allow_nan=False))["rows"]
     assert len(found) == len(shown) == len(flat) == len(plain) == 4
     columns = {
-        "accuracy %": ("accuracy", 100),
-        "Δ baseline, points": ("accuracy_difference", 100),
-        "p50 µs": ("p50_ns", 1e-3),
-        "p99 µs": ("p99_ns", 1e-3),
-        "speed-up": ("speed_up", 1),
-        "load ms": ("load_ns", 1e-6),
-        "Offline samples/s": ("offline_samples_per_s", 1),
+        "accuracy, %": ("accuracy", 100),
+        "Δ accuracy, points": ("accuracy_difference", 100),
+        "p50, µs": ("p50_ns", 1e-3),
+        "p99, µs": ("p99_ns", 1e-3),
+        "speed-up, ×": ("speed_up", 1),
+        "load, ms": ("load_ns", 1e-6),
+        "Offline, samples/s": ("offline_samples_per_s", 1),
     }
     for one, two, three in zip(shown, flat, plain, strict=True):
         for key in ("device", "model", "runtime", "scheme"):
@@ -120,13 +121,13 @@ def test_markdown_csv_and_json_tell_the_same(found: list[Row]) -> None:
                 continue
             assert number(two[name]) == three[name]["value"]
             assert number(one[heading]) == pytest.approx(three[name]["value"] * unit, rel=0.01, abs=0.006)
-        assert number(one["file KiB"]) == (None if three["size_bytes"] is None else three["size_bytes"] / 1024)
+        assert number(one["file, KiB"]) == (None if three["size_bytes"] is None else three["size_bytes"] / 1024)
         assert number(two["size_bytes"]) == three["size_bytes"]
 
 
 def test_every_figure_of_every_row_is_in_the_csv_and_the_json(found: list[Row]) -> None:
-    flat = list(csv.DictReader(io.StringIO(tables.format_rows_as_csv(found))))
-    plain = tables.describe_rows(found, study="study")["rows"]
+    flat = list(csv.DictReader(io.StringIO(row_data.format_rows_as_csv(found))))
+    plain = row_data.describe_rows(found, study="study")["rows"]
     for row, two, three in zip(found, flat, plain, strict=True):
         for name, value in vars(row).items():
             if isinstance(value, Estimate):
@@ -144,8 +145,8 @@ def test_every_figure_of_every_row_is_in_the_csv_and_the_json(found: list[Row]) 
 
 def test_an_interval_that_is_not_known_is_missing_in_every_form() -> None:
     row = replace(PLAIN, offline_samples_per_s=Estimate(10.0, math.nan, math.nan))
-    (flat,) = csv.DictReader(io.StringIO(tables.format_rows_as_csv([row])))
-    content = tables.describe_rows([row], study="study")
+    (flat,) = csv.DictReader(io.StringIO(row_data.format_rows_as_csv([row])))
+    content = row_data.describe_rows([row], study="study")
     assert content["rows"][0]["offline_samples_per_s"] == {"value": 10.0, "low": None, "high": None}
     assert (flat["offline_samples_per_s"], flat["offline_samples_per_s_low"]) == ("10.0", "")
     assert "nan" not in markdown(row).lower()
@@ -153,7 +154,7 @@ def test_an_interval_that_is_not_known_is_missing_in_every_form() -> None:
 
 def test_the_tables_are_the_same_text_for_the_same_rows(found: list[Row]) -> None:
     assert markdown(*found) == markdown(*found)
-    assert tables.format_rows_as_csv(found) == tables.format_rows_as_csv(list(found))
+    assert row_data.format_rows_as_csv(found) == row_data.format_rows_as_csv(list(found))
 
 
 # --- what is shown -------------------------------------------------------------------------------------------------
@@ -172,17 +173,17 @@ def test_the_tables_are_the_same_text_for_the_same_rows(found: list[Row]) -> Non
 )
 def test_a_latency_has_the_digits_that_its_interval_deserves(estimate: Estimate | None, cell: str) -> None:
     (row,) = cells(markdown(replace(PLAIN, p50_ns=estimate)))
-    assert row["p50 µs"] == cell
+    assert row["p50, µs"] == cell
 
 
 def test_shares_sizes_and_counts_are_shown_in_the_units_of_their_headings() -> None:
     (row,) = cells(markdown(replace(PLAIN, peak_rss_bytes=3 * 2**20, load_ns=Estimate(2.5e6, math.nan, math.nan))))
-    assert row["accuracy %"] == "50.00 [25.00, 75.00]"
+    assert row["accuracy, %"] == "50.00 [25.00, 75.00]"
     assert row["parameters"] == "1,234,567"
-    assert row["zeros %"] == "12.5"
-    assert (row["file KiB"], row["gzip KiB"]) == ("1.5", "0.5")
-    assert row["peak MiB"] == "3"
-    assert row["load ms"] == "2.50"
+    assert row["zeros, %"] == "12.5"
+    assert (row["file, KiB"], row["gzip, KiB"]) == ("1.5", "0.5")
+    assert row["peak memory, MiB"] == "3"
+    assert row["load, ms"] == "2.50"
 
 
 @pytest.mark.parametrize(
@@ -207,21 +208,21 @@ def test_what_exports_remark_is_listed_once_below_the_table() -> None:
     lines = [line for line in text.splitlines() if "CONV_2D" in line]
     assert lines == ["- `teacher` onnx fp32: weights of 1 CONV_2D left in fp32; clipped"]
     assert "Remarks" not in markdown(PLAIN)
-    (flat,) = csv.DictReader(io.StringIO(tables.format_rows_as_csv([noted])))
+    (flat,) = csv.DictReader(io.StringIO(row_data.format_rows_as_csv([noted])))
     assert flat["notes"] == "weights of 1 CONV_2D left in fp32; clipped"
-    assert tables.describe_rows([noted], study="study")["rows"][0]["notes"] == list(noted.notes)
+    assert row_data.describe_rows([noted], study="study")["rows"][0]["notes"] == list(noted.notes)
 
 
 def test_facts_that_nobody_knows_of_a_foreign_model_are_dashes_and_null() -> None:
     row = replace(PLAIN, parameters=None, macs=None, weight_sparsity=None, notes=("no accuracy: none asked",))
     text = tables.format_study_table([row], study="s", baseline="teacher", baseline_scheme="as-is")
     (cell,) = cells(text)
-    assert (cell["parameters"], cell["MACs"], cell["zeros %"]) == ("–", "–", "–")
+    assert (cell["parameters"], cell["MACs"], cell["zeros, %"]) == ("–", "–", "–")
     assert "- `teacher` onnx fp32: no accuracy: none asked\n" in text
     assert "are against `teacher` in as-is on the same device" in text
-    (told,) = csv.DictReader(io.StringIO(tables.format_rows_as_csv([row])))
+    (told,) = csv.DictReader(io.StringIO(row_data.format_rows_as_csv([row])))
     assert (told["parameters"], told["macs"], told["weight_sparsity"]) == ("", "", "")
-    assert tables.describe_rows([row], study="s")["rows"][0]["macs"] is None
+    assert row_data.describe_rows([row], study="s")["rows"][0]["macs"] is None
 
 
 def test_the_conditions_name_processor_threads_versions_session_and_date_once_for_rows_alike() -> None:
@@ -240,8 +241,8 @@ def test_each_devices_conditions_carry_its_own_date() -> None:
 
 def test_no_rows_make_an_empty_table_and_no_failure() -> None:
     assert cells(markdown()) == []
-    assert list(csv.DictReader(io.StringIO(tables.format_rows_as_csv([])))) == []
-    assert tables.describe_rows([], study="study")["rows"] == []
+    assert list(csv.DictReader(io.StringIO(row_data.format_rows_as_csv([])))) == []
+    assert row_data.describe_rows([], study="study")["rows"] == []
 
 
 # --- hostile text --------------------------------------------------------------------------------------------------
@@ -280,9 +281,9 @@ def test_any_text_stays_in_its_cell_and_its_line(text: str) -> None:
 
 @given(lines)
 @example("a\rb")
-def test_any_reason_comes_back_from_the_csv_and_the_json_as_it_was(text: str) -> None:
+def test_any_reason_is_unchanged_in_the_csv_and_the_json_apart_from_escaped_formulas(text: str) -> None:
     row = replace(PLAIN, reasons=(text,))
-    (flat,) = csv.DictReader(io.StringIO(tables.format_rows_as_csv([row]), newline=""))
-    assert flat["reasons"] == text
-    content = json.loads(json.dumps(tables.describe_rows([row], study="study")))
+    (flat,) = csv.DictReader(io.StringIO(row_data.format_rows_as_csv([row]), newline=""))
+    assert flat["reasons"] == escape_formula(text)
+    content = json.loads(json.dumps(row_data.describe_rows([row], study="study")))
     assert content["rows"][0]["reasons"] == [text]
