@@ -1,3 +1,3 @@
-"""Compress a network, measure it on real devices, publish a table in which every cell can be regenerated."""
+"""Compress a neural network, measure it on real devices, and publish a table whose cells can be reproduced."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""How every command starts and ends: errors as one message, Ctrl-C without a traceback, no telemetry, no orphan."""
+"""Start and end every command: errors become one message, telemetry is off, child processes are ended."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from typing import NoReturn
 from edgeproof.core import processes
 from edgeproof.core.errors import EdgeproofError
 
+# Exit codes. Those above 128 are the shell's convention for signals.
 USAGE_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
-NOBODY_READS = 141
-# Importing torch and the converters makes millions of objects that live to the end: looking for garbage among them
-# every 700 allocations takes up to a quarter of a stage's time, and finds none.
-RARELY = (100_000, 50, 100)
+BROKEN_PIPE = 141
+# torch and the converters create millions of objects that live until the end. With Python's default threshold of 700
+# allocations the garbage collector takes up to a quarter of a stage's time.
+GC_THRESHOLDS = (100_000, 50, 100)
 
-QUIET = {
+QUIET_ENVIRONMENT = {
     "OPENVINO_TELEMETRY_DISABLE": "1",
     "NNCF_TELEMETRY_DISABLE": "1",
     "NNCFDEBUG": "",
@@ -33,23 +34,23 @@ QUIET = {
 }
 
 
-def environment() -> dict[str, str]:
-    """What a process that runs stages is started with: this interpreter's programs first, and no telemetry."""
+def build_environment() -> dict[str, str]:
+    """Return the environment of a process that runs stages: this interpreter's programs first, telemetry off."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, **QUIET, "PATH": path}
+    return {**os.environ, **QUIET_ENVIRONMENT, "PATH": path}
 
 
 class Terminated(BaseException):
-    """SIGTERM came."""
+    """SIGTERM was received."""
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:
-    """Run `main` and exit with its code; an EdgeproofError becomes one message on stderr and exit code 2."""
-    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
-    # A stage whose DVC was killed must not write into outputs later, nor leave a runner behind.
-    signal.signal(signal.SIGTERM, _terminated)
+    """Run `main` and exit with its code. An EdgeproofError becomes one message on stderr and exit code 2."""
+    os.environ.update({key: value for key, value in QUIET_ENVIRONMENT.items() if key not in os.environ})
+    # If DVC is killed, its stage must neither write outputs later nor leave a runner behind.
+    signal.signal(signal.SIGTERM, _raise_terminated)
     processes.die_with_parent(signal.SIGTERM)
-    gc.set_threshold(*RARELY)
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         code = main() or 0
     except EdgeproofError as error:
@@ -61,26 +62,26 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except Terminated:
         code = TERMINATED
     except KeyboardInterrupt:
-        print("interrupted: what was finished is kept; the same command continues.", file=sys.stderr)
+        print("interrupted. Finished work is kept: run the same command again to continue.", file=sys.stderr)
         code = INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough: 'edgeproof explain CELL | head'
-        code = NOBODY_READS
+    except BrokenPipeError:  # the reader of stdout has closed it, as in 'edgeproof explain CELL | head'
+        code = BROKEN_PIPE
     except OSError as error:
-        print(f"error: {error}. What was finished is kept; the same command continues.", file=sys.stderr)
+        print(f"error: {error}. Finished work is kept: run the same command again to continue.", file=sys.stderr)
         code = USAGE_ERROR
-    _leave(code)
+    _exit(code)
 
 
-def _terminated(_signal: int, _frame: object) -> NoReturn:
-    """Unwind, so that whoever started a process ends it."""
+def _raise_terminated(_signal: int, _frame: object) -> NoReturn:
+    """Unwind the stack, so that every context manager ends the processes that it started."""
     raise Terminated
 
 
-def _leave(code: int) -> NoReturn:
-    """End without tearing down torch and the converters, which takes a second or more and proves nothing."""
+def _exit(code: int) -> NoReturn:
+    """Exit without destroying the objects of torch and the converters, which takes a second or more."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        code = code or NOBODY_READS
+        code = code or BROKEN_PIPE
     os._exit(code)

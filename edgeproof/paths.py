@@ -1,4 +1,4 @@
-"""Where the pipeline keeps what it makes, relative to the project's root."""
+"""Paths of everything that the pipeline writes, relative to the project's root."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ METRICS = Path("results/metrics.json")
 WORK = Path(".edgeproof")
 
 
-def model_dir(name: str, seeds: Sequence[int], seed: int) -> Path:
-    """Where the model made from `seed` lies: the first seed's in the model's directory, the others' below it."""
+def locate_model(name: str, seeds: Sequence[int], seed: int) -> Path:
+    """Return the directory of the model made from `seed`: models/<name> for the first seed, else a directory in it."""
     return MODELS / name if seed == seeds[0] else MODELS / name / f"seed_{seed}"
 
 
-def artifact_name(scheme: str, seeds: Sequence[int], seed: int) -> str:
-    """The directory of a model's artifact; those of other seeds than the first stand beside the first one's."""
+def name_artifact(scheme: str, seeds: Sequence[int], seed: int) -> str:
+    """Return the directory name of a model's artifact: the scheme, with `.seed_<n>` for seeds other than the first."""
     return scheme if seed == seeds[0] else f"{scheme}.seed_{seed}"

@@ -1,4 +1,4 @@
-"""Progress with a time estimate: a bar on a terminal, a line a note elsewhere."""
+"""Show progress on stderr: a bar with a time estimate on a terminal, only the notes elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import rich.progress
 
 
 class Progress:
-    """A bar over `total` steps on stderr, with notes printed above it."""
+    """A progress bar over `total` steps. Notes are printed above it."""
 
     def __init__(self, title: str, total: int) -> None:
         self._console = rich.console.Console(file=sys.stderr)
@@ -37,9 +37,9 @@ class Progress:
         self._bar.stop()
 
     def advance(self) -> None:
-        """One step is done."""
+        """Count one step as done."""
         self._bar.advance(self._task)
 
     def note(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a line above the bar."""
         self._console.print(f"  {text}", highlight=False)

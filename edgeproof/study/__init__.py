@@ -1,1 +1,4 @@
-"""TODO face."""
+"""Running a study: through DVC, in worktrees, with what git knows of the code.
+
+May import config, devices, core, entry and paths. Only pipeline.py may import DVC.
+"""

@@ -1,4 +1,4 @@
-"""What git knows of the code that runs: the commit, and which of the files that decide a figure differ from it."""
+"""Run git: the commit that is checked out, and the source files that differ from it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.paths import WORK
 
-# What a build or a measurement is made of. Results, and what DVC writes while it runs, are not.
+# Files that decide what is built and measured. Results and the files that DVC writes are not among them.
 SOURCES = ("edgeproof", "stages", "conf", "devices", "params.yaml", "dvc.yaml", "requirements.lock")
-SENT = WORK / "commit.json"
+COMMIT_FILE = WORK / "commit.json"
 
 
-def git(*arguments: str, cwd: Path | None = None, more: Mapping[str, str] | None = None) -> str:
-    """What git prints, with `more` in its environment. Raises EdgeproofError with git's own words."""
-    environment = {**os.environ, **(more or {})}
+def run_git(*arguments: str, cwd: Path | None = None, extra_environment: Mapping[str, str] | None = None) -> str:
+    """Run git and return what it prints. Raises EdgeproofError with git's own message."""
+    environment = {**os.environ, **(extra_environment or {})}
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
@@ -31,32 +31,32 @@ def git(*arguments: str, cwd: Path | None = None, more: Mapping[str, str] | None
     return done.stdout.rstrip("\n")
 
 
-def commit(root: Path | None = None) -> dict[str, Any] | None:
-    """The commit that is checked out and the source files that differ from it; None where git knows nothing of them.
+def describe_commit(root: Path | None = None) -> dict[str, Any] | None:
+    """Return the `id` of the commit that is checked out and the source files `modified` since. None outside git.
 
-    Of files that were sent without their repository it is what `sent` knew.
+    Sources that were copied to another host without git have the file of export_commit instead.
     """
-    told = (root or Path()) / SENT
-    if told.is_file():
-        known_there: dict[str, Any] | None = json.loads(told.read_text(encoding="utf-8"))
-        return known_there
+    exported = (root or Path()) / COMMIT_FILE
+    if exported.is_file():
+        commit: dict[str, Any] | None = json.loads(exported.read_text(encoding="utf-8"))
+        return commit
     try:
-        head = git("rev-parse", "HEAD", cwd=root)
-        status = git("status", "--porcelain", "--untracked-files=all", "-z", "--", *SOURCES, cwd=root)
+        head = run_git("rev-parse", "HEAD", cwd=root)
+        status = run_git("status", "--porcelain", "--untracked-files=all", "-z", "--", *SOURCES, cwd=root)
     except EdgeproofError:
         return None
-    # Two letters, a space and the path; of a rename the old path follows alone.
+    # Each entry is two letters, a space and a path. The old path of a renamed file follows as an entry of its own.
     return {"id": head, "modified": sorted({entry[3:] for entry in status.split("\0") if entry[2:3] == " "})}
 
 
-def sent(root: Path) -> dict[str, bytes]:
-    """The file that tells `commit` the same where the sources of `root` are sent without git."""
-    return {SENT.as_posix(): json.dumps(commit(root), sort_keys=True).encode()}
+def export_commit(root: Path) -> dict[str, bytes]:
+    """Return a file, as path → content, that holds describe_commit's answer for copies of `root` without git."""
+    return {COMMIT_FILE.as_posix(): json.dumps(describe_commit(root), sort_keys=True).encode()}
 
 
-def known(revision: str, root: Path | None = None) -> str | None:
-    """The full id of a commit that the repository has, or None."""
+def resolve_commit(revision: str, root: Path | None = None) -> str | None:
+    """Return the full id of a commit, or None if the repository does not have it."""
     try:
-        return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", cwd=root)
+        return run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", cwd=root)
     except EdgeproofError:
         return None

@@ -1,7 +1,8 @@
-"""The one module that knows DVC's Python API: run the stages of a worktree, each made once however many ask for it.
+"""Run the stages of a worktree through DVC's Python API, which no other module uses.
 
-Worktrees share a cache. Before a stage runs, its process takes a file lock named by everything that decides its
-outputs; whoever waited for the lock finds them in the cache. Versions of DVC are pinned, and a test runs all of this.
+Worktrees share a cache. Before a stage runs, its process takes a file lock whose name is a digest of everything that
+decides the stage's outputs. A process that waited for the lock finds the outputs in the cache, so parallel worktrees
+run a shared stage once. DVC's version is pinned, because its API may change.
 """
 
 from __future__ import annotations
@@ -30,73 +31,79 @@ from edgeproof.devices import locks
 
 BENCH = "bench"
 LOCK = Path("dvc.lock")
-# Whether a stage ran, its outputs came from the cache, or they were in place.
-Outcome = Literal["ran", "cached", "unchanged"]
+# The stage ran, its outputs came from the cache, or they were up to date.
+StageOutcome = Literal["ran", "cached", "unchanged"]
 
 
-class StageFailed(EdgeproofError):
+class StageFailedError(EdgeproofError):
     """A stage's command failed, or DVC could not run it."""
 
 
 @dataclass(frozen=True)
 class StageRun:
-    """What became of one stage: its DVC name, the digest of all that decides its outputs, and seconds."""
+    """The result of one stage: its DVC name, the digest of everything that decides its outputs, and its duration."""
 
     stage: str
     key: str
-    outcome: Outcome
+    outcome: StageOutcome
     seconds: float
 
 
 def run(directory: Path, lock_directory: Path, note: Callable[[StageRun], None], targets: Sequence[str] = ()) -> None:
-    """Bring `targets` (all stages, where none is named) of the pipeline in `directory` up to date, in lineage order.
+    """Bring the stages `targets` of the pipeline in `directory` up to date. No targets mean all stages.
 
-    Raises StageFailed by the stage's name; what was finished before is kept.
+    Calls `note` after each stage. Raises StageFailedError with the stage's name; stages that ended before are kept.
     """
-    reproduce = functools.partial(_once, lock_directory=lock_directory, note=note)
+    reproduce = functools.partial(_reproduce_once, lock_directory=lock_directory, note=note)
     try:
         # DVC takes names of stages from the dvc.yaml of the working directory.
         with contextlib.chdir(directory), Repo() as repo:
             repo.reproduce(targets=list(targets) or None, repro_fn=reproduce)
     except ReproductionError as error:
-        raise StageFailed(f"{error}: {error.__cause__}") from None
+        raise StageFailedError(f"{error}: {error.__cause__}") from None
     except DvcException as error:
-        raise StageFailed(str(error)) from None
+        raise StageFailedError(str(error)) from None
 
 
-def _once(stage: Stage, *, lock_directory: Path, note: Callable[[StageRun], None], **kwargs: Any) -> Stage | None:
-    """Reproduce one stage while no other worktree makes the same."""
-    key = _key(stage)
+def _reproduce_once(
+    stage: Stage, *, lock_directory: Path, note: Callable[[StageRun], None], **kwargs: Any
+) -> Stage | None:
+    """Reproduce one stage while no other worktree reproduces the same one."""
+    key = _digest_inputs(stage)
     bench = stage.addressing.startswith(BENCH)
-    with locks.held(lock_directory / key), nullcontext() if bench else locks.building(), _commands() as commands:
+    with (
+        locks.hold(lock_directory / key),
+        nullcontext() if bench else locks.hold_for_building(),
+        _record_commands() as commands,
+    ):
         started = time.monotonic()
         reproduced: Stage | None = stage.reproduce(**kwargs)
         if reproduced is not None:
-            _lock(reproduced)
-        outcome: Outcome = "unchanged" if reproduced is None else "ran" if commands else "cached"
+            _write_to_lock_file(reproduced)
+        outcome: StageOutcome = "unchanged" if reproduced is None else "ran" if commands else "cached"
         if outcome == "ran":
-            # DVC leaves out a stage with outputs that git tracks, such as tables, though it restores them all the same.
+            # DVC does not save stages with outputs in git, such as tables, in its run-cache, but it restores them.
             stage.repo.stage_cache.save(stage)
         note(StageRun(stage.addressing, key, outcome, round(time.monotonic() - started, 3)))
     return reproduced
 
 
-def _lock(stage: Stage) -> None:
-    """Put a stage into dvc.lock. DVC's own way keeps comments, which takes most of a cached point's time."""
-    with _locked_stages(LOCK) as stages:
+def _write_to_lock_file(stage: Stage) -> None:
+    """Put a stage into dvc.lock. DVC's own function keeps comments, which takes most of the time of a cached stage."""
+    with _edit_lock_file(LOCK) as stages:
         stages.update(json.loads(json.dumps(to_lockfile(stage))))
 
 
-def leave_only(directory: Path, stages: Collection[str]) -> None:
-    """Forget what other stages than these came to in the pipeline of `directory`."""
-    with _locked_stages(directory / LOCK) as locked:
-        for other in locked.keys() - stages:
-            del locked[other]
+def forget_other_stages(directory: Path, stages: Collection[str]) -> None:
+    """Remove all stages but these from the dvc.lock of the pipeline in `directory`."""
+    with _edit_lock_file(directory / LOCK) as entries:
+        for other in entries.keys() - stages:
+            del entries[other]
 
 
 @contextmanager
-def _locked_stages(path: Path) -> Iterator[dict[str, Any]]:
-    """The stages of a dvc.lock, be there one or not, to be changed."""
+def _edit_lock_file(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the stages of a dvc.lock, or of a new one, and write them back."""
     content: dict[str, Any] = {"schema": "2.0", "stages": {}}
     if path.is_file():
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
@@ -104,16 +111,16 @@ def _locked_stages(path: Path) -> Iterator[dict[str, Any]]:
     write_text(path, yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False))
 
 
-def _key(stage: Stage) -> str:
-    """A digest of the command and of what it depends on, like that of DVC's run-cache, which needs a saved stage."""
+def _digest_inputs(stage: Stage) -> str:
+    """Return a digest of a stage's command, dependencies and outputs. DVC's run-cache key needs a saved stage."""
     depends = [(dep.def_path, dep.get_hash().value) for dep in stage.deps]
     content = [stage.cmd, depends, [out.def_path for out in stage.outs]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
-def _commands() -> Iterator[list[str]]:
-    """Collect the commands that DVC starts: it tells its log alone whether a stage ran or came from the cache."""
+def _record_commands() -> Iterator[list[str]]:
+    """Yield a list that collects the commands that DVC starts. Only its log shows whether a stage ran."""
     logger = logging.getLogger("dvc.stage.run")
     started: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What a point will make, before anything runs: its stages, and which of them it shares with other points."""
+"""The stages of a study before anything runs, each with a digest that tells whether two studies share it."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from pydantic import BaseModel
 
 from edgeproof.config.params import FAMILIES, Params
 
-# Stages that measure or read measurements; all others are builds.
+# Stages that measure or that read measurements. All others are builds.
 MEASURING = ("bench", "report")
 
 
-def stages(params: Params) -> dict[str, str]:
-    """DVC's name of every stage in an order that works, with a digest of its parameters and of all it is made from.
+def list_stages(params: Params) -> dict[str, str]:
+    """Return DVC's name of every stage, in an order in which they can run, and a digest of each.
 
-    Two points with the same name and digest share that stage, so it is made once.
+    The digest covers the stage's parameters and everything it is made from. Two points of a sweep that have a stage of
+    the same name and digest share it, so it is made once.
     """
     families = {name: family for family in FAMILIES for name in getattr(params, family)}
 
     @functools.cache
-    def model(name: str) -> str:
-        item = params.model(name)
-        before = [model(source) for source in (item.parent, *item.teachers) if source is not None]
-        return _digest(params.task, item, before)
+    def digest_model(name: str) -> str:
+        item = params.find_model(name)
+        ancestors = [digest_model(source) for source in (item.parent, *item.teachers) if source is not None]
+        return _digest(params.task, item, ancestors)
 
-    exports = {f"export@{key}": _digest(item, model(item.model)) for key, item in params.export.items()}
+    exports = {f"export@{key}": _digest(item, digest_model(item.model)) for key, item in params.export.items()}
     benches = {
         f"bench@{key}": _digest(item, [exports[f"export@{model}_{item.runtime}"] for model in item.artifacts])
         for key, item in params.bench.items()
     }
     return {
         "prepare": _digest(params.task),
-        **{f"{family}@{name}": model(name) for name, family in families.items()},
+        **{f"{family}@{name}": digest_model(name) for name, family in families.items()},
         **exports,
         **benches,
         "report": _digest(params.report, benches),
@@ -43,7 +44,7 @@ def stages(params: Params) -> dict[str, str]:
 
 
 def is_build(stage: str) -> bool:
-    """Whether a stage makes something, in contrast to measuring it or telling of it."""
+    """Return True for a stage that builds, False for one that measures or reports."""
     return stage.partition("@")[0] not in MEASURING
 
 

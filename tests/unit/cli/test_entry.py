@@ -1,4 +1,4 @@
-"""How a command ends: its code, one message instead of a traceback, and nothing left running behind."""
+"""The end of a command: its exit code, one message instead of a traceback, no process left behind."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from edgeproof.entry import NOBODY_READS
+from edgeproof.entry import BROKEN_PIPE
 from tests.unit.conftest import ROOT
 
-CLEAN = {
+CLEAN_ENVIRONMENT = {
     key: value for key, value in os.environ.items() if not key.startswith(("OPENVINO", "NNCF", "DVC", "TF_", "HF_"))
 }
 
 
-def ended(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_entry(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run entry.run over a main() with this body in a process of its own."""
     script = (
         f"from edgeproof import entry\nfrom edgeproof.core import errors\ndef main():\n    {body}\nentry.run(main)\n"
@@ -26,7 +26,7 @@ def ended(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
-        env={**CLEAN, **environment},
+        env={**CLEAN_ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -35,49 +35,49 @@ def ended(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(("body", "code"), [("return None", 0), ("return 0", 0), ("return 7", 7)])
 def test_a_command_exits_with_the_code_that_it_returns(body: str, code: int) -> None:
-    done = ended(body)
+    done = run_entry(body)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
 @pytest.mark.parametrize("kind", ["EdgeproofError", "ConfigError", "DeviceError"])
-def test_an_error_on_purpose_is_one_message_and_exit_code_two(kind: str) -> None:
-    done = ended(f"raise errors.{kind}('the disk is made of cheese')")
+def test_an_edgeproof_error_is_one_message_and_exit_code_two(kind: str) -> None:
+    done = run_entry(f"raise errors.{kind}('the disk is made of cheese')")
     assert (done.returncode, done.stderr) == (2, "error: the disk is made of cheese\n")
 
 
-def test_the_systems_refusal_is_one_message_and_exit_code_two() -> None:
-    done = ended("open('/nowhere/at/all')")
+def test_an_os_error_is_one_message_and_exit_code_two() -> None:
+    done = run_entry("open('/nowhere/at/all')")
     assert done.returncode == 2
     assert done.stderr.startswith("error: [Errno 2] No such file or directory: '/nowhere/at/all'")
     assert "Traceback" not in done.stderr
 
 
 def test_an_interruption_is_one_line_and_the_shells_exit_code() -> None:
-    done = ended("raise KeyboardInterrupt")
+    done = run_entry("raise KeyboardInterrupt")
     assert done.returncode == 130
     assert len(done.stderr.splitlines()) == 1
     assert "interrupted" in done.stderr
 
 
-def test_a_mistake_in_the_program_keeps_its_traceback() -> None:
-    done = ended("return 1 / 0")
+def test_a_bug_shows_its_traceback() -> None:
+    done = run_entry("return 1 / 0")
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
 
 
-def test_what_was_printed_before_the_end_is_not_lost() -> None:
-    assert ended("print('almost'); raise errors.DataError('gone')").stdout == "almost\n"
+def test_output_before_an_error_is_not_lost() -> None:
+    assert run_entry("print('almost'); raise errors.DataError('gone')").stdout == "almost\n"
 
 
-def test_telemetry_is_off_unless_the_user_has_chosen_otherwise() -> None:
+def test_telemetry_is_off_unless_the_user_turns_it_on() -> None:
     body = "import os; print(os.environ['DVC_NO_ANALYTICS'], os.environ['OPENVINO_TELEMETRY_DISABLE'])"
-    assert ended(body).stdout == "1 1\n"
-    assert ended(body, DVC_NO_ANALYTICS="0").stdout == "0 1\n"
+    assert run_entry(body).stdout == "1 1\n"
+    assert run_entry(body, DVC_NO_ANALYTICS="0").stdout == "0 1\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a process when its parent dies")
 def test_a_stage_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
-    # The stage holds a pipe open for as long as it lives, so reading to its end waits for the stage's death.
+    # The stage keeps a pipe open while it runs, so reading the pipe to its end waits for the end of the stage.
     pipe = tmp_path / "alive"
     os.mkfifo(pipe)
     stage = f"import signal\nfrom edgeproof import entry\nfile = open({str(pipe)!r}, 'w')\ndef main():\n"
@@ -89,8 +89,8 @@ def test_a_stage_ends_when_the_process_that_started_it_is_killed(tmp_path: Path)
         assert alive.read() == ""
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
-def test_a_command_told_to_end_unwinds_so_that_what_it_started_ends_too(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a process when its parent dies")
+def test_a_terminated_command_ends_the_processes_that_it_started(tmp_path: Path) -> None:
     pipe = tmp_path / "alive"
     os.mkfifo(pipe)
     child = f"import signal; file = open({str(pipe)!r}, 'w'); print('up', file=file, flush=True); signal.pause()"
@@ -107,7 +107,7 @@ def test_a_command_told_to_end_unwinds_so_that_what_it_started_ends_too(tmp_path
         assert alive.read() == ""
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+def test_a_closed_stdout_is_not_reported_as_an_error() -> None:
     body = "from edgeproof import entry\nentry.run(lambda: [print('line ' * 100) for _ in range(10_000)] and None)"
     with subprocess.Popen(
         [sys.executable, "-c", body], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -117,4 +117,4 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
         assert process.stdout.readline().startswith(b"line")
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait() == NOBODY_READS
+        assert process.wait() == BROKEN_PIPE

@@ -1,4 +1,4 @@
-"""What a record says of the code that measured: the commit, and which sources differ from it."""
+"""The commit that is checked out, and the source files that differ from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeproof.study import git
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one commit."""
+    """Return a repository with one commit."""
     for name in ("GIT_AUTHOR", "GIT_COMMITTER"):
         monkeypatch.setenv(f"{name}_NAME", "a")
         monkeypatch.setenv(f"{name}_EMAIL", "a@b")
@@ -26,42 +26,42 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_clean_checkout_is_its_commit(checkout: Path) -> None:
-    told = git.commit(checkout)
+def test_a_clean_checkout_has_a_commit_and_no_modified_files(checkout: Path) -> None:
+    commit = git.describe_commit(checkout)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True).stdout.strip()
-    assert told == {"id": head, "modified": []}
+    assert commit == {"id": head, "modified": []}
 
 
-def test_sources_that_differ_are_named_and_results_are_not(checkout: Path) -> None:
+def test_modified_files_include_sources_but_not_results(checkout: Path) -> None:
     (checkout / "edgeproof/a b.py").write_text("2")
     (checkout / "edgeproof/new.py").write_text("2")
     (checkout / "params.yaml").write_text("2")
     (checkout / "results/x").write_text("2")
-    told = git.commit(checkout)
-    assert told is not None
-    assert told["modified"] == ["edgeproof/a b.py", "edgeproof/new.py", "params.yaml"]
+    commit = git.describe_commit(checkout)
+    assert commit is not None
+    assert commit["modified"] == ["edgeproof/a b.py", "edgeproof/new.py", "params.yaml"]
 
 
-def test_a_renamed_source_is_named_once(checkout: Path) -> None:
+def test_a_renamed_source_is_listed_once(checkout: Path) -> None:
     subprocess.run(["git", "mv", "edgeproof/a b.py", "edgeproof/c.py"], cwd=checkout, check=True)
-    told = git.commit(checkout)
-    assert told is not None
-    assert told["modified"] == ["edgeproof/c.py"]
+    commit = git.describe_commit(checkout)
+    assert commit is not None
+    assert commit["modified"] == ["edgeproof/c.py"]
 
 
 def test_outside_a_repository_there_is_no_commit(tmp_path: Path) -> None:
-    assert git.commit(tmp_path) is None
-    assert git.known("HEAD", tmp_path) is None
+    assert git.describe_commit(tmp_path) is None
+    assert git.resolve_commit("HEAD", tmp_path) is None
 
 
-def test_a_revision_is_found_by_its_beginning_and_an_unknown_one_is_none(checkout: Path) -> None:
-    told = git.commit(checkout)
-    assert told is not None
-    assert git.known(told["id"][:8], checkout) == told["id"]
-    assert git.known("ffffffff", checkout) is None
-    assert git.known("--all", checkout) is None
+def test_a_revision_is_resolved_by_its_first_digits_and_an_unknown_one_is_none(checkout: Path) -> None:
+    commit = git.describe_commit(checkout)
+    assert commit is not None
+    assert git.resolve_commit(commit["id"][:8], checkout) == commit["id"]
+    assert git.resolve_commit("ffffffff", checkout) is None
+    assert git.resolve_commit("--all", checkout) is None
 
 
-def test_gits_own_words_reach_the_user(checkout: Path) -> None:
+def test_an_error_shows_the_message_of_git(checkout: Path) -> None:
     with pytest.raises(EdgeproofError, match=r"git rev-parse failed: .*nowhere"):
-        git.git("rev-parse", "nowhere", cwd=checkout)
+        git.run_git("rev-parse", "nowhere", cwd=checkout)
