@@ -1,15 +1,15 @@
-"""MLPerf's compliance tests, verified: TEST01 and TEST04 are those that v6.1 asks of its image classification (resnet).
+"""Verify MLPerf's compliance tests. MLPerf Inference v6.1 requires TEST01 and TEST04 for image classification (resnet).
 
-A compliance run is the performance run once more, under an audit.config that LoadGen reads. Only the closed division
-requires them; an open submission may add them.
+A compliance run is the performance run again, with an audit.config that LoadGen reads. Only the closed division
+requires the tests; an open submission may contain them.
 
-TEST01, that answers in performance mode are those of the accuracy run. Its audit.config:
+TEST01 checks that responses in performance mode equal those of the accuracy run. Its audit.config:
 
     *.*.mode = 2
     *.*.accuracy_log_rng_seed = 720381539243781796
     *.*.accuracy_log_sampling_target = 4096
 
-TEST04, that nothing is cached (every query asks for the same sample). Its audit.config:
+TEST04 checks that responses are not cached: every query asks for the same sample. Its audit.config:
 
     *.*.mode = 2
     *.*.performance_issue_unique = 0
@@ -25,25 +25,25 @@ from pathlib import Path
 from typing import Literal
 
 from edgeproof.submission import logs
-from edgeproof.submission.logs import Detail, Unreadable, shown
-from edgeproof.submission.rules import AUDITED
-from edgeproof.submission.runs import METRICS
-from edgeproof.submission.selection import DETAIL, RESPONSES
+from edgeproof.submission.logs import DetailLog, UnreadableFile, quote
+from edgeproof.submission.rules import AUDITED_SETTINGS, METRICS
+from edgeproof.submission.selection import ACCURACY_LOG, DETAIL_LOG
 
-Test = Literal["TEST01", "TEST04"]
+ComplianceTest = Literal["TEST01", "TEST04"]
 
 THRESHOLD = 0.10
-# For short latencies, which vary more from run to run: TEST01 and TEST04 have their own ideas of short.
-SHORT_THRESHOLD = 0.20
-SHORT_NS = {"SingleStream": 200_000, "MultiStream": 1_600_000}
-SHORT_PER_S = {"SingleStream": 200_000, "MultiStream": 1_600_000}
-LATENCIES = ("SingleStream", "MultiStream")
+# Short latencies vary more from run to run. TEST01 and TEST04 define short latencies differently.
+SHORT_LATENCY_THRESHOLD = 0.20
+MAX_SHORT_LATENCY_NS = {"SingleStream": 200_000, "MultiStream": 1_600_000}
+MAX_SHORT_LATENCY_QUERIES_PER_S = {"SingleStream": 200_000, "MultiStream": 1_600_000}
+LATENCY_SCENARIOS = ("SingleStream", "MultiStream")
 PASS, FAIL = "TEST PASS", "TEST FAIL"
+MAX_SHOWN_SAMPLES = 5
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What verify_accuracy.txt and verify_performance.txt say; TEST04 has no accuracy to verify."""
+    """Result of a compliance test: the lines of verify_accuracy.txt (none for TEST04) and of verify_performance.txt."""
 
     accuracy: tuple[str, ...]
     performance: tuple[str, ...]
@@ -51,126 +51,137 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Whether the test is passed."""
+        """True if the test passed."""
         return not self.problems
 
 
 def verify_test01(test: Path, *, performance: Path, accuracy: Path) -> Verification:
-    """Compare a TEST01 record with the same artifact's performance and accuracy records, all given as directories.
+    """Compare a TEST01 record with the performance and accuracy records of the same artifact, all given as directories.
 
-    Passed when every logged response is byte by byte the accuracy run's for that sample, and the metric is within 10%
-    of the performance run's, or 20% where its latency is short (up to 0.2 ms in SingleStream, 1.6 ms in MultiStream).
+    The test passes if every logged response equals, byte for byte, that of the accuracy run, and the metric differs
+    from that of the performance run by at most 10%, or by 20% for a short latency (up to 0.2 ms in SingleStream, 1.6 ms
+    in MultiStream).
     """
-    problems, told = compared_responses(test / RESPONSES, accuracy / RESPONSES)
-    slower, metrics = _compared_runs("TEST01", test / DETAIL, performance / DETAIL)
-    return Verification((*told, FAIL if problems else PASS), (*metrics, FAIL if slower else PASS), (*problems, *slower))
+    problems, counts = compare_responses(test / ACCURACY_LOG, accuracy / ACCURACY_LOG)
+    slower, metrics = _compare_runs("TEST01", test / DETAIL_LOG, performance / DETAIL_LOG)
+    return Verification(
+        (*counts, FAIL if problems else PASS), (*metrics, FAIL if slower else PASS), (*problems, *slower)
+    )
 
 
 def verify_test04(test: Path, *, performance: Path) -> Verification:
-    """Compare a TEST04 record with the same artifact's performance record, both given as directories.
+    """Compare a TEST04 record with the performance record of the same artifact, both given as directories.
 
-    Passed when the run is not faster by more than 10%, or 20% in SingleStream up to 200,000 inferences a second and
-    in MultiStream up to 1,600,000 queries a second.
+    The test passes if the run is faster by at most 10%, or by 20% for a short latency (up to 200,000 inferences/s in
+    SingleStream, 1,600,000 queries/s in MultiStream, by MLPerf's definition).
     """
-    faster, metrics = _compared_runs("TEST04", test / DETAIL, performance / DETAIL)
+    faster, metrics = _compare_runs("TEST04", test / DETAIL_LOG, performance / DETAIL_LOG)
     return Verification((), (*metrics, FAIL if faster else PASS), tuple(faster))
 
 
-def compared_metrics(test: Test, tested: Detail, reference: Detail) -> tuple[list[str], list[str]]:
-    """Problems of a compliance run's metric against the performance run's, and lines that tell both."""
+def compare_metrics(test: ComplianceTest, tested: DetailLog, reference: DetailLog) -> tuple[list[str], list[str]]:
+    """Compare the metric of a compliance run with that of the performance run.
+
+    Return the problems, and lines with both metrics and their difference.
+    """
     scenario = reference.values.get("effective_scenario")
     if not isinstance(scenario, str) or scenario not in METRICS or tested.values.get("effective_scenario") != scenario:
-        told = shown(tested.values.get("effective_scenario"))
-        return [f"{test} ran the scenario {told}; expected the performance run's, {shown(scenario)}"], []
+        actual = quote(tested.values.get("effective_scenario"))
+        return [f"{test} ran the scenario {actual}; expected that of the performance run, {quote(scenario)}"], []
     problems = [
-        f"{key} of the {test} run is {shown(tested.values.get(key))}; expected {shown(expected)}"
-        for key, expected in {**AUDITED[test], "result_validity": "VALID"}.items()
+        f"{key} of the {test} run is {quote(tested.values.get(key))}; expected {quote(expected)}"
+        for key, expected in {**AUDITED_SETTINGS[test], "result_validity": "VALID"}.items()
         if tested.values.get(key) != expected
     ]
-    if scenario == "Server" and tested.values.get("effective_target_latency_ns") != reference.values.get(
-        "effective_target_latency_ns"
-    ):
-        problems.append(f"{test} ran with another latency limit than the performance run")
+    limit_key = "effective_target_latency_ns"
+    if scenario == "Server" and tested.values.get(limit_key) != reference.values.get(limit_key):
+        problems.append(f"{test} ran with another latency limit than the performance run; expected the same")
     key = METRICS[scenario][0]
-    was, now = reference.number(key), tested.number(key)
-    if was is None or now is None or was <= 0 or now <= 0:
-        return [*problems, f"{key} is {shown(now)} under {test} and {shown(was)} without; expected numbers above 0"], []
-    metrics = [f"scenario = {scenario}", f"reference {key} = {was}", f"test {key} = {now}"]
-    share, what = _change(test, scenario, was, now), "faster" if test == "TEST04" else "apart"
-    allowed = _threshold(test, scenario, was)
+    before, after = reference.number(key), tested.number(key)
+    if before is None or after is None or before <= 0 or after <= 0:
+        values = f"{quote(after)} in the {test} run and {quote(before)} in the performance run"
+        return [*problems, f"{key} is {values}; expected numbers above 0"], []
+    metrics = [f"scenario = {scenario}", f"reference {key} = {before}", f"test {key} = {after}"]
+    share, what = _compute_change(test, scenario, before, after), "faster" if test == "TEST04" else "apart"
+    allowed = _choose_threshold(test, scenario, before)
     metrics.append(f"test is {share:+.2%} {what}, at most {allowed:.0%} allowed")
-    if not _within(test, scenario, was, now, allowed):
-        problems.append(
-            f"{key} is {now} under {test} and {was} without: {share:.1%} {what}; expected at most {allowed:.0%}"
-        )
+    if not _is_within(test, scenario, before, after, allowed):
+        values = f"{after} in the {test} run and {before} in the performance run"
+        problems.append(f"{key} is {values}: {share:.1%} {what}; expected at most {allowed:.0%}")
     return problems, metrics
 
 
-def compared_responses(test: Path, accuracy: Path) -> tuple[list[str], list[str]]:
-    """Problems of the responses that TEST01 logged against the accuracy run's, and lines that count them."""
-    answers: dict[int, str] = {}
+def compare_responses(test: Path, accuracy: Path) -> tuple[list[str], list[str]]:
+    """Compare the responses logged by TEST01 with those of the accuracy run.
+
+    Return the problems, and lines with the numbers of responses.
+    """
+    responses: dict[int, str] = {}
     try:
-        for sample, data in logs.responses(logs.text_of(accuracy)):
-            answers[sample] = data
-    except Unreadable as error:
+        for sample, data in logs.parse_responses(logs.read_text(accuracy)):
+            responses[sample] = data
+    except UnreadableFile as error:
         return [f"{accuracy} {error}"], []
     try:
-        logged = logs.responses(logs.text_of(test))
-    except Unreadable as error:
+        logged = logs.parse_responses(logs.read_text(test))
+    except UnreadableFile as error:
         return [f"{test} {error}"], []
-    unknown = sorted({sample for sample, _ in logged if sample not in answers})
-    differing = sorted({sample for sample, data in logged if answers.get(sample, data) != data})
+    unknown = sorted({sample for sample, _ in logged if sample not in responses})
+    differing = sorted({sample for sample, data in logged if responses.get(sample, data) != data})
     counts = [
-        f"responses of the accuracy run = {len(answers)}",
+        f"responses of the accuracy run = {len(responses)}",
         f"responses logged in performance mode = {len(logged)}",
         f"samples without a response in the accuracy run = {len(unknown)}",
         f"samples with another response = {len(differing)}",
     ]
     problems = []
     if not logged:
-        problems.append(f"{test} holds no responses; expected some thousand")
+        problems.append(f"{test} contains no responses; expected several thousand")
     if unknown:
-        problems.append(f"{test}: the accuracy run did not answer {_listed(unknown)}; expected answers to all samples")
+        problems.append(f"{test}: the accuracy run has no response to {_list_samples(unknown)}; expected one for each")
     if differing:
         problems.append(
-            f"{test}: {_listed(differing)} answered otherwise than in the accuracy run; expected no difference"
+            f"{test}: responses differ from the accuracy run for {_list_samples(differing)}; expected no difference"
         )
     return problems, counts
 
 
-def _compared_runs(test: Test, tested: Path, reference: Path) -> tuple[list[str], list[str]]:
-    parsed = []
+def _compare_runs(test: ComplianceTest, tested: Path, reference: Path) -> tuple[list[str], list[str]]:
+    details = []
     for path in (tested, reference):
         try:
-            parsed.append(logs.detail(logs.text_of(path)))
-        except Unreadable as error:
+            details.append(logs.parse_detail(logs.read_text(path)))
+        except UnreadableFile as error:
             return [f"{path} {error}"], []
-    return compared_metrics(test, *parsed)
+    return compare_metrics(test, *details)
 
 
-def _change(test: Test, scenario: str, was: float, now: float) -> float:
-    """TEST04: by which share it was faster (negative when slower). TEST01: by which share it was another."""
+def _compute_change(test: ComplianceTest, scenario: str, before: float, after: float) -> float:
+    """Return the relative speed-up for TEST04 (negative if slower), the absolute relative difference for TEST01."""
     if test == "TEST01":
-        return abs(now / was - 1)
-    return (was / now if scenario in LATENCIES else now / was) - 1
+        return abs(after / before - 1)
+    return (before / after if scenario in LATENCY_SCENARIOS else after / before) - 1
 
 
-def _within(test: Test, scenario: str, was: float, now: float, allowed: float) -> bool:
-    """As the official scripts compute it, to the last digit."""
+def _is_within(test: ComplianceTest, scenario: str, before: float, after: float, allowed: float) -> bool:
+    """Compare exactly like the official scripts, including their rounding."""
     if test == "TEST01":
-        return was * (1 - allowed) <= now <= was * (1 + allowed)
-    if scenario in LATENCIES:
-        was, now = 1e9 / was, 1e9 / now
-    return now < was * (1 + allowed)
+        return before * (1 - allowed) <= after <= before * (1 + allowed)
+    if scenario in LATENCY_SCENARIOS:
+        before, after = 1e9 / before, 1e9 / after
+    return after < before * (1 + allowed)
 
 
-def _threshold(test: Test, scenario: str, was: float) -> float:
-    if scenario not in LATENCIES:
+def _choose_threshold(test: ComplianceTest, scenario: str, before: float) -> float:
+    if scenario not in LATENCY_SCENARIOS:
         return THRESHOLD
-    short = was <= SHORT_NS[scenario] if test == "TEST01" else 1e9 / was <= SHORT_PER_S[scenario]
-    return SHORT_THRESHOLD if short else THRESHOLD
+    if test == "TEST01":
+        is_short = before <= MAX_SHORT_LATENCY_NS[scenario]
+    else:
+        is_short = 1e9 / before <= MAX_SHORT_LATENCY_QUERIES_PER_S[scenario]
+    return SHORT_LATENCY_THRESHOLD if is_short else THRESHOLD
 
 
-def _listed(samples: Sequence[int]) -> str:
-    shown_samples = ", ".join(map(str, samples[:5]))
-    return f"{len(samples)} samples ({shown_samples}{', …' if len(samples) > 5 else ''})"
+def _list_samples(samples: Sequence[int]) -> str:
+    shown = ", ".join(map(str, samples[:MAX_SHOWN_SAMPLES]))
+    return f"{len(samples)} samples ({shown}{', …' if len(samples) > MAX_SHOWN_SAMPLES else ''})"

@@ -1,4 +1,4 @@
-"""The one way a submission is refused."""
+"""The error of this package."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from edgeproof.core.errors import EdgeproofError
 
 
 class SubmissionError(EdgeproofError):
-    """These records make no submission. The message lists every reason and what to run."""
+    """The records cannot be submitted. The message lists every reason and the next command."""

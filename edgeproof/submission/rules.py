@@ -1,43 +1,51 @@
-"""What MLPerf Inference v6.1 asks of a run, as figures: its rules, LoadGen 6.0's mlperf.conf and its checker agree."""
+"""Requirements of MLPerf Inference v6.1 and MLPerf Tiny v1.4 for runs and submissions.
+
+Sources: the submission rules, mlperf.conf of LoadGen 6.0, and the official submission checkers, which agree.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERSION = "v6.1"
-TINY_VERSION = "v1.4"
 SCENARIOS = ("SingleStream", "MultiStream", "Offline", "Server")
 MIN_DURATION_MS = 600_000
+# The result that MLPerf publishes for each scenario: its key in the detail log and its name in the summary.
+METRICS = {
+    "SingleStream": ("early_stopping_latency_ss", "Early stopping 90.0th percentile estimate"),
+    "MultiStream": ("early_stopping_latency_ms", "Early stopping 99.0th percentile estimate"),
+    "Offline": ("result_samples_per_second", "Samples per second"),
+    "Server": ("result_completed_samples_per_sec", "Completed samples per second"),
+}
 SEEDS = {
     "qsl_rng_seed": 2085463073848966840,
     "sample_index_rng_seed": 2747215439041700203,
     "schedule_rng_seed": 16159082839903944936,
 }
 TARGET_PERCENTILES = {"SingleStream": 0.9, "MultiStream": 0.99, "Server": 0.99}
-# The fewest queries with which LoadGen's early stopping can hold at these percentiles with 99% confidence.
-LEAST_QUERIES = {"SingleStream": 64, "MultiStream": 662, "Server": 459, "Offline": 1}
+# The smallest numbers of queries for which LoadGen's early stopping confirms these percentiles with 99% confidence.
+MIN_QUERIES = {"SingleStream": 64, "MultiStream": 662, "Server": 459, "Offline": 1}
 MULTI_STREAM_SAMPLES = 8
-# In one Offline query; the whole data set where that is smaller.
-OFFLINE_SAMPLES = 24_576
+# Samples in one Offline query. A data set that is smaller is queried as a whole.
+MIN_OFFLINE_SAMPLES = 24_576
 
-ACCURACY_LOG_BYTES = 10 * 1024
-FILE_BYTES = 50 * 1024 * 1024
+MAX_ACCURACY_LOG_BYTES = 10 * 1024
+MAX_FILE_BYTES = 50 * 1024 * 1024
 
-# Which settings LoadGen's log shows in an ordinary run and under each compliance test's audit.config.
-ORDINARY = {
+# Settings in LoadGen's log of a run without audit.config, and of a run with the audit.config of a compliance test.
+UNAUDITED_SETTINGS = {
     "effective_accuracy_log_probability": 0,
     "effective_accuracy_log_sampling_target": 0,
     "effective_performance_issue_unique": False,
     "effective_performance_issue_same": False,
 }
-AUDITED = {
+AUDITED_SETTINGS = {
     "TEST01": {
-        **ORDINARY,
+        **UNAUDITED_SETTINGS,
         "effective_accuracy_log_rng_seed": 720381539243781796,
         "effective_accuracy_log_sampling_target": 4096,
     },
     "TEST04": {
-        **ORDINARY,
+        **UNAUDITED_SETTINGS,
         "effective_performance_issue_same": True,
         "effective_performance_issue_same_index": 3,
     },
@@ -45,30 +53,30 @@ AUDITED = {
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """What the checker asks of one of MLPerf's own benchmarks, and so of a model that is mapped to it."""
+class BenchmarkRules:
+    """Requirements of the checker for one of MLPerf's benchmarks, and so for a model mapped to it."""
 
     performance_samples: int
     server_latency_ns: int
 
 
-# Those that are scored by the share of right answers, as every task here is.
-BENCHMARKS = {"resnet": Benchmark(performance_samples=1024, server_latency_ns=15_000_000)}
+# The benchmarks that are scored by top-1 accuracy.
+INFERENCE_BENCHMARKS = {"resnet": BenchmarkRules(performance_samples=1024, server_latency_ns=15_000_000)}
 
-# MLPerf Tiny's, by the folder's name: why this one cannot be submitted, or nothing.
-TINY_BENCHMARKS = {
+# MLPerf Tiny's benchmarks by directory name, each with the reason why it cannot be submitted, or ''.
+TINY_BENCHMARK_HINDRANCES = {
     "ic": "",
     "kws": "",
     "vww": "",
-    "ic2": "its rules ask for ic on the same system too, and a system here holds one model",
+    "ic2": "its rules also require ic on the same system, but a system here has one model",
     "ad": "it is scored by the area under the ROC curve, which no task here reports",
-    "sww": "it streams audio and counts detections, which LoadGen does not do",
+    "sww": "it streams audio and counts detections, which LoadGen cannot do",
 }
 
 STATUSES = ("available", "preview", "rdi")
 
-# systems/<system>.json: True where the checker wants more than an empty text.
-SYSTEM_FIELDS = {
+# Fields of systems/<system>.json. True: the text must not be empty.
+INFERENCE_SYSTEM_FIELDS = {
     "division": True,
     "submitter": True,
     "status": True,
@@ -105,6 +113,7 @@ SYSTEM_FIELDS = {
     "hw_notes": False,
     "sw_notes": False,
 }
+# Fields of measurements.json.
 MEASUREMENT_FIELDS = (
     "input_data_types",
     "retraining",

@@ -1,4 +1,4 @@
-"""Which records make a submission: official and valid ones, one artifact on one device at a time."""
+"""Select the records of a submission: the official and valid ones, grouped by artifact and device."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeproof.core.directories import sha256_of
-from edgeproof.records import record_files
-from edgeproof.records.record_files import Record
+from edgeproof.core.directories import hash_file
+from edgeproof.records import kinds, record_files
+from edgeproof.records.record import Record
 from edgeproof.submission.errors import SubmissionError
-from edgeproof.submission.rules import AUDITED, SCENARIOS
+from edgeproof.submission.rules import AUDITED_SETTINGS, SCENARIOS
 
 NULL = "null"
-DETAIL, SUMMARY, RESPONSES = "mlperf_log_detail.txt", "mlperf_log_summary.txt", "mlperf_log_accuracy.json"
+DETAIL_LOG = "mlperf_log_detail.txt"
+SUMMARY_LOG = "mlperf_log_summary.txt"
+ACCURACY_LOG = "mlperf_log_accuracy.json"
 USER_CONF = "user.conf"
-MEASURE = "Measure with 'edgeproof repro <study> preset=official', on a machine that does nothing else."
-# What must be one machine's and one harness's for all runs of a system.
+MEASURE_HINT = "Measure with 'edgeproof repro <study> preset=official', on an idle machine."
+# Facts of the fingerprint that must be equal in all runs of a system.
 SAME_MACHINE = ("architecture", "cpu", "cores", "kernel", "python")
-NEEDED = (
+REQUIRED_KEYS = (
     ("task",),
     ("study",),
     ("device",),
@@ -43,7 +45,10 @@ NEEDED = (
 
 @dataclass
 class Entry:
-    """One artifact on one device: its accuracy run, and by LoadGen's scenario its performance and compliance runs."""
+    """Runs of one artifact on one device.
+
+    `performance` maps LoadGen's scenarios to records, `compliance` maps the tests to such maps.
+    """
 
     device: str
     runtime: str
@@ -55,11 +60,11 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Name of the entry in messages."""
         return f"{self.device}/{self.runtime}/{self.model}.{self.scheme}"
 
     def runs(self) -> Iterator[Record]:
-        """All its records."""
+        """Yield all records, the accuracy run first."""
         if self.accuracy is not None:
             yield self.accuracy
         yield from self.performance.values()
@@ -68,52 +73,52 @@ class Entry:
 
 
 def select(root: Path, artifacts: Sequence[str] = ()) -> list[Entry]:
-    """The entries below `root`, those that match one of the patterns '<runtime>/<model>.<scheme>' if any are given.
+    """Return the entries below `root`, optionally only those that match a pattern '<runtime>/<model>.<scheme>'.
 
-    The null runtime measures the harness and is left out, and so is what a runtime cannot do. Of several runs of the
-    same kind the first measured counts, not the best. Raises SubmissionError naming every record that is not
-    official, not valid or not whole, and every entry whose runs do not belong together.
+    Records of the null runtime and unsupported ones are skipped. Of several runs of the same kind the first measured
+    one is taken, not the best. Raises SubmissionError that lists every record that is not official, valid and
+    complete, and every entry whose runs do not belong together.
     """
-    found = [record for record in record_files.read_all(root) if _asked_for(record.content, artifacts)]
-    if not found:
+    records = [record for record in record_files.read_all(root) if _is_candidate(record.content, artifacts)]
+    if not records:
         which = f" of {', '.join(artifacts)}" if artifacts else ""
-        raise SubmissionError(f"{root} holds no records{which}. {MEASURE}")
-    problems = [f"{record.directory}: {reason}" for record in found for reason in _refusals(record)]
+        raise SubmissionError(f"{root} contains no records{which}. {MEASURE_HINT}")
+    problems = [f"{record.directory}: {reason}" for record in records for reason in _check_record(record)]
     if problems:
-        raise _refused(problems)
-    entries = _grouped(found)
-    problems = [f"{entry.name}: {reason}" for entry in entries for reason in _incoherences(entry)]
-    problems += _machines(entries)
+        raise _compose_error(problems)
+    entries = _group(records)
+    problems = [f"{entry.name}: {reason}" for entry in entries for reason in _check_entry(entry)]
+    problems += _check_machines(entries)
     if problems:
-        raise _refused(problems)
+        raise _compose_error(problems)
     return entries
 
 
-def value(content: Mapping[str, Any], path: Sequence[str]) -> Any:
-    """What a record holds at a path of keys, or None."""
+def get_value(content: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """Return the value at a path of keys in a record's content, or None."""
     current: Any = content
     for key in path:
         current = current.get(key) if isinstance(current, Mapping) else None
     return current
 
 
-def needed_files(record: Record) -> list[str]:
-    """The files of a record that a submission is made of."""
-    logged = _is_accuracy(record) or record.content.get("compliance") == "TEST01"
-    return [DETAIL, SUMMARY, USER_CONF, *([RESPONSES] if logged else [])]
+def list_needed_files(record: Record) -> list[str]:
+    """Return the names of a record's files that go into a submission."""
+    has_responses = _is_accuracy(record) or record.identity.compliance == "TEST01"
+    return [DETAIL_LOG, SUMMARY_LOG, USER_CONF, *([ACCURACY_LOG] if has_responses else [])]
 
 
-def _asked_for(content: Mapping[str, Any], artifacts: Sequence[str]) -> bool:
+def _is_candidate(content: Mapping[str, Any], artifacts: Sequence[str]) -> bool:
     if content.get("runtime") == NULL or content.get("verdict") == "unsupported":
         return False
-    if content.get("scenario") in (record_files.PROFILE, record_files.IN_TURNS):
+    if content.get("scenario") in (kinds.PROFILE, kinds.INTERLEAVED):
         return False
     name = f"{content.get('runtime')}/{content.get('model')}.{content.get('scheme')}"
     return not artifacts or any(fnmatch.fnmatchcase(name, pattern) for pattern in artifacts)
 
 
-def _refusals(record: Record) -> Iterator[str]:
-    """Why one record cannot be submitted."""
+def _check_record(record: Record) -> Iterator[str]:
+    """Yield the reasons why a record cannot be submitted."""
     content = record.content
     if content.get("preset") != "official":
         yield f"was measured with the preset '{content.get('preset')}'; expected 'official'"
@@ -122,28 +127,28 @@ def _refusals(record: Record) -> Iterator[str]:
         reasons = content.get("reasons")
         yield f"is {content.get('verdict')}: {'; '.join(map(str, reasons)) if isinstance(reasons, list) else reasons}"
         return
-    missing = [".".join(path) for path in NEEDED if value(content, path) is None]
+    missing = [".".join(path) for path in REQUIRED_KEYS if get_value(content, path) is None]
     if missing:
-        yield f"{record_files.FILE} lacks {', '.join(missing)}"
+        yield f"{kinds.RECORD_FILE} lacks {', '.join(missing)}"
         return
     if (content.get("card") or {}).get("emulated"):
-        yield "was taken on an emulator, whose times are no measurement"
-    if content.get("compliance") not in (None, *AUDITED):
-        yield f"ran under '{content['compliance']}'; expected {' or '.join(AUDITED)}, or nothing"
+        yield "was measured on an emulator, whose latencies are meaningless; expected a real device"
+    if content.get("compliance") not in (None, *AUDITED_SETTINGS):
+        yield f"ran under '{content['compliance']}'; expected {' or '.join(AUDITED_SETTINGS)}, or no compliance test"
     if content["job"]["scenario"] not in SCENARIOS:
         yield f"ran the scenario '{content['job']['scenario']}'; expected one of {', '.join(SCENARIOS)}"
     if _is_accuracy(record) and not _is_count(content.get("accuracy")):
-        yield f"{record_files.FILE} lacks accuracy.correct and accuracy.total"
-    for name in needed_files(record):
+        yield f"{kinds.RECORD_FILE} lacks accuracy.correct and accuracy.total"
+    for name in list_needed_files(record):
         path = record.directory / name
         if not path.is_file():
             yield f"{name} is missing"
-        elif content["files"].get(name) != sha256_of(path):
-            yield f"{name} is damaged: its sha256 is not the one in {record_files.FILE}"
+        elif content["files"].get(name) != hash_file(path):
+            yield f"{name} is damaged: its sha256 differs from {kinds.RECORD_FILE}"
 
 
 def _is_accuracy(record: Record) -> bool:
-    return bool(record.content["job"]["mode"] == "AccuracyOnly")
+    return record.job is not None and record.job.mode == "AccuracyOnly"
 
 
 def _is_count(accuracy: object) -> bool:
@@ -153,60 +158,60 @@ def _is_count(accuracy: object) -> bool:
     return isinstance(correct, int) and isinstance(total, int) and 0 <= correct <= total and total > 0
 
 
-def _grouped(found: Sequence[Record]) -> list[Entry]:
-    entries: dict[tuple[str, ...], Entry] = {}
-    for record in sorted(found, key=_when):
-        content = record.content
-        key = tuple(content[name] for name in ("device", "runtime", "model", "scheme"))
-        entry = entries.setdefault(key, Entry(*key))
-        scenario, audit = content["job"]["scenario"], content.get("compliance")
+def _group(records: Sequence[Record]) -> list[Entry]:
+    entries: dict[tuple[str, str, str, str], Entry] = {}
+    for record in sorted(records, key=_sort_key):
+        identity, scenario = record.identity, str(record.loadgen_scenario)
+        key = (identity.device, identity.runtime, identity.model, identity.scheme)
+        entry, test = entries.setdefault(key, Entry(*key)), identity.compliance
         if _is_accuracy(record):
             entry.accuracy = entry.accuracy or record
         else:
-            runs = entry.compliance.setdefault(audit, {}) if audit else entry.performance
+            runs = entry.compliance.setdefault(test, {}) if test else entry.performance
             runs.setdefault(scenario, record)
     return [entries[key] for key in sorted(entries)]
 
 
-def _when(record: Record) -> tuple[str, int, str]:
-    return str(record.content["measured_at"]), int(record.content["process"]), str(record.directory)
+def _sort_key(record: Record) -> tuple[str, int, str]:
+    return record.measured_at, record.identity.process, str(record.directory)
 
 
-def _incoherences(entry: Entry) -> Iterator[str]:
+def _check_entry(entry: Entry) -> Iterator[str]:
+    """Yield the reasons why an entry's runs do not belong together."""
     if entry.accuracy is None:
-        yield f"has no accuracy run. {MEASURE}"
+        yield f"has no accuracy run. {MEASURE_HINT}"
     if not entry.performance:
-        yield f"has no performance run. {MEASURE}"
-    for audit, audited in entry.compliance.items():
+        yield f"has no performance run. {MEASURE_HINT}"
+    for test, audited in entry.compliance.items():
         for scenario in sorted(set(audited) - set(entry.performance)):
-            yield f"has {audit} of {scenario} but no performance run of it"
-    for path, what in ((("artifact", "sha256"), "artifacts"), (("runner",), "runners")):
+            yield f"has {test} of {scenario} but no performance run of it"
+    for what in ("artifacts", "runners"):
         by_value: dict[str, Path] = {}
         for record in entry.runs():
-            by_value.setdefault(str(value(record.content, path)), record.directory)
+            value = record.artifact.sha256 if what == "artifacts" else str(record.runner_sha256)
+            by_value.setdefault(value, record.directory)
         if len(by_value) > 1:
-            listing = ", ".join(f"{found[:12]}… in {where}" for found, where in by_value.items())
-            yield f"its runs are of different {what}: {listing}. Name one session's directory"
+            listing = ", ".join(f"{value[:12]}… in {directory}" for value, directory in by_value.items())
+            yield f"its runs have different {what}: {listing}. Pass one session's directory with --records"
 
 
-def _machines(entries: Sequence[Entry]) -> Iterator[str]:
-    """A system is one machine: its records' fingerprints agree."""
-    known: dict[tuple[str, str], tuple[dict[str, Any], Path]] = {}
+def _check_machines(entries: Sequence[Entry]) -> Iterator[str]:
+    """Yield every record whose machine differs from the first record of the same system."""
+    first_runs: dict[tuple[str, str], tuple[dict[str, Any], Path]] = {}
     for entry in entries:
         for record in entry.runs():
-            fingerprint = record.content["result"]["fingerprint"]
-            told = {name: fingerprint.get(name) for name in SAME_MACHINE}
-            first, where = known.setdefault((entry.device, entry.runtime), (told, record.directory))
-            differing = [name for name in SAME_MACHINE if told[name] != first[name]]
+            assert record.result is not None, "a selected record has a result"
+            fingerprint = record.result.fingerprint
+            facts = {name: fingerprint.get(name) for name in SAME_MACHINE}
+            first, place = first_runs.setdefault((entry.device, entry.runtime), (facts, record.directory))
+            differing = [name for name in SAME_MACHINE if facts[name] != first[name]]
             if differing:
                 yield (
-                    f"{record.directory}: its machine differs from that of {where} in {', '.join(differing)}; "
-                    "expected one machine a system"
+                    f"{record.directory}: its machine differs from that of {place} in {', '.join(differing)}; "
+                    "expected one machine for each system"
                 )
 
 
-def _refused(problems: Sequence[str]) -> SubmissionError:
+def _compose_error(problems: Sequence[str]) -> SubmissionError:
     listing = "\n".join(f"  - {problem}" for problem in problems)
-    return SubmissionError(
-        f"these records make no submission:\n{listing}\n{MEASURE} To leave artifacts out, name those to submit."
-    )
+    return SubmissionError(f"these records cannot be submitted:\n{listing}\n{MEASURE_HINT}")

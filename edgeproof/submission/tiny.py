@@ -1,33 +1,34 @@
-"""The tree that mlcommons/tiny's checker takes, in the open division. MLPerf Tiny knows SingleStream alone.
+"""Write the tree of mlcommons/tiny: the open division. SingleStream is the only scenario of MLPerf Tiny.
 
     open/<submitter>/systems/<device>-<runtime>-<model>-<scheme>.json
-    open/<submitter>/code/README.md                           how to make it again
+    open/<submitter>/code/README.md                           how to reproduce the results
     open/<submitter>/results/<system>/<benchmark>/
         performance/ accuracy/                                log.txt results.txt results.json
 
-log.txt is LoadGen's detail log: the device ran LoadGen itself instead of answering MLPerf Tiny's runner, and says so.
+log.txt is LoadGen's detail log. LoadGen ran on the device, without MLPerf Tiny's runner, and results.txt says so.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from edgeproof.core.directories import write_json, write_text
-from edgeproof.records.record_files import Record
+from edgeproof.records.record import Record
 from edgeproof.submission import logs
-from edgeproof.submission import system_description as told
+from edgeproof.submission import system_description as system
 from edgeproof.submission.errors import SubmissionError
-from edgeproof.submission.inference import provenance
-from edgeproof.submission.logs import Unreadable
-from edgeproof.submission.selection import DETAIL, USER_CONF, Entry
-from edgeproof.submission.system_description import NOT_APPLICABLE, UNKNOWN, Terms
+from edgeproof.submission.inference import describe_origin
+from edgeproof.submission.logs import UnreadableFile
+from edgeproof.submission.selection import DETAIL_LOG, USER_CONF, Entry
+from edgeproof.submission.system_description import NOT_APPLICABLE, UNKNOWN, SubmissionInfo
 
 SCENARIO = "SingleStream"
-MEDIAN = "result_50.00_percentile_latency_ns"
-HOW = "measured by MLPerf Inference LoadGen on the device itself, not by the MLPerf Tiny runner"
-FIELDS = (
+MEDIAN_KEY = "result_50.00_percentile_latency_ns"
+METHOD_NOTE = "measured by MLPerf Inference LoadGen on the device itself, not by the MLPerf Tiny runner"
+SYSTEM_FIELDS = (
     "Submitter",
     "Division",
     "Status",
@@ -47,83 +48,86 @@ FIELDS = (
 )
 
 
-def write(out: Path, entries: Sequence[Entry], terms: Terms, benchmark: str) -> None:
-    """Write the whole tree below `out`. Raises SubmissionError for an artifact without a SingleStream run."""
-    root = out / "open" / terms.submitter
+def write(out: Path, entries: Sequence[Entry], info: SubmissionInfo, benchmark: str) -> None:
+    """Write the tree below `out`. Raises SubmissionError for an artifact without a SingleStream run."""
+    root = out / "open" / info.submitter
     for entry in entries:
         if entry.accuracy is None or SCENARIO not in entry.performance:
-            raise SubmissionError(f"{entry.name} has no {SCENARIO} run, the only one that MLPerf Tiny knows.")
-        system = system_of(entry)
-        write_json(root / "systems" / f"{system}.json", described(entry, terms))
-        directory = root / "results" / system / benchmark
-        _write_run(directory / "performance", entry.performance[SCENARIO], _timed(entry.performance[SCENARIO]))
-        _write_run(directory / "accuracy", entry.accuracy, _scored(entry.accuracy))
-    write_text(root / "code" / "README.md", told.regenerate(entries, terms))
+            raise SubmissionError(f"{entry.name} has no {SCENARIO} run, the only scenario of MLPerf Tiny.")
+        name = system_name(entry)
+        write_json(root / "systems" / f"{name}.json", describe_system(entry, info))
+        directory = root / "results" / name / benchmark
+        performance = entry.performance[SCENARIO]
+        _write_run(directory / "performance", performance, _format_performance(performance))
+        _write_run(directory / "accuracy", entry.accuracy, _format_score(entry.accuracy))
+    write_text(root / "code" / "README.md", system.compose_readme(entries, info))
 
 
-def system_of(entry: Entry) -> str:
-    """The device with all that runs on it: a system has one result for a benchmark."""
+def system_name(entry: Entry) -> str:
+    """Return the system's name. It contains the artifact, since a system has one result for each benchmark."""
     return f"{entry.device}-{entry.runtime}-{entry.model}-{entry.scheme}"
 
 
-def described(entry: Entry, terms: Terms) -> dict[str, str]:
-    """systems/<system>.json: what the fingerprint tells, 'unknown' for the rest."""
-    fingerprint = told.fingerprint_of(entry)
+def describe_system(entry: Entry, info: SubmissionInfo) -> dict[str, str]:
+    """Return the content of systems/<system>.json; fields that the fingerprint does not contain are 'unknown'."""
+    fingerprint = system.get_fingerprint(entry)
     return {
-        "Submitter": terms.submitter,
+        "Submitter": info.submitter,
         "Division": "open",
-        "Status": terms.status,
+        "Status": info.status,
         "Board Name": entry.device,
-        "Processor(s) Name": told.told(fingerprint, "cpu"),
+        "Processor(s) Name": system.format_fact(fingerprint, "cpu"),
         "Processor(s) Frequencies": UNKNOWN,
-        "Processor memory type and capacity": told.memory(fingerprint),
+        "Processor memory type and capacity": system.format_memory(fingerprint),
         "Accelerator": NOT_APPLICABLE,
         "Accelerator(s) Frequencies": NOT_APPLICABLE,
         "Accelerator memory type and capacity": NOT_APPLICABLE,
-        "Hardware Notes": told.conditions(entry),
-        "Inference Framework": told.framework(entry),
-        "Software Libraries": told.software(entry),
-        "Operating System": told.operating_system(fingerprint),
-        "Software Notes": f"{told.use(entry)}; {HOW}",
+        "Hardware Notes": system.describe_conditions(entry),
+        "Inference Framework": system.describe_framework(entry),
+        "Software Libraries": system.describe_software(entry),
+        "Operating System": system.describe_operating_system(fingerprint),
+        "Software Notes": f"{system.describe_use(entry)}; {METHOD_NOTE}",
         "Quantization Method": entry.scheme,
-        **terms.system,
+        **info.system,
     }
 
 
-def throughput(median_ns: float) -> float:
-    """Inferences a second at the median latency, one after another."""
+def throughput_per_s(median_ns: float) -> float:
+    """Return how many inferences run in a second, one after another, each with the median latency."""
     return 1e9 / median_ns
 
 
-def top_1(correct: float, total: float) -> float:
-    """The share of right answers in percent."""
+def top_1_percent(correct: float, total: float) -> float:
+    """Return the share of correct answers in percent."""
     return 100 * correct / total
 
 
 def _write_run(directory: Path, record: Record, lines: Sequence[str]) -> None:
     directory.mkdir(parents=True)
-    shutil.copyfile(record.directory / DETAIL, directory / "log.txt")
-    write_text(directory / "results.txt", "".join(f"edgeproof: {line}\n" for line in [*lines, HOW]))
+    shutil.copyfile(record.directory / DETAIL_LOG, directory / "log.txt")
+    write_text(directory / "results.txt", "".join(f"edgeproof: {line}\n" for line in [*lines, METHOD_NOTE]))
     user_conf = (record.directory / USER_CONF).read_text(encoding="utf-8")
-    score = record.content.get("accuracy") or {}
-    write_json(directory / "results.json", {**provenance(record), **score, "user_conf": user_conf})
+    score = {} if record.accuracy is None else asdict(record.accuracy)
+    write_json(directory / "results.json", {**describe_origin(record), **score, "user_conf": user_conf})
 
 
-def _timed(record: Record) -> list[str]:
+def _format_performance(record: Record) -> list[str]:
+    path = record.directory / DETAIL_LOG
     try:
-        log = logs.detail(logs.text_of(record.directory / DETAIL))
-    except Unreadable as error:
-        raise SubmissionError(f"{record.directory / DETAIL} {error}.") from None
-    median_ns, queries = log.number(MEDIAN), log.number("result_query_count")
+        log = logs.parse_detail(logs.read_text(path))
+    except UnreadableFile as error:
+        raise SubmissionError(f"{path} {error}.") from None
+    median_ns, queries = log.number(MEDIAN_KEY), log.number("result_query_count")
     if median_ns is None or median_ns <= 0:
-        raise SubmissionError(f"{record.directory / DETAIL} has no {MEDIAN}.")
+        raise SubmissionError(f"{path} has no {MEDIAN_KEY}.")
     return [
         f"# Inferences : {queries}",
         f"Median latency is {median_ns / 1e3:.3f} us",
-        f"Median throughput is {throughput(median_ns):.3f} inf./sec.",
+        f"Median throughput is {throughput_per_s(median_ns):.3f} inf./sec.",
     ]
 
 
-def _scored(record: Record) -> list[str]:
-    correct, total = record.content["accuracy"]["correct"], record.content["accuracy"]["total"]
-    return [f"{correct} of {total} right", f"Top 1% = {top_1(correct, total):.3f}"]
+def _format_score(record: Record) -> list[str]:
+    assert record.accuracy is not None, "a selected accuracy run has a score"
+    correct, total = record.accuracy.correct, record.accuracy.total
+    return [f"{correct} of {total} right", f"Top 1% = {top_1_percent(correct, total):.3f}"]

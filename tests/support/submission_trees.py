@@ -1,7 +1,7 @@
-"""Records of official runs, unpacked, and the submissions they make.
+"""Copies of recorded official runs, submissions made from them, and edits of both.
 
-tests/fixtures/submission/short holds real LoadGen runs of a fraction of a second (its make.py made them), and
-tests/fixtures/submission/official, where there is one, runs of 600 seconds.
+tests/fixtures/submission/short contains real LoadGen runs of a fraction of a second, made by make.py.
+tests/fixtures/submission/official contains runs of 600 seconds.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from edgeproof import submission
 from edgeproof.submission import selection
-from edgeproof.submission.system_description import Terms
+from edgeproof.submission.submit import Flavour, write
+from edgeproof.submission.system_description import SubmissionInfo
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "submission"
 SHORT, OFFICIAL = FIXTURES / "short", FIXTURES / "official"
-TERMS = Terms("Example", "rdi", {}, "0123abc")
-# The shortest run among the short ones, a little less.
+INFO = SubmissionInfo("Example", "rdi", {}, "0123abc")
+# Slightly less than the duration of the shortest run in SHORT.
 SHORT_MS = 29
 SCENARIO = "open/Example/results/local-busy/small-fp32/SingleStream"
 PERFORMANCE = f"{SCENARIO}/performance/run_1/mlperf_log_detail.txt"
@@ -28,8 +28,8 @@ MEASUREMENTS = f"{SCENARIO}/measurements.json"
 TINY = "open/Example/results/local-busy-small-fp32/ic"
 
 
-def records(target: Path, source: Path = SHORT) -> Path:
-    """Copy a fixture's records to `target`, accuracy logs unpacked."""
+def copy_records(target: Path, source: Path = SHORT) -> Path:
+    """Copy a fixture's records to `target` and unpack their accuracy logs."""
     shutil.copytree(source, target)
     for packed in target.rglob("*.gz"):
         packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
@@ -37,26 +37,26 @@ def records(target: Path, source: Path = SHORT) -> Path:
     return target
 
 
-def record(root: Path, scenario: str) -> Path:
-    """The directory of one of the short records."""
+def record_directory(root: Path, scenario: str) -> Path:
+    """Return the directory of one of the short records."""
     return root / "local_busy" / "busy" / "small.fp32" / f"{scenario}.0"
 
 
-def tree(target: Path, of: Path, flavour: submission.Flavour = "inference") -> Path:
-    """Write the submission that the records in `of` make, without judging it."""
-    submission.write(target, selection.select(of), TERMS, flavour, "resnet" if flavour == "inference" else "ic")
+def write_tree(target: Path, records: Path, flavour: Flavour = "inference") -> Path:
+    """Write the submission of the given records without validating it."""
+    write(target, selection.select(records), INFO, flavour, "resnet" if flavour == "inference" else "ic")
     return target
 
 
-def replaced(path: Path, old: str, new: str) -> None:
-    """Edit a text file; `old` must be in it."""
+def replace_text(path: Path, old: str, new: str) -> None:
+    """Replace `old`, which must be there, in a text file."""
     text = path.read_text(encoding="utf-8")
     assert old in text, f"{path} has no {old!r}"
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def logged(path: Path, **values: Any) -> None:
-    """Change values in a LoadGen detail log; the keys must be in it."""
+def change_log(path: Path, **values: Any) -> None:
+    """Change the values of keys that a LoadGen detail log contains."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line.removeprefix(":::MLLOG "))
@@ -68,15 +68,15 @@ def logged(path: Path, **values: Any) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def edited(path: Path, **values: Any) -> None:
-    """Set keys of a JSON object; None removes one."""
+def set_keys(path: Path, **values: Any) -> None:
+    """Set keys of a JSON file; None removes a key."""
     content = json.loads(path.read_text(encoding="utf-8"))
     content.update(values)
     path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}), encoding="utf-8")
 
 
-def sealed(root: Path, scenario: str = SCENARIO) -> None:
-    """State the sha256 of changed logs in measurements.json, as somebody would who changed them on purpose."""
+def update_origins(root: Path, scenario: str = SCENARIO) -> None:
+    """Write the sha256 of changed logs into measurements.json, like somebody who falsifies logs."""
     directory = root / scenario
     content = json.loads((directory / "measurements.json").read_text())
     for run, origin in content["runs"].items():
@@ -90,11 +90,11 @@ def sealed(root: Path, scenario: str = SCENARIO) -> None:
     (directory / "measurements.json").write_text(json.dumps(content))
 
 
-def resealed(directory: Path) -> None:
-    """State the sha256 of a record's changed files in its record.json."""
+def update_record_hashes(directory: Path) -> None:
+    """Write the sha256 of a record's changed files into its record.json."""
     files = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in directory.iterdir()
         if path.name != "record.json"
     }
-    edited(directory / "record.json", files=files)
+    set_keys(directory / "record.json", files=files)

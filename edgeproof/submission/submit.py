@@ -1,0 +1,82 @@
+"""Write a submission from official records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from edgeproof.core.directories import write_atomically
+from edgeproof.submission import inference, selection, tiny
+from edgeproof.submission.errors import SubmissionError
+from edgeproof.submission.rules import INFERENCE_BENCHMARKS, INFERENCE_SYSTEM_FIELDS, TINY_BENCHMARK_HINDRANCES
+from edgeproof.submission.system_description import SubmissionInfo, read_head_commit
+from edgeproof.submission.validate import validate
+
+Flavour = Literal["inference", "tiny"]
+
+
+def submit(
+    records_root: Path,
+    out: Path,
+    *,
+    submitter: str,
+    flavour: Flavour,
+    benchmark: str | None = None,
+    artifacts: Sequence[str] = (),
+    status: str = "rdi",
+    system: Mapping[str, str] | None = None,
+    commit: str | None = None,
+) -> list[Path]:
+    """Write the submission of the records below `records_root` to `out`, completely or not at all; return its files.
+
+    `flavour` selects the tree of MLPerf Inference or of MLPerf Tiny. `benchmark` is MLPerf's name for the task: resnet,
+    or ic, kws or vww of MLPerf Tiny. `artifacts` are patterns of '<runtime>/<model>.<scheme>'; without any, all
+    artifacts are submitted. `system` replaces fields of the system description that records do not contain. `commit`
+    made the records, by default the current commit of the working directory.
+
+    Raises SubmissionError when the records are not official, valid and complete, or when validate() finds a problem.
+    """
+    benchmark = _choose_benchmark(flavour, benchmark)
+    fields = list(INFERENCE_SYSTEM_FIELDS) if flavour == "inference" else list(tiny.SYSTEM_FIELDS)
+    info = SubmissionInfo(submitter, status, system or {}, commit or read_head_commit())
+    info.check(fields)
+    _check_replaceable(out)
+    entries = selection.select(records_root, artifacts)
+    with write_atomically(out) as part:
+        write(part, entries, info, flavour, benchmark)
+        problems = validate(part)
+        if problems:
+            listing = "\n".join(f"  - {problem}" for problem in problems)
+            raise SubmissionError(f"the submission would be invalid:\n{listing}\n{selection.MEASURE_HINT}")
+    return sorted(path for path in out.rglob("*") if path.is_file())
+
+
+def write(
+    out: Path, entries: Sequence[selection.Entry], info: SubmissionInfo, flavour: Flavour, benchmark: str
+) -> None:
+    """Write the tree of a submission to `out` without validating it."""
+    (inference if flavour == "inference" else tiny).write(out, entries, info, benchmark)
+
+
+def _choose_benchmark(flavour: Flavour, benchmark: str | None) -> str:
+    if flavour == "inference":
+        return _check_known(benchmark or "resnet", INFERENCE_BENCHMARKS)
+    benchmark = _check_known(benchmark or "ic", TINY_BENCHMARK_HINDRANCES)
+    hindrance = TINY_BENCHMARK_HINDRANCES[benchmark]
+    if hindrance:
+        possible = ", ".join(name for name, reason in TINY_BENCHMARK_HINDRANCES.items() if not reason)
+        raise SubmissionError(f"'{benchmark}' cannot be submitted: {hindrance}. Possible: {possible}.")
+    return benchmark
+
+
+def _check_known(benchmark: str, known: Mapping[str, object]) -> str:
+    if benchmark not in known:
+        raise SubmissionError(f"unknown benchmark '{benchmark}'. Known: {', '.join(known)}.")
+    return benchmark
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raise SubmissionError unless `out` is missing, empty or a submission, since it is replaced as a whole."""
+    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {"open"}):
+        raise SubmissionError(f"{out} contains something other than a submission. Choose a new directory with --out.")
