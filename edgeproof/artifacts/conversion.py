@@ -1,4 +1,4 @@
-"""What every lowering shares: converters whose chatter is kept apart, and the facts of the files they leave."""
+"""Running a converter: capture of its output, explanation of its failures, and a description of its files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from edgeproof.core.errors import EdgeproofError, Unsupported
 MAX_LOG_LINES = 15
 
 
-def run_converter(what: str, convert: Callable[[], ExportResult]) -> ExportResult | Unsupported:
-    """Run a converter; a refusal with a reason is an outcome.
+def run_converter(task: str, convert: Callable[[], ExportResult]) -> ExportResult | Unsupported:
+    """Run a converter. If it raises Unsupported, return that error: the table shows its reason.
 
-    Raises EdgeproofError naming `what`, with the end of all that was printed, when the converter fails otherwise.
+    Any other exception raises EdgeproofError. Its message names `task` and ends with the last lines of the output.
     """
-    with capture_output() as log:
+    with capture_output() as read_tail:
         try:
             return convert()
         except Unsupported as reason:
@@ -33,49 +33,58 @@ def run_converter(what: str, convert: Callable[[], ExportResult]) -> ExportResul
             raise
         except Exception as error:
             traceback.print_exc()
-            raise EdgeproofError(f"{what} failed: {type(error).__name__}: {error}\n{log()}") from error
+            raise EdgeproofError(f"{task} failed: {type(error).__name__}: {error}\n{read_tail()}") from error
 
 
 def describe_files(directory: Path, outcome: ExportResult | Unsupported) -> dict[str, Any]:
-    """The facts of a lowered artifact for its meta: call it before anything else is written there.
+    """Return what an artifact's meta.json says of the files that a converter wrote into its directory.
 
-    What a refused converter left behind is removed.
+    Call it before any other file is written there. If the outcome is Unsupported, the files are removed.
     """
-    lowered = list_files(directory)
+    names = list_files(directory)
     if isinstance(outcome, Unsupported):
-        for name in lowered:
+        for name in names:
             (directory / name).unlink()
         return {"unsupported": str(outcome)}
     return {
-        "lowered": lowered,
-        "size_bytes": sum((directory / name).stat().st_size for name in lowered),
-        "gzip_bytes": sum(len(gzip.compress((directory / name).read_bytes(), 9, mtime=0)) for name in lowered),
+        "lowered": names,
+        "size_bytes": sum((directory / name).stat().st_size for name in names),
+        "gzip_bytes": sum(len(gzip.compress((directory / name).read_bytes(), 9, mtime=0)) for name in names),
         "notes": list(outcome.notes),
     }
 
 
+def print_outcome(source: str, runtime: str, artifact: str, meta: Mapping[str, Any], seconds: float) -> None:
+    """Print one line about a finished artifact to stderr: its size, or the reason why it is unsupported."""
+    outcome = f"unsupported: {meta['unsupported']}" if "unsupported" in meta else f"{meta['size_bytes']:,} bytes"
+    print(f"  {source} → {runtime} {artifact}: {outcome} ({seconds:.1f} s)", file=sys.stderr)
+
+
 @contextmanager
 def capture_output() -> Iterator[Callable[[], str]]:
-    """Send what the converters print (Python and C++ alike) to a file; yields a function that returns its tail."""
+    """Redirect stdout and stderr, of Python and of native code, to a file.
+
+    Yields a function that returns the last lines of that file.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
+    originals = os.dup(1), os.dup(2)
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
 
-        def tail() -> str:
+        def read_tail() -> str:
             sys.stdout.flush()
             sys.stderr.flush()
             file.seek(0)
             return "\n".join(file.read().decode(errors="replace").splitlines()[-MAX_LOG_LINES:])
 
         try:
-            yield tail
+            yield read_tail
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            for descriptor in kept:
+            os.dup2(originals[0], 1)
+            os.dup2(originals[1], 2)
+            for descriptor in originals:
                 os.close(descriptor)

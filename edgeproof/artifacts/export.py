@@ -1,9 +1,8 @@
-"""Lower one model for one runtime in every scheme asked for: artifacts/<runtime>/<model>/<scheme>."""
+"""Export of a study's model for one runtime in every scheme, to artifacts/<runtime>/<model>/<scheme>."""
 
 from __future__ import annotations
 
 import functools
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,101 +20,111 @@ from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.directories import content_sha256, read_meta, write_atomically, write_meta
 from edgeproof.core.errors import ConfigError, Unsupported
 from edgeproof.data import layouts, preparation
-from edgeproof.models import model_files, training
-from edgeproof.paths import ARTIFACTS, artifact_name, model_dir
+from edgeproof.models import frameworks, model_files, training
+from edgeproof.paths import ARTIFACTS, locate_model, name_artifact
 
-SAMPLES = 8
+STORED_SAMPLES = 8
+# Facts of a model that are copied from its meta.json into the artifact's.
+MODEL_FACTS = (
+    "name",
+    "task",
+    "method",
+    "options",
+    "lineage",
+    "seed",
+    "parameters",
+    "macs",
+    "weight_sparsity",
+    "entropy_coded_bytes",
+    "validation_accuracy",
+    "network",
+    "data_sha256",
+)
 
 Array = np.ndarray[Any, Any]
 
 
 def export(item: ExportParams, task: str) -> None:
-    """Write artifacts/<runtime>/<model>, a directory a scheme and seed; what a runtime can't do says so in its meta."""
+    """Export a model and write artifacts/<runtime>/<model>, with one directory for each scheme and seed.
+
+    A scheme that the runtime does not support gets a meta.json with the reason. Raises ConfigError for calibration
+    samples that do not fit the model, EdgeproofError when a converter fails.
+    """
     packages.require(item.packages)
     runtime = plugins.load("runtimes", item.runtime)
     with write_atomically(ARTIFACTS / item.runtime / item.model) as out:
         for seed in item.seeds:
-            stored = model_dir(item.model, item.seeds, seed)
-            model_files.make_deterministic(read_meta(stored)["network"]["name"], seed, item.threads)
-            module, network, model_meta = model_files.load(stored)
-            training.make_deterministic(seed, item.threads)  # building the module drew random numbers
-            samples = _calibration(task, network.input_shape)
+            model_dir = locate_model(item.model, item.seeds, seed)
+            frameworks.make_deterministic(read_meta(model_dir)["network"]["name"], seed, item.threads)
+            module, network, model_meta = model_files.load(model_dir)
+            training.make_deterministic(seed, item.threads)  # again, because building the module drew random numbers
+            samples = _load_calibration(task, network.input_shape)
             for scheme in item.schemes:
                 started = time.monotonic()
-                directory = out / artifact_name(scheme, item.seeds, seed)
+                directory = out / name_artifact(scheme, item.seeds, seed)
                 directory.mkdir()
                 outcome = conversion.run_converter(
                     f"exporting '{item.model}' to {item.runtime} as {scheme}",
-                    functools.partial(_lower, runtime, module, samples, scheme, directory),
+                    functools.partial(_convert, runtime, module, samples, scheme, directory),
                 )
-                meta = {**_described(directory, module, samples, outcome), **_lineage(item, scheme, model_meta)}
+                meta = {
+                    **_finish_artifact(directory, module, samples, outcome),
+                    **_describe_origin(item, scheme, model_meta),
+                }
                 write_meta(directory, meta)
-                _say(item, directory.name, meta, time.monotonic() - started)
+                seconds = time.monotonic() - started
+                conversion.print_outcome(item.model, item.runtime, directory.name, meta, seconds)
 
 
-def _calibration(task: str, input_shape: Sequence[int]) -> Array:
-    """The task's calibration samples. Raises ConfigError for what would only confuse the runtimes' calibrators."""
-    samples = preparation.calibration(task)
-    where = f"See preprocess() of the task '{task}' and the data it reads."
+def _load_calibration(task: str, input_shape: Sequence[int]) -> Array:
+    """Load a task's calibration samples. Raises ConfigError if a runtime's calibrator could not use them."""
+    samples = preparation.load_calibration(task)
+    advice = f"See preprocess() of the task '{task}' and the data it reads."
     if len(samples) == 0 or samples.dtype != np.float32 or samples.shape[1:] != tuple(input_shape):
-        wanted = ", ".join(["N", *map(str, input_shape)])
+        expected = ", ".join(["N", *map(str, input_shape)])
         raise ConfigError(
             f"the calibration samples are {samples.dtype} of shape {samples.shape}, and the model takes float32 of "
-            f"shape ({wanted}). {where}"
+            f"shape ({expected}). {advice}"
         )
     damaged = np.flatnonzero(~np.isfinite(samples).all(axis=tuple(range(1, samples.ndim))))
     if len(damaged):
         raise ConfigError(
             f"{len(damaged)} of {len(samples)} calibration samples hold NaN or infinity, the first is number "
-            f"{damaged[0]}. {where}"
+            f"{damaged[0]}. {advice}"
         )
     return samples
 
 
-def _lower(runtime: ModuleType, module: Any, samples: Array, scheme: str, directory: Path) -> ExportResult:
+def _convert(runtime: ModuleType, module: Any, samples: Array, scheme: str, directory: Path) -> ExportResult:
     if isinstance(module, torch.nn.Module):
-        lowered: ExportResult = runtime.export(module, samples, scheme, directory)
-        return lowered
-    from edgeproof.models import keras_models
+        result: ExportResult = runtime.export(module, samples, scheme, directory)
+        return result
+    from edgeproof.models import keras_models  # imports TensorFlow, which takes seconds
 
     return keras_models.export(runtime, module, samples, scheme, directory)
 
 
-def _described(directory: Path, module: Any, samples: Array, outcome: ExportResult | Unsupported) -> dict[str, Any]:
+def _finish_artifact(
+    directory: Path, module: Any, samples: Array, outcome: ExportResult | Unsupported
+) -> dict[str, Any]:
+    """Describe the exported files, then write some samples and the model's own outputs for them beside the files."""
     facts = conversion.describe_files(directory, outcome)
     if isinstance(outcome, Unsupported):
         return facts
-    expected = model_files.predict(module, samples[:SAMPLES])
+    expected = frameworks.predict(module, samples[:STORED_SAMPLES])
     layout = {}
     if not isinstance(module, torch.nn.Module):
-        samples, layout = layouts.channels_last(samples), {layouts.LAYOUT: layouts.CHANNELS_LAST}
-    np.save(directory / "samples.npy", samples[:SAMPLES])
+        samples, layout = layouts.move_channels_last(samples), {layouts.LAYOUT: layouts.CHANNELS_LAST}
+    np.save(directory / "samples.npy", samples[:STORED_SAMPLES])
     np.save(directory / "expected.npy", expected)
     return {**facts, **layout, "output_shape": [1, *expected.shape[1:]]}
 
 
-def _lineage(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dict[str, Any]:
-    kept = (
-        "name",
-        "task",
-        "method",
-        "options",
-        "lineage",
-        "seed",
-        "parameters",
-        "macs",
-        "weight_sparsity",
-        "entropy_coded_bytes",
-    )
-    model = {key: model_meta[key] for key in (*kept, "validation_accuracy", "network", "data_sha256")}
+def _describe_origin(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dict[str, Any]:
+    """Return what an artifact's meta.json says of its runtime, scheme, model and packages."""
     return {
         "runtime": item.runtime,
         "scheme": scheme,
-        "model": {**model, "sha256": content_sha256(model_meta)},
+        "model": {**{key: model_meta[key] for key in MODEL_FACTS}, "sha256": content_sha256(model_meta)},
         "packages": item.packages,
     }
-
-
-def _say(item: ExportParams, name: str, meta: dict[str, Any], seconds: float) -> None:
-    what = f"unsupported: {meta['unsupported']}" if "unsupported" in meta else f"{meta['size_bytes']:,} bytes"
-    print(f"  {item.model} → {item.runtime} {name}: {what} ({seconds:.1f} s)", file=sys.stderr)

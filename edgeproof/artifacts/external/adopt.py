@@ -1,9 +1,8 @@
-"""From a brought file to artifact directories like those of a study."""
+"""Building artifacts from an external file, with the same content as those of a study's models."""
 
 from __future__ import annotations
 
 import functools
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,15 +14,16 @@ from edgeproof.artifacts import conversion
 from edgeproof.artifacts.external import files, inputs
 from edgeproof.artifacts.external.files import ExternalFile
 from edgeproof.artifacts.external.inputs import ExternalData
-from edgeproof.bench.session import Samples
 from edgeproof.config import packages
 from edgeproof.core import plugins
 from edgeproof.core.artifacts import ExportResult, ModelInterface
 from edgeproof.core.directories import write_atomically, write_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError, Unsupported
-from edgeproof.records.record_files import EXTERNAL_METHOD
+from edgeproof.data.samples import Samples
+from edgeproof.records.kinds import EXTERNAL_METHOD
 
-UNKNOWN = (
+# Facts of a model that an external file does not tell. They are None unless ExternalFile.describe_model() knows them.
+UNKNOWN_FACTS = (
     "seed",
     "parameters",
     "macs",
@@ -34,103 +34,125 @@ UNKNOWN = (
     "data_sha256",
 )
 CALIBRATION_SAMPLES = 256
-KEPT_SAMPLES = 8
+STORED_SAMPLES = 8
 
 Array = np.ndarray[Any, Any]
 
 
 def build_artifacts(
-    brought: ExternalFile, runtime: str, schemes: Sequence[str], *, data: ExternalData | None, output: str | None, out_dir: Path
+    file: ExternalFile,
+    runtime: str,
+    schemes: Sequence[str],
+    *,
+    data: ExternalData | None,
+    output: str | None,
+    out_dir: Path,
 ) -> Samples:
-    """Lower a file for a runtime into out_dir/<scheme>, and run it once here; returns what it is to be fed.
+    """Export a file for a runtime to out_dir/<scheme>, run each artifact once, and return the samples to feed it.
 
-    Raises ConfigError for a file, data or an output that does not fit.
+    `output` names the output to measure, and may be None if the file has one. Without `data` the samples are random.
+    Raises ConfigError if the file, the data or the output does not fit.
     """
-    where = str(brought.path)
-    pinned = packages.pin(brought.packages)
-    packages.require(pinned)
-    interface = brought.read_interface(runtime)
-    port = files.select_input(interface, where)
-    place = files.select_output(interface, output, where)
-    shape = inputs.infer_input_shape(port, data, where)
-    samples = inputs.prepare_samples(port, shape, data, where)
-    calibration = _evenly(samples.inputs)
-    model = {**_lineage(brought, data), **brought.describe_model(shape)}
+    path = str(file.path)
+    versions = packages.pin(file.packages)
+    packages.require(versions)
+    interface = file.read_interface(runtime)
+    spec = files.select_input(interface, path)
+    output_index = files.select_output(interface, output, path)
+    input_shape = inputs.infer_input_shape(spec, data, path)
+    samples = inputs.prepare_samples(spec, input_shape, data, path)
+    calibration = _select_calibration(samples.inputs)
+    model = {**_describe_origin(file, data), **file.describe_model(input_shape)}
     with write_atomically(out_dir) as out:
         for scheme in schemes:
             started = time.monotonic()
             directory = out / scheme
             directory.mkdir()
-            lower = functools.partial(
-                brought.export, runtime, scheme, calibration, input_shape=shape, output=place, out_dir=directory
+            convert = functools.partial(
+                file.export,
+                runtime,
+                scheme,
+                calibration,
+                input_shape=input_shape,
+                output=output_index,
+                out_dir=directory,
             )
-            meta = conversion.describe_files(directory, _outcome(f"lowering {where} to {runtime} as {scheme}", lower))
+            # The artifact's meta.json holds this text if the converter fails.
+            outcome = _run_converter(f"lowering {path} to {runtime} as {scheme}", convert)
+            meta = conversion.describe_files(directory, outcome)
             if "unsupported" not in meta:
-                np.save(directory / "samples.npy", samples.inputs[:KEPT_SAMPLES])
-                meta["output_shape"] = _answered(brought, runtime, directory, samples)
-                meta["notes"] += _notes(scheme, interface, place, data, len(calibration))
-                inputs.check_labels(samples.labels, meta["output_shape"], where)
-            write_meta(directory, {**meta, "runtime": runtime, "scheme": scheme, "model": model, "packages": pinned})
-            _say(brought, runtime, scheme, meta, time.monotonic() - started)
+                np.save(directory / "samples.npy", samples.inputs[:STORED_SAMPLES])
+                meta["output_shape"] = _measure_output_shape(file, runtime, directory, samples)
+                meta["notes"] += _describe_measurement(scheme, interface, output_index, data, len(calibration))
+                inputs.check_labels(samples.labels, meta["output_shape"], path)
+            write_meta(directory, {**meta, "runtime": runtime, "scheme": scheme, "model": model, "packages": versions})
+            conversion.print_outcome(path, runtime, scheme, meta, time.monotonic() - started)
     return samples
 
 
 def name_task(data: ExternalData | None) -> str:
-    """What records call what was fed: measurements with other inputs are unlike."""
-    return inputs.RANDOM if data is None else data.description
+    """Return the task's name in records. Other inputs are another task, so their measurements are not compared."""
+    return inputs.RANDOM_INPUTS if data is None else data.description
 
 
-def _outcome(what: str, lower: Callable[[], ExportResult]) -> ExportResult | Unsupported:
-    """A scheme that a converter can't do is a row with its reason; others may work."""
+def _run_converter(task: str, convert: Callable[[], ExportResult]) -> ExportResult | Unsupported:
+    """Run a converter. A failure counts as unsupported, because other schemes may still succeed.
+
+    Raises ConfigError if the file itself does not fit.
+    """
     try:
-        return conversion.run_converter(what, lower)
+        return conversion.run_converter(task, convert)
     except ConfigError:
         raise
     except EdgeproofError as error:
         return Unsupported(str(error).splitlines()[0])
 
 
-def _answered(brought: ExternalFile, runtime: str, directory: Path, samples: Samples) -> list[int]:
-    """The shape of the answer to one sample, from this machine's own engine."""
+def _measure_output_shape(file: ExternalFile, runtime: str, directory: Path, samples: Samples) -> list[int]:
+    """Run an artifact on one sample with this machine's engine and return the shape of the output."""
 
-    def answer() -> Array:
+    def predict() -> Array:
         session = plugins.load("runtimes", runtime).Session(directory, threads=1)
-        found: Array = session(samples.inputs[:1])
-        return found
+        outputs: Array = session(samples.inputs[:1])
+        return outputs
 
-    return list(files.run_on_external(f"{brought.path} can't be run by {runtime}", answer).shape)
+    return list(files.run_guarded(f"{file.path} can't be run by {runtime}", predict).shape)
 
 
-def _evenly(samples: Array) -> Array:
-    """At most so many samples as calibration takes, from all over them: they may be sorted by label."""
+def _select_calibration(samples: Array) -> Array:
+    """Select at most CALIBRATION_SAMPLES samples at even distances, because samples may be sorted by label."""
     count = min(len(samples), CALIBRATION_SAMPLES)
-    found: Array = samples[np.linspace(0, len(samples) - 1, count).astype(int)]
-    return found
+    selection: Array = samples[np.linspace(0, len(samples) - 1, count).astype(int)]
+    return selection
 
 
-def _notes(scheme: str, interface: ModelInterface, place: int, data: ExternalData | None, calibrated: int) -> list[str]:
-    """What a reader of the table must know of how the file was measured."""
+def _describe_measurement(
+    scheme: str, interface: ModelInterface, output_index: int, data: ExternalData | None, calibration_count: int
+) -> list[str]:
+    """Return the remarks about outputs, calibration and accuracy that a reader of the table needs."""
     notes = []
     if len(interface.outputs) > 1:
-        notes.append(f"output '{interface.outputs[place].name}' of {len(interface.outputs)}")
+        notes.append(f"output '{interface.outputs[output_index].name}' of {len(interface.outputs)}")
     if scheme.startswith("int8-static"):
-        notes.append(f"calibrated with {calibrated} {'random inputs' if data is None else 'of the inputs measured'}")
+        notes.append(
+            f"calibrated with {calibration_count} {'random inputs' if data is None else 'of the inputs measured'}"
+        )
     if data is None:
-        notes.append(f"no accuracy: {inputs.RANDOM}")
+        notes.append(f"no accuracy: {inputs.RANDOM_INPUTS}")
     elif data.y is None:
         notes.append(f"no accuracy: {data.path.name} has no y")
     return notes
 
 
-def _lineage(brought: ExternalFile, data: ExternalData | None) -> dict[str, Any]:
-    """A model's facts as an export writes them; what nobody knows of a foreign file is None."""
-    unknown = dict.fromkeys(UNKNOWN)
-    sha256 = brought.hash_content()
-    lineage = {"parent": {"name": brought.path.name, "sha256": sha256}}
-    known = {"name": brought.name, "task": name_task(data), "method": EXTERNAL_METHOD, "options": {}, "lineage": lineage}
-    return {**unknown, **known, "sha256": sha256}
-
-
-def _say(brought: ExternalFile, runtime: str, scheme: str, meta: dict[str, Any], seconds: float) -> None:
-    what = f"unsupported: {meta['unsupported']}" if "unsupported" in meta else f"{meta['size_bytes']:,} bytes"
-    print(f"  {brought.path} → {runtime} {scheme}: {what} ({seconds:.1f} s)", file=sys.stderr)
+def _describe_origin(file: ExternalFile, data: ExternalData | None) -> dict[str, Any]:
+    """Return a model's facts under the keys that an export of a study's model writes."""
+    sha256 = file.hash_content()
+    return {
+        **dict.fromkeys(UNKNOWN_FACTS),
+        "name": file.name,
+        "task": name_task(data),
+        "method": EXTERNAL_METHOD,
+        "options": {},
+        "lineage": {"parent": {"name": file.path.name, "sha256": sha256}},
+        "sha256": sha256,
+    }

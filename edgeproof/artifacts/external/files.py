@@ -1,4 +1,4 @@
-"""The files that can be brought: lowered ones, which a runtime takes as they are, and models, which it exports."""
+"""Kinds of external files: files in a runtime's own format, which it adopts, and models, which are exported."""
 
 from __future__ import annotations
 
@@ -9,31 +9,39 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from edgeproof.artifacts import conversion
-from edgeproof.bench.session import NULL
 from edgeproof.core import plugins
 from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.directories import hash_file, list_files
 from edgeproof.core.errors import ConfigError, EdgeproofError
+from edgeproof.core.job import NULL_RUNTIME
 
-AS_IS = "as-is"
+if TYPE_CHECKING:
+    from edgeproof.artifacts.external.keras_files import KerasFunction
+    from edgeproof.artifacts.external.torch_files import Program
+
+AS_IS = "as-is"  # the scheme of a file that is measured without any conversion
 SAVED_MODEL = "saved_model.pb"
 KERAS_SUFFIXES = (".keras", ".h5")
 TORCH_SUFFIX = ".pt2"
 MAX_REASON_CHARACTERS = 300
 
 Array = np.ndarray[Any, Any]
+Result = TypeVar("Result")
 
 
 class ExternalFile(ABC):
-    """A file that was made elsewhere, under the name that rows give it."""
+    """A model file that was made elsewhere. `name` is the model's name in the table.
+
+    `has_schemes` is False if the file is measured as it is. `packages` are those that export it.
+    """
 
     has_schemes = True
-    packages: tuple[str, ...] = ()  # that turn it into artifacts
+    packages: tuple[str, ...] = ()
 
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
@@ -41,32 +49,35 @@ class ExternalFile(ABC):
 
     @abstractmethod
     def list_runtimes(self) -> list[str]:
-        """The runtimes that can run it."""
+        """List the runtimes that can run the file."""
 
     def list_default_runtimes(self) -> list[str]:
-        """Those that run it when nobody chooses."""
+        """List the runtimes that run the file if the user chooses none."""
         return self.list_runtimes()
 
     @abstractmethod
     def read_interface(self, runtime: str) -> ModelInterface:
-        """What it takes and answers."""
+        """Read the inputs and outputs of the file."""
 
     @abstractmethod
     def export(
         self, runtime: str, scheme: str, samples: Array, *, input_shape: Sequence[int], output: int, out_dir: Path
     ) -> ExportResult:
-        """Write what the runtime runs into `out_dir`. `samples` (N, *input_shape[1:]) are for calibration."""
+        """Write the files that the runtime reads into `out_dir`.
+
+        `samples` (N, *input_shape[1:]) are for calibration; `output` is the index of the output to measure.
+        """
 
     def describe_model(self, input_shape: Sequence[int]) -> dict[str, Any]:
-        """What is known of the model: parameters, macs, weight_sparsity."""
+        """Return the facts of the model that are known, such as parameters, macs and weight_sparsity."""
         return {}
 
     def hash_content(self) -> str:
-        """Of the file, or of all files of a directory."""
+        """Return the sha256 of the file, or of the names and contents of a directory's files."""
         if self.path.is_file():
             return hash_file(self.path)
-        listed = [f"{name}\0{hash_file(self.path / name)}\n" for name in list_files(self.path)]
-        return hashlib.sha256("".join(listed).encode()).hexdigest()
+        lines = [f"{name}\0{hash_file(self.path / name)}\n" for name in list_files(self.path)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 class RuntimeFile(ExternalFile):
@@ -75,146 +86,154 @@ class RuntimeFile(ExternalFile):
     has_schemes = False
 
     def list_runtimes(self) -> list[str]:
-        """Those whose ADOPTS names the file's suffix."""
+        """List the runtimes whose ADOPTS contains the file's suffix."""
         return [name for name in plugins.list_names("runtimes") if self.path.suffix in _list_adopted_suffixes(name)]
 
     def list_default_runtimes(self) -> list[str]:
-        """Those whose first format it is."""
+        """List the runtimes whose main format (the first of ADOPTS) the file has."""
         return [name for name in self.list_runtimes() if _list_adopted_suffixes(name)[0] == self.path.suffix]
 
     def read_interface(self, runtime: str) -> ModelInterface:
-        """What the runtime's own reader tells."""
-        found: ModelInterface = run_on_external(
-            f"{self.path} can't be read by {runtime}", lambda: _load_runtime(runtime).read_interface(self.path)
+        """Read the inputs and outputs with the runtime's own reader."""
+        plugin = _load_runtime(runtime)
+        interface: ModelInterface = run_guarded(
+            f"{self.path} can't be read by {runtime}", lambda: plugin.read_interface(self.path)
         )
-        return found
+        return interface
 
     def export(
         self, runtime: str, scheme: str, samples: Array, *, input_shape: Sequence[int], output: int, out_dir: Path
     ) -> ExportResult:
-        """Hand the file over."""
-        lowered: ExportResult = run_on_external(
+        """Let the runtime copy the file."""
+        plugin = _load_runtime(runtime)
+        result: ExportResult = run_guarded(
             f"{self.path} can't be taken by {runtime}",
-            lambda: _load_runtime(runtime).adopt(self.path, out_dir, input_shape=input_shape, output=output),
+            lambda: plugin.adopt(self.path, out_dir, input_shape=input_shape, output=output),
         )
-        return lowered
+        return result
 
 
 class KerasModel(ExternalFile):
-    """A Keras file, or a SavedModel directory: TensorFlow's converter makes every scheme of it."""
+    """A Keras file or a SavedModel directory. TensorFlow's converter exports it in every scheme."""
 
     packages = ("keras", "tensorflow")
 
     def list_runtimes(self) -> list[str]:
-        """Those that can export what TensorFlow computes."""
+        """List the runtimes that can export a TensorFlow function."""
         return [name for name in plugins.list_names("runtimes") if hasattr(_load_runtime(name), "export_keras")]
 
     def read_interface(self, runtime: str) -> ModelInterface:
-        """What the model itself declares."""
-        found: ModelInterface = self._model.interface
-        return found
+        """Read the inputs and outputs that the model declares."""
+        return self._model.interface
 
     def export(
         self, runtime: str, scheme: str, samples: Array, *, input_shape: Sequence[int], output: int, out_dir: Path
     ) -> ExportResult:
-        """Convert it; other outputs than the chosen one are cut off."""
-        given = samples.astype(self._model.interface.inputs[0].dtype)
-        lowered: ExportResult = _load_runtime(runtime).export_keras(
-            self._model.outputs[output], self._model.variables, given, scheme, out_dir
+        """Convert the model with one output; the others are cut off."""
+        model = self._model
+        inputs = samples.astype(model.interface.inputs[0].dtype)
+        result: ExportResult = _load_runtime(runtime).export_keras(
+            model.outputs[output], model.variables, inputs, scheme, out_dir
         )
-        return lowered
+        return result
 
     @functools.cached_property
-    def _model(self) -> Any:
-        return run_on_external(f"{self.path} can't be read by Keras", self._load)
+    def _model(self) -> KerasFunction:
+        return run_guarded(f"{self.path} can't be read by Keras", self._load)
 
-    def _load(self) -> Any:
+    def _load(self) -> KerasFunction:
         from edgeproof.artifacts.external import keras_files
 
         return keras_files.load(self.path)
 
 
 class TorchProgram(ExternalFile):
-    """A .pt2 of torch.export: every runtime exports it as it exports a model that was trained here."""
+    """A .pt2 file of torch.export. Every runtime exports it in the same way as a model that was trained here."""
 
     packages = ("torch",)
 
     def list_runtimes(self) -> list[str]:
-        """All but the null runtime, which computes nothing."""
-        return [name for name in plugins.list_names("runtimes") if name != NULL]
+        """List all runtimes but the null runtime, which computes nothing."""
+        return [name for name in plugins.list_names("runtimes") if name != NULL_RUNTIME]
 
     def read_interface(self, runtime: str) -> ModelInterface:
-        """What the program itself declares."""
-        found: ModelInterface = self._program[1]
-        return found
+        """Read the inputs and outputs that the program declares."""
+        return self._program[1]
 
     def export(
         self, runtime: str, scheme: str, samples: Array, *, input_shape: Sequence[int], output: int, out_dir: Path
     ) -> ExportResult:
-        """Export it, answering with the chosen output alone."""
+        """Export the program with one output; the others are cut off."""
         module, interface = self._program
         module.chosen = output
-        given = samples.astype(interface.inputs[0].dtype)
-        lowered: ExportResult = _load_runtime(runtime).export(module, given, scheme, out_dir)
-        return lowered
+        inputs = samples.astype(interface.inputs[0].dtype)
+        result: ExportResult = _load_runtime(runtime).export(module, inputs, scheme, out_dir)
+        return result
 
     def describe_model(self, input_shape: Sequence[int]) -> dict[str, Any]:
-        """Its size, as that of a model trained here."""
-        from edgeproof.models import model_files
+        """Compute the same facts as for a model that was trained here. Empty if the input is not float32."""
+        from edgeproof.models import frameworks
 
         module, interface = self._program
         if interface.inputs[0].dtype != "float32":
             return {}
-        return run_on_external(f"{self.path} can't be run by torch", lambda: model_files.compute_facts(module, input_shape[1:]))  # type: ignore[no-any-return]
+        return run_guarded(
+            f"{self.path} can't be run by torch", lambda: frameworks.compute_facts(module, input_shape[1:]).to_meta()
+        )
 
     @functools.cached_property
-    def _program(self) -> Any:
-        return run_on_external(f"{self.path} can't be read by torch", self._load)
+    def _program(self) -> tuple[Program, ModelInterface]:
+        return run_guarded(f"{self.path} can't be read by torch", self._load)
 
-    def _load(self) -> Any:
+    def _load(self) -> tuple[Program, ModelInterface]:
         from edgeproof.artifacts.external import torch_files
 
         return torch_files.load(self.path)
 
 
 def open_files(paths: Sequence[Path]) -> list[ExternalFile]:
-    """One for each path, with names that differ. Raises ConfigError for what is missing or can't be brought."""
+    """Find the kind of each file and give it a unique name. Raises ConfigError for a missing or unknown file."""
     names = _name_files(paths)
-    return [_find_kind(path)(path, name) for path, name in zip(paths, names, strict=True)]
+    return [_find_class(path)(path, name) for path, name in zip(paths, names, strict=True)]
 
 
-def select_input(interface: ModelInterface, where: str) -> TensorSpec:
-    """The only input. Raises ConfigError where there are others."""
+def select_input(interface: ModelInterface, path: str) -> TensorSpec:
+    """Return the only input. Raises ConfigError if the file has none or several."""
     if len(interface.inputs) != 1:
-        raise ConfigError(f"{where} has {_list_specs('input', interface.inputs)}: a file with exactly one can be measured.")
+        raise ConfigError(
+            f"{path} has {_format_specs('input', interface.inputs)}: a file with exactly one can be measured."
+        )
     return interface.inputs[0]
 
 
-def select_output(interface: ModelInterface, name: str | None, where: str) -> int:
-    """The place of the output to measure. Raises ConfigError where the choice is not clear."""
-    known = [port.name for port in interface.outputs]
+def select_output(interface: ModelInterface, name: str | None, path: str) -> int:
+    """Return the index of the output to measure. Raises ConfigError if `name` is unknown, or None with several."""
+    known = [spec.name for spec in interface.outputs]
     if name in known:
         return known.index(name)
     if name is not None:
-        raise ConfigError(f"{where} has no output '{name}': it has {_list_specs('output', interface.outputs)}.")
+        raise ConfigError(f"{path} has no output '{name}': it has {_format_specs('output', interface.outputs)}.")
     if len(known) != 1:
-        raise ConfigError(f"{where} has {_list_specs('output', interface.outputs)}: name one with --output.")
+        raise ConfigError(f"{path} has {_format_specs('output', interface.outputs)}: name one with --output.")
     return 0
 
 
-def run_on_external(failed: str, do: Callable[[], Any]) -> Any:
-    """Do what a foreign file may make fail in any way, which becomes one ConfigError that begins with `failed`."""
+def run_guarded(failure: str, action: Callable[[], Result]) -> Result:
+    """Run code on a file that may be damaged, and capture its output.
+
+    Raises ConfigError for an exception of any type. Its message is `failure` and a part of the exception's text.
+    """
     with conversion.capture_output():
         try:
-            return do()
+            return action()
         except EdgeproofError:
             raise
         except Exception as error:
-            told = " ".join(str(error).split())[:MAX_REASON_CHARACTERS]
-            raise ConfigError(f"{failed}: {type(error).__name__}: {told}") from None
+            reason = " ".join(str(error).split())[:MAX_REASON_CHARACTERS]
+            raise ConfigError(f"{failure}: {type(error).__name__}: {reason}") from None
 
 
-def _find_kind(path: Path) -> type[ExternalFile]:
+def _find_class(path: Path) -> type[ExternalFile]:
     if not path.exists():
         raise ConfigError(f"{path} does not exist.")
     if path.is_dir():
@@ -225,21 +244,23 @@ def _find_kind(path: Path) -> type[ExternalFile]:
         return KerasModel
     if path.suffix == TORCH_SUFFIX:
         return TorchProgram
-    known = {suffix for name in plugins.list_names("runtimes") for suffix in _list_adopted_suffixes(name)}
-    if path.suffix in known:
+    adopted = {suffix for name in plugins.list_names("runtimes") for suffix in _list_adopted_suffixes(name)}
+    if path.suffix in adopted:
         return RuntimeFile
-    kinds = ", ".join(sorted({*known, *KERAS_SUFFIXES, TORCH_SUFFIX}))
-    raise ConfigError(f"{path} is of no kind that can be brought: {kinds}, or a SavedModel directory.")
+    known = ", ".join(sorted({*adopted, *KERAS_SUFFIXES, TORCH_SUFFIX}))
+    raise ConfigError(f"{path} is not a model file of a known format. Known: {known}, or a SavedModel directory.")
 
 
 def _name_files(paths: Sequence[Path]) -> list[str]:
-    """Names from the files' own; with the suffix where two files would share one."""
-    short = [_to_identifier(path.stem if path.suffix else path.name) for path in paths]
-    full = [_to_identifier(path.name) for path in paths]
-    names = [long if short.count(brief) > 1 else brief for brief, long in zip(short, full, strict=True)]
+    """Name each file by its stem, or by its whole name if two files have the same stem."""
+    short_names = [_to_identifier(path.stem if path.suffix else path.name) for path in paths]
+    full_names = [_to_identifier(path.name) for path in paths]
+    names = [
+        full if short_names.count(short) > 1 else short for short, full in zip(short_names, full_names, strict=True)
+    ]
     for path, name in zip(paths, names, strict=True):
         if not name or names.count(name) > 1:
-            raise ConfigError(f"{path} gives no name of its own ('{name}'): rename it, or bring it by itself.")
+            raise ConfigError(f"{path} has no unique name ('{name}'). Rename the file, or measure it in another run.")
     return names
 
 
@@ -247,8 +268,8 @@ def _to_identifier(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
-def _load_runtime(runtime: str) -> ModuleType:
-    return plugins.load("runtimes", runtime)
+def _load_runtime(name: str) -> ModuleType:
+    return plugins.load("runtimes", name)
 
 
 def _list_adopted_suffixes(runtime: str) -> tuple[str, ...]:
@@ -256,6 +277,7 @@ def _list_adopted_suffixes(runtime: str) -> tuple[str, ...]:
     return suffixes
 
 
-def _list_specs(what: str, ports: Sequence[TensorSpec]) -> str:
-    names = ", ".join(f"'{port.name}'" for port in ports)
-    return f"{len(ports)} {what}{'' if len(ports) == 1 else 's'} ({names})" if ports else f"no {what}"
+def _format_specs(kind: str, specs: Sequence[TensorSpec]) -> str:
+    """Format a count and names: "2 inputs ('x', 'mask')", or "no input"."""
+    names = ", ".join(f"'{spec.name}'" for spec in specs)
+    return f"{len(specs)} {kind}{'' if len(specs) == 1 else 's'} ({names})" if specs else f"no {kind}"

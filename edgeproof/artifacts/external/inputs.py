@@ -1,4 +1,4 @@
-"""What a brought file is fed: the arrays of an .npz, checked against what the file takes, or random ones."""
+"""Inputs for external files: the arrays of a user's .npz, checked against the file's input, or random inputs."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.bench.session import Samples
 from edgeproof.core.artifacts import TensorSpec
 from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import ConfigError, suggest_nearest
+from edgeproof.data.samples import Samples
 
 SEED = 0
 RANDOM_SAMPLES = 32
 ARRAYS = ("x", "y")
 DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64")
-RANDOM = f"random inputs, seed {SEED}"
+RANDOM_INPUTS = f"random inputs, seed {SEED}"  # the task's name in records
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class ExternalData:
-    """Inputs x (N, *input_shape) and labels y (N,) that a user gave, and the file they came from."""
+    """Inputs x (N, *input_shape) and labels y (N,) that a user gave, and the path of their file."""
 
     path: Path
     x: Array
@@ -33,97 +33,103 @@ class ExternalData:
 
     @property
     def description(self) -> str:
-        """What records call it: another content is another task."""
+        """The task's name in records. It contains a hash, because other content is another task."""
         return f"{self.path.name} {hash_file(self.path)[:12]}"
 
 
 def read_data(path: Path) -> ExternalData:
-    """Read an .npz with x and perhaps y. Raises ConfigError for what is no such file."""
+    """Read an .npz with x and optionally y. Raises ConfigError for any other file or content."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist. --data names an .npz with x and perhaps y.") from None
-    except Exception as error:  # a damaged archive raises whatever it was damaged in, and an .npy has no names
+        raise ConfigError(f"{path} does not exist. --data names an .npz with x and, optionally, y.") from None
+    except Exception as error:  # a damaged archive raises exceptions of many types, and an .npy has no names
         raise ConfigError(
             f"{path} can't be read as an .npz ({type(error).__name__}: {error}). "
             "Write it with numpy.savez(path, x=inputs, y=labels), without objects."
         ) from None
-    for name in found:
+    for name in arrays:
         if name not in ARRAYS:
-            raise ConfigError(f"{path} holds an array '{name}'.{suggest_nearest(name, ARRAYS)} It may hold x and y alone.")
-    if "x" not in found:
+            raise ConfigError(
+                f"{path} holds an array '{name}'.{suggest_nearest(name, ARRAYS)} It may hold x and y alone."
+            )
+    if "x" not in arrays:
         raise ConfigError(f"{path} holds no x: the inputs, one row a sample.")
-    return ExternalData(path, _inputs(path, found["x"]), _labels(path, found["x"], found["y"]) if "y" in found else None)
+    x = _check_x(path, arrays["x"])
+    return ExternalData(path, x, _check_y(path, x, arrays["y"]) if "y" in arrays else None)
 
 
-def infer_input_shape(port: TensorSpec, data: ExternalData | None, where: str) -> tuple[int, ...]:
-    """The shape of one sample with its batch axis; what the file leaves open is taken from the data.
+def infer_input_shape(spec: TensorSpec, data: ExternalData | None, path: str) -> tuple[int, ...]:
+    """Return the shape of one sample with its batch axis of 1. Sizes that the file leaves open are those of the data.
 
-    Raises ConfigError where the file takes no single sample, or takes others than the data's.
+    Raises ConfigError if the file takes no batch of one, or if the data has another shape.
     """
-    declared = ["?" if size is None else size for size in port.shape]
-    if not port.shape or port.shape[0] not in (None, 1):
+    declared = ["?" if size is None else size for size in spec.shape]
+    if not spec.shape or spec.shape[0] not in (None, 1):
         raise ConfigError(
-            f"{where} takes inputs of shape {_shown(declared)}: the first axis must be a batch of 1, or left open, "
-            "since one sample an inference is measured. Export it again so."
+            f"{path} takes inputs of shape {_format_shape(declared)}: the first axis must be a batch of 1 or open, "
+            "because one sample is measured in each inference. Export the model again with such a batch."
         )
     if data is None:
-        if None in port.shape[1:]:
+        if None in spec.shape[1:]:
             raise ConfigError(
-                f"{where} takes inputs of shape {_shown(declared)} and leaves more than the batch open. "
+                f"{path} takes inputs of shape {_format_shape(declared)} and leaves more than the batch open. "
                 "Give inputs of the shape to measure with --data."
             )
-        return (1, *(size for size in port.shape[1:] if size is not None))
-    given = data.x.shape[1:]
-    if len(given) != len(port.shape) - 1 or any(a not in (None, b) for a, b in zip(port.shape[1:], given, strict=True)):
+        return (1, *(size for size in spec.shape[1:] if size is not None))
+    shape, expected = data.x.shape[1:], spec.shape[1:]
+    if len(shape) != len(expected) or any(a not in (None, b) for a, b in zip(expected, shape, strict=True)):
         raise ConfigError(
-            f"x in {data.path} has samples of shape {_shown(given)}, and {where} takes {_shown(declared[1:])}: "
-            "give them in the file's own layout, (N, ...)."
+            f"x in {data.path} has samples of shape {_format_shape(shape)}, and {path} takes "
+            f"{_format_shape(declared[1:])}. Give them in the file's own layout, (N, ...)."
         )
-    return (1, *given)
+    return (1, *shape)
 
 
-def prepare_samples(port: TensorSpec, shape: Sequence[int], data: ExternalData | None, where: str) -> Samples:
-    """What a file with this input is fed, as float32 (N, *shape[1:]), and the labels that are known."""
-    if port.dtype not in DTYPES:
-        raise ConfigError(f"{where} takes {port.dtype}: inputs may be {', '.join(DTYPES)}.")
+def prepare_samples(spec: TensorSpec, shape: Sequence[int], data: ExternalData | None, path: str) -> Samples:
+    """Return inputs (N, *shape[1:]) float32 for a file with this input, and their labels if they are known.
+
+    Raises ConfigError if the file takes another element type, or if the data does not fit in it.
+    """
+    if spec.dtype not in DTYPES:
+        raise ConfigError(f"{path} takes {spec.dtype}: inputs may be {', '.join(DTYPES)}.")
     if data is None:
-        return Samples(_random(port, shape), None)
-    return Samples(_fitting(port, data, where), data.y)
+        return Samples(_draw_samples(spec, shape), None)
+    return Samples(_fit_data(spec, data, path), data.y)
 
 
-def check_labels(labels: Array | None, output_shape: Sequence[int], where: str) -> None:
-    """Raises ConfigError where labels can't be compared with the highest of a file's outputs."""
+def check_labels(labels: Array | None, output_shape: Sequence[int], path: str) -> None:
+    """Raise ConfigError if the labels cannot be compared with the index of the file's highest output."""
     if labels is None:
         return
-    longer = [size for size in output_shape[1:] if size > 1]
-    if len(longer) != 1:
+    sizes = [size for size in output_shape[1:] if size > 1]
+    if len(sizes) != 1:
         raise ConfigError(
-            f"{where} answers with shape {_shown(output_shape)}: y is compared with the highest of one row of values. "
-            "Leave y out of --data to measure without accuracy."
+            f"{path} answers with shape {_format_shape(output_shape)}: y is compared with the highest of one row of "
+            "values. Leave y out of --data to measure without accuracy."
         )
-    if labels.max() >= longer[0]:
+    if labels.max() >= sizes[0]:
         raise ConfigError(
-            f"y in --data goes up to {labels.max()}, and {where} has {longer[0]} classes: "
-            f"labels are whole numbers from 0 to {longer[0] - 1}."
+            f"y in --data goes up to {labels.max()}, and {path} has {sizes[0]} classes: "
+            f"labels are whole numbers from 0 to {sizes[0] - 1}."
         )
 
 
-def _inputs(path: Path, x: Array) -> Array:
+def _check_x(path: Path, x: Array) -> Array:
     if x.dtype.kind not in "fiu":
         raise ConfigError(f"x in {path} is of {x.dtype}: give numbers, such as float32.")
     if x.ndim == 0 or not x.size:
-        raise ConfigError(f"x in {path} has shape {_shown(x.shape)}: give one row a sample, at least one.")
+        raise ConfigError(f"x in {path} has shape {_format_shape(x.shape)}: give one row a sample, at least one.")
     if not np.isfinite(x).all():
         raise ConfigError(f"x in {path} holds NaN or infinity.")
     return x
 
 
-def _labels(path: Path, x: Array, y: Array) -> Array:
+def _check_y(path: Path, x: Array, y: Array) -> Array:
     if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
         raise ConfigError(
-            f"y in {path} is of {y.dtype} with shape {_shown(y.shape)}: give one whole number for each of the "
+            f"y in {path} is of {y.dtype} with shape {_format_shape(y.shape)}: give one whole number for each of the "
             f"{len(x)} rows of x."
         )
     if y.min() < 0:
@@ -131,45 +137,49 @@ def _labels(path: Path, x: Array, y: Array) -> Array:
     return y.astype(np.int64)
 
 
-def _fitting(port: TensorSpec, data: ExternalData, where: str) -> Array:
-    """The given inputs as float32, once it is sure that the file's own type can take what they say."""
+def _fit_data(spec: TensorSpec, data: ExternalData, path: str) -> Array:
+    """Return x as float32. Raises ConfigError if the element type of the file's input cannot hold its values."""
     x = data.x
-    with np.errstate(over="ignore"):  # told below
-        given = np.ascontiguousarray(x, np.float32)
-    if port.quantization is not None and x.dtype.kind != "f":
-        scale, zero = port.quantization
+    with np.errstate(over="ignore"):  # an overflow is reported below
+        inputs = np.ascontiguousarray(x, np.float32)
+    if spec.quantization is not None and x.dtype.kind != "f":
+        scale, zero_point = spec.quantization
         raise ConfigError(
-            f"x in {data.path} is of {x.dtype}, and {where} takes quantized {port.dtype}: give the numbers that stand "
-            f"for them, as float32; integers q stand for (q - {zero}) * {scale!r}."
+            f"x in {data.path} is of {x.dtype}, and {path} takes quantized {spec.dtype}: give the numbers that the "
+            f"integers stand for, as float32. An integer q stands for (q - {zero_point}) * {scale!r}."
         )
-    if not np.isfinite(given).all():
-        raise ConfigError(f"x in {data.path} exceeds float32, in which inputs are fed.")
-    if port.quantization is not None or np.dtype(port.dtype).kind == "f":
-        return given
-    limits = np.iinfo(port.dtype)
-    if (given != x).any() or (np.rint(given) != given).any() or given.min() < limits.min or given.max() > limits.max:
+    if not np.isfinite(inputs).all():
+        raise ConfigError(f"x in {data.path} exceeds the range of float32, in which inputs are fed.")
+    if spec.quantization is not None or np.dtype(spec.dtype).kind == "f":
+        return inputs
+    limits = np.iinfo(spec.dtype)
+    is_whole = (inputs == x).all() and (np.rint(inputs) == inputs).all()
+    if not is_whole or inputs.min() < limits.min or inputs.max() > limits.max:
         raise ConfigError(
-            f"{where} takes {port.dtype}, and x in {data.path} holds numbers that are not whole, outside "
-            f"{limits.min}..{limits.max}, or beyond 2**24, above which float32 skips some."
+            f"{path} takes {spec.dtype}, and x in {data.path} holds numbers that are not whole, outside "
+            f"{limits.min}..{limits.max}, or beyond 2**24, above which float32 skips some integers."
         )
-    return given
+    return inputs
 
 
-def _random(port: TensorSpec, shape: Sequence[int]) -> Array:
-    """Deterministic inputs: normal ones, or all that 8 or 16 bits can say; 0 and 1 where integers may be indices."""
+def _draw_samples(spec: TensorSpec, shape: Sequence[int]) -> Array:
+    """Draw deterministic inputs: normal ones for floats, and the whole range for integers of 8 or 16 bits.
+
+    Wider integers may be indices, so they are 0 and 1.
+    """
     generator = np.random.default_rng(SEED)
-    whole = (RANDOM_SAMPLES, *shape[1:])
-    dtype = np.dtype(port.dtype)
+    samples_shape = (RANDOM_SAMPLES, *shape[1:])
+    dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
-        return generator.standard_normal(whole).astype(np.float32)
+        return generator.standard_normal(samples_shape).astype(np.float32)
     limits = np.iinfo(dtype)
     low, high = (limits.min, limits.max) if dtype.itemsize <= 2 else (0, 1)
-    drawn = generator.integers(low, high, whole, endpoint=True).astype(np.float32)
-    if port.quantization is None:
-        return drawn
-    scale, zero = port.quantization
-    return ((drawn - zero) * scale).astype(np.float32)
+    integers = generator.integers(low, high, samples_shape, endpoint=True).astype(np.float32)
+    if spec.quantization is None:
+        return integers
+    scale, zero_point = spec.quantization
+    return ((integers - zero_point) * scale).astype(np.float32)
 
 
-def _shown(shape: Sequence[Any]) -> str:
+def _format_shape(shape: Sequence[Any]) -> str:
     return f"({', '.join(map(str, shape))})"

@@ -1,4 +1,4 @@
-"""Keras files and SavedModel directories as functions of one tensor. Importing TensorFlow takes seconds."""
+"""Reading Keras files and SavedModel directories as functions of one tensor. Importing TensorFlow takes seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIGNATURE = "serving_default"
 
 @dataclass(frozen=True)
 class KerasFunction:
-    """What the file takes and answers, a function for each output, and the variables that these read."""
+    """A model's interface, one function for each output, and the variables that these functions read."""
 
     interface: ModelInterface
     outputs: Sequence[Callable[[Any], Any]]
@@ -27,52 +27,60 @@ class KerasFunction:
 
 
 def load(path: Path) -> KerasFunction:
-    """Read a .keras, .h5 or SavedModel. Code that a Keras file carries (Lambda layers) is refused, never run."""
-    return _saved_model(path) if path.is_dir() else _keras(path)
+    """Read a .keras or .h5 file or a SavedModel.
+
+    Code that a Keras file contains (Lambda layers) never runs: Keras refuses such a file.
+    """
+    return _load_saved_model(path) if path.is_dir() else _load_keras(path)
 
 
-def _keras(path: Path) -> KerasFunction:
+def _load_keras(path: Path) -> KerasFunction:
     model = keras.models.load_model(path, safe_mode=True, compile=False)
 
-    def packed(x: Any) -> Any:
-        """As the model wants its only input; a Sequential doesn't say."""
+    def pack_input(x: Any) -> Any:
+        """Pack a tensor in the structure of the model's only input. A Sequential model takes the tensor itself."""
         return x if isinstance(model, keras.Sequential) else tf.nest.pack_sequence_as(model.input, [x])
 
-    def output(n: int) -> Callable[[Any], Any]:
-        return lambda x: tf.nest.flatten(model(packed(x), training=False))[n]
+    def select_output(index: int) -> Callable[[Any], Any]:
+        return lambda x: tf.nest.flatten(model(pack_input(x), training=False))[index]
 
     if not getattr(model, "outputs", None):
-        raise ConfigError(f"{path} was never built: its inputs' shape is not in it. Call it once, then save it again.")
-    names = list(getattr(model, "output_names", None) or [model.layers[-1].name])  # a Sequential has one, and no names
-    given = tuple(_port(tensor.name, tensor) for tensor in model.inputs)
-    produced = tuple(_port(name, tensor) for name, tensor in zip(names, model.outputs, strict=True))
+        raise ConfigError(
+            f"{path} holds no input shape, because the model was never built. Call it, then save it again."
+        )
+    # A Sequential model has one output and no output names.
+    names = list(getattr(model, "output_names", None) or [model.layers[-1].name])
+    inputs = tuple(_build_spec(tensor.name, tensor) for tensor in model.inputs)
+    outputs = tuple(_build_spec(name, tensor) for name, tensor in zip(names, model.outputs, strict=True))
     return KerasFunction(
-        ModelInterface(given, produced), [output(n) for n in range(len(names))], [each.value for each in model.variables]
+        ModelInterface(inputs, outputs),
+        [select_output(index) for index in range(len(names))],
+        [variable.value for variable in model.variables],
     )
 
 
-def _saved_model(path: Path) -> KerasFunction:
-    loaded = tf.saved_model.load(str(path))
-    if SIGNATURE not in loaded.signatures:
-        raise ConfigError(f"{path} has no signature '{SIGNATURE}': save it with one (Keras: model.export).")
-    function = loaded.signatures[SIGNATURE]
-    given = function.structured_input_signature[1]
-    produced = function.structured_outputs
+def _load_saved_model(path: Path) -> KerasFunction:
+    model = tf.saved_model.load(str(path))
+    if SIGNATURE not in model.signatures:
+        raise ConfigError(f"{path} has no signature '{SIGNATURE}'. Save it with one (in Keras: model.export).")
+    function = model.signatures[SIGNATURE]
+    inputs = function.structured_input_signature[1]
+    outputs = function.structured_outputs
 
-    def output(name: str) -> Callable[[Any], Any]:
-        return lambda x: function(**dict.fromkeys(given, x))[name]
+    def select_output(name: str) -> Callable[[Any], Any]:
+        return lambda x: function(**dict.fromkeys(inputs, x))[name]
 
     return KerasFunction(
         ModelInterface(
-            tuple(_port(name, spec) for name, spec in given.items()),
-            tuple(_port(name, spec) for name, spec in produced.items()),
+            tuple(_build_spec(name, tensor) for name, tensor in inputs.items()),
+            tuple(_build_spec(name, tensor) for name, tensor in outputs.items()),
         ),
-        [output(name) for name in produced],
-        [loaded],
+        [select_output(name) for name in outputs],
+        [model],
     )
 
 
-def _port(name: str, tensor: Any) -> TensorSpec:
+def _build_spec(name: str, tensor: Any) -> TensorSpec:
     if tensor.shape is None or getattr(tensor.shape, "rank", 0) is None:
         raise ValueError(f"'{name}' has no shape")
     dtype = tensor.dtype if isinstance(tensor.dtype, str) else tensor.dtype.as_numpy_dtype
