@@ -1,4 +1,4 @@
-"""What every network promises besides its shapes: it trains, it can be pruned, and it is stored without its history."""
+"""The contract of every network: it trains, it can be pruned, and it is stored without its history."""
 
 from __future__ import annotations
 
@@ -13,42 +13,53 @@ from torch import nn
 
 from edgeproof.core import plugins
 from edgeproof.methods.prune_channels import remove_channels
-from edgeproof.models import model_files
-from edgeproof.models.training import Recipe, deterministic, fit
-from tests.support.tiny_networks import CLASSES, defaults, of_torch, pruned, random_task, tiny_module, tiny_spec
+from edgeproof.models import frameworks, model_files
+from edgeproof.models.training import Recipe, fit, make_deterministic
+from tests.support.tiny_networks import (
+    CLASSES,
+    build_tiny_module,
+    build_tiny_spec,
+    list_torch_plugins,
+    make_random_task,
+    prune_half_the_channels,
+    read_default_options,
+)
 
-NAMES = of_torch("networks")
+NAMES = list_torch_plugins("networks")
 SHAPE = (1, 8, 8)
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=0.05, momentum=0.9, weight_decay=0.0)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8), (3, 12, 8)])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_networks_defaults_serve_images_of_every_size(name: str, shape: tuple[int, ...]) -> None:
-    module = plugins.load("networks", name).build(shape, 7, **defaults("networks", name)).eval()
+def test_default_options_work_for_images_of_every_size(name: str, shape: tuple[int, ...]) -> None:
+    module = plugins.load("networks", name).build(shape, 7, **read_default_options("networks", name)).eval()
     logits = module(torch.rand(3, *shape))
     assert logits.shape == (3, 7)
     assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_training_reaches_every_parameter_and_repeats_to_the_bit(name: str) -> None:
+def test_training_changes_every_parameter_and_is_reproducible(name: str) -> None:
     trained = []
     for _ in range(2):
-        deterministic(0, 1)
-        module = fit(tiny_spec(name, SHAPE).build(), random_task(SHAPE), RECIPE)
+        make_deterministic(0, 1)
+        module = fit(build_tiny_spec(name, SHAPE).build(), make_random_task(SHAPE), RECIPE)
         assert all(p.grad is not None for p in module.parameters())
         trained.append(module.state_dict())
     assert all(torch.equal(trained[0][key], trained[1][key]) for key in trained[0])
-    untrained = tiny_module(name, SHAPE).state_dict()
+    untrained = build_tiny_module(name, SHAPE).state_dict()
     assert any(not torch.equal(trained[0][key], untrained[key]) for key in untrained)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_removing_channels_that_nothing_reads_changes_no_output(name: str) -> None:
-    """The first half of every group's channels is removed; the whole network with their readers' weights at zero is
-    what the smaller one must compute. It would not, were channels mixed up by a split, a shuffle or a flattening."""
-    module, task = tiny_module(name, SHAPE), random_task(SHAPE)
+def test_removing_unread_channels_changes_no_output(name: str) -> None:
+    """Remove the first half of every group of channels.
+
+    The smaller network must compute what the whole network computes with the weights that read these channels at zero.
+    It does not if a split, a shuffle or a flattening mixes up channels.
+    """
+    module, task = build_tiny_module(name, SHAPE), make_random_task(SHAPE)
     whole, names = copy.deepcopy(module), {layer: name for name, layer in module.named_modules()}
     readers = (torch_pruning.function.prune_conv_in_channels, torch_pruning.function.prune_linear_in_channels)
 
@@ -56,9 +67,9 @@ def test_removing_channels_that_nothing_reads_changes_no_output(name: str) -> No
         count = len(group[0].idxs)
         for item in group:
             if item.dep.pruning_fn in readers:
-                gone = [c for c, root in zip(item.idxs, item.root_idxs, strict=True) if root < count // 2]
+                removed = [c for c, root in zip(item.idxs, item.root_idxs, strict=True) if root < count // 2]
                 with torch.no_grad():
-                    whole.get_submodule(names[item.dep.layer]).weight[:, gone] = 0
+                    whole.get_submodule(names[item.dep.layer]).weight[:, removed] = 0
         return torch.arange(float(count))
 
     before = whole(task.train_x)
@@ -69,13 +80,13 @@ def test_removing_channels_that_nothing_reads_changes_no_output(name: str) -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_pruned_network_is_smaller_and_comes_back_from_its_weights_alone(name: str, tmp_path: Path) -> None:
-    task = random_task(SHAPE)
-    whole = model_files.facts(tiny_module(name, SHAPE), SHAPE)
-    module = pruned(tiny_module(name, SHAPE), task)
-    meta = model_files.save(module, tiny_spec(name, SHAPE), {}, tmp_path / "m")
-    assert meta["parameters"] < 0.85 * whole["parameters"]
-    assert meta["macs"] < 0.85 * whole["macs"]
+def test_a_pruned_network_is_smaller_and_can_be_loaded(name: str, tmp_path: Path) -> None:
+    task = make_random_task(SHAPE)
+    whole = frameworks.compute_facts(build_tiny_module(name, SHAPE), SHAPE)
+    module = prune_half_the_channels(build_tiny_module(name, SHAPE), task)
+    meta = model_files.save(module, build_tiny_spec(name, SHAPE), {}, tmp_path / "m")
+    assert meta["parameters"] < 0.85 * whole.parameters
+    assert meta["macs"] < 0.85 * whole.macs
     loaded, _, _ = model_files.load(tmp_path / "m")
     with torch.no_grad():
         assert torch.equal(loaded(task.train_x), module(task.train_x))
@@ -83,9 +94,9 @@ def test_a_pruned_network_is_smaller_and_comes_back_from_its_weights_alone(name:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_parameter_is_counted_as_a_weight_that_no_layer_multiplies_by(name: str) -> None:
-    """Methods prune and round every tensor of two dimensions and more: all of them must be layers' weights."""
-    module = tiny_module(name, SHAPE)
+def test_every_multidimensional_parameter_is_the_weight_of_a_layer(name: str) -> None:
+    """Methods prune and round every tensor with two or more dimensions, so each must be the weight of a layer."""
+    module = build_tiny_module(name, SHAPE)
     weights = {id(p) for p in module.parameters() if p.dim() > 1}
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     assert weights == {id(layer.weight) for layer in layers}

@@ -11,20 +11,20 @@ import torch
 import yaml
 
 from edgeproof.core import plugins
-from edgeproof.models.model_files import fit_shapes
-from tests.support.tiny_networks import of_torch
+from edgeproof.models.model_files import resize_layers
+from tests.support.tiny_networks import list_torch_plugins
 
 CONF = Path(__file__).parents[2] / "conf"
 
 
-@pytest.mark.parametrize("name", of_torch("networks"))
+@pytest.mark.parametrize("name", list_torch_plugins("networks"))
 def test_a_network_maps_inputs_to_one_logit_a_class_and_takes_its_sizes_from_stored_weights(name: str) -> None:
     options = yaml.safe_load((CONF / "networks" / f"{name}.yaml").read_text())["options"]
     network = plugins.load("networks", name)
     built = network.build((1, 28, 28), 7, **options).eval()
     assert built(torch.zeros(3, 1, 28, 28)).shape == (3, 7)
     again = network.build((1, 28, 28), 7, **options)
-    fit_shapes(again, built.state_dict())
+    resize_layers(again, built.state_dict())
     again.load_state_dict(built.state_dict())
     assert torch.equal(again.eval()(torch.ones(1, 1, 28, 28)), built(torch.ones(1, 1, 28, 28)))
 
@@ -49,7 +49,7 @@ def fashion_mnist_files(folder: Path) -> dict[str, Path]:
 FILES = {"digits": digits_files, "fashion_mnist": fashion_mnist_files}
 
 
-@pytest.mark.parametrize("name", plugins.names("tasks"))
+@pytest.mark.parametrize("name", plugins.list_names("tasks"))
 def test_a_task_cuts_disjoint_splits_that_depend_on_the_seed_alone(name: str, tmp_path: Path) -> None:
     task = plugins.load("tasks", name)
     files = FILES[name](tmp_path)
@@ -64,7 +64,7 @@ def test_a_task_cuts_disjoint_splits_that_depend_on_the_seed_alone(name: str, tm
         np.testing.assert_array_equal(x, again[split][0])
 
 
-@pytest.mark.parametrize("name", plugins.names("tasks"))
+@pytest.mark.parametrize("name", plugins.list_names("tasks"))
 def test_a_task_scores_by_the_highest_output_and_its_views_keep_shape_and_first_view(name: str, tmp_path: Path) -> None:
     task = plugins.load("tasks", name)
     x, y = task.data(FILES[name](tmp_path), validation_samples=10, seed=0)["test"]

@@ -11,21 +11,21 @@ import pytest
 import torch
 
 from edgeproof.core import plugins
-from edgeproof.core.directories import sha256_of
+from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import Unsupported
 from edgeproof.methods import quantize_aware
 from edgeproof.models import qat
 from edgeproof.models.training import TrainingTask
-from tests.contracts.test_methods import options_of
+from tests.support.tiny_networks import read_short_options
 
-RUNTIMES = sorted(qat.ACTIVATIONS)
-
-
-def trained(name: str, module: torch.nn.Module, task: TrainingTask) -> qat.Prepared:
-    return quantize_aware.apply(module, task, **options_of("quantize_aware") | {"runtime": name})
+RUNTIMES = sorted(qat.ACTIVATION_DTYPES)
 
 
-def lowered(name: str, prepared: qat.Prepared, samples: np.ndarray, out: Path) -> Path:
+def trained(name: str, module: torch.nn.Module, task: TrainingTask) -> qat.FakeQuantizedModule:
+    return quantize_aware.apply(module, task, **read_short_options("quantize_aware") | {"runtime": name})
+
+
+def lowered(name: str, prepared: qat.FakeQuantizedModule, samples: np.ndarray, out: Path) -> Path:
     out.mkdir(parents=True)
     plugins.load("runtimes", name).export(prepared, samples, qat.SCHEME, out)
     return out
@@ -93,7 +93,7 @@ def test_an_export_is_the_same_to_the_bit_whatever_was_exported_before(
     again = lowered(name, prepared, samples, tmp_path / "elsewhere" / "again")
     names = sorted(path.name for path in first.iterdir())
     assert names == sorted(path.name for path in again.iterdir())
-    assert [sha256_of(first / n) for n in names] == [sha256_of(again / n) for n in names]
+    assert [hash_file(first / n) for n in names] == [hash_file(again / n) for n in names]
     for path in first.iterdir():
         content = path.read_bytes()
         assert str(tmp_path).encode() not in content

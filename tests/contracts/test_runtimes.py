@@ -16,24 +16,12 @@ from edgeproof.core import plugins, profiles
 from edgeproof.core.directories import hash_file, write_meta
 from edgeproof.core.errors import Unsupported
 from tests.contracts.conftest import trained_looking
+from tests.support.runtime_tolerances import TOLERANCE
 
 CONF = Path(__file__).parents[2] / "conf" / "runtimes"
-# Largest difference to torch, relative to the largest output, that the number format explains.
-TOLERANCE = {
-    "fp32": 1e-4,
-    "fp16": 5e-3,
-    "bf16": 0.01,  # eight bits of mantissa in every product
-    "int8-weights": 0.01,
-    "int4-weights": 0.15,  # fifteen levels a channel
-    "int8-dynamic": 0.08,
-    "int8-static": 0.12,
-    "int8-static-minmax": 0.12,
-    "int8-static-percentile": 0.12,
-    "int8-static-mse": 0.12,
-    "int8-static-entropy": 0.15,  # clips what activations rarely are
-    "int8-static-tensor": 0.12,
+LISTED = {
+    name: yaml.safe_load((CONF / f"{name}.yaml").read_text())["schemes"] for name in plugins.list_names("runtimes")
 }
-LISTED = {name: yaml.safe_load((CONF / f"{name}.yaml").read_text())["schemes"] for name in plugins.list_names("runtimes")}
 PAIRS = [
     (name, scheme)
     for name, schemes in LISTED.items()

@@ -1,4 +1,4 @@
-"""Every network, built as small as it still shows all its parts."""
+"""Small versions of every network, with random tasks, default options and parameter counts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import nn
 
 from edgeproof.core import plugins
 from edgeproof.models.model_files import NetworkSpec
-from edgeproof.models.training import TrainingTask, deterministic
+from edgeproof.models.training import TrainingTask, make_deterministic
 
 CONF = Path(__file__).parents[2] / "conf"
 CLASSES = 10
-# What differs from the definition's defaults. A network that is not listed is built as its definition says.
+# Options that differ from the defaults in conf/networks. A network that is not listed uses only its defaults.
 TINY: dict[str, dict[str, Any]] = {
     "cnn2": {"widths": [4, 6], "hidden": 16},
     "gru": {"hidden": 16},
@@ -29,25 +29,31 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 
-def of_torch(kind: str) -> list[str]:
-    """The networks or methods of torch; tests/unit/test_keras_networks.py has those of Keras."""
-    return [name for name in plugins.names(kind) if not hasattr(plugins.load(kind, name), "FRAMEWORK")]
+def list_torch_plugins(kind: str) -> list[str]:
+    """Return the networks or methods of torch. tests/unit/networks/test_keras_networks.py covers those of Keras."""
+    return [name for name in plugins.list_names(kind) if not hasattr(plugins.load(kind, name), "FRAMEWORK")]
 
 
-def defaults(kind: str, name: str) -> dict[str, Any]:
-    """The options that a definition gives."""
+def read_default_options(kind: str, name: str) -> dict[str, Any]:
+    """Return the options of a definition in conf/."""
     options: dict[str, Any] = yaml.safe_load((CONF / kind / f"{name}.yaml").read_text(encoding="utf-8"))["options"]
     return options
 
 
-def tiny_spec(name: str, shape: Sequence[int]) -> NetworkSpec:
-    return NetworkSpec(name, defaults("networks", name) | TINY.get(name, {}), shape, CLASSES)
+def read_short_options(method: str) -> dict[str, Any]:
+    """Return the default options of a method for one epoch of small batches."""
+    return read_default_options("methods", method) | {"epochs": 1, "batch_size": 8}
 
 
-def tiny_module(name: str, shape: Sequence[int]) -> nn.Module:
-    """The network with random weights and, where it normalizes batches, statistics that matter."""
-    deterministic(0, 1)
-    module = tiny_spec(name, shape).build()
+def build_tiny_spec(name: str, shape: Sequence[int]) -> NetworkSpec:
+    """Return the spec of the small version of a network."""
+    return NetworkSpec(name, read_default_options("networks", name) | TINY.get(name, {}), shape, CLASSES)
+
+
+def build_tiny_module(name: str, shape: Sequence[int]) -> nn.Module:
+    """Build the small version of a network with random weights and random batch statistics."""
+    make_deterministic(0, 1)
+    module = build_tiny_spec(name, shape).build()
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.1)
@@ -55,16 +61,31 @@ def tiny_module(name: str, shape: Sequence[int]) -> nn.Module:
     return module.eval()
 
 
-def random_task(shape: Sequence[int], samples: int = 24) -> TrainingTask:
-    """Random images with labels in turn."""
+def make_random_task(shape: Sequence[int], samples: int = 24) -> TrainingTask:
+    """Build a task of random images with the labels 0, 1, …, 9, 0, …"""
     x = torch.randn(samples, *shape, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(samples) % CLASSES
     return TrainingTask("random", tuple(shape), CLASSES, x, labels, x, labels, 1, lambda batch, k: batch, 0, 1)
 
 
-def pruned(module: nn.Module, task: TrainingTask) -> nn.Module:
-    """The module with half of its channels removed by prune_channels, without training."""
+def prune_half_the_channels(module: nn.Module, task: TrainingTask) -> nn.Module:
+    """Remove half of the channels with prune_channels, without training."""
     method = plugins.load("methods", "prune_channels")
-    options = defaults("methods", "prune_channels") | {"epochs": 0, "ratio": 0.5, "round_to": 2}
+    options = read_default_options("methods", "prune_channels") | {"epochs": 0, "ratio": 0.5, "round_to": 2}
     result: nn.Module = method.apply(module, task, **options)
     return result
+
+
+def count_resnet8_parameters(channels: int, classes: int, widths: list[int]) -> int:
+    """Count the parameters of resnet8 by hand.
+
+    3×3 convolutions without bias, two parameters for each normalized channel, 1×1 shortcuts, a classifier with bias.
+    """
+    total = 9 * channels * widths[0] + 2 * widths[0]
+    channels_in = widths[0]
+    for number, width in enumerate(widths):
+        total += 9 * channels_in * width + 2 * width + 9 * width * width + 2 * width
+        if number > 0 or channels_in != width:
+            total += channels_in * width + 2 * width
+        channels_in = width
+    return total + widths[-1] * classes + classes

@@ -1,4 +1,4 @@
-"""Building models: one a seed, each from its own seed's parent and teachers."""
+"""Build models of a study: one for each seed, from the parent and teachers of the same seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NETWORK = """
 from torch import nn
 def build(input_shape, classes): return nn.Sequential(nn.Flatten(), nn.Linear(8, classes, bias=False))
 """
-# Every method writes down what it was given, as a weight: its seed, or the sum of what it starts from.
+# Every method stores its input as a weight: the seed, or a sum of the weights that it starts from.
 METHOD = """
 import torch
 from pydantic import BaseModel
@@ -62,7 +62,7 @@ def project(plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path
 
 
-def study(digits_study: Params, **changed: dict[str, Any]) -> Params:
+def study(digits_study: Params, **models_by_name: dict[str, Any]) -> Params:
     plain = {
         "network": "flat",
         "network_options": {},
@@ -74,9 +74,9 @@ def study(digits_study: Params, **changed: dict[str, Any]) -> Params:
         "packages": {},
         "inputs": dict.fromkeys(("parent", "teacher", "teacher_2", "teacher_3"), "data"),
     }
-    made = {name: ModelParams.model_validate({**plain, **changes}) for name, changes in changed.items()}
+    models = {name: ModelParams.model_validate({**plain, **changes}) for name, changes in models_by_name.items()}
     task = digits_study.task.model_copy(update={"name": "tiny"})
-    return digits_study.model_copy(update={"task": task, "train": made, "distill": {}, "prune": {}, "quantize": {}})
+    return digits_study.model_copy(update={"task": task, "train": models, "distill": {}, "prune": {}, "quantize": {}})
 
 
 def weight(directory: str) -> float:
@@ -86,32 +86,32 @@ def weight(directory: str) -> float:
     return float(values)
 
 
-def test_a_method_knows_whether_its_network_is_a_parents(project: Path, digits_study: Params) -> None:
+def test_a_method_knows_whether_it_starts_from_a_parent(project: Path, digits_study: Params) -> None:
     params = study(digits_study, fresh={"method": "ask"}, child={"method": "ask", "parent": "fresh"})
     build.build("fresh", params)
     build.build("child", params)
     assert (weight("fresh"), weight("child")) == (0, 1)
 
 
-def test_a_model_is_made_once_from_each_seed_and_the_first_lies_on_top(project: Path, digits_study: Params) -> None:
+def test_a_model_is_built_from_each_seed(project: Path, digits_study: Params) -> None:
     build.build("base", study(digits_study, base={"method": "count"}))
     assert (weight("base"), weight("base/seed_3")) == (5, 3)
     assert sorted(path.name for path in Path("models/base").iterdir()) == ["meta.json", "seed_3", "weights.safetensors"]
 
 
-def test_children_and_pupils_start_from_their_own_seeds_models(project: Path, digits_study: Params) -> None:
+def test_children_and_students_use_models_of_the_same_seed(project: Path, digits_study: Params) -> None:
     chosen = study(
         digits_study,
         base={"method": "count"},
         child={"method": "follow", "parent": "base"},
-        pupil={"method": "learn", "parent": "base", "teachers": ["child"]},
-        pupil_of_two={"method": "learn_all", "parent": "base", "teachers": ["child", "base"]},
+        student={"method": "learn", "parent": "base", "teachers": ["child"]},
+        student_of_two={"method": "learn_all", "parent": "base", "teachers": ["child", "base"]},
     )
-    for name in ("base", "child", "pupil", "pupil_of_two"):
+    for name in ("base", "child", "student", "student_of_two"):
         build.build(name, chosen)
     assert (weight("child"), weight("child/seed_3")) == (105, 103)
-    assert (weight("pupil"), weight("pupil/seed_3")) == (1105, 1103)
-    assert (weight("pupil_of_two"), weight("pupil_of_two/seed_3")) == (110, 106)
+    assert (weight("student"), weight("student/seed_3")) == (1105, 1103)
+    assert (weight("student_of_two"), weight("student_of_two/seed_3")) == (110, 106)
 
 
 def test_the_lineage_names_every_teacher_of_the_same_seed(project: Path, digits_study: Params) -> None:
@@ -119,12 +119,12 @@ def test_the_lineage_names_every_teacher_of_the_same_seed(project: Path, digits_
         digits_study,
         base={"method": "count"},
         child={"method": "follow", "parent": "base"},
-        pupil={"method": "learn_all", "parent": "base", "teachers": ["child", "base"]},
+        student={"method": "learn_all", "parent": "base", "teachers": ["child", "base"]},
     )
-    for name in ("base", "child", "pupil"):
+    for name in ("base", "child", "student"):
         build.build(name, chosen)
-    lineage = directories.read_meta(Path("models/pupil/seed_3"))["lineage"]
-    assert {role: of["name"] for role, of in lineage.items()} == {
+    lineage = directories.read_meta(Path("models/student/seed_3"))["lineage"]
+    assert {role: ancestor["name"] for role, ancestor in lineage.items()} == {
         "parent": "base",
         "teacher": "child",
         "teacher_2": "base",

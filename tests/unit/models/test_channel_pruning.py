@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-import numpy as np
-import pytest
-import torch
-import torch_pruning
 from types import ModuleType
 from typing import Any
-from hypothesis import given, settings, strategies as st
-from pydantic import ValidationError
+
+import pytest
+import torch
 from torch import nn
+
 from edgeproof.core.errors import ConfigError
 from edgeproof.methods import prune_channels, prune_channels_slimming, prune_channels_taylor
-from edgeproof.models import channel_pruning, training
-from edgeproof.models.training import Batch
-from edgeproof.networks import resnet8
-from tests.support.method_inputs import RECIPE, SHAPE, SEEDS, LOGITS, LABELS, make_task, list_weights, build_chain, build_module, softmax, hinton_by_hand
-from tests.support.channel_pruning_inputs import STILL, HALF, SLIMMING, TAYLOR, build_plain_network
+from tests.support.channel_pruning_inputs import HALF, SLIMMING, STILL, TAYLOR
+from tests.support.method_inputs import RECIPE, build_module, list_weights, make_task
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
+
 
 @pytest.fixture
 def module() -> nn.Module:
@@ -35,8 +30,8 @@ METHODS: list[tuple[ModuleType, dict[str, Any]]] = [
 ]
 
 
-class Fixed(nn.Module):
-    """A network that knows how wide it once was."""
+class HardCodedWidth(nn.Module):
+    """A network with a hard-coded width."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,48 +43,46 @@ class Fixed(nn.Module):
 
 
 @pytest.mark.parametrize(("method", "options"), METHODS)
-def test_a_network_whose_code_hard_codes_its_width_is_refused(method: ModuleType, options: dict[str, Any]) -> None:
+def test_a_network_with_hard_coded_width_is_refused(method: ModuleType, options: dict[str, Any]) -> None:
     with pytest.raises(
         ConfigError, match=r"channels of this network can't be removed.*take every size from its layers"
     ):
-        method.apply(Fixed(), task_of(), **RECIPE | options)
+        method.apply(HardCodedWidth(), make_task(), **RECIPE | options)
 
 
 @pytest.mark.parametrize(("method", "options"), METHODS)
 def test_a_network_without_channels_to_remove_is_refused(method: ModuleType, options: dict[str, Any]) -> None:
     module = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 4))
     with pytest.raises(ConfigError, match="no channel was removed"):
-        method.apply(module, task_of(), **RECIPE | options)
+        method.apply(module, make_task(), **RECIPE | options)
 
 
 @pytest.mark.parametrize(("method", "options"), METHODS)
-def test_a_ratio_that_leaves_a_layer_nothing_names_the_layer(
+def test_a_ratio_that_empties_a_layer_names_the_layer(
     method: ModuleType, options: dict[str, Any], module: nn.Module
 ) -> None:
     with pytest.raises(ConfigError, match=r"ratio 0\.9 would remove all 8 channels of layer 'stem\.0'"):
-        method.apply(module, task_of(), **RECIPE | options | {"ratio": 0.9})
+        method.apply(module, make_task(), **RECIPE | options | {"ratio": 0.9})
 
 
 @pytest.mark.parametrize(("method", "options"), METHODS)
-def test_a_layer_that_rounding_would_empty_stays_while_wider_ones_are_pruned(
+def test_a_layer_that_rounding_would_empty_is_not_pruned(
     method: ModuleType, options: dict[str, Any], module: nn.Module
 ) -> None:
-    method.apply(module, task_of(), **STILL | options | {"round_to": 8})
+    method.apply(module, make_task(), **STILL | options | {"round_to": 8})
     assert module.stem[0].out_channels == 8
     assert module.classifier.in_features == 8
 
 
 @pytest.mark.parametrize(("method", "options"), METHODS)
-def test_zeros_of_the_channels_that_stay_are_held_through_fine_tuning(
-    method: ModuleType, options: dict[str, Any], module: nn.Module
-) -> None:
+def test_zeros_of_remaining_channels_are_held(method: ModuleType, options: dict[str, Any], module: nn.Module) -> None:
     convolutions = [m for m in module.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     with torch.no_grad():
         for layer in convolutions:
             layer.weight[:, :, 0] = 0
     options = options | {"penalty_epochs": 1} if "penalty_epochs" in options else options
-    method.apply(module, task_of(), **RECIPE | options)
+    method.apply(module, make_task(), **RECIPE | options)
     for layer in convolutions:
         assert not layer.weight[:, :, 0].any()
         assert bool(layer.weight[:, :, 1:].any())
-    assert sum(w.numel() for w in weights_of(module)) > 0
+    assert sum(w.numel() for w in list_weights(module)) > 0

@@ -15,26 +15,26 @@ from hypothesis.extra import numpy as hnp
 
 from edgeproof.models import entropy_coding
 
-counts_of = st.lists(st.integers(1, 1000), min_size=1, max_size=40)
+COUNTS = st.lists(st.integers(1, 1000), min_size=1, max_size=40)
 
 
-def lengths(counts: list[int]) -> list[int]:
+def compute_lengths(counts: list[int]) -> list[int]:
     return entropy_coding.compute_code_lengths(np.array(counts)).tolist()
 
 
 # --- Huffman codes -------------------------------------------------------------------------------------------------
 
 
-@given(counts_of)
-def test_a_code_is_complete_its_kraft_sum_is_exactly_one(counts: list[int]) -> None:
-    assert sum(Fraction(1, 2**length) for length in lengths(counts)) == 1
+@given(COUNTS)
+def test_the_kraft_sum_of_a_code_is_exactly_one(counts: list[int]) -> None:
+    assert sum(Fraction(1, 2**length) for length in compute_lengths(counts)) == 1
 
 
-@given(counts_of)
-def test_a_symbol_takes_from_the_entropy_to_less_than_a_bit_more(counts: list[int]) -> None:
+@given(COUNTS)
+def test_mean_code_length_is_less_than_one_bit_above_the_entropy(counts: list[int]) -> None:
     total = sum(counts)
     entropy = sum(n / total * math.log2(total / n) for n in counts)
-    mean = sum(n * length for n, length in zip(counts, lengths(counts), strict=True)) / total
+    mean = sum(n * length for n, length in zip(counts, compute_lengths(counts), strict=True)) / total
     assert entropy - 1e-9 <= mean < entropy + 1
     assert entropy_coding.compute_entropy_bits(np.array(counts)) == pytest.approx(entropy * total, abs=1e-6)
 
@@ -42,32 +42,32 @@ def test_a_symbol_takes_from_the_entropy_to_less_than_a_bit_more(counts: list[in
 @settings(max_examples=50)
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=6))
 def test_no_prefix_code_of_a_small_alphabet_is_shorter(counts: list[int]) -> None:
-    # By Kraft and McMillan: a prefix code has lengths l exactly when Σ 2^-l ≤ 1, and none need exceed n − 1.
+    # Kraft and McMillan: a prefix code with lengths l exists exactly if Σ 2^-l ≤ 1. No length needs to exceed n − 1.
     deepest = len(counts) - 1
     best = min(
         sum(n * length for n, length in zip(counts, candidate, strict=True))
         for candidate in itertools.product(range(1, deepest + 1), repeat=len(counts))
         if sum(2 ** (deepest - length) for length in candidate) <= 2**deepest
     )
-    assert sum(n * length for n, length in zip(counts, lengths(counts), strict=True)) == best
+    assert sum(n * length for n, length in zip(counts, compute_lengths(counts), strict=True)) == best
 
 
-def test_the_papers_textbook_cases_are_those_of_huffman() -> None:
-    assert lengths([7]) == [0]
-    assert lengths([1, 5]) == [1, 1]
-    assert sorted(lengths([1, 1, 2, 4, 8])) == [1, 2, 3, 4, 4]
-    assert lengths([3] * 8) == [3] * 8
+def test_textbook_cases_have_the_known_code_lengths() -> None:
+    assert compute_lengths([7]) == [0]
+    assert compute_lengths([1, 5]) == [1, 1]
+    assert sorted(compute_lengths([1, 1, 2, 4, 8])) == [1, 2, 3, 4, 4]
+    assert compute_lengths([3] * 8) == [3] * 8
     fibonacci = [1, 1]
     while len(fibonacci) < 40:
         fibonacci.append(fibonacci[-1] + fibonacci[-2])
-    assert sorted(lengths(fibonacci)) == [*range(1, 39), 39, 39]
+    assert sorted(compute_lengths(fibonacci)) == [*range(1, 39), 39, 39]
 
 
-# --- an encoder and a decoder, which share nothing with the module but the lengths of codewords --------------------
+# --- an independent encoder and decoder; only the code lengths come from the module --------------------------------
 
 
-def canonical(symbols: list[int], widths: list[int]) -> dict[int, str]:
-    """Codewords in order of length, then symbol: each is the last one plus one, filled up with zeros."""
+def assign_codewords(symbols: list[int], widths: list[int]) -> dict[int, str]:
+    """Return canonical codewords: in order of length, then symbol, each is the previous one plus one."""
     words, code, last = {}, 0, 0
     for width, symbol in sorted(zip(widths, symbols, strict=True)):
         code <<= width - last
@@ -76,38 +76,38 @@ def canonical(symbols: list[int], widths: list[int]) -> dict[int, str]:
     return words
 
 
-def packed(bits: str) -> bytes:
+def pack_bits(bits: str) -> bytes:
     return bytes(int(bits[i : i + 8].ljust(8, "0"), 2) for i in range(0, len(bits), 8))
 
 
-def huffman(symbols: list[int], symbol_bytes: int) -> bytes:
+def encode_huffman(symbols: list[int], symbol_bytes: int) -> bytes:
     counts = Counter(symbols)
-    widths = lengths(list(counts.values()))
-    words = canonical(list(counts), widths)
+    widths = compute_lengths(list(counts.values()))
+    words = assign_codewords(list(counts), widths)
     book = b"".join(
         bytes([width]) + s.to_bytes(symbol_bytes, "little") for s, width in zip(counts, widths, strict=True)
     )
-    return book + packed("".join(words[symbol] for symbol in symbols))
+    return book + pack_bits("".join(words[symbol] for symbol in symbols))
 
 
-def unhuffman(data: bytes, distinct: int, count: int, symbol_bytes: int) -> tuple[list[int], bytes]:
-    """The symbols, and what follows them."""
+def decode_huffman(data: bytes, distinct: int, count: int, symbol_bytes: int) -> tuple[list[int], bytes]:
+    """Return the decoded symbols and the bytes after them."""
     entry = 1 + symbol_bytes
     book = [data[i * entry : (i + 1) * entry] for i in range(distinct)]
     symbols = [int.from_bytes(item[1:], "little") for item in book]
-    words = {word: symbol for symbol, word in canonical(symbols, [item[0] for item in book]).items()}
+    words = {word: symbol for symbol, word in assign_codewords(symbols, [item[0] for item in book]).items()}
     bits = "".join(format(byte, "08b") for byte in data[distinct * entry :])
-    found, place = [], 0
+    decoded_symbols, position = [], 0
     for _ in range(count):
-        end = place
-        while bits[place:end] not in words:
+        end = position
+        while bits[position:end] not in words:
             end += 1
-        found.append(words[bits[place:end]])
-        place = end
-    return found, data[distinct * entry + -(-place // 8) :]
+        decoded_symbols.append(words[bits[position:end]])
+        position = end
+    return decoded_symbols, data[distinct * entry + -(-position // 8) :]
 
 
-def header(form: int, gap_bits: int, gaps: int, distinct: int, stored: int) -> bytes:
+def build_header(form: int, gap_bits: int, gaps: int, distinct: int, stored: int) -> bytes:
     return (
         bytes([form, gap_bits])
         + gaps.to_bytes(2, "little")
@@ -116,8 +116,8 @@ def header(form: int, gap_bits: int, gaps: int, distinct: int, stored: int) -> b
     )
 
 
-def encodings(tensor: np.ndarray) -> list[bytes]:
-    """The tensor in every form."""
+def encode(tensor: np.ndarray) -> list[bytes]:
+    """Return the tensor encoded in every form."""
     dense = tensor.ravel().view(np.uint32).tolist()
     streams: list[tuple[int, list[int], list[int]]] = [(0, [], dense)]
     for gap_bits in range(1, 9):
@@ -129,28 +129,28 @@ def encodings(tensor: np.ndarray) -> list[bytes]:
                 run = 0
             else:
                 run += 1
-        # A filler is needed before a non-zero only: the zeros at the end are known from the tensor's size.
+        # Fillers are only needed before a non-zero: the size of the tensor gives the zeros at the end.
         while values and values[-1] == 0:
             gaps.pop()
             values.pop()
         streams.append((gap_bits, gaps, values))
     coded = []
     for gap_bits, gaps, values in streams:
-        gap_part = huffman(gaps, 1) if gap_bits else b""
+        gap_part = encode_huffman(gaps, 1) if gap_bits else b""
         plain = b"".join(value.to_bytes(4, "little") for value in values)
-        for form, part in ((0, plain), (1, huffman(values, 4))):
-            coded.append(header(form, gap_bits, len(set(gaps)), len(set(values)), len(values)) + gap_part + part)
+        for form, part in ((0, plain), (1, encode_huffman(values, 4))):
+            coded.append(build_header(form, gap_bits, len(set(gaps)), len(set(values)), len(values)) + gap_part + part)
     return coded
 
 
-def decoded(data: bytes, size: int) -> list[int]:
+def decode(data: bytes, size: int) -> list[int]:
     form, gap_bits = data[0], data[1]
     gap_symbols, distinct, stored = (int.from_bytes(data[a:b], "little") for a, b in ((2, 4), (4, 8), (8, 12)))
     gaps, rest = [0] * stored, data[12:]
     if gap_bits:
-        gaps, rest = unhuffman(rest, gap_symbols, stored, 1)
+        gaps, rest = decode_huffman(rest, gap_symbols, stored, 1)
     if form:
-        values, rest = unhuffman(rest, distinct, stored, 4)
+        values, rest = decode_huffman(rest, distinct, stored, 4)
     else:
         values, rest = [int.from_bytes(rest[i : i + 4], "little") for i in range(0, 4 * stored, 4)], rest[4 * stored :]
     assert not rest
@@ -176,10 +176,10 @@ tensors = st.one_of(
 
 @settings(max_examples=40, deadline=None)
 @given(tensors)
-def test_the_size_is_that_of_bytes_from_which_every_bit_of_the_tensor_comes_back(tensor: np.ndarray) -> None:
-    coded = encodings(tensor)
+def test_the_size_equals_that_of_bytes_that_decode_to_the_tensor(tensor: np.ndarray) -> None:
+    coded = encode(tensor)
     for data in coded:
-        assert decoded(data, tensor.size) == tensor.ravel().view(np.uint32).tolist()
+        assert decode(data, tensor.size) == tensor.ravel().view(np.uint32).tolist()
     assert entropy_coding.count_tensor_bytes(tensor) == min(len(data) for data in coded)
 
 
@@ -188,25 +188,25 @@ def test_the_size_is_that_of_bytes_from_which_every_bit_of_the_tensor_comes_back
 HEADER = entropy_coding.HEADER_BYTES
 
 
-def test_sizes_worked_out_by_hand() -> None:
-    # Zeros: no value is stored. One value: its codebook, and no bits.
+def test_sizes_equal_counts_by_hand() -> None:
+    # Zeros: no value is stored. One value: its codebook and no bits.
     assert entropy_coding.count_tensor_bytes(np.zeros((10, 10), np.float32)) == HEADER
     assert entropy_coding.count_tensor_bytes(np.ones((10, 10), np.float32)) == HEADER + 5
-    # Two values: two entries, a bit each.
+    # Two values: two entries of the codebook, one bit for each weight.
     halves = np.array([[1.0, 2.0]] * 400, np.float32)
     assert entropy_coding.count_tensor_bytes(halves) == HEADER + 2 * 5 + 100
     # Every 100th of 100,000 is the same value. Seven bits of gap hold 99 zeros: one gap, one value, no bits.
     comb = np.zeros((1000, 100), np.float32)
     comb[:, 99] = 3.0
     assert entropy_coding.count_tensor_bytes(comb) == HEADER + 2 + 5
-    # A lone value after 300 zeros: 8 bits of gap hold 255, so a filler in the 256th place, then 44 zeros more. Two gaps
-    # and two values, a bit each of 2, twice; coded densely it would take 10 bytes and 301 bits.
+    # One value after 300 zeros: a gap of 8 bits holds 255, so the 256th zero is a filler, and 44 zeros follow. Two gaps
+    # and two values take one bit each. The dense form would take 10 bytes and 301 bits.
     lone = np.zeros((1, 301), np.float32)
     lone[0, 300] = 3.0
     assert entropy_coding.count_tensor_bytes(lone) == HEADER + min(2 * 2 + 1 + 2 * 4, 10 + 38)
 
 
-def test_biases_and_normalizations_are_counted_as_they_are() -> None:
+def test_biases_and_normalizations_are_counted_as_plain_floats() -> None:
     ones = np.ones(100, np.float32)
     scalar = np.array(1.0, np.float32)
     matrix = np.ones((10, 10), np.float32)
@@ -215,11 +215,11 @@ def test_biases_and_normalizations_are_counted_as_they_are() -> None:
     assert entropy_coding.count_entropy_coded_bytes({}) == 0
 
 
-def test_a_tensor_without_elements_is_its_header() -> None:
+def test_an_empty_tensor_takes_only_its_header() -> None:
     assert entropy_coding.count_tensor_bytes(np.zeros((0, 3), np.float32)) == HEADER
 
 
-def test_300_000_distinct_weights_are_plain_without_a_code_being_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_300_000_distinct_weights_are_plain_and_no_code_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entropy_coding, "compute_code_lengths", lambda counts: pytest.fail("a useless code was built"))
     weights = np.random.default_rng(0).permutation(300_000).astype(np.float32).reshape(300, 1000) + 1
     assert entropy_coding.count_tensor_bytes(weights) == HEADER + 4 * 300_000
@@ -232,7 +232,7 @@ def test_the_order_of_axes_in_memory_does_not_matter() -> None:
     assert entropy_coding.count_tensor_bytes(strided) == entropy_coding.count_tensor_bytes(tensor)
 
 
-def test_fewer_bits_and_more_zeros_are_smaller() -> None:
+def test_fewer_bits_and_more_zeros_give_a_smaller_size() -> None:
     rng = np.random.default_rng(0)
     weights, order = rng.standard_normal((100, 300)).astype(np.float32), rng.permutation(30_000).reshape(100, 300)
     for steps in (1, 7, 127):
@@ -242,5 +242,7 @@ def test_fewer_bits_and_more_zeros_are_smaller() -> None:
             for sparsity in (0, 0.3, 0.6, 0.9, 0.99)
         ]
         assert sizes == sorted(sizes, reverse=True)
-    sizes = [entropy_coding.count_tensor_bytes(np.round(weights * steps).astype(np.float32)) for steps in (1, 3, 7, 31, 127)]
+    sizes = [
+        entropy_coding.count_tensor_bytes(np.round(weights * steps).astype(np.float32)) for steps in (1, 3, 7, 31, 127)
+    ]
     assert sizes == sorted(sizes)

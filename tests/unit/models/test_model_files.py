@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 import torch_pruning
-from pathlib import Path
-from typing import Any
 from torch import nn
+
 from edgeproof.core import directories
 from edgeproof.core.errors import ArtifactError, UnknownNameError
-from edgeproof.models import frameworks, model_files
-from edgeproof.models.entropy_coding import HEADER_BYTES
+from edgeproof.models import model_files
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 SHAPE = (1, 8, 8)
-
-
 SPEC = model_files.NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, SHAPE, 10)
 
 
@@ -34,12 +33,12 @@ def module() -> nn.Module:
     return built.eval()
 
 
-def outputs_of(module: nn.Module) -> torch.Tensor:
+def compute_outputs(module: nn.Module) -> torch.Tensor:
     with torch.no_grad():
         return module(torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(1)))
 
 
-def test_a_model_comes_back_with_every_bit_of_its_weights_and_statistics(module: nn.Module, tmp_path: Path) -> None:
+def test_a_loaded_model_has_the_same_bits(module: nn.Module, tmp_path: Path) -> None:
     model_files.save(module, SPEC, {"name": "m"}, tmp_path / "m")
     loaded, spec, meta = model_files.load(tmp_path / "m")
     assert spec.to_meta() == SPEC.to_meta()
@@ -52,7 +51,7 @@ def test_a_model_comes_back_with_every_bit_of_its_weights_and_statistics(module:
         assert before[key].numpy().tobytes() == after[key].numpy().tobytes()
 
 
-def test_weights_that_are_no_ordinary_numbers_keep_their_bits(module: nn.Module, tmp_path: Path) -> None:
+def test_special_floating_point_values_keep_their_bits(module: nn.Module, tmp_path: Path) -> None:
     weight = next(module.parameters())
     with torch.no_grad():
         weight.view(-1)[:4] = torch.tensor([-0.0, float("inf"), 1e-45, float("nan")])
@@ -61,7 +60,7 @@ def test_weights_that_are_no_ordinary_numbers_keep_their_bits(module: nn.Module,
     assert weight.detach().numpy().tobytes() == again.detach().numpy().tobytes()
 
 
-def test_saving_twice_gives_the_same_bytes_whatever_the_memory_layout(module: nn.Module, tmp_path: Path) -> None:
+def test_stored_bytes_do_not_depend_on_the_memory_layout(module: nn.Module, tmp_path: Path) -> None:
     model_files.save(module, SPEC, {}, tmp_path / "a")
     model_files.save(module.to(memory_format=torch.channels_last), SPEC, {}, tmp_path / "b")
     for name in ("weights.safetensors", "meta.json"):
@@ -69,9 +68,7 @@ def test_saving_twice_gives_the_same_bytes_whatever_the_memory_layout(module: nn
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
-def test_a_pruned_model_computes_the_same_after_loading_without_its_pruning_history(
-    module: nn.Module, tmp_path: Path, ratio: float
-) -> None:
+def test_a_loaded_pruned_model_computes_the_same(module: nn.Module, tmp_path: Path, ratio: float) -> None:
     torch_pruning.pruner.BasePruner(
         module,
         torch.zeros(1, *SHAPE),
@@ -81,7 +78,7 @@ def test_a_pruned_model_computes_the_same_after_loading_without_its_pruning_hist
     ).step()
     model_files.save(module, SPEC, {}, tmp_path / "m")
     loaded, _, meta = model_files.load(tmp_path / "m")
-    assert torch.equal(outputs_of(module.eval()), outputs_of(loaded))
+    assert torch.equal(compute_outputs(module.eval()), compute_outputs(loaded))
     assert meta["parameters"] == sum(p.numel() for p in module.parameters())
     assert meta["parameters"] < sum(p.numel() for p in SPEC.build().parameters())
     for fresh, pruned in zip(loaded.modules(), module.modules(), strict=True):
@@ -90,7 +87,7 @@ def test_a_pruned_model_computes_the_same_after_loading_without_its_pruning_hist
 
 
 @pytest.mark.parametrize("multiplier", [1, 2])
-def test_a_depthwise_convolution_keeps_its_shape_when_nothing_was_pruned(multiplier: int) -> None:
+def test_an_unpruned_depthwise_convolution_keeps_its_shape(multiplier: int) -> None:
     layer = nn.Conv2d(4, 4 * multiplier, 3, groups=4)
     module, stored = nn.Sequential(copy.deepcopy(layer)), nn.Sequential(layer).state_dict()
     model_files.resize_layers(module, stored)
@@ -109,7 +106,7 @@ def test_a_pruned_depthwise_convolution_takes_its_groups_from_the_weights() -> N
 
 
 @pytest.mark.parametrize("length", [0, 8, 100, -1])
-def test_weights_cut_short_are_refused(module: nn.Module, tmp_path: Path, length: int) -> None:
+def test_truncated_weights_are_refused(module: nn.Module, tmp_path: Path, length: int) -> None:
     model_files.save(module, SPEC, {}, tmp_path / "m")
     path = tmp_path / "m" / model_files.WEIGHTS
     path.write_bytes(path.read_bytes()[:length])
@@ -129,8 +126,8 @@ def test_a_model_that_was_never_built_is_refused(tmp_path: Path) -> None:
         model_files.load(tmp_path / "m")
 
 
-class Without(nn.Module):
-    """A module whose state lacks one tensor, or has one too many."""
+class ChangedState(nn.Module):
+    """A module whose state lacks one tensor or has one too many."""
 
     def __init__(self, module: nn.Module, change: str) -> None:
         super().__init__()
@@ -149,21 +146,19 @@ class Without(nn.Module):
 
 
 @pytest.mark.parametrize("change", ["classifier.weight", "classifier.bias", "stem.1.running_mean", "extra"])
-def test_whole_weights_that_do_not_fit_their_network_are_refused(
-    module: nn.Module, tmp_path: Path, change: str
-) -> None:
-    model_files.save(Without(module, change), SPEC, {}, tmp_path / "m")
+def test_weights_that_do_not_fit_their_network_are_refused(module: nn.Module, tmp_path: Path, change: str) -> None:
+    model_files.save(ChangedState(module, change), SPEC, {}, tmp_path / "m")
     with pytest.raises(ArtifactError, match="does not fit network 'resnet8'"):
         model_files.load(tmp_path / "m")
 
 
-def test_a_network_that_no_file_provides_is_refused_by_its_name(module: nn.Module, tmp_path: Path) -> None:
+def test_an_unknown_network_is_refused_with_the_nearest_name(module: nn.Module, tmp_path: Path) -> None:
     model_files.save(module, model_files.NetworkSpec("resnet9", {}, SHAPE, 10), {}, tmp_path / "m")
     with pytest.raises(UnknownNameError, match=r"unknown network 'resnet9'\. Did you mean 'resnet8'\?"):
         model_files.load(tmp_path / "m")
 
 
-def test_the_old_model_stays_when_the_new_one_cannot_be_described(module: nn.Module, tmp_path: Path) -> None:
+def test_the_old_model_stays_if_writing_the_new_one_fails(module: nn.Module, tmp_path: Path) -> None:
     model_files.save(module, SPEC, {"name": "old"}, tmp_path / "m")
     with pytest.raises(TypeError):
         model_files.save(module, SPEC, {"name": object()}, tmp_path / "m")

@@ -1,4 +1,4 @@
-"""Fake quantization: the formula in plain numpy, ranges, folding, a model on disk, and what may be lowered for what."""
+"""Fake quantization: its formula in plain numpy, ranges, folding, storage, and export for each runtime."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgeproof.core.errors import ArtifactError, ConfigError, Unsupported
 from edgeproof.methods import quantize_aware
 from edgeproof.models import build, frameworks, losses, model_files, qat, training
 from tests.support import tiny_task
-from tests.unit.methods.test_methods import RECIPE
+from tests.support.method_inputs import RECIPE
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
@@ -56,7 +56,7 @@ def network(spec: model_files.NetworkSpec) -> nn.Module:
     return built.eval()
 
 
-def task_of(seed: int = 0) -> training.TrainingTask:
+def make_task(seed: int = 0) -> training.TrainingTask:
     x = torch.randn(48, *SHAPE, generator=torch.Generator().manual_seed(5))
     labels = (x.sum((1, 2, 3)) / 4).clamp(-1, 1).round().long() + 1
     return training.TrainingTask(
@@ -64,17 +64,17 @@ def task_of(seed: int = 0) -> training.TrainingTask:
     )
 
 
-def calibrated(network: nn.Module, runtime: str = "onnx") -> qat.FakeQuantizedModule:
+def calibrate(network: nn.Module, runtime: str = "onnx") -> qat.FakeQuantizedModule:
     prepared = qat.prepare(network, runtime, SHAPE)
-    prepared.calibrate(task_of().train_x.split(16))
+    prepared.calibrate(make_task().train_x.split(16))
     return prepared
 
 
-def fakes_of(prepared: qat.FakeQuantizedModule) -> dict[str, Any]:
+def find_fake_quantizations(prepared: qat.FakeQuantizedModule) -> dict[str, Any]:
     return {name: module for name, module in prepared.graph.named_modules() if hasattr(module, "fake_quant_enabled")}
 
 
-def weights_with_fakes(prepared: qat.FakeQuantizedModule) -> list[tuple[nn.Parameter, Any]]:
+def pair_weights_with_quantizations(prepared: qat.FakeQuantizedModule) -> list[tuple[nn.Parameter, Any]]:
     nodes = [n for n in prepared.graph.graph.nodes if n.op == "call_module" and n.args[0].op == "get_attr"]
     graph = prepared.graph
     return [(graph.get_parameter(n.args[0].target), graph.get_submodule(n.target)) for n in nodes]
@@ -83,60 +83,58 @@ def weights_with_fakes(prepared: qat.FakeQuantizedModule) -> list[tuple[nn.Param
 # --- the arithmetic ------------------------------------------------------------------------------------------------
 
 
-def fake(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, least: int, most: int) -> np.ndarray:
+def quantize_by_hand(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, least: int, most: int) -> np.ndarray:
     return scale * (np.clip(np.round(x / scale) + zero, least, most) - zero)
 
 
 @pytest.mark.parametrize("runtime", sorted(qat.ACTIVATION_DTYPES))
-def test_weights_are_rounded_to_127_steps_of_their_own_output_channel_on_either_side(
-    network: nn.Module, runtime: str
-) -> None:
-    prepared = calibrated(network, runtime)
-    pairs = weights_with_fakes(prepared)
+def test_weights_have_127_levels_on_each_side_in_every_output_channel(network: nn.Module, runtime: str) -> None:
+    prepared = calibrate(network, runtime)
+    pairs = pair_weights_with_quantizations(prepared)
     assert len(pairs) == 3
     for weight, quantize in pairs:
         rows = weight.detach().double().flatten(1).numpy()
         scale = np.abs(rows).max(1, keepdims=True) / 127
         rounded = quantize(weight).detach().flatten(1).numpy()
-        np.testing.assert_allclose(rounded, fake(rows, scale, np.zeros_like(scale), -127, 127), rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(
+            rounded, quantize_by_hand(rows, scale, np.zeros_like(scale), -127, 127), rtol=1e-5, atol=1e-7
+        )
 
 
 @functools.cache
-def of_an_activation(runtime: str) -> nn.Module:
-    """The fake quantization of a network's input, which has seen nothing yet."""
+def build_input_quantization(runtime: str) -> nn.Module:
+    """Return the fake quantization of a network's input before any calibration."""
     prepared = qat.prepare(nn.Sequential(nn.Flatten(), nn.Linear(36, CLASSES)), runtime, SHAPE).train()
     return prepared.graph.get_submodule("activation_post_process_0")
 
 
 @given(st.floats(-20, 5), st.floats(0.1, 20), st.sampled_from([("onnx", 0, 255), ("tflite", -128, 127)]))
-def test_activations_are_rounded_to_256_steps_between_the_extremes_that_were_seen(
+def test_activations_have_256_levels_between_the_observed_extremes(
     low: float, width: float, target: tuple[str, int, int]
 ) -> None:
     runtime, least, most = target
     x = torch.linspace(low, low + width, 200)
-    below, above = min(low, 0.0), max(low + width, 0.0)  # zero is always one of the steps
+    below, above = min(low, 0.0), max(low + width, 0.0)  # zero is always a level
     scale = np.float64(above - below) / 255
-    seen = copy.deepcopy(of_an_activation(runtime))(x).double().numpy()
-    expected = fake(x.double().numpy(), scale, np.round(least - below / scale), least, most)
+    seen = copy.deepcopy(build_input_quantization(runtime))(x).double().numpy()
+    expected = quantize_by_hand(x.double().numpy(), scale, np.round(least - below / scale), least, most)
     differences = np.abs(seen - expected) / scale
-    assert differences.max() <= 1.001  # in float32 what lies between two steps may go to the other one
+    assert differences.max() <= 1.001  # in float32, a value between two levels may be rounded to the other one
     assert (differences < 1e-3).mean() > 0.95
 
 
 @pytest.mark.parametrize("runtime", sorted(qat.ACTIVATION_DTYPES))
-def test_without_rounding_a_prepared_network_computes_what_the_network_computes(
-    network: nn.Module, runtime: str
-) -> None:
-    prepared = calibrated(network, runtime)
-    for quantize in fakes_of(prepared).values():
+def test_a_prepared_network_without_rounding_equals_the_network(network: nn.Module, runtime: str) -> None:
+    prepared = calibrate(network, runtime)
+    for quantize in find_fake_quantizations(prepared).values():
         quantize.disable_fake_quant()
-    x = task_of().train_x
+    x = make_task().train_x
     with torch.no_grad():
         torch.testing.assert_close(prepared(x), network(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("clip", [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6()])
-def test_nothing_is_rounded_between_a_layer_and_the_clipping_behind_it(clip: nn.Module) -> None:
+def test_nothing_is_rounded_between_a_layer_and_its_clipping(clip: nn.Module) -> None:
     layers = [nn.Conv2d(1, 2, 3), clip, nn.Flatten(), nn.Linear(32, 8), clip, nn.Linear(8, CLASSES)]
     prepared = qat.prepare(nn.Sequential(*layers), "tflite", SHAPE)
     clipping = [node for node in prepared.graph.graph.nodes if node.target in qat.CLIPPING_OPS]
@@ -146,48 +144,51 @@ def test_nothing_is_rounded_between_a_layer_and_the_clipping_behind_it(clip: nn.
         assert [user.op for user in node.users] == ["call_module"]
 
 
-def test_preparing_leaves_the_network_as_it_was(network: nn.Module) -> None:
+def test_preparing_does_not_change_the_network(network: nn.Module) -> None:
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    calibrated(network)
+    calibrate(network)
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
-def test_ranges_are_learnt_in_training_and_held_in_evaluation(network: nn.Module) -> None:
-    prepared = calibrated(network)
-    x = 10 * task_of().train_x
+def test_ranges_change_in_training_and_not_in_evaluation(network: nn.Module) -> None:
+    prepared = calibrate(network)
+    x = 10 * make_task().train_x
 
     def ranges() -> list[float]:
-        return [float(f.scale.sum()) for f in fakes_of(prepared).values()]
+        return [float(f.scale.sum()) for f in find_fake_quantizations(prepared).values()]
 
-    held = ranges()
+    ranges_before = ranges()
     prepared.eval()(x)
-    assert ranges() == held
+    assert ranges() == ranges_before
     prepared.train()(x)
-    assert ranges() != held
+    assert ranges() != ranges_before
 
 
 def test_a_channel_of_zeros_and_a_large_bias_fit_into_32_bits(network: nn.Module) -> None:
     with torch.no_grad():
         network[0].weight[1] = 0
         network[1].bias[1] = 100
-    prepared = calibrated(network)
-    scales = {name: f.scale for name, f in fakes_of(prepared).items()}
+    prepared = calibrate(network)
+    scales = {name: f.scale for name, f in find_fake_quantizations(prepared).items()}
     assert all(float(scale.min()) >= qat.MIN_SCALE for scale in scales.values())
-    given, kept = scales["activation_post_process_0"], weights_with_fakes(prepared)[0][1].scale
-    assert 100 / float(given) / float(kept[1]) < 2**31
-    assert prepared(task_of().train_x).isfinite().all()
+    input_scale, weight_scale = (
+        scales["activation_post_process_0"],
+        pair_weights_with_quantizations(prepared)[0][1].scale,
+    )
+    assert 100 / float(input_scale) / float(weight_scale[1]) < 2**31
+    assert prepared(make_task().train_x).isfinite().all()
 
 
-# --- rounding the weights for good ---------------------------------------------------------------------------------
+# --- rounded weights -----------------------------------------------------------------------------------------------
 
 
-def test_rounded_weights_are_whole_multiples_of_their_scale_and_change_no_answer(network: nn.Module) -> None:
-    prepared = calibrated(network)
-    x = task_of().train_x
+def test_rounded_weights_are_multiples_of_their_scale_and_change_no_output(network: nn.Module) -> None:
+    prepared = calibrate(network)
+    x = make_task().train_x
     before = prepared(x)
     prepared.round_weights()
     assert torch.equal(prepared(x), before)
-    for weight, quantize in weights_with_fakes(prepared):
+    for weight, quantize in pair_weights_with_quantizations(prepared):
         steps = weight.detach().flatten(1).double() / quantize.scale.double()[:, None]
         torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-4)
         assert not (weight.detach() == 0).logical_and(weight.detach().signbit()).any()
@@ -197,10 +198,10 @@ def test_rounded_weights_are_whole_multiples_of_their_scale_and_change_no_answer
 
 
 @pytest.mark.parametrize("runtime", sorted(qat.ACTIVATION_DTYPES))
-def test_a_trained_model_comes_back_with_every_bit_and_gives_the_same_answers(
+def test_a_loaded_model_has_the_same_bits_and_outputs(
     network: nn.Module, spec: model_files.NetworkSpec, tmp_path: Path, runtime: str
 ) -> None:
-    trained = quantize_aware.apply(network, task_of(), **OPTIONS | {"runtime": runtime})
+    trained = quantize_aware.apply(network, make_task(), **OPTIONS | {"runtime": runtime})
     model_files.save(trained, spec, {"packages": {}}, tmp_path / "m")
     loaded, _, meta = model_files.load(tmp_path / "m")
     assert isinstance(loaded, qat.FakeQuantizedModule)
@@ -208,29 +209,31 @@ def test_a_trained_model_comes_back_with_every_bit_and_gives_the_same_answers(
     before, after = trained.state_dict(), loaded.state_dict()
     assert before.keys() == after.keys()
     assert all(before[key].numpy().tobytes() == after[key].numpy().tobytes() for key in before)
-    x = task_of().train_x
+    x = make_task().train_x
     assert torch.equal(trained(x), loaded(x))
-    assert training.measure_accuracy(trained, x, task_of().train_y) == training.measure_accuracy(loaded, x, task_of().train_y)
+    assert training.measure_accuracy(trained, x, make_task().train_y) == training.measure_accuracy(
+        loaded, x, make_task().train_y
+    )
 
 
-def test_a_models_facts_are_those_of_the_network_that_it_was_made_from(
+def test_facts_are_those_of_the_original_network(
     network: nn.Module, spec: model_files.NetworkSpec, tmp_path: Path
 ) -> None:
-    trained = quantize_aware.apply(network, task_of(), **OPTIONS)
+    trained = quantize_aware.apply(network, make_task(), **OPTIONS)
     meta = model_files.save(trained, spec, {}, tmp_path / "m")
     plain = frameworks.compute_facts(network, SHAPE)
     assert (meta["parameters"], meta["macs"]) == (plain.parameters, plain.macs)
     assert meta["entropy_coded_bytes"] < plain.entropy_coded_bytes
 
 
-def test_a_pruned_network_is_prepared_stored_and_loaded_in_its_own_sizes(
+def test_a_pruned_network_keeps_its_sizes_when_stored_and_loaded(
     spec: model_files.NetworkSpec, network: nn.Module, tmp_path: Path
 ) -> None:
     small = model_files.NetworkSpec("separable", {"channels": 2}, SHAPE, CLASSES).build()
-    trained = quantize_aware.apply(small, task_of(), **OPTIONS)
+    trained = quantize_aware.apply(small, make_task(), **OPTIONS)
     meta = model_files.save(trained, spec, {}, tmp_path / "m")  # the specification still says four channels
     loaded, _, _ = model_files.load(tmp_path / "m")
-    x = task_of().train_x
+    x = make_task().train_x
     assert torch.equal(trained(x), loaded(x))
     assert meta["parameters"] == sum(p.numel() for p in small.parameters())
 
@@ -238,36 +241,36 @@ def test_a_pruned_network_is_prepared_stored_and_loaded_in_its_own_sizes(
 def test_a_state_that_does_not_fit_is_refused(
     network: nn.Module, spec: model_files.NetworkSpec, tmp_path: Path
 ) -> None:
-    trained = quantize_aware.apply(network, task_of(), **OPTIONS)
+    trained = quantize_aware.apply(network, make_task(), **OPTIONS)
     trained.graph.register_buffer("surplus", torch.zeros(1))
     model_files.save(trained, spec, {}, tmp_path / "m")
     with pytest.raises(ArtifactError, match="does not fit network 'separable'"):
         model_files.load(tmp_path / "m")
 
 
-def test_a_model_is_not_rebuilt_with_another_version_of_what_prepared_it(
+def test_loading_with_another_version_of_torchao_is_refused(
     network: nn.Module, spec: model_files.NetworkSpec, tmp_path: Path
 ) -> None:
-    model_files.save(calibrated(network), spec, {"packages": {"torchao": "0.0.1"}}, tmp_path / "m")
+    model_files.save(calibrate(network), spec, {"packages": {"torchao": "0.0.1"}}, tmp_path / "m")
     with pytest.raises(ConfigError, match=r"torchao is .*composed for 0\.0\.1"):
         model_files.load(tmp_path / "m")
 
 
-# --- what is lowered for what --------------------------------------------------------------------------------------
+# --- export --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("runtime", sorted(qat.ACTIVATION_DTYPES))
-def test_integers_in_place_of_fake_quantization_give_the_same_answers(network: nn.Module, runtime: str) -> None:
-    prepared = calibrated(network, runtime)
+def test_integer_operations_give_the_same_outputs_as_fake_quantization(network: nn.Module, runtime: str) -> None:
+    prepared = calibrate(network, runtime)
     lowered = qat.select_for_export(prepared, runtime, qat.SCHEME)
     with torch.no_grad():
-        for x in task_of().train_x.split(1):
+        for x in make_task().train_x.split(1):
             assert torch.equal(lowered(x), prepared(x))
-    assert len(fakes_of(prepared)) > 0
+    assert len(find_fake_quantizations(prepared)) > 0
 
 
-def test_what_was_not_prepared_for_a_runtime_and_scheme_is_unsupported_with_the_reason(network: nn.Module) -> None:
-    prepared = calibrated(network, "onnx")
+def test_another_runtime_or_scheme_is_unsupported_with_the_reason(network: nn.Module) -> None:
+    prepared = calibrate(network, "onnx")
     with pytest.raises(Unsupported, match="trained for onnx"):
         qat.select_for_export(prepared, "tflite", qat.SCHEME)
     for scheme in ("fp32", "int8-static"):
@@ -281,10 +284,10 @@ def test_what_was_not_prepared_for_a_runtime_and_scheme_is_unsupported_with_the_
 # --- the method ----------------------------------------------------------------------------------------------------
 
 
-def test_training_through_the_rounding_moves_weights_and_folded_biases_and_raises_the_likelihood(
+def test_training_changes_all_parameters_and_raises_the_likelihood(
     network: nn.Module,
 ) -> None:
-    task = task_of()
+    task = make_task()
 
     def likelihood(module: nn.Module) -> float:
         answers = training.compute_logits(module, task.train_x)
@@ -301,37 +304,37 @@ def test_weights_that_were_zero_stay_zero(network: nn.Module) -> None:
     with torch.no_grad():
         network[0].weight[:, :, 0] = 0
         network[8].weight[1] = 0
-    trained = quantize_aware.apply(network, task_of(), **OPTIONS | {"epochs": 3})
-    first, _, last = (weight for weight, _ in weights_with_fakes(trained))
+    trained = quantize_aware.apply(network, make_task(), **OPTIONS | {"epochs": 3})
+    first, _, last = (weight for weight, _ in pair_weights_with_quantizations(trained))
     assert not first[:, :, 0].any()
     assert not last[1].any()
     assert first[:, :, 1:].any()
 
 
-def test_with_a_teacher_the_loss_is_hintons(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_with_a_teacher_is_that_of_hinton(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def listening(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, **chosen: Any) -> torch.Tensor:
+    def record_loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, **chosen: Any) -> torch.Tensor:
         seen.append((teacher, labels))
         assert chosen == {"temperature": 4.0, "hard_weight": 0.3}
         return hinton_loss(student, teacher, labels, **chosen)
 
     hinton_loss = losses.hinton_loss
-    monkeypatch.setattr(losses, "hinton_loss", listening)
-    teacher, task = copy.deepcopy(network), task_of()
+    monkeypatch.setattr(losses, "hinton_loss", record_loss)
+    teacher, task = copy.deepcopy(network), make_task()
     alone = quantize_aware.apply(network, task, **OPTIONS)
-    taught = quantize_aware.apply(network, task, teacher=teacher, **OPTIONS)
-    assert any(not torch.equal(a, b) for a, b in zip(alone.parameters(), taught.parameters(), strict=True))
+    student = quantize_aware.apply(network, task, teacher=teacher, **OPTIONS)
+    assert any(not torch.equal(a, b) for a, b in zip(alone.parameters(), student.parameters(), strict=True))
     known = torch.cat([training.compute_logits(teacher, task.view(task.train_x, k)) for k in range(task.views)])
     for answers, _ in seen:
         distances = torch.cdist(answers.double(), known.double()).amin(1)
         assert distances.max() < 1e-6
 
 
-def test_a_teacher_with_fake_quantization_teaches_as_any_other(network: nn.Module) -> None:
-    teacher = quantize_aware.apply(network, task_of(), **OPTIONS)
-    taught = quantize_aware.apply(network, task_of(), teacher=teacher, **OPTIONS)
-    assert training.compute_logits(taught, task_of().train_x).isfinite().all()
+def test_a_teacher_may_have_fake_quantization(network: nn.Module) -> None:
+    teacher = quantize_aware.apply(network, make_task(), **OPTIONS)
+    student = quantize_aware.apply(network, make_task(), teacher=teacher, **OPTIONS)
+    assert training.compute_logits(student, make_task().train_x).isfinite().all()
 
 
 @pytest.mark.parametrize("wrong", [{"runtime": "null"}, {"temperature": 0}, {"hard_weight": 1.1}])
@@ -340,10 +343,10 @@ def test_an_option_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
         quantize_aware.Options.model_validate(OPTIONS | wrong)
 
 
-# --- nothing starts from it ----------------------------------------------------------------------------------------
+# --- a quantized model is no parent --------------------------------------------------------------------------------
 
 
-def test_a_study_in_which_a_model_starts_from_a_quantized_one_is_refused(project_root: Path) -> None:
+def test_a_study_with_a_quantized_parent_is_refused(project_root: Path) -> None:
     late = [
         "models.student_slim_w4.method=quantize_aware",
         "models.student_slim_w4.options={epochs: 1}",
@@ -366,7 +369,7 @@ def test_a_stage_refuses_a_quantized_parent(
     monkeypatch.chdir(tmp_path)
     tiny_task.write_plugins(plugin_root)
     tiny_task.write_data(Path("data"))
-    model_files.save(calibrated(network), spec, {}, Path("models/student_slim"))
+    model_files.save(calibrate(network), spec, {}, Path("models/student_slim"))
     content = digits_study.model_dump(by_alias=True)
     content["task"]["name"] = "tiny"
     content["quantize"]["student_slim_w4"] |= {"packages": {}}

@@ -1,4 +1,4 @@
-"""The training loop: reproducible to the bit, and the same arithmetic as a few lines of numpy."""
+"""The training loop: reproducible to the bit, and equal to a few lines of numpy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 SHAPE = (1, 4, 4)
 
 
-def task_of(
+def make_task(
     samples: int = 40, *, views: int = 1, view: Callable[[torch.Tensor, int], torch.Tensor] | None = None, seed: int = 0
 ) -> TrainingTask:
     generator = torch.Generator().manual_seed(5)
@@ -33,46 +33,46 @@ def task_of(
     return TrainingTask("task", SHAPE, 3, x, y, x[:7], y[:7], views, view or (lambda batch, k: batch), seed, 1)
 
 
-def recipe(**changes: Any) -> Recipe:
+def make_recipe(**changes: Any) -> Recipe:
     plain = {"epochs": 2, "batch_size": 8, "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0}
     return Recipe.model_validate(plain | changes)
 
 
-def linear(seed: int = 0) -> nn.Module:
+def build_linear(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
 
 
-def state_of(module: nn.Module) -> list[bytes]:
+def read_state(module: nn.Module) -> list[bytes]:
     return [tensor.contiguous().numpy().tobytes() for tensor in module.state_dict().values()]
 
 
-def trained(seed: int, order_seed: int = 0) -> list[bytes]:
+def train_resnet(seed: int, order_seed: int = 0) -> list[bytes]:
     training.make_deterministic(seed, 1)
     module = resnet8.build(SHAPE, 3, widths=[4, 6], stem_stride=1)
-    return state_of(training.fit(module, task_of(seed=order_seed), recipe()))
+    return read_state(training.fit(module, make_task(seed=order_seed), make_recipe()))
 
 
 # --- reproducible --------------------------------------------------------------------------------------------------
 
 
-def test_the_same_seed_gives_the_same_weights_to_the_bit() -> None:
-    assert trained(0) == trained(0)
+def test_the_same_seed_gives_identical_weights() -> None:
+    assert train_resnet(0) == train_resnet(0)
 
 
 def test_another_seed_of_the_initialization_gives_other_weights() -> None:
-    assert trained(0) != trained(1)
+    assert train_resnet(0) != train_resnet(1)
 
 
 def test_another_order_of_the_samples_gives_other_weights() -> None:
-    assert trained(0, order_seed=0) != trained(0, order_seed=1)
+    assert train_resnet(0, order_seed=0) != train_resnet(0, order_seed=1)
 
 
-def test_what_ran_before_does_not_change_the_weights() -> None:
-    first = trained(0)
+def test_earlier_random_numbers_do_not_change_the_weights() -> None:
+    first = train_resnet(0)
     torch.rand(1000)
     np.random.rand(10)
-    assert trained(0) == first
+    assert train_resnet(0) == first
 
 
 def test_an_operation_that_cannot_be_reproduced_is_an_error() -> None:
@@ -81,7 +81,7 @@ def test_an_operation_that_cannot_be_reproduced_is_an_error() -> None:
         torch.zeros(3).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]), accumulate=False)
 
 
-def test_the_number_of_threads_is_the_recipes() -> None:
+def test_the_number_of_threads_is_set() -> None:
     training.make_deterministic(0, 2)
     assert torch.get_num_threads() == 2
     training.make_deterministic(0, 1)
@@ -92,24 +92,29 @@ def test_the_number_of_threads_is_the_recipes() -> None:
 
 
 def one_cycle(peak: float, steps: int) -> list[float]:
-    """Cosine from peak/25 up to the peak over the first fifth of the steps, then down to peak/250000."""
-    turn = 0.2 * steps - 1
+    """Return the one-cycle schedule: from peak/25 up to the peak in a fifth of the steps, then down to peak/250000."""
+    peak_step = 0.2 * steps - 1
     low, end = peak / 25, peak / 25 / 1e4
 
     def between(a: float, b: float, share: float) -> float:
         return b + (a - b) * (1 + math.cos(math.pi * share)) / 2
 
     return [
-        between(low, peak, t / turn) if t <= turn else between(peak, end, (t - turn) / (steps - 1 - turn))
+        between(low, peak, t / peak_step)
+        if t <= peak_step
+        else between(peak, end, (t - peak_step) / (steps - 1 - peak_step))
         for t in range(steps)
     ]
 
 
-def by_hand(
-    module: nn.Module, batches: Sequence[Batch], chosen: Recipe, apart: tuple[float, float] | None = None
+def train_by_hand(
+    module: nn.Module, batches: Sequence[Batch], chosen: Recipe, bias_recipe: tuple[float, float] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nesterov's SGD on the mean cross-entropy of a linear layer, in numpy; `apart` is the bias's rate and decay."""
-    ways = [(chosen.learning_rate, chosen.weight_decay), apart or (chosen.learning_rate, chosen.weight_decay)]
+    """Train a linear layer by SGD with Nesterov momentum in numpy. `bias_recipe` is the bias's own rate and decay."""
+    rates_and_decays = [
+        (chosen.learning_rate, chosen.weight_decay),
+        bias_recipe or (chosen.learning_rate, chosen.weight_decay),
+    ]
     parameters = [p.detach().double().numpy().copy() for p in module.parameters()]
     speeds = [np.zeros_like(p) for p in parameters]
     for shape, batch in zip(one_cycle(1.0, len(batches)), batches, strict=True):
@@ -118,7 +123,7 @@ def by_hand(
         odds = np.exp(logits - logits.max(1, keepdims=True))
         error = (odds / odds.sum(1, keepdims=True) - np.eye(3)[labels]) / len(x)
         gradients = [error.T @ x, error.sum(0)]
-        for p, speed, gradient, (peak, decay) in zip(parameters, speeds, gradients, ways, strict=True):
+        for p, speed, gradient, (peak, decay) in zip(parameters, speeds, gradients, rates_and_decays, strict=True):
             gradient = gradient + decay * p
             speed[...] = chosen.momentum * speed + gradient
             p -= peak * shape * (gradient + chosen.momentum * speed)
@@ -127,93 +132,91 @@ def by_hand(
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.05])
-def test_training_is_sgd_with_the_recipes_momentum_and_weight_decay_on_a_one_cycle_schedule(
-    momentum: float, weight_decay: float
-) -> None:
-    chosen = recipe(epochs=4, momentum=momentum, weight_decay=weight_decay)
-    module, seen = linear(), []
+def test_training_equals_sgd_with_a_one_cycle_schedule_in_numpy(momentum: float, weight_decay: float) -> None:
+    chosen = make_recipe(epochs=4, momentum=momentum, weight_decay=weight_decay)
+    module, seen = build_linear(), []
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         seen.append(batch)
         return training.cross_entropy(logits, batch)
 
     start = copy.deepcopy(module)
-    training.fit(module, task_of(), chosen, loss=loss)
+    training.fit(module, make_task(), chosen, loss=loss)
     assert len(seen) == 20
-    weight, bias = by_hand(start, seen, chosen)
+    weight, bias = train_by_hand(start, seen, chosen)
     np.testing.assert_allclose(module[1].weight.detach().numpy(), weight, atol=2e-5)
     np.testing.assert_allclose(module[1].bias.detach().numpy(), bias, atol=2e-5)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 10])
-def test_any_number_of_steps_trains(steps: int) -> None:
-    before = state_of(module := linear())
-    training.fit(module, task_of(8 * steps), recipe(epochs=1))
-    assert state_of(module) != before
+def test_any_number_of_steps_changes_the_weights(steps: int) -> None:
+    before = read_state(module := build_linear())
+    training.fit(module, make_task(8 * steps), make_recipe(epochs=1))
+    assert read_state(module) != before
     assert all(p.isfinite().all() for p in module.parameters())
 
 
-def test_no_epochs_keep_the_weights_and_statistics_as_they_are() -> None:
+def test_zero_epochs_change_neither_weights_nor_statistics() -> None:
     training.make_deterministic(0, 1)
     module = resnet8.build(SHAPE, 3, widths=[4], stem_stride=1)
-    before = state_of(module)
-    same = training.fit(module, task_of(), recipe(epochs=0))
+    before = read_state(module)
+    same = training.fit(module, make_task(), make_recipe(epochs=0))
     assert same is module
-    assert state_of(module) == before
+    assert read_state(module) == before
     assert not module.training
 
 
-def test_training_learns_what_can_be_learned() -> None:
+def test_training_learns_a_learnable_task() -> None:
     x = torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(0))
     y = x.flatten(1)[:, :3].argmax(1)
     task = TrainingTask("task", SHAPE, 3, x, y, x, y, 1, lambda batch, k: batch, 0, 1)
-    module = linear()
-    training.fit(module, task, recipe(epochs=12, learning_rate=0.5))
+    module = build_linear()
+    training.fit(module, task, make_recipe(epochs=12, learning_rate=0.5))
     assert training.measure_accuracy(module, x, y) > 0.95
     assert not module.training
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_parameters_set_apart_have_their_own_learning_rate_and_no_weight_decay(momentum: float) -> None:
-    chosen = recipe(epochs=4, momentum=momentum, weight_decay=0.05)
-    module, seen = linear(), []
+def test_a_separate_group_has_its_own_learning_rate_and_no_weight_decay(momentum: float) -> None:
+    chosen = make_recipe(epochs=4, momentum=momentum, weight_decay=0.05)
+    module, seen = build_linear(), []
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         seen.append(batch)
         return training.cross_entropy(logits, batch)
 
     start = copy.deepcopy(module)
-    training.fit(module, task_of(), chosen, loss=loss, apart=training.ParameterGroup([module[1].bias], 0.7))
-    weight, bias = by_hand(start, seen, chosen, apart=(0.7, 0.0))
+    training.fit(module, make_task(), chosen, loss=loss, separate_group=training.ParameterGroup([module[1].bias], 0.7))
+    weight, bias = train_by_hand(start, seen, chosen, bias_recipe=(0.7, 0.0))
     np.testing.assert_allclose(module[1].weight.detach().numpy(), weight, atol=2e-5)
     np.testing.assert_allclose(module[1].bias.detach().numpy(), bias, atol=2e-5)
 
 
-def test_a_proximal_step_is_told_the_learning_rate_of_the_step_that_it_follows() -> None:
-    module, chosen, rates = linear(), recipe(epochs=2), []
-    training.fit(module, task_of(), chosen, proximal=rates.append)
+def test_a_proximal_step_gets_the_learning_rate_of_its_step() -> None:
+    module, chosen, rates = build_linear(), make_recipe(epochs=2), []
+    training.fit(module, make_task(), chosen, proximal=rates.append)
     np.testing.assert_allclose(rates, one_cycle(chosen.learning_rate, 10), rtol=1e-6)
 
 
-def test_what_must_hold_after_a_step_comes_after_the_proximal_step() -> None:
+def test_after_step_runs_after_the_proximal_step() -> None:
     order: list[str] = []
     training.fit(
-        linear(),
-        task_of(8),
-        recipe(epochs=2),
+        build_linear(),
+        make_task(8),
+        make_recipe(epochs=2),
         proximal=lambda rate: order.append("proximal"),
         after_step=lambda: order.append("after"),
     )
     assert order == ["proximal", "after"] * 2
 
 
-def test_what_runs_after_each_step_has_the_last_word_on_the_weights() -> None:
-    module = linear()
+def test_after_step_changes_the_final_weights() -> None:
+    module = build_linear()
 
     def clear() -> None:
         module[1].weight.data.zero_()
 
-    training.fit(module, task_of(), recipe(), after_step=clear)
+    training.fit(module, make_task(), make_recipe(), after_step=clear)
     assert not module[1].weight.any()
     assert module[1].bias.any()
 
@@ -221,20 +224,20 @@ def test_what_runs_after_each_step_has_the_last_word_on_the_weights() -> None:
 # --- samples and views ---------------------------------------------------------------------------------------------
 
 
-def batches_of(task: TrainingTask, chosen: Recipe) -> list[Batch]:
+def record_batches(task: TrainingTask, chosen: Recipe) -> list[Batch]:
     seen = []
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         seen.append(batch)
         return logits.sum() * 0
 
-    training.fit(linear(), task, chosen, loss=loss)
+    training.fit(build_linear(), task, chosen, loss=loss)
     return seen
 
 
 @pytest.mark.parametrize(("samples", "batch_size"), [(40, 8), (43, 8), (40, 64), (7, 7), (3, 8)])
-def test_an_epoch_sees_no_sample_twice_and_leaves_out_less_than_a_batch(samples: int, batch_size: int) -> None:
-    seen = batches_of(task_of(samples), recipe(epochs=3, batch_size=batch_size))
+def test_an_epoch_uses_each_sample_once_except_an_incomplete_batch(samples: int, batch_size: int) -> None:
+    seen = record_batches(make_task(samples), make_recipe(epochs=3, batch_size=batch_size))
     assert len(seen) % 3 == 0
     steps = len(seen) // 3
     epochs = [torch.cat([batch.samples for batch in seen[i * steps : (i + 1) * steps]]).tolist() for i in range(3)]
@@ -245,22 +248,22 @@ def test_an_epoch_sees_no_sample_twice_and_leaves_out_less_than_a_batch(samples:
         assert epochs[0] != epochs[1]
 
 
-def test_a_view_is_applied_to_the_samples_chosen_for_it_and_to_no_other() -> None:
-    task = task_of(40, views=3, view=lambda x, k: x + 100 * k)
-    kept = task.train_x.clone()
-    seen = batches_of(task, recipe(epochs=5))
+def test_a_view_is_applied_only_to_its_samples() -> None:
+    task = make_task(40, views=3, view=lambda x, k: x + 100 * k)
+    inputs_before = task.train_x.clone()
+    seen = record_batches(task, make_recipe(epochs=5))
     for batch in seen:
-        expected = kept[batch.samples] + 100 * batch.views.reshape(-1, 1, 1, 1)
+        expected = inputs_before[batch.samples] + 100 * batch.views.reshape(-1, 1, 1, 1)
         assert torch.equal(batch.x, expected)
         assert torch.equal(batch.labels, task.train_y[batch.samples])
     assert set(torch.cat([batch.views for batch in seen]).tolist()) == {0, 1, 2}
-    assert torch.equal(task.train_x, kept)
+    assert torch.equal(task.train_x, inputs_before)
 
 
 # --- evaluation ----------------------------------------------------------------------------------------------------
 
 
-def test_outputs_do_not_depend_on_how_the_samples_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
     training.make_deterministic(0, 1)
     module = resnet8.build(SHAPE, 3, widths=[4], stem_stride=1).train()
     x = torch.randn(7, *SHAPE)
@@ -272,12 +275,12 @@ def test_outputs_do_not_depend_on_how_the_samples_are_batched(monkeypatch: pytes
 def test_evaluating_changes_neither_weights_nor_statistics() -> None:
     training.make_deterministic(0, 1)
     module = resnet8.build(SHAPE, 3, widths=[4], stem_stride=1).train()
-    before = state_of(module)
+    before = read_state(module)
     training.measure_accuracy(module, torch.randn(7, *SHAPE), torch.zeros(7, dtype=torch.long))
-    assert state_of(module) == before
+    assert read_state(module) == before
 
 
-def test_accuracy_is_the_share_of_samples_whose_highest_output_is_their_label() -> None:
+def test_accuracy_is_the_share_of_correct_samples() -> None:
     x = torch.eye(4)[[0, 1, 2, 3, 0]].reshape(5, 4, 1, 1)
     assert training.measure_accuracy(nn.Flatten(), x, torch.tensor([0, 1, 2, 0, 1])) == 3 / 5
 
@@ -298,7 +301,7 @@ def test_accuracy_is_the_share_of_samples_whose_highest_output_is_their_label() 
 )
 def test_a_recipe_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        recipe(**wrong)
+        make_recipe(**wrong)
 
 
 # --- zeros ---------------------------------------------------------------------------------------------------------
@@ -306,19 +309,19 @@ def test_a_recipe_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("from_parent", [False, True])
 @pytest.mark.parametrize("keep_zeros", [False, True])
-def test_zeros_stay_where_they_are_a_parents_or_the_method_says_so(from_parent: bool, keep_zeros: bool) -> None:
-    module = linear()
+def test_zeros_are_held_for_a_parent_or_on_request(from_parent: bool, keep_zeros: bool) -> None:
+    module = build_linear()
     weight, bias = module[1].weight, module[1].bias
     with torch.no_grad():
         weight[:, ::2] = 0.0
         bias.zero_()
-    task = dataclasses.replace(task_of(), from_parent=from_parent)
-    training.fit(module, task, recipe(weight_decay=0.01), keep_zeros=keep_zeros)
+    task = dataclasses.replace(make_task(), from_parent=from_parent)
+    training.fit(module, task, make_recipe(weight_decay=0.01), keep_zeros=keep_zeros)
     assert bool((weight[:, ::2] == 0).all()) == (from_parent or keep_zeros)
     assert bool((weight[:, 1::2] != 0).all())
-    assert bool((bias != 0).all())  # biases begin at zero, and are no weights
+    assert bool((bias != 0).all())  # biases start at zero and are not weights
 
 
-def test_training_that_diverges_says_so_and_what_to_change() -> None:
-    with pytest.raises(ConfigError, match=r"diverged: after epoch 1 of 2 .* smaller learning_rate than 3e\+38"):
-        training.fit(linear(), task_of(), recipe(learning_rate=3e38))
+def test_diverged_training_is_refused_with_advice() -> None:
+    with pytest.raises(ConfigError, match=r"diverged: after epoch 1 of 2 .* learning_rate below 3e\+38"):
+        training.fit(build_linear(), make_task(), make_recipe(learning_rate=3e38))

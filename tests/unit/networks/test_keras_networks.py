@@ -1,4 +1,4 @@
-"""Keras networks: the same sizes as in torch, kept by name, and lowered by the runtime whose converter knows Keras."""
+"""Keras networks: sizes as in torch, storage by name, and export by the runtime whose converter supports Keras."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SPEC = model_files.NetworkSpec("keras_resnet8", OPTIONS, SHAPE, CLASSES)
 SAMPLES = np.random.default_rng(0).standard_normal((40, *SHAPE)).astype(np.float32)
 
 
-def test_channels_go_last_and_features_stay() -> None:
-    turned = layouts.move_channels_last(SAMPLES)
-    assert turned.shape == (40, 8, 10, 3)
-    assert turned.flags.c_contiguous
-    np.testing.assert_array_equal(turned[7, 2, 3], SAMPLES[7, :, 2, 3])
+def test_channels_are_moved_last() -> None:
+    moved = layouts.move_channels_last(SAMPLES)
+    assert moved.shape == (40, 8, 10, 3)
+    assert moved.flags.c_contiguous
+    np.testing.assert_array_equal(moved[7, 2, 3], SAMPLES[7, :, 2, 3])
     np.testing.assert_array_equal(layouts.move_channels_last(SAMPLES[:, :, 0, 0]), SAMPLES[:, :, 0, 0])
 
 
@@ -43,8 +43,8 @@ def test_the_keras_network_has_the_parameters_and_macs_of_its_torch_counterpart(
 
 
 @pytest.fixture
-def trained() -> Any:
-    """A network of which training has moved every weight and statistic."""
+def trained_network() -> Any:
+    """A network whose weights and statistics were all changed by training."""
     method = plugins.load("methods", "train_keras")
     x = torch.from_numpy(SAMPLES)
     labels = torch.arange(len(x)) % CLASSES
@@ -53,42 +53,42 @@ def trained() -> Any:
     return method.apply(SPEC.build(), task, **(options | {"epochs": 3, "batch_size": 8}))
 
 
-def test_a_trained_network_comes_back_from_its_directory(trained: Any, tmp_path: Path) -> None:
-    model_files.save(trained, SPEC, {"name": "m"}, tmp_path / "m")
+def test_a_loaded_network_predicts_the_same(trained_network: Any, tmp_path: Path) -> None:
+    model_files.save(trained_network, SPEC, {"name": "m"}, tmp_path / "m")
     again, spec, meta = model_files.load(tmp_path / "m")
     assert (spec.name, meta["name"]) == ("keras_resnet8", "m")
     np.testing.assert_allclose(
-        frameworks.predict(again, SAMPLES), frameworks.predict(trained, SAMPLES), rtol=1e-5, atol=1e-6
+        frameworks.predict(again, SAMPLES), frameworks.predict(trained_network, SAMPLES), rtol=1e-5, atol=1e-6
     )
     untrained = keras_models.read_weights(SPEC.build())
-    moved = keras_models.read_weights(trained)
+    moved = keras_models.read_weights(trained_network)
     assert moved.keys() == untrained.keys()
     assert all(not np.array_equal(moved[path], untrained[path]) for path in moved)
-    labels = torch.from_numpy(frameworks.predict(trained, SAMPLES).argmax(1))
+    labels = torch.from_numpy(frameworks.predict(trained_network, SAMPLES).argmax(1))
     assert frameworks.measure_accuracy(again, torch.from_numpy(SAMPLES), labels) == 1.0
 
 
-def test_weights_of_another_size_are_refused(trained: Any, tmp_path: Path) -> None:
+def test_weights_of_another_size_are_refused(trained_network: Any, tmp_path: Path) -> None:
     wider = model_files.NetworkSpec("keras_resnet8", {**OPTIONS, "widths": [8, 16]}, SHAPE, CLASSES)
-    model_files.save(trained, wider, {}, tmp_path / "m")
+    model_files.save(trained_network, wider, {}, tmp_path / "m")
     with pytest.raises(ArtifactError, match="does not fit its network"):
         model_files.load(tmp_path / "m")
 
 
-def test_tflite_lowers_a_keras_network_in_every_scheme_and_others_say_why_not(trained: Any, tmp_path: Path) -> None:
+def test_tflite_exports_a_keras_network_and_other_runtimes_refuse_it(trained_network: Any, tmp_path: Path) -> None:
     tflite = plugins.load("runtimes", "tflite")
-    expected = frameworks.predict(trained, SAMPLES)
+    expected = frameworks.predict(trained_network, SAMPLES)
     for scheme, tolerance in TOLERANCE.items():
         out = tmp_path / scheme
         out.mkdir()
-        keras_models.export(tflite, trained, SAMPLES, scheme, out)
+        keras_models.export(tflite, trained_network, SAMPLES, scheme, out)
         session = tflite.Session(out, threads=1)
-        given = layouts.move_channels_last(SAMPLES)
-        found = np.concatenate([session(given[i : i + 1]).copy() for i in range(len(given))])
-        assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max(), scheme
+        inputs = layouts.move_channels_last(SAMPLES)
+        outputs = np.concatenate([session(inputs[i : i + 1]).copy() for i in range(len(inputs))])
+        assert np.abs(outputs - expected).max() <= tolerance * np.abs(expected).max(), scheme
     for name in ("onnx", "openvino", "null"):
-        with pytest.raises(Unsupported, match="the network was trained in Keras"):
-            keras_models.export(plugins.load("runtimes", name), trained, SAMPLES, "fp32", tmp_path)
+        with pytest.raises(Unsupported, match="the network was trained_network in Keras"):
+            keras_models.export(plugins.load("runtimes", name), trained_network, SAMPLES, "fp32", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,7 @@ def test_tflite_lowers_a_keras_network_in_every_scheme_and_others_say_why_not(tr
         ("{method: distill, network: resnet8, teacher: in_keras}", "'distill' works on networks of torch"),
     ],
 )
-def test_a_method_of_another_framework_than_its_network_is_refused(
-    monkeypatch: pytest.MonkeyPatch, model: str, match: str
-) -> None:
+def test_a_method_of_another_framework_is_refused(monkeypatch: pytest.MonkeyPatch, model: str, match: str) -> None:
     monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
     monkeypatch.chdir(ROOT)
     in_keras = "+models.in_keras={method: train_keras, network: keras_resnet8}"
@@ -116,7 +114,7 @@ def test_a_method_of_another_framework_than_its_network_is_refused(
         compose.compose("digits", [in_keras, f"+models.wrong={model}"])
 
 
-def test_a_study_with_a_keras_model_names_tensorflows_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_with_a_keras_model_lists_the_version_of_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
     monkeypatch.chdir(ROOT)
     params = compose.compose("digits", ["+models.in_keras={method: train_keras, network: keras_resnet8}"])

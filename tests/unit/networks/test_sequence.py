@@ -1,4 +1,4 @@
-"""The recurrent network and the transformer against torch's own layers with the same weights."""
+"""gru and transformer against the layers of torch with the same weights."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from edgeproof.networks import gru, transformer
 OPTIONS: dict[str, Any] = {"patch": (4, 4), "width": 12, "depth": 2, "heads": 3, "expansion": 2}
 
 
-def parameters(module: nn.Module) -> int:
+def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
 # --- GRU -----------------------------------------------------------------------------------------------------------
 
 
-def torch_gru_like(module: nn.Module, features: int, hidden: int) -> nn.GRU:
-    """torch.nn.GRU with this module's weights: it stacks the reset, update and new gates in this order."""
+def build_torch_gru(module: nn.Module, features: int, hidden: int) -> nn.GRU:
+    """Build a torch.nn.GRU with the weights of a module. It stacks the reset, update and new gates in this order."""
     reference = nn.GRU(features, hidden, batch_first=True)
     with torch.no_grad():
         for layer, suffix in ((module.inputs, "ih_l0"), (module.states, "hh_l0")):
@@ -36,19 +36,19 @@ def torch_gru_like(module: nn.Module, features: int, hidden: int) -> nn.GRU:
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8), (3, 5, 4), (1, 1, 6)])
-def test_the_network_computes_what_torchs_gru_computes_over_rows(shape: tuple[int, int, int]) -> None:
+def test_the_network_equals_the_gru_of_torch_over_rows(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     module = gru.build(shape, 7, hidden=16)
     channels, height, width = shape
     images = torch.randn(4, *shape)
     rows = torch.stack([images[:, :, row].reshape(4, channels * width) for row in range(height)], dim=1)
-    _, last = torch_gru_like(module, channels * width, 16)(rows)
+    _, last = build_torch_gru(module, channels * width, 16)(rows)
     torch.testing.assert_close(module(images), module.classifier(last[0]), atol=1e-5, rtol=1e-4)
 
 
-def test_a_gru_has_torchs_parameters_and_initial_range_and_counts_every_steps_multiplications() -> None:
+def test_a_gru_has_the_parameters_and_initial_range_of_torch() -> None:
     module = gru.build((1, 28, 28), 10, hidden=64)
-    assert parameters(module) == parameters(nn.GRU(28, 64)) + 64 * 10 + 10 == 18_698
+    assert count_parameters(module) == count_parameters(nn.GRU(28, 64)) + 64 * 10 + 10 == 18_698
     for part in (module.inputs, module.states):
         values = torch.cat([p.detach().flatten() for p in part.parameters()])
         assert float(values.abs().max()) <= 64**-0.5
@@ -65,7 +65,7 @@ def test_options_that_build_no_gru_are_refused(options: dict[str, object]) -> No
 # --- transformer ---------------------------------------------------------------------------------------------------
 
 
-def test_a_block_computes_what_torchs_encoder_layer_computes() -> None:
+def test_a_block_equals_the_encoder_layer_of_torch() -> None:
     torch.manual_seed(0)
     block = transformer.EncoderBlock(12, 3, 2)
     reference = nn.TransformerEncoderLayer(
@@ -91,21 +91,21 @@ def test_a_block_computes_what_torchs_encoder_layer_computes() -> None:
     torch.testing.assert_close(block(tokens), reference(tokens), atol=1e-5, rtol=1e-4)
 
 
-def test_attention_and_hidden_states_are_heard_by_name_and_attention_sums_to_one_a_row() -> None:
+def test_attention_and_hidden_states_can_be_recorded_by_name() -> None:
     module = transformer.build((1, 8, 12), 5, **OPTIONS).eval()
     names = ["blocks.0", "blocks.1", "blocks.0.attention.probabilities", "blocks.1.attention.probabilities"]
-    with record_outputs(module, names) as heard:
+    with record_outputs(module, names) as recorded:
         module(torch.rand(2, 1, 8, 12))
     tokens = 2 * 3
     for number in range(2):
-        assert heard[f"blocks.{number}"].shape == (2, tokens, 12)
-        attention = heard[f"blocks.{number}.attention.probabilities"]
+        assert recorded[f"blocks.{number}"].shape == (2, tokens, 12)
+        attention = recorded[f"blocks.{number}.attention.probabilities"]
         assert attention.shape == (2, 3, tokens, tokens)
         assert bool((attention >= 0).all())
         torch.testing.assert_close(attention.sum(-1), torch.ones(2, 3, tokens))
 
 
-def test_tokens_are_told_apart_by_their_positions_alone() -> None:
+def test_only_positions_distinguish_tokens() -> None:
     torch.manual_seed(0)
     module = transformer.build((1, 4, 8), 5, **OPTIONS).eval()
     left_right = torch.randn(1, 1, 4, 8)
@@ -115,7 +115,7 @@ def test_tokens_are_told_apart_by_their_positions_alone() -> None:
     torch.testing.assert_close(module(left_right), module(right_left), atol=1e-5, rtol=1e-4)
 
 
-def test_a_token_is_its_own_patch_or_row_and_its_position() -> None:
+def test_a_token_is_a_linear_map_of_its_row_plus_its_position() -> None:
     embedding = transformer.build((1, 8, 8), 5, **OPTIONS | {"patch": (1, 8)}).embedding
     images = torch.randn(2, 1, 8, 8)
     weight, bias = embedding.patches.weight.reshape(12, 8), embedding.patches.bias
@@ -123,13 +123,13 @@ def test_a_token_is_its_own_patch_or_row_and_its_position() -> None:
     torch.testing.assert_close(embedding(images), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_a_transformers_parameters_and_multiplications_are_those_worked_out_by_hand() -> None:
+def test_parameters_and_macs_of_a_transformer_equal_counts_by_hand() -> None:
     module = transformer.build((1, 28, 28), 10, patch=(4, 4), width=32, depth=2, heads=2, expansion=3)
     tokens, width, inside = 49, 32, 96
     block = 4 * (width * width + width) + width * inside + inside + inside * width + width + 4 * width
     embedding = 16 * width + width + tokens * width
-    assert parameters(module) == embedding + 2 * block + 2 * width + width * 10 + 10
-    # Projections and perceptron a token, and both products with the attention of all tokens to all.
+    assert count_parameters(module) == embedding + 2 * block + 2 * width + width * 10 + 10
+    # Projections and perceptron of each token, and both products with the attention between all tokens.
     multiplied = tokens * (4 * width * width + 2 * width * inside) + 2 * tokens * tokens * width
     assert frameworks.compute_facts(module, (1, 28, 28)).macs == tokens * 16 * width + 2 * multiplied + width * 10
 
@@ -138,7 +138,7 @@ def test_a_transformers_parameters_and_multiplications_are_those_worked_out_by_h
     ("changed", "message"),
     [({"patch": (3, 4)}, "3×4 do not tile an image of 8×8"), ({"patch": (4, 16)}, "tile"), ({"heads": 5}, "heads 5")],
 )
-def test_shapes_that_do_not_fit_one_another_are_refused(changed: dict[str, Any], message: str) -> None:
+def test_incompatible_shapes_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         transformer.build((1, 8, 8), 5, **OPTIONS | changed)
 
