@@ -1,1 +1,4 @@
-"""TODO face."""
+"""Preparing a task's data: its sources, its splits on disk, and the memory layout of samples.
+
+May import config, core, paths and progress.
+"""

@@ -1,4 +1,4 @@
-"""How a sample lies in memory: tasks give (C, H, W), and TensorFlow's networks take (H, W, C)."""
+"""Memory layouts of samples: tasks give (C, H, W), TensorFlow's networks take (H, W, C)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ CHANNELS_LAST = "channels_last"
 Array = np.ndarray[Any, Any]
 
 
-def channels_last(samples: Array) -> Array:
-    """Samples (N, C, H, W) as (N, H, W, C); what has one axis a sample stays as it is."""
+def move_channels_last(samples: Array) -> Array:
+    """Return samples (N, C, H, W) as (N, H, W, C). Samples with a single axis (N, C) are unchanged."""
     return np.ascontiguousarray(np.moveaxis(samples, 1, -1))

@@ -22,7 +22,10 @@ _SHIFTS = {1: (-1, -2), 2: (1, -2), 3: (-1, -1), 4: (1, -1)}  # view: (step, axi
 
 
 def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> dict[str, tuple[Array, Array]]:
-    """Read the table (64 pixels 0..16 and a label a row) and cut it into train, validation and test by `seed`."""
+    """Read the table, which has 64 pixels from 0 to 16 and a label in each row, and split it by `seed`.
+
+    Returns uint8 images (N, 1, 8, 8) and labels (N,) of train, validation and test.
+    """
     table = np.loadtxt(files["digits.csv"], delimiter=",").astype(np.uint8)
     images, labels = table[:, :-1].reshape(-1, *INPUT_SHAPE), table[:, -1]
     order = np.random.default_rng(seed).permutation(len(images))
@@ -32,12 +35,15 @@ def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> di
 
 
 def preprocess(raw: Array) -> Array:
-    """Pixels 0..16 to float32 in -1..1."""
+    """Scale pixels from 0..16 to float32 in -1..1."""
     return raw.astype(np.float32) / np.float32(8) - np.float32(1)
 
 
 def view(x: torch.Tensor, k: int) -> torch.Tensor:
-    """Views 1 to 4 are shifted by one pixel, the new border being background."""
+    """Return view k of images (N, 1, 8, 8): 0 is the image itself, 1 to 4 are shifted by one pixel.
+
+    The new border is background.
+    """
     if k == 0:
         return x
     step, axis = _SHIFTS[k]
@@ -47,6 +53,6 @@ def view(x: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def score(outputs: Array, labels: Array) -> Array:
-    """Which samples are right: outputs (N, 10) and labels (N,) to booleans (N,)."""
-    right: Array = outputs.argmax(axis=1) == labels
-    return right
+    """Return for each sample whether it is classified correctly, from outputs (N, 10) and labels (N,)."""
+    correct: Array = outputs.argmax(axis=1) == labels
+    return correct

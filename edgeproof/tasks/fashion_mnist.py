@@ -27,14 +27,18 @@ IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
 
 
 def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> dict[str, tuple[Array, Array]]:
-    """Read the original idx files: uint8 images (N, 1, 28, 28) and labels (N,), validation cut from training."""
+    """Read the original idx files and split validation samples off the training samples by `seed`.
+
+    Returns uint8 images (N, 1, 28, 28) and labels (N,) of train, validation and test. Raises DataError for a file that
+    is not an idx file.
+    """
     images = read_idx(files["train-images-idx3-ubyte"], IMAGES_MAGIC)
     labels = read_idx(files["train-labels-idx1-ubyte"], LABELS_MAGIC)
     order = np.random.default_rng(seed).permutation(len(images))
-    held, kept = np.sort(order[:validation_samples]), np.sort(order[validation_samples:])
+    validation, train = np.sort(order[:validation_samples]), np.sort(order[validation_samples:])
     return {
-        "train": (images[kept, None], labels[kept]),
-        "validation": (images[held, None], labels[held]),
+        "train": (images[train, None], labels[train]),
+        "validation": (images[validation, None], labels[validation]),
         "test": (
             read_idx(files["t10k-images-idx3-ubyte"], IMAGES_MAGIC)[:, None],
             read_idx(files["t10k-labels-idx1-ubyte"], LABELS_MAGIC),
@@ -43,19 +47,19 @@ def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> di
 
 
 def preprocess(raw: Array) -> Array:
-    """uint8 images to standardized float32."""
+    """Standardize uint8 images to float32 with the mean and standard deviation of the training images."""
     return ((raw.astype(np.float32) / np.float32(255)) - np.float32(MEAN)) / np.float32(STANDARD_DEVIATION)
 
 
 def view(x: torch.Tensor, k: int) -> torch.Tensor:
-    """View 1 is the mirror image: clothing has no left and right."""
+    """Return view k of images (N, 1, 28, 28): 0 is the image itself, 1 its mirror image."""
     return x.flip(-1) if k == 1 else x
 
 
 def score(outputs: Array, labels: Array) -> Array:
-    """Which samples are right: outputs (N, 10) and labels (N,) to booleans (N,)."""
-    right: Array = outputs.argmax(axis=1) == labels
-    return right
+    """Return for each sample whether it is classified correctly, from outputs (N, 10) and labels (N,)."""
+    correct: Array = outputs.argmax(axis=1) == labels
+    return correct
 
 
 def read_idx(path: Path, magic: int) -> Array:

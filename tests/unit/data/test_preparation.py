@@ -1,4 +1,4 @@
-"""Prepared data: what building may see in one directory, the test split in another, nothing silently damaged."""
+"""Prepared data: the test split is apart from the data of builds, and damage is noticed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from edgeproof.config.params import TaskParams
 from edgeproof.core import directories
 from edgeproof.core.errors import ArtifactError, DataError
 from edgeproof.data import preparation
-from tests.unit.tasks.test_tasks import idx
+from tests.support import idx_files
 
 
 @pytest.fixture
 def task(tmp_path: Path) -> TaskParams:
-    """Fashion-MNIST's files in miniature: image i of each split is full of i."""
+    """Return a small Fashion-MNIST: every pixel of image i of a split has the value i."""
     source = tmp_path / "source"
     source.mkdir()
     for split, count in (("train", 40), ("t10k", 9)):
         images = np.repeat(np.arange(count), 28 * 28).reshape(-1, 28, 28)
-        (source / f"{split}-images-idx3-ubyte").write_bytes(idx(images))
-        (source / f"{split}-labels-idx1-ubyte").write_bytes(idx(np.arange(count) % 10))
-    return make(source)
+        (source / f"{split}-images-idx3-ubyte").write_bytes(idx_files.encode(images))
+        (source / f"{split}-labels-idx1-ubyte").write_bytes(idx_files.encode(np.arange(count) % 10))
+    return make_task(source)
 
 
-def make(source: Path, **changes: Any) -> TaskParams:
+def make_task(source: Path, **changes: Any) -> TaskParams:
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(source.iterdir())}
     plain = {
         "name": "fashion_mnist",
@@ -42,24 +42,24 @@ def make(source: Path, **changes: Any) -> TaskParams:
     return TaskParams.model_validate({**plain, **changes})
 
 
-def numbers(inputs: np.ndarray) -> list[int]:
+def decode_numbers(inputs: np.ndarray) -> list[int]:
     return [round(float(image.mean() * 0.3530 + 0.2860) * 255) for image in inputs]
 
 
-def test_splits_come_back_as_the_network_sees_them(task: TaskParams, tmp_path: Path) -> None:
+def test_splits_are_loaded_preprocessed(task: TaskParams, tmp_path: Path) -> None:
     root = tmp_path / "data"
     assert preparation.prepare(task, root) == []
-    splits = {name: preparation.load(task.name, name, root) for name in ("train", "validation", "test")}
+    splits = {name: preparation.load_split(task.name, name, root) for name in ("train", "validation", "test")}
     for inputs, labels in splits.values():
         assert inputs.dtype == np.float32
         assert inputs.shape[1:] == (1, 28, 28)
         assert labels.dtype == np.int64
-        assert [number % 10 for number in numbers(inputs)] == labels.tolist()
-    assert sorted(numbers(splits["train"][0]) + numbers(splits["validation"][0])) == list(range(40))
-    assert numbers(splits["test"][0]) == list(range(9))
+        assert [number % 10 for number in decode_numbers(inputs)] == labels.tolist()
+    assert sorted(decode_numbers(splits["train"][0]) + decode_numbers(splits["validation"][0])) == list(range(40))
+    assert decode_numbers(splits["test"][0]) == list(range(9))
 
 
-def test_what_building_depends_on_holds_nothing_of_the_test_split(task: TaskParams, tmp_path: Path) -> None:
+def test_the_data_of_builds_has_no_test_samples(task: TaskParams, tmp_path: Path) -> None:
     preparation.prepare(task, tmp_path / "data")
     build = directories.read_meta(tmp_path / "data" / task.name / "build")
     test = directories.read_meta(tmp_path / "data" / task.name / "test")
@@ -68,48 +68,50 @@ def test_what_building_depends_on_holds_nothing_of_the_test_split(task: TaskPara
     assert test["samples"] == {"test": 9}
 
 
-def test_calibration_samples_are_training_samples_as_many_as_asked_for(task: TaskParams, tmp_path: Path) -> None:
+def test_calibration_samples_are_the_requested_number_of_training_samples(task: TaskParams, tmp_path: Path) -> None:
     preparation.prepare(task, tmp_path / "data")
-    chosen = numbers(preparation.calibration(task.name, tmp_path / "data"))
-    assert len(set(chosen)) == len(chosen) == 6
-    assert set(chosen) <= set(numbers(preparation.load(task.name, "train", tmp_path / "data")[0]))
+    calibration = decode_numbers(preparation.load_calibration(task.name, tmp_path / "data"))
+    assert len(set(calibration)) == len(calibration) == 6
+    assert set(calibration) <= set(decode_numbers(preparation.load_split(task.name, "train", tmp_path / "data")[0]))
 
 
-def test_preparing_is_the_same_to_the_byte_and_depends_on_the_seed(task: TaskParams, tmp_path: Path) -> None:
-    identities = []
+def test_preparation_is_reproducible_and_depends_on_the_seed(task: TaskParams, tmp_path: Path) -> None:
+    hashes = []
     for place, seed in (("a", 0), ("b", 0), ("c", 1)):
         preparation.prepare(task.model_copy(update={"seed": seed}), tmp_path / place)
-        identities.append(directories.identity(directories.read_meta(tmp_path / place / task.name / "build")))
-    assert identities[0] == identities[1] != identities[2]
+        hashes.append(directories.content_sha256(directories.read_meta(tmp_path / place / task.name / "build")))
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_files_that_were_fetched_intact_are_not_fetched_again(task: TaskParams, tmp_path: Path) -> None:
+def test_intact_files_are_not_fetched_again(task: TaskParams, tmp_path: Path) -> None:
     preparation.prepare(task, tmp_path / "data")
-    gone = task.model_copy(
-        update={"sources": make(tmp_path / "source", sources=[{"kind": "folder", "path": "/nowhere"}]).sources}
+    unreachable = task.model_copy(
+        update={"sources": make_task(tmp_path / "source", sources=[{"kind": "folder", "path": "/nowhere"}]).sources}
     )
-    assert preparation.prepare(gone, tmp_path / "data") == []
-    fetched = next(path for path in (tmp_path / "data").rglob("t10k-labels-idx1-ubyte"))
-    fetched.write_bytes(fetched.read_bytes() + b"\0")
+    assert preparation.prepare(unreachable, tmp_path / "data") == []
+    labels = next(path for path in (tmp_path / "data").rglob("t10k-labels-idx1-ubyte"))
+    labels.write_bytes(labels.read_bytes() + b"\0")
     with pytest.raises(DataError, match="no source of task"):
-        preparation.prepare(gone, tmp_path / "data")
+        preparation.prepare(unreachable, tmp_path / "data")
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "problem"),
     [({"calibration_samples": 31}, "calibration_samples"), ({"validation_samples": 40}, "training samples")],
 )
-def test_more_samples_than_there_are_is_refused(task: TaskParams, tmp_path: Path, changes: Any, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_more_samples_than_the_task_has_are_a_data_error(
+    task: TaskParams, tmp_path: Path, changes: Any, problem: str
+) -> None:
+    with pytest.raises(DataError, match=problem):
         preparation.prepare(task.model_copy(update=changes), tmp_path / "data")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_data_that_was_never_prepared_or_is_damaged_is_refused(task: TaskParams, tmp_path: Path, split: str) -> None:
+def test_missing_and_damaged_data_is_an_artifact_error(task: TaskParams, tmp_path: Path, split: str) -> None:
     with pytest.raises(ArtifactError, match="never built"):
-        preparation.load(task.name, split, tmp_path / "data")
+        preparation.load_split(task.name, split, tmp_path / "data")
     preparation.prepare(task, tmp_path / "data")
     path = next((tmp_path / "data").rglob(f"{split}_x.npy"))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ArtifactError, match="damaged"):
-        preparation.load(task.name, split, tmp_path / "data")
+        preparation.load_split(task.name, split, tmp_path / "data")

@@ -1,4 +1,4 @@
-"""A task's files from the first source that has them intact, and plain words about every source that has not."""
+"""Fetching a task's files from the first source that has them intact, with a reason for every skipped source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 import urllib.response
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeproof.config.params import DebianSource, FolderSource, PackageSource, Source, UrlSource
 from edgeproof.core.errors import DataError, EdgeproofError
 from edgeproof.data import sources
 
@@ -29,55 +30,55 @@ CONTENT = {"images": b"pixels " * 1000, "labels": bytes(range(256))}
 FILES = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
 
 
-def folder(path: Path, **changed: bytes | None) -> dict[str, str]:
-    """A folder source; `changed` replaces a file's content or, with None, leaves it out."""
+def folder(path: Path, **changes: bytes | None) -> FolderSource:
+    """Return a folder source. `changes` replaces the content of files; None leaves a file out."""
     path.mkdir(parents=True)
-    for name, content in {**CONTENT, **changed}.items():
+    for name, content in {**CONTENT, **changes}.items():
         if content is not None:
             (path / name).write_bytes(content)
-    return {"kind": "folder", "path": str(path)}
+    return FolderSource(kind="folder", path=str(path))
 
 
-def fetched(into: Path) -> dict[str, bytes]:
+def read_files(into: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in into.iterdir()}
 
 
 # --- folders -------------------------------------------------------------------------------------------------------
 
 
-def test_plain_and_compressed_files_give_the_same_decompressed_content(tmp_path: Path) -> None:
+def test_compressed_files_are_decompressed_and_plain_ones_copied(tmp_path: Path) -> None:
     source = folder(tmp_path / "source", labels=None)
     (tmp_path / "source" / "labels.gz").write_bytes(gzip.compress(CONTENT["labels"]))
     assert sources.fetch("task", [source], FILES, tmp_path / "into") == []
-    assert fetched(tmp_path / "into") == CONTENT
+    assert read_files(tmp_path / "into") == CONTENT
 
 
-def test_data_is_accepted_whoever_compressed_it(tmp_path: Path) -> None:
+def test_data_is_accepted_with_any_compression(tmp_path: Path) -> None:
     packed = {
         f"{name}.gz": gzip.compress(content, level, mtime=level)
         for level, (name, content) in enumerate(CONTENT.items(), 1)
     }
     source = folder(tmp_path / "source", images=None, labels=None, **packed)
     sources.fetch("task", [source], FILES, tmp_path / "into")
-    assert fetched(tmp_path / "into") == CONTENT
+    assert read_files(tmp_path / "into") == CONTENT
 
 
-def test_a_source_with_a_wrong_hash_is_passed_over_for_the_next_and_the_reason_told(tmp_path: Path) -> None:
+def test_a_source_with_a_wrong_hash_is_skipped_with_a_reason(tmp_path: Path) -> None:
     bad = folder(tmp_path / "bad", labels=b"altered")
     good = folder(tmp_path / "good")
     (reason,) = sources.fetch("task", [bad, good], FILES, tmp_path / "into")
     assert str(tmp_path / "bad") in reason
     assert "labels has sha256" in reason
-    assert fetched(tmp_path / "into") == CONTENT
+    assert read_files(tmp_path / "into") == CONTENT
 
 
-def test_the_first_source_that_works_is_the_last_one_asked(tmp_path: Path) -> None:
-    never = {"kind": "url", "base": "gopher://never.asked.invalid"}
-    assert sources.fetch("task", [folder(tmp_path / "good"), never], FILES, tmp_path / "into") == []
+def test_sources_after_the_first_working_one_are_not_used(tmp_path: Path) -> None:
+    unused = UrlSource(kind="url", base="gopher://never.asked.invalid")
+    assert sources.fetch("task", [folder(tmp_path / "good"), unused], FILES, tmp_path / "into") == []
 
 
 @given(st.integers(0, 10_000))
-def test_a_gzip_file_cut_short_anywhere_is_never_taken_for_the_whole(cut: int) -> None:
+def test_a_truncated_gzip_file_is_a_data_error(cut: int) -> None:
     import tempfile
 
     whole = gzip.compress(CONTENT["labels"])
@@ -90,8 +91,8 @@ def test_a_gzip_file_cut_short_anywhere_is_never_taken_for_the_whole(cut: int) -
 
 
 @pytest.mark.parametrize("place", [0, 2, 12, 100, -8, -6, -1])
-def test_a_gzip_file_with_a_flipped_bit_is_refused(tmp_path: Path, place: int) -> None:
-    # The magic, the method, the content, its checksum and its length.
+def test_a_gzip_file_with_a_flipped_bit_is_a_data_error(tmp_path: Path, place: int) -> None:
+    # The places are in the magic number, the method, the content, its checksum and its length.
     damaged = bytearray(gzip.compress(CONTENT["labels"]))
     damaged[place] ^= 0x10
     source = folder(tmp_path / "source", labels=None)
@@ -100,49 +101,49 @@ def test_a_gzip_file_with_a_flipped_bit_is_refused(tmp_path: Path, place: int) -
         sources.fetch("task", [source], FILES, tmp_path / "into")
 
 
-def test_a_file_that_is_missing_and_a_folder_that_is_missing_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_missing_folder_have_different_reasons(tmp_path: Path) -> None:
     without = folder(tmp_path / "without", labels=None)
-    nowhere = {"kind": "folder", "path": str(tmp_path / "nowhere")}
-    with pytest.raises(DataError) as caught:
+    nowhere = FolderSource(kind="folder", path=str(tmp_path / "nowhere"))
+    with pytest.raises(DataError) as failure:
         sources.fetch("task", [without, nowhere], FILES, tmp_path / "into")
-    lines = [line for line in str(caught.value).splitlines() if line.startswith("  - ")]
+    lines = [line for line in str(failure.value).splitlines() if line.startswith("  - ")]
     assert "no labels or labels.gz in" in lines[0]
     assert "no such folder" in lines[1]
 
 
-def test_a_folder_may_be_named_by_an_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_can_be_given_by_an_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path / "source")
     monkeypatch.setenv("DATA_ROOT", str(tmp_path))
-    sources.fetch("task", [{"kind": "folder", "path": "$DATA_ROOT/source"}], FILES, tmp_path / "into")
-    assert fetched(tmp_path / "into") == CONTENT
+    sources.fetch("task", [FolderSource(kind="folder", path="$DATA_ROOT/source")], FILES, tmp_path / "into")
+    assert read_files(tmp_path / "into") == CONTENT
 
 
-def test_when_every_source_fails_the_message_names_each_and_the_study_that_needs_no_download(tmp_path: Path) -> None:
-    into = folder(tmp_path / "into", labels=b"what was there before")
-    asked = [
-        {"kind": "folder", "path": str(tmp_path / "nowhere")},
+def test_if_every_source_fails_the_error_lists_all_and_the_study_without_a_download(tmp_path: Path) -> None:
+    into = folder(tmp_path / "into", labels=b"earlier content")
+    candidates: list[Source] = [
+        FolderSource(kind="folder", path=str(tmp_path / "nowhere")),
         folder(tmp_path / "bad", images=b""),
-        {"kind": "url", "base": "ftp://host.invalid/data"},
-        {"kind": "package", "package": "no_such_package_anywhere", "path": "data"},
+        UrlSource(kind="url", base="ftp://host.invalid/data"),
+        PackageSource(kind="package", package="no_such_package_anywhere", path="data"),
     ]
-    with pytest.raises(DataError) as caught:
-        sources.fetch("clothing", asked, FILES, tmp_path / "into")
-    message = str(caught.value)
+    with pytest.raises(DataError) as failure:
+        sources.fetch("clothing", candidates, FILES, tmp_path / "into")
+    message = str(failure.value)
     assert "task 'clothing'" in message
     assert "make repro STUDY=digits" in message
     assert "conf/tasks/clothing.yaml" in message
     listed = [line for line in message.splitlines() if line.startswith("  - ")]
     assert [line.split()[1] for line in listed] == ["folder", "folder", "url", "package"]
-    assert (Path(into["path"]) / "labels").read_bytes() == b"what was there before"
+    assert (Path(into.path) / "labels").read_bytes() == b"earlier content"
 
 
-def test_a_full_disk_is_no_reason_to_try_the_next_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_the_search_for_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good, second = folder(tmp_path / "good"), folder(tmp_path / "second")
 
-    def full(self: Path, content: bytes) -> int:
+    def fail(self: Path, content: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(EdgeproofError, match="No space left"):
         sources.fetch("task", [good, second], FILES, tmp_path / "into")
     assert not (tmp_path / "into").exists()
@@ -151,21 +152,21 @@ def test_a_full_disk_is_no_reason_to_try_the_next_source(tmp_path: Path, monkeyp
 # --- addresses -----------------------------------------------------------------------------------------------------
 
 
-class Answers(urllib.request.BaseHandler):
-    """Answers http and https from memory, so that urllib's own machinery runs without a network."""
+class FakeServer(urllib.request.BaseHandler):
+    """Answers http and https requests from memory, so that urllib runs without a network."""
 
     handler_order = 100  # before urllib's own
 
     def __init__(self, answer: Callable[[str], bytes | int | Exception]) -> None:
-        self.asked: list[str] = []
+        self.addresses: list[str] = []
         self._answer = answer
 
     def http_open(self, request: urllib.request.Request) -> Any:
-        self.asked.append(request.full_url)
-        found = self._answer(request.full_url)
-        if isinstance(found, Exception):
-            raise found
-        status, body = (found, b"") if isinstance(found, int) else (200, found)
+        self.addresses.append(request.full_url)
+        content = self._answer(request.full_url)
+        if isinstance(content, Exception):
+            raise content
+        status, body = (content, b"") if isinstance(content, int) else (200, content)
         answer = urllib.response.addinfourl(io.BytesIO(body), Message(), request.full_url, status)
         answer.msg = "Not Found" if status == 404 else "OK"  # type: ignore[attr-defined]
         return answer
@@ -174,11 +175,11 @@ class Answers(urllib.request.BaseHandler):
 
 
 @pytest.fixture
-def served() -> Iterator[Callable[[Callable[[str], Any]], Answers]]:
-    """Install a handler that answers instead of the network."""
+def serve() -> Iterator[Callable[[Callable[[str], Any]], FakeServer]]:
+    """Return a function that replaces the network by a handler with the given answers."""
 
-    def install(answer: Callable[[str], Any]) -> Answers:
-        handler = Answers(answer)
+    def install(answer: Callable[[str], Any]) -> FakeServer:
+        handler = FakeServer(answer)
         urllib.request.install_opener(urllib.request.build_opener(handler))
         return handler
 
@@ -186,18 +187,18 @@ def served() -> Iterator[Callable[[Callable[[str], Any]], Answers]]:
     urllib.request.install_opener(None)  # type: ignore[arg-type]
 
 
-Served = Callable[[Callable[[str], Any]], Answers]
+Serve = Callable[[Callable[[str], Any]], FakeServer]
 
 
-def test_an_address_is_asked_for_each_compressed_file(tmp_path: Path, served: Served) -> None:
-    handler = served(lambda url: gzip.compress(CONTENT[url.rpartition("/")[2].removesuffix(".gz")]))
-    sources.fetch("task", [{"kind": "url", "base": "https://host.invalid/data/"}], FILES, tmp_path / "into")
-    assert fetched(tmp_path / "into") == CONTENT
-    assert handler.asked == ["https://host.invalid/data/images.gz", "https://host.invalid/data/labels.gz"]
+def test_a_url_source_requests_each_compressed_file(tmp_path: Path, serve: Serve) -> None:
+    handler = serve(lambda url: gzip.compress(CONTENT[url.rpartition("/")[2].removesuffix(".gz")]))
+    sources.fetch("task", [UrlSource(kind="url", base="https://host.invalid/data/")], FILES, tmp_path / "into")
+    assert read_files(tmp_path / "into") == CONTENT
+    assert handler.addresses == ["https://host.invalid/data/images.gz", "https://host.invalid/data/labels.gz"]
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "reason_part"),
     [
         (404, "Not Found"),
         (b"<html>Welcome to the hotel's network</html>", "sha256"),
@@ -210,58 +211,58 @@ def test_an_address_is_asked_for_each_compressed_file(tmp_path: Path, served: Se
     ],
     ids=["missing", "captive portal", "cut short", "no such host", "too slow", "reset", "disconnected", "not http"],
 )
-def test_whatever_an_address_answers_instead_of_the_data_the_next_source_is_tried(
-    tmp_path: Path, served: Served, answer: Any, told: str
+def test_a_url_without_the_data_is_skipped_with_a_reason(
+    tmp_path: Path, serve: Serve, answer: Any, reason_part: str
 ) -> None:
-    served(lambda url: answer)
+    serve(lambda url: answer)
     (reason,) = sources.fetch(
-        "task", [{"kind": "url", "base": "http://host.invalid"}, folder(tmp_path / "good")], FILES, tmp_path / "into"
+        "task", [UrlSource(kind="url", base="http://host.invalid"), folder(tmp_path / "good")], FILES, tmp_path / "into"
     )
-    assert told in reason
+    assert reason_part in reason
     assert "http://host.invalid" in reason
-    assert fetched(tmp_path / "into") == CONTENT
+    assert read_files(tmp_path / "into") == CONTENT
 
 
-def test_an_answer_that_breaks_off_in_the_middle_is_passed_over(tmp_path: Path, served: Served) -> None:
-    handler = served(lambda url: b"")
+def test_a_url_whose_answer_is_incomplete_is_skipped(tmp_path: Path, serve: Serve) -> None:
+    handler = serve(lambda url: b"")
 
-    class BreaksOff(io.BytesIO):
+    class BrokenStream(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             raise http.client.IncompleteRead(b"half")
 
-    def broken(request: urllib.request.Request) -> Any:
-        answer = urllib.response.addinfourl(BreaksOff(), Message(), request.full_url, 200)
+    def answer_partly(request: urllib.request.Request) -> Any:
+        answer = urllib.response.addinfourl(BrokenStream(), Message(), request.full_url, 200)
         answer.msg = "OK"  # type: ignore[attr-defined]
         return answer
 
-    handler.http_open = broken  # type: ignore[method-assign]
-    asked = [{"kind": "url", "base": "http://host.invalid"}, folder(tmp_path / "good")]
-    (reason,) = sources.fetch("task", asked, FILES, tmp_path / "into")
+    handler.http_open = answer_partly  # type: ignore[method-assign]
+    candidates: list[Source] = [UrlSource(kind="url", base="http://host.invalid"), folder(tmp_path / "good")]
+    (reason,) = sources.fetch("task", candidates, FILES, tmp_path / "into")
     assert "http://host.invalid" in reason
 
 
 @pytest.mark.parametrize("base", ["ftp://host.invalid", "file:///etc", "/etc", "", "javascript:alert(1)", "httpx://a"])
-def test_an_address_that_is_not_http_is_never_opened(tmp_path: Path, served: Served, base: str) -> None:
-    handler = served(lambda url: b"")
+def test_an_address_that_is_not_http_is_not_opened(tmp_path: Path, serve: Serve, base: str) -> None:
+    handler = serve(lambda url: b"")
     with pytest.raises(DataError, match="only http and https"):
-        sources.fetch("task", [{"kind": "url", "base": base}], FILES, tmp_path / "into")
-    assert handler.asked == []
+        sources.fetch("task", [UrlSource(kind="url", base=base)], FILES, tmp_path / "into")
+    assert handler.addresses == []
 
 
 @pytest.mark.parametrize("base", ["http://host.invalid:port", "http://", "http://host .invalid", "http://[::1"])
-def test_an_address_that_is_malformed_is_passed_over(tmp_path: Path, base: str) -> None:
-    # urllib itself refuses these before it opens a connection.
-    asked = [{"kind": "url", "base": base}, folder(tmp_path / "good")]
-    (reason,) = sources.fetch("task", asked, FILES, tmp_path / "into")
+def test_a_malformed_address_is_skipped(tmp_path: Path, base: str) -> None:
+    # urllib rejects these before it opens a connection.
+    candidates: list[Source] = [UrlSource(kind="url", base=base), folder(tmp_path / "good")]
+    (reason,) = sources.fetch("task", candidates, FILES, tmp_path / "into")
     assert reason.startswith(f"url {base}")
 
 
 # --- Debian packages -----------------------------------------------------------------------------------------------
 
-DEBIAN = {"kind": "debian", "package": "dataset-clothing", "path": "/usr/share/clothing"}
+DEBIAN = DebianSource(kind="debian", package="dataset-clothing", path="/usr/share/clothing")
 
 
-def test_a_machine_without_apt_passes_the_debian_source_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_debian_source_is_skipped_on_a_machine_without_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = folder(tmp_path / "good")
     monkeypatch.setenv("PATH", str(tmp_path))
     (reason,) = sources.fetch("task", [DEBIAN, good], FILES, tmp_path / "into")
@@ -269,24 +270,22 @@ def test_a_machine_without_apt_passes_the_debian_source_over(tmp_path: Path, mon
     assert "apt-get is not on this machine" in reason
 
 
-def tool(directory: Path, name: str, body: str) -> None:
+def write_program(directory: Path, name: str, body: str) -> None:
     directory.mkdir(exist_ok=True)
     (directory / name).write_text(f"#!{sys.executable} -S\nimport os, sys\n{body}\n")
     (directory / name).chmod(0o755)
 
 
-def test_a_debian_package_is_unpacked_beside_and_nothing_is_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_debian_package_is_unpacked_but_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path / "inside")
     log = tmp_path / "log"
-    tool(
+    write_program(
         tmp_path / "bin",
         "apt-get",
         f"open({str(log)!r}, 'a').write(' '.join(a for a in sys.argv[1:] if a[0] != '-') + '\\n')\n"
         "if 'download' in sys.argv: open('package_1.0_all.deb', 'w').close()",
     )
-    tool(
+    write_program(
         tmp_path / "bin",
         "dpkg-deb",
         "root = sys.argv[3] + '/usr/share'; os.makedirs(root)\n"
@@ -294,31 +293,33 @@ def test_a_debian_package_is_unpacked_beside_and_nothing_is_installed(
     )
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     sources.fetch("task", [DEBIAN], FILES, tmp_path / "into")
-    assert fetched(tmp_path / "into") == CONTENT
+    assert read_files(tmp_path / "into") == CONTENT
     assert log.read_text().splitlines() == ["update", "download dataset-clothing"]
 
 
-def test_apts_last_word_is_the_reason_why_its_source_was_passed_over(
+def test_the_last_message_of_apt_is_the_reason_for_skipping_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = folder(tmp_path / "good")
-    tool(tmp_path / "bin", "apt-get", "sys.stderr.write('W: warned\\nE: Unable to locate package\\n'); sys.exit(100)")
-    tool(tmp_path / "bin", "dpkg-deb", "")
+    write_program(
+        tmp_path / "bin", "apt-get", "sys.stderr.write('W: warned\\nE: Unable to locate package\\n'); sys.exit(100)"
+    )
+    write_program(tmp_path / "bin", "dpkg-deb", "")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     (reason,) = sources.fetch("task", [DEBIAN, good], FILES, tmp_path / "into")
     assert "apt-get failed: E: Unable to locate package" in reason
 
 
-def test_apt_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apt_is_stopped_after_a_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = folder(tmp_path / "good")
     for name in ("apt-get", "dpkg-deb"):
-        tool(tmp_path / "bin", name, "")
+        write_program(tmp_path / "bin", name, "")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
-    def never(argv: list[str], **settings: Any) -> Any:
+    def time_out(argv: list[str], **settings: Any) -> Any:
         raise subprocess.TimeoutExpired(argv, settings["timeout"])
 
-    monkeypatch.setattr(subprocess, "run", never)
+    monkeypatch.setattr(subprocess, "run", time_out)
     (reason,) = sources.fetch("task", [DEBIAN, good], FILES, tmp_path / "into")
     assert "apt-get did not finish" in reason
 
@@ -326,20 +327,20 @@ def test_apt_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
 # --- installed packages --------------------------------------------------------------------------------------------
 
 
-def test_files_that_an_installed_package_ships_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_in_an_installed_package_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path / "site" / "shipping" / "data")
     (tmp_path / "site" / "shipping" / "__init__.py").write_text("raise RuntimeError('never imported')\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    sources.fetch("task", [{"kind": "package", "package": "shipping", "path": "data"}], FILES, tmp_path / "into")
-    assert fetched(tmp_path / "into") == CONTENT
+    sources.fetch("task", [PackageSource(kind="package", package="shipping", path="data")], FILES, tmp_path / "into")
+    assert read_files(tmp_path / "into") == CONTENT
 
 
 @pytest.mark.parametrize("package", ["no_such_package_anywhere", "no_such_package_anywhere.data", "this"])
-def test_a_package_that_is_not_installed_or_is_a_single_file_is_passed_over(tmp_path: Path, package: str) -> None:
-    asked: list[Mapping[str, Any]] = [
-        {"kind": "package", "package": package, "path": "data"},
+def test_a_package_that_is_not_installed_or_is_a_single_file_is_skipped(tmp_path: Path, package: str) -> None:
+    candidates: list[Source] = [
+        PackageSource(kind="package", package=package, path="data"),
         folder(tmp_path / "good"),
     ]
-    (reason,) = sources.fetch("task", asked, FILES, tmp_path / "into")
+    (reason,) = sources.fetch("task", candidates, FILES, tmp_path / "into")
     assert package in reason
     assert "make setup" in reason

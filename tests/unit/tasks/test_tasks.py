@@ -1,9 +1,8 @@
-"""Tasks: splits that never overlap, preprocessing by its formula, views that are what they say."""
+"""Tasks: splits without overlap, preprocessing by its formula, and views."""
 
 from __future__ import annotations
 
 import gzip
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,14 @@ import torch
 
 from edgeproof.core.errors import DataError
 from edgeproof.tasks import digits, fashion_mnist
+from tests.support import idx_files
 
 # --- digits --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1,797 distinguishable rows: the pixels spell the row's number, the label is its last digit."""
+    """Write 1,797 distinguishable rows: the pixels are the row's number in binary, the label is its last digit."""
     path = tmp_path_factory.mktemp("digits") / "digits.csv"
     rows = np.zeros((1797, 65), int)
     for number in range(1797):
@@ -29,39 +29,39 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def numbers_of(images: np.ndarray) -> list[int]:
+def decode_numbers(images: np.ndarray) -> list[int]:
     return [int(sum(int(bit) << place for place, bit in enumerate(image.reshape(-1)[:11]))) for image in images]
 
 
-def test_digits_are_cut_into_splits_that_share_nothing_and_lose_nothing(table: Path) -> None:
+def test_every_digit_is_in_exactly_one_split(table: Path) -> None:
     splits = digits.data({"digits.csv": table}, validation_samples=200, seed=0)
-    found = {name: numbers_of(images) for name, (images, _) in splits.items()}
-    assert {name: len(numbers) for name, numbers in found.items()} == {"train": 1000, "validation": 200, "test": 597}
-    assert sorted(number for numbers in found.values() for number in numbers) == list(range(1797))
+    numbers = {name: decode_numbers(images) for name, (images, _) in splits.items()}
+    assert {name: len(members) for name, members in numbers.items()} == {"train": 1000, "validation": 200, "test": 597}
+    assert sorted(number for members in numbers.values() for number in members) == list(range(1797))
     for name, (images, labels) in splits.items():
         assert images.shape[1:] == digits.INPUT_SHAPE
-        assert [number % 10 for number in found[name]] == labels.tolist()
+        assert [number % 10 for number in numbers[name]] == labels.tolist()
 
 
-def test_digits_are_cut_by_their_seed_alone(table: Path) -> None:
+def test_the_splits_of_digits_depend_only_on_the_seed(table: Path) -> None:
     first, again, other = (digits.data({"digits.csv": table}, validation_samples=200, seed=s) for s in (1, 1, 2))
     for name in first:
         np.testing.assert_array_equal(first[name][0], again[name][0])
-    assert numbers_of(first["test"][0]) != numbers_of(other["test"][0])
+    assert decode_numbers(first["test"][0]) != decode_numbers(other["test"][0])
 
 
-def test_the_digits_test_split_does_not_depend_on_how_many_samples_validate(table: Path) -> None:
+def test_the_test_split_of_digits_does_not_depend_on_the_number_of_validation_samples(table: Path) -> None:
     few, many = (digits.data({"digits.csv": table}, validation_samples=n, seed=0)["test"] for n in (10, 500))
     np.testing.assert_array_equal(few[0], many[0])
 
 
-def test_digits_pixels_go_from_minus_one_to_one() -> None:
+def test_pixels_of_digits_are_scaled_to_minus_one_to_one() -> None:
     inputs = digits.preprocess(np.array([0, 4, 8, 16], np.uint8))
     assert inputs.dtype == np.float32
     assert inputs.tolist() == [-1.0, -0.5, 0.0, 1.0]
 
 
-def test_digits_views_are_the_image_and_its_four_neighbours_with_background_moved_in() -> None:
+def test_the_views_of_digits_are_the_image_and_four_shifts_by_one_pixel_of_background() -> None:
     x = np.random.default_rng(0).uniform(-1, 1, (3, 1, 8, 8)).astype(np.float32)
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-1)
     neighbours = {
@@ -69,24 +69,19 @@ def test_digits_views_are_the_image_and_its_four_neighbours_with_background_move
     }
     views = [digits.view(torch.from_numpy(x), k).numpy() for k in range(digits.VIEWS)]
     np.testing.assert_array_equal(views[0], x)
-    found = [next(shift for shift, image in neighbours.items() if np.array_equal(image, view)) for view in views[1:]]
-    assert sorted(found) == sorted(neighbours)
+    shifts = [next(shift for shift, image in neighbours.items() if np.array_equal(image, view)) for view in views[1:]]
+    assert sorted(shifts) == sorted(neighbours)
 
 
-def test_a_view_leaves_the_batch_it_was_made_from_as_it_was() -> None:
+def test_a_view_does_not_change_its_batch() -> None:
     x = torch.rand(2, 1, 8, 8)
-    kept = x.clone()
+    original = x.clone()
     for k in range(digits.VIEWS):
         digits.view(x, k)
-    assert torch.equal(x, kept)
+    assert torch.equal(x, original)
 
 
 # --- Fashion-MNIST -------------------------------------------------------------------------------------------------
-
-
-def idx(array: np.ndarray) -> bytes:
-    """The idx format: two zero bytes, the type (8 for unsigned bytes), the rank, the sizes, the values."""
-    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
 
 
 @pytest.fixture
@@ -99,11 +94,11 @@ def files(tmp_path: Path) -> dict[str, Path]:
         "t10k-labels-idx1-ubyte": np.arange(7),
     }
     for name, array in arrays.items():
-        (tmp_path / name).write_bytes(idx(array))
+        (tmp_path / name).write_bytes(idx_files.encode(array))
     return {name: tmp_path / name for name in arrays}
 
 
-def test_fashion_mnist_keeps_its_test_split_and_cuts_validation_from_training(files: dict[str, Path]) -> None:
+def test_fashion_mnist_keeps_its_test_split_and_takes_validation_from_training(files: dict[str, Path]) -> None:
     splits = fashion_mnist.data(files, validation_samples=20, seed=0)
     train = np.frombuffer(files["train-images-idx3-ubyte"].read_bytes()[16:], np.uint8).reshape(50, 1, 28, 28)
     cut = np.concatenate([splits["train"][0], splits["validation"][0]])
@@ -116,23 +111,23 @@ def test_fashion_mnist_keeps_its_test_split_and_cuts_validation_from_training(fi
     assert splits["test"][1].tolist() == list(range(7))
 
 
-def test_fashion_mnist_is_standardized_by_its_training_images_statistics() -> None:
+def test_fashion_mnist_is_standardized_with_the_statistics_of_its_training_images() -> None:
     raw = np.arange(256, dtype=np.uint8)
     inputs = fashion_mnist.preprocess(raw)
     assert inputs.dtype == np.float32
     np.testing.assert_allclose(inputs, (np.arange(256) / 255 - 0.2860) / 0.3530, rtol=1e-5, atol=1e-6)
 
 
-def test_fashion_mnists_second_view_is_the_mirror_image() -> None:
+def test_the_second_view_of_fashion_mnist_is_the_mirror_image() -> None:
     x = torch.rand(2, 1, 28, 28)
     assert torch.equal(fashion_mnist.view(x, 0), x)
     np.testing.assert_array_equal(fashion_mnist.view(x, 1).numpy(), x.numpy()[..., ::-1])
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 5, 7, 8, 11, 12, 15, 16, 17, 100, 16 + 4 * 28 * 28 - 1])
-def test_an_idx_file_cut_short_anywhere_is_refused(tmp_path: Path, length: int) -> None:
+def test_a_truncated_idx_file_is_a_data_error(tmp_path: Path, length: int) -> None:
     path = tmp_path / "images"
-    path.write_bytes(idx(np.zeros((4, 28, 28)))[:length])
+    path.write_bytes(idx_files.encode(np.zeros((4, 28, 28)))[:length])
     with pytest.raises(DataError, match="images"):
         fashion_mnist.read_idx(path, fashion_mnist.IMAGES_MAGIC)
 
@@ -140,25 +135,25 @@ def test_an_idx_file_cut_short_anywhere_is_refused(tmp_path: Path, length: int) 
 @pytest.mark.parametrize(
     "content",
     [
-        idx(np.zeros((4, 28, 28))) + b"\0",
-        idx(np.zeros(4)),
-        b"\x00\x00\x09\x03" + idx(np.zeros((4, 28, 28)))[4:],
-        gzip.compress(idx(np.zeros((4, 28, 28)))),
+        idx_files.encode(np.zeros((4, 28, 28))) + b"\0",
+        idx_files.encode(np.zeros(4)),
+        b"\x00\x00\x09\x03" + idx_files.encode(np.zeros((4, 28, 28)))[4:],
+        gzip.compress(idx_files.encode(np.zeros((4, 28, 28)))),
         b"<!doctype html><html>a page in the data's place</html>",
     ],
     ids=["too long", "labels for images", "signed bytes", "still compressed", "a page"],
 )
-def test_a_file_that_is_not_the_idx_file_it_should_be_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_the_expected_idx_file_is_a_data_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "images"
     path.write_bytes(content)
     with pytest.raises(DataError, match="images"):
         fashion_mnist.read_idx(path, fashion_mnist.IMAGES_MAGIC)
 
 
-def test_an_idx_file_gives_its_values_in_order(tmp_path: Path) -> None:
+def test_an_idx_file_is_read_in_order(tmp_path: Path) -> None:
     path = tmp_path / "images"
     array = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
-    path.write_bytes(idx(array))
+    path.write_bytes(idx_files.encode(array))
     np.testing.assert_array_equal(fashion_mnist.read_idx(path, fashion_mnist.IMAGES_MAGIC), array)
 
 
@@ -166,6 +161,6 @@ def test_an_idx_file_gives_its_values_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", [digits, fashion_mnist])
-def test_a_sample_is_right_where_its_highest_output_is_its_label(task: Any) -> None:
+def test_a_sample_is_correct_if_its_highest_output_is_its_label(task: Any) -> None:
     outputs = np.array([[0.1, 0.9, 0.0], [5.0, -1.0, 2.0], [-3.0, -2.0, -1.0]], np.float32)
     assert task.score(outputs, np.array([1, 2, 2])).tolist() == [True, False, True]
