@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeproof.core.directories import write_atomically, write_json
-from edgeproof.records import record_files, signing
+from edgeproof.records import kinds, record_files, signing
 
 
 def migrate_sessions(root: Path, damaged: list[str]) -> Iterator[tuple[str, int]]:
@@ -24,7 +24,7 @@ def migrate_sessions(root: Path, damaged: list[str]) -> Iterator[tuple[str, int]
             with write_atomically(session) as out:
                 shutil.copytree(session, out, dirs_exist_ok=True)
                 for record in older:
-                    place = out / record.directory.relative_to(session) / record_files.FILE
+                    place = out / record.directory.relative_to(session) / kinds.RECORD_FILE
                     place.unlink()  # DVC's checkout may be read-only
                     write_json(place, dict(record.content))
                 signing.remove_signature(out)  # it was of other bytes

@@ -18,7 +18,9 @@ ROUNDING_ERROR = 1e-9
 Key = TypeVar("Key")
 
 
-def compare_nights(before: Mapping[Key, Sequence[float]], after: Mapping[Key, Sequence[float]]) -> dict[Key, Comparison]:
+def compare_nights(
+    before: Mapping[Key, Sequence[float]], after: Mapping[Key, Sequence[float]]
+) -> dict[Key, Comparison]:
     """Compare two nights and return the cells that may differ, with verdicts for all cells together.
 
     Verdicts are adjusted by Benjamini and Hochberg's method (1995): at most 5% of the differences shown are expected

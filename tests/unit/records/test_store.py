@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.records import record_files, store, summaries
+from edgeproof.records import parquet_parts, queries, record, record_files, store, summaries
 from edgeproof.report import rows
 from edgeproof.report.row import Row
 from tests.support import record_trees
@@ -45,7 +45,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def from_store(root: Path, **chosen: Any) -> list[Row]:
-    return rows.build_rows(store.read_last_sessions(root, order=ORDER, **chosen), baseline="teacher", order=ORDER)
+    return rows.build_rows(queries.read_last_sessions(root, order=ORDER, **chosen), baseline="teacher", order=ORDER)
 
 
 def from_records(root: Path) -> list[Row]:
@@ -53,7 +53,7 @@ def from_records(root: Path) -> list[Row]:
 
 
 def one(root: Path, sql: str) -> Any:
-    found = store.ask(sql, root).fetchone()
+    found = queries.ask(sql, root).fetchone()
     assert found is not None
     return found[0]
 
@@ -73,7 +73,7 @@ def test_rows_from_the_store_are_those_from_the_records_to_the_bit(root: Path) -
 def test_every_column_of_every_line_comes_back_as_it_was(root: Path) -> None:
     store.refresh(root)
     lines = {line.path: line for line in summaries.summarize_records(record_files.read_all(root), root)}
-    answer = store.ask("SELECT * FROM records", root)
+    answer = queries.ask("SELECT * FROM records", root)
     names = [column[0] for column in answer.description]
     for values in answer.fetchall():
         told = dict(zip(names, values, strict=True))
@@ -103,7 +103,7 @@ def test_only_what_is_asked_for_is_read(root: Path) -> None:
     store.refresh(root)
     assert {row.scheme for row in from_store(root, schemes=["int8-static"])} == {"int8-static"}
     chosen = {**ORDER, "devices": ["board"]}
-    assert {line.device for line in store.read_last_sessions(root, order=chosen)} == {"board"}
+    assert {line.device for line in queries.read_last_sessions(root, order=chosen)} == {"board"}
 
 
 def test_the_night_of_a_sitting_is_the_day_it_began(root: Path) -> None:
@@ -123,7 +123,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     original = record_files.read_all
 
-    def watched(place: Path, **options: Any) -> Iterator[record_files.Record]:
+    def watched(place: Path, **options: Any) -> Iterator[record.Record]:
         seen.append(place.name)
         return original(place, **options)
 
@@ -188,7 +188,7 @@ def test_a_refresh_that_fails_leaves_the_store_as_it_was(root: Path, monkeypatch
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "merge_part", full)
+    monkeypatch.setattr(parquet_parts, "merge_part", full)
     with pytest.raises(EdgeproofError, match="No space left"):
         store.refresh(root)
     assert {path: path.read_bytes() for path in store.locate(root).rglob("*") if path.is_file()} == before
@@ -241,7 +241,7 @@ def test_a_hostile_device_name_stays_inside_the_store(tmp_path: Path, device: st
 
 def test_a_query_becomes_a_data_frame_in_one_line(root: Path) -> None:
     store.refresh(root)
-    frame = store.ask(
+    frame = queries.ask(
         "SELECT model, exp(avg(p50_log)) AS p50 FROM records WHERE device = 'local' GROUP BY 1", root
     ).df()
     row = next(row for row in from_records(root) if (row.device, row.model) == ("local", "teacher"))
@@ -268,7 +268,7 @@ def test_what_is_no_reading_of_the_store_is_refused(root: Path, tmp_path: Path, 
     store.refresh(root)
     (tmp_path / "secret").write_text("secret")
     with pytest.raises(EdgeproofError, match="query"):
-        store.ask(sql.format(tmp=tmp_path), root)
+        queries.ask(sql.format(tmp=tmp_path), root)
     assert not (tmp_path / "out.csv").exists()
 
 
@@ -277,8 +277,8 @@ def test_without_records_a_query_answers_with_nothing(tmp_path: Path) -> None:
     assert store.refresh(root) == store.StoreState()
     assert not store.locate(root).exists()
     assert one(root, "SELECT count(p50_log) FROM records") == 0
-    assert store.read_last_sessions(root, order=ORDER) == []
-    assert store.list_names(root) == {"devices": [], "models": [], "runtimes": [], "schemes": []}
+    assert queries.read_last_sessions(root, order=ORDER) == []
+    assert queries.list_names(root) == {"devices": [], "models": [], "runtimes": [], "schemes": []}
 
 
 def test_the_stores_files_are_plain_parquet_for_any_reader(root: Path) -> None:

@@ -1,0 +1,153 @@
+"""Query the store in SQL.
+
+from edgeproof.records import queries
+frame = queries.ask("SELECT model, runtime, exp(avg(p50_log)) / 1000 AS p50_us FROM records GROUP BY ALL").df()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from edgeproof.core.errors import EdgeproofError
+from edgeproof.paths import RECORDS
+from edgeproof.records.columns import StoreLine, list_columns, sql_types
+from edgeproof.records.parquet_parts import open_connection, quote
+from edgeproof.records.store import locate
+from edgeproof.records.summaries import TELEMETRY_FIGURES
+
+BATCH_LINES = 10_000
+# Columns that report.rows doesn't use, so that they need not be read.
+_UNUSED_BY_ROWS = (
+    *("fingerprint", "quantiles_ns", "options", "packages", "runner", "data_sha256", "lineage", "network"),
+    *("validation_accuracy", "inferences", "profile", *TELEMETRY_FIGURES),
+)
+
+
+def ask(sql: str, root: Path = RECORDS) -> duckdb.DuckDBPyConnection:
+    """Answer a query over the view `records`, which has one line per record.
+
+    The view `columns` describes the columns. Of the result, `.df()` is a pandas DataFrame and `.fetchall()` a list of
+    tuples. The store is queried as it is; `store.refresh` updates it. The query can read nothing but the store, and
+    write nothing.
+
+    Raises EdgeproofError with DuckDB's message for a query that is not one SELECT or that fails.
+    """
+    place = locate(root)
+    connection = connect(place)
+    connection.execute(f"SET allowed_directories = ['{quote(place.resolve())}']")
+    for setting in ("enable_external_access = false", "lock_configuration = true"):
+        connection.execute(f"SET {setting}")
+    try:
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise EdgeproofError("a query is one SELECT over the view 'records'; 'FROM columns' lists its columns.")
+        return connection.execute(statements[0].query)
+    except duckdb.Error as error:
+        raise EdgeproofError(f"the query failed: {error}") from None
+
+
+def connect(place: Path) -> duckdb.DuckDBPyConnection:
+    """Return a connection with the views `records` and `columns`. Without a store, `records` is empty.
+
+    `place` is the directory of the store.
+    """
+    connection = open_connection()
+    files = ", ".join(f"'{quote(path.resolve())}'" for path in sorted(place.glob("device=*/*.parquet")))
+    nulls = ", ".join(f"NULL::{sql_type} AS {name}" for name, sql_type in sql_types().items())
+    source = f"read_parquet([{files}], hive_partitioning = false)" if files else f"(SELECT {nulls} LIMIT 0)"
+    connection.execute(f"CREATE VIEW records AS FROM {source}")
+    described = ", ".join(
+        "('{}', '{}', '{}')".format(column.name, column.sql_type, column.description.replace("'", "''"))
+        for column in list_columns()
+    )
+    connection.execute(f"CREATE VIEW columns AS FROM (VALUES {described}) AS c(name, type, description)")
+    return connection
+
+
+def read_last_sessions(
+    root: Path, *, order: Mapping[str, Sequence[str]], schemes: Collection[str] | None = None
+) -> list[StoreLine]:
+    """Return the lines of every cell's last session, and the harness's lines of these sessions, sorted by path.
+
+    `report.rows.build_rows` takes these lines.
+
+    Args:
+        root: the directory of the records.
+        order: the 'devices', 'models' and 'runtimes' to read.
+        schemes: the schemes to read; all if None.
+    """
+    selected: dict[str, list[str]] = {kind: list(order[f"{kind}s"]) for kind in ("device", "runtime", "model")}
+    if schemes is not None:
+        selected["scheme"] = list(schemes)
+    conditions = " AND ".join(f"list_contains(${kind}, {kind})" for kind in selected)
+    columns = ", ".join(f"NULL AS {name}" if name in _UNUSED_BY_ROWS else name for name in sql_types())
+    answer = connect(locate(root)).execute(
+        f"""WITH cells AS (
+                SELECT device, runtime, model, scheme,
+                       arg_max({{'key': session_key, 'id': session_id}}, measured_at) AS last
+                FROM records WHERE runtime <> 'null' AND {conditions} GROUP BY ALL),
+            sessions AS (SELECT DISTINCT last.key AS session_key, last.id AS session_id FROM cells)
+            SELECT {columns} FROM records r SEMI JOIN cells c
+                ON r.device = c.device AND r.runtime = c.runtime AND r.model = c.model AND r.scheme = c.scheme
+                AND r.session_key = c.last.key AND r.session_id = c.last.id
+            UNION ALL
+            SELECT {columns} FROM records r SEMI JOIN sessions s
+                ON r.session_key = s.session_key AND r.session_id = s.session_id
+                WHERE r.runtime = 'null'""",
+        selected,
+    )
+    batches = iter(lambda: answer.fetchmany(BATCH_LINES), [])
+    lines = [StoreLine.from_values(values) for batch in batches for values in batch]
+    return sorted(lines, key=lambda line: line.path.split("/"))
+
+
+def read_process_medians(
+    root: Path,
+    where: str = "true",
+    values: Mapping[str, Any] | None = None,
+    *,
+    extra_columns: Sequence[str] = ("conditions", "versions"),
+) -> list[tuple[Any, ...]]:
+    """Return the single-stream medians of every cell's sessions, one per process, in order of time.
+
+    Of repeated runs the last attempt counts, and only if it is valid.
+
+    Args:
+        root: the directory of the records.
+        where: an SQL condition on the columns. It must not come from a user.
+        values: the parameters of `where`.
+        extra_columns: columns of one of the runs to return as well. They must not come from a user.
+
+    Returns:
+        Tuples of night, device, runtime, model, scheme, session key, session id, the extra columns, and a list of
+        (process, natural logarithm of the median in ns).
+    """
+    last_values = "".join(f", '{name}': {name}" for name in extra_columns)
+    sql = f"""
+        WITH runs AS (
+            SELECT night, device, runtime, model, scheme, session_key, session_id, scenario, process,
+                   arg_max({{'log': CASE WHEN verdict = 'valid' THEN p50_log END{last_values}}}, attempt) AS last
+            FROM records
+            WHERE loadgen_scenario = 'SingleStream' AND scenario <> 'accuracy' AND compliance IS NULL
+                AND runtime <> 'null' AND {where}
+            GROUP BY ALL)
+        SELECT night, device, runtime, model, scheme, session_key, session_id,
+               {"".join(f"any_value(last.{name}), " for name in extra_columns)}list((process, last.log) ORDER BY process)
+        FROM runs WHERE last.log IS NOT NULL
+        GROUP BY ALL ORDER BY ALL"""
+    return connect(locate(root)).execute(sql, dict(values or {})).fetchall()
+
+
+def list_names(root: Path) -> dict[str, list[str]]:
+    """Return the 'devices', 'models', 'runtimes' and 'schemes' that have records, without the null runtime's."""
+    cells = (
+        connect(locate(root))
+        .execute("SELECT DISTINCT device, model, runtime, scheme FROM records WHERE runtime <> 'null'")
+        .fetchall()
+    )
+    kinds = ("devices", "models", "runtimes", "schemes")
+    return {kind: sorted({cell[index] for cell in cells}) for index, kind in enumerate(kinds)}
