@@ -1,4 +1,4 @@
-"""What every contract test starts from: a small task, a trained-looking module, calibration samples."""
+"""Fixtures of the contract tests: a small task, a module like a trained one, calibration samples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgeproof.models.training import TrainingTask, deterministic
+from edgeproof.models.training import TrainingTask, make_deterministic
 from edgeproof.networks import resnet8
 
 SHAPE = (1, 8, 8)
@@ -20,18 +20,18 @@ def samples() -> np.ndarray:
 
 @pytest.fixture
 def module() -> torch.nn.Module:
-    return trained_looking()
+    return build_module()
 
 
-def trained_looking() -> torch.nn.Module:
-    """A small network that is the same each time, its normalization statistics unlike those of an untrained one."""
-    deterministic(0, 1)
-    built = resnet8.build(SHAPE, CLASSES, widths=(8, 16), stem_stride=1)
-    for layer in built.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):  # statistics that folding must get right
+def build_module() -> torch.nn.Module:
+    """Return a small network, always the same, with batch normalization statistics unlike an untrained one's."""
+    make_deterministic(0, 1)
+    network = resnet8.build(SHAPE, CLASSES, widths=(8, 16), stem_stride=1)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):  # exporting folds these statistics into weights
             layer.running_mean.normal_(0, 0.1)
             layer.running_var.uniform_(0.5, 2)
-    return built.eval()
+    return network.eval()
 
 
 @pytest.fixture

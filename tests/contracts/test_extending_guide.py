@@ -1,4 +1,4 @@
-"""docs/extending.md works as written: its plugins, put into a directory of their own, run in a study."""
+"""The plugins in docs/extending.md work in an external plugin directory, without any other change."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PLUGIN = re.compile(r"<!-- plugin: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 
 @pytest.fixture
 def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    written = PLUGIN.findall((ROOT / "docs" / "extending.md").read_text(encoding="utf-8"))
-    assert len(written) == 5
-    for name, content in written:
+    plugin_files = PLUGIN.findall((ROOT / "docs" / "extending.md").read_text(encoding="utf-8"))
+    assert len(plugin_files) == 5
+    for name, content in plugin_files:
         path = tmp_path / "plugins" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
@@ -33,7 +33,7 @@ def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_study_can_use_the_guides_method_and_runtime_with_nothing_else_edited(guide: Path) -> None:
+def test_a_study_can_use_the_method_and_the_runtime_of_the_guide(guide: Path) -> None:
     noisy = "+models.student_noisy={method: noise, parent: student, options: {deviation: 0.2}}"
     params = compose.compose(
         "digits", [noisy, "bench.runtimes=[onnx,numpy_linear]", "+models.student_slim_w4.runtimes=[]"]
@@ -44,7 +44,9 @@ def test_a_study_can_use_the_guides_method_and_runtime_with_nothing_else_edited(
     assert "local_numpy_linear" in params.bench
 
 
-def test_the_guides_transport_reaches_a_shell_behind_any_program(guide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_transport_of_the_guide_runs_commands_through_another_program(
+    guide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     boards.program(guide / "bin" / "docker", '#!/bin/sh\n[ "$3" = box ] && shift 3 && exec "$@"\n', monkeypatch)
     device = plugins.load("transports", "docker").Transport(guide / "contract", "box")
     device._directory = str(guide / "inside")
@@ -55,7 +57,7 @@ def test_the_guides_transport_reaches_a_shell_behind_any_program(guide: Path, mo
     assert (guide / "back" / "file").read_text() == "content"
 
 
-def test_the_guides_method_disturbs_weights_reproducibly(
+def test_the_method_of_the_guide_adds_reproducible_noise_to_weights(
     guide: Path, module: torch.nn.Module, task: TrainingTask
 ) -> None:
     method = plugins.load("methods", "noise")
@@ -66,7 +68,7 @@ def test_the_guides_method_disturbs_weights_reproducibly(
     assert 0.05 < deviation < 0.2
 
 
-def test_the_guides_runtime_computes_linear_networks_and_refuses_others(
+def test_the_runtime_of_the_guide_runs_linear_networks_and_no_others(
     guide: Path, module: torch.nn.Module, samples: np.ndarray
 ) -> None:
     runtime = plugins.load("runtimes", "numpy_linear")

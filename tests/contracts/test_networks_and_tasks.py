@@ -1,8 +1,7 @@
-"""What every network and every task promises."""
+"""The contract of networks and tasks, checked for each one in the package."""
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,14 @@ import yaml
 
 from edgeproof.core import plugins
 from edgeproof.models.model_files import resize_layers
+from tests.support import idx_files
 from tests.support.tiny_networks import list_torch_plugins
 
 CONF = Path(__file__).parents[2] / "conf"
 
 
 @pytest.mark.parametrize("name", list_torch_plugins("networks"))
-def test_a_network_maps_inputs_to_one_logit_a_class_and_takes_its_sizes_from_stored_weights(name: str) -> None:
+def test_a_network_outputs_a_logit_for_each_class_and_takes_its_widths_from_stored_weights(name: str) -> None:
     options = yaml.safe_load((CONF / "networks" / f"{name}.yaml").read_text())["options"]
     network = plugins.load("networks", name)
     built = network.build((1, 28, 28), 7, **options).eval()
@@ -29,45 +29,45 @@ def test_a_network_maps_inputs_to_one_logit_a_class_and_takes_its_sizes_from_sto
     assert torch.equal(again.eval()(torch.ones(1, 1, 28, 28)), built(torch.ones(1, 1, 28, 28)))
 
 
-def digits_files(folder: Path) -> dict[str, Path]:
+def write_digits(folder: Path) -> dict[str, Path]:
     rows = np.random.default_rng(0).integers(0, 10, (900, 65))
     np.savetxt(folder / "digits.csv", rows, delimiter=",", fmt="%d")
     return {"digits.csv": folder / "digits.csv"}
 
 
-def fashion_mnist_files(folder: Path) -> dict[str, Path]:
+def write_fashion_mnist(folder: Path) -> dict[str, Path]:
     files = {}
     for split, count in (("train", 60), ("t10k", 20)):
         images, labels = folder / f"{split}-images-idx3-ubyte", folder / f"{split}-labels-idx1-ubyte"
         pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), np.uint8)
-        images.write_bytes(struct.pack(">4I", 2051, count, 28, 28) + pixels.tobytes())
-        labels.write_bytes(struct.pack(">2I", 2049, count) + bytes(i % 10 for i in range(count)))
+        images.write_bytes(idx_files.encode(pixels))
+        labels.write_bytes(idx_files.encode(np.arange(count) % 10))
         files |= {images.name: images, labels.name: labels}
     return files
 
 
-FILES = {"digits": digits_files, "fashion_mnist": fashion_mnist_files}
+WRITERS = {"digits": write_digits, "fashion_mnist": write_fashion_mnist}
 
 
 @pytest.mark.parametrize("name", plugins.list_names("tasks"))
-def test_a_task_cuts_disjoint_splits_that_depend_on_the_seed_alone(name: str, tmp_path: Path) -> None:
+def test_a_task_has_disjoint_splits_that_depend_only_on_the_seed(name: str, tmp_path: Path) -> None:
     task = plugins.load("tasks", name)
-    files = FILES[name](tmp_path)
+    files = WRITERS[name](tmp_path)
     splits = task.data(files, validation_samples=10, seed=3)
     again = task.data(files, validation_samples=10, seed=3)
     assert set(splits) == {"train", "validation", "test"}
     assert len(splits["validation"][0]) == 10
-    seen = [sample.tobytes() for x, _ in splits.values() for sample in x]
-    assert len(set(seen)) == len(seen)
+    samples = [sample.tobytes() for x, _ in splits.values() for sample in x]
+    assert len(set(samples)) == len(samples)
     for split, (x, y) in splits.items():
         assert x.shape == (len(y), *task.INPUT_SHAPE)
         np.testing.assert_array_equal(x, again[split][0])
 
 
 @pytest.mark.parametrize("name", plugins.list_names("tasks"))
-def test_a_task_scores_by_the_highest_output_and_its_views_keep_shape_and_first_view(name: str, tmp_path: Path) -> None:
+def test_a_task_scores_the_highest_output_and_its_views_keep_the_shape(name: str, tmp_path: Path) -> None:
     task = plugins.load("tasks", name)
-    x, y = task.data(FILES[name](tmp_path), validation_samples=10, seed=0)["test"]
+    x, y = task.data(WRITERS[name](tmp_path), validation_samples=10, seed=0)["test"]
     inputs = torch.from_numpy(task.preprocess(x))
     assert inputs.dtype == torch.float32
     assert torch.equal(task.view(inputs.clone(), 0), inputs)

@@ -15,7 +15,7 @@ import yaml
 from edgeproof.core import plugins, profiles
 from edgeproof.core.directories import hash_file, write_meta
 from edgeproof.core.errors import Unsupported
-from tests.contracts.conftest import trained_looking
+from tests.contracts.conftest import build_module
 from tests.support.runtime_tolerances import TOLERANCE
 
 CONF = Path(__file__).parents[2] / "conf" / "runtimes"
@@ -34,7 +34,7 @@ UNLISTED = [(name, scheme) for name in LISTED for scheme in TOLERANCE if scheme 
 @pytest.fixture(scope="module")
 def twins() -> tuple[torch.nn.Module, torch.nn.Module]:
     """Two equal modules: runtimes remember the float file of a module they have seen."""
-    return trained_looking(), trained_looking()
+    return build_module(), build_module()
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_a_profile_tells_every_layer_and_less_than_a_second_or_why_there_is_none
     assert found.inferences >= profiles.MIN_CALLS
     assert all(of.name and of.kind and of.where and 0 <= of.time_ns < took_ns for of in found.operators)
     # Engines fuse what lies around convolutions, never two of them; one that took no whole µs may be left out.
-    convolutions = sum(isinstance(part, torch.nn.Conv2d) for part in trained_looking().modules())
+    convolutions = sum(isinstance(part, torch.nn.Conv2d) for part in build_module().modules())
     assert convolutions / 2 <= sum("conv" in of.kind.lower() for of in found.operators) <= convolutions
     # A profiled inference takes no less than its operators do.
     assert 0 < found.inferences * sum(of.time_ns for of in found.operators) < took_ns
