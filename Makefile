@@ -1,4 +1,4 @@
-# Everything a user or a contributor types. `make` alone explains itself.
+# Commands for users and contributors. `make` alone lists them.
 STUDY ?=
 MODEL ?=
 DATA ?=
@@ -10,11 +10,11 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The CPU build of torch: ten times smaller than the default one. Where this index cannot be reached, pip's own serves.
+# The CPU build of torch is ten times smaller than the default one. If this index cannot be reached, pip uses its own.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro bench board board-down test test-board unit lint format vendor clean
+.PHONY: help setup repro bench board board-down test test-board unit pipeline lint format vendor clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,18 +33,21 @@ $(READY): requirements.lock pyproject.toml
 repro: $(READY) ## run the default study, or STUDY=name, and print its table
 	@$(BIN)/edgeproof repro $(STUDY)
 
-bench: $(READY) ## measure a model file of your own: MODEL=file, perhaps DATA=inputs.npz and ARGS="--preset quick"
+bench: $(READY) ## measure a model file of your own: MODEL=file, optionally DATA=inputs.npz and ARGS="--preset quick"
 	@test -n "$(MODEL)" || { echo "error: name a file: make bench MODEL=model.tflite (docs/bring_your_own.md)"; exit 2; }
 	@$(BIN)/edgeproof bench $(MODEL) $(if $(DATA),--data $(DATA)) $(ARGS)
 
-board: $(READY) ## build and start an emulated arm64 board that answers ssh: BOARD_MEMORY_MIB=1024 (docs/devices.md)
+board: $(READY) ## build and start an emulated arm64 board with ssh: BOARD_MEMORY_MIB=1024 (docs/devices.md)
 	@$(BIN)/python -m edgeproof.board up --memory-mib $(BOARD_MEMORY_MIB) --port $(BOARD_PORT) $(if $(BOARD_SOURCES),--sources $(BOARD_SOURCES))
 
-board-down: $(READY) ## end the emulated board
+board-down: $(READY) ## stop the emulated board
 	@$(BIN)/python -m edgeproof.board down
 
-test: unit ## run every test, the quick study included
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/pipeline
+test: $(READY) ## run all tests, including the quick study; every part runs, also after a failure
+	@failed=; \
+	$(MAKE) --no-print-directory unit || failed="$$failed unit"; \
+	$(MAKE) --no-print-directory pipeline || failed="$$failed pipeline"; \
+	test -z "$$failed" || { echo "error: these parts failed:$$failed. Run one alone: make$$failed"; exit 1; }
 
 test-board: $(READY) ## build an emulated board and run the quick study on it (half an hour, fetches 200 MB)
 	$(BIN)/python -m pytest -m board tests/pipeline/test_board.py
@@ -52,18 +55,22 @@ test-board: $(READY) ## build an emulated board and run the quick study on it (h
 unit: $(READY) ## run the unit and contract tests (some minutes)
 	$(BIN)/python -m pytest -n auto tests/unit tests/contracts
 
-lint: $(READY) ## format check, lint, types, layers
+pipeline: $(READY) ## run the tests that build and measure from end to end (some minutes)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/pipeline
+
+lint: $(READY) ## check format, lint, types, layers, names and sizes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/check_style.py
 
-format: $(READY) ## format and mend what can be mended
+format: $(READY) ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-vendor: $(READY) ## compare each runtime's Session with the vendor's own tool (needs a finished study)
+vendor: $(READY) ## compare each runtime's Session with the vendor's own tool (run a study first)
 	$(BIN)/python experiments/compare_with_vendor_tools.py
 
-clean: ## remove what is built, keep the environment and DVC's cache
+clean: ## remove built files, but keep the environment and DVC's cache
 	rm -rf models artifacts data .edgeproof results/records
