@@ -36,7 +36,7 @@ from edgeproof.farm import engines, journal, quarantine
 from edgeproof.progress import Progress
 from edgeproof.records import record as records_record
 from edgeproof.records import record_files
-from tests.unit.bench import test_session
+from tests.support import bench_project
 
 NAMES = ("attic", "barn", "cellar")
 DISK_MIB = 48
@@ -65,11 +65,12 @@ int clock_gettime(clockid_t clock, struct timespec *at) {
 FARM = """
 import sys
 from pathlib import Path
-from edgeproof import entry, params
+from edgeproof import entry
+from edgeproof.config import params_file
 from edgeproof.farm import engines, running
 from edgeproof.farm.engines import local
-running.FIRST_PAUSE_S, local.SESSION = 0.2, "tests.undisturbed_session"
-study = params.load(engines.FARM / sys.argv[1] / engines.PARAMS)
+running.FIRST_PAUSE_S, local.SESSION = 0.2, "tests.support.undisturbed_session"
+study = params_file.read_params(engines.FARM / sys.argv[1] / engines.PARAMS)
 engine = engines.started("local", sys.argv[1], Path(), study, None)
 entry.run(lambda: 0 if set(running.farm(study, sys.argv[1], engine, print).values()) == {"done"} else 1)
 """
@@ -251,7 +252,7 @@ def prepare(root: Path, boards: list[Board]) -> None:
     project = root / "project"
     (project / "plugins" / "tasks").mkdir(parents=True)
     (project / "plugins" / "runtimes").mkdir()
-    test_session.write_project(project)
+    bench_project.write_project(project)
     hosts = [
         f"Host {board.name}\n  HostName {board.address}\n  User root\n  IdentityFile {root}/user\n"
         f"  IdentitiesOnly yes\n  UserKnownHostsFile {root}/known_hosts\n"
@@ -275,9 +276,9 @@ def prepare(root: Path, boards: list[Board]) -> None:
 
 def study(base: Params, number: int) -> Params:
     """One session on each board."""
-    chosen = test_session.study(base, transport="ssh", seeds=[4])
-    single = test_session.ITEM["every"]
-    content = {**test_session.ITEM, "transport": "ssh", "seeds": [4], "all": single, "final": {}, "session": number}
+    chosen = bench_project.build_study(base, transport="ssh", seeds=[4])
+    single = bench_project.ITEM["every"]
+    content = {**bench_project.ITEM, "transport": "ssh", "seeds": [4], "all": single, "final": {}, "session": number}
     items = {f"{name}_matrix": BenchParams.model_validate({**content, "device": name}) for name in NAMES}
     return chosen.model_copy(update={"bench": items})
 

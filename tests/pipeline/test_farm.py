@@ -17,7 +17,7 @@ from edgeproof.config import params_file
 from edgeproof.config.params import BenchParams, Params
 from edgeproof.farm import engines
 from edgeproof.records import record_files
-from tests.unit.bench.test_session import ITEM, study, write_project
+from tests.support.bench_project import ITEM, build_study, write_project
 from tests.unit.conftest import digits_study, plugin_root
 
 __all__ = ["digits_study", "plugin_root"]
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(600)]
 
 def nightly(digits_study: Params) -> Params:
     """One session on each of two devices that this machine plays."""
-    chosen = study(digits_study, transport="fake", seeds=[4])
+    chosen = build_study(digits_study, transport="fake", seeds=[4])
     content = {**ITEM, "transport": "fake", "seeds": [4], "all": ITEM["every"]}
     items = {f"{name}_matrix": BenchParams.model_validate({**content, "device": name}) for name in ("desk", "lap")}
     return chosen.model_copy(update={"bench": items})
@@ -48,10 +48,11 @@ def project(plugin_root: Path, tmp_path: Path, digits_study: Params, monkeypatch
 
 FARM = """
 from pathlib import Path
-from edgeproof import entry, params
+from edgeproof import entry
+from edgeproof.config import params_file
 from edgeproof.farm import engines, running
 running.FIRST_PAUSE_S = 0.01
-study = params.load(engines.FARM / "night" / engines.PARAMS)
+study = params_file.read_params(engines.FARM / "night" / engines.PARAMS)
 engine = engines.started("local", "night", Path(), study, None)
 entry.run(lambda: 0 if set(running.farm(study, "night", engine, print).values()) == {"done"} else 1)
 """

@@ -23,7 +23,7 @@ SHORTENED = (
     "seeds=[0,1]",
     "train.epochs=5",
     "attention.epochs=5",
-    "bench.turns=2",
+    "bench.interleaved=2",
     "prune.epochs=2",
     "quantize.epochs=1",
     "bench.runtimes=[onnx]",
@@ -35,23 +35,28 @@ KEPT = {
     *("perceptron_sparse", "perceptron_coded"),
 }
 STAGES = """
-from edgeproof import benching, building, dataset, exporting, params
-from stages import report
+from edgeproof.artifacts import export
+from edgeproof.bench import session
+from edgeproof.config import params_file
+from edgeproof.config.params import FAMILIES
+from edgeproof.data import preparation
+from edgeproof.models import build
+from edgeproof.report import study_report
 
-study = params.load()
-dataset.prepare(study.task)
-waiting = [name for family in params.FAMILIES for name in getattr(study, family)]
+study = params_file.read_params()
+preparation.prepare(study.task)
+waiting = [name for family in FAMILIES for name in getattr(study, family)]
 while waiting:
     for name in list(waiting):
-        item = study.model(name)
+        item = study.find_model(name)
         if not {item.parent, *item.teachers} & set(waiting):
-            building.build(name, study)
+            build.build(name, study)
             waiting.remove(name)
 for item in study.export.values():
-    exporting.export(item, study.task.name)
+    export.export(item, study.task.name)
 for key in study.bench:
-    benching.bench(key, study)
-report.main()
+    session.run_study_session(key, study)
+study_report.write_study_report(study)
 """
 
 
