@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from edgeproof.study import plan, repro
+from edgeproof.study import durations, plan
 from edgeproof.sweeps.outcomes import JournalEntry
 from edgeproof.sweeps.points import find_axes, format_label
 from edgeproof.sweeps.store import SweepStore
@@ -35,7 +35,7 @@ class SweepProgress:
         self._point_started_s: dict[str, float] = {}
         points = store.read_request().points
         self._labels = {point.digest: format_label(point, find_axes(points)) for point in points}
-        self._durations = repro.read_durations()
+        self._durations = durations.read_durations()
         self._earlier_entries = len(store.read_journal())
         print(f"{len(todo)} point(s) to run, {self._estimate()}.", flush=True)
 
@@ -57,9 +57,9 @@ class SweepProgress:
         outcomes = {entry.stage: entry.outcome for entry in self._new_entries() if entry.point == digest}
         ran = [stage for stage, outcome in outcomes.items() if outcome == "ran"]
         print(
-            f"[{self._labels[digest]}] {result} in {repro.format_duration(duration_s)}, "
+            f"[{self._labels[digest]}] {result} in {durations.format_duration(duration_s)}, "
             f"{len(ran)} of {len(outcomes)} stages ran; {self._count_points(running)}; "
-            f"{repro.format_duration(time.monotonic() - self._started_s)} passed, {self._estimate()}",
+            f"{durations.format_duration(time.monotonic() - self._started_s)} passed, {self._estimate()}",
             flush=True,
         )
 
@@ -82,11 +82,11 @@ class SweepProgress:
         }
         durations_s = {entry.stage: entry.duration_s for entry in entries if entry.outcome == "ran"}
         left = {pair for digest in waiting for pair in self._plans[digest].items()} - ended
-        left_s = {pair: durations_s.get(pair[0], repro.estimate_s(self._durations, pair[0])) for pair in left}
+        left_s = {pair: durations_s.get(pair[0], durations.estimate_s(self._durations, pair[0])) for pair in left}
         builds_s = sum(left_s[pair] for pair in left if plan.is_build(pair[0]))
         measurements_s = sum(left_s.values()) - builds_s
         total_s = builds_s / self._workers + measurements_s + POINT_OVERHEAD_S * len(waiting)
-        return f"about {repro.format_duration(total_s)} left"
+        return f"about {durations.format_duration(total_s)} left"
 
     def _new_entries(self) -> list[JournalEntry]:
         """Return the journal's entries since this command started."""

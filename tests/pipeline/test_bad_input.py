@@ -94,7 +94,7 @@ def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(fresh: Clone
     """A limit on the size of files that a process may write stands for the disk."""
     fresh.edgeproof("compose", "study=digits")
     fresh.run("python", "-m", "stages.prepare")
-    done = fresh.run("bash", "-c", "ulimit -f 40; python -m stages.train teacher", check=False)
+    done = fresh.run("bash", "-c", "ulimit -f 40; python -m stages.model teacher", check=False)
     assert done.returncode == 2, done.stderr
     assert "could not write" in done.stderr
     assert "Traceback" not in done.stderr

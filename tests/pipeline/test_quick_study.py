@@ -173,7 +173,7 @@ def test_a_damaged_model_is_one_clear_message_and_the_cached_one_comes_back(stud
     weights = study.path / "models/student/weights.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
-    failed = study.run("python", "-m", "stages.prune", "student_slim", check=False)
+    failed = study.run("python", "-m", "stages.model", "student_slim", check=False)
     assert failed.returncode == 2
     assert "weights.safetensors is damaged" in failed.stderr
     assert "Traceback" not in failed.stderr
@@ -215,8 +215,8 @@ def test_the_commands_of_the_readme_work_as_written(study: Clone) -> None:
 
 
 def test_the_committed_parameters_are_the_composition_of_the_default_study() -> None:
-    from edgeproof.config import compose
+    from edgeproof.config import compose, params_file
 
     text = (ROOT / "params.yaml").read_text()
     assert yaml.safe_load(text) == compose.compose().model_dump(mode="json", by_alias=True)
-    assert not compose.edited_by_hand(ROOT / "params.yaml")
+    assert not params_file.is_edited_by_hand(ROOT / "params.yaml")

@@ -1,4 +1,4 @@
-"""Making cells again in a clean worktree, with stages of a few lines: what is identical, and what differs and why."""
+"""Reproduce cells in a clean worktree, with stages of a few lines: identical artifacts, and reasons for different ones."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ STAGE = """
 import hashlib, json, pathlib, sys, yaml
 kind = "KIND"
 name = sys.argv[1] if len(sys.argv) > 1 else ""
+params = yaml.safe_load(open("params.yaml"))
+if kind == "model":
+    kind = next(family for family in ("train", "distill", "prune", "quantize") if name in params[family])
 with open("built.txt", "a") as file:
     file.write(f"{kind} {name}".strip() + chr(10))
-params = yaml.safe_load(open("params.yaml"))
 
 def sha(directory):
     files = json.load(open(f"{directory}/meta.json"))["files"]
@@ -55,12 +57,12 @@ else:
     item = params[kind][name]
     lineage = {"parent": item["parent"]} if item["parent"] else {}
     lineage |= {"teacher": teacher for teacher in item["teachers"]}
-    lineage = {role: {"name": of, "sha256": sha(f"models/{of}")} for role, of in lineage.items()}
+    lineage = {role: {"name": source, "sha256": sha(f"models/{source}")} for role, source in lineage.items()}
     make(f"models/{name}", name + json.dumps(lineage) + json.dumps(item["options"]) + recipe.partition("|")[0],
          name=name, task=task, method=item["method"], options=item["options"], seed=0, lineage=lineage,
          network={"name": item["network"], "options": item["network_options"]})
 """
-KINDS = ("prepare", "train", "distill", "prune", "quantize", "export")
+KINDS = ("prepare", "model", "export")
 
 
 def git(*arguments: str) -> None:
@@ -74,7 +76,7 @@ def run(kind: str, *arguments: str) -> None:
 
 @pytest.fixture
 def project(digits_study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A committed project with tiny stages, what they build, and a record of each artifact on one runtime."""
+    """Create a committed project with tiny stages, run them, and record each artifact on one runtime."""
     monkeypatch.chdir(tmp_path)
     for kind in KINDS:
         Path("stages").mkdir(exist_ok=True)
@@ -87,9 +89,8 @@ def project(digits_study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     git("add", ".")
     git("commit", "-qm", "first")
     run("prepare")
-    for kind, name in (("train", "teacher"), ("distill", "student"), ("prune", "student_slim")):
-        run(kind, name)
-    run("quantize", "student_slim_w4")
+    for name in ("teacher", "student", "student_slim", "student_slim_w4"):
+        run("model", name)
     for model in ("teacher", "student_slim_w4"):
         run("export", f"{model}_onnx")
         record(model)
@@ -97,9 +98,13 @@ def project(digits_study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def record(model: str) -> Path:
-    """A record of the model's fp32 artifact as it lies there now."""
-    place, made = Path(f"artifacts/onnx/{model}/fp32"), read_meta(Path(f"models/{model}"))
-    described = {**made, "sha256": content_sha256(made), "data_sha256": content_sha256(read_meta(Path("data/digits/build")))}
+    """Write a record of the model's fp32 artifact as it is now."""
+    place, model_meta = Path(f"artifacts/onnx/{model}/fp32"), read_meta(Path(f"models/{model}"))
+    described = {
+        **model_meta,
+        "sha256": content_sha256(model_meta),
+        "data_sha256": content_sha256(read_meta(Path("data/digits/build"))),
+    }
     facts = {"parameters": 1, "macs": 1, "weight_sparsity": 0.0}
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     return record_trees.write(
@@ -113,11 +118,11 @@ def record(model: str) -> Path:
     )
 
 
-def outcomes(*names: str) -> list[reproduce.Reproduction]:
+def reproduce_cells(*names: str) -> list[reproduce.Reproduction]:
     return list(reproduce.reproduce([cells.find_cell(name, RECORDS) for name in names], measure=False))
 
 
-def built() -> list[str]:
+def list_built() -> list[str]:
     return next(Path(".edgeproof/reproduce").glob("*/built.txt")).read_text().splitlines()
 
 
@@ -127,23 +132,23 @@ def test_every_cell_is_identical_and_each_model_is_built_once(
     assert main.run(["reproduce", "--all", "--build-only"]) == 0
     assert "2 of 2 artifacts are identical." in capsys.readouterr().out
     models = ["train teacher", "distill student", "prune student_slim", "quantize student_slim_w4"]
-    assert sorted(built()) == sorted(["prepare", *models, "export teacher_onnx", "export student_slim_w4_onnx"])
+    assert sorted(list_built()) == sorted(["prepare", *models, "export teacher_onnx", "export student_slim_w4_onnx"])
 
 
-def test_nothing_built_before_is_taken_for_built(project: Path) -> None:
+def test_earlier_builds_are_not_reused(project: Path) -> None:
     for name in ("models", "artifacts"):
         shutil.rmtree(name)
-    assert [outcome.same for outcome in outcomes("teacher")] == [True]
-    assert built() == ["prepare", "train teacher", "export teacher_onnx"]
+    assert [outcome.is_identical for outcome in reproduce_cells("teacher")] == [True]
+    assert list_built() == ["prepare", "train teacher", "export teacher_onnx"]
 
 
-def test_what_is_edited_but_not_committed_changes_nothing(project: Path) -> None:
+def test_uncommitted_edits_do_not_affect_the_build(project: Path) -> None:
     Path("edgeproof/recipe.txt").write_text("other|other")
-    assert [outcome.same for outcome in outcomes("teacher")] == [True]
+    assert [outcome.is_identical for outcome in reproduce_cells("teacher")] == [True]
 
 
-def changed(project: Path, part: str, text: str) -> None:
-    """Rewrite a part of the record of the w4 artifact, as if something else had been measured."""
+def change_record(project: Path, part: str, text: str) -> None:
+    """Change a part of the record of the w4 artifact, as if something else had been measured."""
     path = next(project.glob("results/records/*/*/student_slim_w4.fp32/*/record.json"))
     content = json.loads(path.read_text())
     content["artifact"]["sha256"] = "0" * 64
@@ -172,15 +177,15 @@ def changed(project: Path, part: str, text: str) -> None:
         ("nothing", "the artifact of the same model and packages has other bytes"),
     ],
 )
-def test_what_differs_is_named_as_far_upstream_as_it_can_be(project: Path, part: str, reason: str) -> None:
-    changed(project, part, reason)
-    (outcome,) = outcomes("student_slim_w4")
-    assert not outcome.same
+def test_the_first_difference_in_the_pipeline_is_reported(project: Path, part: str, reason: str) -> None:
+    change_record(project, part, reason)
+    (outcome,) = reproduce_cells("student_slim_w4")
+    assert not outcome.is_identical
     assert outcome.reasons[0].startswith(reason)
     assert main.run(["reproduce", "student_slim_w4", "--build-only"]) == 1
 
 
-def test_uncommitted_changes_that_the_record_names_are_brought_over_and_said(project: Path) -> None:
+def test_uncommitted_changes_that_the_record_names_are_copied_and_reported(project: Path) -> None:
     Path("edgeproof/recipe.txt").write_text("other|export")
     run("train", "teacher")
     run("export", "teacher_onnx")
@@ -189,28 +194,40 @@ def test_uncommitted_changes_that_the_record_names_are_brought_over_and_said(pro
     content = json.loads(path.read_text())
     content["commit"]["modified"] = ["edgeproof/recipe.txt"]
     path.write_text(json.dumps(content))
-    (outcome,) = outcomes("teacher")
-    assert outcome.same
-    assert outcome.reasons == ["measured with uncommitted changes in edgeproof/recipe.txt: taken as they are now"]
+    (outcome,) = reproduce_cells("teacher")
+    assert outcome.is_identical
+    assert outcome.reasons == ["measured with uncommitted changes in edgeproof/recipe.txt: copied as they are now"]
 
 
-def test_a_record_without_a_commit_is_built_from_what_is_checked_out_and_says_so(project: Path) -> None:
+def test_a_record_without_a_commit_is_built_from_the_current_checkout_with_a_note(project: Path) -> None:
     path = next(project.glob("results/records/*/*/teacher.fp32/*/record.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), "commit": None}))
-    (outcome,) = outcomes("teacher")
-    assert outcome.same
+    (outcome,) = reproduce_cells("teacher")
+    assert outcome.is_identical
     assert "doesn't say which commit" in outcome.reasons[0]
 
 
-def test_a_stage_that_fails_is_told_with_its_own_last_words(project: Path) -> None:
-    Path("stages/train.py").write_text("raise SystemExit('no such luck')")
+def test_a_commit_with_a_stage_module_for_each_family_is_built_with_them(project: Path) -> None:
+    for family in ("train", "distill", "prune", "quantize"):
+        shutil.copy("stages/model.py", f"stages/{family}.py")
+    Path("stages/model.py").unlink()
+    git("add", ".")
+    git("commit", "-qm", "older layout")
+    shutil.rmtree(RECORDS)
+    record("student_slim_w4")
+    (outcome,) = reproduce_cells("student_slim_w4")
+    assert outcome.is_identical
+
+
+def test_a_failed_stage_is_reported_with_its_last_lines(project: Path) -> None:
+    Path("stages/model.py").write_text("raise SystemExit('no such luck')")
     git("commit", "-qam", "broken")
     shutil.rmtree(RECORDS)
     record("teacher")
     with pytest.raises(EdgeproofError, match=r"'train teacher' failed in .*:\nno such luck"):
-        outcomes("teacher")
+        reproduce_cells("teacher")
 
 
-def test_naming_no_cell_and_asking_for_none_is_refused(project: Path) -> None:
+def test_reproducing_needs_cells_or_the_all_option(project: Path) -> None:
     with pytest.raises(EdgeproofError, match="--all"):
         main.run(["reproduce"])
