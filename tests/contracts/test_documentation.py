@@ -15,7 +15,7 @@ from edgeproof.cli import main
 from edgeproof.core import plugins
 from edgeproof.report import selections
 from edgeproof.report.grids import build_grid
-from edgeproof.site import publish
+from edgeproof.site import selected_rows, table_files
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -43,7 +43,7 @@ def is_readme_current(root: Path, scratch: Path) -> bool:
     for table in list_tables(root):
         copy.write_text(text, encoding="utf-8")
         rows.write_text(table, encoding="utf-8")
-        publish.insert_table(copy, build_grid(publish.read_rows(rows), selection))
+        table_files.insert_table(copy, build_grid(selected_rows.read_rows(rows), selection))
         if copy.read_text(encoding="utf-8") == text:
             return True
     return False
@@ -78,7 +78,7 @@ def replace_table(root: Path) -> None:
 def test_the_readme_shows_the_table_of_the_committed_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert is_readme_current(ROOT, tmp_path), "update it with 'edgeproof report readme'"
-    assert (ROOT / "README.md").read_text(encoding="utf-8").partition(publish.BEGINS)[2].count("\n") >= 7
+    assert (ROOT / "README.md").read_text(encoding="utf-8").partition(table_files.BEGIN_MARKER)[2].count("\n") >= 7
 
 
 def test_a_new_measurement_in_the_working_tree_leaves_the_readme_current(checkout: Path, tmp_path: Path) -> None:
