@@ -1,21 +1,23 @@
-"""Does the nightly alarm find a step of 5%, and how often does it cry wolf? Real noise, synthetic series.
+"""Measure how often the nightly alarm finds a step of 5%, and how often it is false: real noise, synthetic series.
 
-    python experiments/change_points.py [--series 1000] [--step 0.05] [--processes 4 8] [--drift 1 2] [--held-out] [--methods]
+    python experiments/change_points.py [--series 1000] [--step 0.05] [--processes 4 8] [--drift 1 2] [--held-out]
+                                        [--methods]
 
-A night of a series is the lower quartile of some processes' logarithms, each a real process's distance from its own
-artifact's lower quartile on one sitting, plus how far a real sitting stood from other sittings, `drift` times. Half of
-the series step at a random night, and the alarm must come within 5 nights; the other half last a year, and a device of
-20 cells may give one alarm a year. All alarms count before any is confirmed by an A/B.
+The value of a night is the lower quartile of the logarithms of some processes. Each is the distance of a real process
+from the lower quartile of its artifact in the same session. The distance of a real session from other sessions is
+added, multiplied by `drift`. Half of the series step at a random night, and the alarm must come within 5 nights. The
+other half last a year; a device of 20 cells may give one false alarm in a year. All alarms count, before any is
+confirmed by an A/B comparison.
 
-The noise is in experiments/change_points.csv, logarithms of medians in ns on a shared virtual machine of 2 processors (AMD
-EPYC, Linux 6.18), runs that were not refused:
+The noise is in experiments/change_points.csv: logarithms of medians in ns of valid runs, on a shared virtual machine of
+2 processors (AMD EPYC, Linux 6.18).
 
-    process   the default study (Fashion-MNIST), preset standard: 4 processes of each of 32 artifacts in one sitting
-    held_out  the same study nine hours before, 3 processes of each in one or two sittings; nothing was chosen by it
-    sitting   24 sittings of one artifact (ONNX Runtime, fp32) within 14 minutes, preset quick: one process each, whose
-              own noise is in it
+    process   the default study (Fashion-MNIST), preset standard: 4 processes of each of 32 artifacts in one session
+    held_out  the same study nine hours before, 3 processes of each artifact in one or two sessions; not used for tuning
+    session   24 sessions of one artifact (ONNX Runtime, fp32) within 14 minutes, preset quick: one process each, so
+              that the noise of that process is included
 
-Sittings hours or nights apart differ by more: --drift says what that costs.
+Sessions that are hours or nights apart differ by more. The option --drift shows the effect.
 """
 
 from __future__ import annotations
@@ -33,141 +35,147 @@ from typing import Any
 import numpy as np
 
 from edgeproof import entry
-from edgeproof.statistics import cusum, segmentation
+from edgeproof.statistics import change_points, cusum
 from edgeproof.statistics.estimates import Estimate
 from edgeproof.statistics.proportions import estimate_proportion
 
 NOISE = Path(__file__).with_suffix(".csv")
-CELLS, WITHIN = 20, 5
-BEFORE = (20, 60)
+CELLS, MAX_DELAY_NIGHTS = 20, 5
+STEP_NIGHTS = (20, 60)  # range of the night at which a series steps
 
 Array = np.ndarray[Any, Any]
-# From a series to the nights at which a step to slower was seen.
+# Maps a series to the nights at which it reports a step to slower.
 Alarm = Callable[[Array], list[int]]
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Real residuals: of processes by runtime, and of sittings."""
+    """Real residuals in logarithms: of processes by runtime, and of sessions."""
 
     process: Mapping[str, Array]
-    sitting: Array
+    session: Array
 
-    def series(self, rng: np.random.Generator, runtime: str, nights: int, processes: int, drift: float) -> Array:
-        """A series without a step."""
-        drawn = rng.choice(self.process[runtime], (nights, processes))
-        values = np.array([cusum.summarize_night(night) for night in drawn])
-        return values + drift * rng.choice(self.sitting, nights)
+    def draw_series(self, rng: np.random.Generator, runtime: str, nights: int, processes: int, drift: float) -> Array:
+        """Draw a series without a step."""
+        sampled = rng.choice(self.process[runtime], (nights, processes))
+        values = np.array([cusum.summarize_night(night) for night in sampled])
+        return values + drift * rng.choice(self.session, nights)
 
 
-def read(path: Path = NOISE, kind: str = "process") -> Noise:
-    """The residuals of the bundled medians, with processes of a kind."""
-    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+def read_noise(path: Path = NOISE, kind: str = "process") -> Noise:
+    """Read the residuals from the bundled medians. `kind` is "process" or "held_out"."""
+    logs_by_artifact: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     with path.open(encoding="utf-8") as file:
         for line in csv.DictReader(file):
-            found[line["varies"], line["runtime"], line["artifact"]].append(float(line["log_p50_ns"]))
+            logs_by_artifact[line["varies"], line["runtime"], line["artifact"]].append(float(line["log_p50_ns"]))
     process: dict[str, list[float]] = defaultdict(list)
-    sitting: list[float] = []
-    for (varies, runtime, _), logs in found.items():
+    session: list[float] = []
+    for (varies, runtime, _), logs in logs_by_artifact.items():
         if varies == kind:
             process[runtime] += list(np.array(logs) - cusum.summarize_night(logs))
-        elif varies == "sitting":
-            sitting += list(np.array(logs) - np.median(logs))
-    return Noise({runtime: np.array(of) for runtime, of in process.items()}, np.array(sitting))
+        elif varies == "session":
+            session += list(np.array(logs) - np.median(logs))
+    return Noise({runtime: np.array(residuals) for runtime, residuals in process.items()}, np.array(session))
 
 
-def watched(series: Array) -> list[int]:
-    """The alarm of `edgeproof farm regressions`."""
+def find_robust_cusum_alarms(series: Array) -> list[int]:
+    """Return the alarms of `edgeproof farm regressions`."""
     return [change.detected for change in cusum.monitor_series(series, cells=CELLS).changes if change.ratio > 1]
 
 
-def plain_cusum(series: Array) -> list[int]:
-    """Page's CUSUM as in the books: mean and deviation of the nights before, the same threshold, nothing clipped."""
-    total, found = 0.0, []
+def find_plain_cusum_alarms(series: Array) -> list[int]:
+    """Return the alarms of Page's CUSUM: mean and deviation of the nights before, the same threshold, no clipping."""
+    total, alarms = 0.0, []
     for night in range(cusum.MIN_BASELINE_NIGHTS, len(series)):
         before = series[: max(cusum.MIN_BASELINE_NIGHTS, night - cusum.EXCLUDED_LATEST_NIGHTS + 1)]
         noise = max(before.std(ddof=1), cusum.TARGET_STEP_LOG / 3)
         allowance = cusum.TARGET_STEP_LOG / 2 / noise
         total = max(0.0, total + (series[night] - before.mean()) / noise - allowance)
         if total > cusum.compute_threshold(allowance, CELLS):
-            found.append(night)
+            alarms.append(night)
             total = 0.0
-    return found
+    return alarms
 
 
-def ewma(series: Array, weight: float = 0.4, limit: float = 4.2) -> list[int]:
-    """An EWMA control chart (Lucas and Saccucci 1990); normal noise passes 4.2 deviations about as seldom."""
-    average, found = 0.0, []
+def find_ewma_alarms(series: Array, weight: float = 0.4, limit: float = 4.2) -> list[int]:
+    """Return the alarms of an EWMA control chart (Lucas and Saccucci 1990).
+
+    Normal noise exceeds 4.2 deviations about as rarely as it triggers the CUSUM.
+    """
+    average, alarms = 0.0, []
     for night in range(cusum.MIN_BASELINE_NIGHTS, len(series)):
         before = series[: max(cusum.MIN_BASELINE_NIGHTS, night - cusum.EXCLUDED_LATEST_NIGHTS + 1)]
         average += weight * ((series[night] - before.mean()) / before.std(ddof=1) - average)
         if average > limit * math.sqrt(weight / (2 - weight)):
-            found.append(night)
+            alarms.append(night)
             average = 0.0
-    return found
+    return alarms
 
 
-def segmented(series: Array) -> list[int]:
-    """Binary segmentation of all nights so far, every night anew: nights at which it sees one step more to slower."""
-    found, known = [], 0
+def find_segmentation_alarms(series: Array) -> list[int]:
+    """Segment all nights so far, every night anew. Return the nights at which the number of steps to slower grows."""
+    alarms, known_steps = [], 0
     for night in range(cusum.MIN_BASELINE_NIGHTS, len(series)):
-        seen = sum(step.ratio > 1 for step in segmentation.find_steps(series[: night + 1]))
-        if seen > known:
-            found.append(night)
-        known = max(known, seen)
-    return found
+        steps = sum(step.ratio > 1 for step in change_points.find_steps(series[: night + 1]))
+        if steps > known_steps:
+            alarms.append(night)
+        known_steps = max(known_steps, steps)
+    return alarms
 
 
-def measured(
+def measure_alarm(
     noise: Noise, alarm: Alarm, runtimes: list[str], arguments: argparse.Namespace, processes: int, drift: float
 ) -> tuple[Estimate, Estimate, float]:
-    """The share of steps found in time, false alarms a device and year, and the nights' median deviation."""
+    """Return the share of steps found in time, false alarms per device and year, and the median deviation of nights."""
     rng = np.random.default_rng(0)
-    found = false = days = 0
-    spreads = []
+    detected = false_alarms = days = 0
+    deviations = []
     for number in range(arguments.series):
         runtime = runtimes[number % len(runtimes)]
-        still = noise.series(rng, runtime, cusum.NIGHTS_A_YEAR, processes, drift)
-        false += len(alarm(still))
-        days += len(still)
-        spreads.append(float(still.std()))
-        night = int(rng.integers(*BEFORE))
-        stepping = noise.series(rng, runtime, night + WITHIN, processes, drift)
+        steady = noise.draw_series(rng, runtime, cusum.NIGHTS_A_YEAR, processes, drift)
+        false_alarms += len(alarm(steady))
+        days += len(steady)
+        deviations.append(float(steady.std()))
+        night = int(rng.integers(*STEP_NIGHTS))
+        stepping = noise.draw_series(rng, runtime, night + MAX_DELAY_NIGHTS, processes, drift)
         stepping[night:] += math.log1p(arguments.step)
-        found += any(seen >= night for seen in alarm(stepping))
-    a_year = estimate_proportion(false, days).scale(CELLS * cusum.NIGHTS_A_YEAR)
-    return estimate_proportion(found, arguments.series), a_year, float(np.median(spreads))
+        detected += any(alarm_night >= night for alarm_night in alarm(stepping))
+    per_device_year = estimate_proportion(false_alarms, days).scale(CELLS * cusum.NIGHTS_A_YEAR)
+    return estimate_proportion(detected, arguments.series), per_device_year, float(np.median(deviations))
 
 
 def main() -> int:
-    """Print what is found and what is cried, by processes a night and by how much sittings differ."""
+    """Print the share of steps found and the false alarms, by processes per night and difference of sessions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--series", type=int, default=1000)
-    parser.add_argument("--step", type=float, default=0.05)
-    parser.add_argument("--processes", type=int, nargs="+", default=[4, 8])
-    parser.add_argument("--drift", type=float, nargs="+", default=[1, 2])
-    parser.add_argument("--held-out", action="store_true", help="processes of a sitting that nothing was chosen by")
-    parser.add_argument("--methods", action="store_true", help="compare with other methods instead")
+    parser.add_argument("--series", type=int, default=1000, help="number of series of each kind")
+    parser.add_argument("--step", type=float, default=0.05, help="relative size of the step")
+    parser.add_argument("--processes", type=int, nargs="+", default=[4, 8], help="processes per night")
+    parser.add_argument(
+        "--drift", type=float, nargs="+", default=[1, 2], help="factor of the difference between sessions"
+    )
+    parser.add_argument("--held-out", action="store_true", help="use the processes that were not used for tuning")
+    parser.add_argument("--methods", action="store_true", help="compare with other methods, for all runtimes together")
     arguments = parser.parse_args()
-    noise = read(kind="held_out" if arguments.held_out else "process")
-    every = sorted(noise.process)
-    alarms: dict[str, Alarm] = {"robust CUSUM": watched}
-    mixes = {"all runtimes": every, **{runtime: [runtime] for runtime in every}}
+    noise = read_noise(kind="held_out" if arguments.held_out else "process")
+    runtimes = sorted(noise.process)
+    alarms: dict[str, Alarm] = {"robust CUSUM": find_robust_cusum_alarms}
+    mixes = {"all runtimes": runtimes, **{runtime: [runtime] for runtime in runtimes}}
     if arguments.methods:
-        alarms |= {"CUSUM": plain_cusum, "EWMA": ewma, "segmentation": segmented}
-        mixes = {"all runtimes": every}
+        alarms |= {"CUSUM": find_plain_cusum_alarms, "EWMA": find_ewma_alarms, "segmentation": find_segmentation_alarms}
+        mixes = {"all runtimes": runtimes}
     print(
-        "| method | noise | processes | drift | a night's deviation | found in 5 nights | false alarms a device-year |"
+        "| method | noise | processes | drift | deviation of a night | found in 5 nights "
+        "| false alarms per device and year |"
     )
     print("|---|---|---|---|---|---|---|")
     for (method, alarm), mix, processes, drift in itertools.product(
         alarms.items(), mixes, arguments.processes, arguments.drift
     ):
-        found, false, spread = measured(noise, alarm, mixes[mix], arguments, processes, drift)
+        detected, false_alarms, deviation = measure_alarm(noise, alarm, mixes[mix], arguments, processes, drift)
         print(
-            f"| {method} | {mix} | {processes} | ×{drift:g} | {spread:.1%} "
-            f"| {found.value:.1%} [{found.low:.1%}, {found.high:.1%}] "
-            f"| {false.value:.2f} [{false.low:.2f}, {false.high:.2f}] |",
+            f"| {method} | {mix} | {processes} | ×{drift:g} | {deviation:.1%} "
+            f"| {detected.value:.1%} [{detected.low:.1%}, {detected.high:.1%}] "
+            f"| {false_alarms.value:.2f} [{false_alarms.low:.2f}, {false_alarms.high:.2f}] |",
             flush=True,
         )
     return 0

@@ -1,8 +1,8 @@
-"""How much the farm's scheduling adds to the work: simulated devices whose jobs only wait, through the real scheduler.
+"""Measure the overhead of the farm's scheduler with simulated devices whose jobs only wait.
 
-    python experiments/farm_overhead.py 1000 20 1.0        # devices, jobs a device, seconds a job
+    python experiments/farm_overhead.py 1000 20 1.0        # devices, jobs per device, seconds per job
 
-prints the wall time against the work's ideal time, and the peak memory.
+Prints the wall time, the ideal time of the work, the overhead and the peak memory.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import threading
 import time
 from pathlib import Path
 
-from edgeproof.farm.dispatcher import Run
-from edgeproof.farm.engines import HISTORY, Attempt
+from edgeproof.farm.dispatcher import FarmRun
+from edgeproof.farm.engines import HISTORY, JobExit
 
 
 def main(devices: int, jobs: int, job_s: float) -> None:
-    """Run so many jobs of so many seconds on so many devices."""
+    """Run `jobs` jobs of `job_s` seconds on each of `devices` devices."""
     threading.stack_size(1 << 18)
     os.chdir(tempfile.mkdtemp())
 
-    def start(job: str, reason: str | None) -> Attempt:
+    def start(job: str, reason: str | None) -> JobExit:
         time.sleep(job_s)
         Path(HISTORY, "simulated", job).mkdir(parents=True)
-        return Attempt(0, "")
+        return JobExit(0, "")
 
     work = {f"d{device}_{job}": f"d{device}" for device in range(devices) for job in range(jobs)}
     began = time.monotonic()
-    outcomes = Run("simulated", work, start, tell=lambda line: None).run()
+    outcomes = FarmRun("simulated", work, start, report=lambda line: None).run()
     wall_s = time.monotonic() - began
     assert set(outcomes.values()) == {"done"}
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,13 +1,13 @@
-"""Does the comparison cry wolf, and does it find a wolf? Real pairs of runs on this machine.
+"""Measure how often a comparison finds a real slowdown, and how often it reports a false one, on this machine.
 
     python experiments/find_slowdowns.py [--runtime null] [--artifact DIR] [--pairs 20] [--rounds 10] [--slowdown 0.05]
-                                  [--in-turns]
+                                  [--interleaved]
 
-A pair is one comparison as a user makes it, of A with itself and of A with B, whose engine is followed by a busy wait
-of `slowdown` times A's median. A against A must show no difference in 95% of the pairs, and A against B must show B
-slower in 95%. In every round, three fresh processes measure A, A again and B in random order under LoadGen; with
---in-turns two do, in each of which A takes turns with one of the others. The null runtime computes nothing, so there A
-and B both wait: for 100 µs, and for `slowdown` more.
+A pair is two comparisons as a user makes them: of A with itself, and of A with B. B is A with a busy wait of `slowdown`
+times A's median after its engine. A against A must show no difference in 95% of the pairs, and A against B must show
+that B is slower in 95%. In each round, three fresh processes measure A, A again and B in random order under LoadGen.
+With --interleaved there are two processes, and each interleaves A with one of the others. The null runtime computes
+nothing, so there A waits for 100 µs and B for `slowdown` more.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,28 +30,29 @@ import numpy as np
 
 from edgeproof import entry
 from edgeproof.bench import verdict as bench_verdict
-from edgeproof.bench.session import REPEATS, TURNS_MS
+from edgeproof.bench.runner_jobs import INTERLEAVED_DURATION_MS
+from edgeproof.bench.session import REPEATS
 from edgeproof.core import plugins
 from edgeproof.core.directories import write_meta
 from edgeproof.core.errors import EdgeproofError
+from edgeproof.core.job import INTERLEAVED_MODE, PERFORMANCE_MODE, InterleavedPartner, RunnerJob
 from edgeproof.devices import runner_zipapp
 from edgeproof.progress import Progress
 from edgeproof.statistics.comparison import Comparison, compare, compare_logs
-from edgeproof.statistics.intervals import proportion
+from edgeproof.statistics.proportions import estimate_proportion
 
 NULL_WAIT_NS = 100_000
-SINGLE_STREAM = {"mode": "PerformanceOnly", "scenario": "SingleStream"}
 SETTINGS = {"min_duration_ms": 200, "min_query_count": 64}
 WAIT = "wait_ns"
 A, AGAIN, B = "a", "again", "b"
 
-# The runtime under test, waiting after its engine for as long as a file beside the artifact says.
+# Appended to the runtime under test: wait after the engine for the time in a file beside the artifact.
 WAITING = f"""
 
 import time as _time
 
 
-class _Waiting(Session):
+class _WaitingSession(Session):
     def __init__(self, artifact_dir, *, threads):
         super().__init__(artifact_dir, threads=threads)
         self._wait_ns = int((artifact_dir / "{WAIT}").read_text())
@@ -62,47 +64,52 @@ class _Waiting(Session):
             pass
 
 
-Session = _Waiting
+Session = _WaitingSession
 """
 
 Array = np.ndarray[Any, Any]
 
 
 def main() -> int:
-    """Print how many of the pairs of equals were told apart, and how many of the slowed ones were found."""
+    """Print how many comparisons of A with itself and with B had the expected verdict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runtime", default="null")
-    parser.add_argument("--artifact", type=Path)
-    parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--slowdown", type=float, default=0.05)
-    parser.add_argument("--in-turns", action="store_true")
+    parser.add_argument("--runtime", default="null", help="the runtime to measure")
+    parser.add_argument("--artifact", type=Path, help="an artifact of this runtime; not needed for null")
+    parser.add_argument("--pairs", type=int, default=20, help="number of pairs of comparisons")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds in each comparison")
+    parser.add_argument("--slowdown", type=float, default=0.05, help="share of the median by which B is slower")
+    parser.add_argument("--interleaved", action="store_true", help="interleave A with the other in one process")
     arguments = parser.parse_args()
-    told: dict[str, list[str]] = {AGAIN: [], B: []}
+    verdicts: dict[str, list[str]] = {AGAIN: [], B: []}
     with tempfile.TemporaryDirectory() as scratch:
-        bench = Bench(Path(scratch), arguments.runtime, arguments.artifact)
+        bench = SlowdownBench(Path(scratch), arguments.runtime, arguments.artifact)
         median_ns = bench.slow_down(arguments.slowdown)
-        compared = bench.in_turns if arguments.in_turns else bench.in_rounds
+        run_pair = bench.run_interleaved if arguments.interleaved else bench.run_rounds
         with Progress("comparing", arguments.pairs) as progress:
             for _ in range(arguments.pairs):
-                for name, comparison in compared(arguments.rounds).items():
-                    told[name].append(comparison.verdict)
+                for name, comparison in run_pair(arguments.rounds).items():
+                    verdicts[name].append(comparison.verdict)
                     ratio = comparison.ratio
                     line = f"A against {name}: {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
                     print(line, file=sys.stderr, flush=True)
                 progress.advance()
     for name, expected in ((AGAIN, "no difference shown"), (B, "slower")):
-        right = proportion(told[name].count(expected), len(told[name]))
-        counts = ", ".join(f"{count} × {verdict}" for verdict, count in sorted(collections.Counter(told[name]).items()))
-        print(f"A against {name}: {counts}; {right.value:.0%} as expected [{right.low:.0%}, {right.high:.0%}]")
+        expected_share = estimate_proportion(verdicts[name].count(expected), len(verdicts[name]))
+        counts = ", ".join(
+            f"{count} × {verdict}" for verdict, count in sorted(collections.Counter(verdicts[name]).items())
+        )
+        print(
+            f"A against {name}: {counts}; {expected_share.value:.0%} as expected "
+            f"[{expected_share.low:.0%}, {expected_share.high:.0%}]"
+        )
     print(
         f"{arguments.runtime}, median {median_ns / 1000:.1f} µs, {bench.disturbed} of {bench.runs} runs were disturbed"
     )
     return 0
 
 
-class Bench:
-    """Runs A, A again and B, each time in a fresh process."""
+class SlowdownBench:
+    """Measure A, A again and B, each in fresh processes."""
 
     def __init__(self, scratch: Path, runtime: str, artifact: Path | None) -> None:
         self._scratch = scratch
@@ -119,74 +126,94 @@ class Bench:
             (scratch / name / WAIT).write_text(str(self._base_ns), encoding="ascii")
         waiting = scratch / "plugins" / "runtimes" / "waiting.py"
         waiting.parent.mkdir(parents=True)
-        waiting.write_text(plugins.source("runtimes", runtime).read_text(encoding="utf-8") + WAITING, encoding="utf-8")
+        waiting.write_text(
+            plugins.find_source("runtimes", runtime).read_text(encoding="utf-8") + WAITING, encoding="utf-8"
+        )
         os.environ["EDGEPROOF_PLUGINS"] = str(scratch / "plugins")
         self._runner = runner_zipapp.pack("waiting", scratch / "runners")
 
     def slow_down(self, share: float) -> float:
-        """Make B slower than A by a share of A's median, which is returned in ns."""
-        _, call_ns = self._run(A, {**SINGLE_STREAM, "settings": SETTINGS})
+        """Make B slower than A by a share of A's median. Return that median in ns."""
+        _, call_ns = self._run(self._build_job(A))
         median_ns = float(np.median(call_ns))
         (self._scratch / B / WAIT).write_text(str(self._base_ns + round(share * median_ns)), encoding="ascii")
         return median_ns
 
-    def in_rounds(self, rounds: int) -> dict[str, Comparison]:
-        """Every variant once a round under LoadGen, in a random order; a round counts where all were valid."""
-        found: dict[str, list[Array]] = {A: [], AGAIN: [], B: []}
+    def run_rounds(self, rounds: int) -> dict[str, Comparison]:
+        """Measure every variant once per round under LoadGen, in random order. Skip rounds with an invalid run."""
+        durations: dict[str, list[Array]] = {A: [], AGAIN: [], B: []}
         for _ in range(rounds):
-            order = self._shuffler.sample(list(found), len(found))
-            measured = {name: self._measured(name) for name in order}
-            valid = {name: call_ns for name, call_ns in measured.items() if call_ns is not None}
+            order = self._shuffler.sample(list(durations), len(durations))
+            runs = {name: self._measure(name) for name in order}
+            valid = {name: call_ns for name, call_ns in runs.items() if call_ns is not None}
             if len(valid) == len(order):
                 for name, call_ns in valid.items():
-                    found[name].append(call_ns)
-        return {name: compare(found[A], found[name], paired=True) for name in (AGAIN, B)}
+                    durations[name].append(call_ns)
+        return {name: compare(durations[A], durations[name], paired=True) for name in (AGAIN, B)}
 
-    def in_turns(self, rounds: int) -> dict[str, Comparison]:
-        """A process a round for either comparison."""
+    def run_interleaved(self, rounds: int) -> dict[str, Comparison]:
+        """Run one process per round and comparison, which interleaves A with the other."""
         logs: dict[str, list[float]] = {AGAIN: [], B: []}
         for number in range(rounds):
             for name in self._shuffler.sample(list(logs), len(logs)):
-                turns = {"against": str(self._scratch / A), "against_samples": self._samples, "duration_ms": TURNS_MS}
-                result, _ = self._run(name, {"mode": "InTurns", "order_seed": number, **turns})
+                partner = InterleavedPartner(
+                    against=str(self._scratch / A),
+                    against_samples=self._samples,
+                    order_seed=number,
+                    duration_ms=INTERLEAVED_DURATION_MS,
+                )
+                result, _ = self._run(replace(self._build_job(name), mode=INTERLEAVED_MODE, partner=partner))
                 logs[name].append(float(np.median(np.log(result["own_ns"]) - np.log(result["other_ns"]))))
-        return {name: compare_logs([0.0] * rounds, of, paired=True) for name, of in logs.items()}
+        return {name: compare_logs([0.0] * rounds, ratios, paired=True) for name, ratios in logs.items()}
 
     @property
     def _samples(self) -> str:
         return str(self._scratch / A / "samples.npy")
 
-    def _measured(self, name: str) -> Array | None:
-        """Raw call durations in ns of one valid run. A disturbed one is repeated, as a session does it; None where
-        the last attempt is as well.
+    def _measure(self, name: str) -> Array | None:
+        """Return the raw call durations in ns of one valid run, or None if every attempt was disturbed.
+
+        A disturbed run is repeated as in a session. Raises EdgeproofError when a run fails.
         """
         for _ in range(REPEATS + 1):
-            result, call_ns = self._run(name, {**SINGLE_STREAM, "settings": SETTINGS})
-            judged = bench_verdict.judge(SINGLE_STREAM, result, call_ns)
-            if judged.verdict == "valid":
+            job = self._build_job(name)
+            result, call_ns = self._run(job)
+            judgement = bench_verdict.judge_run(job, result, call_ns)
+            if judgement.verdict == "valid":
                 return call_ns
             self.disturbed += 1
-            if not judged.disturbed:
-                raise EdgeproofError(f"the run failed: {'; '.join(judged.reasons)}")
+            if not judgement.disturbed:
+                raise EdgeproofError(f"the run failed: {'; '.join(judgement.reasons)}")
         return None
 
-    def _run(self, name: str, given: dict[str, Any]) -> tuple[dict[str, Any], Array]:
-        """The result of one process, and its raw durations: none where LoadGen did not run."""
+    def _build_job(self, name: str) -> RunnerJob:
+        return RunnerJob(
+            runtime="waiting",
+            artifact=str(self._scratch / name),
+            samples=self._samples,
+            threads=1,
+            mode=PERFORMANCE_MODE,
+            scenario="SingleStream",
+            settings=SETTINGS,
+            warm_up_s=1.0,
+            packages={},
+        )
+
+    def _run(self, job: RunnerJob) -> tuple[dict[str, Any], Array]:
+        """Return the result of one process and its raw durations in ns, which are empty if LoadGen did not run."""
         self.runs += 1
-        artifact = {"runtime": "waiting", "artifact": str(self._scratch / name), "samples": self._samples}
-        job = {**artifact, "threads": 1, "warm_up_s": 1.0, "packages": [], **given}
         with tempfile.TemporaryDirectory(dir=self._scratch) as directory:
-            Path(directory, "job.json").write_text(json.dumps(job), encoding="utf-8")
+            Path(directory, "job.json").write_text(json.dumps(job.to_json()), encoding="utf-8")
             result = Path(directory, "result")
             command: Sequence[str] = [sys.executable, "-B", str(self._runner), directory, str(result)]
             subprocess.run(command, check=True, capture_output=True)
-            told: dict[str, Any] = json.loads((result / "result.json").read_text(encoding="utf-8"))
-            if told["status"] == "error":
-                raise EdgeproofError(f"the run failed: {told['error']}")
+            content: dict[str, Any] = json.loads((result / "result.json").read_text(encoding="utf-8"))
+            if content["status"] == "error":
+                raise EdgeproofError(f"the run failed: {content['error']}")
             if not (result / "latencies.npz").is_file():
-                return told, np.empty(0)
+                return content, np.empty(0)
             with np.load(result / "latencies.npz") as arrays:
-                return told, arrays["call_ns"]
+                return content, arrays["call_ns"]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Is the search better than chance? NSGA-II and TPE against random search, with equal budgets, on the quick study.
+"""Compare the samplers NSGA-II and TPE with random search, with equal budgets, on the digits study.
 
-    python experiments/search_against_random.py           every point of a grid is built once, then searched many times
-    python experiments/search_against_random.py --again   searched again, from experiments/search_against_random.csv
+    python experiments/search_against_random.py           build every point of a grid, then search it many times
+    python experiments/search_against_random.py --again   search again, from experiments/search_against_random.csv
 
-A point is the quick study's final model: its temperature of distillation, its share of pruned channels, its bits a
-weight. Wanted are accuracy on the test split and few bytes after entropy coding. All points are known beforehand, so a
-search is judged by what there is: by the share of the whole grid's hypervolume that its front has.
+A point is a final model of the study, given by three options: the temperature of distillation, the share of pruned
+channels, and the bits per weight. The objectives are accuracy on the test split (up) and bytes after entropy coding
+(down). Since all points are known, a search is judged by its front: by its share of the hypervolume of the whole grid.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ GRID = {
 }
 TRIALS, BATCH, SEEDS = 24, 8, range(5)
 SAMPLERS: tuple[search.SamplerName, ...] = ("random", "nsga2", "tpe")
-Figures = tuple[float, float]  # accuracy, bytes
+Objectives = tuple[float, float]  # accuracy, bytes
 
 
 def main() -> None:
-    """Build the grid where that is asked for, then search it with each sampler and seed."""
+    """Build the grid unless --again is given, then search it with each sampler and seed."""
     if "--again" not in sys.argv:
         _build_grid()
-    known = _known()
+    known = _read_grid()
     worst = (min(accuracy for accuracy, _ in known.values()), max(size for _, size in known.values()))
     whole = hypervolume(list(known.values()), worst)
     shares: dict[str, list[list[float]]] = {}
     for sampler in SAMPLERS:
-        runs = [_searched(known, sampler, seed) for seed in SEEDS]
+        runs = [_search(known, sampler, seed) for seed in SEEDS]
         shares[sampler] = [[hypervolume(run[: trials + 1], worst) / whole for trials in range(TRIALS)] for run in runs]
         print(f"{sampler}: " + ", ".join(f"{100 * share[-1]:.1f}%" for share in shares[sampler]))
     _plot(shares)
@@ -81,7 +81,7 @@ def _build_grid() -> None:
                     file.flush()
 
 
-def _known() -> dict[tuple[str, ...], Figures]:
+def _read_grid() -> dict[tuple[str, ...], Objectives]:
     with TABLE.open(encoding="utf-8") as file:
         return {
             tuple(row[key] for key in GRID): (float(row["accuracy"]), float(row["bytes"]))
@@ -89,8 +89,8 @@ def _known() -> dict[tuple[str, ...], Figures]:
         }
 
 
-def _searched(known: Mapping[tuple[str, ...], Figures], sampler: search.SamplerName, seed: int) -> list[Figures]:
-    """What a search came to, trial by trial, asked for and told as `edgeproof.sweeps.search` does."""
+def _search(known: Mapping[tuple[str, ...], Objectives], sampler: search.SamplerName, seed: int) -> list[Objectives]:
+    """Run one search as `edgeproof.sweeps.search` does, and return the objectives of its trials in order."""
     options = SearchOptions(
         space={"known": "here"},
         objectives=["accuracy", "size_bytes"],
@@ -100,27 +100,29 @@ def _searched(known: Mapping[tuple[str, ...], Figures], sampler: search.SamplerN
         seed=seed,
     )
     study = search.create_study(options)
-    found: list[Figures] = []
-    while len(found) < TRIALS:
-        trials = [search.ask_next_trial(study, options, len(found) + number) for number in range(BATCH)]
+    finished: list[Objectives] = []
+    while len(finished) < TRIALS:
+        trials = [search.ask_next_trial(study, options, len(finished) + number) for number in range(BATCH)]
         for trial in trials:
-            picked = (
-                values[int(RangeAxis(0, len(values) - 1, None, is_logarithmic=False, is_integer=True).suggest(trial, key))]
+            point = (
+                values[
+                    int(RangeAxis(0, len(values) - 1, None, is_logarithmic=False, is_integer=True).suggest(trial, key))
+                ]
                 for key, values in GRID.items()
             )
-            figures = known[tuple(picked)]
-            study.tell(trial, figures)
-            found.append(figures)
-    return found
+            objectives = known[tuple(point)]
+            study.tell(trial, objectives)
+            finished.append(objectives)
+    return finished
 
 
-def hypervolume(points: Sequence[Figures], worst: Figures) -> float:
-    """Area of (accuracy up, bytes down) that `points` beat and `worst` doesn't: a staircase of rectangles."""
-    area, reached = 0.0, worst[0]
+def hypervolume(points: Sequence[Objectives], worst: Objectives) -> float:
+    """Return the area between `worst` and the front of `points`, for accuracy up and bytes down."""
+    area, best_accuracy = 0.0, worst[0]
     for accuracy, size in sorted(points, key=lambda point: (point[1], -point[0])):
-        if accuracy > reached:
-            area += (accuracy - reached) * (worst[1] - size)
-            reached = accuracy
+        if accuracy > best_accuracy:
+            area += (accuracy - best_accuracy) * (worst[1] - size)
+            best_accuracy = accuracy
     return area
 
 
@@ -131,12 +133,15 @@ def _plot(shares: Mapping[str, Sequence[Sequence[float]]]) -> None:
         for (sampler, runs), colour in zip(shares.items(), COLOURS, strict=False):
             for run in runs:
                 axes.plot(range(1, TRIALS + 1), [100 * share for share in run], color=colour, linewidth=0.6, alpha=0.4)
-            mean = [100 * fmean(at) for at in zip(*runs, strict=True)]
+            mean = [100 * fmean(values) for values in zip(*runs, strict=True)]
             axes.plot(
                 range(1, TRIALS + 1), mean, color=colour, linewidth=2, label=f"{sampler}, mean of {len(runs)} seeds"
             )
         axes.set(
-            xlabel="trials", ylabel="% of the whole grid's hypervolume", title="Accuracy up, bytes down", ylim=(80, 100)
+            xlabel="trials",
+            ylabel="% of the hypervolume of the whole grid",
+            title="Accuracy up, bytes down",
+            ylim=(80, 100),
         )
         axes.legend()
         axes.grid(alpha=0.25)

@@ -323,5 +323,5 @@ def test_zeros_are_held_for_a_parent_or_on_request(from_parent: bool, keep_zeros
 
 
 def test_diverged_training_is_refused_with_advice() -> None:
-    with pytest.raises(ConfigError, match=r"diverged: after epoch 1 of 2 .* learning_rate below 3e\+38"):
+    with pytest.raises(ConfigError, match=r"diverged: after epoch 1 of 2, .* learning_rate below 3e\+38"):
         training.fit(build_linear(), make_task(), make_recipe(learning_rate=3e38))

@@ -87,7 +87,7 @@ def test_tflite_exports_a_keras_network_and_other_runtimes_refuse_it(trained_net
         outputs = np.concatenate([session(inputs[i : i + 1]).copy() for i in range(len(inputs))])
         assert np.abs(outputs - expected).max() <= tolerance * np.abs(expected).max(), scheme
     for name in ("onnx", "openvino", "null"):
-        with pytest.raises(Unsupported, match="the network was trained_network in Keras"):
+        with pytest.raises(Unsupported, match="the network was trained in Keras"):
             keras_models.export(plugins.load("runtimes", name), trained_network, SAMPLES, "fp32", tmp_path)
 
 

@@ -130,14 +130,14 @@ def script() -> ModuleType:
 
 def test_with_real_noise_of_eight_processes_steps_are_found_and_no_wolf_is_cried() -> None:
     module = script()
-    noise, rng = module.read(), np.random.default_rng(7)
-    assert {runtime: len(of) for runtime, of in noise.process.items()} == {"onnx": 52, "openvino": 36, "tflite": 40}
-    assert len(noise.sitting) == 24
+    noise, rng = module.read_noise(), np.random.default_rng(7)
+    assert {runtime: len(residuals) for runtime, residuals in noise.process.items()} == {"onnx": 52, "openvino": 36, "tflite": 40}
+    assert len(noise.session) == 24
     found = 0
     for number in range(60):
         runtime = sorted(noise.process)[number % 3]
-        series = noise.series(rng, runtime, 35, 8, 1.0)
-        assert module.watched(series) == []
+        series = noise.draw_series(rng, runtime, 35, 8, 1.0)
+        assert module.find_robust_cusum_alarms(series) == []
         series[30:] += STEP
-        found += bool(module.watched(series))
+        found += bool(module.find_robust_cusum_alarms(series))
     assert found >= 54
