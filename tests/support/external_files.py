@@ -1,4 +1,4 @@
-"""Tiny files as other tools write them: a linear map in ONNX, with what real files leave open or add."""
+"""Small files as other tools write them: a linear map in ONNX or OpenVINO, with open shapes and further inputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def write_onnx(
     outputs: Sequence[str] = ("y",),
     external: bool = False,
 ) -> Path:
-    """y = x @ WEIGHTS, or best = argmax(y), or shorter = y as float16; further inputs are added to x."""
+    """Write a model with the outputs y = x @ WEIGHTS, best = argmax(y) or shorter = y as float16.
+
+    Further inputs are added to x. With `external`, the weights are in a file of their own.
+    """
     element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     floats = [f"{name}_float" for name in inputs]
     nodes = [
@@ -36,7 +39,7 @@ def write_onnx(
         helper.make_node("ArgMax", ["y"], ["best"], axis=1, keepdims=0),
         helper.make_node("Cast", ["y"], ["shorter"], to=TensorProto.FLOAT16),
     ]
-    known = {
+    specs = {
         "y": helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, CLASSES]),
         "best": helper.make_tensor_value_info("best", TensorProto.INT64, [batch]),
         "shorter": helper.make_tensor_value_info("shorter", TensorProto.FLOAT16, [batch, CLASSES]),
@@ -45,7 +48,7 @@ def write_onnx(
         nodes,
         "made elsewhere",
         [helper.make_tensor_value_info(name, element, [batch, features]) for name in inputs],
-        [known[name] for name in outputs],
+        [specs[name] for name in outputs],
         [onnx.numpy_helper.from_array(WEIGHTS, "W")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
@@ -54,7 +57,7 @@ def write_onnx(
 
 
 def write_openvino(path: Path, **changes: object) -> Path:
-    """The same as an OpenVINO .xml with its .bin."""
+    """Write the same model as an OpenVINO .xml and its .bin."""
     import openvino as ov
 
     ov.save_model(ov.convert_model(write_onnx(path.with_suffix(".onnx"), **changes)), path, compress_to_fp16=False)  # type: ignore[arg-type]
@@ -62,8 +65,8 @@ def write_openvino(path: Path, **changes: object) -> Path:
     return path
 
 
-def samples(count: int = 40, dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
-    """Inputs, and labels of which the map gets three out of four right."""
+def make_samples(count: int = 40, dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
+    """Return inputs, and labels of which the model predicts three out of four correctly."""
     generator = np.random.default_rng(3)
     x = generator.standard_normal((count, FEATURES)).astype(np.float32) * 20
     x = x if np.dtype(dtype).kind == "f" else np.rint(np.abs(x))
@@ -73,7 +76,7 @@ def samples(count: int = 40, dtype: str = "float32") -> tuple[np.ndarray, np.nda
 
 
 def write_data(path: Path, **arrays: np.ndarray) -> Path:
-    """An .npz of the given arrays, or of `samples()`."""
-    x, y = samples()
+    """Write an .npz of the given arrays, or of `make_samples()`."""
+    x, y = make_samples()
     np.savez(path, **(arrays or {"x": x, "y": y}))  # type: ignore[arg-type]
     return path

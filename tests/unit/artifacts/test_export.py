@@ -1,4 +1,4 @@
-"""Exports: every scheme an artifact or a reason, and a failure that tells what the converter printed."""
+"""Export of models: each scheme gives an artifact or a reason, and a failure shows the converter's output."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def build(input_shape, classes): return nn.Sequential(nn.Flatten(), nn.Linear(8,
 
 @pytest.fixture
 def project(plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a trained model 'm' of the tiny task."""
+    """Return a project with a trained model 'm' of the tiny task."""
     monkeypatch.chdir(tmp_path)
     tiny_task.write_plugins(plugin_root)
     (plugin_root / "networks" / "flat.py").write_text(NETWORK)
     tiny_task.write_data(Path("data"))
-    save("m", tiny_task.matrix())
+    save_model("m", tiny_task.matrix())
     return tmp_path
 
 
-def save(name: str, matrix: np.ndarray, seed: int = 0) -> None:
+def save_model(name: str, matrix: np.ndarray, seed: int = 0) -> None:
     spec = model_files.NetworkSpec("flat", {}, tiny_task.INPUT_SHAPE, tiny_task.CLASSES)
     module = spec.build()
     with torch.no_grad():
         module[1].weight.copy_(torch.from_numpy(matrix))
-    described = ("task", "method", "options", "lineage", "validation_accuracy", "data_sha256")
-    model_files.save(module, spec, {"name": name, "seed": seed, **dict.fromkeys(described)}, Path("models", name))
+    unknown = ("task", "method", "options", "lineage", "validation_accuracy", "data_sha256")
+    model_files.save(module, spec, {"name": name, "seed": seed, **dict.fromkeys(unknown)}, Path("models", name))
 
 
 def export(runtime: str = "matrix", schemes: tuple[str, ...] = ("fp32",), **changes: Any) -> Path:
@@ -53,7 +53,7 @@ def export(runtime: str = "matrix", schemes: tuple[str, ...] = ("fp32",), **chan
     return Path("artifacts", runtime, "m")
 
 
-def test_an_artifact_holds_the_lowered_file_and_what_the_model_answers_to_samples(project: Path) -> None:
+def test_an_artifact_holds_the_exported_file_and_the_models_outputs_for_samples(project: Path) -> None:
     directory = export() / "fp32"
     samples, expected = np.load(directory / "samples.npy"), np.load(directory / "expected.npy")
     np.testing.assert_array_equal(np.load(directory / "matrix.npy"), tiny_task.matrix())
@@ -63,8 +63,8 @@ def test_an_artifact_holds_the_lowered_file_and_what_the_model_answers_to_sample
     assert meta["notes"] == ["exact"]
 
 
-def test_every_seeds_model_has_an_artifact_beside_the_first_ones(project: Path) -> None:
-    save("m/seed_5", -tiny_task.matrix(), seed=5)
+def test_each_further_seed_has_an_artifact_beside_the_first_one(project: Path) -> None:
+    save_model("m/seed_5", -tiny_task.matrix(), seed=5)
     directory = export(seeds=[0, 5])
     assert sorted(path.name for path in directory.iterdir()) == ["fp32", "fp32.seed_5"]
     np.testing.assert_array_equal(np.load(directory / "fp32/matrix.npy"), tiny_task.matrix())
@@ -73,7 +73,7 @@ def test_every_seeds_model_has_an_artifact_beside_the_first_ones(project: Path) 
     assert (meta["scheme"], meta["model"]["seed"]) == ("fp32", 5)
 
 
-def test_an_artifacts_sizes_are_those_of_its_lowered_files_alone(project: Path) -> None:
+def test_the_sizes_of_an_artifact_count_its_exported_files_alone(project: Path) -> None:
     directory = export() / "fp32"
     content = (directory / "matrix.npy").read_bytes()
     meta = directories.read_meta(directory)
@@ -81,7 +81,7 @@ def test_an_artifacts_sizes_are_those_of_its_lowered_files_alone(project: Path) 
     assert meta["gzip_bytes"] == len(gzip.compress(content, 9, mtime=0))
 
 
-def test_an_artifact_names_the_model_it_was_made_from(project: Path) -> None:
+def test_the_meta_of_an_artifact_identifies_its_model(project: Path) -> None:
     meta = directories.read_meta(export() / "fp32")
     model = directories.read_meta(Path("models/m"))
     assert meta["model"]["sha256"] == directories.content_sha256(model)
@@ -95,7 +95,7 @@ def test_exporting_twice_gives_the_same_bytes(project: Path) -> None:
     assert {name: (again / name).read_bytes() for name in first} == first
 
 
-def test_a_scheme_that_the_runtime_cannot_do_leaves_its_reason_and_no_file(project: Path) -> None:
+def test_an_unsupported_scheme_leaves_its_reason_and_no_file(project: Path) -> None:
     directory = export(schemes=("fp32", "int8-static"))
     meta = directories.read_meta(directory / "int8-static")
     assert meta["unsupported"] == "a matrix has no integers"
@@ -103,7 +103,7 @@ def test_a_scheme_that_the_runtime_cannot_do_leaves_its_reason_and_no_file(proje
     assert "unsupported" not in directories.read_meta(directory / "fp32")
 
 
-def test_the_null_runtime_keeps_nothing_and_any_artifact_tells_the_shape_of_its_output(project: Path) -> None:
+def test_every_artifact_holds_its_output_shape_and_the_null_runtime_writes_nothing_else(project: Path) -> None:
     assert directories.read_meta(export() / "fp32")["output_shape"] == [1, 3]
     directory = export("null", ("fp32", "fp16"))
     meta = directories.read_meta(directory / "fp32")
@@ -112,7 +112,7 @@ def test_the_null_runtime_keeps_nothing_and_any_artifact_tells_the_shape_of_its_
     assert "unsupported" in directories.read_meta(directory / "fp16")
 
 
-def test_a_converter_that_fails_tells_what_it_printed_and_leaves_the_old_artifact(
+def test_a_failing_converter_shows_its_output_and_leaves_the_old_artifact(
     project: Path, plugin_root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     export()
@@ -120,7 +120,7 @@ def test_a_converter_that_fails_tells_what_it_printed_and_leaves_the_old_artifac
         "import os\ndef export(*_):\n    os.write(1, b'from C: no such operator\\n')\n    raise ValueError('oh dear')\n"
     )
     (plugin_root / "runtimes" / "matrix2.py").write_text(broken)
-    save("m", -tiny_task.matrix())
+    save_model("m", -tiny_task.matrix())
     with pytest.raises(EdgeproofError, match="oh dear") as caught:
         export("matrix2")
     message = str(caught.value)
@@ -132,19 +132,19 @@ def test_a_converter_that_fails_tells_what_it_printed_and_leaves_the_old_artifac
     assert "heard again" in capfd.readouterr().out
 
 
-def test_what_a_converter_that_succeeds_prints_is_not_shown(
+def test_the_output_of_a_successful_converter_is_not_shown(
     project: Path, plugin_root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    begins = "def export(model, samples, scheme, out_dir):\n"
+    first_line = "def export(model, samples, scheme, out_dir):\n"
     noise = "    import os; os.write(1, b'NOISE'); os.write(2, b'NOISE')\n"
-    noisy = tiny_task.RUNTIME.replace(begins, begins + noise)
+    noisy = tiny_task.RUNTIME.replace(first_line, first_line + noise)
     (plugin_root / "runtimes" / "noisy.py").write_text(noisy)
     export("noisy")
     captured = capfd.readouterr()
     assert "NOISE" not in captured.out + captured.err
 
 
-def test_a_full_disk_is_told_as_such(project: Path, plugin_root: Path) -> None:
+def test_a_full_disk_is_reported_as_such(project: Path, plugin_root: Path) -> None:
     full = "import errno, os\ndef export(*_): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
     (plugin_root / "runtimes" / "full.py").write_text(full)
     with pytest.raises(EdgeproofError, match=r"could not write .*No space left"):
@@ -152,33 +152,33 @@ def test_a_full_disk_is_told_as_such(project: Path, plugin_root: Path) -> None:
     assert not Path("artifacts/full/m").exists()
 
 
-def with_value(samples: np.ndarray, chosen: slice, value: float) -> np.ndarray:
+def set_value(samples: np.ndarray, chosen: slice, value: float) -> np.ndarray:
     damaged = samples.copy()
     damaged[chosen, 0, 1, 1] = value
     return damaged
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
-        (lambda x: with_value(x, slice(3, 4), np.nan), "1 of 17 .* NaN or infinity, the first is number 3"),
-        (lambda x: with_value(x, slice(4, None), -np.inf), "13 of 17 .* NaN or infinity, the first is number 4"),
+        (lambda x: set_value(x, slice(3, 4), np.nan), "1 of 17 .* NaN or infinity, the first is number 3"),
+        (lambda x: set_value(x, slice(4, None), -np.inf), "13 of 17 .* NaN or infinity, the first is number 4"),
         (lambda x: x.astype(np.float64), r"float64 of shape \(17, 1, 2, 4\).* float32 of shape \(N, 1, 2, 4\)"),
         (lambda x: x[:, 0], r"float32 of shape \(17, 2, 4\).* \(N, 1, 2, 4\)"),
         (lambda x: x[:0], r"shape \(0, 1, 2, 4\)"),
     ],
 )
-def test_calibration_samples_that_no_quantizer_could_use_are_refused_in_one_message(
-    project: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, told: str
+def test_calibration_samples_that_no_quantizer_could_use_are_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, message: str
 ) -> None:
     samples = preparation.load_calibration("tiny")
     monkeypatch.setattr(preparation, "load_calibration", lambda task: damage(samples))
-    with pytest.raises(ConfigError, match=rf"(?s){told}.*preprocess\(\) of the task 'tiny'"):
+    with pytest.raises(ConfigError, match=rf"(?s){message}.*preprocess\(\) of the task 'tiny'"):
         export()
     assert not any(path.is_file() for path in Path("artifacts").rglob("*"))
 
 
-def test_another_version_than_the_studys_is_refused_before_anything_is_made(project: Path) -> None:
+def test_another_package_version_than_the_studys_is_refused_before_the_export(project: Path) -> None:
     with pytest.raises(ConfigError, match=r"numpy is .*composed for 0\.0\.1"):
         export(packages={"numpy": "0.0.1"})
     assert not any(path.is_file() for path in Path("artifacts").rglob("*"))

@@ -1,4 +1,4 @@
-"""torch.export's files: rebuilt they compute the same, in every runtime, and nothing in them is run or unpickled."""
+"""torch.export's files: rebuilt programs compute the same in every runtime, and no code of a file runs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from edgeproof.core import directories, plugins
 from edgeproof.core.errors import ConfigError
 from edgeproof.models import frameworks
 from edgeproof.networks import resnet8
-from tests.unit.artifacts.test_external import make_project
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "int8-dynamic": 0.08, "int8-static": 0.12}
 
 
-class Odd(nn.Module):
-    """Splits, concatenates, views by a size that is only known when it runs, reads a constant, and answers twice."""
+class ManyOperators(nn.Module):
+    """Splits, concatenates, reshapes by a size that is known at run time, reads a constant, and has two outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,27 +42,21 @@ class Odd(nn.Module):
         return answer, answer.argmax(1)
 
 
-def export(module: nn.Module, path: Path, shape: tuple[int, ...], *, dynamic: bool = False) -> Path:
+def save_program(module: nn.Module, path: Path, shape: tuple[int, ...], *, dynamic: bool = False) -> Path:
     x = torch.zeros(3 if dynamic else 1, *shape)
     sizes = ({0: torch.export.Dim("batch", min=1)},) if dynamic else None
     torch.export.save(torch.export.export(module.eval(), (x,), dynamic_shapes=sizes), path)
     return path
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return make_project(tmp_path)
-
-
-def built(path: Path, runtime: str, schemes: tuple[str, ...] = ("fp32",), output: str | None = None) -> Path:
+def build_artifacts(path: Path, runtime: str, schemes: tuple[str, ...] = ("fp32",), output: str | None = None) -> Path:
     out_dir = path.parent / "built" / runtime
-    adopt.build_artifacts(*files.open_files([path]), runtime, schemes, data=None, output=output, out_dir=out_dir)
+    (file,) = files.open_files([path])
+    adopt.build_artifacts(file, runtime, schemes, data=None, output=output, out_dir=out_dir)
     return out_dir
 
 
-def answers(artifact: Path, runtime: str, x: np.ndarray) -> np.ndarray:
+def predict(artifact: Path, runtime: str, x: np.ndarray) -> np.ndarray:
     session = plugins.load("runtimes", runtime).Session(artifact, threads=1)
     return np.concatenate([session(x[i : i + 1]).copy() for i in range(len(x))])
 
@@ -71,8 +64,8 @@ def answers(artifact: Path, runtime: str, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_a_rebuilt_program_computes_what_the_module_computes(tmp_path: Path, dynamic: bool) -> None:
     torch.manual_seed(0)
-    module = Odd().eval()
-    program, interface = torch_files.load(export(module, tmp_path / "m.pt2", (2, 6, 6), dynamic=dynamic))
+    module = ManyOperators().eval()
+    program, interface = torch_files.load(save_program(module, tmp_path / "m.pt2", (2, 6, 6), dynamic=dynamic))
     x = torch.randn(1, 2, 6, 6)
     assert [port.shape for port in interface.inputs] == [(None if dynamic else 1, 2, 6, 6)]
     for number, expected in enumerate(module(x)):
@@ -81,11 +74,11 @@ def test_a_rebuilt_program_computes_what_the_module_computes(tmp_path: Path, dyn
 
 
 @pytest.mark.parametrize("runtime", ["tflite", "onnx", "openvino"])
-def test_every_runtime_exports_it_in_its_schemes(project: Path, runtime: str) -> None:
+def test_every_runtime_exports_a_program_in_its_schemes(bench_project: Path, runtime: str) -> None:
     torch.manual_seed(0)
     module = resnet8.build((1, 8, 8), 10, widths=(8, 16), stem_stride=1).eval()
-    path = export(module, project / "m.pt2", (1, 8, 8), dynamic=True)
-    directory = built(path, runtime, tuple(TOLERANCE))
+    path = save_program(module, bench_project / "m.pt2", (1, 8, 8), dynamic=True)
+    directory = build_artifacts(path, runtime, tuple(TOLERANCE))
     x = np.random.default_rng(0).standard_normal((6, 1, 8, 8)).astype(np.float32)
     with torch.no_grad():
         expected = module(torch.from_numpy(x)).numpy()
@@ -94,34 +87,34 @@ def test_every_runtime_exports_it_in_its_schemes(project: Path, runtime: str) ->
         if runtime == "openvino" and scheme == "int8-dynamic":
             assert "CPU plugin" in meta["unsupported"]
             continue
-        error = np.abs(answers(directory / scheme, runtime, x) - expected).max() / np.abs(expected).max()
+        error = np.abs(predict(directory / scheme, runtime, x) - expected).max() / np.abs(expected).max()
         assert error <= tolerance, scheme
         facts = frameworks.compute_facts(module, (1, 8, 8)).to_meta()
         assert {name: meta["model"][name] for name in facts} == facts
 
 
-def test_the_named_output_is_exported(project: Path) -> None:
-    module = Odd()
-    path = export(module, project / "m.pt2", (2, 6, 6))
+def test_the_chosen_output_is_exported(bench_project: Path) -> None:
+    module = ManyOperators()
+    path = save_program(module, bench_project / "m.pt2", (2, 6, 6))
     with pytest.raises(ConfigError, match=r"has 2 outputs \('linear', 'argmax'\)"):
-        built(path, "onnx")
+        build_artifacts(path, "onnx")
     x = np.random.default_rng(0).standard_normal((4, 2, 6, 6)).astype(np.float32)
-    found = answers(built(path, "onnx", output="argmax") / "fp32", "onnx", x)
-    np.testing.assert_array_equal(found, module(torch.from_numpy(x))[1].numpy())
+    outputs = predict(build_artifacts(path, "onnx", output="argmax") / "fp32", "onnx", x)
+    np.testing.assert_array_equal(outputs, module(torch.from_numpy(x))[1].numpy())
 
 
-# --- what could run ---------------------------------------------------------------------------------------------------
+# --- files that contain code -----------------------------------------------------------------------------------------
 
 
 class Touch:
-    """Unpickled, it would leave a file behind."""
+    """An object that creates a file when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (Path("touched"),)
 
 
-def rewritten(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
-    """The archive with members replaced by `change` (name below the root folder, content)."""
+def rewrite_members(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    """Replace the content of each member by `change(name, content)`. The name is below the archive's folder."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w") as archive:
@@ -130,38 +123,38 @@ def rewritten(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
     return path
 
 
-def with_graph(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+def rewrite_graph(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     def edit(name: str, content: bytes) -> bytes:
         if name != "models/model.json":
             return content
-        told = json.loads(content)
-        change(told)
-        return json.dumps(told).encode()
+        program = json.loads(content)
+        change(program)
+        return json.dumps(program).encode()
 
-    return rewritten(path, edit)
+    return rewrite_members(path, edit)
 
 
 @pytest.fixture
 def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    return export(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), tmp_path / "m.pt2", (4,))
+    return save_program(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), tmp_path / "m.pt2", (4,))
 
 
-def test_pickled_example_inputs_are_not_looked_at(plain: Path) -> None:
+def test_pickled_example_inputs_are_ignored(plain: Path) -> None:
     buffer = io.BytesIO()
     pickle.dump(Touch(), buffer)
-    rewritten(plain, lambda name, content: buffer.getvalue() if "sample_inputs" in name else content)
+    rewrite_members(plain, lambda name, content: buffer.getvalue() if "sample_inputs" in name else content)
     files.open_files([plain])[0].read_interface("onnx")
     assert not Path("touched").exists()
 
 
 def test_a_pickled_weight_is_refused(plain: Path) -> None:
-    def pickled(name: str, content: bytes) -> bytes:
+    def pickle_weight(name: str, content: bytes) -> bytes:
         if name.endswith("weight_0"):
             return pickle.dumps(Touch())
         return content.replace(b'"use_pickle": false', b'"use_pickle": true') if "weights_config" in name else content
 
-    rewritten(plain, pickled)
+    rewrite_members(plain, pickle_weight)
     with pytest.raises(ConfigError, match=r"as a pickle.*torch\.onnx\.export"):
         files.open_files([plain])[0].read_interface("onnx")
     assert not Path("touched").exists()
@@ -180,40 +173,40 @@ def test_a_pickled_weight_is_refused(plain: Path) -> None:
         "print",
     ],
 )
-def test_whatever_is_no_operator_on_tensors_is_refused(plain: Path, target: str) -> None:
-    with_graph(plain, lambda told: told["graph_module"]["graph"]["nodes"][-1].update(target=target))
+def test_a_call_of_anything_but_an_operator_on_tensors_is_refused(plain: Path, target: str) -> None:
+    rewrite_graph(plain, lambda program: program["graph_module"]["graph"]["nodes"][-1].update(target=target))
     with pytest.raises(ConfigError, match="only operators of ATen on tensors are run"):
         files.open_files([plain])[0].read_interface("onnx")
 
 
 def test_expressions_and_guards_are_not_evaluated(plain: Path) -> None:
-    def poison(told: dict[str, Any]) -> None:
+    def poison(program: dict[str, Any]) -> None:
         expression = {"as_expr": {"expr_str": "__import__('pathlib').Path('touched').touch()", "hint": None}}
-        told["graph_module"]["graph"]["tensor_values"]["input"]["sizes"][0] = expression
-        told["guards_code"] = ["__import__('pathlib').Path('touched').touch()"]
+        program["graph_module"]["graph"]["tensor_values"]["input"]["sizes"][0] = expression
+        program["guards_code"] = ["__import__('pathlib').Path('touched').touch()"]
 
-    (brought,) = files.open_files([with_graph(plain, poison)])
-    assert brought.read_interface("onnx").inputs[0].shape == (None, 4)
+    (file,) = files.open_files([rewrite_graph(plain, poison)])
+    assert file.read_interface("onnx").inputs[0].shape == (None, 4)
     assert not Path("touched").exists()
 
 
 @pytest.mark.parametrize("kind", ["as_graph", "as_custom_obj", "as_operator"])
-def test_arguments_that_are_no_data_are_refused(plain: Path, kind: str) -> None:
-    def replace(told: dict[str, Any]) -> None:
-        told["graph_module"]["graph"]["nodes"][-1]["inputs"][0]["arg"] = {kind: {"name": "torch.os.system"}}
+def test_an_argument_that_is_no_data_is_refused(plain: Path, kind: str) -> None:
+    def replace_argument(program: dict[str, Any]) -> None:
+        program["graph_module"]["graph"]["nodes"][-1]["inputs"][0]["arg"] = {kind: {"name": "torch.os.system"}}
 
     with pytest.raises(ConfigError, match=f"argument of kind '{kind}'"):
-        files.open_files([with_graph(plain, replace)])[0].read_interface("onnx")
+        files.open_files([rewrite_graph(plain, replace_argument)])[0].read_interface("onnx")
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
-def test_a_truncated_file_is_one_message(plain: Path, share: float) -> None:
+def test_a_truncated_file_raises_one_error(plain: Path, share: float) -> None:
     plain.write_bytes(plain.read_bytes()[: int(share * plain.stat().st_size)])
     with pytest.raises(ConfigError, match=r"m\.pt2 can't be read by torch: (BadZipFile|ValueError: it holds no)"):
         files.open_files([plain])[0].read_interface("onnx")
 
 
-def test_weights_that_are_too_short_for_their_shape_are_one_message(plain: Path) -> None:
-    rewritten(plain, lambda name, content: content[:8] if name.endswith("weight_0") else content)
+def test_weights_that_are_too_short_for_their_shape_raise_one_error(plain: Path) -> None:
+    rewrite_members(plain, lambda name, content: content[:8] if name.endswith("weight_0") else content)
     with pytest.raises(ConfigError, match=r"m\.pt2 can't be read by torch"):
         files.open_files([plain])[0].read_interface("onnx")

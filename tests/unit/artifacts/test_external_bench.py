@@ -1,0 +1,112 @@
+"""Measurement of external files with 'edgeproof bench', from the file to the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeproof.bench import external, runner_jobs
+from edgeproof.cli import main
+from edgeproof.core import directories
+from edgeproof.core.errors import ConfigError
+from edgeproof.records import record_files
+from edgeproof.report import interleaved
+from tests.support.external_files import WEIGHTS, make_samples, write_data, write_onnx, write_openvino
+from tests.support.external_project import run_bench, write_project
+
+pytestmark = pytest.mark.usefixtures("tolerant_limits")
+
+
+@pytest.fixture(scope="module")
+def results_dir(tolerant_limits: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Measure an .onnx file with two runtimes and data, and return the directory of its results."""
+    root = write_project(tmp_path_factory.mktemp("project"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("EDGEPROOF_PLUGINS", raising=False)
+        patch.chdir(root)
+        write_onnx(root / "Linear Map.onnx", batch="N")
+        run_bench(
+            "Linear Map.onnx", "--data", write_data(root / "data.npz"), "--runtimes", "onnx,openvino", "--name", "mine"
+        )
+    return root / "results/brought/mine"
+
+
+def test_every_runtime_has_the_accuracy_that_numpy_computes(results_dir: Path) -> None:
+    x, y = make_samples()
+    for runtime in ("onnx", "openvino"):
+        record = record_files.read(results_dir / f"records/local_{runtime}/{runtime}/linear_map.as-is/accuracy.0")
+        np.testing.assert_allclose(record.array("outputs.npz", "outputs"), x @ WEIGHTS, rtol=1e-4, atol=1e-4)
+        assert record.content["accuracy"] == {"correct": int(((x @ WEIGHTS).argmax(1) == y).sum()), "total": len(y)}
+        assert record.content["accuracy"]["correct"] == 30
+
+
+def test_the_table_has_a_row_for_each_runtime_and_dashes_for_unknown_facts(results_dir: Path) -> None:
+    rows = [
+        line.split(" | ") for line in (results_dir / "tables/table.md").read_text().splitlines() if "as-is |" in line
+    ]
+    assert [row[4] for row in rows] == ["onnx", "openvino"]
+    for row in rows:
+        assert row[:4] == ["| local", "linear_map", "Linear Map.onnx", "brought"]
+        assert row[6].startswith("75.00 [")
+        assert row[8:11] == ["–", "–", "–"]
+        assert row[-1] == "valid |"
+
+
+def test_the_compare_command_reads_the_records(results_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = (results_dir / f"records/local_{name}/{name}/linear_map.as-is" for name in ("onnx", "openvino"))
+    assert main.run(["compare", str(one), str(two)]) == 0
+    assert "verdict: too few processes" in capsys.readouterr().out
+
+
+def test_interleaved_runs_compare_each_file_with_the_first(
+    bench_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(interleaved, "ROUNDS", 3)
+    monkeypatch.setattr(runner_jobs, "INTERLEAVED_DURATION_MS", 50)
+    for name in ("one", "two", "three"):
+        write_onnx(bench_project / f"{name}.onnx")
+    assert run_bench("one.onnx", "two.onnx", "three.onnx", "--interleaved") == 0
+    text = (bench_project / "results/brought/one_in_turns/tables/in_turns.md").read_text()
+    assert text in capsys.readouterr().out
+    for name in ("two", "three"):
+        assert f"| onnx | {name}/as-is | one/as-is | 3 | " in text
+    records = list(record_files.read_all(bench_project / "results/brought/one_in_turns/records"))
+    assert {(record.content["scenario"], record.verdict) for record in records} == {("in_turns", "valid")}
+    assert len(records) == 6
+
+
+def test_a_single_file_cannot_be_interleaved(bench_project: Path) -> None:
+    write_onnx(bench_project / "one.onnx")
+    with pytest.raises(ConfigError, match="--interleaved compares two or more artifacts, and onnx has only one"):
+        run_bench("one.onnx", "--interleaved")
+
+
+def test_files_cannot_be_interleaved_on_a_device_whose_times_are_not_measured(bench_project: Path) -> None:
+    for name in ("one", "two"):
+        write_onnx(bench_project / f"{name}.onnx")
+    with pytest.raises(ConfigError, match="the times of 'ethos_u55' are not measured"):
+        run_bench("one.onnx", "two.onnx", "--interleaved", "--device", "ethos_u55")
+
+
+def test_a_record_holds_the_name_and_the_sha256_of_the_file_and_of_its_data(results_dir: Path) -> None:
+    content = record_files.read(results_dir / "records/local_onnx/onnx/linear_map.as-is/single_stream.0").content
+    root = results_dir.parents[2]
+    digest = directories.hash_file(root / "Linear Map.onnx")
+    assert content["artifact"]["model"]["lineage"] == {"parent": {"name": "Linear Map.onnx", "sha256": digest}}
+    assert content["task"] == f"data.npz {directories.hash_file(root / 'data.npz')[:12]}"
+
+
+def test_without_data_there_is_no_accuracy_and_the_table_says_so(bench_project: Path) -> None:
+    paths = [write_onnx(bench_project / "a.onnx"), write_openvino(bench_project / "b.xml")]
+    text, directory = external.measure_files(
+        paths, external.BenchOptions(preset="quick", scenarios=["single_stream", "offline"])
+    )
+    assert {path.name for path in directory.rglob("records/*/*/*/*")} == {
+        *("single_stream.0", "offline.0", "profile.0")
+    }
+    assert "- `a` onnx as-is: no accuracy: random inputs, seed 0" in text
+    assert "- `b` openvino as-is: no accuracy: random inputs, seed 0" in text
+    assert text.count("| valid |") == 2
+    assert directory == Path("results/brought/a")
