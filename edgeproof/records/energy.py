@@ -1,4 +1,4 @@
-"""Energy of an inference, integrated over LoadGen's power window from the samples of a counter."""
+"""Energy of an inference, from the samples of an energy counter during LoadGen's power window."""
 
 from __future__ import annotations
 
@@ -10,36 +10,41 @@ from typing import Any
 
 import numpy as np
 
-WINDOW_FORMAT = "%m-%d-%Y %H:%M:%S.%f"
+LOADGEN_TIME_FORMAT = "%m-%d-%Y %H:%M:%S.%f"
 
 
 def integrate_energy_uj(telemetry: Path, log: Mapping[str, Any], *, inferences: int) -> float | None:
-    """Microjoules an inference: the counter's growth between power_begin and power_end over their number.
+    """Return the energy of one inference in microjoules: the counter's growth during the window / inferences.
 
-    Between samples the counter is interpolated. None where the samples don't span the window, the counter wrapped, or
-    what the device wrote is no such table.
+    The counter is interpolated linearly between samples. Returns None if the samples don't cover the window, if the
+    counter overflowed, or if the telemetry is unreadable.
+
+    Args:
+        telemetry: a CSV file with the columns realtime_ns and energy_uj.
+        log: LoadGen's detail log, with power_begin and power_end.
+        inferences: the number of inferences during the window.
     """
     try:
-        return _integrated(telemetry, log, inferences)
+        return _integrate(telemetry, log, inferences)
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _integrated(telemetry: Path, log: Mapping[str, Any], inferences: int) -> float | None:
+def _integrate(telemetry: Path, log: Mapping[str, Any], inferences: int) -> float | None:
     if inferences == 0 or "power_begin" not in log or "power_end" not in log:
         return None
     with telemetry.open(newline="", encoding="ascii") as file:
-        lines = [line for line in csv.DictReader(file) if line["energy_uj"]]
-    if len(lines) < 2:
+        samples = [sample for sample in csv.DictReader(file) if sample["energy_uj"]]
+    if len(samples) < 2:
         return None
-    times = np.array([int(line["realtime_ns"]) for line in lines], np.float64)
-    counted = np.array([int(line["energy_uj"]) for line in lines], np.float64)
-    begin, end = _ns(log["power_begin"]), _ns(log["power_end"])
-    if begin < times[0] or end > times[-1] or (np.diff(counted) < 0).any():
+    times_ns = np.array([int(sample["realtime_ns"]) for sample in samples], np.float64)
+    counter_uj = np.array([int(sample["energy_uj"]) for sample in samples], np.float64)
+    begin_ns, end_ns = _parse_time_ns(log["power_begin"]), _parse_time_ns(log["power_end"])
+    if begin_ns < times_ns[0] or end_ns > times_ns[-1] or (np.diff(counter_uj) < 0).any():
         return None
-    spent = float(np.interp(end, times, counted) - np.interp(begin, times, counted))
-    return spent / inferences
+    energy_uj = float(np.interp(end_ns, times_ns, counter_uj) - np.interp(begin_ns, times_ns, counter_uj))
+    return energy_uj / inferences
 
 
-def _ns(text: str) -> float:
-    return datetime.datetime.strptime(text, WINDOW_FORMAT).replace(tzinfo=datetime.UTC).timestamp() * 1e9
+def _parse_time_ns(text: str) -> float:
+    return datetime.datetime.strptime(text, LOADGEN_TIME_FORMAT).replace(tzinfo=datetime.UTC).timestamp() * 1e9

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 Part = TypeVar("Part")
+# The accepted types of every field of a dataclass, and whether the field is required.
+_FieldTypes = Mapping[str, tuple[tuple[type, ...], bool]]
+_FIELD_TYPES: dict[type[Any], _FieldTypes] = {}
 
 
 def parse_fields(cls: type[Part], content: Mapping[str, Any], place: str = "", **parsed: Any) -> Part:
@@ -26,8 +28,9 @@ def parse_fields(cls: type[Part], content: Mapping[str, Any], place: str = "", *
     if not isinstance(content, Mapping):
         raise TypeError(f"'{place}' is {content!r}, expected an object")
     values = dict(parsed)
-    dataclass: type[Any] = cls
-    for name, (kinds, required) in _describe_fields(dataclass).items():
+    if cls not in _FIELD_TYPES:
+        _FIELD_TYPES[cls] = _describe_fields(cls)
+    for name, (kinds, required) in _FIELD_TYPES[cls].items():
         path = f"{place}.{name}" if place else name
         if name in values:
             continue
@@ -43,9 +46,7 @@ def parse_optional(cls: type[Part], content: Mapping[str, Any], name: str) -> Pa
     return None if content.get(name) is None else parse_fields(cls, content[name], name)
 
 
-@functools.cache
-def _describe_fields(cls: type[Any]) -> Mapping[str, tuple[tuple[type, ...], bool]]:
-    """Return the accepted types of every field, and whether the field is required."""
+def _describe_fields(cls: type[Any]) -> _FieldTypes:
     hints = typing.get_type_hints(cls)
     return {
         field.name: (

@@ -1,6 +1,6 @@
-"""Records of older schemas as this version's: one function a schema, each raising a record's content by one.
+"""Migrations of record.json: one function for each older schema, which upgrades the content by one schema.
 
-A record on disk is never changed by being read; `edgeproof migrate` writes older ones anew.
+Reading a record upgrades its content in memory and never changes the file. session_migration.py rewrites files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Content = dict[str, Any]
 
 
 def upgrade(content: Mapping[str, Any], target: int) -> Content:
-    """The content as schema `target` has it."""
+    """Return the content in schema `target`."""
     current = dict(content)
     while current["schema"] < target:
         schema = current["schema"]
@@ -20,10 +20,10 @@ def upgrade(content: Mapping[str, Any], target: int) -> Content:
     return current
 
 
-def _from_1(content: Content) -> Content:
-    """Schema 2 says which commit measured, and every record the sitting that it belongs to."""
-    sitting = f"session {content.get('session', 0)}"
-    return {"commit": None, "session_id": sitting, "attempt": 0, "compliance": None, **content}
+def _upgrade_from_1(content: Content) -> Content:
+    """Add the keys of schema 2: the commit that measured, the session's unique name, attempt and compliance test."""
+    session_id = f"session {content.get('session', 0)}"
+    return {"commit": None, "session_id": session_id, "attempt": 0, "compliance": None, **content}
 
 
-STEPS: dict[int, Callable[[Content], Content]] = {1: _from_1}
+STEPS: dict[int, Callable[[Content], Content]] = {1: _upgrade_from_1}

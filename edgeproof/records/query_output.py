@@ -1,4 +1,4 @@
-"""Answers of the store as text: a table for people, CSV and JSON for programs."""
+"""Format the answers of queries: a table for people, CSV and JSON for programs."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from typing import Any, Protocol
 
 from edgeproof.records.csv_text import format_csv
 
-BATCH = 1000
+BATCH_ROWS = 1000
 
 
 class QueryAnswer(Protocol):
-    """What a query returns (PEP 249)."""
+    """The result of a query, a cursor of Python's database API (PEP 249)."""
 
     @property
     def description(self) -> Sequence[Sequence[Any]]:
-        """A sequence a column, its name first."""
+        """For each column a sequence that begins with its name."""
 
     def fetchmany(self, size: int) -> list[tuple[Any, ...]]:
-        """The next rows, none at the end."""
+        """Return the next rows, an empty list at the end."""
 
 
 def format_answer(answer: QueryAnswer, form: str) -> str:
-    """The whole answer as 'table', 'csv' or 'json' (one object a line)."""
+    """Return the whole answer as 'table', 'csv' or 'json' (one object per line)."""
     names = [str(column[0]) for column in answer.description]
-    lines = [line for batch in iter(lambda: answer.fetchmany(BATCH), []) for line in batch]
-    return {"table": _table, "csv": _csv, "json": _json}[form](names, lines)
+    rows = [row for batch in iter(lambda: answer.fetchmany(BATCH_ROWS), []) for row in batch]
+    return {"table": _format_table, "csv": _format_csv, "json": _format_json}[form](names, rows)
 
 
-def _table(names: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    texts = [[_text(value) for value in line] for line in lines]
+def _format_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    texts = [[_format_cell(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(names, *texts, strict=True)]
-    numbers = [all(isinstance(line[place], int | float) for line in lines) for place in range(len(names))]
+    are_numbers = [all(isinstance(row[index], int | float) for row in rows) for index in range(len(names))]
 
-    def joined(cells: Sequence[str]) -> str:
+    def format_row(cells: Sequence[str]) -> str:
         padded = (
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(cells, widths, numbers, strict=True)
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(cells, widths, are_numbers, strict=True)
         )
         return "  ".join(padded).rstrip()
 
-    return "\n".join([joined(names), "  ".join("-" * width for width in widths), *map(joined, texts)]) + "\n"
+    return "\n".join([format_row(names), "  ".join("-" * width for width in widths), *map(format_row, texts)]) + "\n"
 
 
-def _text(value: Any) -> str:
-    """A value in one line, none of whose characters moves the terminal's cursor."""
+def _format_cell(value: Any) -> str:
+    """Return a value on one line. Characters that would move the terminal's cursor are replaced."""
     text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
-def _csv(names: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    return format_csv(names, ([value.hex() if isinstance(value, bytes) else value for value in line] for line in lines))
+def _format_csv(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    return format_csv(names, ([value.hex() if isinstance(value, bytes) else value for value in row] for row in rows))
 
 
-def _json(names: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    objects = (dict(zip(names, line, strict=True)) for line in lines)
-    return "".join(json.dumps(line, ensure_ascii=False, default=_plain) + "\n" for line in objects)
+def _format_json(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    objects = (dict(zip(names, row, strict=True)) for row in rows)
+    return "".join(json.dumps(row, ensure_ascii=False, default=_to_text) + "\n" for row in objects)
 
 
-def _plain(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)

@@ -24,6 +24,7 @@ from edgeproof.core.directories import hash_file, write_json
 from edgeproof.core.errors import ArtifactError
 from edgeproof.records import migrations
 from edgeproof.records.kinds import RECORD_FILE
+from edgeproof.records.outcomes import JobOutcome, RecordHeader
 from edgeproof.records.record import MEASURE_AGAIN, Record
 
 SCHEMA = 2
@@ -33,8 +34,13 @@ _LEVELS = 3
 _Signatures = dict[Path, signatures.SessionSignature | ArtifactError | None]
 
 
-def write(directory: Path, content: Mapping[str, Any]) -> None:
+def write(directory: Path, header: RecordHeader, outcome: JobOutcome) -> None:
     """Complete a record: write record.json, which names the sha256 of every other file in the directory."""
+    write_content(directory, {**header.to_json(), **outcome.to_json()})
+
+
+def write_content(directory: Path, content: Mapping[str, Any]) -> None:
+    """Complete a record as `write` does, from the keys of record.json."""
     paths = [path for path in sorted(directory.iterdir()) if path.is_file() and path.name != RECORD_FILE]
     files = {path.name: hash_file(path) for path in paths}
     write_json(directory / RECORD_FILE, {"schema": SCHEMA, **content, "files": files})

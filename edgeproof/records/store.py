@@ -22,7 +22,17 @@ from edgeproof.core.directories import hash_file, write_atomically, write_json
 from edgeproof.core.signatures import SIGNATURE, SUMS
 from edgeproof.paths import RECORDS
 from edgeproof.progress import Progress
-from edgeproof.records import columns, energy, fields, migrations, parquet_parts, record, record_files, summaries
+from edgeproof.records import (
+    columns,
+    energy,
+    fields,
+    migrations,
+    parquet_parts,
+    record,
+    record_files,
+    record_parts,
+    summaries,
+)
 from edgeproof.records.columns import StoreLine
 from edgeproof.records.kinds import RECORD_FILE
 from edgeproof.records.parquet_parts import name_part
@@ -33,7 +43,7 @@ INDEX = "index.json"
 MAKERS = [
     Path(str(module.__file__))
     for module in (
-        *(summaries, columns, fields, record, migrations, energy, parquet_parts),
+        *(summaries, columns, fields, record, record_parts, migrations, energy, parquet_parts),
         *(percentiles, autocorrelation, estimates),
     )
 ] + [Path(__file__)]

@@ -24,7 +24,8 @@ from edgeproof.records.kinds import (
     SINGLE_STREAM,
     TELEMETRY_FILE,
 )
-from edgeproof.records.record import MEASURE_AGAIN, ArtifactDescription, Record
+from edgeproof.records.record import MEASURE_AGAIN, Record
+from edgeproof.records.record_parts import ArtifactDescription
 from edgeproof.statistics import autocorrelation, percentiles
 
 SUMMARIZED_PERCENTS = (50, 90, 99)

@@ -97,7 +97,7 @@ def write(
         hits = np.asarray(correct, bool)
         np.savez_compressed(directory / "outputs.npz", correct=hits)
         content["accuracy"] = {"correct": int(hits.sum()), "total": len(hits)}
-    record_files.write(directory, content)
+    record_files.write_content(directory, content)
     return directory
 
 
@@ -114,5 +114,5 @@ def in_turns(root: Path, log_ratio: float, process: int, **identity: Any) -> Pat
     result = {"threads": 1, "fingerprint": {"cpu": "A Processor"}, "versions": {"numpy": "2.0"}}
     changes = {"order": process, "in_turns": told, "job": False, **identity}
     place = write(root, "in_turns", process=process, **changes)
-    record_files.write(place, {**record_files.read(place).content, "result": result})
+    record_files.write_content(place, {**record_files.read(place).content, "result": result})
     return place

@@ -88,7 +88,7 @@ def test_older_records_are_migrated_and_tell_the_same(root: Path, capsys: pytest
         path.chmod(0o444)
     before = [record.content for record in record_files.read_all(root)]
     assert main.run(["query", "SELECT 1 FROM records", "--records", str(root)]) == 0
-    assert "2 record(s) are of an older schema" in capsys.readouterr().err
+    assert "2 record(s) have an older schema" in capsys.readouterr().err
     assert main.run(["migrate", "--records", str(root)]) == 0
     assert capsys.readouterr().out == "local_onnx: rewrote 2 record(s) in the current schema\n"
     after = list(record_files.read_all(root))

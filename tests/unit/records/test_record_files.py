@@ -18,7 +18,7 @@ def write(directory: Path, **content: Any) -> Path:
     directory.mkdir(parents=True)
     np.savez_compressed(directory / "latencies.npz", call_ns=np.arange(100, dtype=np.uint64))
     (directory / "mlperf_log_detail.txt").write_text("a log")
-    record_files.write(directory, {"verdict": "valid", "reasons": [], **content})
+    record_files.write_content(directory, {"verdict": "valid", "reasons": [], **content})
     return directory
 
 
@@ -137,5 +137,5 @@ def test_an_array_that_was_put_beside_the_record_later_is_refused(tmp_path: Path
 
 def test_a_record_names_every_file_beside_it_but_itself(tmp_path: Path) -> None:
     directory = write(tmp_path / "r")
-    record_files.write(directory, {"verdict": "valid", "reasons": []})
+    record_files.write_content(directory, {"verdict": "valid", "reasons": []})
     assert set(record_files.read(directory).content["files"]) == {"latencies.npz", "mlperf_log_detail.txt"}

@@ -17,7 +17,7 @@ from edgeproof.cli import main
 from edgeproof.core import signatures
 from edgeproof.core.errors import ArtifactError, ConfigError
 from edgeproof.core.signatures import SIGNATURE, SUMS
-from edgeproof.records import record_files, session_migration, signing, store
+from edgeproof.records import allowed_signers, record_files, session_migration, signature_checks, signing, store
 from tests.support import record_trees
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
@@ -55,7 +55,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def outcomes(trusted: dict[bytes, str] | None = None) -> dict[str, str]:
-    return {finding.session.name: finding.outcome for finding in signing.verify_sessions([ROOT], trusted)}
+    return {finding.session.name: finding.outcome for finding in signature_checks.verify_sessions([ROOT], trusted)}
 
 
 def test_what_nobody_signed_is_unsigned_and_what_was_signed_is_verified(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +132,7 @@ def test_where_there_is_nothing_to_verify_that_is_said(project: Path) -> None:
     (project / "empty").mkdir()
     with pytest.raises(ConfigError, match="there are no records below"):
         main.run(["verify", str(project / "empty")])
-    with pytest.raises(ConfigError, match="is no directory with records"):
+    with pytest.raises(ConfigError, match="is not a directory"):
         main.run(["verify", str(project / "nowhere")])
 
 
@@ -162,7 +162,10 @@ def test_a_tamperer_who_signs_again_with_another_key_is_not_an_allowed_signer(
     capsys.readouterr()
     assert main.run(["verify", "--allowed-signers", str(project / "allowed")]) == 1
     told = capsys.readouterr().out
-    assert f"signed by {signatures.fingerprint(signing.get_public_key(OTHER))}, who is not among the allowed signers" in told
+    assert (
+        f"signed by {signatures.fingerprint(signing.get_public_key(OTHER))}, who is not an allowed signer"
+        in told
+    )
     assert "signed by me@example.org: 1" in told
 
 
@@ -170,7 +173,7 @@ def test_where_the_project_names_its_signers_a_stripped_signature_is_an_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     main.run(["sign"])
-    signing.ALLOWED_SIGNERS.write_text(line(KEY))
+    allowed_signers.ALLOWED_SIGNERS.write_text(line(KEY))
     assert main.run(["verify"]) == 0
     signing.remove_signature(SESSION)
     capsys.readouterr()
@@ -200,7 +203,7 @@ def test_a_tampered_record_is_left_out_of_reports_and_named(capsys: pytest.Captu
     (SESSION / SUMS).write_bytes(signatures.format_sums(SESSION))
     assert main.run(["report", "--columns", "accuracy"]) == 1
     told = capsys.readouterr()
-    assert f"{path} can't be believed" in told.err
+    assert f"{path} can't be trusted" in told.err
     assert "SHA256SUMS.sig does not match it" in told.err
     assert "local" not in told.out.partition("\n\n")[2]
 
@@ -264,22 +267,22 @@ def test_the_key_and_where_it_lies_are_in_nothing_that_is_written(project: Path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "names no Ed25519 key"),
+        ("", "contains no Ed25519 key"),
         ("me\n", "is not 'name ssh-ed25519 key'"),
-        ("me ssh-ed25519 AAAA\n", "holds no Ed25519 key"),
-        (line(KEY, 'valid-before="20300101" '), "option 'valid-before' is not understood"),
-        (line(KEY, 'namespaces="git" '), "names no Ed25519 key"),
+        ("me ssh-ed25519 AAAA\n", "contains no valid Ed25519 key"),
+        (line(KEY, 'valid-before="20300101" '), "option 'valid-before' is not supported"),
+        (line(KEY, 'namespaces="git" '), "contains no Ed25519 key"),
     ],
 )
 def test_allowed_signers_that_can_not_be_used_are_told(text: str, message: str) -> None:
     Path("allowed").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        signing.read_allowed_signers(Path("allowed"))
+        allowed_signers.read_allowed_signers(Path("allowed"))
 
 
 def test_allowed_signers_may_be_limited_to_this_purpose() -> None:
     Path("allowed").write_text(line(KEY, 'namespaces="git,edgeproof" ') + line(OTHER, 'namespaces="file" '))
-    assert signing.read_allowed_signers(Path("allowed")) == {signing.get_public_key(KEY): "me@example.org"}
+    assert allowed_signers.read_allowed_signers(Path("allowed")) == {signing.get_public_key(KEY): "me@example.org"}
 
 
 # --- the format ----------------------------------------------------------------------------------------------------
