@@ -1,1 +1,4 @@
-"""Many devices, measured every night: a worker a device, a process a session, and a journal that outlives a crash."""
+"""Measure a study on many devices every night, and find regressions in their history.
+
+May import bench, study, devices, report and what they import, but not the command line.
+"""

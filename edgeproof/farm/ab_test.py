@@ -1,6 +1,6 @@
-"""Is a suspected regression real? Tonight's artifact against the last good one, in turns on the same device.
+"""The A/B test of a suspected slowdown: tonight's artifact and the last good one, interleaved on the same device.
 
-As a process of its own, in the directory in which the study was built:
+It runs as a process of its own, in the directory in which the study was built:
 python -m edgeproof.farm.ab_test SESSION ROUNDS PARAMS ARTIFACTS OUT
 """
 
@@ -28,22 +28,31 @@ from edgeproof.farm.history import HistoryCell, NightResult
 from edgeproof.paths import name_artifact
 from edgeproof.records import record_files
 from edgeproof.report import interleaved
+from edgeproof.statistics.change_points import SMALLEST_STEP
 from edgeproof.statistics.comparison import Comparison
-from edgeproof.statistics.segmentation import SMALLEST_STEP
 from edgeproof.study import repro
 
+# Names of the two artifacts, as models of the session.
 GOOD = "good"
 SUSPECT = "suspect"
 ROUNDS = interleaved.ROUNDS
+MAX_REASONS_CHARACTERS = 300
 
 
 class ABTestError(EdgeproofError):
-    """No A/B could be made; the message is why."""
+    """The A/B test could not run. The message says why."""
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A cell that got slower: the last night of the old level, tonight, the first night of the new one, by how much."""
+    """A cell that got slower.
+
+    Attributes:
+        good: the last night of the old level.
+        suspect: the night on which the slowdown was detected.
+        since: the run that starts the new level.
+        ratio: the new level's duration divided by that of the old level.
+    """
 
     cell: HistoryCell
     good: NightResult
@@ -54,7 +63,14 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class ABTestSetup:
-    """What an A/B runs: a session of a study, and a directory with <good|suspect>/<scheme>."""
+    """The session, study and artifacts of an A/B test.
+
+    Attributes:
+        session: key of the study's session.
+        study: path of the study's params.yaml.
+        artifacts: directory that holds good/<scheme> and suspect/<scheme>.
+        built: directory in which the study was built.
+    """
 
     session: str
     study: Path
@@ -62,25 +78,26 @@ class ABTestSetup:
     built: Path
 
 
+# Runs the test and writes its records into a directory. Tests replace it.
 ABTestRunner = Callable[[ABTestSetup, Path], None]
 
 
-def run_ab_test(suspicion: Suspicion, out: Path, measure: ABTestRunner | None = None) -> Comparison:
-    """Let both artifacts take turns in several processes, leave the records in `out`, and compare them.
+def run_ab_test(suspicion: Suspicion, out: Path, runner: ABTestRunner | None = None) -> Comparison:
+    """Measure both artifacts interleaved in several processes, write the records to `out`, and compare them.
 
-    Raises Unconfirmable where that can't be done.
+    Raises ABTestError when the test cannot run or has too few valid rounds.
     """
     cell = suspicion.cell
     try:
-        if (sentence := quarantine.find(cell.device)) is not None:
-            raise ABTestError(str(sentence))
+        if (quarantined := quarantine.find(cell.device)) is not None:
+            raise ABTestError(str(quarantined))
         study_file = (engines.FARM / suspicion.suspect.run / engines.PARAMS).resolve()
         study = params_file.read_params(study_file)
-        with tempfile.TemporaryDirectory() as scratch, leases.hold(cell.device, f"confirming {cell}"):
+        with tempfile.TemporaryDirectory() as scratch, leases.hold(cell.device, f"A/B test of {cell}"):
             for name, night in ((GOOD, suspicion.good), (SUSPECT, suspicion.suspect)):
                 shutil.copytree(artifact_cache.find(night.artifact, cell.scheme), Path(scratch, name, cell.scheme))
-            pair = ABTestSetup(_find_session(study, cell), study_file, Path(scratch), repro.locate_study(study))
-            (measure or _run_as_process)(pair, out)
+            setup = ABTestSetup(_find_session(study, cell), study_file, Path(scratch), repro.locate_study(study))
+            (runner or _run_as_process)(setup, out)
     except ABTestError:
         raise
     except EdgeproofError as error:
@@ -95,40 +112,44 @@ def _find_session(study: Params, cell: HistoryCell) -> str:
     raise ABTestError(f"the run has no session of '{cell.runtime}' on '{cell.device}'")
 
 
-def _run_as_process(pair: ABTestSetup, out: Path) -> None:
-    command = [sys.executable, "-m", "edgeproof.farm.ab_test", pair.session, str(ROUNDS)]
-    command += [str(path.resolve()) for path in (pair.study, pair.artifacts, out)]
-    ended = subprocess.run(command, cwd=pair.built, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if ended.returncode != 0:
-        raise ABTestError(f"the A/B failed: {engines.extract_error(ended.stderr) or f'exit code {ended.returncode}'}")
+def _run_as_process(setup: ABTestSetup, out: Path) -> None:
+    command = [sys.executable, "-m", "edgeproof.farm.ab_test", setup.session, str(ROUNDS)]
+    command += [str(path.resolve()) for path in (setup.study, setup.artifacts, out)]
+    process = subprocess.run(command, cwd=setup.built, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if process.returncode != 0:
+        reason = engines.extract_error(process.stderr) or f"exit code {process.returncode}"
+        raise ABTestError(f"the A/B test failed: {reason}")
 
 
 def _compare_records(out: Path) -> Comparison:
-    found = list(record_files.read_all(out))
-    comparison = next(iter(interleaved.compare_interleaved(found, margin=SMALLEST_STEP).values()), None)
+    records = list(record_files.read_all(out))
+    comparison = next(iter(interleaved.compare_interleaved(records, margin=SMALLEST_STEP).values()), None)
     if comparison is None or comparison.verdict == "too few processes":
-        reasons = dict.fromkeys(reason for record in found for reason in record.reasons)
+        reasons = "; ".join(dict.fromkeys(reason for record in records for reason in record.reasons))
         rounds = 0 if comparison is None else comparison.processes[0]
-        raise ABTestError(f"of {ROUNDS} rounds only {rounds} were valid: {'; '.join(reasons)[:300]}")
+        raise ABTestError(f"only {rounds} of {ROUNDS} rounds were valid: {reasons[:MAX_REASONS_CHARACTERS]}")
     return comparison
 
 
 def make_session_params(item: BenchParams, scheme: str, rounds: int) -> BenchParams:
-    """A session in which nothing is done but that the two take turns, a process a round."""
-    artifacts = {GOOD: [scheme], SUSPECT: [scheme]}
-    of_two = {"artifacts": artifacts, "seeds": item.seeds[:1], "against": {SUSPECT: {scheme: [GOOD, scheme]}}}
-    return item.model_copy(update={**of_two, **interleaved.measure_only_interleaved(rounds)})
+    """Return a session that only measures the two artifacts interleaved, with one process for each round."""
+    changes = {
+        "artifacts": {GOOD: [scheme], SUSPECT: [scheme]},
+        "seeds": item.seeds[:1],
+        "against": {SUSPECT: {scheme: [GOOD, scheme]}},
+    }
+    return item.model_copy(update={**changes, **interleaved.measure_only_interleaved(rounds)})
 
 
 def load_subject(item: BenchParams, study: Params, artifacts: Path) -> Subject:
-    """The two artifacts over the task's test split; what they answer is not scored again."""
+    """Return the subject: the two artifacts over the task's test split, without labels, so outputs are not scored."""
     task = study.task.name
     inputs, _ = preparation.load_split(task, "test")
     samples = {}
     for model, schemes in item.artifacts.items():
         meta = read_meta(artifacts / model / name_artifact(schemes[0], item.seeds, item.seeds[0]))
-        last = meta.get(layouts.LAYOUT) == layouts.CHANNELS_LAST
-        samples[model] = Samples(layouts.move_channels_last(inputs) if last else inputs, None)
+        is_channels_last = meta.get(layouts.LAYOUT) == layouts.CHANNELS_LAST
+        samples[model] = Samples(layouts.move_channels_last(inputs) if is_channels_last else inputs, None)
     return Subject(
         study=study.study,
         task=task,
@@ -140,13 +161,13 @@ def load_subject(item: BenchParams, study: Params, artifacts: Path) -> Subject:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the A/B; returns the exit code."""
-    key, rounds, given, artifacts, out = argv
-    study = params_file.read_params(Path(given))
+    """Run the A/B test and return the exit code."""
+    session_key, rounds, study_file, artifacts, out = argv
+    study = params_file.read_params(Path(study_file))
     schemes = [path.name for path in Path(artifacts, GOOD).iterdir()]
-    if key not in study.bench or len(schemes) != 1:
-        raise ConfigError(f"{given} has no session '{key}', or {artifacts} not one scheme.")
-    item = make_session_params(study.bench[key], schemes[0], int(rounds))
+    if session_key not in study.bench or len(schemes) != 1:
+        raise ConfigError(f"{study_file} must have a session '{session_key}', and {artifacts} exactly one scheme.")
+    item = make_session_params(study.bench[session_key], schemes[0], int(rounds))
     return session.run_session(item, load_subject(item, study, Path(artifacts)), Path(out))
 
 

@@ -1,7 +1,9 @@
-"""What a night's check has found, one directory each, beside the history; written once and never changed.
+"""Alarms: the findings of the nights' checks. An alarm is written once and never changed.
 
-results/alarms/<run>/<name>/alarm.json    what was found, about which cell or device
-results/alarms/<run>/<name>/records       the records of an A/B that was made to confirm it
+results/alarms/<run>/<subject>.<version>/alarm.json    the alarm
+results/alarms/<run>/<subject>.<version>/records       the records of its A/B test, if there was one
+
+The latest version of a subject's alarm replaces the earlier ones.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgeproof.core.directories import write_atomically, write_json
+from edgeproof.farm.alarm_details import AlarmDetails, FingerprintDetails, MissingDetails, SlowdownDetails
 
 ALARMS = Path("results/alarms")
 SCHEMA = 1
@@ -28,80 +31,103 @@ KINDS: tuple[AlarmKind, ...] = get_args(AlarmKind)
 
 @dataclass(frozen=True)
 class Alarm:
-    """One thing found on a night.
+    """A finding of a night's check.
 
     Attributes:
-        kind: `regression` was confirmed by an A/B; `not confirmed` is a suspicion that an A/B did not bear out;
-            `unconfirmed` one of which no A/B could be made; `conditions` a step of the same bytes; `missing` a cell
-            without a valid record; `fingerprint` a device or its software that changed.
+        kind: one of
+            `regression`: a slowdown that an A/B test confirmed.
+            `not confirmed`: a suspected slowdown that an A/B test did not show.
+            `unconfirmed`: a suspected slowdown for which no A/B test could run.
+            `conditions`: a slowdown with the same artifact.
+            `missing`: a cell without a valid record.
+            `fingerprint`: a device or software that changed.
         subject: the cell or the device.
-        told: one sentence.
-        details: the figures behind it.
+        message: one sentence.
+        details: the figures behind the message.
     """
 
     kind: AlarmKind
     run: str
     subject: str
     message: str
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: AlarmDetails | None = None
 
     @property
     def needs_attention(self) -> bool:
-        """Whether somebody has to look: a suspicion that an A/B did not bear out is settled."""
+        """True if somebody has to look. A suspicion that an A/B test did not confirm is settled."""
         return self.kind != "not confirmed"
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.subject}: {self.message}"
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the content as it is stored."""
+        return {
+            "schema": SCHEMA,
+            "kind": self.kind,
+            "run": self.run,
+            "subject": self.subject,
+            "told": self.message,
+            "details": {} if self.details is None else self.details.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Alarm:
+        """Read what `to_json` returned. Raises ValueError, KeyError or TypeError for anything else."""
+        kind = content["kind"]
+        if content["schema"] != SCHEMA or kind not in KINDS:
+            raise ValueError(f"not an alarm of schema {SCHEMA}")
+        details = content.get("details") or None
+        return cls(kind, content["run"], content["subject"], content["told"], details and _read_details(kind, details))
+
 
 def find_latest(run: str, subject: str) -> Alarm | None:
-    """What was written last about a subject on a night; None where nothing was, or nothing that can be read."""
-    found = [alarm for path in _find_versions(run, subject) if (alarm := _read(path)) is not None]
-    return found[-1] if found else None
+    """Return the latest readable alarm about a subject on a night, or None."""
+    versions = [alarm for path in _list_versions(run, subject) if (alarm := _read(path)) is not None]
+    return versions[-1] if versions else None
 
 
 def read_by_run() -> dict[str, list[Alarm]]:
-    """Every run's alarms, what was written last about each subject; what can't be read is left out."""
-    found: dict[str, dict[str, Alarm]] = {}
+    """Return the latest alarms about each subject by run, sorted by kind and subject. Unreadable ones are skipped."""
+    latest: dict[str, dict[str, Alarm]] = {}
     for path in sorted(ALARMS.glob("*/*"), key=_version_number):
         if (alarm := _read(path)) is not None:
-            found.setdefault(alarm.run, {})[alarm.subject] = alarm
+            latest.setdefault(alarm.run, {})[alarm.subject] = alarm
     return {
-        run: sorted(of.values(), key=lambda alarm: (KINDS.index(alarm.kind), alarm.subject))
-        for run, of in found.items()
+        run: sorted(by_subject.values(), key=lambda alarm: (KINDS.index(alarm.kind), alarm.subject))
+        for run, by_subject in latest.items()
     }
 
 
 def write(alarm: Alarm, records: Path | None = None) -> Alarm:
-    """Add an alarm, with the records of its A/B; returns it. Raises EdgeproofError when the disk can't take it."""
-    place = _versionless_path(alarm.run, alarm.subject)
-    tries = len(_find_versions(alarm.run, alarm.subject))
-    with write_atomically(place.with_name(f"{place.name}.{tries}")) as out:
-        write_json(out / ALARM_FILE, {"schema": SCHEMA, **asdict(alarm)})
+    """Add an alarm, with the records of its A/B test, and return it. Raises EdgeproofError when the disk is full."""
+    base = _base_path(alarm.run, alarm.subject)
+    version = len(_list_versions(alarm.run, alarm.subject))
+    with write_atomically(base.with_name(f"{base.name}.{version}")) as out:
+        write_json(out / ALARM_FILE, alarm.to_json())
         if records is not None:
             shutil.copytree(records, out / RECORDS_DIRECTORY)
     return alarm
 
 
 def write_once(alarm: Alarm) -> Alarm:
-    """The alarm as it was written before about this subject, else this one, written now."""
-    found = find_latest(alarm.run, alarm.subject)
-    return found if found is not None and found.kind == alarm.kind else write(alarm)
+    """Return the subject's latest alarm if it has the same kind. Otherwise write this one and return it."""
+    latest = find_latest(alarm.run, alarm.subject)
+    return latest if latest is not None and latest.kind == alarm.kind else write(alarm)
 
 
-def _find_versions(run: str, subject: str) -> list[Path]:
-    place = _versionless_path(run, subject)
-    found = place.parent.glob(f"{place.name}.*") if place.parent.is_dir() else ()
-    return sorted(found, key=_version_number)
+def _list_versions(run: str, subject: str) -> list[Path]:
+    base = _base_path(run, subject)
+    paths = base.parent.glob(f"{base.name}.*") if base.parent.is_dir() else ()
+    return sorted(paths, key=_version_number)
 
 
 def _version_number(path: Path) -> int:
-    """Which try of its subject a directory is: later ones stand for it."""
     return int(path.suffix[1:]) if path.suffix[1:].isdigit() else -1
 
 
-def _versionless_path(run: str, subject: str) -> Path:
-    """Readable, safe and one for each, whatever the names are."""
+def _base_path(run: str, subject: str) -> Path:
+    """Return a readable path that is safe and unique, whatever characters the names contain."""
     words = re.sub(r"[^a-z0-9_-]+", "-", subject.lower()).strip("-")[:80]
     digest = hashlib.sha256(subject.encode(errors="surrogatepass")).hexdigest()[:8]
     night = re.sub(r"[^A-Za-z0-9_-]+", "-", run)
@@ -111,9 +137,14 @@ def _versionless_path(run: str, subject: str) -> Path:
 
 def _read(path: Path) -> Alarm | None:
     try:
-        content = json.loads((path / ALARM_FILE).read_text(encoding="utf-8"))
-        if content.pop("schema") != SCHEMA or content["kind"] not in KINDS:
-            return None
-        return Alarm(**content)
+        return Alarm.from_json(json.loads((path / ALARM_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _read_details(kind: AlarmKind, content: Mapping[str, Any]) -> AlarmDetails:
+    if kind == "missing":
+        return MissingDetails.from_json(content)
+    if kind == "fingerprint":
+        return FingerprintDetails.from_json(content)
+    return SlowdownDetails.from_json(content)

@@ -1,7 +1,8 @@
-"""The artifacts that were measured lately, each under the sha256 of its content, so that tonight's can be compared with
-the last good one after it was built anew.
+"""The cache of artifacts that were measured lately, by the sha256 of their content.
 
-    .edgeproof/farm/artifacts/<sha256>-<scheme>
+A later build replaces a study's artifacts. From the cache, tonight's artifact can still be compared with an older one.
+
+.edgeproof/farm/artifacts/<sha256>-<scheme>
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from edgeproof.core.errors import ArtifactError
 from edgeproof.farm import engines
 from edgeproof.paths import ARTIFACTS
 
-# A cell's artifacts of so many nights stay: those before a step that is found late, and some nights without a record.
+# The artifacts of a cell's latest nights are kept. A slowdown may be detected some nights after its first night, and
+# some nights may have no record.
 KEPT_NIGHTS = 21
+# Younger artifacts are never removed, since a running farm may be measuring them.
 MIN_AGE_S = 2 * 86_400
 
 
 def store_artifacts(study: Params, built: Path) -> list[str]:
-    """Keep every artifact that the study is about to measure; says which could not be read, and why."""
+    """Store every artifact that the study is about to measure. Return an error message for each unreadable one."""
     problems = []
     for item in study.bench.values():
         for model, schemes in item.artifacts.items():
@@ -36,6 +39,7 @@ def store_artifacts(study: Params, built: Path) -> list[str]:
 
 
 def store_artifact(artifact: Path, scheme: str) -> None:
+    """Store one artifact. An unsupported one has no content and is not stored. Raises ArtifactError if damaged."""
     meta = read_meta(artifact)
     target = _entry(content_sha256(meta), scheme)
     if "unsupported" not in meta and not target.is_dir():
@@ -44,18 +48,18 @@ def store_artifact(artifact: Path, scheme: str) -> None:
 
 
 def find(sha256: str, scheme: str) -> Path:
-    """Where an artifact is kept. Raises ArtifactError where it is not, or not as it was."""
-    place = _entry(sha256, scheme)
-    if not place.is_dir():
-        raise ArtifactError(f"the artifact {sha256[:12]}… is no longer kept")
-    if content_sha256(read_meta(place)) != sha256:
-        raise ArtifactError(f"{place} is damaged: it holds another artifact. Remove it.")
-    return place
+    """Return the directory of a cached artifact. Raises ArtifactError when it is missing or damaged."""
+    entry = _entry(sha256, scheme)
+    if not entry.is_dir():
+        raise ArtifactError(f"the artifact {sha256[:12]}… is no longer in the artifact cache")
+    if content_sha256(read_meta(entry)) != sha256:
+        raise ArtifactError(f"{entry} is damaged: it holds another artifact. Remove it.")
+    return entry
 
 
 def prune(wanted: Iterable[tuple[str, str]]) -> None:
-    """Drop what is kept of others than these, each a sha256 and a scheme; what a run may just be measuring stays."""
-    names = {_entry(*of).name for of in wanted}
+    """Remove all old artifacts but the wanted ones, each given by its sha256 and scheme."""
+    names = {_entry(sha256, scheme).name for sha256, scheme in wanted}
     for path in sorted(_root().glob("[!.]*")):
         if path.name not in names and path.stat().st_mtime < time.time() - MIN_AGE_S:
             shutil.rmtree(path, ignore_errors=True)
@@ -66,6 +70,6 @@ def _root() -> Path:
 
 
 def _entry(sha256: str, scheme: str) -> Path:
-    """A record may name anything: what is no file's name is kept nowhere."""
+    """Return the path of an artifact. A record may hold any text: one that is no file name is never in the cache."""
     name = f"{sha256}-{scheme}"
     return _root() / (name if Path(name).name == name and not name.startswith(".") else "nowhere")

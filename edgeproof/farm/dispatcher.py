@@ -1,7 +1,7 @@
-"""Run a study's sessions on their devices: devices side by side, the sessions of one device one after another.
+"""The dispatcher of a farm's run: devices work in parallel, and the sessions of one device run one after another.
 
-A job is finished when its records stand in results/history, where they are put at once. So whatever crashes, the same
-command finds what is finished and runs the rest; the journal adds how often a job has failed.
+A job is finished when its records are in results/history, where they appear at once. So after any crash, the same
+command skips finished jobs and runs the others. The journal only adds how often a job has failed.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from edgeproof import entry
 from edgeproof.config import compose, params_file
 from edgeproof.config.cards import CARDS
 from edgeproof.config.params import Params
-from edgeproof.config.params_file import read_params
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.farm import journal, leases, quarantine
 from edgeproof.farm.engines import FARM, HISTORY, JOURNAL, PARAMS, Engine, JobExit
 from edgeproof.farm.journal import Journal
 from edgeproof.farm.live_view import LiveView
+from edgeproof.paths import ARTIFACTS
 from edgeproof.study import repro, worktrees
 
 MAX_ATTEMPTS = 4
@@ -30,154 +31,165 @@ FIRST_PAUSE_S = 30.0
 MAX_PAUSE_S = 600.0
 POLL_INTERVAL_S = 0.2
 
+JobOutcome = Literal["done", "failed", "not run"]
+
 
 @dataclass
 class FarmRun:
-    """One night: what is to be run, where it is kept, and how a job is started, ended and waited for.
+    """One run of the farm, usually a night.
 
     Attributes:
+        name: names its directories.
         jobs: the device of each job.
-        start: runs a job and returns how it ended; with a reason it abandons the job instead.
-        end: ends whatever `start` is running, and starts nothing any more.
-        pause: waits for some seconds; the stop of the run ends it when left out.
-        view: shows what runs where.
+        run_job: runs a job and returns how it ended. With a reason, it abandons the job instead.
+        stop_jobs: ends all jobs that `run_job` is running, and lets it start no others.
+        report: prints a line.
+        pause: waits for some seconds. By default a stop of the run ends the wait.
+        view: shows the running jobs.
+        stop_requested: set when the run is interrupted.
     """
 
     name: str
     jobs: Mapping[str, str]
-    start: Callable[[str, str | None], JobExit]
-    end: Callable[[], None] = lambda: None
+    run_job: Callable[[str, str | None], JobExit]
+    stop_jobs: Callable[[], None] = lambda: None
     report: Callable[[str], None] = print
     pause: Callable[[float], None] | None = None
     view: LiveView | None = None
     stop_requested: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.directory = FARM / self.name
-        self.journal = Journal(self.directory / JOURNAL)
-        events = journal.read(self.directory / JOURNAL)
+        directory = FARM / self.name
+        self._journal = Journal(directory / JOURNAL)
+        events = journal.read(directory / JOURNAL)
         self._failures = journal.count_failures(events)
         self._abandoned = {job for job, event in journal.latest_by_job(events).items() if event.kind == "abandoned"}
-        self._outcomes: dict[str, str] = {}
+        self._outcomes: dict[str, JobOutcome] = {}
         self._lock = threading.Lock()
 
-    def records_directory(self, job: str) -> Path:
-        """Where a finished job's records stand."""
-        return HISTORY / self.name / job
-
-    def run(self) -> dict[str, str]:
-        """Run all jobs that are not finished; returns each job's outcome: done, failed, or left (not run)."""
+    def run(self) -> dict[str, JobOutcome]:
+        """Run all jobs that are not finished, and return each job's outcome."""
         queues: dict[str, list[str]] = {}
         for job, device in self.jobs.items():
             queues.setdefault(device, []).append(job)
-        workers = [threading.Thread(target=self._work, args=queue, name=queue[0]) for queue in queues.items()]
+        workers = [threading.Thread(target=self._run_device, args=queue, name=queue[0]) for queue in queues.items()]
         try:
             for worker in workers:
                 worker.start()
+            # Python handles a signal in this thread only, and only between two waits.
             while any(worker.is_alive() for worker in workers):
-                for worker in workers:  # a signal may reach another thread, and is heard between two waits
+                for worker in workers:
                     worker.join(POLL_INTERVAL_S)
         except BaseException:
             self.stop_requested.set()
-            self.end()
+            self.stop_jobs()
             for worker in workers:
-                if worker.is_alive():  # one that is only beginning finds the run stopped
+                if worker.is_alive():
                     worker.join()
             raise
-        return {job: self._outcomes.get(job, "left") for job in self.jobs}
+        return {job: self._outcomes.get(job, "not run") for job in self.jobs}
 
-    def _work(self, device: str, jobs: Sequence[str]) -> None:
-        """The jobs of one device, one after another."""
+    def records_directory(self, job: str) -> Path:
+        """Return the directory of a finished job's records."""
+        return HISTORY / self.name / job
+
+    def _run_device(self, device: str, jobs: Sequence[str]) -> None:
+        """Run the jobs of one device one after another."""
         try:
             with leases.hold(device, f"farm run {self.name}"):
                 for job in jobs:
                     if not self.stop_requested.is_set():
-                        self._note(job, device, self._one(job, device))
+                        self._note_outcome(job, device, self._run_until_ended(job, device))
         except (EdgeproofError, OSError) as error:
             self.report(f"{device}: {error}")
 
-    def _one(self, job: str, device: str) -> str:
+    def _run_until_ended(self, job: str, device: str) -> JobOutcome:
         if self.records_directory(job).is_dir():
             return "failed" if job in self._abandoned else "done"
         while not self.stop_requested.is_set():
-            if (sentence := quarantine.find(device)) is not None:
-                return self._abandon(job, device, str(sentence))
-            number = self._failures[job] + 1
-            self.journal.add("started", job, device, number)
+            if (quarantined := quarantine.find(device)) is not None:
+                return self._abandon(job, device, str(quarantined))
+            attempt = self._failures[job] + 1
+            self._journal.append("started", job, device, attempt)
             if self.view is not None:
                 self.view.start_job(job)
-            attempt = self.start(job, None)
-            if attempt.code == 0 and self.records_directory(job).is_dir():
-                self.journal.add("done", job, device, number)
+            result = self.run_job(job, None)
+            if result.code == 0 and self.records_directory(job).is_dir():
+                self._journal.append("done", job, device, attempt)
                 return "done"
             if self.stop_requested.is_set():
                 break
-            why = attempt.message or f"exit code {attempt.code}"
-            self._failures[job] = number
-            self.journal.add("failed", job, device, number, why)
-            self.report(f"{device}: {job} failed ({number} of {MAX_ATTEMPTS}): {why}")
-            if attempt.code == entry.USAGE_ERROR:  # what is wrong is not the device, and stays so
-                return self._abandon(job, device, why)
-            if number >= MAX_ATTEMPTS:
-                quarantine.add(device, why)
+            reason = result.message or f"exit code {result.code}"
+            self._failures[job] = attempt
+            self._journal.append("failed", job, device, attempt, reason)
+            self.report(f"{device}: {job} failed ({attempt} of {MAX_ATTEMPTS}): {reason}")
+            if result.code == entry.USAGE_ERROR:  # the study is wrong, so another attempt fails too
+                return self._abandon(job, device, reason)
+            if attempt >= MAX_ATTEMPTS:
+                quarantine.add(device, reason)
             else:
-                self._wait(min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (number - 1)))
-        return "left"
+                self._wait(min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempt - 1)))
+        return "not run"
 
-    def _abandon(self, job: str, device: str, reason: str) -> str:
-        """End a job as records that say why it was not run, where that is possible at all."""
-        attempt = self.start(job, reason)
-        self.journal.add("abandoned", job, device, 0, reason if attempt.code == 0 else f"{reason}; {attempt.message}")
+    def _abandon(self, job: str, device: str, reason: str) -> JobOutcome:
+        """End a job by records that hold the reason, if such records can be written."""
+        result = self.run_job(job, reason)
+        reason = reason if result.code == 0 else f"{reason}; {result.message}"
+        self._journal.append("abandoned", job, device, 0, reason)
         return "failed"
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, duration_s: float) -> None:
         if self.pause is not None:
-            self.pause(seconds)
+            self.pause(duration_s)
         else:
-            self.stop_requested.wait(seconds)
+            self.stop_requested.wait(duration_s)
 
-    def _note(self, job: str, device: str, outcome: str) -> None:
+    def _note_outcome(self, job: str, device: str, outcome: JobOutcome) -> None:
         with self._lock:
             self._outcomes[job] = outcome
-            left = ""
+            time_left = ""
             if self.view is not None:
                 self.view.end_job(job)
-                left = self.view.estimate_left()
-            self.report(f"{device}: {job} {outcome} ({len(self._outcomes)} of {len(self.jobs)}{left})")
+                time_left = self.view.format_time_left()
+            self.report(f"{device}: {job} {outcome} ({len(self._outcomes)} of {len(self.jobs)}{time_left})")
 
 
-def prepare(study: str | None, chosen: Sequence[str] | None, name: str) -> tuple[Params, Path]:
-    """The study's parameters for a run, kept with it, and the directory that holds what the study has built.
+def prepare(study: str | None, devices: Sequence[str] | None, name: str) -> tuple[Params, Path]:
+    """Compose the parameters of a run and store them with it. Return them and the directory of the built study.
 
-    Raises ConfigError where a run of that name was begun with others.
+    Args:
+        study: name of the study, or None for the default one.
+        devices: the devices to measure, or None for the study's own.
+        name: name of the run. A date becomes the session's number.
+
+    Raises ConfigError when the study is not built, or a run of this name has started with other parameters.
     """
     number = int(name.replace("-", "")) if name.replace("-", "").isdigit() else 0
     overrides = [f"bench.session={number}"] if number else []
-    if chosen is not None:
-        overrides.append(f"bench.devices=[{','.join(chosen)}]")
+    if devices is not None:
+        overrides.append(f"bench.devices=[{','.join(devices)}]")
     params = compose.compose(study, overrides)
     built = repro.locate_study(params)
-    if not (built / "artifacts").is_dir():
-        raise ConfigError(f"nothing of study '{params.study}' is built. Run 'edgeproof repro {params.study}' first.")
-    if built != Path():  # cards are this directory's, whatever the study was built with
+    if not (built / ARTIFACTS).is_dir():
+        raise ConfigError(f"the study '{params.study}' is not built. Run 'edgeproof repro {params.study}' first.")
+    if built != Path():  # the study's worktree may have older cards
         shutil.copytree(CARDS, built / CARDS, dirs_exist_ok=True)
         worktrees.copy_ssh_configs(built)
     path = FARM / name / PARAMS
-    if path.is_file() and read_params(path) != params:
-        raise ConfigError(
-            f"the run '{name}' was begun with other parameters ({path}). Give this one a --name of its own."
-        )
+    if path.is_file() and params_file.read_params(path) != params:
+        raise ConfigError(f"the run '{name}' has started with other parameters ({path}). Choose another --name.")
     path.parent.mkdir(parents=True, exist_ok=True)
     params_file.write_params(params, f"farm run {name}", path)
     return params, built
 
 
-def run_study(params: Params, name: str, engine: Engine, tell: Callable[[str], None]) -> dict[str, str]:
-    """Run every session of a study on its devices; returns each job's outcome."""
+def run_study(params: Params, name: str, engine: Engine, report: Callable[[str], None]) -> dict[str, JobOutcome]:
+    """Run every session of a study on its devices, and return each job's outcome."""
     jobs = {key: item.device for key, item in params.bench.items()}
-    began = time.monotonic()
+    started_s = time.monotonic()
     with LiveView(jobs) as view:
-        outcomes = FarmRun(name, jobs, engine.start, engine.end, tell, view=view).run()
-    tell(f"{name}: {sum(of == 'done' for of in outcomes.values())} of {len(outcomes)} jobs done "
-         f"in {(time.monotonic() - began) / 60:.1f} min; records: {HISTORY / name}/")  # fmt: skip
+        outcomes = FarmRun(name, jobs, engine.run_job, engine.stop, report, view=view).run()
+    done = sum(outcome == "done" for outcome in outcomes.values())
+    minutes = (time.monotonic() - started_s) / 60
+    report(f"{name}: {done} of {len(outcomes)} jobs done in {minutes:.1f} min. Records: {HISTORY / name}/")
     return outcomes

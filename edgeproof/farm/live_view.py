@@ -1,6 +1,4 @@
-"""What a run's devices are doing: on a terminal a table that is kept current, with what is done and about how long is
-left.
-"""
+"""The live view of a farm's run: on a terminal, a table of the busy devices, the jobs done and the time left."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 
 import rich.console
@@ -17,11 +16,20 @@ import rich.table
 import rich.text
 
 MAX_SHOWN_DEVICES = 20
+ESTIMATE_INTERVAL_S = 1.0
 ALL_DEVICES = ""  # no device has an empty name
 
 
+@dataclass(frozen=True)
+class RunningJob:
+    """A job that runs, and the clock's time at its start."""
+
+    name: str
+    started_s: float
+
+
 class LiveView:
-    """Hears when a job starts and how it ends. Devices work side by side: the slowest decides how long is left."""
+    """Shows the run and estimates the time left. Devices work in parallel, so the slowest one decides."""
 
     def __init__(
         self,
@@ -29,17 +37,19 @@ class LiveView:
         console: rich.console.Console | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Make a view of `jobs`, which maps each job to its device."""
         self._jobs, self._clock_s = jobs, clock_s
-        self._asked = Counter(jobs.values())
+        self._totals = Counter(jobs.values())
         self._ended: Counter[str] = Counter()
-        self._running: dict[str, tuple[str, float]] = {}
+        self._running: dict[str, RunningJob] = {}
+        # Of each device and of all devices together: the time of all timed jobs, and their number.
         self._spent_s: defaultdict[str, float] = defaultdict(float)
         self._timed: Counter[str] = Counter()
-        self._told: tuple[float, str] | None = None
+        self._estimated_s, self._estimate = -ESTIMATE_INTERVAL_S, ""
         self._lock = threading.Lock()
         self._console = console or rich.console.Console(file=sys.stderr)
         self._live = rich.live.Live(
-            console=self._console, get_renderable=self._table, refresh_per_second=1, transient=True
+            console=self._console, get_renderable=self._make_table, refresh_per_second=1, transient=True
         )
 
     def __enter__(self) -> LiveView:
@@ -53,65 +63,72 @@ class LiveView:
         self._live.stop()
 
     def start_job(self, job: str) -> None:
-        """A job begins on its device, perhaps not for the first time."""
+        """Note that a job starts on its device, possibly not for the first time."""
         with self._lock:
-            self._running[self._jobs[job]] = job, self._clock_s()
+            self._running[self._jobs[job]] = RunningJob(job, self._clock_s())
 
     def end_job(self, job: str) -> None:
-        """A job is over, however it ended; one that never started was finished before."""
+        """Note that a job has ended, with or without success. A job that never started was finished before."""
         device = self._jobs[job]
         with self._lock:
             self._ended[device] += 1
             running = self._running.pop(device, None)
             if running is not None:
-                for of in (device, ALL_DEVICES):
-                    self._spent_s[of] += self._clock_s() - running[1]
-                    self._timed[of] += 1
+                for key in (device, ALL_DEVICES):
+                    self._spent_s[key] += self._clock_s() - running.started_s
+                    self._timed[key] += 1
 
-    def estimate_left(self) -> str:
-        """', about 3:10 left', or nothing while nobody knows; looked at once a second, since devices may be many."""
+    def format_time_left(self) -> str:
+        """Return ', about 3:10 left', or '' before the first job has ended. With many devices it is slow, so the
+        estimate is reused for a second.
+        """
         with self._lock:
             now_s = self._clock_s()
-            if self._told is None or now_s - self._told[0] >= 1:
-                known = [seconds for device in self._asked if (seconds := self._left_s(device)) is not None]
-                self._told = now_s, f", about {_format_duration(max(known))} left" if known and max(known) > 0 else ""
-            return self._told[1]
+            if now_s - self._estimated_s >= ESTIMATE_INTERVAL_S:
+                known_s = [left_s for device in self._totals if (left_s := self._estimate_left_s(device)) is not None]
+                left_s = max(known_s, default=0.0)
+                self._estimated_s = now_s
+                self._estimate = f", about {_format_duration(left_s)} left" if left_s > 0 else ""
+            return self._estimate
 
-    def _left_s(self, device: str) -> float | None:
-        """From the device's own mean duration, from everyone's while it has none."""
-        waiting = self._asked[device] - self._ended[device]
-        if waiting == 0:
+    def _estimate_left_s(self, device: str) -> float | None:
+        """Estimate from the device's mean duration, or from that of all devices while it has none."""
+        left = self._totals[device] - self._ended[device]
+        if left == 0:
             return 0.0
-        of = device if self._timed[device] else ALL_DEVICES
-        if not self._timed[of]:
+        key = device if self._timed[device] else ALL_DEVICES
+        if not self._timed[key]:
             return None
-        mean_s = self._spent_s[of] / self._timed[of]
-        spent_s = self._clock_s() - self._running[device][1] if device in self._running else 0.0
-        return max(0.0, mean_s - spent_s) + (waiting - 1) * mean_s
+        mean_s = self._spent_s[key] / self._timed[key]
+        spent_s = self._clock_s() - self._running[device].started_s if device in self._running else 0.0
+        return max(0.0, mean_s - spent_s) + (left - 1) * mean_s
 
-    def _table(self) -> rich.table.Table:
+    def _make_table(self) -> rich.table.Table:
         table = rich.table.Table(box=None, pad_edge=False)
         for column in ("  device", "running", "for", "done", "left"):
             table.add_column(column)
         with self._lock:
             busy = sorted(self._running)
-            rows = [(device, *self._running[device], self._left_s(device)) for device in busy[:MAX_SHOWN_DEVICES]]
+            rows = [
+                (device, self._running[device], self._estimate_left_s(device)) for device in busy[:MAX_SHOWN_DEVICES]
+            ]
             ended = dict(self._ended)
-        for device, job, began_s, left_s in rows:
+        for device, job, left_s in rows:
             cells = (
                 f"  {device}",
-                job,
-                _format_duration(self._clock_s() - began_s),
-                f"{ended.get(device, 0)} of {self._asked[device]}",
+                job.name,
+                _format_duration(self._clock_s() - job.started_s),
+                f"{ended.get(device, 0)} of {self._totals[device]}",
                 "" if left_s is None else _format_duration(left_s),
             )
-            table.add_row(*map(rich.text.Text, cells))  # plain text: a name is no markup
+            table.add_row(*map(rich.text.Text, cells))  # as plain text: names may look like rich's markup
         more = f"  and {len(busy) - MAX_SHOWN_DEVICES} more devices; " if len(busy) > MAX_SHOWN_DEVICES else "  "
-        table.add_row(rich.text.Text(f"{more}{sum(ended.values())} of {len(self._jobs)} jobs done{self.estimate_left()}"))
+        done = f"{sum(ended.values())} of {len(self._jobs)} jobs done{self.format_time_left()}"
+        table.add_row(rich.text.Text(more + done))
         return table
 
 
-def _format_duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
+def _format_duration(duration_s: float) -> str:
+    minutes, seconds = divmod(round(duration_s), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

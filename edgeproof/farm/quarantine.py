@@ -1,4 +1,4 @@
-"""Devices that kept failing: left alone, with the reason, until somebody releases them."""
+"""The quarantine of devices that kept failing. No job runs on them until somebody releases them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import EdgeproofError, UnknownNameError
@@ -16,7 +17,7 @@ QUARANTINE = WORK / "farm" / "quarantine"
 
 @dataclass(frozen=True)
 class QuarantineEntry:
-    """Why and since when a device is left alone."""
+    """A device in quarantine, with the reason and the time in ISO 8601."""
 
     device: str
     reason: str
@@ -25,21 +26,25 @@ class QuarantineEntry:
     def __str__(self) -> str:
         return (
             f"device '{self.device}' is in quarantine since {self.since}: {self.reason}. "
-            f"Mend it, then 'edgeproof farm release {self.device}'"
+            f"Repair it, then run 'edgeproof farm release {self.device}'"
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content as it is stored."""
+        return asdict(self)
 
 
 def add(device: str, reason: str) -> QuarantineEntry:
-    """Leave a device alone from now on."""
+    """Put a device into quarantine."""
     since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    sentence = QuarantineEntry(device, reason, since)
-    write_json(QUARANTINE / f"{device}.json", asdict(sentence))
-    return sentence
+    entry = QuarantineEntry(device, reason, since)
+    write_json(_path(device), entry.to_json())
+    return entry
 
 
 def find(device: str) -> QuarantineEntry | None:
-    """A device's sentence, or None where it is free. Raises EdgeproofError for a damaged file."""
-    path = QUARANTINE / f"{device}.json"
+    """Return a device's entry, or None if it is not in quarantine. Raises EdgeproofError for a damaged file."""
+    path = _path(device)
     if not path.is_file():
         return None
     try:
@@ -49,12 +54,17 @@ def find(device: str) -> QuarantineEntry | None:
 
 
 def list_devices() -> list[str]:
-    """All devices in quarantine."""
-    return sorted(path.stem for path in Path(QUARANTINE).glob("*.json"))
+    """Return all devices in quarantine."""
+    return sorted(path.stem for path in QUARANTINE.glob("*.json"))
 
 
 def release(device: str) -> None:
-    """Let a device take part again. Raises UnknownNameError where it is not in quarantine."""
-    if device not in list_devices():
-        raise UnknownNameError("device in quarantine", device, list_devices(), "'edgeproof farm status' lists them.")
-    (QUARANTINE / f"{device}.json").unlink()
+    """Release a device. Raises UnknownNameError when it is not in quarantine."""
+    devices = list_devices()
+    if device not in devices:
+        raise UnknownNameError("device in quarantine", device, devices, "'edgeproof farm status' lists them.")
+    _path(device).unlink()
+
+
+def _path(device: str) -> Path:
+    return QUARANTINE / f"{device}.json"

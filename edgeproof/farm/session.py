@@ -1,7 +1,8 @@
-"""One job of the farm as a process of its own: python -m edgeproof.farm.session KEY PARAMS OUT [REASON].
+"""Run one job of the farm in its own process: python -m edgeproof.farm.session KEY PARAMS OUT [REASON].
 
-Runs the session KEY of the study in PARAMS and puts its records to OUT, at once and only when it is finished. With a
-REASON nothing is run any more: what has no record ends as an error that says so. Ends with 75 where another try may do.
+It runs the session KEY of the study in PARAMS and moves the finished records to OUT at once. With a REASON it abandons
+the session instead: every run without a record becomes an error with that reason. The exit code 75 means that another
+attempt may succeed.
 """
 
 from __future__ import annotations
@@ -18,29 +19,28 @@ from edgeproof.config import params_file
 from edgeproof.config.params import BenchParams
 from edgeproof.core.errors import DeviceError
 
+# EX_TEMPFAIL of sysexits.h.
 TRY_AGAIN = 75
 
 
 def main(argv: Sequence[str], limits: VerdictLimits = DEFAULT_LIMITS) -> int:
-    """Run or abandon one session; returns the exit code."""
-    key, given, out, *reason = argv
-    study = params_file.read_params(Path(given))
+    """Run or abandon one session and return the exit code."""
+    key, study_file, out, *reason = argv
+    study = params_file.read_params(Path(study_file))
     item = study.bench[key]
-    what = build_subject(item, study)
+    subject = build_subject(item, study)
     if reason:
-        session = bench_session.BenchSession(item, what, limits)
+        session = bench_session.BenchSession(item, subject, limits)
         session.abandon(reason[0])
         session.finish(Path(out))
         return 0
-    return run_session(item, what, Path(out), limits)
+    return run_session(item, subject, Path(out), limits)
 
 
-def run_session(
-    item: BenchParams, what: Subject, out: Path, limits: VerdictLimits = DEFAULT_LIMITS
-) -> int:
-    """Run a session and put its records to `out`; returns the exit code."""
+def run_session(item: BenchParams, subject: Subject, out: Path, limits: VerdictLimits = DEFAULT_LIMITS) -> int:
+    """Run a session, move its records to `out`, and return the exit code."""
     try:
-        bench_session.run(item, what, limits).finish(out)
+        bench_session.run(item, subject, limits).finish(out)
     except DeviceError as error:
         print(f"error: {error}", file=sys.stderr)
         return TRY_AGAIN

@@ -1,4 +1,4 @@
-"""What runs the farm's jobs: one file an engine, each with `start(...)` that returns an Engine."""
+"""Engines run the farm's jobs. Each is one file with a function `start(...)` that returns an Engine."""
 
 from __future__ import annotations
 
@@ -23,42 +23,50 @@ ERROR_PREFIX = "error: "
 
 @dataclass(frozen=True)
 class JobExit:
-    """How a job's process ended: its exit code, and the last of what it said."""
+    """The end of a job's process: its exit code, and its error message or last line."""
 
     code: int
     message: str
 
 
 class Engine(Protocol):
-    """Runs one job a call, many calls at once.
+    """Runs one job per call, and many calls in parallel.
 
-    A job that ends with code 0 has its records in the history before `start` returns. What the engine began ends with
-    it, however the farm ends.
+    When `run_job` returns code 0, the job's records are in the history. Everything that the engine started ends with
+    the farm, however the farm ends.
     """
 
-    def start(self, job: str, reason: str | None) -> JobExit:
-        """Run a job to its end; with a reason abandon it instead. Its output is added to its log."""
+    def run_job(self, job: str, reason: str | None) -> JobExit:
+        """Run a job to its end, or abandon it for the given reason. Its output is appended to its log."""
 
-    def end(self) -> None:
-        """End what is running, and start nothing any more."""
+    def stop(self) -> None:
+        """End all running jobs, and start no others."""
 
 
 def names() -> list[str]:
-    """The engines there are, sorted."""
+    """Return the names of all engines, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def start_engine(name: str, run_name: str, built: Path, params: Params, address: str | None) -> Engine:
-    """Start an engine for a run. Raises UnknownNameError, and ConfigError for an address that it can't use."""
+    """Start an engine for a run.
+
+    Args:
+        name: one of `names()`.
+        built: directory in which the study was built.
+        address: address of the engine's cluster, if it has one.
+
+    Raises UnknownNameError for an unknown engine, and ConfigError when the engine cannot use the address.
+    """
     if name not in names():
-        raise UnknownNameError("engine", name, names(), f"To add one: edgeproof/farm/engines/{name}.py.")
+        raise UnknownNameError("engine", name, names(), f"To add one, write edgeproof/farm/engines/{name}.py.")
     engine: Engine = importlib.import_module(f"{__name__}.{name}").start(run_name, built, params, address)
     return engine
 
 
-def extract_error(said: bytes) -> str:
-    """What a job's output says of its failure: its error message, else its last line."""
-    lines = said.decode(errors="replace").strip().splitlines()
-    messages = [place for place, line in enumerate(lines) if line.startswith(ERROR_PREFIX)]
-    told = " ".join(line.strip() for line in lines[messages[-1] if messages else -1 :])
-    return told.removeprefix(ERROR_PREFIX)[:MAX_ERROR_CHARACTERS]
+def extract_error(output: bytes) -> str:
+    """Return the last error message of a job's output, or its last line."""
+    lines = output.decode(errors="replace").strip().splitlines()
+    starts = [index for index, line in enumerate(lines) if line.startswith(ERROR_PREFIX)]
+    message = " ".join(line.strip() for line in lines[starts[-1] if starts else -1 :])
+    return message.removeprefix(ERROR_PREFIX)[:MAX_ERROR_CHARACTERS]

@@ -1,4 +1,4 @@
-"""The farm's jobs as process groups of this host, which reaches every device itself."""
+"""The local engine: jobs are process groups of this host, which reaches every device itself."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from edgeproof.farm.engines import FARM, HISTORY, LOGS, PARAMS, Engine, JobExit,
 
 
 def start(run_name: str, built: Path, params: Params, address: str | None) -> Engine:
-    """An engine that needs nothing but this host."""
+    """Start the engine. Raises ConfigError for any address, since it is always this host."""
     if address is not None:
         raise ConfigError(
-            "the engine 'local' is this host and has no address. Leave --address out, or add --engine ray."
+            "the engine 'local' runs on this host and takes no address. Omit --address, or add --engine ray."
         )
     return LocalEngine(run_name, built)
 
 
-# The module that runs one session; a program that plays boards may put another in its place.
+# The module that runs one session. A program that simulates boards may replace it.
 SESSION_MODULE = "edgeproof.farm.session"
 
 
 class LocalEngine:
-    """Starts each job as a process group of its own, and ends them all when the farm ends."""
+    """Runs each job as a process group of its own, and ends all of them with the farm."""
 
     def __init__(self, run_name: str, built: Path) -> None:
         self._directory = (FARM / run_name).resolve()
@@ -37,19 +37,19 @@ class LocalEngine:
         self._built = built
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
-        self._ended = False
+        self._is_stopped = False
 
-    def start(self, job: str, reason: str | None) -> JobExit:
-        """Run a job to its end; what it says goes to its log."""
+    def run_job(self, job: str, reason: str | None) -> JobExit:
+        """Run a job to its end. Its output is appended to its log."""
         log = self._directory / LOGS / f"{job}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", SESSION_MODULE, job, str(self._directory / PARAMS)]
         command += [str(self._history / job), *([] if reason is None else [reason])]
         with log.open("ab") as file:
-            began = file.tell()
+            log_start = file.tell()
             with self._lock:
-                if self._ended:
-                    return JobExit(entry.TERMINATED, "the farm was ended")
+                if self._is_stopped:
+                    return JobExit(entry.TERMINATED, "the farm was stopped")
                 process = subprocess.Popen(
                     command, cwd=self._built, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
                 )
@@ -58,12 +58,12 @@ class LocalEngine:
             with self._lock:
                 self._running.discard(process)
         with log.open("rb") as file:
-            file.seek(began)
+            file.seek(log_start)
             return JobExit(code, extract_error(file.read()))
 
-    def end(self) -> None:
-        """Have every job's process group end, so that what they started ends too."""
+    def stop(self) -> None:
+        """Send SIGTERM to every job's process group, which includes all that the job started."""
         with self._lock:
-            self._ended = True
+            self._is_stopped = True
             for process in self._running:
                 os.killpg(process.pid, signal.SIGTERM)

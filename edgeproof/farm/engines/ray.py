@@ -1,7 +1,7 @@
-"""The farm's jobs on the hosts of a Ray cluster: each board is a custom resource of its host, 'device:<name>'.
+"""The Ray engine: jobs run on the hosts of a Ray cluster. Each board is a custom resource of its host, 'device:<name>'.
 
-What a session reads travels as one file named by its sha256, and its records come back as bytes: the hosts share no
-disk, and need the locked packages alone.
+The files that a session reads are sent as one zip, and its records come back as bytes. So the hosts share no disk, and
+need only the locked packages.
 """
 
 from __future__ import annotations
@@ -32,27 +32,36 @@ MAX_RECORD_BYTES = 1 << 30
 
 
 def start(run_name: str, built: Path, params: Params, address: str | None) -> Engine:
-    """Connect to the cluster at `address`, or make one of this host that has every device of the study."""
+    """Connect to the cluster at `address`, or start a cluster on this host that has all devices of the study.
+
+    Raises ConfigError when Ray is not installed, cannot start, or no cluster answers.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is None:
-        # Only who has the token may use the cluster, and nobody else needs to: it lives as long as the run.
+        # The cluster lives as long as the run. The token keeps other users of this host out.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     try:
-        import ray  # reads its environment now
+        import ray  # it reads the environment when it is imported
     except ModuleNotFoundError:
-        raise ConfigError("the engine 'ray' needs the Python module 'ray'. Run 'make setup'.") from None
+        raise ConfigError("the engine 'ray' needs the Python module 'ray'. Run 'make setup' to install it.") from None
     resources = {_resource_name(item.device): 1.0 for item in params.bench.values()}
-    here: dict[str, Any] = {"resources": resources, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    local_cluster: dict[str, Any] = {
+        "resources": resources,
+        "include_dashboard": False,
+        "_node_ip_address": "127.0.0.1",
+    }
     try:
         ray.init(
-            **(here if address is None else {"address": address}), log_to_driver=False, logging_level=logging.ERROR
+            **(local_cluster if address is None else {"address": address}),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        why_not = str(error).strip().splitlines()[0]
+        problem = str(error).strip().splitlines()[0]
         if address is None:
-            raise ConfigError(f"Ray could not be started on this host: {why_not}") from None
+            raise ConfigError(f"Ray did not start on this host: {problem}") from None
         raise ConfigError(
-            f"no Ray cluster answers at '{address}': {why_not} Start one with 'ray start --head'."
+            f"no Ray cluster answers at '{address}': {problem} Start one with 'ray start --head'."
         ) from None
     return RayEngine(ray, run_name, built, params, address)
 
@@ -62,7 +71,7 @@ def _resource_name(device: str) -> str:
 
 
 class RayEngine:
-    """Runs each job as a task that holds its device's resource."""
+    """Runs each job as a Ray task that holds its device's resource."""
 
     def __init__(self, ray: ModuleType, run_name: str, built: Path, params: Params, address: str | None) -> None:
         self._ray, self._built, self._items, self._address = ray, built, params.bench, address
@@ -70,37 +79,37 @@ class RayEngine:
         self._directory, self._history = FARM / run_name, HISTORY / run_name
         self._params = (self._directory / PARAMS).read_text(encoding="utf-8")
         ray.cloudpickle.register_pickle_by_value(remote_job)
-        self._attempt = ray.remote(max_retries=0, num_cpus=0)(remote_job.run_job)
+        self._run_remotely = ray.remote(max_retries=0, num_cpus=0)(remote_job.run_job)
         self._running: set[Any] = set()
         self._lock = threading.Lock()
-        self._ended = False
+        self._is_stopped = False
 
-    def start(self, job: str, reason: str | None) -> JobExit:
-        """Run a job on the host that has its device, and put the records that come back into the history."""
+    def run_job(self, job: str, reason: str | None) -> JobExit:
+        """Run a job on the host that has its device, and write the returned records into the history."""
         item = self._items[job]
         resource = _resource_name(item.device)
         if not self._has(resource):
-            return JobExit(session.TRY_AGAIN, self._nobody_has(resource))
-        task = self._attempt.options(resources={resource: 1})
+            return JobExit(session.TRY_AGAIN, self._describe_missing(resource))
+        task = self._run_remotely.options(resources={resource: 1})
         with self._lock:
-            if self._ended:
-                return JobExit(entry.TERMINATED, "the farm was ended")
+            if self._is_stopped:
+                return JobExit(entry.TERMINATED, "the farm was stopped")
             reference = task.remote(pack_inputs(item, self._task_name, self._built), job, self._params, reason)
             self._running.add(reference)
         try:
-            return self._result(job, resource, reference)
+            return self._wait_for_result(job, resource, reference)
         finally:
             with self._lock:
                 self._running.discard(reference)
 
-    def end(self) -> None:
-        """Kill what is running; a session's process ends with the worker that started it."""
+    def stop(self) -> None:
+        """Kill all running tasks. A session's process ends with the worker that started it."""
         with self._lock:
-            self._ended = True
+            self._is_stopped = True
             for reference in self._running:
                 self._ray.cancel(reference, force=True)
 
-    def _result(self, job: str, resource: str, reference: Any) -> JobExit:
+    def _wait_for_result(self, job: str, resource: str, reference: Any) -> JobExit:
         last_seen_s = time.monotonic()
         try:
             while not self._ray.wait([reference], timeout=POLL_INTERVAL_S)[0]:
@@ -108,22 +117,24 @@ class RayEngine:
                     last_seen_s = time.monotonic()
                 elif time.monotonic() - last_seen_s > HOST_TIMEOUT_S:
                     self._ray.cancel(reference, force=True)
-                    return JobExit(session.TRY_AGAIN, self._nobody_has(resource))
-            code, said, files = self._ray.get(reference)
+                    return JobExit(session.TRY_AGAIN, self._describe_missing(resource))
+            code, output, files = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:  # a worker or its host died, or the task was ended
             return JobExit(session.TRY_AGAIN, extract_error(str(error).encode()))
         log = self._directory / LOGS / f"{job}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
-            file.write(said)
+            file.write(output)
         if code == 0:
-            self._put(job, files)
-        return JobExit(code, extract_error(said))
+            self._write_records(job, files)
+        return JobExit(code, extract_error(output))
 
-    def _put(self, job: str, files: dict[str, bytes]) -> None:
-        """Write what came back, all of it or nothing; a name that leads elsewhere, or too much of it, is refused."""
+    def _write_records(self, job: str, files: dict[str, bytes]) -> None:
+        """Write all returned records or none. Raises ConfigError for too many bytes or a path outside the directory."""
         if sum(map(len, files.values())) > MAX_RECORD_BYTES:
-            raise ConfigError(f"the host that ran {job} sent more than {MAX_RECORD_BYTES} bytes of records.")
+            raise ConfigError(
+                f"the host that ran {job} sent more than {MAX_RECORD_BYTES} bytes of records. Check that host."
+            )
         with write_atomically(self._history / job) as out:
             for name, content in files.items():
                 path = PurePosixPath(name)
@@ -135,7 +146,7 @@ class RayEngine:
     def _has(self, resource: str) -> bool:
         return resource in self._ray.cluster_resources()
 
-    def _nobody_has(self, resource: str) -> str:
+    def _describe_missing(self, resource: str) -> str:
         return (
             f"no host of the cluster has '{resource}'. On the host with the board: ray start "
             f"--address={self._address} --resources='{{\"{resource}\": 1}}'"
@@ -143,14 +154,14 @@ class RayEngine:
 
 
 def pack_inputs(item: BenchParams, task: str, built: Path) -> bytes:
-    """The files that a session reads, as a zip whose bytes depend on them alone."""
+    """Return a zip of the files that a session reads. Equal files give equal bytes."""
     code = built / "edgeproof" if (built / "edgeproof").is_dir() else imports.PACKAGE
-    places = [(code.parent, code), (built, built / "devices"), (built, built / DATA / task / "test")]
-    places += [(built, built / ARTIFACTS / item.runtime / model) for model in item.artifacts]
+    roots = [(code.parent, code), (built, built / "devices"), (built, built / DATA / task / "test")]
+    roots += [(built, built / ARTIFACTS / item.runtime / model) for model in item.artifacts]
     files = {
         path.relative_to(root).as_posix(): path.read_bytes()
-        for root, place in places
-        for path in place.rglob("*")
+        for root, directory in roots
+        for path in directory.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     for number, outside in enumerate(plugins.list_external_roots()):

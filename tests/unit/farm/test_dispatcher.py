@@ -1,4 +1,4 @@
-"""The farm's core: devices side by side, jobs one after another, and nothing finished lost or run twice."""
+"""Tests of the dispatcher: devices in parallel, jobs one after another, and no finished job lost or run twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edgeproof.farm import dispatcher, engines, journal, leases, quarantine
 from edgeproof.farm.dispatcher import FarmRun
 from edgeproof.farm.engines import JobExit
 from edgeproof.study import repro
-from tests.unit.bench.test_session import write_project
+from tests.support.bench_project import write_project
 
 DONE, AGAIN, WRONG = JobExit(0, ""), JobExit(75, "the link was lost"), JobExit(2, "no artifact")
 
@@ -35,24 +35,24 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
-    """Ctrl-C is heard, even where whoever started the tests ignores it, as a shell does in the background."""
+    """Handle Ctrl-C, which a shell ignores for processes in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 class Board:
-    """Jobs that end as they are told, one answer a start; without answers they are done."""
+    """Simulates jobs: each attempt ends with the job's next answer, or is done without one."""
 
     def __init__(self, **answers: list[JobExit]) -> None:
         self.answers = answers
         self.started: list[str] = []
         self.abandoned: dict[str, str] = {}
         self.busy: Counter[str] = Counter()
-        self.together = 0
+        self.max_parallel = 0
         self.pauses: list[float] = []
 
-    def start(self, job: str, reason: str | None) -> JobExit:
+    def run_job(self, job: str, reason: str | None) -> JobExit:
         device = job.split("_")[0]
         if reason is not None:
             self.abandoned[job] = reason
@@ -60,7 +60,7 @@ class Board:
             return DONE
         self.busy[device] += 1
         assert self.busy[device] == 1, "two jobs on one device"
-        self.together = max(self.cells_per_device, sum(self.busy.values()))
+        self.max_parallel = max(self.max_parallel, sum(self.busy.values()))
         self.started.append(job)
         time.sleep(0.01)
         self.busy[device] -= 1
@@ -71,7 +71,7 @@ class Board:
 
     def run(self, *jobs: str) -> dict[str, str]:
         devices = {job: job.split("_")[0] for job in jobs}
-        return FarmRun("night", devices, self.start, report=lambda line: None, pause=self.pauses.append).run()
+        return FarmRun("night", devices, self.run_job, report=lambda line: None, pause=self.pauses.append).run()
 
 
 JOBS = [f"{device}_{runtime}" for device in ("a", "b", "c") for runtime in ("onnx", "tflite")]
@@ -80,23 +80,23 @@ JOBS = [f"{device}_{runtime}" for device in ("a", "b", "c") for runtime in ("onn
 # --- the order of things -------------------------------------------------------------------------------------------
 
 
-def test_every_job_runs_once_devices_side_by_side_and_one_job_a_device() -> None:
+def test_every_job_runs_once_with_devices_in_parallel_and_one_job_per_device() -> None:
     board = Board()
     assert board.run(*JOBS) == dict.fromkeys(JOBS, "done")
     assert Counter(board.started) == Counter(JOBS)
-    assert board.together > 1
+    assert board.max_parallel > 1
     for device in "abc":
         assert [job for job in board.started if job[0] == device] == [f"{device}_onnx", f"{device}_tflite"]
 
 
-def test_what_is_finished_is_not_run_again() -> None:
+def test_a_finished_job_does_not_run_again() -> None:
     Board().run(*JOBS[:3])
     board = Board()
     assert board.run(*JOBS) == dict.fromkeys(JOBS, "done")
     assert sorted(board.started) == sorted(JOBS[3:])
 
 
-def test_what_is_transient_is_tried_again_after_growing_pauses() -> None:
+def test_a_transient_failure_is_retried_after_growing_pauses() -> None:
     board = Board(a_onnx=[AGAIN, AGAIN, AGAIN])
     assert board.run("a_onnx")["a_onnx"] == "done"
     assert len(board.started) == 4
@@ -104,20 +104,23 @@ def test_what_is_transient_is_tried_again_after_growing_pauses() -> None:
     assert quarantine.list_devices() == []
 
 
-def test_a_device_that_keeps_failing_is_left_alone_and_its_jobs_end_with_the_reason() -> None:
+def test_a_device_that_keeps_failing_goes_into_quarantine_and_its_jobs_end_with_the_reason() -> None:
     board = Board(a_onnx=[AGAIN] * 9)
     outcomes = board.run(*JOBS)
-    assert {job: of for job, of in outcomes.items() if of != "done"} == {"a_onnx": "failed", "a_tflite": "failed"}
+    assert {job: outcome for job, outcome in outcomes.items() if outcome != "done"} == {
+        "a_onnx": "failed",
+        "a_tflite": "failed",
+    }
     assert board.started.count("a_onnx") == dispatcher.MAX_ATTEMPTS
     assert "a_tflite" not in board.started
     assert all("the link was lost" in reason for reason in board.abandoned.values())
     assert all("edgeproof farm release a" in reason for reason in board.abandoned.values())
-    sentence = quarantine.find("a")
-    assert sentence is not None
-    assert sentence.reason == "the link was lost"
+    entry = quarantine.find("a")
+    assert entry is not None
+    assert entry.reason == "the link was lost"
 
 
-def test_a_device_in_quarantine_is_not_touched_until_it_is_released() -> None:
+def test_a_device_in_quarantine_runs_no_job_until_it_is_released() -> None:
     quarantine.add("a", "smoke")
     board = Board()
     assert board.run("a_onnx", "b_onnx") == {"a_onnx": "failed", "b_onnx": "done"}
@@ -129,7 +132,7 @@ def test_a_device_in_quarantine_is_not_touched_until_it_is_released() -> None:
         quarantine.release("a")
 
 
-def test_a_job_that_was_abandoned_is_not_taken_for_done_by_the_next_start() -> None:
+def test_an_abandoned_job_is_not_done_for_the_next_run() -> None:
     quarantine.add("a", "smoke")
     Board().run("a_onnx")
     quarantine.release("a")
@@ -138,7 +141,7 @@ def test_a_job_that_was_abandoned_is_not_taken_for_done_by_the_next_start() -> N
     assert board.started == []
 
 
-def test_what_is_wrong_with_the_study_is_neither_tried_again_nor_the_devices_fault() -> None:
+def test_an_error_of_the_study_is_not_retried_and_puts_no_device_into_quarantine() -> None:
     board = Board(a_onnx=[WRONG])
     assert board.run("a_onnx", "a_tflite") == {"a_onnx": "failed", "a_tflite": "done"}
     assert board.abandoned == {"a_onnx": "no artifact"}
@@ -147,16 +150,16 @@ def test_what_is_wrong_with_the_study_is_neither_tried_again_nor_the_devices_fau
 
 def test_failures_are_counted_across_a_crash() -> None:
     with pytest.raises(KeyboardInterrupt):
-        crashing(Board(a_onnx=[AGAIN] * 9), after=3)
+        run_and_interrupt(Board(a_onnx=[AGAIN] * 9), after=3)
     board = Board(a_onnx=[AGAIN] * 9)
     assert board.run("a_onnx") == {"a_onnx": "failed"}
     assert board.started == ["a_onnx"]  # the fourth failure of four
 
 
-def crashing(board: Board, after: int) -> None:
-    """Run until a job has been started so often, then as if Ctrl-C came."""
+def run_and_interrupt(board: Board, after: int) -> None:
+    """Run until a job has been started `after` times, then send Ctrl-C."""
     pauses = iter(range(after))
-    run = FarmRun("night", {"a_onnx": "a"}, board.start, report=lambda line: None)
+    run = FarmRun("night", {"a_onnx": "a"}, board.run_job, report=lambda line: None)
 
     def pause(seconds: float) -> None:
         if next(pauses) == after - 1:
@@ -167,48 +170,48 @@ def crashing(board: Board, after: int) -> None:
     run.run()
 
 
-def test_an_interrupted_run_ends_what_runs_and_leaves_the_rest() -> None:
-    released, ended = threading.Event(), []
+def test_an_interrupted_run_stops_running_jobs_and_starts_no_others() -> None:
+    released, stops = threading.Event(), []
 
-    def start(job: str, reason: str | None) -> JobExit:
+    def run_job(job: str, reason: str | None) -> JobExit:
         os.kill(os.getpid(), signal.SIGINT)
         released.wait(10)
         return JobExit(-15, "")
 
-    def end() -> None:
-        ended.append(True)
+    def stop() -> None:
+        stops.append(True)
         released.set()
 
     with pytest.raises(KeyboardInterrupt):
-        FarmRun("night", {"a_onnx": "a", "a_tflite": "a"}, start, end, report=lambda line: None).run()
-    assert ended == [True]
+        FarmRun("night", {"a_onnx": "a", "a_tflite": "a"}, run_job, stop, report=lambda line: None).run()
+    assert stops == [True]
     last = journal.latest_by_job(journal.read(engines.FARM / "night" / engines.JOURNAL))
     assert {job: event.kind for job, event in last.items()} == {"a_onnx": "started"}
 
 
-def test_a_run_interrupted_while_it_starts_its_devices_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    released, running, ended = threading.Event(), threading.Event(), []
+def test_a_run_interrupted_while_it_starts_its_devices_stops_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    released, running, stops = threading.Event(), threading.Event(), []
     begin = threading.Thread.start
 
-    def interrupted(thread: threading.Thread) -> None:
+    def start_and_interrupt(thread: threading.Thread) -> None:
         begin(thread)
         assert running.wait(10)
         raise KeyboardInterrupt
 
-    def start(job: str, reason: str | None) -> JobExit:
+    def run_job(job: str, reason: str | None) -> JobExit:
         running.set()
         released.wait(10)
         return JobExit(-15, "")
 
-    def end() -> None:
-        ended.append(True)
+    def stop() -> None:
+        stops.append(True)
         released.set()
 
-    run = FarmRun("night", {"a_onnx": "a", "b_onnx": "b"}, start, end, report=lambda line: None)
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    run = FarmRun("night", {"a_onnx": "a", "b_onnx": "b"}, run_job, stop, report=lambda line: None)
+    monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
         run.run()
-    assert ended == [True]
+    assert stops == [True]
     last = journal.latest_by_job(journal.read(engines.FARM / "night" / engines.JOURNAL))
     assert {job: event.kind for job, event in last.items()} == {"a_onnx": "started"}
 
@@ -223,17 +226,17 @@ def _hold(directory: str, ready: Any) -> None:
         time.sleep(60)
 
 
-def test_a_lease_names_its_holder_and_ends_with_it_however_it_ends(tmp_path: Path) -> None:
+def test_a_lease_names_its_holder_and_ends_when_the_holder_is_killed(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     process = context.Process(target=_hold, args=(str(tmp_path), ready))
     process.start()
     assert ready.wait(60)
-    told = leases.describe_holder("pi")
-    assert told is not None
-    assert f"process {process.pid} on " in told
-    assert "(farm run tonight)" in told
-    with pytest.raises(leases.DeviceBusyError, match=f"taken by process {process.pid}"), leases.hold("pi", "another"):
+    holder = leases.describe_holder("pi")
+    assert holder is not None
+    assert f"process {process.pid} on " in holder
+    assert "(farm run tonight)" in holder
+    with pytest.raises(leases.DeviceBusyError, match=f"in use by process {process.pid}"), leases.hold("pi", "another"):
         pass
     process.kill()
     process.join()
@@ -242,49 +245,52 @@ def test_a_lease_names_its_holder_and_ends_with_it_however_it_ends(tmp_path: Pat
         assert leases.describe_holder("pi") is not None
 
 
-def test_a_device_that_another_has_is_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_device_that_another_process_holds_is_skipped_and_reported(capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
     board = Board()
     with leases.hold("a", "by hand"):
-        run = FarmRun("night", {"a_onnx": "a", "b_onnx": "b"}, board.start, report=lines.append)
-        assert run.run() == {"a_onnx": "left", "b_onnx": "done"}
-    assert any("device 'a' is taken by process" in line for line in lines)
+        run = FarmRun("night", {"a_onnx": "a", "b_onnx": "b"}, board.run_job, report=lines.append)
+        assert run.run() == {"a_onnx": "not run", "b_onnx": "done"}
+    assert any("device 'a' is in use by process" in line for line in lines)
 
 
-def test_a_journal_survives_a_torn_last_line_and_goes_on_after_it(tmp_path: Path) -> None:
+def test_a_journal_drops_a_torn_last_line_and_continues(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    journal.Journal(path).add("failed", "job", "pi", 1, "why")
-    whole = path.read_bytes()
-    for cut in range(1, len(whole)):
-        path.write_bytes(whole + whole[:cut])
+    journal.Journal(path).append("failed", "job", "pi", 1, "why")
+    line = path.read_bytes()
+    for length in range(1, len(line)):
+        path.write_bytes(line + line[:length])
         again = journal.Journal(path)
-        again.add("done", "job", "pi", 2)
+        again.append("done", "job", "pi", 2)
         assert [event.kind for event in journal.read(path)] == ["failed", "done"]
     path.write_text("hello\n")
     with pytest.raises(EdgeproofError, match="is damaged"):
         journal.read(path)
 
 
-def test_failures_are_counted_since_the_job_last_ended() -> None:
-    def event(kind: Any, job: str = "x") -> journal.JournalEvent:
+def test_failures_are_counted_since_the_job_was_last_done_or_abandoned() -> None:
+    def make_event(kind: Any, job: str = "x") -> journal.JournalEvent:
         return journal.JournalEvent(kind, job, "pi", 1, "now")
 
     kinds = ["started", "failed", "failed", "done", "failed", "started"]
-    assert journal.count_failures(map(event, kinds))["x"] == 1
-    assert journal.count_failures([event("failed"), event("failed", "y"), event("abandoned")]) == {"x": 0, "y": 1}
+    assert journal.count_failures(map(make_event, kinds))["x"] == 1
+    assert journal.count_failures([make_event("failed"), make_event("failed", "y"), make_event("abandoned")]) == {
+        "x": 0,
+        "y": 1,
+    }
 
 
-def test_an_engine_that_does_not_exist_or_has_no_address_is_refused(digits_study: Params) -> None:
+def test_an_unknown_engine_and_an_address_for_the_local_engine_are_refused(digits_study: Params) -> None:
     with pytest.raises(UnknownNameError, match="local, ray"):
         engines.start_engine("slurm", "night", Path(), digits_study, None)
-    with pytest.raises(ConfigError, match="has no address"):
+    with pytest.raises(ConfigError, match="takes no address"):
         engines.start_engine("local", "night", Path(), digits_study, "10.0.0.1:6379")
 
 
 # --- the command line ----------------------------------------------------------------------------------------------
 
 
-def test_status_tells_jobs_holders_and_quarantine(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_jobs_lease_holders_and_quarantine(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="there is no run"):
         main.run(["farm", "status"])
     Board(a_onnx=[AGAIN] * 9).run("a_onnx", "b_onnx")
@@ -299,8 +305,8 @@ def test_status_tells_jobs_holders_and_quarantine(capsys: pytest.CaptureFixture[
     assert quarantine.list_devices() == []
 
 
-def test_a_job_whose_farm_is_gone_was_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
-    journal.Journal(engines.FARM / "night" / engines.JOURNAL).add("started", "a_onnx", "a", 1)
+def test_a_started_job_without_a_running_farm_is_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
+    journal.Journal(engines.FARM / "night" / engines.JOURNAL).append("started", "a_onnx", "a", 1)
     assert main.run(["farm", "status", "--name", "night"]) == 1
     assert "a_onnx: interrupted" in capsys.readouterr().out
 
@@ -312,27 +318,27 @@ def project(plugin_root: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         (["--name", "../night"], "is not a valid run name"),
         (["--devices", "tag:arm"], "no device has the tag 'arm'"),
         (["--devices", "dsk"], "Did you mean 'desk'?"),
     ],
 )
-def test_a_wrong_command_is_refused_by_what_it_says(project: Path, argv: list[str], told: str) -> None:
+def test_a_wrong_argument_is_refused_with_the_reason(project: Path, argv: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         main.run(["farm", "run", *argv])
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_devices_are_chosen_by_name_and_tag_each_once(project: Path) -> None:
+def test_devices_are_chosen_by_name_or_tag_and_listed_once(project: Path) -> None:
     from edgeproof.cli import farm
 
     (project / "devices" / "pi.yaml").write_text(json.dumps({"transport": "fake", "threads": 1, "tags": ["arm"]}))
     assert farm._expand_tags(["tag:arm", "desk", "pi"]) == ["pi", "desk"]
 
 
-def test_a_run_is_the_study_on_the_chosen_devices_and_keeps_its_parameters(
+def test_a_run_stores_the_parameters_of_the_study_on_the_chosen_devices(
     project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "FARM", tmp_path / "farm")
@@ -345,5 +351,5 @@ def test_a_run_is_the_study_on_the_chosen_devices_and_keeps_its_parameters(
     assert {item.session for item in params.bench.values()} == {20260102}
     assert (built / "devices" / "smart_camera.yaml").is_file()
     assert dispatcher.prepare("digits", ["local", "smart_camera"], "2026-01-02")[0] == params
-    with pytest.raises(ConfigError, match="begun with other parameters"):
+    with pytest.raises(ConfigError, match="started with other parameters"):
         dispatcher.prepare("digits", ["local"], "2026-01-02")

@@ -1,4 +1,4 @@
-"""The farm's live view: what is left is what the slowest device still has to do."""
+"""Tests of the farm's live view. The time left is that of the slowest device."""
 
 from __future__ import annotations
 
@@ -23,84 +23,84 @@ def clock() -> Clock:
     return Clock()
 
 
-def view(clock: Clock, jobs: dict[str, str]) -> LiveView:
+def make_view(clock: Clock, jobs: dict[str, str]) -> LiveView:
     return LiveView(jobs, rich.console.Console(file=io.StringIO(), width=200, force_terminal=False), clock)
 
 
-def shown(of: LiveView) -> str:
+def render(view: LiveView) -> str:
     console = rich.console.Console(file=io.StringIO(), width=200)
-    console.print(of._table())
+    console.print(view._make_table())
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 
 
-def test_nobody_knows_how_long_before_a_job_has_ended(clock: Clock) -> None:
-    of = view(clock, {"a_1": "a", "a_2": "a"})
-    of.start_job("a_1")
+def test_there_is_no_estimate_before_the_first_job_has_ended(clock: Clock) -> None:
+    view = make_view(clock, {"a_1": "a", "a_2": "a"})
+    view.start_job("a_1")
     clock.now_s = 30
-    assert of.estimate_left() == ""
-    assert "0 of 2 jobs done" in shown(of)
+    assert view.format_time_left() == ""
+    assert "0 of 2 jobs done" in render(view)
 
 
-def test_what_is_left_is_the_slowest_devices_jobs_at_its_own_pace(clock: Clock) -> None:
-    of = view(clock, {"a_1": "a", "a_2": "a", "a_3": "a", "b_1": "b", "b_2": "b", "b_3": "b"})
-    of.start_job("a_1")
-    of.start_job("b_1")
+def test_the_time_left_is_that_of_the_slowest_device_at_its_own_pace(clock: Clock) -> None:
+    view = make_view(clock, {"a_1": "a", "a_2": "a", "a_3": "a", "b_1": "b", "b_2": "b", "b_3": "b"})
+    view.start_job("a_1")
+    view.start_job("b_1")
     clock.now_s = 60
-    of.end_job("a_1")
+    view.end_job("a_1")
     clock.now_s = 200
-    of.end_job("b_1")
-    assert of.estimate_left() == f", about {2 * 200 // 60}:{2 * 200 % 60:02} left"
-    of.start_job("b_2")
-    clock.now_s = 250  # 50 s of it are over
-    assert of.estimate_left() == ", about 5:50 left"
+    view.end_job("b_1")
+    assert view.format_time_left() == f", about {2 * 200 // 60}:{2 * 200 % 60:02} left"
+    view.start_job("b_2")
+    clock.now_s = 250  # 50 s of b_2 have passed
+    assert view.format_time_left() == ", about 5:50 left"
 
 
-def test_a_job_that_takes_longer_than_the_others_did_is_about_to_end(clock: Clock) -> None:
-    of = view(clock, {"a_1": "a", "a_2": "a"})
-    of.start_job("a_1")
+def test_a_last_job_that_exceeds_the_mean_has_no_time_left(clock: Clock) -> None:
+    view = make_view(clock, {"a_1": "a", "a_2": "a"})
+    view.start_job("a_1")
     clock.now_s = 10
-    of.end_job("a_1")
-    of.start_job("a_2")
+    view.end_job("a_1")
+    view.start_job("a_2")
     clock.now_s = 1000
-    assert of.estimate_left() == ""
+    assert view.format_time_left() == ""
 
 
-def test_jobs_that_were_finished_before_say_nothing_about_the_pace(clock: Clock) -> None:
-    of = view(clock, {"a_1": "a", "a_2": "a", "a_3": "a"})
-    of.end_job("a_1")
-    assert of.estimate_left() == ""
-    of.start_job("a_2")
+def test_jobs_that_were_finished_before_are_not_timed(clock: Clock) -> None:
+    view = make_view(clock, {"a_1": "a", "a_2": "a", "a_3": "a"})
+    view.end_job("a_1")
+    assert view.format_time_left() == ""
+    view.start_job("a_2")
     clock.now_s = 3700
-    of.end_job("a_2")
-    assert of.estimate_left() == ", about 1:01:40 left"
+    view.end_job("a_2")
+    assert view.format_time_left() == ", about 1:01:40 left"
 
 
 def test_a_repeated_job_is_timed_from_its_last_start(clock: Clock) -> None:
-    of = view(clock, {"a_1": "a", "a_2": "a"})
-    of.start_job("a_1")
+    view = make_view(clock, {"a_1": "a", "a_2": "a"})
+    view.start_job("a_1")
     clock.now_s = 500
-    of.start_job("a_1")
+    view.start_job("a_1")
     clock.now_s = 520
-    of.end_job("a_1")
-    assert of.estimate_left() == ", about 0:20 left"
+    view.end_job("a_1")
+    assert view.format_time_left() == ", about 0:20 left"
 
 
-def test_the_table_says_what_runs_where_and_takes_no_name_for_markup(clock: Clock) -> None:
-    of = view(clock, {"[bold]x": "[red]pi", "y": "[red]pi"})
-    of.start_job("[bold]x")
+def test_the_table_shows_running_jobs_and_treats_names_as_plain_text(clock: Clock) -> None:
+    view = make_view(clock, {"[bold]x": "[red]pi", "y": "[red]pi"})
+    view.start_job("[bold]x")
     clock.now_s = 75
-    text = shown(of)
+    text = render(view)
     assert "[red]pi" in text
     assert "[bold]x" in text
     assert "1:15" in text
     assert "0 of 2" in text
 
 
-def test_a_thousand_devices_fit_a_screen(clock: Clock) -> None:
-    of = view(clock, {f"job{n}": f"device{n:04}" for n in range(1000)})
+def test_a_thousand_devices_fit_on_a_screen(clock: Clock) -> None:
+    view = make_view(clock, {f"job{n}": f"device{n:04}" for n in range(1000)})
     for n in range(1000):
-        of.start_job(f"job{n}")
-    text = shown(of)
+        view.start_job(f"job{n}")
+    text = render(view)
     assert len(text.splitlines()) == MAX_SHOWN_DEVICES + 2
     assert f"and {1000 - MAX_SHOWN_DEVICES} more devices; 0 of 1000 jobs done" in text
