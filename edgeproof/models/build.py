@@ -61,7 +61,9 @@ def _build_from_seed(
 def _explain_unknown_layer(error: UnknownLayerError, name: str, params: Params) -> str:
     """Return the message for a layer that is missing: the options that name it, the files that set them, the layers."""
     item = params.find_model(name)
-    keys = [key for key, value in item.options.items() if error.layer in (value if isinstance(value, list) else [value])]
+    keys = [
+        key for key, value in item.options.items() if error.layer in (value if isinstance(value, list) else [value])
+    ]
     options = " or ".join(f"models.{name}.options.{key}" for key in keys)
     nearest = difflib.get_close_matches(error.layer, error.layers)
     return (

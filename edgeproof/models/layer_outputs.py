@@ -19,7 +19,8 @@ class UnknownLayerError(ConfigError):
     def __init__(self, layer: str, layers: Iterable[str]) -> None:
         self.layer, self.layers = layer, list(layers)
         super().__init__(
-            f"the network has no layer '{layer}'.{suggest_nearest(layer, self.layers)} It has: {', '.join(self.layers)}."
+            f"the network has no layer '{layer}'.{suggest_nearest(layer, self.layers)} "
+            f"It has: {', '.join(self.layers)}."
         )
 
 
@@ -27,8 +28,8 @@ class UnknownLayerError(ConfigError):
 def record_outputs(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
     """Record the outputs of layers: yield a dictionary that holds, by dotted name, the output of the last forward pass.
 
-    Raises UnknownLayerError for a name that the module does not have. The forward pass raises ConfigError for a layer whose
-    output is not one tensor.
+    Raises UnknownLayerError for a name that the module does not have. The forward pass raises ConfigError for a layer
+    whose output is not one tensor.
     """
     layers = {name: layer for name, layer in module.named_modules() if name}
     outputs: dict[str, torch.Tensor] = {}
