@@ -81,13 +81,13 @@ def _regressions(arguments: argparse.Namespace) -> int:
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    from edgeproof.farm import history, history_table
+    from edgeproof.farm import history_reader, history_table
 
-    nights = history.read()
+    history = history_reader.read_history()
     chosen = {part: getattr(arguments, part) for part in CELL_PARTS if getattr(arguments, part) is not None}
-    for line in history_table.format_tables(nights, chosen):
+    for line in history_table.format_tables(history, chosen):
         _print_line(line)
-    return report_damaged(nights.damaged)
+    return report_damaged(history.damaged)
 
 
 def _status(arguments: argparse.Namespace) -> int:

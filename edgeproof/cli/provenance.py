@@ -65,9 +65,9 @@ def _add_compare(commands: Any) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from edgeproof.provenance import cells, lineage
+    from edgeproof.provenance import cells, explanation
 
-    print(lineage.explain(cells.find(arguments.cell, arguments.records), arguments.records))
+    print(explanation.explain(cells.find_cell(arguments.cell, arguments.records), arguments.records))
     return 0
 
 
@@ -76,11 +76,11 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
     if bool(arguments.cells) == arguments.all:
         raise EdgeproofError("name the cells to reproduce, or use --all to reproduce every cell.")
-    names = [str(cell) for cell in cells.everything(arguments.records)] if arguments.all else arguments.cells
-    matching = [cells.find(name, arguments.records) for name in names]
+    names = [str(cell) for cell in cells.list_cells(arguments.records)] if arguments.all else arguments.cells
+    matching = [cells.find_cell(name, arguments.records) for name in names]
     identical = 0
     for outcome in reproduce.reproduce(matching, measure=not arguments.build_only):
-        identical += outcome.same
+        identical += outcome.is_identical
         print(outcome, flush=True)
     print(f"{identical} of {len(matching)} artifacts are identical.")
     return 0 if identical == len(matching) else 1
@@ -106,7 +106,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _register(arguments: argparse.Namespace) -> int:
     from edgeproof.provenance import cells, releases
 
-    cell = cells.find(arguments.cell, arguments.records)
+    cell = cells.find_cell(arguments.cell, arguments.records)
     print(*releases.register(cell, arguments.records, stage=arguments.stage, version=arguments.version), sep="\n")
     return 0
 
@@ -114,8 +114,8 @@ def _register(arguments: argparse.Namespace) -> int:
 def _bundle(arguments: argparse.Namespace) -> int:
     from edgeproof.provenance import bundle, cells
 
-    cell = cells.find(arguments.cell, arguments.records)
-    signer = bundle.bundle(cell, arguments.records, arguments.out, key=arguments.key)
+    cell = cells.find_cell(arguments.cell, arguments.records)
+    signer = bundle.write_bundle(cell, arguments.records, arguments.out, key=arguments.key)
     signed = "not signed (use --key to sign it)" if signer is None else f"signed by {signer}"
     print(f"{arguments.out} and {arguments.out}.tar, {signed}.")
     option = "" if signer is None else f" --signer {signer}"

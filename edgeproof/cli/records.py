@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgeproof.cli.options import add_as_is_option, add_records_option
 
 if TYPE_CHECKING:
-    from edgeproof.records.store import State
+    from edgeproof.records.store import StoreState
 
 
 def add_commands(commands: Any) -> None:
@@ -31,31 +31,31 @@ def add_commands(commands: Any) -> None:
 
 
 def _query(arguments: argparse.Namespace) -> int:
-    from edgeproof.records import query_output, store
+    from edgeproof.records import queries, query_output, store
 
     code = 0 if arguments.as_is else refresh_store(arguments.records)
-    answer = store.ask(arguments.sql, arguments.records)
-    print(query_output.shown(answer, arguments.format), end="")
+    answer = queries.ask(arguments.sql, arguments.records)
+    print(query_output.format_answer(answer, arguments.format), end="")
     return code
 
 
 def _migrate(arguments: argparse.Namespace) -> int:
-    from edgeproof.records import migrate
+    from edgeproof.records import session_migration
 
     damaged: list[str] = []
-    for session, count in migrate.migrate(arguments.records, damaged):
+    for session, count in session_migration.migrate_sessions(arguments.records, damaged):
         print(f"{session}: rewrote {count} record(s) in the current schema")
     return report_damaged(damaged)
 
 
 def refresh_store(root: Path) -> int:
     """Bring the store of records up to date and report damaged records; return 1 if there are any, else 0."""
-    from edgeproof.records import store
+    from edgeproof.records import queries, store
 
     return report_state(store.refresh(root))
 
 
-def report_state(state: State) -> int:
+def report_state(state: StoreState) -> int:
     """Report records that are damaged or have an older schema on stderr; return 1 if any is damaged, else 0."""
     if state.older:
         print(

@@ -58,12 +58,12 @@ def add_commands(commands: Any) -> None:
 def _report(arguments: argparse.Namespace) -> int:
     from edgeproof.report import selections
     from edgeproof.report.formats import render
-    from edgeproof.report.grids import grid
+    from edgeproof.report.grids import build_grid
     from edgeproof.site import table_files
 
     chosen = _select(arguments)
     code = 0 if arguments.as_is or arguments.table else refresh_store(arguments.records)
-    table = grid(_read_rows(arguments, chosen), chosen)
+    table = build_grid(_read_rows(arguments, chosen), chosen)
     if arguments.save:
         print(f"Saved the selection as {selections.save(chosen, arguments.save)}.", file=sys.stderr)
     if arguments.out:
@@ -79,7 +79,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _select(arguments: argparse.Namespace) -> Selection:
     """Return the saved or default selection, changed by the options given."""
-    from edgeproof.config.params import validate
+    from edgeproof.config.validation import validate
     from edgeproof.report import selections
 
     given = {key: getattr(arguments, key) for key in SELECTION_OPTIONS}
@@ -104,7 +104,7 @@ def _publish(arguments: argparse.Namespace) -> int:
     from edgeproof.records import store
     from edgeproof.site import publish
 
-    state = store.held(arguments.records) if arguments.as_is else store.refresh(arguments.records)
+    state = store.read_state(arguments.records) if arguments.as_is else store.refresh(arguments.records)
     tables, pages = publish.publish(arguments.records, arguments.out, state)
     print(f"{arguments.out / 'index.html'}: {pages} pages and {tables} tables from {state.records} records.")
     return report_state(state)

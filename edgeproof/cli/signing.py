@@ -43,7 +43,7 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
 def _sign(arguments: argparse.Namespace) -> int:
     from edgeproof.core import signatures
     from edgeproof.core.errors import ConfigError
-    from edgeproof.records import signing
+    from edgeproof.records import signature_checks, signing
 
     key = signing.load_configured_key()
     if key is None:
@@ -51,7 +51,7 @@ def _sign(arguments: argparse.Namespace) -> int:
             f"no signing key. Set {signing.KEY_VARIABLE} to a key file, or put the key at "
             f"~/.config/{signing.DEFAULT_KEY}. {signing.KEY_HINT}"
         )
-    findings = list(signing.verify_sessions(arguments.places, None))
+    findings = list(signature_checks.verify_sessions(arguments.places, None))
     damaged = [problem for finding in findings for problem in finding.problems]
     if damaged:
         print(*damaged, sep="\n")
@@ -67,14 +67,15 @@ def _sign(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from edgeproof.records import signing
+    from edgeproof.records import signature_checks
+    from edgeproof.records.allowed_signers import ALLOWED_SIGNERS, read_allowed_signers
 
-    path = arguments.allowed_signers or (signing.ALLOWED_SIGNERS if signing.ALLOWED_SIGNERS.is_file() else None)
-    trusted = None if path is None else signing.read_allowed_signers(path)
+    path = arguments.allowed_signers or (ALLOWED_SIGNERS if ALLOWED_SIGNERS.is_file() else None)
+    trusted = None if path is None else read_allowed_signers(path)
     outcomes: Counter[str] = Counter()
     signers: Counter[str] = Counter()
     are_required = arguments.require_signatures or trusted is not None
-    for finding in signing.verify_sessions(arguments.places, trusted):
+    for finding in signature_checks.verify_sessions(arguments.places, trusted):
         outcomes[finding.outcome] += 1
         outcomes["records"] += finding.records
         if finding.outcome == "verified":

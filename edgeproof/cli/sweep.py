@@ -36,7 +36,7 @@ from edgeproof.sweeps.points import ComposedPoint
 from edgeproof.sweeps.store import SweepStore
 
 if TYPE_CHECKING:
-    from edgeproof.sweeps import search as searching
+    from edgeproof.sweeps.search_space import ChoiceAxis, RangeAxis
 
 ROOT_CONFIG, POINT_CONFIG = "edgeproof_sweep", "edgeproof_points"
 LOCAL_LAUNCHER = "basic"
@@ -258,9 +258,9 @@ def _run_search(points: Sequence[ComposedPoint], options: SweepOptions, launch: 
     return searching.run_search(name, given, space, compose, workers=options.workers, launch=launch)
 
 
-def _parse_axis(key: str, grammar: str) -> searching.RangeAxis | searching.ChoiceAxis:
+def _parse_axis(key: str, grammar: str) -> RangeAxis | ChoiceAxis:
     """Parse a key's values in Hydra's grammar. Raises ConfigError for invalid or empty ones."""
-    from edgeproof.sweeps.search import ChoiceAxis, RangeAxis
+    from edgeproof.sweeps.search_space import ChoiceAxis, RangeAxis
 
     with config_compose.raise_config_errors([f"{key}={grammar}"]):
         override = OverridesParser.create().parse_override(f"{key}={grammar}")

@@ -1,4 +1,4 @@
-"""Vega, Vega-Lite and their embedding as one script, from the pinned package: the site loads nothing from elsewhere."""
+"""Bundle Vega, Vega-Lite and Vega-Embed into one script, so that the site loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from edgeproof.core.directories import write_text
 from edgeproof.paths import WORK
 
 
-def bundle() -> str:
-    """The script, which sets window.vegaEmbed. It is made once a version and kept, since that takes seconds."""
-    kept = WORK / f"vega-{version('vl-convert-python')}.js"
-    if not kept.is_file():
+def load_bundle() -> str:
+    """Return the script, which sets window.vegaEmbed. Making it takes seconds, so it is cached for each version."""
+    cache = WORK / f"vega-{version('vl-convert-python')}.js"
+    if not cache.is_file():
         import vl_convert
 
-        write_text(kept, vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
-    return kept.read_text(encoding="utf-8")
+        write_text(cache, vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    return cache.read_text(encoding="utf-8")

@@ -1,13 +1,14 @@
-// Two cells side by side. The choice is kept in the address, so that it can be sent to someone.
+// Compare two cells. The address contains the choice, so that it can be shared.
 "use strict";
 (() => {
   const { figures, rows } = window.EDGEPROOF;
-  const by_name = new Map(rows.map((row) => [name_of(row), row]));
-  const at = (id) => document.getElementById(id);
-  const SUGGESTED = 40;
+  const rowsByName = new Map(rows.map((row) => [cellName(row), row]));
+  const byId = (id) => document.getElementById(id);
+  const MAX_SUGGESTIONS = 40;
 
-  // The ratio of two independent positive estimates; intervals are combined on the logarithmic scale.
-  function ratio(a, b) {
+  // Return [value] or [value, low, high] of b / a for two independent estimates above 0.
+  // Their intervals are combined on the logarithmic scale.
+  function divide(a, b) {
     const value = b[0] / a[0];
     if (a.length < 3 || b.length < 3 || Math.min(...a, ...b) <= 0) return [value];
     const up = Math.hypot(Math.log(b[2] / b[0]), Math.log(a[0] / a[1]));
@@ -15,50 +16,53 @@
     return [value, value * Math.exp(-down), value * Math.exp(up)];
   }
 
-  function verdict(figure, of) {
-    if (of.length < 3) return of[0] === 1 ? "the same" : "";
-    if (of[1] <= 1 && of[2] >= 1) return "no difference shown";
-    const more = of[0] > 1;
-    return figure.better === "less" ? (more ? "▲ worse" : "▼ better") : more ? "▲ better" : "▼ worse";
+  function describeChange(figure, change) {
+    if (change.length < 3) return change[0] === 1 ? "equal" : "";
+    if (change[1] <= 1 && change[2] >= 1) return "no difference shown";
+    const isHigher = change[0] > 1;
+    const isBetter = isHigher === (figure.better !== "less");
+    return `${isHigher ? "▲" : "▼"} ${isBetter ? "better" : "worse"}`;
   }
 
-  function suggest(input) {
+  function suggestCells(input) {
     const words = input.value.toLowerCase().split(/[\s/]+/).filter(Boolean);
-    const found = [];
-    for (const name of by_name.keys()) {
-      if (words.every((word) => name.toLowerCase().includes(word))) found.push(element("option", "", { value: name }));
-      if (found.length === SUGGESTED) break;
+    const options = [];
+    for (const name of rowsByName.keys()) {
+      if (words.every((word) => name.toLowerCase().includes(word))) options.push(createElement("option", "", { value: name }));
+      if (options.length === MAX_SUGGESTIONS) break;
     }
-    at("cells").replaceChildren(...found);
+    byId("cells").replaceChildren(...options);
   }
 
   function compare() {
-    const [a, b] = [by_name.get(at("a").value), by_name.get(at("b").value)];
-    at("figures").replaceChildren();
+    const [a, b] = [rowsByName.get(byId("a").value), rowsByName.get(byId("b").value)];
+    byId("figures").replaceChildren();
     if (!a || !b) {
-      at("told").textContent = rows.length ? "Name two cells: type a part of a model, runtime, scheme or device." : "Nothing was measured yet.";
+      byId("status").textContent = rows.length
+        ? "Choose two cells: type a part of a device, runtime, model or scheme."
+        : "There are no records yet.";
       return;
     }
-    at("told").textContent = a.device === b.device ? "" : "Two devices: their conditions are unlike.";
+    byId("status").textContent = a.device === b.device ? "" : "A and B were measured on different devices.";
     for (const [key, figure] of Object.entries(figures)) {
       if (!(key in a) && !(key in b)) continue;
       const line = document.createElement("tr");
-      const told = key in a && key in b ? ratio(a[key], b[key]) : undefined;
+      const change = key in a && key in b ? divide(a[key], b[key]) : undefined;
       line.append(
-        element("th", figure.title, { scope: "row" }), element("td", shown(a[key]), { class: "number" }),
-        element("td", shown(b[key]), { class: "number" }), element("td", shown(told), { class: "number" }),
-        element("td", told ? verdict(figure, told) : "refused or not measured"),
+        createElement("th", figure.title, { scope: "row" }), createElement("td", formatFigure(a[key]), { class: "number" }),
+        createElement("td", formatFigure(b[key]), { class: "number" }), createElement("td", formatFigure(change), { class: "number" }),
+        createElement("td", change ? describeChange(figure, change) : "refused or not measured"),
       );
-      at("figures").append(line);
+      byId("figures").append(line);
     }
-    history.replaceState(null, "", `#${new URLSearchParams({ a: at("a").value, b: at("b").value })}`);
+    history.replaceState(null, "", `#${new URLSearchParams({ a: byId("a").value, b: byId("b").value })}`);
   }
 
-  const asked = new URLSearchParams(location.hash.slice(1));
-  for (const [n, id] of ["a", "b"].entries()) {
-    at(id).value = asked.get(id) || (rows[n] ? name_of(rows[n]) : "");
-    at(id).addEventListener("input", () => { suggest(at(id)); compare(); });
-    at(id).addEventListener("focus", () => suggest(at(id)));
+  const choice = new URLSearchParams(location.hash.slice(1));
+  for (const [index, id] of ["a", "b"].entries()) {
+    byId(id).value = choice.get(id) || (rows[index] ? cellName(rows[index]) : "");
+    byId(id).addEventListener("input", () => { suggestCells(byId(id)); compare(); });
+    byId(id).addEventListener("focus", () => suggestCells(byId(id)));
   }
   document.querySelector("form.filters").addEventListener("submit", (event) => event.preventDefault());
   compare();

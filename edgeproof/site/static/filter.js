@@ -1,4 +1,4 @@
-// Lists that can be searched: <input type="search" data-filters="id of a list">.
+// Filter a list by words: <input type="search" data-filters="id of the list">.
 "use strict";
 for (const input of document.querySelectorAll("input[data-filters]")) {
   const items = [...document.getElementById(input.dataset.filters).children];
@@ -7,8 +7,8 @@ for (const input of document.querySelectorAll("input[data-filters]")) {
   input.addEventListener("input", () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
-    items.forEach((item, n) => {
-      item.hidden = !words.every((word) => texts[n].includes(word));
+    items.forEach((item, index) => {
+      item.hidden = !words.every((word) => texts[index].includes(word));
       shown += item.hidden ? 0 : 1;
     });
     counts.textContent = words.length ? `${shown} of ${items.length}` : "";

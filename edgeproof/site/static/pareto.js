@@ -1,46 +1,47 @@
-// The Pareto plot: filters choose rows, each device's front is found anew, Vega draws, and a table tells the same.
+// The Pareto plot: filter the rows, find each device's Pareto-optimal ones, draw them with Vega, list them in a table.
 "use strict";
 (() => {
   const { figures, rows } = window.EDGEPROOF;
   const PARTS = ["device", "runtime", "scheme"];
-  const A_PAGE = 50;
+  const ROWS_PER_PAGE = 50;
   const MARGIN_SHARE = 0.02;
-  // Okabe and Ito's palette, told apart with any colour vision, the bright ones first in the dark; shapes are schemes.
+  // The palette of Okabe and Ito can be distinguished with any colour vision. The dark page uses the bright colours first.
   const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999"];
   const ON_DARK = ["#56B4E9", "#E69F00", "#00C490", "#CC79A7", "#F0E442", "#D55E00", "#999999"];
   const NARROW_PX = 640;
   const SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"];
-  const at = (id) => document.getElementById(id);
-  let length = A_PAGE;
+  const byId = (id) => document.getElementById(id);
+  let shownRows = ROWS_PER_PAGE;
   let view = null;
 
-  function choices() {
-    const known = Object.keys(figures).filter((key) => key !== "accuracy" && rows.some((row) => key in row));
-    for (const key of known) {
+  // Fill the list of figures and the filters; return true if there is any figure.
+  function buildFilters() {
+    const available = Object.keys(figures).filter((key) => key !== "accuracy" && rows.some((row) => key in row));
+    for (const key of available) {
       const scenario = figures[key].scenario;
-      at("cost").append(element("option", (scenario ? `${scenario}: ` : "") + figures[key].title, { value: key }));
+      byId("cost").append(createElement("option", (scenario ? `${scenario}: ` : "") + figures[key].title, { value: key }));
     }
     for (const fieldset of document.querySelectorAll("fieldset[data-part]")) {
       for (const value of new Set(rows.map((row) => row[fieldset.dataset.part]))) {
         const label = document.createElement("label");
-        const box = element("input", "", { type: "checkbox" });
+        const box = createElement("input", "", { type: "checkbox" });
         box.checked = true;
         box.value = value;
         label.append(box, document.createTextNode(value));
         fieldset.append(label);
       }
     }
-    return known.length > 0;
+    return available.length > 0;
   }
 
-  function chosen(part) {
+  function checkedValues(part) {
     const boxes = document.querySelectorAll(`fieldset[data-part="${part}"] input`);
     return new Set([...boxes].filter((box) => box.checked).map((box) => box.value));
   }
 
-  // Rows with both figures, each device's front marked, front first and then by cost.
-  function selected(cost) {
-    const allowed = Object.fromEntries(PARTS.map((part) => [part, chosen(part)]));
+  // Return a point for each row with both figures that passes the filters: Pareto-optimal points first, each part by cost.
+  function selectPoints(cost) {
+    const allowed = Object.fromEntries(PARTS.map((part) => [part, checkedValues(part)]));
     const sign = figures[cost].better === "more" ? -1 : 1;
     const points = rows
       .filter((row) => cost in row && "accuracy" in row && PARTS.every((part) => allowed[part].has(row[part])))
@@ -56,28 +57,28 @@
     return [...points.filter((point) => point.front), ...points.filter((point) => !point.front)];
   }
 
-  function colour(name) {
+  function cssColour(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
 
-  function specification(cost, points) {
+  function buildSpecification(cost, points) {
     const values = points.map(({ row, cost: x, accuracy, front }) => ({
       x, accuracy, front, device: row.device, runtime: row.runtime, scheme: row.scheme, model: row.model, page: row.page,
-      cost: shown(row[cost]), share: shown(row.accuracy),
+      cost: formatFigure(row[cost]), share: formatFigure(row.accuracy),
     }));
-    const of = (part) => [...new Set(rows.map((row) => row[part]))];
+    const namesIn = (part) => [...new Set(rows.map((row) => row[part]))];
     const accuracies = values.map((value) => value.accuracy);
     const [low, high] = [Math.min(...accuracies), Math.max(...accuracies)];
     const margin = MARGIN_SHARE * (high - low) || 0.5;
     const x = { field: "x", type: "quantitative", title: figures[cost].title, scale: { type: "log", nice: false, padding: 12 } };
-    const y = { field: "accuracy", type: "quantitative", title: "accuracy, %", scale: { domain: [low - margin, high + margin] } };
-    const [ink, soft, line] = ["--ink", "--soft", "--line"].map(colour);
+    const y = { field: "accuracy", type: "quantitative", title: figures.accuracy.title, scale: { domain: [low - margin, high + margin] } };
+    const [ink, soft, line] = ["--ink", "--soft", "--line"].map(cssColour);
     const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
-    const narrow = at("plot").clientWidth < NARROW_PX;
+    const narrow = byId("plot").clientWidth < NARROW_PX;
     const text = { labelFontSize: 12, titleFontSize: 12 };
     return {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json",
-      description: `Accuracy against ${figures[cost].title} of ${values.length} artifacts. The table below tells the same.`,
+      description: `Accuracy against ${figures[cost].title} of ${values.length} artifacts. The table below has the same values.`,
       width: "container", height: 400, autosize: { type: "fit", contains: "padding" }, background: null,
       data: { name: "points", values },
       layer: [
@@ -87,13 +88,13 @@
         { mark: { type: "point", filled: true, size: 60, cursor: "pointer" },
           encoding: {
             x, y,
-            color: { field: "runtime", scale: { domain: of("runtime"), range: dark ? ON_DARK : COLOURS } },
-            shape: { field: "scheme", scale: { domain: of("scheme"), range: SHAPES } },
+            color: { field: "runtime", scale: { domain: namesIn("runtime"), range: dark ? ON_DARK : COLOURS } },
+            shape: { field: "scheme", scale: { domain: namesIn("scheme"), range: SHAPES } },
             opacity: { condition: { test: "datum.front", value: 1 }, value: (points.length > 500 ? 0.25 : 0.45) + (dark ? 0.15 : 0) },
             href: { field: "page" },
             tooltip: [
               { field: "model" }, { field: "scheme" }, { field: "runtime" }, { field: "device" },
-              { field: "cost", title: figures[cost].title }, { field: "share", title: "accuracy, %" },
+              { field: "cost", title: figures[cost].title }, { field: "share", title: figures.accuracy.title },
             ],
           } },
       ],
@@ -110,46 +111,46 @@
   }
 
   async function draw() {
-    const cost = at("cost").value;
-    const points = selected(cost);
-    const optimal = points.filter((point) => point.front).length;
-    at("told").textContent = points.length
-      ? `${points.length.toLocaleString("en")} artifacts shown, ${optimal} of them Pareto-optimal.`
-      : "No artifact with this figure passes the filters.";
-    table(cost, points);
+    const cost = byId("cost").value;
+    const points = selectPoints(cost);
+    const optimalCount = points.filter((point) => point.front).length;
+    byId("status").textContent = points.length
+      ? `${points.length.toLocaleString("en")} artifacts shown, ${optimalCount} of them Pareto-optimal.`
+      : "No artifact with this figure matches the filters.";
+    fillTable(cost, points);
     if (view) view.finalize();
     view = null;
-    at("plot").replaceChildren();
+    byId("plot").replaceChildren();
     if (!points.length) return;
-    const made = await window.vegaEmbed("#plot", specification(cost, points), { actions: false, renderer: "canvas" });
-    view = made.view;
+    const embedded = await window.vegaEmbed("#plot", buildSpecification(cost, points), { actions: false, renderer: "canvas" });
+    view = embedded.view;
     document.documentElement.dataset.drawn = String(points.length);
   }
 
-  function table(cost, points) {
-    at("cost-heading").textContent = figures[cost].title;
-    const lines = points.slice(0, length).map(({ row, front }) => {
+  function fillTable(cost, points) {
+    byId("cost-heading").textContent = figures[cost].title;
+    const lines = points.slice(0, shownRows).map(({ row, front }) => {
       const line = document.createElement("tr");
-      const first = element("th", "", { scope: "row" });
-      first.append(element("a", `${row.model} ${row.scheme} on ${row.runtime}`, { href: row.page }));
+      const first = createElement("th", "", { scope: "row" });
+      first.append(createElement("a", `${row.model} ${row.scheme} on ${row.runtime}`, { href: row.page }));
       line.append(
-        first, element("td", row.device), element("td", shown(row[cost]), { class: "number" }),
-        element("td", shown(row.accuracy), { class: "number" }), element("td", front ? "◆ yes" : "no"),
+        first, createElement("td", row.device), createElement("td", formatFigure(row[cost]), { class: "number" }),
+        createElement("td", formatFigure(row.accuracy), { class: "number" }), createElement("td", front ? "◆ yes" : "no"),
       );
       return line;
     });
-    at("points").replaceChildren(...lines);
-    at("more").hidden = points.length <= length;
+    byId("points").replaceChildren(...lines);
+    byId("more").hidden = points.length <= shownRows;
   }
 
-  if (choices()) {
-    document.querySelector("form.filters").addEventListener("change", () => { length = A_PAGE; draw(); });
+  if (buildFilters()) {
+    document.querySelector("form.filters").addEventListener("change", () => { shownRows = ROWS_PER_PAGE; draw(); });
     document.querySelector("form.filters").addEventListener("submit", (event) => event.preventDefault());
-    at("more").addEventListener("click", () => { length += A_PAGE; table(at("cost").value, selected(at("cost").value)); });
+    byId("more").addEventListener("click", () => { shownRows += ROWS_PER_PAGE; fillTable(byId("cost").value, selectPoints(byId("cost").value)); });
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
     draw();
   } else {
-    at("told").textContent = "Nothing was measured yet.";
-    at("more").hidden = true;
+    byId("status").textContent = "There are no records yet.";
+    byId("more").hidden = true;
   }
 })();

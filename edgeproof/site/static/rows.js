@@ -1,25 +1,25 @@
-// What the pages with scripts share: numbers as text, elements with text that is never markup.
+// Functions that several pages share: format figures, create elements whose text is never markup.
 "use strict";
-const name_of = (row) => `${row.device}/${row.runtime}/${row.model}/${row.scheme}`;
+const cellName = (row) => `${row.device}/${row.runtime}/${row.model}/${row.scheme}`;
 
-// Making a formatter takes a hundred times longer than using it.
+// Creating a formatter takes a hundred times longer than using it.
 const fixed = [0, 1, 2, 3].map((digits) =>
   new Intl.NumberFormat("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 const significant = [4, 12].map((digits) => new Intl.NumberFormat("en", { maximumSignificantDigits: digits }));
 
-// A value with its interval, both to two significant digits of the interval's half width, as in every table.
-function shown(of) {
-  if (of === undefined) return "–";
-  if (of.length < 3) return significant[Math.abs(of[0]) < 1e4 ? 0 : 1].format(of[0]);
-  const half = Math.max(of[2] - of[0], of[0] - of[1]);
-  const digits = half > 0 ? Math.max(0, Math.min(3, 1 - Math.floor(Math.log10(half)))) : 0;
-  const [value, low, high] = of.map(fixed[digits].format);
+// Format [value] or [value, low, high]. As in every table, the interval's half width has two significant digits.
+function formatFigure(figure) {
+  if (figure === undefined) return "–";
+  if (figure.length < 3) return significant[Math.abs(figure[0]) < 1e4 ? 0 : 1].format(figure[0]);
+  const halfWidth = Math.max(figure[2] - figure[0], figure[0] - figure[1]);
+  const digits = halfWidth > 0 ? Math.max(0, Math.min(3, 1 - Math.floor(Math.log10(halfWidth)))) : 0;
+  const [value, low, high] = figure.map(fixed[digits].format);
   return `${value} [${low}, ${high}]`;
 }
 
-function element(tag, text, attributes = {}) {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
+function createElement(tag, text, attributes = {}) {
+  const node = document.createElement(tag);
+  node.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
 }

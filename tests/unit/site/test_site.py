@@ -1,4 +1,4 @@
-"""The site: pages from records alone that hold together, open from a file, and work in a browser."""
+"""The site: pages built from records alone, complete, safe, and usable in a browser when opened from a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from edgeproof.cli import main
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.farm import alarms
 from edgeproof.farm.alarms import Alarm
-from edgeproof.site import drawing, gather, pages, vega
+from edgeproof.site import drawing, pages, vega
+from edgeproof.site.fact_text import format_facts
+from edgeproof.site.links import page_name
 from tests.support import record_trees
 
 RECORDS = Path("results/records")
@@ -28,49 +30,52 @@ NIGHTS = 8
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def fill() -> None:
-    """A teacher, a student on two runtimes and devices over eight nights, a step, one refused, one hostile."""
+def write_records() -> None:
+    """Write records of a teacher and a student on two runtimes and devices over eight nights.
+
+    On one night the student gets slower. One run is refused, one model has a hostile name.
+    """
     rng = np.random.default_rng(1)
     for night in range(NIGHTS):
         for runtime, device in (("onnx", "local"), ("tflite", "local"), ("onnx", "board")):
             for model, factor in (("teacher", 4.0), ("student", 1.3 if night >= 4 and device == "board" else 1.0)):
                 for process in range(3):
-                    where = sitting(night, runtime, device)
+                    where = describe_session(night, runtime, device)
                     calls = 1e4 * factor * np.exp(rng.normal(0, 0.005)) * np.exp(rng.normal(0, 0.02, 100))
                     record_trees.write(RECORDS, model=model, process=process, call_ns=calls, **where)
                 hits = rng.random(200) < (0.95 if model == "teacher" else 0.9)
                 record_trees.write(RECORDS, "accuracy", model=model, correct=hits, **where)
-    where = sitting(7, "onnx", "local")
+    where = describe_session(7, "onnx", "local")
     refused = {"verdict": "invalid", "reasons": [f"some task waited 31% {HOSTILE}"]}
     record_trees.write(RECORDS, model="student", scheme="int8-static", **refused, **where)
     path = record_trees.write(RECORDS, model="hostile", call_ns=np.full(100, 5e3), **where) / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model": HOSTILE}))
     operators = [{"name": HOSTILE, "kind": "Conv", "where": "CPU", "time_ns": 1e3 * n} for n in range(40)]
-    taken = {"method": "by hand", "inferences": 50, "operators": operators}
-    for name, told in (("teacher", taken), ("student", {"missing": "no profiler"})):
-        record_trees.write(RECORDS, "profile", model=name, job=False, profile=told, **where)
-    for model in ("teacher", "small"):  # the one measured elsewhere too, the other nowhere
+    profile = {"method": "by hand", "inferences": 50, "operators": operators}
+    for name, content in (("teacher", profile), ("student", {"missing": "no profiler"})):
+        record_trees.write(RECORDS, "profile", model=name, job=False, profile=content, **where)
+    for model in ("teacher", "small"):  # the teacher has measured records too
         estimate = {"cycles": 123_456, "inference_ns": 250_000, "sram_bytes": 2048, "flash_bytes": 4096}
         estimate |= {"npu_operators": 9, "cpu_operators": 0}
-        record_trees.write(RECORDS, "estimate", model=model, job=False, estimate=estimate, **on_npu())
+        record_trees.write(RECORDS, "estimate", model=model, job=False, estimate=estimate, **describe_npu_session())
     lineage = {"parent": {"name": "gone", "sha256": "f" * 64}}
-    described = {"lineage": lineage, "options": {"epochs": 3}, "task": "task", "data_sha256": "d" * 64}
-    record_trees.write(RECORDS, model="child", call_ns=np.full(100, 5e3), described=described, **where)
+    description = {"lineage": lineage, "options": {"epochs": 3}, "task": "task", "data_sha256": "d" * 64}
+    record_trees.write(RECORDS, model="child", call_ns=np.full(100, 5e3), described=description, **where)
 
 
-def farm_found() -> None:
-    """A regression on the night of the step, told twice, and one thing on a night without records."""
-    for told in ("suspected", f"30% slower {HOSTILE}"):
-        alarms.write(Alarm("regression", "2026-03-05", "board/onnx/student/fp32 single_stream", told))
+def write_alarms() -> None:
+    """Write alarms of the night of the step, the regression twice, and one of a night without records."""
+    for message in ("suspected", f"30% slower {HOSTILE}"):
+        alarms.write(Alarm("regression", "2026-03-05", "board/onnx/student/fp32 single_stream", message))
     alarms.write(Alarm("not confirmed", "2026-03-05", "board/onnx/teacher/fp32 single_stream", "within 2%"))
     alarms.write(Alarm("missing", "elsewhen", "local/onnx/teacher/fp32 offline", "no record"))
 
 
-def on_npu() -> dict[str, Any]:
-    return {**sitting(7, "tflite", "npu"), "card": {"npu": "ethos-u55-128"}, "session_of": "tflite_npu"}
+def describe_npu_session() -> dict[str, Any]:
+    return {**describe_session(7, "tflite", "npu"), "card": {"npu": "ethos-u55-128"}, "session_of": "tflite_npu"}
 
 
-def sitting(night: int, runtime: str, device: str) -> dict[str, Any]:
+def describe_session(night: int, runtime: str, device: str) -> dict[str, Any]:
     return {
         "runtime": runtime,
         "device": device,
@@ -84,12 +89,12 @@ def sitting(night: int, runtime: str, device: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site, built once for all tests that only read it."""
+    """Build a site once for all tests that only read it."""
     root = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        fill()
-        farm_found()
+        write_records()
+        write_alarms()
         Path("conf/reports").mkdir(parents=True)
         Path("conf/reports/fastest.yaml").write_text("title: The fastest\nsort: [p50]\n")
         assert main.run(["publish"]) == 0
@@ -97,7 +102,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Page(html.parser.HTMLParser):
-    """A page's tags with their attributes, and its text."""
+    """Tags of a page with their attributes, and its text."""
 
     VOID = ("meta", "link", "input", "br", "img", "line", "circle", "polyline")
 
@@ -125,18 +130,18 @@ class Page(html.parser.HTMLParser):
     def handle_data(self, data: str) -> None:
         self.text += data
 
-    def of(self, tag: str) -> list[dict[str, str | None]]:
+    def find_all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def all_pages(site: Path) -> list[Page]:
+def read_pages(site: Path) -> list[Page]:
     return [Page(path) for path in sorted(site.rglob("*.html")) if path.parent.name != "tables"]
 
 
-# --- what the pages are ---------------------------------------------------------------------------------------------
+# --- content ------------------------------------------------------------------------------------------------------
 
 
-def test_there_is_a_page_an_artifact_a_device_and_a_night(built: Path) -> None:
+def test_every_artifact_device_and_night_has_a_page(built: Path) -> None:
     assert len(list((built / "artifacts").iterdir())) == 8
     assert sorted(path.name for path in (built / "devices").iterdir()) == ["board.html", "local.html", "npu.html"]
     assert len(list((built / "nights").iterdir())) == NIGHTS
@@ -144,10 +149,10 @@ def test_there_is_a_page_an_artifact_a_device_and_a_night(built: Path) -> None:
     assert tables == ["fastest.csv", "fastest.html", "fastest.md", "fastest.parquet", "fastest.tex"]
 
 
-def test_every_link_leads_to_a_file_of_the_site_and_nothing_comes_from_elsewhere(built: Path) -> None:
-    for page in all_pages(built):
-        targets = [attributes.get("href") for tag in ("a", "link") for attributes in page.of(tag)]
-        targets += [attributes.get("src") for attributes in page.of("script")]
+def test_every_link_leads_to_a_file_of_the_site(built: Path) -> None:
+    for page in read_pages(built):
+        targets = [attributes.get("href") for tag in ("a", "link") for attributes in page.find_all(tag)]
+        targets += [attributes.get("src") for attributes in page.find_all("script")]
         ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
         for target in targets:
             assert target is not None
@@ -159,15 +164,15 @@ def test_every_link_leads_to_a_file_of_the_site_and_nothing_comes_from_elsewhere
                 assert (page.path.parent / target).is_file(), (page.path, target)
 
 
-def test_every_page_can_be_walked_with_a_keyboard_and_a_screen_reader(built: Path) -> None:
-    for page in all_pages(built):
-        assert page.of("html") == [{"lang": "en"}]
-        assert len(page.of("h1")) == len(page.of("main")) == len(page.of("title")) == 1
+def test_every_page_is_usable_with_keyboard_and_screen_reader(built: Path) -> None:
+    for page in read_pages(built):
+        assert page.find_all("html") == [{"lang": "en"}]
+        assert len(page.find_all("h1")) == len(page.find_all("main")) == len(page.find_all("title")) == 1
         ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
         assert len(ids) == len(set(ids)), page.path
-        assert page.of("a")[0]["href"] == "#main"
+        assert page.find_all("a")[0]["href"] == "#main"
         for tag, attributes in page.tags:
-            labels = {of.get("for") for of in page.of("label")}
+            labels = {label.get("for") for label in page.find_all("label")}
             if tag in ("input", "select"):
                 assert "aria-label" in attributes or attributes.get("id") in labels, page.path
             if tag == "svg":
@@ -182,14 +187,14 @@ def test_every_page_can_be_walked_with_a_keyboard_and_a_screen_reader(built: Pat
                 assert attributes["aria-label"]
 
 
-def test_a_hostile_name_is_text_on_every_page(built: Path) -> None:
-    told = 0
-    for page in all_pages(built):
-        assert not page.of("img"), page.path
+def test_a_hostile_name_is_never_markup(built: Path) -> None:
+    pages_with_name = 0
+    for page in read_pages(built):
+        assert not page.find_all("img"), page.path
         assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
         assert "49</script>" not in page.text
-        told += HOSTILE in page.text
-    assert told >= 4
+        pages_with_name += HOSTILE in page.text
+    assert pages_with_name >= 4
     assert [
         path.name for path in (built / "artifacts").iterdir() if not re.fullmatch(r"[a-z0-9_.-]+\.html", path.name)
     ] == []
@@ -198,39 +203,39 @@ def test_a_hostile_name_is_text_on_every_page(built: Path) -> None:
     assert HOSTILE in {row["model"] for row in parsed["rows"]}
 
 
-def test_an_artifacts_page_tells_its_chain_and_what_is_missing_of_it(built: Path) -> None:
+def test_an_artifact_page_shows_the_lineage_and_its_gaps(built: Path) -> None:
     page = Page(built / "artifacts/child-onnx-fp32.html")
-    assert "not told by any record here: known by its hash alone" in page.text
+    assert "no record here says how it was made" in page.text
     for word in ("ffffffffffff", "dddddddddddd", "epochs 3", "edgeproof reproduce local/onnx/child/fp32"):
         assert word in page.text
 
 
-def test_an_artifacts_page_tells_how_runtimes_disagree(built: Path) -> None:
+def test_an_artifact_page_shows_the_disagreement_between_runtimes(built: Path) -> None:
     text = Page(built / "artifacts/student-onnx-fp32.html").text
     assert "Disagreement between runtimes" in text
-    assert "right only here" in text
+    assert "correct only here" in text
 
 
-def test_an_artifacts_page_tells_its_profile_the_slowest_operator_first_or_why_there_is_none(built: Path) -> None:
+def test_an_artifact_page_shows_the_profile_slowest_operator_first_or_the_reason_for_none(built: Path) -> None:
     page = (built / "artifacts/teacher-onnx-fp32.html").read_text()
     section = page.partition('id="profile"')[2].partition("</section>")[0]
     assert "780.0 µs in 40 operators" in section
-    times = [float(text) for text in re.findall(r'<td class="number">([0-9.]+)</td>', section)]
-    assert times == [39.0 - n for n in range(25)]
+    times_us = [float(text) for text in re.findall(r'<td class="number">([0-9.]+)</td>', section)]
+    assert times_us == [39.0 - n for n in range(25)]
     assert "5.0%" in section  # 39 of 780 µs
-    assert "15 more take 13.5% together" in section  # 0 + 1 + … + 14 of 780
+    assert "15 more operators take 13.5% of the time together" in section  # 0 + 1 + … + 14 of 780
     assert "no profile, no profiler." in (built / "artifacts/student-onnx-fp32.html").read_text()
-    assert "no profile, none was taken." in (built / "artifacts/student-tflite-fp32.html").read_text()
+    assert "no profile, none was measured." in (built / "artifacts/student-tflite-fp32.html").read_text()
 
 
-def test_an_estimate_has_its_own_table_and_stands_beside_nothing_that_was_measured(built: Path) -> None:
+def test_estimates_have_their_own_table_without_measured_figures(built: Path) -> None:
     device = (built / "devices/npu.html").read_text()
     assert "Estimated, not measured" in device
-    assert "No such device ran anything" in device
+    assert "No device ran anything" in device
     assert "123,456" in device
     assert "250.0" in device
     assert ">estimated</td>" in device
-    assert not any(word in device for word in ("measured on this device", "Health", "Fingerprint", ">valid<"))
+    assert not any(word in device for word in ("were measured on this device", "Health", "Fingerprint", ">valid<"))
     both = (built / "artifacts/teacher-tflite-fp32.html").read_text()
     figures, _, rest = both.partition("Estimated, not measured")
     assert "npu" not in figures
@@ -241,36 +246,36 @@ def test_an_estimate_has_its_own_table_and_stands_beside_nothing_that_was_measur
     assert '"npu"' not in (built / "data/rows.js").read_text()
 
 
-def test_a_refused_artifact_has_a_page_with_its_reason(built: Path) -> None:
+def test_the_page_of_a_refused_artifact_shows_the_reason(built: Path) -> None:
     page = Page(built / "artifacts/student-onnx-int8-static.html")
     assert "refused" in page.text
     assert "some task waited 31%" in page.text
 
 
-def test_a_night_tells_what_got_slower_and_where_series_step(built: Path) -> None:
+def test_a_night_page_shows_slower_cells_change_points_and_alarms(built: Path) -> None:
     text = Page(built / "nights/2026-03-05.html").text
     assert re.search(r"student\s+fp32 on onnx", text)
     assert "slower" in text
     assert re.search(r"\+(29|30|31)\.\d% \(p = ", text)
     assert "30% slower" in text
     assert "within 2%" in text
-    assert "suspected" not in text, "what was written last about a cell is shown"
+    assert "suspected" not in text, "only the last alarm of a cell is shown"
     calm = Page(built / "nights/2026-03-03.html").text
-    assert "What the farm’s check found" not in calm
-    assert "none is shown to differ" in calm
-    assert "No series of nights steps here" in calm
-    assert "No cell of this night was measured on an earlier one." in Page(built / "nights/2026-03-01.html").text
+    assert "Findings of the farm’s check" not in calm
+    assert "None of them shows a difference." in calm
+    assert "No cell has a change point on this night." in calm
+    assert "No cell of this night was measured before." in Page(built / "nights/2026-03-01.html").text
 
 
-def test_a_device_tells_its_fingerprint_its_changes_and_its_health(built: Path) -> None:
+def test_a_device_page_shows_fingerprint_changes_and_health(built: Path) -> None:
     text = Page(built / "devices/board.html").text
     assert "kernel: 6.1 → 6.2" in text
-    assert "As told since 2026-03-07" in text
+    assert "Unchanged since 2026-03-07" in text
     assert "unknown" in text
     assert "0.500" in text
 
 
-def test_the_same_records_make_the_same_site(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_records_give_the_same_site(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(built.parents[1])
     assert main.run(["publish", "--out", "again"]) == 0
     ours = {path.relative_to(built): path.read_bytes() for path in built.rglob("*") if path.is_file()}
@@ -287,39 +292,37 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_without_records_there_is_a_site_that_says_so(project: Path) -> None:
+def test_a_site_without_records_says_so(project: Path) -> None:
     assert main.run(["publish"]) == 0
     assert "There are no records yet" in Page(SITE / "index.html").text
 
 
-def test_only_refused_records_make_a_site_that_tells_the_reasons(project: Path) -> None:
+def test_a_site_of_refused_records_shows_the_reasons(project: Path) -> None:
     record_trees.write(RECORDS, verdict="error", reasons=["killed"], job=False)
     assert main.run(["publish"]) == 0
     assert "killed" in Page(next((SITE / "artifacts").iterdir())).text
 
 
-def test_a_damaged_record_is_on_the_first_page_and_in_the_exit_code(project: Path) -> None:
-    victim = record_trees.write(RECORDS, process=1, call_ns=np.full(100, 5)) / "record.json"
+def test_a_damaged_record_is_reported_on_the_overview_and_gives_exit_code_1(project: Path) -> None:
+    damaged = record_trees.write(RECORDS, process=1, call_ns=np.full(100, 5)) / "record.json"
     record_trees.write(RECORDS, process=0, call_ns=np.full(100, 5))
-    victim.write_text("{")
+    damaged.write_text("{")
     assert main.run(["publish"]) == 1
-    assert str(victim) in Page(SITE / "index.html").text
+    assert str(damaged) in Page(SITE / "index.html").text
 
 
-def test_a_site_that_cannot_be_finished_leaves_the_old_one_whole(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_build_keeps_the_old_site(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record_trees.write(RECORDS, call_ns=np.full(100, 5))
     assert main.run(["publish"]) == 0
     before = {path: path.read_bytes() for path in SITE.rglob("*") if path.is_file()}
     record_trees.write(RECORDS, model="new", call_ns=np.full(100, 5))
-    monkeypatch.setattr(pages, "_night", lambda *_: 1 / 0)
+    monkeypatch.setattr(pages, "describe_night", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main.run(["publish"])
     assert {path: path.read_bytes() for path in SITE.rglob("*") if path.is_file()} == before
     Path("conf/reports").mkdir(parents=True)
     Path("conf/reports/wrong.yaml").write_text("models: [none]\n")
-    with pytest.raises(EdgeproofError, match="nothing was measured with model 'none'"):
+    with pytest.raises(EdgeproofError, match="there are no records of model 'none'"):
         main.run(["publish"])
     assert {path: path.read_bytes() for path in SITE.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in SITE.parent.iterdir()) == ["records", "site", "store"]
@@ -328,7 +331,7 @@ def test_a_site_that_cannot_be_finished_leaves_the_old_one_whole(
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
-def test_every_name_has_a_page_of_its_own() -> None:
+def test_page_names_are_unique_and_safe() -> None:
     names = [
         ("a", "b"),
         ("a-b",),
@@ -342,31 +345,41 @@ def test_every_name_has_a_page_of_its_own() -> None:
         ("x" * 300,),
         ("x" * 301,),
     ]
-    found = [gather.page_name(*parts) for parts in names if parts != ("a-b",)]
-    assert len({name.lower() for name in found}) == len(found)
-    assert all(re.fullmatch(r"[a-z0-9_.-]{1,100}\.html", name) and not name.startswith(".") for name in found)
+    files = [page_name(*parts) for parts in names if parts != ("a-b",)]
+    assert len({name.lower() for name in files}) == len(files)
+    assert all(re.fullmatch(r"[a-z0-9_.-]{1,100}\.html", name) and not name.startswith(".") for name in files)
 
 
 def test_a_distribution_passes_through_its_quantiles() -> None:
     rng = np.random.default_rng(0)
-    from edgeproof.records.summaries import SHARES
+    from edgeproof.records.summaries import QUANTILE_SHARES
 
-    of = np.quantile(rng.lognormal(10, 0.2, 5000), SHARES)
-    svg = str(drawing.distribution([tuple(of)], "a <b>"))
+    quantiles = np.quantile(rng.lognormal(10, 0.2, 5000), QUANTILE_SHARES)
+    svg = str(drawing.draw_distribution([tuple(quantiles)], "a <b>"))
     assert "<b>" not in svg
     points = re.search(r'points="([^"]+)"', svg)
     assert points is not None
     places = np.array([[float(number) for number in point.split(",")] for point in points[1].split()])
     assert (np.diff(places[:, 0]) >= 0).all()
     assert (np.diff(places[:, 1]) <= 0).all()
-    logs = np.log(of[: len(places)])
+    logs = np.log(quantiles[: len(places)])
     expected = drawing.LEFT + (logs - logs[0]) / (logs[-1] - logs[0]) * (drawing.WIDTH - drawing.RIGHT - drawing.LEFT)
     np.testing.assert_allclose(places[:, 0], expected, atol=0.06)
 
 
 @pytest.mark.parametrize("processes", [[], [[0.0] * 43], [[1000.0] * 43]])
-def test_odd_distributions_are_drawn_or_left_out(processes: list[list[float]]) -> None:
-    assert "nan" not in str(drawing.distribution(processes, "x"))
+def test_empty_and_constant_distributions_draw_no_invalid_numbers(processes: list[list[float]]) -> None:
+    assert "nan" not in str(drawing.draw_distribution(processes, "x"))
+
+
+def test_sizes_in_facts_have_binary_units() -> None:
+    facts = {"memory_bytes": 8 * 2**30, "disk_free_bytes": 512, "caches": {"L2": "1 MiB"}, "governor": None}
+    assert format_facts(facts) == {
+        "memory": "8 GiB",
+        "disk free": "512 B",
+        "caches L2": "1 MiB",
+        "governor": "unknown",
+    }
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------
@@ -374,7 +387,7 @@ def test_odd_distributions_are_drawn_or_left_out(processes: list[list[float]]) -
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium; without it these tests are left out."""
+    """Start headless Chromium. Without it these tests are skipped."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on the PATH (Debian: apt-get install chromium)")
     with sync_playwright() as driver:
@@ -385,53 +398,57 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any, built: Path) -> Iterator[Any]:
-    """Open a page of the site from its file; afterwards nothing was asked of the network and no script failed."""
-    contexts = []
-    wrong: list[str] = []
+    """Return a function that opens a page from its file.
 
-    def opened(path: str, **options: Any) -> Any:
+    Afterwards assert that no page made a network request and no script failed.
+    """
+    contexts = []
+    errors: list[str] = []
+
+    def open_page(path: str, **options: Any) -> Any:
         context = browser.new_context(offline=True, **options)
         contexts.append(context)
         page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on(
-            "request", lambda of: wrong.append(of.url) if not of.url.startswith(("file:", "data:", "blob:")) else None
+            "request",
+            lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else errors.append(request.url),
         )
         page.goto((built / path).as_uri())
         return page
 
-    yield opened
+    yield open_page
     for context in contexts:
         context.close()
-    assert wrong == []
+    assert errors == []
 
 
-def drawn(page: Any) -> None:
+def wait_for_plot(page: Any) -> None:
     page.wait_for_selector("#plot canvas")
     page.wait_for_function("document.documentElement.dataset.drawn")
 
 
-def test_the_plot_draws_every_point_and_its_filters_choose_among_them(visit: Any) -> None:
+def test_the_plot_draws_every_point_and_its_filters_select_points(visit: Any) -> None:
     page = visit("pareto.html")
-    drawn(page)
-    assert page.inner_text("#told") == "6 artifacts shown, 4 of them Pareto-optimal."
+    wait_for_plot(page)
+    assert page.inner_text("#status") == "6 artifacts shown, 4 of them Pareto-optimal."
     assert page.locator("#points tr").count() == 6
     page.get_by_label("tflite").uncheck()
     page.wait_for_function("document.documentElement.dataset.drawn === '4'")
-    assert "4 artifacts shown" in page.inner_text("#told")
+    assert "4 artifacts shown" in page.inner_text("#status")
     page.get_by_label("board").uncheck()
     page.get_by_label("onnx").uncheck()
-    assert page.inner_text("#told") == "No artifact with this figure passes the filters."
+    assert page.inner_text("#status") == "No artifact with this figure matches the filters."
 
 
-def test_the_front_is_what_no_other_of_its_device_beats(visit: Any, built: Path) -> None:
+def test_the_plot_marks_the_pareto_optimal_points_of_each_device(visit: Any, built: Path) -> None:
     page = visit("pareto.html")
-    drawn(page)
+    wait_for_plot(page)
     data = json.loads((built / "data/rows.js").read_text().removeprefix("window.EDGEPROOF = ").removesuffix(";\n"))
     points = [row for row in data["rows"] if "p50" in row and "accuracy" in row]
 
-    def beaten(row: dict[str, Any]) -> bool:
+    def is_beaten(row: dict[str, Any]) -> bool:
         others = (other for other in points if other["device"] == row["device"] and other is not row)
         return any(
             other["p50"][0] <= row["p50"][0]
@@ -440,17 +457,17 @@ def test_the_front_is_what_no_other_of_its_device_beats(visit: Any, built: Path)
             for other in others
         )
 
-    expected = {(row["page"], row["device"]) for row in points if not beaten(row)}
+    expected = {(row["page"], row["device"]) for row in points if not is_beaten(row)}
     shown = page.evaluate(
         """[...document.querySelectorAll('#points tr')].filter((line) => line.lastChild.textContent === '◆ yes')
            .map((line) => [line.querySelector('a').getAttribute('href'), line.children[1].textContent])"""
     )
-    assert {tuple(of) for of in shown} == expected
+    assert {tuple(entry) for entry in shown} == expected
 
 
-def test_another_figure_is_put_on_the_axis_with_the_keyboard_alone(visit: Any) -> None:
+def test_the_figure_on_the_axis_can_be_changed_with_the_keyboard(visit: Any) -> None:
     page = visit("pareto.html")
-    drawn(page)
+    wait_for_plot(page)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     for _ in range(12):
@@ -464,7 +481,7 @@ def test_another_figure_is_put_on_the_axis_with_the_keyboard_alone(visit: Any) -
     page.wait_for_function("!document.querySelector('fieldset[data-part=device] input').checked")
 
 
-def test_two_cells_are_compared_and_the_address_keeps_them(visit: Any) -> None:
+def test_two_cells_are_compared_and_stay_in_the_address(visit: Any) -> None:
     page = visit("compare.html")
     page.fill("#a", "local/onnx/teacher/fp32")
     page.fill("#b", "local/onnx/student/fp32")
@@ -478,12 +495,12 @@ def test_two_cells_are_compared_and_the_address_keeps_them(visit: Any) -> None:
     page.fill("#b", "local/onnx/teacher/fp32")
     assert "no difference shown" in page.locator("#figures tr").nth(1).inner_text()
     page.fill("#b", "board/onnx/teacher/fp32")
-    assert page.inner_text("#told") == "Two devices: their conditions are unlike."
+    assert page.inner_text("#status") == "A and B were measured on different devices."
     page.fill("#b", "nothing")
-    assert "Name two cells" in page.inner_text("#told")
+    assert "Choose two cells" in page.inner_text("#status")
 
 
-def test_artifacts_are_found_by_their_words(visit: Any) -> None:
+def test_the_list_of_artifacts_can_be_searched_by_words(visit: Any) -> None:
     page = visit("index.html")
     page.get_by_label("Find").fill("student tfl")
     assert page.locator("#all li:visible").count() == 1
@@ -502,32 +519,37 @@ def test_artifacts_are_found_by_their_words(visit: Any) -> None:
         "artifacts/student-onnx-fp32.html",
     ],
 )
-def test_every_page_is_readable_on_a_phone_and_in_the_dark(visit: Any, path: str) -> None:
+def test_every_page_is_readable_on_a_phone_in_dark_mode(visit: Any, path: str) -> None:
     page = visit(path, viewport={"width": 375, "height": 700}, color_scheme="dark")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
     ground, ink = page.evaluate(
-        "(() => { const of = getComputedStyle(document.documentElement); return [of.backgroundColor, of.color]; })()"
+        """(() => {
+            const style = getComputedStyle(document.documentElement);
+            return [style.backgroundColor, style.color];
+        })()"""
     )
-    assert contrast(ground, ink) >= 7
+    assert compute_contrast(ground, ink) >= 7
     for selector in ("a:visible", "small:visible", "footer p:visible"):
-        found = page.locator(selector)
-        if found.count():
-            assert contrast(ground, found.first.evaluate("(it) => getComputedStyle(it).color")) >= 4.5, selector
+        elements = page.locator(selector)
+        if elements.count():
+            assert compute_contrast(ground, elements.first.evaluate("(it) => getComputedStyle(it).color")) >= 4.5, (
+                selector
+            )
 
 
-def contrast(one: str, two: str) -> float:
-    """The ratio of two colours' luminances (WCAG 2.2, 1.4.3)."""
+def compute_contrast(one: str, two: str) -> float:
+    """Return the contrast ratio of two colours (WCAG 2.2, 1.4.3)."""
 
-    def luminance(colour: str) -> float:
+    def compute_luminance(colour: str) -> float:
         channels = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    bright, dark = sorted((luminance(one), luminance(two)), reverse=True)
+    bright, dark = sorted((compute_luminance(one), compute_luminance(two)), reverse=True)
     return (bright + 0.05) / (dark + 0.05)
 
 
-def test_the_script_that_draws_is_whole_and_loads_nothing(project: Path) -> None:
-    text = vega.bundle()
+def test_the_bundle_of_vega_is_complete_and_cached(project: Path) -> None:
+    text = vega.load_bundle()
     assert len(text) > 500_000
-    assert vega.bundle() == text
+    assert vega.load_bundle() == text

@@ -1,0 +1,47 @@
+"""Write the rows as a script for the site's own scripts: a page opened from a file can load no other kind of data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from edgeproof.report.figures import FIGURES
+from edgeproof.report.row import Row
+from edgeproof.site.links import artifact_page
+
+# Figures for the horizontal axis of the Pareto plot.
+COSTS = ("p50", "p90", "p99", "multi_stream_p99", "offline", "server", "size", "macs", "peak", "energy", "load")
+FIGURE_NAMES = ("accuracy", *COSTS)
+
+
+def render_rows_script(rows: Sequence[Row]) -> str:
+    """Return a script that sets window.EDGEPROOF to the measured rows and the figures' titles."""
+    content = {
+        "figures": {
+            name: {"title": FIGURES[name].title, "better": FIGURES[name].better, "scenario": FIGURES[name].scenario}
+            for name in FIGURE_NAMES
+        },
+        "rows": [_describe_row(row) for row in rows if row.npu is None],
+    }
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return f"window.EDGEPROOF = {text};\n"
+
+
+def _describe_row(row: Row) -> dict[str, Any]:
+    """Return a row's names, and its figures as [value] or [value, low, high]."""
+    content: dict[str, Any] = {
+        "device": row.device,
+        "runtime": row.runtime,
+        "model": row.model,
+        "scheme": row.scheme,
+        "verdict": row.verdict,
+        "page": artifact_page((row.model, row.runtime, row.scheme)),
+    }
+    if row.verdict != "valid":
+        content["reasons"] = "; ".join(row.reasons)
+    for name in FIGURE_NAMES:
+        value, interval = FIGURES[name].get_number(row), FIGURES[name].get_interval(row)
+        if value is not None:
+            content[name] = [float(f"{number:.6g}") for number in (value, *(interval or ()))]
+    return content

@@ -1,0 +1,83 @@
+"""Read the rows that a selection needs, from the store of records or from a table.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgeproof.config.params_file import PARAMS, read_params
+from edgeproof.core.errors import ConfigError, EdgeproofError, suggest_nearest
+from edgeproof.paths import RECORDS
+from edgeproof.records import queries
+from edgeproof.report import selections
+from edgeproof.report.row import Row
+from edgeproof.report.rows import build_rows
+from edgeproof.report.selections import Selection
+
+
+def select_rows(chosen: Selection, root: Path = RECORDS) -> list[Row]:
+    """Return the rows that a selection needs, the baseline's included, from the store as it is.
+
+    Raises EdgeproofError for a name in the selection without records.
+    """
+    order = order_names(queries.list_names(root))
+    check_selection(chosen, order)
+    baseline = chosen.baseline or choose_baseline(order["models"])
+    wanted = {**order}
+    for kind in ("devices", "models", "runtimes"):
+        names = getattr(chosen, kind)
+        if names is not None:
+            wanted[kind] = [name for name in order[kind] if name in names or (kind == "models" and name == baseline)]
+    schemes = None if chosen.schemes is None else {*chosen.schemes, "fp32"}
+    return build_rows(queries.read_last_sessions(root, order=wanted, schemes=schemes), baseline=baseline, order=wanted)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a table.json that `dvc repro` wrote. Raises ConfigError for another file."""
+    try:
+        return [Row.from_dict(row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} is not a table.json ({type(error).__name__}: {error}). Write one with 'dvc repro'."
+        ) from None
+
+
+def order_names(names: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Sort names of each kind: first those of the study in its order, then the others by name."""
+    try:
+        report = read_params(PARAMS).report
+        known = {"devices": report.devices, "models": report.models, "runtimes": report.runtimes}
+    except ConfigError:
+        known = {}
+    return {kind: _order(names_of_kind, known.get(kind, [])) for kind, names_of_kind in names.items()}
+
+
+def choose_baseline(models: Sequence[str]) -> str:
+    """Return the study's baseline if it has records, else the first model, else ''."""
+    try:
+        baseline = read_params(PARAMS).report.baseline
+    except ConfigError:
+        baseline = ""
+    return baseline if baseline in models else next(iter(models), "")
+
+
+def check_selection(chosen: Selection, measured: Mapping[str, Sequence[str]]) -> None:
+    """Raise EdgeproofError for a name in the selection that is not among the measured ones."""
+    for part in selections.PARTS:
+        known = measured[f"{part}s"]
+        for name in getattr(chosen, f"{part}s") or []:
+            if known and name not in known:
+                raise EdgeproofError(
+                    f"there are no records of {part} '{name}'.{suggest_nearest(name, known)} "
+                    f"Measured: {', '.join(known)}."
+                )
+
+
+def list_measured(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the names in rows by kind ('devices', 'models', …), in their order."""
+    return {f"{part}s": list(dict.fromkeys(getattr(row, part) for row in rows)) for part in selections.PARTS}
+
+
+def _order(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
