@@ -1,9 +1,9 @@
-"""Two directories of records, compared: which processes they hold, whether their conditions are alike, what differs."""
+"""Compare the latencies of two artifacts from the raw durations in their records."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,114 +11,144 @@ from typing import Any
 import numpy as np
 
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.records import record_files
-from edgeproof.records.record_files import Record
-from edgeproof.statistics.comparison import Comparison, compare, require_alike
-
-SINGLE_STREAM, LATENCIES = "SingleStream", "latencies.npz"
+from edgeproof.records import kinds, record_files
+from edgeproof.records.conditions import (
+    collect_conditions,
+    collect_other_facts,
+    keep_common_packages,
+    list_differences,
+    require_alike,
+)
+from edgeproof.records.record import Record
+from edgeproof.statistics.comparison import Comparison, compare
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class ArtifactRuns:
-    """The valid single-stream runs of one artifact: raw durations in ns by round, and what they were taken under."""
+    """The valid single-stream runs of one artifact in one session.
+
+    Attributes:
+        name: model, scheme, runtime and device in words.
+        refused: number of processes without a valid run.
+        durations_ns: the durations of each process, in order.
+        conditions: what all runs were measured under, as `edgeproof.records.conditions` defines it.
+        other_facts: facts of the device that are only reported.
+    """
 
     name: str
     session: str
     runtime: str
-    left_out: int
-    rounds: Mapping[int, Array]
+    refused: int
+    durations_ns: Mapping[int, Array]
     conditions: Mapping[str, Any]
+    other_facts: Mapping[str, Any]
 
 
 def compare_artifacts(a: Path, b: Path, *, percent: float = 50, margin: float = 0.0, allow_unlike: bool = False) -> str:
-    """Compare the latencies of two artifacts' records, in words. Raises Unlike or EdgeproofError.
+    """Return the comparison of two artifacts in words.
 
-    Rounds of one session were interleaved and are compared in pairs.
+    Processes of the same session were interleaved, so they are compared in pairs.
+
+    Args:
+        a, b: directories with the records of one artifact each.
+        percent: the percentile of each process that is compared.
+        margin: the ratio minus 1 up to which a difference counts as none.
+        allow_unlike: compare under different conditions too, and list them.
+
+    Raises UnlikeConditions when conditions differ, and EdgeproofError for a directory without runs of one artifact.
     """
-    one, two = (read_runs(directory, allow_unlike=allow_unlike) for directory in (a, b))
-    conditions = [dict(one.conditions), dict(two.conditions)]
-    if one.runtime != two.runtime:  # another runtime is what is compared, not a condition
-        for each in conditions:
-            each.pop("packages", None)
+    first, second = (read_runs(directory, allow_unlike=allow_unlike) for directory in (a, b))
+    conditions = first.conditions, second.conditions
+    if first.runtime != second.runtime:
+        conditions = keep_common_packages(*conditions)
     differences = require_alike(*conditions, allow_unlike=allow_unlike)
-    rounds = sorted(one.rounds.keys() & two.rounds.keys())
-    paired = one.session == two.session and len(rounds) == len(one.rounds) == len(two.rounds)
-    order = (rounds, rounds) if paired else (sorted(one.rounds), sorted(two.rounds))
-    found = compare(
-        [one.rounds[n] for n in order[0]],
-        [two.rounds[n] for n in order[1]],
+    processes = sorted(first.durations_ns.keys() & second.durations_ns.keys())
+    paired = first.session == second.session and len(processes) == len(first.durations_ns) == len(second.durations_ns)
+    comparison = compare(
+        [first.durations_ns[number] for number in sorted(first.durations_ns)],
+        [second.durations_ns[number] for number in sorted(second.durations_ns)],
         percent=percent,
         paired=paired,
         margin=margin,
     )
-    return "\n".join([*_told(one, two, found), *(f"unlike conditions: {line}" for line in differences)])
-
-
-def read_runs(directory: Path, *, allow_unlike: bool = False) -> ArtifactRuns:
-    """The runs below `directory`, which must be those of one artifact on one device in one session."""
-    latest: dict[int, Record] = {}
-    numbers: set[int] = set()
-    seen: set[tuple[str, ...]] = set()
-    for record in record_files.read_all(directory):
-        content = record.content
-        if content.get("job", {}).get("scenario") != SINGLE_STREAM or content["scenario"] == record_files.ACCURACY:
-            continue
-        if content.get("compliance"):
-            continue
-        if content.get("card", {}).get("emulated"):
-            raise EdgeproofError(f"{directory} is of an emulator, whose latency compares with nothing.")
-        seen.add(tuple(str(content[key]) for key in ("device", "runtime", "model", "scheme", "session_id", "scenario")))
-        numbers.add(content["process"])
-        before = latest.get(content["process"])
-        if record.verdict == "valid" and (before is None or content["attempt"] > before.content["attempt"]):
-            latest[content["process"]] = record
-    if len(seen) != 1 or not latest:
-        what = "no valid single-stream run" if len(seen) < 2 else f"runs of {len(seen)} artifacts or sessions"
-        raise EdgeproofError(
-            f"{directory} holds {what}. Name the directory of one artifact: "
-            "results/records/<session>/<runtime>/<model>.<scheme>."
-        )
-    first = next(iter(latest.values())).content
-    return ArtifactRuns(
-        name=f"{first['model']} {first['scheme']} on {first['runtime']}, {first['device']}",
-        session=str(first["session_id"]),
-        runtime=str(first["runtime"]),
-        left_out=len(numbers - latest.keys()),
-        rounds={number: record.array(LATENCIES, "call_ns") for number, record in sorted(latest.items())},
-        conditions=_conditions(list(latest.values()), allow_unlike),
+    other_differences = list_differences(first.other_facts, second.other_facts)
+    return "\n".join(
+        [
+            *_describe(first, second, comparison),
+            *(f"unlike conditions: {line}" for line in differences),
+            *(f"also different: {line}" for line in other_differences),
+        ]
     )
 
 
-def _conditions(found: list[Record], allow_unlike: bool) -> dict[str, Any]:
-    """The fingerprint, task and settings that all runs share. Raises Unlike when they don't."""
-    told = [
-        {
-            **record.content["result"]["fingerprint"],
-            "threads": record.content["result"]["threads"],
-            "task": record.content["task"],
-            "preset": record.content["preset"],
-            "settings": record.content["job"].get("settings", {}),
-        }
-        for record in found
+def read_runs(directory: Path, *, allow_unlike: bool = False) -> ArtifactRuns:
+    """Return the runs below `directory`.
+
+    Raises EdgeproofError unless they are of one artifact, device and session, with a valid single-stream run.
+    """
+    latest: dict[int, Record] = {}
+    processes: set[int] = set()
+    artifacts: set[tuple[str, ...]] = set()
+    for record in record_files.read_all(directory):
+        if record.performance_scenario != kinds.SINGLE_STREAM:
+            continue
+        if record.card.emulated:
+            raise EdgeproofError(f"{directory} is of an emulator, whose latency compares with nothing.")
+        run = record.identity
+        artifacts.add((run.device, run.runtime, run.model, run.scheme, run.session_id, run.scenario))
+        processes.add(run.process)
+        earlier = latest.get(run.process)
+        if record.verdict == "valid" and (earlier is None or run.attempt > earlier.identity.attempt):
+            latest[run.process] = record
+    if len(artifacts) != 1 or not latest:
+        content = "no valid single-stream run" if len(artifacts) < 2 else f"{len(artifacts)} artifacts or sessions"
+        raise EdgeproofError(
+            f"{directory} holds {content}. Name the directory of one artifact: "
+            "results/records/<session>/<runtime>/<model>.<scheme>."
+        )
+    records = [latest[number] for number in sorted(latest)]
+    first = records[0].identity
+    return ArtifactRuns(
+        name=f"{first.model} {first.scheme} on {first.runtime}, {first.device}",
+        session=first.session_id,
+        runtime=first.runtime,
+        refused=len(processes - latest.keys()),
+        durations_ns={record.identity.process: record.array(kinds.LATENCIES_FILE, "call_ns") for record in records},
+        conditions=_get_shared_conditions(records, allow_unlike),
+        other_facts=collect_other_facts(records[0].result.fingerprint if records[0].result else {}),
+    )
+
+
+def _get_shared_conditions(records: Sequence[Record], allow_unlike: bool) -> Mapping[str, Any]:
+    """Return the conditions of the first run. Raises UnlikeConditions when those of another run differ."""
+    conditions = [
+        collect_conditions(
+            record.result.fingerprint,
+            threads=record.result.threads,
+            preset=record.identity.preset,
+            task=record.identity.task,
+            settings=record.job.settings,
+        )
+        for record in records
+        if record.result is not None and record.job is not None
     ]
-    for before, after in itertools.pairwise(told):
-        require_alike(before, after, allow_unlike=allow_unlike)
-    return told[0]
+    for earlier, later in itertools.pairwise(conditions):
+        require_alike(earlier, later, allow_unlike=allow_unlike)
+    return conditions[0]
 
 
-def _told(one: ArtifactRuns, two: ArtifactRuns, found: Comparison) -> list[str]:
+def _describe(first: ArtifactRuns, second: ArtifactRuns, comparison: Comparison) -> list[str]:
     lines = [
-        f"{name}: {each.name}, {count} processes"
-        + (f", {each.left_out} more were refused and are left out" if each.left_out else "")
-        for name, each, count in zip("AB", (one, two), found.processes, strict=True)
+        f"{letter}: {runs.name}, {count} processes" + (f", {runs.refused} more were refused" if runs.refused else "")
+        for letter, runs, count in zip("AB", (first, second), comparison.processes, strict=True)
     ]
-    ratio = found.ratio
+    ratio = comparison.ratio
     if np.isfinite(ratio.value):
         lines.append(
-            f"p{found.percent:g} of B is {ratio.value:.4f} of A's [{ratio.low:.4f}, {ratio.high:.4f}], "
-            f"p = {found.p_value:.2g} ({'paired rounds' if found.paired else 'unpaired'}); "
-            f"a slowdown of {100 * (found.smallest_detectable_ratio - 1):.1f}% would be found 4 times out of 5"
+            f"p{comparison.percent:g} of B is {ratio.value:.4f} of A's [{ratio.low:.4f}, {ratio.high:.4f}], "
+            f"p = {comparison.p_value:.2g} ({'paired processes' if comparison.paired else 'unpaired'}); "
+            f"a slowdown of {100 * (comparison.smallest_detectable_ratio - 1):.1f}% would be found 4 times out of 5"
         )
-    return [*lines, f"verdict: {found.verdict}"]
+    return [*lines, f"verdict: {comparison.verdict}"]

@@ -1,8 +1,8 @@
-"""A deployment bundle: what a board needs to use an artifact, and to know that it is the one that was measured.
+"""Write a deployment bundle: what a board needs to run an artifact, and to check that it is the measured one.
 
 run.pyz           verifies the bundle, then infers: python3 run.pyz --check, python3 run.pyz inputs.npy
-artifact/         the lowered files, samples and what the reference model answers to them
-bundle.json       what it is: runtime, task, versions, hashes of the chain
+artifact/         the artifact's files, samples, and the reference model's answers to them
+bundle.json       runtime, task, versions, and hashes of the lineage
 MODEL_CARD.md     figures with their conditions, lineage, limits
 requirements.txt  the versions that it was measured with
 Dockerfile        the same as a container: docker build -t model .
@@ -22,19 +22,22 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edgeproof.core import plugins, signatures
-from edgeproof.core.directories import hash_file, list_files, write_atomically, write_bytes, write_json, write_text
+from edgeproof.core import directories, plugins, signatures
+from edgeproof.core.directories import hash_file, write_atomically, write_bytes, write_json, write_text
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.deployed import manifest
-from edgeproof.devices import runner_zipapp
-from edgeproof.provenance import lineage
+from edgeproof.devices import imports, runner_zipapp
 from edgeproof.provenance.cells import CellRecords
-from edgeproof.records import signing, summaries
-from edgeproof.report import rows, tables
+from edgeproof.provenance.explanation import explain
+from edgeproof.provenance.lineage import find_artifact
+from edgeproof.provenance.stored import INTACT, SHA256_DIGITS
+from edgeproof.records import signing
+from edgeproof.records.record import Record
+from edgeproof.report.figures import FIGURES
+from edgeproof.report.markdown_text import escape_lines
 from edgeproof.report.row import Row
 
 LOADGEN = "mlcommons-loadgen"
-SHIPPED = ("__init__.py", "core/*.py", "deployed/*.py", "runtimes/__init__.py", "tasks/__init__.py")
 DOCKERFILE = """FROM python:{python}-slim
 WORKDIR /model
 COPY . .
@@ -45,97 +48,120 @@ CMD ["--check"]
 """
 
 
-def write_bundle(found: CellRecords, root: Path, out: Path, *, key: Path | None) -> str | None:
-    """Write the bundle of a cell into the directory `out` and, beside it, as a tar; returns the signer's fingerprint.
+def write_bundle(cell: CellRecords, root: Path, out: Path, *, key: Path | None) -> str | None:
+    """Write the bundle of a cell into the directory `out` and as a tar beside it. Return the signer's fingerprint.
 
-    The artifact is taken from this machine and checked against the record's sha256. Raises EdgeproofError where it is
-    not that, or was not measured to be usable; ConfigError for a key that can't sign.
+    The bytes depend on the records, the artifact and the code only.
+
+    Args:
+        cell: the cell to bundle.
+        root: the directory of the records.
+        out: the directory to write.
+        key: the private key that signs; None for an unsigned bundle.
+
+    Raises EdgeproofError when the measured artifact is not on this machine or its runs failed, and ConfigError when the
+    key can't sign.
     """
-    row = _row(found, root)
-    content = next(record.content for record in found.records if record.content.get("job"))
-    artifact = _artifact(found, root)
+    row = _build_row(cell, root)
+    record = next(record for record in cell.records if record.job is not None)
+    artifact = _find_artifact(cell, root)
     signer = None if key is None else signing.load_key(key)
-    with write_atomically(out) as place:
-        shutil.copytree(artifact, place / "artifact", copy_function=shutil.copyfile)
-        packages = {name: of for name, of in content["job"]["packages"].items() if name != LOADGEN}
-        python = ".".join(str(content["result"]["fingerprint"].get("python", "3.11")).split(".")[:2])
-        _zipapp(str(content["runtime"]), str(content["task"]), place / "run.pyz")
-        write_json(place / "bundle.json", _described(content, packages))
-        write_text(place / "requirements.txt", "".join(f"{name}=={of}\n" for name, of in sorted(packages.items())))
-        write_text(place / "Dockerfile", DOCKERFILE.format(python=python))
-        write_text(place / "MODEL_CARD.md", _card(found, root, row))
-        fingerprint = _sign(place, signer)
-        _tar(place, out.with_name(f"{out.name}.tar"), out.name)
+    with write_atomically(out) as directory:
+        shutil.copytree(artifact, directory / "artifact", copy_function=shutil.copyfile)
+        packages = _list_packages(record)
+        _write_program(record.identity.runtime, record.identity.task, directory / "run.pyz")
+        write_json(directory / "bundle.json", _describe(record, packages))
+        requirements = "".join(f"{name}=={version}\n" for name, version in sorted(packages.items()))
+        write_text(directory / "requirements.txt", requirements)
+        write_text(directory / "Dockerfile", DOCKERFILE.format(python=_get_python_version(record)))
+        write_text(directory / "MODEL_CARD.md", _format_card(cell, root, row))
+        fingerprint = _sign(directory, signer)
+        _write_tar(directory, out.with_name(f"{out.name}.tar"), out.name)
     return fingerprint
 
 
-def _row(found: CellRecords, root: Path) -> Row:
-    cell = found.cell
-    order = {"devices": [cell.device], "models": [cell.model], "runtimes": [cell.runtime]}
-    row = rows.build_rows(summaries.summarize_records(found.records, root), baseline=cell.model, order=order)[0]
+def _build_row(cell: CellRecords, root: Path) -> Row:
+    row = cell.build_row(root)
     if row.verdict in ("unsupported", "error") or row.accuracy is None:
         raise EdgeproofError(
-            f"{cell} is {row.verdict} and has no accuracy: {'; '.join(row.reasons)}. Nothing is bundled."
+            f"{cell.address} is {row.verdict} and has no accuracy: {'; '.join(row.reasons)}. Nothing is bundled."
         )
     return row
 
 
-def _artifact(found: CellRecords, root: Path) -> Path:
-    link = next(link for link in lineage.trace_lineage(found, root) if link.role == "artifact")
-    if link.state != lineage.INTACT or link.place is None:
+def _find_artifact(cell: CellRecords, root: Path) -> Path:
+    stored = find_artifact(cell, root)
+    if stored.state != INTACT or stored.path is None:
+        sha256 = cell.first_record.artifact.sha256[:SHA256_DIGITS]
         raise EdgeproofError(
-            f"the measured artifact of {found.cell} ({link.sha256[:12]}) is not at {link.place}: {link.state}. "
-            "'dvc pull' or 'dvc repro' brings it back."
+            f"the measured artifact of {cell.address} ({sha256}) is not at {stored.path}: {stored.state}. "
+            "Run 'dvc pull' or 'dvc repro' to restore it."
         )
-    return link.place
+    return stored.path
 
 
-def _described(content: Mapping[str, Any], packages: Mapping[str, str]) -> dict[str, Any]:
-    model = content["artifact"]["model"]
+def _list_packages(record: Record) -> dict[str, str]:
+    """Return the versions of the packages that inference needs."""
+    packages = record.job.packages if record.job is not None else {}
+    return {name: version for name, version in packages.items() if name != LOADGEN}
+
+
+def _get_python_version(record: Record) -> str:
+    """Return the major and minor version of the Python that measured."""
+    fingerprint = {} if record.result is None else record.result.fingerprint
+    return ".".join(str(fingerprint.get("python", "3.11")).split(".")[:2])
+
+
+def _describe(record: Record, packages: Mapping[str, str]) -> dict[str, Any]:
+    """Return the content of bundle.json."""
+    identity, model = record.identity, record.artifact.model
     return {
         "schema": 1,
-        "name": f"{content['model']} {content['scheme']}",
-        "runtime": content["runtime"],
-        "task": content["task"],
-        "input_shape": model["network"]["input_shape"],
+        "name": f"{identity.model} {identity.scheme}",
+        "runtime": identity.runtime,
+        "task": identity.task,
+        "input_shape": (model.network or {})["input_shape"],
         "packages": dict(packages),
-        "artifact_sha256": content["artifact"]["sha256"],
-        "model_sha256": model["sha256"],
-        "data_sha256": model["data_sha256"],
-        "commit": (content.get("commit") or {}).get("id"),
+        "artifact_sha256": record.artifact.sha256,
+        "model_sha256": model.sha256,
+        "data_sha256": model.data_sha256,
+        "commit": None if record.commit is None else record.commit.id,
     }
 
 
-def _zipapp(runtime: str, task: str, path: Path) -> None:
-    """The inference entry with one runtime and one task's preprocessing, byte-identical wherever it is built."""
-    files = {
-        f"edgeproof/{source.relative_to(runner_zipapp.PACKAGE).as_posix()}": source.read_bytes()
-        for pattern in SHIPPED
-        for source in runner_zipapp.PACKAGE.glob(pattern)
-    }
-    for kind, name in (("runtimes", runtime), ("tasks", task)):
-        files[f"edgeproof/{kind}/{name}.py"] = plugins.find_source(kind, name).read_bytes()
-    files["__main__.py"] = files["edgeproof/deployed/__main__.py"]
+def _write_program(runtime: str, task: str, path: Path) -> None:
+    """Write run.pyz with one runtime and one task's preprocessing. Its bytes are the same wherever it is written."""
+    files = imports.read_program(
+        "edgeproof.deployed.__main__",
+        {
+            f"edgeproof.{kind}.{name}": plugins.find_source(kind, name)
+            for kind, name in (("runtimes", runtime), ("tasks", task))
+        },
+    )
     write_bytes(path, runner_zipapp.zip_files(files))
 
 
-def _card(found: CellRecords, root: Path, row: Row) -> str:
-    """What a user must know before using it, all of it from the records."""
-    told = [
-        ("accuracy", f"{tables.percent_cell(row.accuracy)} %, over the task's whole test split"),
-        ("median latency", f"{tables.us_cell(row.p50_ns)} µs, batch 1, {row.threads} thread(s)"),
-        ("99th percentile", f"{tables.us_cell(row.p99_ns)} µs"),
-        ("size", f"{tables.bytes_cell(row.size_bytes)} KiB"),
-        ("parameters", tables.count_cell(row.parameters)),
+def _format_card(cell: CellRecords, root: Path, row: Row) -> str:
+    """Return MODEL_CARD.md: what a user must know before using the artifact, from the records."""
+
+    def text(name: str) -> str:
+        return FIGURES[name].format_cell(FIGURES[name].get_value(row))
+
+    facts = [
+        ("accuracy", f"{text('accuracy')} %, over the task's whole test split"),
+        ("median latency", f"{text('p50')} µs, batch 1, {row.threads} thread(s)"),
+        ("99th percentile", f"{text('p99')} µs"),
+        ("size", f"{text('size')} KiB"),
+        ("parameters", text("parameters")),
         ("verdict", "; ".join([row.verdict, *row.reasons])),
         ("measured", f"on {row.device} ({row.cpu}), {row.measured_at}, preset {row.preset}"),
     ]
-    chain = lineage.explain(found, root)
-    return tables.escape_lines(
+    address = cell.address
+    return escape_lines(
         [
-            f"# {found.cell.model}, {found.cell.scheme}, for {found.cell.runtime}",
+            f"# {address.model}, {address.scheme}, for {address.runtime}",
             "",
-            *(f"- **{name}**: {text}" for name, text in told),
+            *(f"- **{name}**: {fact}" for name, fact in facts),
             "",
             "Brackets are 95% intervals. Latency holds on the machine named above and nowhere else; accuracy on the "
             "task's own test split and on inputs like it. No other property was measured: neither fairness nor "
@@ -150,34 +176,39 @@ def _card(found: CellRecords, root: Path, row: Row) -> str:
             "## Lineage",
             "",
         ]
-    ) + "".join(f"    {line}\n" for line in chain.splitlines())
+    ) + "".join(f"    {line}\n" for line in explain(cell, root).splitlines())
 
 
-def _sign(place: Path, key: Ed25519PrivateKey | None) -> str | None:
-    """Write the manifest of all files and its signature; returns the key's fingerprint."""
-    raw = None if key is None else signing.get_public_key(key)
-    files = {name: hash_file(place / name) for name in list_files(place)}
-    content = {"schema": manifest.SCHEMA, "files": files, "public_key": None if raw is None else raw.hex()}
-    (place / manifest.MANIFEST).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    if key is None or raw is None:
+def _sign(directory: Path, key: Ed25519PrivateKey | None) -> str | None:
+    """Write the manifest of all files, and its signature if there is a key. Return the key's fingerprint."""
+    public_key = None if key is None else signing.get_public_key(key)
+    files = {name: hash_file(directory / name) for name in _list_files(directory)}
+    content = {
+        "schema": manifest.SCHEMA,
+        "files": files,
+        "public_key": None if public_key is None else public_key.hex(),
+    }
+    (directory / manifest.MANIFEST).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if key is None or public_key is None:
         return None
-    signature = key.sign((place / manifest.MANIFEST).read_bytes())
-    (place / manifest.SIGNATURE).write_text(signature.hex() + "\n", encoding="ascii")
-    return signatures.fingerprint(raw)
+    signature = key.sign((directory / manifest.MANIFEST).read_bytes())
+    (directory / manifest.SIGNATURE).write_text(signature.hex() + "\n", encoding="ascii")
+    return signatures.fingerprint(public_key)
 
 
-def list_files(place: Path) -> list[str]:
-    """Relative paths of all files, sorted; files_of leaves meta.json out at the top alone."""
-    return sorted({*list_files(place), *(path.relative_to(place).as_posix() for path in place.rglob("meta.json"))})
+def _list_files(directory: Path) -> list[str]:
+    """Return the relative paths of all files, sorted, including every meta.json."""
+    metas = (path.relative_to(directory).as_posix() for path in directory.rglob("meta.json"))
+    return sorted({*directories.list_files(directory), *metas})
 
 
-def _tar(place: Path, path: Path, name: str) -> None:
-    """The directory as a tar whose bytes depend on its files alone."""
+def _write_tar(directory: Path, path: Path, name: str) -> None:
+    """Write the directory as a tar whose bytes depend on its files only."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for file in sorted(of for of in place.rglob("*") if of.is_file()):
+        for file in sorted(entry for entry in directory.rglob("*") if entry.is_file()):
             content = file.read_bytes()
-            info = tarfile.TarInfo(f"{name}/{file.relative_to(place).as_posix()}")
+            info = tarfile.TarInfo(f"{name}/{file.relative_to(directory).as_posix()}")
             info.size, info.mode = len(content), 0o644
             archive.addfile(info, io.BytesIO(content))
     write_bytes(path, stream.getvalue())

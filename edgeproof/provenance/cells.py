@@ -1,32 +1,31 @@
-"""Cells of the table by name: device/runtime/model/scheme, in any order and with whatever parts tell it from the rest.
+"""Find cells of the results table by name.
 
-'local/onnx/teacher/fp32', 'teacher onnx fp32', the beginning of an artifact's sha256 and a directory of records all
-name a cell; a figure's name at the end ('…/p50_ns') asks for the records that this figure came from.
+A cell is device/runtime/model/scheme. Its name may have these parts in any order, and parts may be left out if the rest
+is unique: 'local/onnx/teacher/fp32' or 'teacher onnx fp32'. The beginning of an artifact's sha256 and a directory of
+records are names too. A figure at the end ('…/p50_ns') selects the records that the figure was computed from.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeproof.core.errors import EdgeproofError, suggest_nearest
-from edgeproof.records import record_files
-from edgeproof.records.record_files import Record
-from edgeproof.records.summaries import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from edgeproof.records import record_files, summaries
+from edgeproof.records.kinds import ACCURACY
+from edgeproof.records.record import Record
+from edgeproof.report import rows
+from edgeproof.report.figures import FIGURES
+from edgeproof.report.row import Row
 
-SHOWN = 8
-# Which of LoadGen's scenarios a figure of the table is computed from.
-FIGURES = {
-    "accuracy": record_files.ACCURACY,
-    "multi_stream_p99_ns": MULTI_STREAM,
-    "offline_samples_per_s": OFFLINE,
-    "server_samples_per_s": SERVER,
-    **dict.fromkeys(
-        ("p50_ns", "p90_ns", "p99_ns", "invoke_p50_ns", "load_ns", "first_inference_ns", "peak_rss_bytes", "energy_uj"),
-        SINGLE_STREAM,
-    ),
+SHOWN_CELLS = 8
+# LoadGen's scenario for each field of a row that is measured. The harness is measured with another runtime.
+FIELD_SCENARIOS: dict[str, str] = {
+    figure.field: figure.scenario
+    for figure in FIGURES.values()
+    if figure.scenario is not None and figure.name != "harness"
 }
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")
 
@@ -41,13 +40,14 @@ class CellAddress:
     scheme: str
 
     @classmethod
-    def of(cls, record: Record) -> CellAddress:
-        """The cell that a record belongs to."""
-        return cls(*(str(record.content[part]) for part in ("device", "runtime", "model", "scheme")))
+    def from_record(cls, record: Record) -> CellAddress:
+        """Return the cell that a record belongs to."""
+        identity = record.identity
+        return cls(identity.device, identity.runtime, identity.model, identity.scheme)
 
     @property
     def words(self) -> set[str]:
-        """What it is named by."""
+        """The parts of its name."""
         return {self.device, self.runtime, self.model, self.scheme}
 
     def __str__(self) -> str:
@@ -56,87 +56,102 @@ class CellAddress:
 
 @dataclass(frozen=True)
 class CellRecords:
-    """A cell with its records, and the figure that was asked for, if any."""
+    """A cell with the records of its last session, and the figure at the end of its name, if any."""
 
-    cell: CellAddress
-    records: list[Record]
+    address: CellAddress
+    records: Sequence[Record]
     figure: str | None
 
-    def asked(self) -> list[Record]:
-        """The records that the figure came from; all where none was named."""
+    @property
+    def first_record(self) -> Record:
+        """The first record of the first training seed's artifact, which the cell stands for."""
+        return next((record for record in self.records if not record.identity.is_other_seed), self.records[0])
+
+    def select_figure_records(self) -> list[Record]:
+        """Return the records that the figure was computed from, or all records without a figure."""
         if self.figure is None:
-            return self.records
-        return [record for record in self.records if _tells(record, FIGURES[self.figure])]
+            return list(self.records)
+        return [record for record in self.records if _has_scenario(record, FIELD_SCENARIOS[self.figure])]
+
+    def build_row(self, root: Path) -> Row:
+        """Return the cell's row of the table. Raises ArtifactError when a record below `root` is damaged."""
+        address = self.address
+        order = {"devices": [address.device], "models": [address.model], "runtimes": [address.runtime]}
+        lines = summaries.summarize_records(self.records, root)
+        return rows.build_rows(lines, baseline=address.model, order=order)[0]
 
 
 def find_cell(text: str, root: Path) -> CellRecords:
-    """The one cell below `root` that `text` names. Raises EdgeproofError saying what exists, or what it may mean."""
+    """Return the one cell below `root` that `text` names.
+
+    Raises EdgeproofError, with the names of cells that exist, when it names none or several.
+    """
     words = [word for word in re.split(r"[/\s]+", text.strip()) if word]
-    figure = words.pop() if words and words[-1] in FIGURES else None
-    places = _places(root)
-    if not places:
-        raise EdgeproofError(f"{root} holds no records. Measure with 'make repro', or name another place: --records.")
+    figure = words.pop() if words and words[-1] in FIELD_SCENARIOS else None
+    directories = _list_directories(root)
+    if not directories:
+        raise EdgeproofError(
+            f"{root} holds no records. Measure with 'make repro', or name another directory with --records."
+        )
     if text and Path(text).resolve().is_relative_to(root.resolve()) and record_files.list_directories(Path(text)):
-        chosen = {Path(text): CellAddress.of(next(record_files.read_all(Path(text))))}
+        matching = {Path(text): _read_address(Path(text))}
     else:
-        chosen = _named(words, places)
-    cells = sorted(set(chosen.values()))
-    if len(cells) != 1:
-        raise EdgeproofError(_unclear(text, words, cells, places))
-    found = [record for place in sorted(chosen) for record in record_files.read_all(place)]
-    return CellRecords(cells[0], _last_sitting(found), figure)
+        matching = _match(words, directories)
+    addresses = sorted(set(matching.values()))
+    if len(addresses) != 1:
+        raise EdgeproofError(_explain_mismatch(text, words, addresses, directories))
+    records = [record for directory in sorted(matching) for record in record_files.read_all(directory)]
+    return CellRecords(addresses[0], _select_last_session(records), figure)
 
 
 def list_cells(root: Path) -> list[CellAddress]:
-    """All cells below `root`, but those of the null runtime, which measures the harness."""
-    return sorted({_cell(place) for place in _places(root)})
+    """Return all cells below `root`, without those of the null runtime, which measures the harness."""
+    return sorted({_read_address(directory) for directory in _list_directories(root)})
 
 
-def _places(root: Path) -> list[Path]:
-    """The directories that hold an artifact's records: <session>/<runtime>/<model>.<scheme>."""
-    return sorted(
-        {directory.parent for directory in record_files.list_directories(root) if directory.parent.parent.name != "null"}
-    )
+def _list_directories(root: Path) -> list[Path]:
+    """Return the directories with an artifact's records: <session>/<runtime>/<model>.<scheme>."""
+    parents = {directory.parent for directory in record_files.list_directories(root)}
+    return sorted(directory for directory in parents if directory.parent.name != "null")
 
 
-def _cell(place: Path) -> CellAddress:
-    return CellAddress.of(next(record_files.read_all(place)))
+def _read_address(directory: Path) -> CellAddress:
+    return CellAddress.from_record(next(record_files.read_all(directory)))
 
 
-def _named(words: list[str], places: Iterable[Path]) -> dict[Path, CellAddress]:
-    """The places whose cell carries every word, or whose artifact's sha256 begins with the only one."""
-    by_hash = len(words) == 1 and _SHA256.fullmatch(words[0])
-    found = {}
-    for place in places:
-        record = next(record_files.read_all(place))
-        cell = CellAddress.of(record)
-        hashed = by_hash and str(record.content["artifact"]["sha256"]).startswith(words[0])
-        if words and (hashed or set(words) <= cell.words):
-            found[place] = cell
-    return found
+def _match(words: Sequence[str], directories: Iterable[Path]) -> dict[Path, CellAddress]:
+    """Return the directories whose cell has every word, or whose artifact's sha256 begins with the only word."""
+    may_be_sha256 = len(words) == 1 and _SHA256.fullmatch(words[0])
+    matching = {}
+    for directory in directories:
+        record = next(record_files.read_all(directory))
+        address = CellAddress.from_record(record)
+        has_sha256 = may_be_sha256 and record.artifact.sha256.startswith(words[0])
+        if words and (has_sha256 or set(words) <= address.words):
+            matching[directory] = address
+    return matching
 
 
-def _unclear(text: str, words: list[str], cells: list[CellAddress], places: list[Path]) -> str:
-    if cells:
-        shown = ", ".join(map(str, cells[:SHOWN])) + (", …" if len(cells) > SHOWN else "")
-        return f"'{text}' names {len(cells)} cells: {shown}. Add what tells yours apart, or its whole name."
-    known = {word for place in places for word in _cell(place).words}
-    stranger = next((word for word in words if word not in known), None)
-    if stranger is None:
-        return f"no cell is named '{text}'. A cell is device/runtime/model/scheme, such as {_cell(places[0])}."
-    return (
-        f"no cell has '{stranger}'.{suggest_nearest(stranger, known)} A cell is device/runtime/model/scheme, such as "
-        f"{_cell(places[0])}."
-    )
+def _explain_mismatch(
+    text: str, words: Sequence[str], addresses: Sequence[CellAddress], directories: Sequence[Path]
+) -> str:
+    if addresses:
+        names = ", ".join(map(str, addresses[:SHOWN_CELLS])) + (", …" if len(addresses) > SHOWN_CELLS else "")
+        return f"'{text}' names {len(addresses)} cells: {names}. Add parts until it names one."
+    example = f"A cell is device/runtime/model/scheme, such as {_read_address(directories[0])}."
+    known = {word for directory in directories for word in _read_address(directory).words}
+    unknown = next((word for word in words if word not in known), None)
+    if unknown is None:
+        return f"no cell is named '{text}'. {example}"
+    return f"no cell has '{unknown}'.{suggest_nearest(unknown, known)} {example}"
 
 
-def _last_sitting(found: list[Record]) -> list[Record]:
-    last = max(found, key=lambda record: str(record.content["measured_at"])).content["session_id"]
-    return [record for record in found if record.content["session_id"] == last]
+def _select_last_session(records: Sequence[Record]) -> list[Record]:
+    last = max(records, key=lambda record: record.measured_at).identity.session_id
+    return [record for record in records if record.identity.session_id == last]
 
 
-def _tells(record: Record, scenario: str) -> bool:
-    """Whether a figure of this scenario comes from the record."""
-    if scenario == record_files.ACCURACY or record.content["scenario"] == record_files.ACCURACY:
-        return bool(scenario == record.content["scenario"])
-    return record.content.get("job", {}).get("scenario") == scenario and not record.content.get("compliance")
+def _has_scenario(record: Record, scenario: str) -> bool:
+    if scenario == ACCURACY:
+        return record.identity.is_accuracy
+    return record.performance_scenario == scenario

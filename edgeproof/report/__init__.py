@@ -1,1 +1,4 @@
-"""Statistics, comparison tables and plots, computed from records on read."""
+"""Tables and plots of results: rows from records, the registry of figures, study tables, grids in several formats.
+
+May import records, statistics, config and core. Nothing here measures or builds anything.
+"""

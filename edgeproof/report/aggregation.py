@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from edgeproof.records import kinds
+from edgeproof.records.columns import StoreLine
 from edgeproof.records.kinds import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
-from edgeproof.records.summaries import StoreLine
 from edgeproof.report import budgets
 from edgeproof.report.row import Row
 from edgeproof.statistics import percentiles, proportions

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgeproof.records.conditions import list_differences
+from edgeproof.records.conditions import PACKAGES, add_versions, list_differences
 from edgeproof.report.figures import FIGURES
 from edgeproof.report.row import Row, RowKey
 from edgeproof.report.selections import Selection
@@ -86,20 +86,22 @@ def find_front(rows: Sequence[Row], names: Sequence[str]) -> set[RowKey]:
 def describe_unlike_conditions(rows: Sequence[Row]) -> dict[RowKey, str]:
     """Return the rows of one device that were measured under other conditions than most, with the differences.
 
-    Versions are compared among rows of one runtime only, because other runtimes are what a table compares.
+    Packages are compared among rows of one runtime only, because other runtimes are what a table compares.
     """
     notes: dict[RowKey, str] = {}
-    timed = [row for row in rows if row.conditions]
-    usual = _find_most_common([row.conditions or {} for row in timed])
-    versions = {
-        runtime: _find_most_common([row.versions or {} for row in timed if row.runtime == runtime])
-        for runtime in {row.runtime for row in timed}
+    parts = _split_conditions(rows)
+    usual = _find_most_common([parts[row.key][0] for row in rows if row.key in parts])
+    usual_packages = {
+        runtime: _find_most_common([parts[row.key][1] for row in rows if row.key in parts and row.runtime == runtime])
+        for runtime in {row.runtime for row in rows}
     }
-    for row in timed:
-        if (row.conditions, row.versions) == (usual, versions[row.runtime]):
+    for row in rows:
+        if row.key not in parts or parts[row.key] == (usual, usual_packages[row.runtime]):
             continue
-        differences = list_differences(usual, row.conditions or {})
-        differences += list_differences(versions[row.runtime], row.versions or {})
+        conditions, packages = parts[row.key]
+        differences = list_differences(
+            {**usual, PACKAGES: usual_packages[row.runtime]}, {**conditions, PACKAGES: packages}
+        )
         if differences:
             more = len(differences) - SHOWN_DIFFERENCES
             shown = "; ".join(differences[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
@@ -107,7 +109,25 @@ def describe_unlike_conditions(rows: Sequence[Row]) -> dict[RowKey, str]:
     return notes
 
 
-def _find_most_common(conditions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    counts = Counter(json.dumps(each, sort_keys=True) for each in conditions)
+def _split_conditions(rows: Sequence[Row]) -> dict[RowKey, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Return the conditions and the packages of every timed row. Most rows share their mappings, and so the results."""
+    shared: dict[tuple[int, int], tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+    parts = {}
+    for row in rows:
+        if not row.conditions:
+            continue
+        identity = id(row.conditions), id(row.versions)
+        if identity not in shared:
+            conditions = add_versions(row.conditions, row.versions or {})
+            packages = conditions.pop(PACKAGES)
+            shared[identity] = conditions, packages
+        parts[row.key] = shared[identity]
+    return parts
+
+
+def _find_most_common(mappings: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    by_identity = {id(each): each for each in mappings}
+    texts = {identity: json.dumps(each, sort_keys=True) for identity, each in by_identity.items()}
+    counts = Counter(texts[id(each)] for each in mappings)
     common: Mapping[str, Any] = json.loads(counts.most_common(1)[0][0]) if counts else {}
     return common

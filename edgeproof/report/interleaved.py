@@ -10,7 +10,8 @@ from typing import Any
 
 from edgeproof.records import record_files
 from edgeproof.records.kinds import INTERLEAVED, UNSUPPORTED
-from edgeproof.records.record import InterleavedResult, Record
+from edgeproof.records.record import Record
+from edgeproof.records.record_parts import InterleavedResult
 from edgeproof.report.markdown_text import EMPTY_CELL, Column, escape, format_markdown_table
 from edgeproof.statistics.comparison import Comparison, compare_logs
 from edgeproof.statistics.multiple_comparisons import adjust_p_values

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeproof.records import record_files, summaries
-from edgeproof.records.summaries import StoreLine
+from edgeproof.records.columns import StoreLine
 from edgeproof.report.aggregation import aggregate_row, read_hits
 from edgeproof.report.disagreements import find_disagreements
 from edgeproof.report.row import Row, RowKey

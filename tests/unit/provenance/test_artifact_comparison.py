@@ -1,4 +1,4 @@
-"""Comparing two artifacts' records: in pairs where rounds were interleaved, never across conditions unasked."""
+"""Compare two artifacts by their records: in pairs within a session, and under like conditions only."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from edgeproof.cli import main
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.provenance import artifact_comparison
-from edgeproof.statistics.comparison import UnlikeConditions
+from edgeproof.records.conditions import UnlikeConditions
 from tests.support import record_trees
 
 
 def write(root: Path, model: str, factor: float, processes: int = 8, **changes: Any) -> Path:
-    """Records of an artifact whose calls take `factor` × 100 µs, with rounds that are slow and fast for all alike."""
+    """Write records of an artifact whose calls take `factor` × 100 µs. Processes are equally slow for all artifacts."""
     directory = root
     for process in range(processes):
         rng = np.random.default_rng([process, len(model)])
@@ -26,45 +26,81 @@ def write(root: Path, model: str, factor: float, processes: int = 8, **changes: 
     return directory
 
 
-def test_a_slowdown_smaller_than_what_all_rounds_share_is_found_in_pairs(tmp_path: Path) -> None:
-    told = artifact_comparison.compare_artifacts(write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.03))
-    assert "verdict: slower" in told
-    assert "paired rounds" in told
-    assert "p50 of B is 1.029" in told
+def test_pairs_show_a_slowdown_that_is_smaller_than_the_spread_of_processes(tmp_path: Path) -> None:
+    text = artifact_comparison.compare_artifacts(write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.03))
+    assert "verdict: slower" in text
+    assert "paired processes" in text
+    assert "p50 of B is 1.029" in text
 
 
-def test_between_sessions_rounds_are_not_pairs_and_the_same_slowdown_is_not_shown(tmp_path: Path) -> None:
+def test_processes_of_different_sessions_are_not_paired_and_show_less(tmp_path: Path) -> None:
     a, b = write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.03, session_id="yesterday")
-    told = artifact_comparison.compare_artifacts(a, b)
-    assert "unpaired" in told
-    assert "verdict: no difference shown" in told
-    assert "would be found 4 times out of 5" in told
+    text = artifact_comparison.compare_artifacts(a, b)
+    assert "unpaired" in text
+    assert "verdict: no difference shown" in text
+    assert "would be found 4 times out of 5" in text
 
 
-def test_like_and_like_are_not_different(tmp_path: Path) -> None:
+def test_equal_artifacts_show_no_difference(tmp_path: Path) -> None:
     assert "no difference shown" in artifact_comparison.compare_artifacts(
         write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.0)
     )
 
 
-def test_unlike_conditions_are_refused_and_when_allowed_stand_below_the_figures(tmp_path: Path) -> None:
+def test_unlike_conditions_are_refused_or_listed_below_the_figures_when_allowed(tmp_path: Path) -> None:
     a = write(tmp_path, "a", 1.0)
     b = write(tmp_path, "bb", 1.0, result={"fingerprint": {"cpu": "Another"}, "threads": 4})
     with pytest.raises(UnlikeConditions, match=r"cpu: A Processor → Another; threads: 1 → 4.*--unlike"):
         artifact_comparison.compare_artifacts(a, b)
-    told = artifact_comparison.compare_artifacts(a, b, allow_unlike=True)
-    assert "unlike conditions: cpu: A Processor → Another" in told
-    assert "unlike conditions: threads: 1 → 4" in told
+    text = artifact_comparison.compare_artifacts(a, b, allow_unlike=True)
+    assert "unlike conditions: cpu: A Processor → Another" in text
+    assert "unlike conditions: threads: 1 → 4" in text
 
 
-def test_compliance_runs_are_not_runs_of_the_artifact(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ours", "theirs", "difference"),
+    [
+        ({"affinity": [0]}, {"affinity": [0, 1]}, r"affinity: \[0\] → \[0, 1\]"),
+        ({"caches": {"L2 Unified": "1M"}}, {"caches": {"L2 Unified": "2M"}}, "caches.L2 Unified: 1M → 2M"),
+        ({"thread_variables": {}}, {"thread_variables": {"OMP_NUM_THREADS": "4"}}, "OMP_NUM_THREADS: absent → 4"),
+        ({}, {"memory_limit_bytes": 2**30}, "memory_limit_bytes: absent → 1073741824"),
+        ({"cpu_flags": "sse avx2"}, {"cpu_flags": "avx2 sse avx512f"}, "cpu_flags: none → avx512f"),
+    ],
+)
+def test_every_condition_that_can_change_a_time_stops_the_comparison(
+    tmp_path: Path, ours: dict[str, Any], theirs: dict[str, Any], difference: str
+) -> None:
+    a = write(tmp_path, "a", 1.0, processes=1, result={"fingerprint": {"cpu": "x", **ours}})
+    b = write(tmp_path, "bb", 1.0, processes=1, result={"fingerprint": {"cpu": "x", **theirs}})
+    with pytest.raises(UnlikeConditions, match=difference):
+        artifact_comparison.compare_artifacts(a, b)
+
+
+def test_other_facts_of_a_device_are_listed_and_stop_nothing(tmp_path: Path) -> None:
+    a = write(tmp_path, "a", 1.0, result={"fingerprint": {"cpu": "x", "serial_number": "1"}})
+    b = write(tmp_path, "bb", 1.0, result={"fingerprint": {"cpu": "x", "serial_number": "2"}})
+    assert "also different: serial_number: 1 → 2" in artifact_comparison.compare_artifacts(a, b)
+
+
+def test_packages_that_two_runtimes_share_must_be_equal(tmp_path: Path) -> None:
+    def fingerprint(engine: str, loadgen: str) -> dict[str, Any]:
+        return {"cpu": "x", "packages": {engine: {"version": "1"}, "mlcommons-loadgen": {"version": loadgen}}}
+
+    a = write(tmp_path, "a", 1.0, runtime="onnx", result={"fingerprint": fingerprint("onnxruntime", "6.0")})
+    b = write(tmp_path, "bb", 1.0, runtime="tflite", result={"fingerprint": fingerprint("litert", "6.1")})
+    with pytest.raises(UnlikeConditions, match=r"packages\.mlcommons-loadgen: 6\.0 → 6\.1") as refused:
+        artifact_comparison.compare_artifacts(a, b)
+    assert "litert" not in str(refused.value)
+
+
+def test_compliance_runs_are_not_compared(tmp_path: Path) -> None:
     directory = write(tmp_path, "a", 1.0)
     aside = record_trees.write(tmp_path / "aside", model="a", call_ns=np.full(2000, 5.0), compliance="TEST04")
     aside.rename(directory / "single_stream_test04.0")
-    assert len(artifact_comparison.read_runs(directory).rounds) == 8
+    assert len(artifact_comparison.read_runs(directory).durations_ns) == 8
 
 
-def test_another_runtimes_packages_are_what_is_compared(tmp_path: Path) -> None:
+def test_packages_that_only_one_of_two_runtimes_has_never_stop_a_comparison(tmp_path: Path) -> None:
     def packages(name: str) -> dict[str, Any]:
         return {"fingerprint": {"cpu": "x", "packages": {name: {"version": "1"}}}}
 
@@ -76,7 +112,7 @@ def test_another_runtimes_packages_are_what_is_compared(tmp_path: Path) -> None:
         artifact_comparison.compare_artifacts(a, other_engine)
 
 
-def test_a_run_that_was_refused_is_replaced_by_its_repetition_and_else_left_out(tmp_path: Path) -> None:
+def test_a_refused_run_is_replaced_by_its_repetition_or_left_out_and_counted(tmp_path: Path) -> None:
     directory = write(tmp_path, "a", 1.0, processes=4)
     for name, verdict in (("single_stream.7", "invalid"), ("single_stream.3.again1", "valid")):
         number = int(name.split(".")[1])
@@ -85,14 +121,16 @@ def test_a_run_that_was_refused_is_replaced_by_its_repetition_and_else_left_out(
             call_ns=np.full(2000, 5.0), reasons=[] if verdict == "valid" else ["disturbed"],
         )  # fmt: skip
         written.rename(directory / name)
-    side = artifact_comparison.read_runs(directory)
-    assert sorted(side.rounds) == [0, 1, 2, 3]
-    assert side.left_out == 1
-    assert float(np.median(side.rounds[3])) == 5
+    runs = artifact_comparison.read_runs(directory)
+    assert sorted(runs.durations_ns) == [0, 1, 2, 3]
+    assert runs.refused == 1
+    assert float(np.median(runs.durations_ns[3])) == 5
 
 
 @pytest.mark.parametrize("where", ["nowhere", "."])
-def test_a_directory_without_one_artifacts_runs_is_refused_with_what_to_name(tmp_path: Path, where: str) -> None:
+def test_a_directory_without_runs_of_exactly_one_artifact_is_refused_with_an_example(
+    tmp_path: Path, where: str
+) -> None:
     write(tmp_path, "a", 1.0, processes=1)
     write(tmp_path, "bb", 1.0, processes=1)
     with pytest.raises(EdgeproofError, match=r"results/records/<session>/<runtime>"):

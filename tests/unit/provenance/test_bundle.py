@@ -1,4 +1,4 @@
-"""Bundles: verified before they run, run with one command, and the same bytes for the same artifact."""
+"""Write bundles: verified before they run, run with one command, and equal bytes for equal artifacts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def test_the_published_signatures_are_verified(key: str, message: str, signature
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=100), st.integers(0, 511))
-def test_what_a_library_signs_is_verified_and_any_bit_flipped_is_not(seed: bytes, message: bytes, bit: int) -> None:
+def test_signatures_of_a_library_are_verified_and_those_with_a_flipped_bit_refused(
+    seed: bytes, message: bytes, bit: int
+) -> None:
     key = Ed25519PrivateKey.from_private_bytes(seed)
     public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     signature = key.sign(message)
@@ -66,7 +68,7 @@ def test_what_a_library_signs_is_verified_and_any_bit_flipped_is_not(seed: bytes
 
 
 @given(st.binary(max_size=40), st.binary(max_size=70))
-def test_what_is_no_key_or_signature_is_refused(key: bytes, signature: bytes) -> None:
+def test_bytes_that_are_no_key_or_signature_are_refused(key: bytes, signature: bytes) -> None:
     assert not ed25519.verify(key, b"message", signature)
 
 
@@ -89,7 +91,7 @@ def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, plugin_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A matrix as an artifact with valid records, and a key."""
+    """Create a matrix as an artifact with valid records, and a key."""
     project = tmp_path / "project"
     project.mkdir()
     monkeypatch.chdir(project)
@@ -104,7 +106,7 @@ def project(tmp_path: Path, plugin_root: Path, monkeypatch: pytest.MonkeyPatch) 
     write_meta(place, {"output_shape": [1, 3], "size_bytes": 10})
     network = {"name": "net", "options": {}, "input_shape": list(tiny_task.INPUT_SHAPE), "classes": 3}
     described = {"name": "m", "task": "tiny", "sha256": "a" * 64, "data_sha256": "b" * 64, "network": network}
-    told: dict[str, Any] = {
+    identity: dict[str, Any] = {
         "runtime": "matrix",
         "model": "m",
         "task": "tiny",
@@ -112,8 +114,8 @@ def project(tmp_path: Path, plugin_root: Path, monkeypatch: pytest.MonkeyPatch) 
         "described": {**described, "options": {}},
         "result": {"fingerprint": {"cpu": "A", "python": "3.11.7"}},
     }
-    record_trees.write(RECORDS, call_ns=np.full(100, 5000), **told)
-    record_trees.write(RECORDS, "accuracy", correct=[True] * 9 + [False], **told)
+    record_trees.write(RECORDS, call_ns=np.full(100, 5000), **identity)
+    record_trees.write(RECORDS, "accuracy", correct=[True] * 9 + [False], **identity)
     for path in RECORDS.rglob("record.json"):
         content = json.loads(path.read_text())
         content["job"]["packages"] = {"numpy": np.__version__, "mlcommons-loadgen": "6"}
@@ -125,7 +127,7 @@ def project(tmp_path: Path, plugin_root: Path, monkeypatch: pytest.MonkeyPatch) 
     return project
 
 
-def bundled(*arguments: str) -> Path:
+def write_bundle(*arguments: str) -> Path:
     assert main.run(["bundle", "m/fp32", "--out", "out/m", *arguments]) == 0
     return Path("out/m")
 
@@ -135,13 +137,13 @@ def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def signer(capsys: pytest.CaptureFixture[str]) -> str:
+def read_signer(capsys: pytest.CaptureFixture[str]) -> str:
     return next(word for word in capsys.readouterr().out.split() if word.startswith("SHA256:"))
 
 
 def test_one_command_verifies_and_runs_it_from_the_tar(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bundled("--key", "key")
-    fingerprint = signer(capsys).rstrip(".")
+    write_bundle("--key", "key")
+    fingerprint = read_signer(capsys).rstrip(".")
     with tarfile.open("out/m.tar") as archive:
         archive.extractall("board", filter="data")
     done = run(Path("board/m"), "--check", "--signer", fingerprint)
@@ -152,7 +154,7 @@ def test_one_command_verifies_and_runs_it_from_the_tar(project: Path, capsys: py
 
 
 def test_raw_inputs_are_preprocessed_and_answered(project: Path) -> None:
-    place = bundled()
+    place = write_bundle()
     rng = np.random.default_rng(1)
     inputs = rng.standard_normal((5, *tiny_task.INPUT_SHAPE)).astype(np.float32)
     np.save("inputs.npy", inputs)
@@ -164,14 +166,14 @@ def test_raw_inputs_are_preprocessed_and_answered(project: Path) -> None:
 
 
 def test_the_same_artifact_makes_the_same_bytes(project: Path) -> None:
-    bundled("--key", "key")
+    write_bundle("--key", "key")
     first = Path("out/m.tar").read_bytes()
-    bundled("--key", "key")
+    write_bundle("--key", "key")
     assert Path("out/m.tar").read_bytes() == first
 
 
-def test_it_says_what_it_is_and_needs(project: Path) -> None:
-    place = bundled()
+def test_the_card_and_the_requirements_describe_the_artifact(project: Path) -> None:
+    place = write_bundle()
     assert (place / "requirements.txt").read_text() == f"numpy=={np.__version__}\n"
     card = (place / "MODEL_CARD.md").read_text()
     for word in (
@@ -188,9 +190,9 @@ def test_it_says_what_it_is_and_needs(project: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["flip", "remove", "add", "manifest", "signature", "both"])
-def test_whatever_was_changed_is_refused_before_anything_runs(project: Path, harm: str) -> None:
-    place = bundled("--key", "key")
-    artifact, told = place / "artifact/matrix.npy", place / manifest.MANIFEST
+def test_a_bundle_with_any_change_is_refused_before_anything_runs(project: Path, harm: str) -> None:
+    place = write_bundle("--key", "key")
+    artifact, listing = place / "artifact/matrix.npy", place / manifest.MANIFEST
     if harm == "flip":
         content = artifact.read_bytes()
         artifact.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -202,19 +204,21 @@ def test_whatever_was_changed_is_refused_before_anything_runs(project: Path, har
         (place / manifest.SIGNATURE).write_text("00" * 64)
     else:
         artifact.write_bytes(b"x")
-        content_ = json.loads(told.read_text())
+        content_ = json.loads(listing.read_text())
         content_["files"]["artifact/matrix.npy"] = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
-        told.write_text(json.dumps(content_) if harm == "both" else "{")
+        listing.write_text(json.dumps(content_) if harm == "both" else "{")
     done = run(place, "--check")
     assert done.returncode == 3
     assert done.stderr.startswith("refused: ")
     assert done.stdout == ""
 
 
-def test_a_signature_that_was_asked_for_must_be_that_key(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    place = bundled("--key", "key")
+def test_a_signature_by_another_key_than_the_given_one_is_refused(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = write_bundle("--key", "key")
     assert "signed by SHA256:" in run(place, "--check", "--signer", "SHA256:other").stderr
-    unsigned = bundled()
+    unsigned = write_bundle()
     assert "is not signed" in run(unsigned, "--check", "--signer", "SHA256:other").stderr
     assert run(unsigned, "--check").returncode == 0
 
@@ -222,14 +226,14 @@ def test_a_signature_that_was_asked_for_must_be_that_key(project: Path, capsys: 
 def test_another_version_of_a_package_is_refused_with_the_command(project: Path) -> None:
     for path in RECORDS.rglob("record.json"):
         path.write_text(path.read_text().replace(f'"numpy": "{np.__version__}"', '"numpy": "0.1"'))
-    done = run(bundled(), "--check")
+    done = run(write_bundle(), "--check")
     assert done.returncode == 3
     assert f"needs numpy 0.1, has {np.__version__}: python3 -m pip install -r requirements.txt" in done.stderr
 
 
 @pytest.mark.parametrize("inputs", ["missing", "text", "shape"])
 def test_wrong_inputs_are_one_message(project: Path, inputs: str) -> None:
-    place = bundled()
+    place = write_bundle()
     if inputs == "text":
         Path("inputs.npy").write_text("no array")
     elif inputs == "shape":
@@ -240,18 +244,18 @@ def test_wrong_inputs_are_one_message(project: Path, inputs: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_artifact_that_is_not_the_measured_one_is_not_bundled(project: Path) -> None:
+def test_an_artifact_that_differs_from_the_measured_one_is_not_bundled(project: Path) -> None:
     (Path("artifacts/matrix/m/fp32") / "matrix.npy").write_bytes(b"x")
     with pytest.raises(EdgeproofError, match="damaged"):
-        bundled()
+        write_bundle()
     assert not Path("out").exists()
 
 
-def test_what_was_refused_is_not_bundled(project: Path) -> None:
+def test_an_artifact_whose_runs_failed_is_not_bundled(project: Path) -> None:
     for path in RECORDS.rglob("accuracy.0/record.json"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": "error", "reasons": ["killed"]}))
     with pytest.raises(EdgeproofError, match="is error and has no accuracy: accuracy 0: killed"):
-        bundled()
+        write_bundle()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"])
@@ -260,5 +264,5 @@ def test_a_key_that_cannot_sign_is_refused_with_how_to_make_one(project: Path, c
     if content is not None:
         Path("key").write_bytes(content)
     with pytest.raises(ConfigError, match="ssh-keygen -t ed25519"):
-        bundled("--key", "key")
+        write_bundle("--key", "key")
     assert not Path("out").exists()

@@ -1,4 +1,4 @@
-"""Cells by name: found where the name tells one, refused with what exists where it doesn't."""
+"""Find cells by name: a unique name gives one cell, any other is refused with the cells that exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support import record_trees
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Records of a teacher in two schemes and a student in one, with the harness's own."""
+    """Return records of a teacher in two schemes, a student in one, and the null runtime."""
     root = tmp_path / "records"
     for model, scheme in (("teacher", "fp32"), ("teacher", "int8-static"), ("student", "fp32")):
         for process in range(2):
@@ -27,33 +27,36 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "name", ["local/onnx/teacher/int8-static", "int8-static/teacher", "int8-static", "teacher int8-static onnx"]
 )
-def test_any_parts_that_tell_a_cell_from_the_rest_name_it(root: Path, name: str) -> None:
-    assert str(cells.find_cell(name, root).cell) == "local/onnx/teacher/int8-static"
+def test_any_parts_that_are_unique_to_a_cell_name_it(root: Path, name: str) -> None:
+    assert str(cells.find_cell(name, root).address) == "local/onnx/teacher/int8-static"
 
 
 def test_a_directory_and_the_artifacts_hash_name_a_cell_too(root: Path) -> None:
     place = root / "local_onnx/onnx/student.fp32"
-    assert cells.find_cell(str(place), root).cell.model == "student"
-    assert cells.find_cell(str(place / "accuracy.0"), root).cell.model == "student"
+    assert cells.find_cell(str(place), root).address.model == "student"
+    assert cells.find_cell(str(place / "accuracy.0"), root).address.model == "student"
     directory = record_trees.write(root, model="other", artifact={"sha256": "0123456789abcdef" * 4})
     assert directory.is_dir()
-    assert cells.find_cell("01234567", root).cell.model == "other"
+    assert cells.find_cell("01234567", root).address.model == "other"
 
 
-def test_a_figure_asks_for_the_records_it_came_from(root: Path) -> None:
-    asked = cells.find_cell("student/fp32/p99_ns", root)
-    assert asked.figure == "p99_ns"
-    assert [record.directory.name for record in asked.asked()] == ["single_stream.0", "single_stream.1"]
+def test_a_figure_at_the_end_selects_the_records_it_was_computed_from(root: Path) -> None:
+    latency = cells.find_cell("student/fp32/p99_ns", root)
+    assert latency.figure == "p99_ns"
+    assert [record.directory.name for record in latency.select_figure_records()] == [
+        "single_stream.0",
+        "single_stream.1",
+    ]
     accuracy = cells.find_cell("student/accuracy", root)
-    assert [record.directory.name for record in accuracy.asked()] == ["accuracy.0"]
-    assert len(cells.find_cell("student", root).asked()) == 3
+    assert [record.directory.name for record in accuracy.select_figure_records()] == ["accuracy.0"]
+    assert len(cells.find_cell("student", root).select_figure_records()) == 3
 
 
-def test_of_several_sittings_the_last_is_the_cells(root: Path) -> None:
+def test_a_cell_has_the_records_of_its_last_session(root: Path) -> None:
     record_trees.write(
         root, model="student", session_of="later", session_id="later", measured_at="2027-01-01T00:00:00+00:00"
     )
-    assert [record.content["session_id"] for record in cells.find_cell("student", root).records] == ["later"]
+    assert [record.identity.session_id for record in cells.find_cell("student", root).records] == ["later"]
 
 
 def test_a_name_of_several_cells_is_refused_with_their_names(root: Path) -> None:
@@ -61,7 +64,7 @@ def test_a_name_of_several_cells_is_refused_with_their_names(root: Path) -> None
         cells.find_cell("fp32", root)
 
 
-def test_an_unknown_word_is_answered_with_the_nearest(root: Path) -> None:
+def test_an_unknown_word_is_refused_with_the_nearest_known_one(root: Path) -> None:
     with pytest.raises(EdgeproofError, match=r"no cell has 'teached'\. Did you mean 'teacher'"):
         cells.find_cell("teached/fp32", root)
     with pytest.raises(EdgeproofError, match="no cell is named 'student/int8-static'"):
@@ -75,7 +78,7 @@ def test_without_records_there_is_no_cell(tmp_path: Path) -> None:
         cells.find_cell("teacher", tmp_path)
 
 
-def test_everything_lists_each_cell_once_and_not_the_harness(root: Path) -> None:
+def test_the_list_of_cells_has_each_cell_once_without_the_null_runtime(root: Path) -> None:
     assert list(map(str, cells.list_cells(root))) == [
         "local/onnx/student/fp32",
         "local/onnx/teacher/fp32",

@@ -1,4 +1,4 @@
-"""Comparing devices, commits, nights and cells by their names."""
+"""Compare devices, commits, nights and cells by their names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from edgeproof.cli import main
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.statistics.comparison import UnlikeConditions
+from edgeproof.records.conditions import UnlikeConditions
 from tests.support import record_trees
 
 NIGHTS = ("2026-01-01", "2026-01-02")
@@ -19,7 +19,7 @@ COMMITS = ("a" * 40, "b" * 40)
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two nights, each another commit: the student got 20% slower, the teacher did not. A board is twice as slow."""
+    """Write records of two nights with a commit each. Only the student got slower, by 20%. A board is twice as slow."""
     root = tmp_path / "records"
     rng = np.random.default_rng(0)
     for n, (night, commit) in enumerate(zip(NIGHTS, COMMITS, strict=True)):
@@ -33,7 +33,15 @@ def root(tmp_path: Path) -> Path:
 
 
 def write(
-    root: Path, night: str, commit: str, model: str, process: int, ns: float, cpu: str = "A", **more: Any
+    root: Path,
+    night: str,
+    commit: str,
+    model: str,
+    process: int,
+    ns: float,
+    cpu: str = "A",
+    facts: dict[str, Any] | None = None,
+    **more: Any,
 ) -> None:
     rng = np.random.default_rng(process)
     record_trees.write(
@@ -45,12 +53,12 @@ def write(
         session_id=night,
         measured_at=f"{night}T01:00:00+00:00",
         commit={"id": commit, "modified": []},
-        result={"fingerprint": {"cpu": cpu}},
+        result={"fingerprint": {"cpu": cpu, **(facts or {})}},
         **more,
     )
 
 
-def said(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def run_compare(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main.run(["compare", *arguments, "--records", str(root)]) == 0
     return capsys.readouterr().out
 
@@ -59,7 +67,7 @@ def said(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str
 def test_nights_and_commits_are_compared_cell_by_cell(
     root: Path, capsys: pytest.CaptureFixture[str], sides: tuple[str, str]
 ) -> None:
-    text = said(root, capsys, *sides)
+    text = run_compare(root, capsys, *sides)
     line = next(line for line in text.splitlines() if "local/onnx/student/fp32" in line)
     assert line.endswith("| slower |")
     ratio = float(line.split("|")[3].split()[0])
@@ -68,47 +76,57 @@ def test_nights_and_commits_are_compared_cell_by_cell(
     assert "1 slower; 1 no difference shown" in text
 
 
-def test_devices_are_compared_and_what_they_are_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = said(root, capsys, "local", "board")
+def test_two_devices_are_compared_and_their_conditions_listed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = run_compare(root, capsys, "local", "board")
     assert "| onnx/teacher/fp32 | 5, 5 | 2." in text
-    assert "1 cell(s) have valid runs on one side alone" in text
+    assert "1 cell(s) left out: only one side has valid runs" in text
     assert "unlike conditions: cpu: A → Another" in text
 
 
-def test_cells_are_compared_by_name_from_their_last_sittings(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = said(root, capsys, "local/onnx/teacher/fp32", "local/onnx/student/fp32")
+def test_cells_are_compared_by_name_from_their_last_sessions(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = run_compare(root, capsys, "local/onnx/teacher/fp32", "local/onnx/student/fp32")
     assert "verdict: slower" in text
-    assert "paired rounds" in text
+    assert "paired processes" in text
 
 
-def test_a_night_under_other_conditions_is_refused_until_that_is_asked_for(
+def test_a_night_under_other_conditions_is_refused_unless_allowed(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(root, "2026-01-05", COMMITS[1], "teacher", 0, 1e5, cpu="B")
     with pytest.raises(UnlikeConditions, match="cpu: A → B"):
-        said(root, capsys, NIGHTS[0], "2026-01-05")
-    text = said(root, capsys, NIGHTS[0], "2026-01-05", "--unlike")
+        run_compare(root, capsys, NIGHTS[0], "2026-01-05")
+    text = run_compare(root, capsys, NIGHTS[0], "2026-01-05", "--unlike")
     assert "too few processes" in text
     assert "unlike conditions: cpu: A → B" in text
+
+
+def test_a_night_with_other_affinity_is_refused_as_a_comparison_of_cells_would(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(root, "2026-01-05", COMMITS[1], "teacher", 0, 1e5, facts={"affinity": [1], "serial_number": "7"})
+    with pytest.raises(UnlikeConditions, match=r"affinity: absent → \[1\]"):
+        run_compare(root, capsys, NIGHTS[0], "2026-01-05")
+    text = run_compare(root, capsys, NIGHTS[0], "2026-01-05", "--unlike")
+    assert "also different: serial_number: absent → 7" in text
 
 
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        (NIGHTS[0], "local", "'2026-01-01' is a night and 'local' a device"),
-        (NIGHTS[0], "teacher", "a night and 'teacher' a cell"),
+        (NIGHTS[0], "local", "'2026-01-01' is a night and 'local' is a device"),
+        (NIGHTS[0], "teacher", "a night and 'teacher' is a cell"),
         (
             NIGHTS[0],
             "2025-01-01",
             "night '2025-01-01' has no valid single-stream run. Nights with records: 2026-01-01, ",
         ),
-        ("local", "nowhere", "'local' is a device and 'nowhere' a cell"),
+        ("local", "nowhere", "'local' is a device and 'nowhere' is a cell"),
         ("nowhere", "teacher", "no cell has 'nowhere'"),
         (NIGHTS[0], "2026-01-03", "no cell in common"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_with_the_reason(
+def test_things_that_cannot_be_compared_are_refused_with_the_reason(
     root: Path, capsys: pytest.CaptureFixture[str], a: str, b: str, message: str
 ) -> None:
     with pytest.raises(EdgeproofError, match=message):
-        said(root, capsys, a, b)
+        run_compare(root, capsys, a, b)

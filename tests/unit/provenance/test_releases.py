@@ -1,4 +1,4 @@
-"""Versions and stages as GTO's tags: what may be registered, once, and what GTO itself reads of it."""
+"""Register versions and stages as tags that GTO reads. Only valid artifacts that dvc.lock pins may be registered."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def git(*arguments: str) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository whose committed dvc.lock pins an artifact with valid records."""
+    """Create a repository whose committed dvc.lock pins an artifact with valid records."""
     monkeypatch.chdir(tmp_path)
     for who in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{who}_NAME", "a")
@@ -51,10 +51,14 @@ def measure(content: str) -> None:
     place.mkdir(parents=True)
     (place / "model.onnx").write_text(content)
     write_meta(place, {})
-    told = {"model": "student_slim", "scheme": "int8-static", "artifact": {"sha256": content_sha256(read_meta(place))}}
+    identity = {
+        "model": "student_slim",
+        "scheme": "int8-static",
+        "artifact": {"sha256": content_sha256(read_meta(place))},
+    }
     described = {"name": "student_slim", "task": "task", "options": {}}
-    record_trees.write(RECORDS, call_ns=np.full(100, 5000), described=described, **told)
-    record_trees.write(RECORDS, "accuracy", correct=[True], described=described, **told)
+    record_trees.write(RECORDS, call_ns=np.full(100, 5000), described=described, **identity)
+    record_trees.write(RECORDS, "accuracy", correct=[True], described=described, **identity)
 
 
 def register(*arguments: str) -> int:
@@ -70,7 +74,7 @@ def test_a_version_is_a_tag_that_gto_reads(project: Path) -> None:
     assert (version["version"], version["commit_hexsha"]) == ("v0.0.1", git("rev-parse", "HEAD").strip())
 
 
-def test_promotion_moves_a_stage_and_gto_reads_that_too(project: Path) -> None:
+def test_a_promotion_is_a_tag_that_gto_reads(project: Path) -> None:
     from gto import api
 
     assert register("--version", "v1.0.0", "--stage", "dev") == 0
@@ -92,7 +96,7 @@ def test_the_same_artifact_is_registered_once_and_another_is_the_next_version(
     assert git("tag").split() == [f"{NAME}@v0.0.1", f"{NAME}@v0.0.2"]
 
 
-def test_what_is_not_valid_in_every_scenario_does_not_go_to_production(project: Path) -> None:
+def test_an_artifact_with_an_invalid_scenario_is_not_promoted_to_production(project: Path) -> None:
     path = next(RECORDS.rglob("single_stream.0/record.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": "invalid", "reasons": ["late"]}))
     with pytest.raises(EdgeproofError, match="Only what is valid in every scenario goes to prod"):
@@ -101,7 +105,7 @@ def test_what_is_not_valid_in_every_scenario_does_not_go_to_production(project: 
     assert register("--stage", "dev") == 0
 
 
-def test_an_artifact_without_accuracy_or_that_changed_is_not_registered(project: Path) -> None:
+def test_an_artifact_that_changed_or_has_no_accuracy_is_not_registered(project: Path) -> None:
     path = Path("artifacts/onnx/student_slim/int8-static/model.onnx")
     path.write_text("other")
     with pytest.raises(EdgeproofError, match="damaged"):
@@ -113,7 +117,7 @@ def test_an_artifact_without_accuracy_or_that_changed_is_not_registered(project:
     assert git("tag") == ""
 
 
-def test_what_the_last_commit_does_not_pin_is_not_registered(project: Path) -> None:
+def test_an_artifact_that_the_last_commit_does_not_pin_is_not_registered(project: Path) -> None:
     Path("dvc.lock").write_text("stages: {}\n")
     with pytest.raises(EdgeproofError, match="Commit it first"):
         register()
@@ -122,7 +126,7 @@ def test_what_the_last_commit_does_not_pin_is_not_registered(project: Path) -> N
         register()
 
 
-def test_a_version_that_exists_or_is_none_is_refused_by_gtos_own_words(project: Path) -> None:
+def test_an_existing_or_malformed_version_is_refused_with_the_message_of_gto(project: Path) -> None:
     register("--version", "v1.0.0")
     measure("second")
     git("commit", "-qm", "second", "--allow-empty")

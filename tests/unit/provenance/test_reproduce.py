@@ -1,4 +1,4 @@
-"""Reproduce cells in a clean worktree, with stages of a few lines: identical artifacts, and reasons for different ones."""
+"""Reproduce cells in a clean worktree with tiny stages: identical artifacts, and reasons for different ones."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_the_first_difference_in_the_pipeline_is_reported(project: Path, part: s
 
 def test_uncommitted_changes_that_the_record_names_are_copied_and_reported(project: Path) -> None:
     Path("edgeproof/recipe.txt").write_text("other|export")
-    run("train", "teacher")
+    run("model", "teacher")
     run("export", "teacher_onnx")
     shutil.rmtree(RECORDS)
     path = record("teacher") / "record.json"

@@ -1,0 +1,77 @@
+"""Explain a cell of the table in words: its figures, what it was made from, and how to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgeproof.core.errors import ArtifactError
+from edgeproof.provenance.cells import CellRecords
+from edgeproof.provenance.lineage import LineageLink, trace_lineage
+from edgeproof.provenance.stored import SHA256_DIGITS
+from edgeproof.records import kinds
+from edgeproof.report.figures import FIGURES
+
+SHOWN_FIGURES = ("accuracy", "p50", "p99", "size")
+SHOWN_OPERATORS = 5
+
+
+def explain(cell: CellRecords, root: Path) -> str:
+    """Return the explanation of a cell, with the command that makes it again in the last line.
+
+    Raises ArtifactError when a record of one of its ancestors below `root` is damaged.
+    """
+    links = trace_lineage(cell, root)
+    figure = f", figure {cell.figure}" if cell.figure else ""
+    lines = [f"cell {cell.address}{figure}", f"  {_describe_figures(cell, root)}", *_describe_profile(cell)]
+    lines += _describe_links(links)
+    is_external = cell.records[0].artifact.model.method == kinds.EXTERNAL_METHOD
+    for link in links:
+        if link.missing:
+            lines.append(
+                f"missing: {link.role} {link.name} ({link.sha256[:SHA256_DIGITS]}) is not on this machine and no "
+                "record describes it, so its own lineage is unknown."
+                + ("" if is_external else " Run 'dvc pull' or 'dvc repro' to restore it.")
+            )
+    if is_external:
+        return "\n".join([*lines, "measure it again: edgeproof bench"])
+    return "\n".join([*lines, f"make it again: edgeproof reproduce {cell.address}"])
+
+
+def _describe_links(links: Sequence[LineageLink]) -> list[str]:
+    lines = []
+    previous: Mapping[str, str] = {}
+    for link in links:
+        indent = "  " * link.depth
+        heading = f"{indent}└ {link.role} {link.name}  sha256 {link.sha256[:SHA256_DIGITS] or 'unknown'}"
+        if link.outcome:
+            heading += f"  {link.stored.state}; {link.outcome}"
+            # The records of one session share most facts. Each fact is given once, until it changes.
+            facts = {name: text for name, text in link.facts.items() if previous.get(name) != text}
+            previous = link.facts
+        else:
+            place = {} if link.stored.path is None else {"at": f"{link.stored.path}, {link.stored.state}"}
+            facts = {**place, **link.facts}
+        lines += [heading, *(f"{indent}    {name}: {text}" for name, text in facts.items())]
+    return lines
+
+
+def _describe_figures(cell: CellRecords, root: Path) -> str:
+    """Return the main figures of the cell's row."""
+    try:
+        row = cell.build_row(root)
+    except ArtifactError as error:
+        return f"no figure: {error}"
+    figures = [FIGURES[name] for name in SHOWN_FIGURES]
+    texts = [f"{figure.heading} {figure.unit} {figure.format_cell(figure.get_value(row))}" for figure in figures]
+    return ", ".join([*texts, f"verdict {row.verdict}"])
+
+
+def _describe_profile(cell: CellRecords) -> list[str]:
+    """Return the slowest operators, if a profile was taken."""
+    profiles = [record.operators for record in cell.records if record.profile is not None]
+    operators = profiles[-1] if profiles else []
+    total_ns = sum(operator.time_ns for operator in operators)
+    slowest = sorted(operators, key=lambda operator: -operator.time_ns)[:SHOWN_OPERATORS]
+    shares = [f"{operator.kind} {operator.name} {operator.time_ns / total_ns:.0%}" for operator in slowest if total_ns]
+    return [f"  slowest operators: {', '.join(shares)}"] if shares else []
