@@ -24,12 +24,12 @@ AUDITS: dict[Compliance, str] = {
 }
 
 
-def scenario(test: Compliance, base: str) -> str:
+def name_scenario(test: Compliance, base: str) -> str:
     """The name under which a session records a scenario's compliance run."""
     return f"{base}_{test.lower()}"
 
 
-def split(name: str) -> tuple[Compliance | None, str]:
+def split_scenario(name: str) -> tuple[Compliance | None, str]:
     """The compliance test and the scenario of such a name; None for an ordinary run."""
     for test in AUDITS:
         if name.endswith(suffix := f"_{test.lower()}"):

@@ -1,4 +1,4 @@
-"""Bring your own model: from a file that was made elsewhere straight to a session on a device and its table."""
+"""Measure model files that a user brings: export them, run a session on a device, and write a table."""
 
 from __future__ import annotations
 
@@ -11,31 +11,37 @@ from typing import Any
 import numpy as np
 
 from edgeproof.artifacts.external import adopt, files, inputs
-from edgeproof.artifacts.external.files import AS_IS, Brought
-from edgeproof.artifacts.external.inputs import Data
+from edgeproof.artifacts.external.files import AS_IS, ExternalFile
+from edgeproof.artifacts.external.inputs import ExternalData
 from edgeproof.bench import session as bench_session
-from edgeproof.bench.session import Subject
-from edgeproof.config import cards, compose
-from edgeproof.config.compose import Measuring
-from edgeproof.config.params import BenchParams, ScenarioParams, checked
-from edgeproof.core.directories import write_text, written_whole
-from edgeproof.core.errors import ConfigError, UnknownName
+from edgeproof.bench.subject import Subject
+from edgeproof.bench.verdict import DEFAULT_LIMITS, VerdictLimits
+from edgeproof.config import cards, compose, packages
+from edgeproof.config.params import BenchParams, ScenarioParams
+from edgeproof.config.study import BenchSettings
+from edgeproof.config.validation import validate
+from edgeproof.core.directories import write_atomically, write_text
+from edgeproof.core.errors import ConfigError, UnknownNameError
 from edgeproof.paths import WORK
-from edgeproof.records.record_files import BROUGHT
+from edgeproof.records.kinds import EXTERNAL_METHOD, INTERLEAVED
 from edgeproof.report import interleaved, tables
-from edgeproof.report.rows import rows
+from edgeproof.report.rows import read_rows
 
-OUTCOMES = Path("results/brought")
-BUILT = WORK / BROUGHT
-SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")  # of a model when nobody chooses
+RESULTS = Path("results/brought")
+ARTIFACTS_DIR = WORK / EXTERNAL_METHOD
+# The schemes of a model that has none yet, if the user chooses none.
+DEFAULT_SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")
 
 Array = np.ndarray[Any, Any]
-Plan = dict[str, dict[Brought, Sequence[str]]]  # runtime → file → schemes
+Plan = dict[str, dict[ExternalFile, Sequence[str]]]  # runtime → file → schemes
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What a user may choose. What is None follows from the files."""
+class BenchOptions:
+    """Options of a benchmark of a user's files. An option that is None follows from the files.
+
+    `interleaved` compares each artifact with the runtime's first one and measures nothing else.
+    """
 
     device: str = "local"
     preset: str = "standard"
@@ -45,161 +51,169 @@ class Wishes:
     schemes: Sequence[str] | None = None
     output: str | None = None
     name: str | None = None
-    in_turns: bool = False
+    interleaved: bool = False
 
 
-def bench(paths: Sequence[Path], wishes: Wishes) -> tuple[str, Path]:
-    """Measure files and write results/brought/<name>; returns the table as Markdown, and that directory.
+def measure_files(
+    paths: Sequence[Path], options: BenchOptions, limits: VerdictLimits = DEFAULT_LIMITS
+) -> tuple[str, Path]:
+    """Measure files and write results/brought/<name>; return the table as Markdown and that directory.
 
-    In turns, nothing is measured but how each artifact compares with the runtime's first. Everything is checked and
-    lowered before anything is measured. Raises ConfigError.
+    All options are checked and all files exported before anything is measured. Raises ConfigError for an option or a
+    file that does not fit.
     """
-    how = compose.measuring(wishes.preset)
-    transport = cards.card(wishes.device).transport
-    brought = files.opened(paths)
-    name = _name(wishes.name or brought[0].name + ("_in_turns" if wishes.in_turns else ""))
-    plan = _plan(brought, how, wishes)
-    scenarios = _scenarios(how, wishes.scenarios)
-    data = None if wishes.data is None else inputs.read(wishes.data)
-    sittings = {
-        f"{wishes.device}_{runtime}": (
-            _item(runtime, chosen, how, scenarios, {"device": wishes.device, "transport": transport}),
-            _subject(runtime, chosen, data, wishes.output, name),
+    settings = compose.compose_bench_settings(options.preset)
+    transport = cards.read(options.device).transport
+    external_files = files.open_files(paths)
+    name = _choose_name(external_files[0].name, options)
+    plan = _plan_artifacts(external_files, settings, options)
+    scenarios = _select_scenarios(settings, options.scenarios)
+    data = None if options.data is None else inputs.read_data(options.data)
+    sessions = {
+        f"{options.device}_{runtime}": (
+            _build_params(runtime, chosen, settings, scenarios, {"device": options.device, "transport": transport}),
+            _export_subject(runtime, chosen, data, options.output, name),
         )
         for runtime, chosen in plan.items()
     }
-    if wishes.in_turns:
-        sittings = {key: _in_turns(item, subject) for key, (item, subject) in sittings.items()}
-    done = {key: bench_session.measured(item, subject) for key, (item, subject) in sittings.items()}
-    with written_whole(OUTCOMES / name) as out:
-        for key, session in done.items():
+    if options.interleaved:
+        sessions = {key: _interleave(item, subject) for key, (item, subject) in sessions.items()}
+    measured = {key: bench_session.run(item, subject, limits) for key, (item, subject) in sessions.items()}
+    with write_atomically(RESULTS / name) as out:
+        for key, session in measured.items():
             session.finish(out / "records" / key)
-        text = _table_in_turns(out) if wishes.in_turns else _tables(out, name, plan, wishes.device)
-    return text, OUTCOMES / name
+        text = _write_interleaved_table(out) if options.interleaved else _write_tables(out, name, plan, options.device)
+    return text, RESULTS / name
 
 
-def highest(outputs: Array, labels: Array) -> Array:
-    """Which rows of outputs (N, classes) have their highest value at the label (N,): top-1 accuracy."""
+def score_top1(outputs: Array, labels: Array) -> Array:
+    """Return the hits (N,) of top-1 accuracy: outputs (N, classes) whose highest value is at the label (N,)."""
     hits: Array = outputs.argmax(axis=1) == labels
     return hits
 
 
-def _plan(brought: Sequence[Brought], how: Measuring, wishes: Wishes) -> Plan:
-    """Which runtime runs which file in which schemes. Raises ConfigError for a wish that no file fulfils."""
-    asked = None if wishes.runtimes is None else _known("runtime", wishes.runtimes, how.runtimes)
-    listed = {scheme for definition in how.runtimes.values() for scheme in definition.schemes}
-    schemes = None if wishes.schemes is None else _known("scheme", wishes.schemes, listed)
-    if schemes is not None and not any(file.takes_schemes for file in brought):
+def _choose_name(default: str, options: BenchOptions) -> str:
+    """Return the name of the results' directory. Interleaved runs never overwrite the results of other runs."""
+    name = options.name or default
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ConfigError(f"--name '{name}' is invalid. A name holds small letters, digits and _ only.")
+    return f"{name}_{INTERLEAVED}" if options.interleaved else name
+
+
+def _plan_artifacts(external_files: Sequence[ExternalFile], settings: BenchSettings, options: BenchOptions) -> Plan:
+    """Assign files to runtimes and schemes. Raises ConfigError for an option that no file can follow."""
+    runtimes = None if options.runtimes is None else _check_names("runtime", options.runtimes, settings.runtimes)
+    known_schemes = {scheme for definition in settings.runtimes.values() for scheme in definition.schemes}
+    schemes = None if options.schemes is None else _check_names("scheme", options.schemes, known_schemes)
+    if schemes is not None and not any(file.has_schemes for file in external_files):
         raise ConfigError(
-            f"{brought[0].path} is lowered already and is measured as it is: leave --schemes out, or bring the model "
-            "it was made from."
+            f"{external_files[0].path} is exported already and is measured as it is. Leave out --schemes, or name the "
+            "model from which the file was made."
         )
     plan: Plan = {}
-    for file in brought:
-        able = file.runtimes()
-        chosen = file.own_runtimes() if asked is None else [runtime for runtime in asked if runtime in able]
+    for file in external_files:
+        able = file.list_runtimes()
+        chosen = file.list_default_runtimes() if runtimes is None else [name for name in runtimes if name in able]
         if not chosen:
-            raise ConfigError(f"{file.path} can be run by {', '.join(able)}, and not by {', '.join(asked or [])}.")
+            raise ConfigError(f"{file.path} can be run by {', '.join(able)}, and not by {', '.join(runtimes or [])}.")
         for runtime in chosen:
-            offered = schemes or [scheme for scheme in SCHEMES if scheme in how.runtimes[runtime].schemes]
-            plan.setdefault(runtime, {})[file] = offered if file.takes_schemes else [AS_IS]
-    idle = [runtime for runtime in asked or [] if runtime not in plan]
+            offered = schemes or [scheme for scheme in DEFAULT_SCHEMES if scheme in settings.runtimes[runtime].schemes]
+            plan.setdefault(runtime, {})[file] = offered if file.has_schemes else [AS_IS]
+    idle = [runtime for runtime in runtimes or [] if runtime not in plan]
     if idle:
-        raise ConfigError(f"no file given can be run by {', '.join(idle)}: leave it out of --runtimes.")
+        raise ConfigError(f"no file given can be run by {', '.join(idle)}. Leave it out of --runtimes.")
     return plan
 
 
-def _scenarios(how: Measuring, names: Sequence[str]) -> dict[str, ScenarioParams]:
-    """The chosen scenarios, the single-stream one first, since others take their load from it."""
-    chosen = {name: how.scenarios[name] for name in _known("scenario", names, how.scenarios)}
+def _select_scenarios(settings: BenchSettings, names: Sequence[str]) -> dict[str, ScenarioParams]:
+    """Return the chosen scenarios. The single-stream one comes first, because others derive their load from it."""
+    chosen = {name: settings.scenarios[name] for name in _check_names("scenario", names, settings.scenarios)}
     single = [name for name, scenario in chosen.items() if scenario.scenario == "SingleStream"]
     if not single:
         raise ConfigError("--scenarios must name a SingleStream scenario (single_stream).")
     return {single[0]: chosen[single[0]], **chosen}
 
 
-def _known(kind: str, names: Sequence[str], known: Iterable[str]) -> list[str]:
+def _check_names(kind: str, names: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Return the names without repetitions. Raises UnknownNameError for a name that is not known."""
     for name in names:
         if name not in known:
-            raise UnknownName(kind, name, known, "'edgeproof list' shows what exists.")
+            raise UnknownNameError(kind, name, known, "'edgeproof list' shows what exists.")
     return list(dict.fromkeys(names))
 
 
-def _subject(
-    runtime: str, chosen: Mapping[Brought, Sequence[str]], data: Data | None, output: str | None, name: str
+def _export_subject(
+    runtime: str, chosen: Mapping[ExternalFile, Sequence[str]], data: ExternalData | None, output: str | None, name: str
 ) -> Subject:
-    """Lower each file for the runtime, and say what a session measures of them."""
-    root = BUILT / name / runtime
+    """Export each file for the runtime and return the subject of the runtime's session."""
+    root = ARTIFACTS_DIR / name / runtime
     samples = {
-        file.name: adopt.build(file, runtime, schemes, data=data, output=output, out_dir=root / file.name)
+        file.name: adopt.build_artifacts(file, runtime, schemes, data=data, output=output, out_dir=root / file.name)
         for file, schemes in chosen.items()
     }
-    return Subject(name, adopt.task(data), root, samples, score=highest, scorer=Path(__file__))
+    return Subject(name, adopt.name_task(data), root, samples, score=score_top1, scorer=Path(__file__))
 
 
-def _item(
+def _build_params(
     runtime: str,
-    chosen: Mapping[Brought, Sequence[str]],
-    how: Measuring,
+    chosen: Mapping[ExternalFile, Sequence[str]],
+    settings: BenchSettings,
     scenarios: Mapping[str, ScenarioParams],
     device: Mapping[str, str],
 ) -> BenchParams:
-    """One session of a study's kind: the first scenario in every round, the others once a process."""
-    listed = {file.name: list(schemes) for file, schemes in chosen.items()}
+    """Return the parameters of a session like a study's: the first scenario in every round, the others once."""
+    artifacts = {file.name: list(schemes) for file, schemes in chosen.items()}
     described = {name: scenario.model_dump(mode="json") for name, scenario in scenarios.items()}
-    needed = [*how.runtimes[runtime].device_packages, "mlcommons-loadgen", "numpy"]
+    device_packages = [*settings.runtimes[runtime].device_packages, "mlcommons-loadgen", "numpy"]
     content = {
-        **how.bench.model_dump(mode="json"),
+        **settings.bench.model_dump(mode="json"),
         **device,
         "runtime": runtime,
         "session": 1,
         "seed": 0,
-        "artifacts": listed,
+        "artifacts": artifacts,
         "seeds": [0],
-        "final": listed,
+        "final": artifacts,
         "every": dict([next(iter(described.items()))]),
         "all": described,
         "quality_target": 0.0,
-        "packages": compose.pinned(needed),
+        "packages": packages.pin(device_packages),
     }
-    return checked(BenchParams, content, "the session")
+    return validate(BenchParams, content, "the session")
 
 
-def _in_turns(item: BenchParams, subject: Subject) -> tuple[BenchParams, Subject]:
-    """The session that compares the first artifact with the others. Raises ConfigError where there is no other."""
-    card = cards.card(item.device)
+def _interleave(item: BenchParams, subject: Subject) -> tuple[BenchParams, Subject]:
+    """Return the session that interleaves the first artifact with each other one. Raises ConfigError for only one."""
+    card = cards.read(item.device)
     if card.emulated or card.npu is not None:
         raise ConfigError(
-            f"--in-turns compares times, and nobody measures any on '{item.device}': name another --device."
+            f"--interleaved compares times, and the times of '{item.device}' are not measured. Name another --device."
         )
-    pairs = [(model, scheme) for model, schemes in item.artifacts.items() for scheme in schemes]
-    if len(pairs) < 2:
-        raise ConfigError(f"--in-turns compares two artifacts or more: {item.runtime} has {pairs[0][0]} alone.")
+    artifacts = [(model, scheme) for model, schemes in item.artifacts.items() for scheme in schemes]
+    if len(artifacts) < 2:
+        raise ConfigError(
+            f"--interleaved compares two or more artifacts, and {item.runtime} has only {artifacts[0][0]}. "
+            "Name another file."
+        )
     against: dict[str, dict[str, list[str]]] = {}
-    for model, scheme in pairs[1:]:
-        against.setdefault(model, {})[scheme] = list(pairs[0])
+    for model, scheme in artifacts[1:]:
+        against.setdefault(model, {})[scheme] = list(artifacts[0])
     unlabelled = {model: replace(samples, labels=None) for model, samples in subject.samples.items()}
-    changed = item.model_copy(update={"against": against, **interleaved.alone(interleaved.ROUNDS)})
-    return changed, replace(subject, samples=unlabelled)
+    changes = {"against": against, **interleaved.measure_only_interleaved(interleaved.ROUNDS)}
+    return item.model_copy(update=changes), replace(subject, samples=unlabelled)
 
 
-def _table_in_turns(out: Path) -> str:
-    text = interleaved.table(out / "records")
-    write_text(out / "tables" / "in_turns.md", text)
+def _write_interleaved_table(out: Path) -> str:
+    text = interleaved.format_interleaved_table(out / "records")
+    write_text(out / "tables" / f"{INTERLEAVED}.md", text)
     return text
 
 
-def _tables(out: Path, name: str, plan: Plan, device: str) -> str:
-    """Write tables below `out` from the records there; the first file in its first scheme is the baseline."""
+def _write_tables(out: Path, name: str, plan: Plan, device: str) -> str:
+    """Write tables of the records below `out`. The first file in its first scheme is the baseline."""
     models = {file.name: schemes for chosen in plan.values() for file, schemes in chosen.items()}
     baseline, schemes = next(iter(models.items()))
     order = {"devices": [device], "models": list(models), "runtimes": list(plan)}
-    found = rows(out / "records", baseline=baseline, baseline_scheme=schemes[0], order=order)
+    rows = read_rows(out / "records", baseline=baseline, baseline_scheme=schemes[0], order=order)
     (out / "tables").mkdir()
-    return tables.write_all(out / "tables", found, study=name, baseline=baseline, baseline_scheme=schemes[0])
-
-
-def _name(name: str) -> str:
-    if not re.fullmatch(r"[a-z0-9_]+", name):
-        raise ConfigError(f"--name '{name}' may hold small letters, digits and _ alone.")
-    return name
+    return tables.write_tables(out / "tables", rows, study=name, baseline=baseline, baseline_scheme=schemes[0])

@@ -1,175 +1,237 @@
-"""Whether a run may be believed: one verdict with every reason, from what the runner reported.
+"""Decide the verdict of every kind of job: valid, invalid, unsupported or error, with every reason.
 
-Limits are shares of the run's own time, set where quiet runs stay below and a busy neighbour shows
-(docs/methodology.md has the figures). What the machine could not tell is listed as unknown, never taken for good.
+The limits are shares of the run's own time. Quiet runs stay below them and a busy neighbour exceeds them:
+docs/methodology.md has the figures. A figure that the machine cannot report is listed as unknown and refuses nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from edgeproof.records.record_files import Verdict
+from edgeproof.bench.conditions import compute_conditions
+from edgeproof.core.errors import DeviceError, DeviceUnreachableError, Unsupported
+from edgeproof.core.job import ACCURACY_MODE, RunnerJob
+from edgeproof.records.outcomes import JobOutcome
+from edgeproof.records.record_parts import Verdict
 
 Array = np.ndarray[Any, Any]
 
-# What each figure may be at most (drift: either way), and what to say when it is more.
-LIMITS = {
-    # Ready to run but without a processor, as the kernel counts it for this process alone.
-    "waiting_share": (0.02, "the process waited for a processor in {:.1%} of the run"),
-    # Some task of the whole machine waited for a processor (PSI).
-    "pressure_share": (0.10, "tasks waited for a processor in {:.1%} of the run"),
-    "others_cpus": (0.25, "others used {:.2f} processors during the run"),
-    "steal_cpus": (0.03, "the hypervisor took {:.3f} processors during the run"),
-    "switches_per_s": (100.0, "the process lost its processor {:.0f} times a second"),
-    "frequency_change": (0.05, "the processor's frequency changed by {:.0%}"),
-    "temperature_rise_c": (10.0, "the temperature rose by {:.0f} °C"),
-    # The median of the run's last tenth against that of its first.
-    "drift": (0.10, "the last tenth of the inferences differs from the first by {:+.0%}"),
-}
-# Changes of calls shorter than this are those of the clock and of the interpreter.
-CLOCK_FLOOR_NS = 5_000.0
-LEAST_INFERENCES = 64
-# What is published of each scenario, in LoadGen's log.
-FIGURES = {
+# A record's key: the device could not be reached for this job.
+# The figure that is published of each scenario, under its name in LoadGen's log.
+PUBLISHED_KEYS = {
     "SingleStream": "result_50.00_percentile_latency_ns",
     "MultiStream": "result_99.00_percentile_per_query_latency_ns",
     "Offline": "result_samples_per_second",
     "Server": "result_completed_samples_per_sec",
 }
-TICK_ERROR = 2
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """A verdict, its reasons, the figures it rests on, and what the machine could not tell.
+class VerdictLimits:
+    """The limits that a run must keep to be valid.
 
-    `disturbed`: the machine's moment is the only reason, so that another run may be valid.
+    Attributes:
+        waiting_share: time in which the process was ready to run but had no processor, as the kernel counts it.
+        pressure_share: time in which some task of the machine waited for a processor (PSI).
+        others_cpus: processors that other processes used, on average.
+        steal_cpus: processors that the hypervisor took, on average.
+        switches_per_s: involuntary context switches of the process.
+        frequency_change: relative change of the processor's frequency.
+        temperature_rise_c: rise of the temperature in °C.
+        drift: difference between the medians of the run's last and first tenth, in either direction.
+        requires_steady_state: the warm-up must have reached a steady state.
+        min_inferences: fewest inferences of a performance run.
+        min_pairs: fewest pairs of blocks from which the host computes the ratio of an interleaved run. The runner
+            measures more of them (edgeproof/runner/interleaved.py).
+    """
+
+    waiting_share: float = 0.02
+    pressure_share: float = 0.10
+    others_cpus: float = 0.25
+    steal_cpus: float = 0.03
+    switches_per_s: float = 100.0
+    frequency_change: float = 0.05
+    temperature_rise_c: float = 10.0
+    drift: float = 0.10
+    requires_steady_state: bool = True
+    min_inferences: int = 64
+    min_pairs: int = 20
+
+
+DEFAULT_LIMITS = VerdictLimits()
+# The reason for each figure that exceeds its limit.
+_REASONS = {
+    "waiting_share": "the process waited for a processor in {:.1%} of the run",
+    "pressure_share": "tasks waited for a processor in {:.1%} of the run",
+    "others_cpus": "others used {:.2f} processors during the run",
+    "steal_cpus": "the hypervisor took {:.3f} processors during the run",
+    "switches_per_s": "the process lost its processor {:.0f} times a second",
+    "frequency_change": "the processor's frequency changed by {:.0%}",
+    "temperature_rise_c": "the temperature rose by {:.0f} °C",
+    "drift": "the last tenth of the inferences differs from the first by {:+.0%}",
+}
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """The verdict of one job, with its reasons.
+
+    Attributes:
+        figures, unknown: the conditions of a run under LoadGen.
+        disturbed: every reason lies in the state of the machine, so that another run may be valid.
+        unreachable: the device could not be reached.
     """
 
     verdict: Verdict
-    reasons: list[str]
-    figures: dict[str, float]
-    unknown: list[str]
+    reasons: list[str] = field(default_factory=list)
+    figures: Mapping[str, float] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
     disturbed: bool = False
+    unreachable: bool = False
 
-    def as_content(self) -> dict[str, Any]:
-        """The keys that a record holds."""
-        return {
-            "verdict": self.verdict,
-            "reasons": self.reasons,
-            "figures": self.figures,
-            "unknown": self.unknown,
-            "disturbed": self.disturbed,
-        }
+    def to_outcome(self) -> JobOutcome:
+        """Return the outcome of a job with this verdict and no results."""
+        return JobOutcome(self.verdict, self.reasons, disturbed=self.disturbed, unreachable=self.unreachable)
 
 
-def judge(
-    job: Mapping[str, Any], result: Mapping[str, Any], call_ns: Array | None, *, emulated: bool = False
-) -> Judgement:
-    """Judge one run: the job it was given, its result, and the raw durations of its inferences in ns, in order.
+class MissingLatencyError(DeviceError):
+    """A job needs a latency that no valid run of the session has measured yet. A later attempt may succeed."""
 
-    Where the device is `emulated`, its times are nobody's measurement: neither what disturbs them nor what LoadGen
-    finds of them refuses anything.
+
+def judge_run(
+    job: RunnerJob,
+    result: Mapping[str, Any],
+    call_ns: Array | None,
+    limits: VerdictLimits = DEFAULT_LIMITS,
+    *,
+    emulated: bool = False,
+    device_changes: Sequence[str] = (),
+) -> RunVerdict:
+    """Judge one run under LoadGen.
+
+    `call_ns` holds the durations of the inferences in ns, in order, or None. The times of an `emulated` device are
+    not measurements, so neither a disturbance nor LoadGen's own verdict refuses its runs. `device_changes` says how
+    the device differs from its card.
     """
+    judged = _judge_run(job, result, call_ns, limits, emulated=emulated)
+    if not device_changes:
+        return judged
+    reasons = judged.reasons + _explain_device_changes(device_changes)
+    return replace(judged, verdict="invalid", reasons=reasons, disturbed=False)
+
+
+def judge_accuracy(correct: int, total: int, floor: float) -> RunVerdict:
+    """Judge the accuracy of a valid accuracy run against the task's floor."""
+    share = correct / total
+    if share >= floor:
+        return RunVerdict("valid")
+    return RunVerdict("invalid", [f"accuracy {share:.2%} is below the task's floor of {floor:.2%}"])
+
+
+def judge_interleaved(
+    result: Mapping[str, Any], limits: VerdictLimits = DEFAULT_LIMITS, *, device_changes: Sequence[str] = ()
+) -> RunVerdict:
+    """Judge one interleaved run of two artifacts."""
+    if result["status"] != "compared":
+        return RunVerdict("error", [str(result.get("error") or "no comparison came back")])
+    reasons = _explain_fallbacks(result)
+    pairs = len(result["own_ns"])
+    if pairs < limits.min_pairs:
+        reasons.append(f"too few samples: {pairs} pairs of blocks, at least {limits.min_pairs} are needed")
+    reasons += _explain_device_changes(device_changes)
+    return RunVerdict("invalid" if reasons else "valid", reasons)
+
+
+def judge_estimate(cpu_operators: int) -> RunVerdict:
+    """Judge the estimate of an NPU's compiler by the number of operators that it leaves to a processor."""
+    if cpu_operators == 0:
+        return RunVerdict("valid")
+    reason = f"Vela leaves {cpu_operators} operator(s) to a processor, whose time it does not estimate"
+    return RunVerdict("invalid", [reason])
+
+
+def judge_failure(error: DeviceError | Unsupported) -> RunVerdict:
+    """Judge a job that ended with an exception on the host."""
+    if isinstance(error, MissingLatencyError):
+        return RunVerdict("invalid", [str(error)], disturbed=True)
+    if isinstance(error, Unsupported):
+        return RunVerdict("unsupported", [str(error)])
+    unreachable = isinstance(error, DeviceUnreachableError)
+    return RunVerdict("error", [str(error)], disturbed=unreachable, unreachable=unreachable)
+
+
+def _judge_run(
+    job: RunnerJob, result: Mapping[str, Any], call_ns: Array | None, limits: VerdictLimits, *, emulated: bool
+) -> RunVerdict:
     if result["status"] != "done":
-        return Judgement("error", [str(result.get("error") or "the runner gave no reason")], {}, [])
+        return RunVerdict("error", [str(result.get("error") or "the runner gave no reason")])
     log = result["loadgen"]
-    ran = [log.get("effective_test_mode"), log.get("effective_scenario")]
-    if ran != [job["mode"], job["scenario"]]:
-        return Judgement(
-            "error", [f"LoadGen's log is of {ran}, the job was {job['mode']} in {job['scenario']}"], {}, []
-        )
-    reasons = [f"did not run as expected: {line}" for line in result["fallbacks"]]
-    if job["mode"] == "AccuracyOnly":
-        return Judgement("invalid" if reasons else "valid", reasons, {}, [])
-    reasons += ([] if emulated else _loadgens(log)) + _without_figure(log, job["scenario"])
+    logged = [log.get("effective_test_mode"), log.get("effective_scenario")]
+    if logged != [job.mode, job.scenario]:
+        return RunVerdict("error", [f"LoadGen's log is of {logged}, the job was {job.mode} in {job.scenario}"])
+    reasons = _explain_fallbacks(result)
+    if job.mode == ACCURACY_MODE:
+        return RunVerdict("invalid" if reasons else "valid", reasons)
+    if not emulated:
+        reasons += explain_loadgen_validity(log)
+    reasons += _explain_missing_figure(log, job.scenario)
     inferences = 0 if call_ns is None else len(call_ns)
-    if inferences < LEAST_INFERENCES:
-        reasons.append(f"too few samples: {inferences} inferences, at least {LEAST_INFERENCES} are needed")
-    figures, unknown = measured(result, call_ns)
-    passing = [] if emulated else _against_limits(figures) + _unsteady(result["warm_up"])
-    disturbed = bool(passing) and not reasons
-    return Judgement("invalid" if reasons or passing else "valid", reasons + passing, figures, unknown, disturbed)
+    if inferences < limits.min_inferences:
+        reasons.append(f"too few samples: {inferences} inferences, at least {limits.min_inferences} are needed")
+    conditions = compute_conditions(result, call_ns)
+    disturbances: list[str] = []
+    if not emulated:
+        disturbances = _explain_exceeded_limits(conditions.figures, limits)
+        disturbances += _explain_unsteady_warm_up(result["warm_up"], limits)
+    return RunVerdict(
+        "invalid" if reasons or disturbances else "valid",
+        reasons + disturbances,
+        conditions.figures,
+        conditions.unknown,
+        disturbed=bool(disturbances) and not reasons,
+    )
 
 
-def measured(result: Mapping[str, Any], call_ns: Array | None) -> tuple[dict[str, float], list[str]]:
-    """The run's conditions as shares of its time, and the names of those that the machine could not tell."""
-    before, after = result["counters"]["before"], result["counters"]["after"]
-    elapsed_ns = after["monotonic_ns"] - before["monotonic_ns"]
-    tick_ns = 1e9 / before["ticks_per_s"]
-
-    def grown(name: str) -> float | None:
-        return None if before[name] is None or after[name] is None else float(after[name] - before[name])
-
-    def share(name: str, unit_ns: float) -> float | None:
-        growth = grown(name)
-        return None if growth is None else growth * unit_ns / elapsed_ns
-
-    busy, own, steal = grown("busy_ticks"), grown("own_cpu_ns"), grown("steal_ticks")
-    switches, frequency = grown("involuntary_switches"), grown("frequency_khz")
-    heat = grown("temperature_millic")
-    waiting, pressure = share("run_delay_ns", 1), share("cpu_pressure_us", 1e3)
-    if before.get("processors") == 1 and waiting is not None and own is not None:
-        # LoadGen's logger and the queries take turns on the one there is, which is no neighbour's doing: others had the
-        # processor at most while none of our threads did, and one that gave way to another of ours soon got it back.
-        among_own = max(0.0, waiting - max(0.0, 1 - own / elapsed_ns))
-        waiting -= among_own
-        pressure = None if pressure is None else max(0.0, pressure - among_own)
-        switches = None if switches is None else max(0.0, switches - (grown("voluntary_switches") or 0.0))
-    found: dict[str, float | None] = {
-        "waiting_share": waiting,
-        "pressure_share": pressure,
-        # Counters advance a tick at a time, on each processor at its own moment.
-        "others_cpus": None
-        if busy is None or own is None
-        else max(0.0, (busy - TICK_ERROR) * tick_ns - own) / elapsed_ns,
-        "steal_cpus": None if steal is None else max(0.0, steal - TICK_ERROR) * tick_ns / elapsed_ns,
-        "switches_per_s": None if switches is None else switches * 1e9 / elapsed_ns,
-        "frequency_change": None if frequency is None else abs(frequency) / before["frequency_khz"],
-        "temperature_rise_c": None if heat is None else heat / 1000,
-        "drift": drift(call_ns),
-    }
-    known = {name: round(value, 6) for name, value in found.items() if value is not None}
-    return known, [name for name, value in found.items() if value is None]
-
-
-def drift(call_ns: Array | None) -> float | None:
-    """How much slower the last tenth of the inferences was than the first, by their medians; negative when faster."""
-    if call_ns is None or len(call_ns) < 10:
-        return None
-    tenth = max(1, len(call_ns) // 10)
-    first, last = float(np.median(call_ns[:tenth])), float(np.median(call_ns[-tenth:]))
-    return (last - first) / max(first, CLOCK_FLOOR_NS)
-
-
-def _loadgens(log: Mapping[str, Any]) -> list[str]:
+def explain_loadgen_validity(log: Mapping[str, Any]) -> list[str]:
+    """Return LoadGen's reason for an invalid run, or nothing for a valid one."""
     if log.get("result_validity") == "VALID":
         return []
     reason = log.get("result_invalid_reason") or log.get("early_stopping_result") or "LoadGen gave no reason"
     return [f"LoadGen: {' '.join(str(reason).split())}"]
 
 
-def _without_figure(log: Mapping[str, Any], scenario: str) -> list[str]:
-    figure = log.get(FIGURES[scenario])
+def _explain_fallbacks(result: Mapping[str, Any]) -> list[str]:
+    return [f"did not run as expected: {line}" for line in result["fallbacks"]]
+
+
+def _explain_device_changes(changes: Sequence[str]) -> list[str]:
+    return [f"not the device that its card describes: {line}" for line in changes]
+
+
+def _explain_missing_figure(log: Mapping[str, Any], scenario: str) -> list[str]:
+    figure = log.get(PUBLISHED_KEYS[scenario])
     if isinstance(figure, int | float) and figure > 0:
         return []
-    return [f"LoadGen's log holds no {FIGURES[scenario]}"]
+    return [f"LoadGen's log holds no {PUBLISHED_KEYS[scenario]}"]
 
 
-def _unsteady(warm: Mapping[str, Any]) -> list[str]:
-    if warm["steady"]:
+def _explain_unsteady_warm_up(warm_up: Mapping[str, Any], limits: VerdictLimits) -> list[str]:
+    if warm_up["steady"] or not limits.requires_steady_state:
         return []
-    seconds = warm["duration_ns"] / 1e9
-    return [f"no steady state in {seconds:.1f} s of warm-up: its last blocks differ by {warm['spread']:.0%}"]
+    seconds = warm_up["duration_ns"] / 1e9
+    return [f"no steady state in {seconds:.1f} s of warm-up: its last blocks differ by {warm_up['spread']:.0%}"]
 
 
-def _against_limits(figures: Mapping[str, float]) -> list[str]:
-    return [
-        f"{text.format(figures[name])} (limit {limit:g})"
-        for name, (limit, text) in LIMITS.items()
-        if name in figures and (abs(figures[name]) if name == "drift" else figures[name]) > limit
-    ]
+def _explain_exceeded_limits(figures: Mapping[str, float], limits: VerdictLimits) -> list[str]:
+    reasons = []
+    for name, text in _REASONS.items():
+        if name not in figures:
+            continue
+        limit = getattr(limits, name)
+        if (abs(figures[name]) if name == "drift" else figures[name]) > limit:
+            reasons.append(f"{text.format(figures[name])} (limit {limit:g})")
+    return reasons

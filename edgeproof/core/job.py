@@ -107,5 +107,5 @@ def read(directory: Path) -> RunnerJob:
     """Read the job.json of a job's directory. Raises ValueError for a file that does not describe a job."""
     content = json.loads((directory / FILE).read_text(encoding="utf-8"))
     if not isinstance(content, dict):
-        raise ValueError(f"{FILE} does not describe a job: it is not a JSON object")
+        raise ValueError(f"{FILE} does not describe a job: not a JSON object")
     return RunnerJob.from_json(content)

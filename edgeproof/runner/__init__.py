@@ -1,1 +1,4 @@
-"""What runs on the device: a job directory in, a result directory out. Ships as a zipapp."""
+"""The runner: the program that measures on a device. It ships as a zipapp with one runtime.
+
+It may import core and the runtime, and no other package of edgeproof.
+"""

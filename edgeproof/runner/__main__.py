@@ -1,4 +1,4 @@
-"""Run one job: python runner.pyz JOB_DIR RESULT_DIR. Whatever goes wrong is written into the result."""
+"""Run one job: python runner.pyz JOB_DIR RESULT_DIR. Every failure is written into the result."""
 
 from __future__ import annotations
 
@@ -10,51 +10,61 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from edgeproof.core import job as core_job
 from edgeproof.core import processes
+from edgeproof.core.job import INTERLEAVED_MODE, PROFILE_MODE, RunnerJob
 from edgeproof.runner import conditions, describe, telemetry
 
 
 def main() -> int:
-    """Run the job and write result.json, also when it fails."""
+    """Run the entry that the command line names and return the exit code."""
     processes.die_with_parent(signal.SIGKILL)
     if sys.argv[1] == telemetry.FLAG:
         telemetry.watch(Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4] or None)
         return 0
     if sys.argv[1] == describe.FLAG:
-        describe.tell(*sys.argv[2:])
+        describe.print_description(*sys.argv[2:])
         return 0
-    # These need numpy, which a device that is only described may lack.
-    from edgeproof.runner import instruction_count, interleaved, job, profile
+    # These need numpy, which a device may lack when it is only described.
+    from edgeproof.runner import instruction_count
 
     if sys.argv[1] == instruction_count.FLAG:
         instruction_count.count(Path(sys.argv[2]).resolve(), int(sys.argv[3]))
         return 0
-    runner = Path(sys.argv[0]).resolve()
-    job_dir, result_dir = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
-    sys.argv[0] = str(runner)  # found again by the telemetry process, whatever the working directory
+    run_job(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve())
+    return 0
+
+
+def run_job(job_dir: Path, result_dir: Path) -> None:
+    """Run a job in the directory of its result and write result.json, also when the job fails."""
+    sys.argv[0] = str(Path(sys.argv[0]).resolve())  # the telemetry process starts it from another working directory
     result_dir.mkdir(parents=True, exist_ok=True)
     os.chdir(result_dir)
-    result: dict[str, Any]
-    given: dict[str, Any] = {}
+    packages: tuple[str, ...] = ()
     try:
-        given = json.loads((job_dir / "job.json").read_text(encoding="utf-8"))
-        if given["mode"] == profile.MODE:
-            result = profile.run(given, job_dir)
-        elif given["mode"] == interleaved.MODE:
-            result = interleaved.run(given, job_dir)
-        else:
-            result = job.run(given, job_dir, result_dir)
+        job = core_job.read(job_dir)
+        packages = tuple(job.packages)
+        result = _run(job, job_dir, result_dir)
     except Exception as error:
         traceback.print_exc()
         result = {"status": "error", "error": f"{type(error).__name__}: {error}"}
-    result["fingerprint"] = conditions.fingerprint(given.get("packages", ()))
+    result["fingerprint"] = conditions.read_fingerprint(packages)
     (result_dir / "result.json").write_text(json.dumps(result, indent=1, sort_keys=True), encoding="utf-8")
-    return 0
+
+
+def _run(job: RunnerJob, job_dir: Path, result_dir: Path) -> dict[str, Any]:
+    from edgeproof.runner import interleaved, loadgen_job, profile
+
+    if job.mode == PROFILE_MODE:
+        return profile.run(job, job_dir)
+    if job.mode == INTERLEAVED_MODE:
+        return interleaved.run(job, job_dir)
+    return loadgen_job.run(job, job_dir, result_dir)
 
 
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Runtimes' and LoadGen's destructors at exit take time and prove nothing.
+    # Destructors of runtimes and of LoadGen take time at exit and show nothing.
     os._exit(code)

@@ -1,4 +1,4 @@
-"""What a device is, has and lacks, as one line of JSON. Needs the standard library alone: numpy may be what is missing.
+"""Describe a device as one line of JSON. This needs only the standard library, because the device may lack numpy.
 
 python runner.pyz --describe RUNTIME ENERGY_COUNTER PACKAGE...
 """
@@ -20,28 +20,28 @@ TOOLS = ("valgrind", "perf")
 MODULES = ("numpy", "mlperf_loadgen")
 
 
-def described(runtime: str, energy_counter: str | None, packages: Sequence[str]) -> dict[str, Any]:
-    """The device's fingerprint, the versions of packages, and what failed when it was tried."""
-    tried: dict[str, Callable[[], object]] = {module: partial(importlib.import_module, module) for module in MODULES}
-    tried[runtime] = lambda: plugins.load("runtimes", runtime).describe()
-    told = {name: _failing(attempt) for name, attempt in tried.items()}
+def describe(runtime: str, energy_counter: str | None, packages: Sequence[str]) -> dict[str, Any]:
+    """Return the device's fingerprint, the versions of packages, and the error of every part that fails."""
+    attempts: dict[str, Callable[[], object]] = {name: partial(importlib.import_module, name) for name in MODULES}
+    attempts[runtime] = lambda: plugins.load("runtimes", runtime).describe()
+    problems = {name: _catch_error(attempt) for name, attempt in attempts.items()}
     return {
-        "fingerprint": conditions.fingerprint(packages),
-        "versions": {name: conditions.version(name) for name in packages},
-        "problems": {name: problem for name, problem in told.items() if problem is not None},
+        "fingerprint": conditions.read_fingerprint(packages),
+        "versions": {name: conditions.read_version(name) for name in packages},
+        "problems": {name: problem for name, problem in problems.items() if problem is not None},
         "tools": [name for name in TOOLS if shutil.which(name) is not None],
-        "energy": conditions.energy_uj(energy_counter) is not None,
+        "energy": conditions.read_energy_uj(energy_counter) is not None,
         "disk_free_bytes": shutil.disk_usage(".").free,
-        "memory_available_bytes": conditions.available_bytes(),
+        "memory_available_bytes": conditions.read_available_bytes(),
     }
 
 
-def tell(runtime: str, energy_counter: str, *packages: str) -> None:
-    """Print the description."""
-    print(json.dumps(described(runtime, energy_counter or None, packages), sort_keys=True))
+def print_description(runtime: str, energy_counter: str, *packages: str) -> None:
+    """Print the description of the device as JSON."""
+    print(json.dumps(describe(runtime, energy_counter or None, packages), sort_keys=True))
 
 
-def _failing(attempt: Callable[[], object]) -> str | None:
+def _catch_error(attempt: Callable[[], object]) -> str | None:
     try:
         attempt()
     except Exception as error:

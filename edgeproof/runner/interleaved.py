@@ -1,10 +1,12 @@
-"""Two artifacts in one process, a millisecond each in turn: what the machine does meanwhile, it does to both.
+"""Compare two artifacts in one process, in alternating blocks of about a millisecond.
 
-A virtual machine's processor may change its speed several times a second, as its neighbour on the same core works or
-rests. Processes that run one after another then differ by more than what is looked for; blocks of calls a millisecond
-apart do not. Related to duet benchmarking, which runs both at the same time (Bulej, Horký, Tůma, Farquet, Prokopec:
-"Duet Benchmarking: Improving Measurement Accuracy in the Cloud", ICPE 2020); on one core that would measure how they
-share it.
+Whatever the machine does meanwhile affects both artifacts alike. A virtual machine's processor may change its speed
+several times a second, as its neighbour on the same core works or rests. Processes that run one after another then
+differ by more than the difference to be found. Blocks of calls a millisecond apart do not.
+
+Duet benchmarking is related, but runs both at the same time (Bulej, Horký, Tůma, Farquet, Prokopec: "Duet
+Benchmarking: Improving Measurement Accuracy in the Cloud", ICPE 2020). On one core that would measure how the two share
+it.
 """
 
 from __future__ import annotations
@@ -20,55 +22,59 @@ from typing import Any
 import numpy as np
 
 from edgeproof.core import plugins
-from edgeproof.runner import conditions, job, limits, warmup
+from edgeproof.core.job import MAX_PAIRS, RunnerJob
+from edgeproof.core.sessions import InferenceSession
+from edgeproof.runner import conditions, limits, warmup
+from edgeproof.runner.outputs import check_output
 
-MODE = "InTurns"
 BLOCK_NS = 1_000_000
-# Timed calls of a block at least, after one that finds the caches as the other artifact left them.
+# The fewest timed calls of a block. They follow an untimed one, which finds the caches as the other artifact left them.
 BLOCK_CALLS = 3
-FEWEST_PAIRS = 40
-MOST_PAIRS = 10_000
+# The fewest pairs of blocks that a run measures, however short its duration. The host needs fewer for a valid run:
+# VerdictLimits in edgeproof/bench/verdict.py.
+MIN_PAIRS = 40
 
 Array = np.ndarray[Any, Any]
+SessionInput = tuple[InferenceSession, Array]
 
 
-def run(given: dict[str, Any], job_dir: Path) -> dict[str, Any]:
-    """Compare the artifact of job.json with the one it is `against`; returns result.json, the fingerprint apart.
+def run(job: RunnerJob, job_dir: Path) -> dict[str, Any]:
+    """Compare a job's artifact with its partner and return the content of result.json without the fingerprint.
 
-    Beside the keys of every job, `given` holds against and against_samples (paths), order_seed (of who is opened first,
-    and who begins in each pair of blocks) and duration_ms. The result holds the medians of all blocks, a pair an entry.
+    The result holds the median call of every block in ns, `own_ns` of the artifact and `other_ns` of the partner.
     """
-    runtime = plugins.load("runtimes", given["runtime"])
-    inputs = {
-        name: np.ascontiguousarray(np.load(job_dir / given[name], mmap_mode="r", allow_pickle=False)[:1])
-        for name in ("samples", "against_samples")
-    }
-    limits.apply(given.get("cores"), given.get("memory_bytes"))
-    names = [("artifact", "samples"), ("against", "against_samples")]
-    opened = {}
-    # Which lies first in memory makes a tenth of a percent: every other process has it the other way round.
-    for artifact, samples in names if given["order_seed"] % 2 else reversed(names):
-        opened[artifact] = runtime.Session(job_dir / given[artifact], threads=given["threads"]), inputs[samples]
-    sides = [opened[artifact] for artifact, _ in names]
-    for session, x in sides:
-        job.check_output(session(x), None)
-    warm = [warmup.until_steady(partial(session, x), given["warm_up_s"]) for session, x in sides]
-    calls = 1 + max(BLOCK_CALLS, BLOCK_NS // max(of.call_ns for of in warm))
+    if job.partner is None:
+        raise ValueError(f"a job with the mode {job.mode} must name a second artifact, under the key 'against'")
+    runtime = plugins.load("runtimes", job.runtime)
+    order_seed = job.partner.order_seed
+    paths = [(job.artifact, job.samples), (job.partner.against, job.partner.against_samples)]
+    inputs = [_load_first_sample(job_dir / samples) for _, samples in paths]
+    limits.apply(job.cores, job.memory_bytes)
+    loaded: dict[int, SessionInput] = {}
+    # The artifact that is loaded first is a tenth of a percent faster or slower, so the order alternates.
+    for index in (0, 1) if order_seed % 2 else (1, 0):
+        artifact = job_dir / paths[index][0]
+        loaded[index] = runtime.Session(artifact, threads=job.threads), inputs[index]
+    sessions = [loaded[0], loaded[1]]
+    for session, sample in sessions:
+        check_output(session(sample), None)
+    warm_ups = [warmup.warm_up(partial(session, sample), job.warm_up_s) for session, sample in sessions]
+    calls = 1 + max(BLOCK_CALLS, BLOCK_NS // max(warm_up.call_ns for warm_up in warm_ups))
     gc.collect()
     gc.freeze()
     gc.disable()
-    blocks = [partial(_block_ns, session, x, calls) for session, x in sides]
-    own_ns, other_ns = alternate(blocks[0], blocks[1], given["duration_ms"] * 1_000_000, given["order_seed"])
+    own, other = (partial(_measure_block_ns, session, sample, calls) for session, sample in sessions)
+    own_ns, other_ns = alternate(own, other, job.partner.duration_ms * 1_000_000, order_seed)
     gc.enable()
     return {
         "status": "compared",
         "own_ns": own_ns,
         "other_ns": other_ns,
         "calls": calls - 1,
-        "fallbacks": [line for session, _ in sides for line in session.fallbacks()],
-        "versions": {name: conditions.version(name) for name in given["packages"]},
+        "fallbacks": [line for session, _ in sessions for line in session.fallbacks()],
+        "versions": {name: conditions.read_version(name) for name in job.packages},
         "runtime_build": runtime.describe(),
-        "threads": given["threads"],
+        "threads": job.threads,
     }
 
 
@@ -79,24 +85,28 @@ def alternate(
     seed: int,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> tuple[list[int], list[int]]:
-    """Take blocks in pairs, each pair in an order drawn with `seed`, until the time is up; returns both sides'."""
+    """Measure blocks in pairs until the time is over, each pair in an order drawn with `seed`; return both results."""
     draw = random.Random(seed)  # noqa: S311 - an order, not a secret
-    found: tuple[list[int], list[int]] = ([], [])
+    measured: tuple[list[int], list[int]] = ([], [])
     begin = clock()
-    while len(found[0]) < MOST_PAIRS and (len(found[0]) < FEWEST_PAIRS or clock() - begin < duration_ns):
+    while len(measured[0]) < MAX_PAIRS and (len(measured[0]) < MIN_PAIRS or clock() - begin < duration_ns):
         first = draw.randrange(2)
         for side in (first, 1 - first):
-            found[side].append((own, other)[side]())
-    return found
+            measured[side].append((own, other)[side]())
+    return measured
 
 
-def _block_ns(session: Any, x: Array, calls: int) -> int:
-    """The median call of a block, from the input handed over to the output at hand, but for the first."""
+def _load_first_sample(path: Path) -> Array:
+    return np.ascontiguousarray(np.load(path, mmap_mode="r", allow_pickle=False)[:1])
+
+
+def _measure_block_ns(session: InferenceSession, sample: Array, calls: int) -> int:
+    """Return the median call of a block in ns, from feeding the input to fetching the output. The first is left out."""
     clock, feed, invoke, fetch = time.perf_counter_ns, session.feed, session.invoke, session.fetch
     durations = []
     for _ in range(calls):
         started = clock()
-        feed(x)
+        feed(sample)
         invoke()
         fetch()
         durations.append(clock() - started)

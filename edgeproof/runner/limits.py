@@ -1,7 +1,8 @@
-"""A device smaller than the machine: the runner keeps itself on some processors and below some memory.
+"""Make the device smaller than the machine: limit the runner's processors and memory.
 
-Memory is what a process may write to that is its own (RLIMIT_DATA: heap, anonymous and private mappings, stacks of
-threads). Files that are only read are left out, since their pages can be dropped and read again. No rights are needed.
+The memory limit is RLIMIT_DATA, which counts the process's own writable memory: heap, anonymous and private mappings,
+stacks of threads. Files that are only read do not count, because their pages can be dropped and read again. A process
+needs no special rights to set these limits.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from pathlib import Path
 
 
 def apply(cores: Sequence[int] | None, memory_bytes: int | None) -> None:
-    """Limit this process and all it starts from now on. Raises OSError or ValueError where the machine can't."""
+    """Limit this process and all processes that it starts later. Raises OSError or ValueError if that is impossible."""
     if cores is not None:
-        own = {int(path.name) for path in Path("/proc/self/task").glob("*")} or {0}
-        for thread in own:  # numpy has started threads already
+        threads = {int(path.name) for path in Path("/proc/self/task").glob("*")} or {0}
+        for thread in threads:  # numpy has started threads already
             os.sched_setaffinity(thread, cores)
     if memory_bytes is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)

@@ -1,7 +1,7 @@
-"""The only code that knows MLPerf LoadGen: one test, completed inline, raw latencies kept.
+"""Run one test of MLPerf LoadGen with inline completion, and keep the raw latencies.
 
-FastSUT with inline completion has the least overhead of LoadGen's Python interfaces; a second Python thread in
-this process would cost milliseconds, so there is none.
+No other module imports LoadGen. FastSUT with inline completion has the least overhead of LoadGen's Python interfaces.
+A second Python thread in this process would cost milliseconds, so there is none.
 """
 
 from __future__ import annotations
@@ -10,35 +10,40 @@ import gc
 import json
 import time
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgeproof.core.job import MLPERF_DURATION_MS
+from edgeproof.core.sessions import InferenceSession
 from edgeproof.runner import conditions
 
 Array = np.ndarray[Any, Any]
+# LoadGen's settings under their names in TestSettings.
+Settings = Mapping[str, int | float]
 
 LATENCIES = "latencies.npz"
 USER_CONF = "user.conf"
 PERFORMANCE_SAMPLES = 1024
-# mlperf.conf, which LoadGen carries inside, has settings for every model and special ones for MLPerf's own.
+# LoadGen's built-in mlperf.conf has settings for all models and special ones for the models of MLPerf's benchmarks.
+# This name is none of those.
 MODEL = "edgeproof"
-MLPERF_DURATION_MS = 600_000
-# What LoadGen keeps for each query it generates ahead, and what we keep for each inference, measured.
+# The measured memory of each query that LoadGen generates ahead, and of each inference whose duration is kept.
 BYTES_A_QUERY = 391
 BYTES_AN_INFERENCE = 24
 GENERATED_AHEAD = 2
 MULTI_STREAM_SAMPLES = 8
-# LoadGen generates its queries ahead from the expected latency: below the real one, or it runs out of them; not far
-# below, or they fill the memory. The floor is what a call through LoadGen costs at least.
+# LoadGen generates its queries ahead from the expected latency. If that is above the real one, it runs out of queries.
+# If it is far below, the queries fill the memory. The floor is the least cost of a call through LoadGen.
 EXPECTED_SHARE = 0.6
 EXPECTED_FLOOR_NS = 1_000
-# Offline is one query of as many samples: enough to last when the machine becomes a third faster than it warmed up.
+# Offline is one query of many samples: enough of them if the machine becomes a third faster than in the warm-up.
 OFFLINE_SHARE = 0.75
 OFFLINE_SURPLUS = 1.1
-# user.conf's own names for our settings, which are those of LoadGen's TestSettings, and their unit in ours.
+# For each setting of LoadGen's TestSettings: its name in user.conf, and the number of our units in one of its units.
 CONF_KEYS = {
     "min_duration_ms": ("min_duration", 1),
     "min_query_count": ("min_query_count", 1),
@@ -52,8 +57,14 @@ CONF_KEYS = {
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """LoadGen's detail log as key → value, the first exception of a callback, and counters around the queries."""
+class LoadGenOutcome:
+    """The outcome of one LoadGen test.
+
+    Attributes:
+        log: LoadGen's detail log as key → value.
+        error: the first exception in a callback, or None.
+        before, after: the counters before the first query and after the last.
+    """
 
     log: dict[str, Any]
     error: str | None
@@ -62,22 +73,24 @@ class Outcome:
 
 
 def run(
-    session: Any,
+    session: InferenceSession,
     inputs: Array,
     *,
     mode: str,
     scenario: str,
-    settings: dict[str, Any],
+    settings: Settings,
     call_ns: int,
     out_dir: Path,
     audit: str | None = None,
-) -> Outcome:
-    """Run one test over `inputs` (N, *input_shape) and leave LoadGen's logs, user.conf and latencies.npz in `out_dir`.
+) -> LoadGenOutcome:
+    """Run one test over `inputs` (N, *input_shape) and write LoadGen's logs, user.conf and latencies.npz to `out_dir`.
 
-    `call_ns` is what an inference was measured to take, from which LoadGen is told what to expect.
+    `call_ns` is the measured duration of an inference, from which LoadGen's expected latency is computed.
 
-    latencies.npz holds, an entry an inference in the order of execution: call_ns, its duration from the input handed
-    over to the output at hand; invoke_ns, the engine's share of it; started_ns, when it began (0 is the first).
+    latencies.npz holds one entry an inference, in the order of execution: call_ns is the duration from feeding the
+    input to fetching the output, invoke_ns is the engine's part of it, and started_ns is the start, 0 for the first.
+
+    Raises ValueError for settings that LoadGen does not have.
     """
     import mlperf_loadgen as lg
 
@@ -90,8 +103,8 @@ def run(
     log.enable_trace = False
     log.log_output.outdir = str(out_dir)
     log.log_output.copy_summary_to_stdout = False
-    test = _settings(lg, mode, scenario, {**settings, **_expected(scenario, settings, call_ns)}, out_dir)
-    # Without a name of our own, a configuration that happens to lie in the working directory would be taken.
+    test = _build_settings(lg, mode, scenario, {**settings, **_expect(scenario, settings, call_ns)}, out_dir)
+    # By default LoadGen reads an audit.config that happens to lie in the working directory. This name prevents that.
     audit_config = out_dir / ("audit.config" if audit else "no-audit.config")
     if audit:
         audit_config.write_text(audit, encoding="ascii")
@@ -101,15 +114,15 @@ def run(
     lg.StartTestWithLogSettings(sut, qsl, test, log, str(audit_config))
     gc.enable()
     _save(under_test, out_dir)
-    log_told = _detail_log(out_dir / "mlperf_log_detail.txt")
-    return Outcome(log_told, under_test.error, under_test.before, under_test.after)
+    detail_log = _read_detail_log(out_dir / "mlperf_log_detail.txt")
+    return LoadGenOutcome(detail_log, under_test.error, under_test.before, under_test.after)
 
 
-def needed_bytes(scenario: str, settings: dict[str, Any], call_ns: int) -> int:
-    """Memory for a performance run's queries, which LoadGen generates ahead, and for our raw durations: an estimate."""
+def estimate_memory_bytes(scenario: str, settings: Settings, call_ns: int) -> int:
+    """Estimate the memory of a performance run: the queries that LoadGen generates ahead, and the raw durations."""
     duration_ns = (settings.get("min_duration_ms") or MLPERF_DURATION_MS) * 1e6
-    samples = _samples_per_query(settings) if scenario == "MultiStream" else 1
-    queries = GENERATED_AHEAD * duration_ns / (_below(call_ns) * samples)
+    samples = _get_samples_per_query(settings) if scenario == "MultiStream" else 1
+    queries = GENERATED_AHEAD * duration_ns / (_compute_expected_ns(call_ns) * samples)
     if scenario == "Server":
         queries = GENERATED_AHEAD * duration_ns * 1e-9 * settings["server_target_qps"]
     elif scenario == "Offline":
@@ -119,9 +132,9 @@ def needed_bytes(scenario: str, settings: dict[str, Any], call_ns: int) -> int:
 
 
 class _SystemUnderTest:
-    """LoadGen's callbacks. None may raise: an exception inside one ends the process with a segmentation fault."""
+    """LoadGen's callbacks. No callback may raise: an exception in one ends the process with a segmentation fault."""
 
-    def __init__(self, session: Any, inputs: Array, lg: Any) -> None:
+    def __init__(self, session: InferenceSession, inputs: Array, lg: Any) -> None:
         self.error: str | None = None
         self.before: dict[str, Any] = {}
         self.after: dict[str, Any] = {}
@@ -153,7 +166,8 @@ class _SystemUnderTest:
                 record_call(ended - started)
                 record_invoke(invoked - fed)
                 record_start(started)
-                if output is not self._output:  # sessions return one buffer; asking for its address takes a microsecond
+                # Sessions return one buffer. Reading its address takes a microsecond, so it is read once.
+                if output is not self._output:
                     self._output = output
                     response.data, response.size = output.ctypes.data, output.nbytes
             except Exception as error:
@@ -164,40 +178,41 @@ class _SystemUnderTest:
             complete(responses)
 
     def flush(self) -> None:
-        """All queries were issued, and each was completed when it was."""
-        self.after = conditions.counters()
+        """Read the counters. Every query was completed when it was issued, so none is left."""
+        self.after = conditions.read_counters()
 
     def load_samples(self, indices: list[int]) -> None:
-        """Bring the samples of this test into memory, one contiguous array each."""
+        """Load samples of this test into memory, one contiguous array each."""
         self._rows.update((i, np.ascontiguousarray(self._inputs[i : i + 1])) for i in indices)
-        self.before = self.before or conditions.counters()
+        self.before = self.before or conditions.read_counters()
 
     def unload_samples(self, indices: list[int]) -> None:
-        """Forget the samples."""
+        """Delete all samples from memory."""
         self._rows.clear()
 
 
-def _expected(scenario: str, settings: dict[str, Any], call_ns: int) -> dict[str, Any]:
-    """What LoadGen is told to expect, from which it decides how many queries to generate."""
+def _expect(scenario: str, settings: Settings, call_ns: int) -> dict[str, int | float]:
+    """Return the settings from which LoadGen decides how many queries it generates."""
     if scenario == "SingleStream":
-        return {"single_stream_expected_latency_ns": _below(call_ns)}
+        return {"single_stream_expected_latency_ns": _compute_expected_ns(call_ns)}
     if scenario == "MultiStream":
-        return {"multi_stream_expected_latency_ns": _below(call_ns) * _samples_per_query(settings)}
+        samples = _get_samples_per_query(settings)
+        return {"multi_stream_expected_latency_ns": _compute_expected_ns(call_ns) * samples}
     if scenario == "Offline":
         return {"offline_expected_qps": 1e9 / (OFFLINE_SHARE * call_ns)}
     return {}
 
 
-def _below(call_ns: int) -> int:
+def _compute_expected_ns(call_ns: int) -> int:
     return max(EXPECTED_FLOOR_NS, int(call_ns * EXPECTED_SHARE))
 
 
-def _samples_per_query(settings: dict[str, Any]) -> int:
-    return settings.get("multi_stream_samples_per_query") or MULTI_STREAM_SAMPLES
+def _get_samples_per_query(settings: Settings) -> int:
+    return int(settings.get("multi_stream_samples_per_query") or MULTI_STREAM_SAMPLES)
 
 
-def _settings(lg: Any, mode: str, scenario: str, settings: dict[str, Any], out_dir: Path) -> Any:
-    """MLPerf's own settings and seeds (mlperf.conf), ours over them by way of user.conf, as MLPerf's rules have it."""
+def _build_settings(lg: Any, mode: str, scenario: str, settings: Settings, out_dir: Path) -> Any:
+    """Return LoadGen's settings: MLPerf's own (mlperf.conf), overridden through user.conf as MLPerf's rules demand."""
     test = lg.TestSettings()
     for name in settings:
         if not hasattr(test, name):
@@ -214,7 +229,7 @@ def _settings(lg: Any, mode: str, scenario: str, settings: dict[str, Any], out_d
         raise ValueError(f"LoadGen refused {USER_CONF} with {code}")
     test.mode = getattr(lg.TestMode, mode)
     test.scenario = getattr(lg.TestScenario, scenario)
-    for name, value in settings.items():  # user.conf rounds Server's latency limit down to whole milliseconds
+    for name, value in settings.items():  # user.conf alone rounds Server's latency limit down to whole milliseconds
         setattr(test, name, value)
     return test
 
@@ -229,14 +244,14 @@ def _save(under_test: _SystemUnderTest, out_dir: Path) -> None:
     )
 
 
-def _detail_log(path: Path) -> dict[str, Any]:
-    """The ':::MLLOG {json}' lines as key → value; the last one wins."""
-    found = {}
+def _read_detail_log(path: Path) -> dict[str, Any]:
+    """Return the ':::MLLOG {json}' lines as key → value. The last line of a key counts."""
+    values = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith(":::MLLOG "):
             try:
                 entry = json.loads(line.removeprefix(":::MLLOG "))
             except ValueError:
                 raise OSError(f"LoadGen's {path.name} is cut short; is the device's disk full?") from None
-            found[entry["key"]] = entry["value"]
-    return found
+            values[entry["key"]] = entry["value"]
+    return values

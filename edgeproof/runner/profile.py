@@ -1,4 +1,4 @@
-"""An artifact's profile by operator, in a process of its own."""
+"""Profile an artifact by operator, in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ import numpy as np
 
 from edgeproof.core import plugins
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.job import RunnerJob
 from edgeproof.runner import limits
 
-MODE = "Profile"
 
+def run(job: RunnerJob, job_dir: Path) -> dict[str, Any]:
+    """Profile a job's artifact and return the content of result.json without the fingerprint.
 
-def run(job: dict[str, Any], job_dir: Path) -> dict[str, Any]:
-    """Profile the artifact of job.json; returns the content of result.json, the fingerprint apart.
-
-    A runtime that has no profile, or can't take one of this artifact, says so and why.
+    The result names the reason if the runtime has no profiler or cannot profile this artifact.
     """
-    runtime = plugins.load("runtimes", job["runtime"])
-    inputs = np.load(job_dir / job["samples"], mmap_mode="r", allow_pickle=False)
-    x = np.ascontiguousarray(inputs[:1])
-    limits.apply(job.get("cores"), job.get("memory_bytes"))
+    runtime = plugins.load("runtimes", job.runtime)
+    inputs = np.load(job_dir / job.samples, mmap_mode="r", allow_pickle=False)
+    sample = np.ascontiguousarray(inputs[:1])
+    limits.apply(job.cores, job.memory_bytes)
     try:
         if not hasattr(runtime, "profile"):
-            raise Unsupported(f"the {job['runtime']} runtime tells no time by operator")
-        found = runtime.profile(job_dir / job["artifact"], x, threads=job["threads"])
+            raise Unsupported(f"the {job.runtime} runtime has no profiler")
+        profile = runtime.profile(job_dir / job.artifact, sample, threads=job.threads)
     except Unsupported as reason:
         return {"status": "unprofiled", "reason": str(reason)}
-    operators = [operator._asdict() for operator in found.operators]
-    return {"status": "profiled", "method": found.method, "inferences": found.inferences, "operators": operators}
+    operators = [operator._asdict() for operator in profile.operators]
+    return {"status": "profiled", "method": profile.method, "inferences": profile.inferences, "operators": operators}

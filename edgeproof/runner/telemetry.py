@@ -1,10 +1,11 @@
-"""What the machine does while it is measured, sampled by a process of its own: a thread in the measured process would
-take the interpreter from it for milliseconds.
+"""Sample the machine's counters while it is measured, in a process of its own.
+
+A thread in the measured process would take the interpreter from it for milliseconds.
 
     python runner.pyz --watch telemetry.csv 0.2 ""
 
-writes a line now and every 0.2 s until its standard input closes, and a last one then. What the machine cannot tell is
-an empty field. The last argument may name a file that counts microjoules.
+This writes a line at once, then every 0.2 s until standard input closes, and a last line. A counter that the machine
+does not have is an empty field. The last argument may name a file that counts microjoules.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ COLUMNS = (
 )
 
 
-def sample(energy_counter: str | None) -> dict[str, int | None]:
-    """One line of telemetry: the machine's counters, and the energy that it has taken."""
-    return {**conditions.machine_counters(), "energy_uj": conditions.energy_uj(energy_counter)}
+def read_sample(energy_counter: str | None) -> dict[str, int | None]:
+    """Return one line of telemetry: the machine's counters and its energy in microjoules."""
+    return {**conditions.read_machine_counters(), "energy_uj": conditions.read_energy_uj(energy_counter)}
 
 
 def watch(path: Path, interval_s: float, energy_counter: str | None) -> None:
@@ -51,13 +52,13 @@ def watch(path: Path, interval_s: float, energy_counter: str | None) -> None:
 
 
 def _write(file: TextIO, energy_counter: str | None) -> None:
-    taken = sample(energy_counter)
-    print(",".join("" if taken[name] is None else str(taken[name]) for name in COLUMNS), file=file, flush=True)
+    sample = read_sample(energy_counter)
+    print(",".join("" if sample[name] is None else str(sample[name]) for name in COLUMNS), file=file, flush=True)
 
 
 @contextmanager
-def watching(path: Path, energy_counter: str | None) -> Iterator[None]:
-    """Sample into `path` while the block runs."""
+def record_telemetry(path: Path, energy_counter: str | None) -> Iterator[None]:
+    """Write samples to `path` while the block runs."""
     command = [sys.executable, "-B", sys.argv[0], FLAG, str(path), str(INTERVAL_S), energy_counter or ""]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None

@@ -1,8 +1,9 @@
-"""Warm up until the inference time is steady, which is detected and not assumed.
+"""Warm up until the inference time is steady.
 
-Calls are timed in blocks; the state is steady when the medians of the last blocks lie within a few percent of each
-other. After Georges, Buytaert, Eeckhout, "Statistically Rigorous Java Performance Evaluation" (OOPSLA 2007), section
-4.2, with the range of medians instead of the coefficient of variation, since single calls have outliers.
+Calls are timed in blocks. The state is steady when the medians of the last blocks lie within a few percent of each
+other. The method follows Georges, Buytaert, Eeckhout, "Statistically Rigorous Java Performance Evaluation" (OOPSLA
+2007), section 4.2, with the range of medians instead of the coefficient of variation, because single calls have
+outliers.
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ BLOCK_NS = 20_000_000
 BLOCK_CALLS = 5
 BLOCKS = 10
 TOLERANCE = 0.05
-# Below this, differences of medians are the clock's and the interpreter's.
+# Smaller differences of medians come from the clock and the interpreter.
 FLOOR_NS = 500
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How warming up went: the median call at its end, and whether the last blocks agreed."""
+    """The outcome of a warm-up.
+
+    Attributes:
+        steady: the last blocks agreed.
+        call_ns: the median call of the last blocks.
+        spread: the range of the last blocks' medians, relative to their median.
+    """
 
     steady: bool
     call_ns: int
@@ -33,28 +40,28 @@ class WarmUp:
     duration_ns: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for the result."""
+        """Return plain data for result.json."""
         return asdict(self)
 
 
-def until_steady(call: Callable[[], Any], limit_s: float, clock: Callable[[], int] = time.perf_counter_ns) -> WarmUp:
-    """Call until the last blocks agree, or until `limit_s` has passed and at least as many blocks were timed."""
+def warm_up(call: Callable[[], Any], limit_s: float, clock: Callable[[], int] = time.perf_counter_ns) -> WarmUp:
+    """Call until the last blocks agree, or until `limit_s` has passed and BLOCKS blocks were timed."""
     medians: list[float] = []
     calls, begin = 0, clock()
     while True:
-        block = _block(call, clock)
+        block = _time_block(call, clock)
         calls += len(block)
         medians.append(float(np.median(block)))
         last = medians[-BLOCKS:]
         median = float(np.median(last))
         spread = max(last) - min(last)
         steady = len(last) == BLOCKS and spread <= max(TOLERANCE * median, FLOOR_NS)
-        passed = clock() - begin
-        if steady or (len(last) == BLOCKS and passed > limit_s * 1e9):
-            return WarmUp(steady, max(1, int(median)), spread / max(median, 1.0), calls, passed)
+        elapsed_ns = clock() - begin
+        if steady or (len(last) == BLOCKS and elapsed_ns > limit_s * 1e9):
+            return WarmUp(steady, max(1, int(median)), spread / max(median, 1.0), calls, elapsed_ns)
 
 
-def _block(call: Callable[[], Any], clock: Callable[[], int]) -> list[int]:
+def _time_block(call: Callable[[], Any], clock: Callable[[], int]) -> list[int]:
     durations: list[int] = []
     begin = clock()
     while len(durations) < BLOCK_CALLS or clock() - begin < BLOCK_NS:

@@ -15,15 +15,16 @@ from edgeproof.config.params import Params
 from edgeproof.core import plugins
 from edgeproof.records import record_files
 from tests.support import boards
-from tests.unit.bench.test_session import any_machine_is_quiet_enough, study, write_project
+from tests.support.bench_project import build_study, write_project
+from tests.support.verdict_limits import TOLERANT
 from tests.unit.conftest import digits_study, plugin_root
 
-__all__ = ["any_machine_is_quiet_enough", "digits_study", "plugin_root"]
+__all__ = ["digits_study", "plugin_root"]
 
 ALIAS = {"ssh": "board", "adb": "serial-1"}
 
 
-@pytest.fixture(params=plugins.names("transports"))
+@pytest.fixture(params=plugins.list_names("transports"))
 def project(
     request: pytest.FixtureRequest, plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
@@ -45,7 +46,7 @@ def project(
 
 
 def test_a_session_leaves_the_same_records_through_every_transport(digits_study: Params, project: str) -> None:
-    session.bench("desk_matrix", study(digits_study, transport=project))
+    session.run_study_session("desk_matrix", build_study(digits_study, transport=project), TOLERANT)
     root = Path("results/records/desk_matrix")
     found = {str(record.directory.relative_to(root)): record for record in record_files.read_all(root)}
     assert {name: record.verdict for name, record in found.items()} == {

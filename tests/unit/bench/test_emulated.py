@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.provenance import record_comparison
-from edgeproof.records import store
-from edgeproof.report import grids, plots, tables
-from edgeproof.report.rows import Row, rows
+from edgeproof.provenance import artifact_comparison
+from edgeproof.records import queries, record_files, store
+from edgeproof.report import grid_marks, grids, plots, row_data, tables
+from edgeproof.report.markdown_text import format_markdown_table
+from edgeproof.report.row import Row
+from edgeproof.report.rows import read_rows
 from edgeproof.report.selections import Selection
-from edgeproof.report.tables import markdown_table
 from edgeproof.submission import selection
 from edgeproof.submission.errors import SubmissionError
 from tests.support import record_trees
@@ -46,7 +47,7 @@ def found(tmp_path: Path) -> list[Row]:
             record_trees.write(root, "accuracy", device=device, model=model, card=card, correct=HITS)
         record_trees.write(root, runtime="null", device=device, session_of="onnx", card=card, job=True,
                            log={"result_50.00_percentile_latency_ns": 777_000})  # fmt: skip
-    return rows(root, baseline="teacher", order=ORDER)
+    return read_rows(root, baseline="teacher", order=ORDER)
 
 
 def of(device: str, found: Sequence[Row]) -> list[Row]:
@@ -69,37 +70,37 @@ def test_an_emulated_device_has_accuracy_and_memory_and_no_figure_of_time(found:
 
 
 def test_emulated_times_stand_in_a_table_of_their_own_that_says_so(found: list[Row]) -> None:
-    text = tables.markdown(found, study="s", baseline="teacher")
+    text = tables.format_study_table(found, study="s", baseline="teacher")
     measured, _, rest = text.partition("## Emulated")
     assert {row["device"] for row in cells(measured)} == {"local"}
     told = cells(rest.partition("\nBrackets")[0])
     assert {row["device"] for row in told} == {"board"}
     assert {row["verdict"] for row in told} == {"emulated"}
-    assert {row["emulated p50 µs"] for row in told} == {f"{EMULATED_US:,}"}
-    assert not {"p50 µs", "speed-up", "Offline samples/s"} & set(told[0])
+    assert {row["emulated p50, µs"] for row in told} == {f"{EMULATED_US:,}"}
+    assert not {"p50, µs", "speed-up, ×", "Offline, samples/s"} & set(told[0])
     assert f"{EMULATED_US:,}" not in measured
     assert "compare with nothing" in rest
 
 
 def test_the_files_for_programs_keep_emulated_times_in_columns_of_their_own(found: list[Row]) -> None:
-    lines = list(csv.DictReader(io.StringIO(tables.csv_text(found))))
+    lines = list(csv.DictReader(io.StringIO(row_data.format_rows_as_csv(found))))
     assert {line["emulated_p50_ns"] for line in lines if line["device"] == "local"} == {""}
     for line in lines:
         if line["device"] == "board":
             assert float(line["emulated_p50_ns"]) == pytest.approx(EMULATED_US * 1000)
             assert line["p50_ns"] == line["speed_up"] == line["offline_samples_per_s"] == ""
-    again = [Row.from_dict(row) for row in json.loads(json.dumps(tables.json_content(found, study="s")))["rows"]]
+    again = [Row.from_dict(row) for row in json.loads(json.dumps(row_data.describe_rows(found, study="s")))["rows"]]
     assert [row.emulated for row in again] == [row.emulated for row in found]
 
 
 def test_no_emulated_row_is_on_a_front_or_marked_the_best_in_time(found: list[Row]) -> None:
     chosen = Selection.model_validate({"columns": ["accuracy", "p50", "emulated_p50", "speed_up", "verdict"]})
-    grid = grids.grid(found, chosen)
+    grid = grids.build_grid(found, chosen)
     assert {row["device"] for row in grid.data if row["pareto"]} == {"local"}
-    assert {device for device, *_ in grids.front(found, ["p50", "accuracy"])} == {"local"}
+    assert {device for device, *_ in grid_marks.find_front(found, ["p50", "accuracy"])} == {"local"}
     place = [heading.text for heading in grid.headings].index("emulated p50, µs")
     assert not any(line[place].best or line[place].pareto for line in grid.lines)
-    names = plots.scatter_csv(found, "p50_us", lambda row: None if row.p50_ns is None else row.p50_ns.value)
+    names = plots.format_scatter_csv(found, "p50_us", lambda row: None if row.p50_ns is None else row.p50_ns.value)
     assert "board" not in names
     with pytest.raises(ValueError, match="pareto has unknown 'emulated_p50'"):
         Selection.model_validate({"pareto": ["emulated_p50", "accuracy"]})
@@ -114,27 +115,29 @@ def test_a_budget_of_latency_is_not_held_by_an_emulator(found: list[Row]) -> Non
 def test_the_store_and_comparisons_never_see_an_emulated_time(found: list[Row], tmp_path: Path) -> None:
     root = tmp_path / "records"
     store.refresh(root)
-    assert {line[1] for line in store.process_logs(root)} == {"local"}
-    asked = store.ask("SELECT count(p50_log), count(quantiles_ns), count(loadgen_p50_ns) FROM records "
+    assert {line[1] for line in queries.read_process_medians(root)} == {"local"}
+    asked = queries.ask("SELECT count(p50_log), count(quantiles_ns), count(loadgen_p50_ns) FROM records "
                       "WHERE device = 'board'", root).fetchall()  # fmt: skip
     assert asked == [(0, 0, 0)]
     cell = root / "board_onnx" / "onnx"
     with pytest.raises(EdgeproofError, match="of an emulator, whose latency compares with nothing"):
-        record_comparison.compare_records(cell / "teacher.fp32", cell / "student.fp32")
+        artifact_comparison.compare_artifacts(cell / "teacher.fp32", cell / "student.fp32")
 
 
 def test_an_emulated_run_is_no_submission(tmp_path: Path) -> None:
     more: dict[str, Any] = {"preset": "official", "card": {"emulated": True}, "runner": "r", "correct": HITS}
     record_trees.write(tmp_path, "accuracy", **more)
-    record = next(iter(selection.records.read_all(tmp_path)))
+    record = next(iter(record_files.read_all(tmp_path)))
     record.content["job"]["mode"] = "AccuracyOnly"  # type: ignore[index]
     record.content["artifact"]["model"]["sha256"] = "s"  # type: ignore[index]
-    assert "was taken on an emulator, whose times are no measurement" in list(selection._refusals(record))
+    assert "was measured on an emulator, whose latencies are meaningless; expected a real device" in list(
+        selection._check_record(record)
+    )
     with pytest.raises(SubmissionError):
         selection.select(tmp_path)
 
 
 def test_a_table_of_emulated_rows_alone_has_no_empty_table_of_measured_ones(found: list[Row]) -> None:
-    text = tables.markdown(of("board", found), study="s", baseline="teacher")
-    assert markdown_table([], tables.COLUMNS)[0] not in text
+    text = tables.format_study_table(of("board", found), study="s", baseline="teacher")
+    assert format_markdown_table([], tables.COLUMNS)[0] not in text
     assert "## Emulated" in text

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 import yaml
 
-from edgeproof.bench import session
+from edgeproof.bench import dispatch, session
+from edgeproof.bench.schedule import Job
+from edgeproof.bench.subject import build_subject
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ConfigError, DeviceError
-from edgeproof.records import record_files
-from edgeproof.records.record_files import Record
+from edgeproof.records import kinds, record_files
+from edgeproof.records.record import Record
 from edgeproof.transports.fake import Transport
-from tests.unit.bench.test_session import any_machine_is_quiet_enough, study, write_project
+from tests.support.bench_project import build_study, write_project
+from tests.support.verdict_limits import TOLERANT
 
-__all__ = ["any_machine_is_quiet_enough"]
-
-SINGLE = session.Job("matrix", "m", "fp32", "single_stream", 0)
-ACCURACY = session.Job("matrix", "m", "fp32", record_files.ACCURACY, 0)
+SINGLE = Job("matrix", "m", "fp32", "single_stream", 0)
+ACCURACY = Job("matrix", "m", "fp32", kinds.ACCURACY, 0)
 
 
 @pytest.fixture
@@ -40,10 +41,10 @@ def script(project: Path, *faults: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(list(faults)))
 
 
-def measured(digits_study: Params, job: session.Job) -> Record:
-    chosen = study(digits_study, device="desk", transport="fake")
+def measured(digits_study: Params, job: Job) -> Record:
+    chosen = build_study(digits_study, device="desk", transport="fake")
     item = chosen.bench["desk_matrix"]
-    return session.Session(item, session.subject(item, chosen)).measure(job, 0)
+    return session.BenchSession(item, build_subject(item, chosen), TOLERANT).measure(job, 0)
 
 
 def test_without_a_fault_the_device_measures(digits_study: Params, project: Path) -> None:
@@ -76,7 +77,7 @@ def test_without_a_fault_the_device_measures(digits_study: Params, project: Path
     ids=lambda value: f"{value['fault']} on {value['call']}" if isinstance(value, dict) else None,
 )
 def test_a_fault_ends_as_an_error_with_its_reason(
-    digits_study: Params, project: Path, job: session.Job, fault: dict[str, Any], told: str
+    digits_study: Params, project: Path, job: Job, fault: dict[str, Any], told: str
 ) -> None:
     script(project, fault)
     record = measured(digits_study, job)
@@ -91,7 +92,7 @@ def test_what_decayed_on_the_device_is_sent_anew_by_the_next_session(digits_stud
     script(project, {"call": "run", "fault": "corrupted file"})
     assert measured(digits_study, ACCURACY).verdict == "error"
     script(project)
-    for path in project.rglob(record_files.FILE):
+    for path in project.rglob(kinds.RECORD_FILE):
         path.unlink()
     assert measured(digits_study, ACCURACY).content["accuracy"] == {"correct": 40, "total": 50}
 
@@ -101,8 +102,8 @@ def test_a_cut_link_is_tried_again_at_the_end_of_the_session(
 ) -> None:
     monkeypatch.setattr(session, "REPEATS", 1)
     script(project, {"call": "run", "nth": 1, "fault": "link cut"})
-    chosen = study(digits_study, transport="fake", seeds=[4])
-    session.bench("desk_matrix", chosen)
+    chosen = build_study(digits_study, transport="fake", seeds=[4])
+    session.run_study_session("desk_matrix", chosen, TOLERANT)
     root = project / "results/records/desk_matrix/matrix/m.fp32"
     verdicts = {path.name: record_files.read(path).verdict for path in root.glob("accuracy*")}
     assert verdicts == {"accuracy.0": "error", "accuracy.0.again1": "valid"}
@@ -111,23 +112,23 @@ def test_a_cut_link_is_tried_again_at_the_end_of_the_session(
 def test_a_device_that_is_gone_ends_the_session_which_goes_on_when_it_is_back(
     digits_study: Params, project: Path
 ) -> None:
-    chosen = study(digits_study, transport="fake", seeds=[4])
+    chosen = build_study(digits_study, transport="fake", seeds=[4])
     # The third run and all after it find no device.
     script(project, *({"call": "run", "nth": n, "fault": "link cut"} for n in range(3, 100)))
     with pytest.raises(DeviceError, match=r"device 'desk' can't be reached: the link.*The same command continues"):
-        session.bench("desk_matrix", chosen)
-    kept = {path: path.read_bytes() for path in (project / ".edgeproof/sessions").rglob(record_files.FILE)}
+        session.run_study_session("desk_matrix", chosen, TOLERANT)
+    kept = {path: path.read_bytes() for path in (project / ".edgeproof/sessions").rglob(kinds.RECORD_FILE)}
     assert kept
     assert all(json.loads(content)["verdict"] != "error" for content in kept.values())
     script(project)
-    session.bench("desk_matrix", chosen)
+    session.run_study_session("desk_matrix", chosen, TOLERANT)
     found = list(record_files.read_all(project / "results/records"))
     last = {record.content["scenario"]: record for record in sorted(found, key=lambda r: r.content["attempt"])}
     assert {name: record.verdict for name, record in last.items()} == {
         "accuracy": "valid", "single_stream": "valid", "server": "valid", "profile": "valid",
         "unsupported": "unsupported",
     }  # fmt: skip
-    contents = {(record.directory / record_files.FILE).read_bytes() for record in found}
+    contents = {(record.directory / kinds.RECORD_FILE).read_bytes() for record in found}
     assert set(kept.values()) <= contents  # what was measured before was not measured again
 
 
@@ -149,17 +150,17 @@ def test_a_board_cannot_add_records_or_files_of_its_own(digits_study: Params, pl
         "latencies.npz", "telemetry.csv", "user.conf",
         *(f"mlperf_log_{name}" for name in ("accuracy.json", "detail.txt", "summary.txt", "trace.json")),
     }  # fmt: skip
-    assert [path.parent.name for path in project.rglob(record_files.FILE)] == ["single_stream.0"]
+    assert [path.parent.name for path in project.rglob(kinds.RECORD_FILE)] == ["single_stream.0"]
 
 
 def test_durations_that_would_fill_the_memory_are_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "MOST_ARRAY_BYTES", 10_000)
+    monkeypatch.setattr(dispatch, "MAX_ARRAY_BYTES", 10_000)
     zeros = np.zeros(100_000, np.uint64)
     np.savez_compressed(tmp_path / "latencies.npz", call_ns=zeros, invoke_ns=zeros, started_ns=zeros)
     with pytest.raises(DeviceError, match="more than 10,000 bytes"):
-        session._durations(tmp_path)
+        dispatch.read_call_ns(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_a_run_on_another_device_than_the_cards_is_invalid(digits_study: Params,
 
 def test_a_runtime_that_the_card_does_not_list_is_unsupported_there(digits_study: Params, project: Path) -> None:
     amend(project, runtimes={"null": None})
-    session.bench("desk_matrix", study(digits_study, transport="fake"))
+    session.run_study_session("desk_matrix", build_study(digits_study, transport="fake"))
     found = list(record_files.read_all(project / "results/records"))
     assert {record.verdict for record in found} == {"unsupported"}
     told = {record.content["scheme"]: record.content["reasons"] for record in found}
@@ -225,7 +226,7 @@ def test_a_model_that_needs_more_memory_than_the_card_allows_is_an_error_that_sa
     greedy = "self._greed = bytearray(600_000_000)\n        self._matrix = "
     runtime.write_text(runtime.read_text().replace("self._matrix = ", greedy))
     assert measured(digits_study, SINGLE).verdict == "valid"
-    for path in project.rglob(record_files.FILE):
+    for path in project.rglob(kinds.RECORD_FILE):
         path.unlink()
     amend(project, memory_mb=500)
     record = measured(digits_study, SINGLE)
@@ -242,11 +243,11 @@ def test_processors_that_the_device_lacks_are_an_error_that_says_so(digits_study
 
 def test_a_simulated_npu_is_never_measured(digits_study: Params, project: Path) -> None:
     amend(project, npu="ethos-u55-128")
-    session.bench("desk_matrix", study(digits_study, transport="fake"))
+    session.run_study_session("desk_matrix", build_study(digits_study, transport="fake"))
     found = list(record_files.read_all(project / "results/records"))
     assert {record.verdict for record in found} == {"unsupported"}
     assert {record.content["reasons"][0] for record in found} == {
         "a matrix has no integers",
-        "Vela, which estimates Ethos-U's cycles, reads TFLite files alone, not those of matrix",
+        "Vela, which estimates Ethos-U's cycles, reads TFLite files only, not those of matrix",
     }
     assert not any(record.content["scenario"] == "single_stream" for record in found)

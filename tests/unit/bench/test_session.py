@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,75 +15,18 @@ import numpy as np
 import pytest
 
 from edgeproof.bench import session as bench_session
-from edgeproof.bench import verdict
-from edgeproof.config.params import BenchParams, Params
+from edgeproof.bench.quality import parse_outputs
+from edgeproof.bench.schedule import Job
+from edgeproof.bench.state import STALE_S
+from edgeproof.bench.subject import build_subject
+from edgeproof.config.params import Params
 from edgeproof.core import directories, signatures
 from edgeproof.core.errors import ArtifactError, ConfigError, DeviceError
-from edgeproof.records import record_files, signing
-from edgeproof.records.record_files import Record
+from edgeproof.records import kinds, record_files, signature_checks, signing
+from edgeproof.records.record import Record
 from tests.support import tiny_task
-
-SINGLE = {"scenario": "SingleStream", "settings": {"min_duration_ms": 5, "min_query_count": 200}}
-SERVER = {
-    "scenario": "Server",
-    "settings": {"min_duration_ms": 5, "min_query_count": 600, "server_target_latency_ns": 10**9},
-    "load": 0.01,
-}
-ITEM: dict[str, Any] = {
-    "device": "desk",
-    "transport": "local",
-    "runtime": "matrix",
-    "session": 1,
-    "preset": "quick",
-    "processes": 1,
-    "warm_up_s": 0.2,
-    "cool_down_s": 0.0,
-    "compliance": [],
-    "quality_target": 0.5,
-    "seed": 0,
-    "artifacts": {"m": ["fp32", "int8-static"]},
-    "seeds": [4, 7],
-    "final": {"m": ["fp32"]},
-    "every": {"single_stream": SINGLE},
-    "all": {"single_stream": SINGLE, "server": SERVER},
-    "packages": {},
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def any_machine_is_quiet_enough() -> Iterator[None]:
-    """Runs beside other tests are disturbed, which is not what these tests are about."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verdict, "LIMITS", {name: (math.inf, text) for name, (_, text) in verdict.LIMITS.items()})
-        patch.setattr(verdict, "_unsteady", lambda warm: [])
-        yield
-
-
-def study(digits_study: Params, **changes: Any) -> Params:
-    item = BenchParams.model_validate({**ITEM, **changes})
-    task = digits_study.task.model_copy(update={"name": "tiny"})
-    return digits_study.model_copy(update={"study": "tiny", "task": task, "bench": {"desk_matrix": item}})
-
-
-def write_project(root: Path, runtime: str = tiny_task.RUNTIME, timeout_s: int = 60) -> None:
-    """A project with data, a card and two artifacts: a matrix, and one that is unsupported."""
-    tiny_task.write_plugins(root / "plugins", runtime)
-    tiny_task.write_data(root / "data")
-    (root / "devices").mkdir()
-    (root / "devices" / "desk.yaml").write_text(f"transport: local\nthreads: 1\ntimeout_s: {timeout_s}\n")
-    for name, described in (
-        ("fp32", {"output_shape": [1, 3], "size_bytes": 10}),
-        ("fp32.seed_7", {"output_shape": [1, 3], "size_bytes": 10}),
-        ("int8-static", {"unsupported": "a matrix has no integers"}),
-        ("int8-static.seed_7", {"unsupported": "a matrix has no integers"}),
-    ):
-        scheme, _, seed = name.partition(".seed_")
-        facts = {"method": "train", "lineage": {}, "parameters": 24, "macs": 24, "weight_sparsity": 0.0}
-        facts["seed"] = int(seed or 4)
-        with directories.written_whole(root / "artifacts" / "matrix" / "m" / name) as out:
-            if "unsupported" not in described:
-                np.save(out / "matrix.npy", tiny_task.matrix() * (-1 if seed else 1))
-            directories.write_meta(out, {**described, "scheme": scheme, "runtime": "matrix", "model": facts})
+from tests.support.bench_project import SINGLE_STREAM, build_study, write_project
+from tests.support.verdict_limits import REFUSING, TOLERANT
 
 
 @pytest.fixture
@@ -105,7 +46,7 @@ def benched(digits_study: Params, tmp_path_factory: pytest.TempPathFactory) -> P
         patch.setenv("EDGEPROOF_PLUGINS", str(root / "plugins"))
         patch.chdir(root)
         write_project(root)
-        bench_session.bench("desk_matrix", study(digits_study))
+        bench_session.run_study_session("desk_matrix", build_study(digits_study), TOLERANT)
     return root
 
 
@@ -118,7 +59,7 @@ def record_of(root: Path, *place: str) -> Record:
 
 def test_a_session_leaves_one_record_a_process_and_the_null_runtime_among_them(benched: Path) -> None:
     root = benched / "results/records/desk_matrix"
-    assert {str(path.parent.relative_to(root)) for path in root.rglob(record_files.FILE)} == {
+    assert {str(path.parent.relative_to(root)) for path in root.rglob(kinds.RECORD_FILE)} == {
         "null/m.fp32/single_stream.0",
         "matrix/m.fp32/accuracy.0",
         "matrix/m.fp32/accuracy.1",
@@ -132,7 +73,7 @@ def test_a_session_leaves_one_record_a_process_and_the_null_runtime_among_them(b
 def test_a_runtime_without_a_profile_is_told_so_and_nothing_is_refused_for_it(benched: Path) -> None:
     record = record_of(benched, "matrix", "m.fp32", "profile.0")
     assert record.verdict == "valid"
-    assert record.content["profile"] == {"missing": "the matrix runtime tells no time by operator"}
+    assert record.content["profile"] == {"missing": "the matrix runtime has no profiler"}
 
 
 def test_accuracy_is_that_of_numpy_over_the_whole_test_split(benched: Path) -> None:
@@ -158,7 +99,7 @@ def test_accuracy_is_measured_for_the_model_of_every_seed(benched: Path) -> None
 def test_a_record_says_what_was_measured_on_what(benched: Path) -> None:
     content = record_of(benched, "matrix", "m.fp32", "single_stream.0").content
     meta = directories.read_meta(benched / "artifacts/matrix/m/fp32")
-    assert content["artifact"]["sha256"] == directories.identity(meta)
+    assert content["artifact"]["sha256"] == directories.content_sha256(meta)
     assert (content["study"], content["task"], content["device"], content["session"]) == ("tiny", "tiny", "desk", 1)
     assert content["card"]["threads"] == content["job"]["threads"] == 1
     assert any((benched / ".edgeproof/runners").glob(f"runner-{content['runner']}.pyz"))
@@ -207,18 +148,18 @@ def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_dec
 ) -> None:
     shutil.copytree(project / "artifacts/matrix/m", project / "artifacts/matrix/n")
 
-    def jobs(**changes: Any) -> list[bench_session.Job]:
+    def jobs(**changes: Any) -> list[Job]:
         artifacts = {"m": ["fp32", "int8-static"], "n": ["fp32"]}
-        chosen = study(digits_study, **{"processes": 6, "artifacts": artifacts, **changes})
+        chosen = build_study(digits_study, **{"processes": 6, "artifacts": artifacts, **changes})
         item = chosen.bench["desk_matrix"]
-        return bench_session.Session(item, bench_session.subject(item, chosen)).jobs()
+        return bench_session.BenchSession(item, build_subject(item, chosen), TOLERANT).plan()
 
     first, again, other = jobs(), jobs(), jobs(session=2)
     assert first == again
     assert first != other
     assert Counter(first) == Counter(other)
     assert max(Counter(first).values()) == 1
-    assert first[0].scenario == record_files.ACCURACY
+    assert first[0].scenario == kinds.ACCURACY
     rounds = [job for job in first if job.scenario == "single_stream"]
     for process in range(6):
         harness, *artifacts = rounds[3 * process : 3 * process + 3]
@@ -234,18 +175,18 @@ def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_dec
 # --- interruptions -------------------------------------------------------------------------------------------------
 
 
-def session_of(digits_study: Params, **changes: Any) -> bench_session.Session:
-    chosen = study(digits_study, **changes)
+def session_of(digits_study: Params, **changes: Any) -> bench_session.BenchSession:
+    chosen = build_study(digits_study, **changes)
     item = chosen.bench["desk_matrix"]
-    return bench_session.Session(item, bench_session.subject(item, chosen))
+    return bench_session.BenchSession(item, build_subject(item, chosen), TOLERANT)
 
 
-NULL_JOB = bench_session.Job("null", "m", "fp32", "single_stream", 0)
+NULL_JOB = Job("null", "m", "fp32", "single_stream", 0)
 
 
 def test_an_interrupted_session_does_not_measure_again_what_it_has(digits_study: Params, project: Path) -> None:
     session_of(digits_study).measure(NULL_JOB, 0)
-    (path,) = project.rglob(record_files.FILE)
+    (path,) = project.rglob(kinds.RECORD_FILE)
     before = path.read_bytes()
     session_of(digits_study).measure(NULL_JOB, 0)
     assert path.read_bytes() == before  # its durations and times would differ
@@ -256,18 +197,18 @@ def test_a_session_is_signed_when_it_is_put_in_place_where_a_key_is_configured(
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     session = session_of(digits_study)
-    session.measure(session.jobs()[0], 0)
+    session.measure(session.plan()[0], 0)
     session.finish(elsewhere / "unsigned")
-    assert signatures.signed(elsewhere / "unsigned") is None
-    monkeypatch.setenv(signing.VARIABLE, str(elsewhere / "missing"))
+    assert signatures.verify_session(elsewhere / "unsigned") is None
+    monkeypatch.setenv(signing.KEY_VARIABLE, str(elsewhere / "missing"))
     with pytest.raises(ConfigError, match="can't sign"):  # before anything is measured
         session_of(digits_study)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", elsewhere / "key"], check=True)
-    monkeypatch.setenv(signing.VARIABLE, str(elsewhere / "key"))
+    monkeypatch.setenv(signing.KEY_VARIABLE, str(elsewhere / "key"))
     session = session_of(digits_study)
-    session.measure(session.jobs()[0], 0)
+    session.measure(session.plan()[0], 0)
     session.finish(elsewhere / "signed")
-    assert [finding.outcome for finding in signing.verify([elsewhere / "signed"], None)] == ["verified"]
+    assert [finding.outcome for finding in signature_checks.verify_sessions([elsewhere / "signed"], None)] == ["verified"]
 
 
 def test_artifacts_take_turns_with_those_they_stand_against_where_both_can_be_measured(
@@ -276,18 +217,20 @@ def test_artifacts_take_turns_with_those_they_stand_against_where_both_can_be_me
     shutil.copytree(project / "artifacts/matrix/m", project / "artifacts/matrix/n")
     artifacts = {"m": ["fp32", "int8-static"], "n": ["fp32"]}
     unsupported = {"m": {"fp32": ["m", "int8-static"], "int8-static": ["m", "fp32"]}}
-    chosen = study(digits_study, artifacts=artifacts, turns=2, against={**unsupported, "n": {"fp32": ["m", "fp32"]}})
+    chosen = build_study(
+        digits_study, artifacts=artifacts, interleaved=2, against={**unsupported, "n": {"fp32": ["m", "fp32"]}}
+    )
     item = chosen.bench["desk_matrix"]
-    jobs = bench_session.Session(item, bench_session.subject(item, chosen)).jobs()
-    turns = [(job.model, job.scheme, job.process) for job in jobs if job.scenario == record_files.IN_TURNS]
+    jobs = bench_session.BenchSession(item, build_subject(item, chosen), TOLERANT).plan()
+    turns = [(job.model, job.scheme, job.process) for job in jobs if job.scenario == kinds.INTERLEAVED]
     assert turns == [("n", "fp32", 0), ("n", "fp32", 1)]
-    assert {job.scenario for job in jobs} > {"accuracy", "single_stream", record_files.IN_TURNS}
+    assert {job.scenario for job in jobs} > {"accuracy", "single_stream", kinds.INTERLEAVED}
 
 
 def test_another_session_number_measures_anew(digits_study: Params, project: Path) -> None:
     session_of(digits_study).measure(NULL_JOB, 0)
     session_of(digits_study, session=2).measure(NULL_JOB, 0)
-    assert len(list(project.rglob(record_files.FILE))) == 2
+    assert len(list(project.rglob(kinds.RECORD_FILE))) == 2
 
 
 def age(directory: Path, seconds: float, *, keep: str = "nothing") -> None:
@@ -299,19 +242,17 @@ def age(directory: Path, seconds: float, *, keep: str = "nothing") -> None:
 def test_a_session_that_was_left_for_longer_than_an_hour_is_begun_anew(digits_study: Params, project: Path) -> None:
     session_of(digits_study).measure(NULL_JOB, 0)
     (directory,) = (project / ".edgeproof/sessions").iterdir()
-    age(directory, bench_session.STALE_S + 60)
+    age(directory, STALE_S + 60)
     session_of(digits_study)
-    assert list(project.rglob(record_files.FILE)) == []
+    assert list(project.rglob(kinds.RECORD_FILE)) == []
 
 
 def test_a_session_that_has_lasted_longer_than_an_hour_is_continued(digits_study: Params, project: Path) -> None:
     session_of(digits_study).measure(NULL_JOB, 0)
     (directory,) = (project / ".edgeproof/sessions").iterdir()
-    age(
-        directory, bench_session.STALE_S + 60, keep=record_files.FILE
-    )  # it began long ago, its last record is of just now
+    age(directory, STALE_S + 60, keep=kinds.RECORD_FILE)  # it began long ago, its last record is of just now
     session_of(digits_study)
-    assert len(list(project.rglob(record_files.FILE))) == 1
+    assert len(list(project.rglob(kinds.RECORD_FILE))) == 1
 
 
 # --- Server's load ---
@@ -320,9 +261,8 @@ def test_a_session_that_has_lasted_longer_than_an_hour_is_continued(digits_study
 def test_a_server_whose_artifact_has_no_valid_run_yet_is_put_off_and_then_has_none(
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(verdict.LIMITS, "drift", (-1.0, "always {:g}"))
     monkeypatch.setattr(bench_session, "REPEATS", 1)
-    bench_session.bench("desk_matrix", study(digits_study, seeds=[4]))
+    bench_session.run_study_session("desk_matrix", build_study(digits_study, seeds=[4]), REFUSING)
     root = project / "results/records/desk_matrix/matrix/m.fp32"
     found = [record_files.read(path) for path in sorted(root.glob("server.*"))]
     assert len(found) == 1 + bench_session.REPEATS
@@ -337,7 +277,9 @@ def test_compliance_runs_are_made_under_their_audit_and_are_recorded_as_such(
     digits_study: Params, project: Path
 ) -> None:
     alone = {"single_stream": {"scenario": "SingleStream", "settings": {"min_duration_ms": 5, "min_query_count": 200}}}
-    bench_session.bench("desk_matrix", study(digits_study, seeds=[4], all=alone, compliance=["TEST01", "TEST04"]))
+    bench_session.run_study_session(
+        "desk_matrix", build_study(digits_study, seeds=[4], all=alone, compliance=["TEST01", "TEST04"]), TOLERANT
+    )
     root = project / "results/records/desk_matrix/matrix/m.fp32"
     one, four = (record_files.read(root / f"single_stream_test0{number}.0") for number in (1, 4))
     assert (one.content["compliance"], four.content["compliance"]) == ("TEST01", "TEST04")
@@ -354,9 +296,10 @@ def test_compliance_runs_are_made_under_their_audit_and_are_recorded_as_such(
 def test_a_disturbed_run_is_repeated_at_the_end_and_every_attempt_stays(
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(verdict.LIMITS, "drift", (-1.0, "always {:g}"))
     monkeypatch.setattr(bench_session, "REPEATS", 2)
-    bench_session.bench("desk_matrix", study(digits_study, seeds=[4], final={}, all={"single_stream": SINGLE}))
+    bench_session.run_study_session(
+        "desk_matrix", build_study(digits_study, seeds=[4], final={}, all={"single_stream": SINGLE_STREAM}), REFUSING
+    )
     root = project / "results/records/desk_matrix"
     for runtime in ("matrix", "null"):
         places = sorted(path.name for path in (root / runtime / "m.fp32").glob("single_stream*"))
@@ -372,7 +315,7 @@ def test_a_disturbed_run_is_repeated_at_the_end_and_every_attempt_stays(
 
 def test_an_accuracy_below_the_tasks_floor_is_refused_with_both_figures(digits_study: Params, project: Path) -> None:
     session = session_of(digits_study, quality_target=0.81)
-    record = session.measure(bench_session.Job("matrix", "m", "fp32", record_files.ACCURACY, 0), 0)
+    record = session.measure(Job("matrix", "m", "fp32", kinds.ACCURACY, 0), 0)
     assert record.verdict == "invalid"
     assert record.content["reasons"] == ["accuracy 80.00% is below the task's floor of 81.00%"]
     assert record.content["accuracy"] == {"correct": 40, "total": 50}
@@ -405,10 +348,10 @@ def test_a_runtime_that_fails_is_a_record_with_its_reason_and_no_failure_of_the_
     monkeypatch.chdir(tmp_path)
     broken = tiny_task.RUNTIME.replace("self._matrix = ", f"{body}\n        self._matrix = ")
     write_project(tmp_path, "import os, resource, signal\n" + broken, timeout_s)
-    job = bench_session.Job("matrix", "m", "fp32", "single_stream", 0)
+    job = Job("matrix", "m", "fp32", "single_stream", 0)
     session = session_of(digits_study)
     session.measure(job, 0)
-    (path,) = tmp_path.rglob(record_files.FILE)
+    (path,) = tmp_path.rglob(kinds.RECORD_FILE)
     record = record_files.read(path.parent)
     assert record.verdict == "error"
     assert re.search(told, record.content["reasons"][0])
@@ -428,18 +371,18 @@ def test_a_runtime_that_fails_is_a_record_with_its_reason_and_no_failure_of_the_
 )
 def test_answers_with_gaps_are_the_devices_fault(log: list[dict[str, Any]]) -> None:
     with pytest.raises(DeviceError, match="of 2 samples"):
-        bench_session._outputs(log, 2)
+        parse_outputs(log, 2)
 
 
 def test_answers_that_are_no_numbers_are_the_devices_fault() -> None:
     log = [{"qsl_idx": 0, "data": "0000803f"}, {"qsl_idx": 1, "data": "0000c07f"}]
     with pytest.raises(DeviceError, match="1 of 2 outputs hold NaN or infinity"):
-        bench_session._outputs(log, 2)
+        parse_outputs(log, 2)
 
 
 def test_answers_come_in_any_order_as_little_endian_floats() -> None:
     log = [{"qsl_idx": 1, "data": "0000803f00000040"}, {"qsl_idx": 0, "data": "000080bf00000000"}]
-    assert bench_session._outputs(log, 2).tolist() == [[-1.0, 0.0], [1.0, 2.0]]
+    assert parse_outputs(log, 2).tolist() == [[-1.0, 0.0], [1.0, 2.0]]
 
 
 def test_a_damaged_artifact_is_refused_before_anything_is_measured(digits_study: Params, project: Path) -> None:

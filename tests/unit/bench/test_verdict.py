@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeproof.bench import verdict
+from edgeproof.bench.conditions import compute_drift
+from edgeproof.core.job import RunnerJob
+from tests.support.run_counters import BEFORE, QUIET, SECOND
 
-PERFORMANCE = {"mode": "PerformanceOnly", "scenario": "SingleStream"}
-ACCURACY = {"mode": "AccuracyOnly", "scenario": "SingleStream"}
+PERFORMANCE = RunnerJob(
+    runtime="null", artifact="a", samples="s", threads=1, mode="PerformanceOnly", scenario="SingleStream", settings={},
+    warm_up_s=1.0, packages={},
+)  # fmt: skip
+ACCURACY = replace(PERFORMANCE, mode="AccuracyOnly")
 RAN = {"effective_test_mode": "PerformanceOnly", "effective_scenario": "SingleStream"}
 VALID = {**RAN, "result_validity": "VALID", "result_50.00_percentile_latency_ns": 100_000}
-BEFORE: dict[str, Any] = {
-    "monotonic_ns": 0,
-    "realtime_ns": 10**18,
-    "own_cpu_ns": 0,
-    "run_delay_ns": 0,
-    "involuntary_switches": 0,
-    "cpu_pressure_us": 0,
-    "steal_ticks": 0,
-    "busy_ticks": 0,
-    "ticks_per_s": 100,
-    "frequency_khz": 2_000_000,
-    "temperature_millic": 40_000,
-}
-SECOND = 10**9
-QUIET = {**BEFORE, "monotonic_ns": SECOND, "own_cpu_ns": SECOND, "busy_ticks": 100}
 STEADY = {"steady": True, "spread": 0.01, "duration_ns": SECOND}
+# The limits on the state of the machine, one for each figure.
+NOISE_LIMITS = [field.name for field in fields(verdict.VerdictLimits) if isinstance(field.default, float)]
 CALLS = np.full(1000, 100_000, np.uint64)
 
 
@@ -44,8 +38,8 @@ def result(log: dict[str, Any] = VALID, *, warm_up: dict[str, Any] = STEADY, **a
     }
 
 
-def judge(given: dict[str, Any], calls: np.ndarray | None = CALLS) -> verdict.Judgement:
-    return verdict.judge(PERFORMANCE, given, calls)
+def judge(given: dict[str, Any], calls: np.ndarray | None = CALLS) -> verdict.RunVerdict:
+    return verdict.judge_run(PERFORMANCE, given, calls)
 
 
 def reasons_of(given: dict[str, Any], calls: np.ndarray | None = CALLS) -> list[str]:
@@ -109,7 +103,7 @@ def test_a_performance_run_without_its_raw_durations_is_refused() -> None:
 def test_an_accuracy_run_has_no_performance_to_judge() -> None:
     log = {**RAN, "effective_test_mode": "AccuracyOnly"}
     given = {"status": "done", "loadgen": log, "fallbacks": []}
-    assert verdict.judge(ACCURACY, given, None) == verdict.Judgement("valid", [], {}, [])
+    assert verdict.judge_run(ACCURACY, given, None) == verdict.RunVerdict("valid")
 
 
 @pytest.mark.parametrize("log", [{}, VALID, {"effective_test_mode": "AccuracyOnly"}])
@@ -165,7 +159,7 @@ def test_what_the_machine_cannot_tell_is_unknown_and_no_reason(name: str) -> Non
     judged = judge(given)
     assert judged.verdict == "valid"
     assert len(judged.unknown) == 1
-    assert len(judged.figures) == len(verdict.LIMITS) - 1
+    assert len(judged.figures) == len(NOISE_LIMITS) - 1
 
 
 def test_a_tick_more_or_less_is_nobodys_work() -> None:
@@ -176,7 +170,7 @@ def test_a_tick_more_or_less_is_nobodys_work() -> None:
 def test_a_run_whose_end_differs_from_its_beginning_is_refused(last: int, refused: bool) -> None:
     calls = np.linspace(100_000, last, 1000)
     calls[:100], calls[900:] = 100_000, last
-    assert verdict.drift(calls) == pytest.approx(last / 100_000 - 1)
+    assert compute_drift(calls) == pytest.approx(last / 100_000 - 1)
     assert bool(reasons_of(result(), calls)) is refused
 
 
@@ -203,7 +197,7 @@ def test_too_few_inferences_are_refused_and_another_run_would_not_help(count: in
 def test_a_runtime_that_fell_back_is_refused_in_accuracy_runs_too() -> None:
     for job, log in ((PERFORMANCE, VALID), (ACCURACY, {**RAN, "effective_test_mode": "AccuracyOnly"})):
         given = {**result(log), "fallbacks": ["the XNNPACK delegate took no operator"]}
-        judged = verdict.judge(job, given, CALLS)
+        judged = verdict.judge_run(job, given, CALLS)
         assert judged.verdict == "invalid"
         assert not judged.disturbed
         assert "XNNPACK" in judged.reasons[0]
@@ -212,7 +206,7 @@ def test_a_runtime_that_fell_back_is_refused_in_accuracy_runs_too() -> None:
 # --- one processor: the run's own threads take turns -----------------------------------------------------------------
 
 
-def alone_with(own_share: float, **after: Any) -> verdict.Judgement:
+def alone_with(own_share: float, **after: Any) -> verdict.RunVerdict:
     """A second on the only processor, of which the run's threads had a share and slept a hundred times."""
     before = {**BEFORE, "processors": 1, "voluntary_switches": 0}
     given = result(own_cpu_ns=int(own_share * SECOND), voluntary_switches=100, involuntary_switches=104, **after)
@@ -241,7 +235,7 @@ def test_a_server_that_rests_between_queries_waits_no_longer_than_it_waited() ->
 def test_a_run_kept_on_one_processor_says_so() -> None:
     program = (
         "import os; from edgeproof.runner import conditions, limits;"
-        "limits.apply([min(os.sched_getaffinity(0))], None); print(conditions.counters()['processors'])"
+        "limits.apply([min(os.sched_getaffinity(0))], None); print(conditions.read_counters()['processors'])"
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert told == "1\n"
@@ -254,7 +248,7 @@ def test_on_an_emulator_no_time_refuses_a_run_and_all_else_does() -> None:
     late = {**VALID, "result_validity": "INVALID", "result_invalid_reason": "Reduce target QPS"}
     disturbed = result(late, warm_up={**STEADY, "steady": False}, run_delay_ns=SECOND // 2, steal_ticks=50)
     assert len(reasons_of(disturbed)) > 2
-    judged = verdict.judge(PERFORMANCE, disturbed, CALLS, emulated=True)
+    judged = verdict.judge_run(PERFORMANCE, disturbed, CALLS, emulated=True)
     assert (judged.verdict, judged.reasons, judged.disturbed) == ("valid", [], False)
     for wrong in (
         {**disturbed, "fallbacks": ["a node runs elsewhere"]},
@@ -262,5 +256,5 @@ def test_on_an_emulator_no_time_refuses_a_run_and_all_else_does() -> None:
         result({**VALID, "effective_scenario": "Offline"}),
         {"status": "error", "error": "it broke"},
     ):
-        assert verdict.judge(PERFORMANCE, wrong, CALLS, emulated=True).verdict in ("invalid", "error")
-    assert verdict.judge(PERFORMANCE, disturbed, CALLS[:10], emulated=True).verdict == "invalid"
+        assert verdict.judge_run(PERFORMANCE, wrong, CALLS, emulated=True).verdict in ("invalid", "error")
+    assert verdict.judge_run(PERFORMANCE, disturbed, CALLS[:10], emulated=True).verdict == "invalid"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from edgeproof.core.job import MAX_PAIRS
 from edgeproof.runner import interleaved
 
 MS = 1_000_000
@@ -68,6 +69,6 @@ def test_either_side_begins_about_half_of_the_pairs_in_an_order_that_the_seed_dr
 
 
 def test_blocks_come_in_pairs_of_which_there_are_never_too_few_or_too_many() -> None:
-    for duration_ns, expected in ((0, interleaved.FEWEST_PAIRS), (10**18, interleaved.MOST_PAIRS)):
+    for duration_ns, expected in ((0, interleaved.MIN_PAIRS), (10**18, MAX_PAIRS)):
         own, other = interleaved.alternate(lambda: 1, lambda: 2, duration_ns, 0, clock=lambda: 0)
         assert (own, other) == ([1] * expected, [2] * expected)

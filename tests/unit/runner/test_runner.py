@@ -17,9 +17,9 @@ import pytest
 from edgeproof.bench import verdict
 from edgeproof.core import directories, plugins
 from edgeproof.devices import runner_zipapp
-from edgeproof.report.rows import rows
-from edgeproof.runner import job as runner_job
+from edgeproof.report.rows import read_rows
 from edgeproof.runner import loadgen
+from edgeproof.runner import loadgen_job as runner_job
 from tests.support import record_trees
 
 # Runs one LoadGen test over numbered samples: sample i is an array full of i, and the session answers with i.
@@ -161,21 +161,21 @@ def test_a_rows_figure_is_the_metric_of_loadgens_own_summary(
     key = next(key for key, value in record_trees.LOADGEN.items() if value == scenario)
     record_trees.write(tmp_path, key, log=outcome["log"])
     order = {"devices": ["local"], "models": ["teacher"], "runtimes": ["onnx"]}
-    (row,) = rows(tmp_path, baseline="teacher", order=order)
+    (row,) = read_rows(tmp_path, baseline="teacher", order=order)
     assert getattr(row, name).value == pytest.approx(float(found.group(1)), rel=1e-4)
 
 
 def test_a_run_that_ends_too_early_for_loadgen_is_invalid_with_its_reason(tmp_path: Path) -> None:
     settings = {"min_duration_ms": 10, "min_query_count": 300, "max_query_count": 100}
     outcome = run(tmp_path, settings=settings)
-    (reason,) = verdict._loadgens(outcome["log"])
+    (reason,) = verdict.explain_loadgen_validity(outcome["log"])
     assert reason.startswith("LoadGen: ")
     assert len(reason) > len("LoadGen: ")
 
 
 def test_a_server_run_with_too_few_queries_for_loadgens_statistics_says_how_many_more_it_needs(tmp_path: Path) -> None:
     outcome = run(tmp_path, "Server", settings={**SETTINGS["Server"], "min_query_count": 64})
-    (reason,) = verdict._loadgens(outcome["log"])
+    (reason,) = verdict.explain_loadgen_validity(outcome["log"])
     assert re.search(r"at least \d+ more queries", reason)
 
 
@@ -298,7 +298,7 @@ def run_runner(runner: Path, job: Path, directory: Path) -> tuple[dict[str, Any]
 def test_the_packed_runner_measures_the_harness_with_the_null_runtime(tmp_path: Path) -> None:
     result, _ = run_runner(runner_zipapp.pack("null", tmp_path), job_of(tmp_path), tmp_path)
     assert (result["status"], result["error"]) == ("done", None)
-    assert verdict._loadgens(result["loadgen"]) == []
+    assert verdict.explain_loadgen_validity(result["loadgen"]) == []
     assert result["output_shape"] == [1, 3]
     assert result["versions"] == {"numpy": np.__version__, "no-such-package-anywhere": None}
     assert result["fingerprint"]["python"] == sys.version.split()[0]
@@ -365,13 +365,17 @@ def test_a_runner_without_the_runtime_that_its_job_names_says_so(tmp_path: Path)
 
 def test_the_memory_of_queries_generated_ahead_is_that_of_the_measured_facts() -> None:
     # A run of 600 s at 181.6 µs held 4.67 GB at its peak: measured with LoadGen 6.0.17.
-    needed = loadgen.needed_bytes("SingleStream", {}, 181_626)
+    needed = loadgen.estimate_memory_bytes("SingleStream", {}, 181_626)
     assert needed == pytest.approx(4.67e9, rel=0.05)
-    assert loadgen.needed_bytes("SingleStream", {"min_duration_ms": 60_000}, 181_626) == pytest.approx(needed / 10)
+    assert loadgen.estimate_memory_bytes("SingleStream", {"min_duration_ms": 60_000}, 181_626) == pytest.approx(
+        needed / 10
+    )
     # A query of MultiStream is eight inferences.
-    assert loadgen.needed_bytes("MultiStream", {}, 181_626) < needed / 4
-    assert loadgen.needed_bytes("SingleStream", {"min_duration_ms": 1, "min_query_count": 10**6}, 10**9) > 300e6
-    assert loadgen.needed_bytes("Server", {"min_duration_ms": 1000, "server_target_qps": 1000.0}, 1) < 10**6
+    assert loadgen.estimate_memory_bytes("MultiStream", {}, 181_626) < needed / 4
+    assert (
+        loadgen.estimate_memory_bytes("SingleStream", {"min_duration_ms": 1, "min_query_count": 10**6}, 10**9) > 300e6
+    )
+    assert loadgen.estimate_memory_bytes("Server", {"min_duration_ms": 1000, "server_target_qps": 1000.0}, 1) < 10**6
 
 
 def test_a_run_whose_queries_the_device_cannot_hold_is_refused_with_both_figures(tmp_path: Path) -> None:
@@ -389,7 +393,7 @@ def test_an_output_of_another_shape_than_the_artifacts_is_an_error(tmp_path: Pat
     (tmp_path / "job" / "artifact" / "meta.json").unlink()
     directories.write_meta(tmp_path / "job" / "artifact", {"output_shape": [1, 3]})
     (tmp_path / "plugins" / "runtimes").mkdir(parents=True)
-    source = plugins.source("runtimes", "null").read_text()
+    source = plugins.find_source("runtimes", "null").read_text()
     (tmp_path / "plugins" / "runtimes" / "odd.py").write_text(source.replace("np.zeros(shape", "np.zeros((1, 4)"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEPROOF_PLUGINS", str(tmp_path / "plugins"))
@@ -405,7 +409,7 @@ def test_an_output_of_another_shape_than_the_artifacts_is_an_error(tmp_path: Pat
 def test_a_clock_that_jumped_during_the_run_is_an_error(jump_ns: int, told: bool) -> None:
     before = {"monotonic_ns": 5 * 10**9, "realtime_ns": 10**18}
     after = {"monotonic_ns": 6 * 10**9, "realtime_ns": 10**18 + 10**9 + jump_ns}
-    error = runner_job.clock_error(before, after)
+    error = runner_job.find_clock_error(before, after)
     assert (error is not None) is told
     if error is not None:
         assert f"{jump_ns / 1e9:+.3f} s" in error

@@ -71,13 +71,13 @@ def test_a_runner_whose_measured_process_dies_ends_its_telemetry(tmp_path: Path)
 
 
 def test_where_the_machine_tells_nothing_all_is_unknown_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conditions, "_text", lambda path: None)
-    counters = conditions.counters()
+    monkeypatch.setattr(conditions, "_read_text", lambda path: None)
+    counters = conditions.read_counters()
     for name in ("cpu_pressure_us", "steal_ticks", "busy_ticks", "frequency_khz", "temperature_millic"):
         assert counters[name] is None
-    assert conditions.energy_uj() is None
-    assert conditions.available_bytes() is None
-    told = conditions.fingerprint(["numpy", "no-such-package"])
+    assert conditions.read_energy_uj() is None
+    assert conditions.read_available_bytes() is None
+    told = conditions.read_fingerprint(["numpy", "no-such-package"])
     assert told["governor"] is None
     assert told["virtualization"] is None
     assert told["packages"]["numpy"]["version"] == np.__version__
@@ -98,9 +98,9 @@ def test_rapl_is_the_sum_of_the_packages_and_not_of_their_parts(
         (tmp_path / zone / "name").write_text(f"{name}\n")
         (tmp_path / zone / "energy_uj").write_text(f"{value}\n")
     monkeypatch.setattr(conditions, "POWERCAP", tmp_path)
-    assert conditions.energy_uj() == 111
+    assert conditions.read_energy_uj() == 111
     (tmp_path / "intel-rapl:1" / "energy_uj").write_text("")
-    assert conditions.energy_uj() is None
+    assert conditions.read_energy_uj() is None
 
 
 def test_a_wheels_hash_changes_with_any_of_its_files_and_not_with_where_it_lies(
@@ -112,7 +112,7 @@ def test_a_wheels_hash_changes_with_any_of_its_files_and_not_with_where_it_lies(
         (where / "thing-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
         (where / "thing-1.0.dist-info" / "RECORD").write_text("\n".join(lines) + "\n")
         monkeypatch.setattr(sys, "path", [str(where)])
-        return conditions.wheel_sha256("thing")
+        return conditions.compute_wheel_sha256("thing")
 
     plain = hash_of("thing/a.py,sha256=1,10", "thing/b.so,sha256=2,20", "thing-1.0.dist-info/RECORD,,")
     assert plain is not None
@@ -138,7 +138,7 @@ def write_telemetry(path: Path, samples: list[tuple[float, int | None]]) -> Path
 def test_energy_is_the_counters_growth_in_loadgens_window_over_the_inferences(tmp_path: Path) -> None:
     # 4 W throughout: 2.5 s are 10 J, of which 1000 inferences take 10 mJ each.
     path = write_telemetry(tmp_path / "t.csv", [(t / 5 - 1, int(4e6 * (t / 5))) for t in range(30)])
-    assert energy.per_inference_uj(path, WINDOW, inferences=1000) == pytest.approx(10_000, rel=1e-6)
+    assert energy.integrate_energy_uj(path, WINDOW, inferences=1000) == pytest.approx(10_000, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_energy_is_the_counters_growth_in_loadgens_window_over_the_inferences(tm
 def test_energy_that_the_samples_do_not_tell_is_not_estimated(
     tmp_path: Path, samples: list[tuple[float, int | None]]
 ) -> None:
-    assert energy.per_inference_uj(write_telemetry(tmp_path / "t.csv", samples), WINDOW, inferences=10) is None
+    assert energy.integrate_energy_uj(write_telemetry(tmp_path / "t.csv", samples), WINDOW, inferences=10) is None

@@ -21,7 +21,7 @@ class Machine:
         self.now += next(self._durations)
 
     def until_steady(self, limit_s: float = 1.0) -> warmup.WarmUp:
-        return warmup.until_steady(self.call, limit_s, clock=lambda: self.now)
+        return warmup.warm_up(self.call, limit_s, clock=lambda: self.now)
 
 
 def test_a_machine_that_is_always_the_same_is_steady_after_the_fewest_blocks() -> None:

@@ -1,0 +1,128 @@
+"""Build the job.json of a planned job, and send the files that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edgeproof.bench import compliance
+from edgeproof.bench.artifact_set import ArtifactSet
+from edgeproof.bench.dispatch import Dispatcher
+from edgeproof.bench.schedule import Job
+from edgeproof.bench.state import SessionState
+from edgeproof.bench.verdict import MissingLatencyError
+from edgeproof.config.cards import Card
+from edgeproof.config.params import BenchParams, ScenarioParams
+from edgeproof.core.job import (
+    ACCURACY_MODE,
+    INTERLEAVED_MODE,
+    NULL_RUNTIME,
+    PERFORMANCE_MODE,
+    PROFILE_MODE,
+    InterleavedPartner,
+    RunnerJob,
+)
+
+# The duration of one interleaved run.
+INTERLEAVED_DURATION_MS = 1000
+# The null runtime answers so fast that the queries of an official run would fill any memory.
+HARNESS_SETTINGS: Mapping[str, int | float] = {"min_duration_ms": 200, "min_query_count": 1024}
+
+
+class RunnerJobBuilder:
+    """Builds the runner's jobs of one session. Every method sends the artifacts and samples that its job names."""
+
+    def __init__(
+        self,
+        item: BenchParams,
+        card: Card,
+        dispatcher: Dispatcher,
+        artifacts: ArtifactSet,
+        samples: Mapping[str, Path],
+        state: SessionState,
+    ) -> None:
+        self._item = item
+        self._card = card
+        self._dispatcher = dispatcher
+        self._artifacts = artifacts
+        self._samples = samples
+        self._state = state
+
+    def build_scenario(self, job: Job) -> RunnerJob:
+        """Return the job of a LoadGen scenario or of a compliance run."""
+        audit, base = compliance.split_scenario(job.scenario)
+        text = compliance.AUDITS[audit] if audit else None
+        return self._build(job, PERFORMANCE_MODE, self._item.all[base], audit=text)
+
+    def build_accuracy(self, job: Job) -> RunnerJob:
+        """Return the job that runs an artifact over all samples, under the settings of the first scenario."""
+        return self._build(job, ACCURACY_MODE, next(iter(self._item.every.values())))
+
+    def build_profile(self, job: Job) -> RunnerJob:
+        """Return the job that profiles an artifact."""
+        return replace(self.build_accuracy(job), mode=PROFILE_MODE)
+
+    def build_interleaved(self, job: Job) -> RunnerJob:
+        """Return the job that interleaves an artifact with its partner in one process."""
+        model, scheme = self._item.against[job.model][job.scheme]
+        timed = replace(job, scenario=next(iter(self._item.every)))
+        own = self.build_scenario(timed)
+        other = self.build_scenario(replace(timed, model=model, scheme=scheme))
+        partner = InterleavedPartner(
+            against=other.artifact,
+            against_samples=other.samples,
+            order_seed=job.process,
+            duration_ms=INTERLEAVED_DURATION_MS,
+        )
+        return replace(own, mode=INTERLEAVED_MODE, partner=partner)
+
+    def push_artifact(self, job: Job) -> str:
+        """Send a job's artifact unless the device has it; return its path on the device."""
+        return self._dispatcher.push_artifact(self._artifacts.path(job), self._artifacts.meta(job))
+
+    def _build(self, job: Job, mode: str, scenario: ScenarioParams, *, audit: str | None = None) -> RunnerJob:
+        samples = self._samples[job.model]
+        stored_samples = self._dispatcher.push_samples(samples)
+        return RunnerJob(
+            runtime=job.runtime,
+            artifact=f"../../{self.push_artifact(job)}",
+            samples=f"../../{stored_samples}",
+            samples_sha256=samples.stem,
+            threads=self._card.threads,
+            mode=mode,
+            scenario=scenario.scenario,
+            settings=self._build_settings(job, scenario),
+            warm_up_s=self._item.warm_up_s,
+            packages=self._item.packages,
+            audit=audit,
+            energy_counter=self._card.energy_counter,
+            cores=self._card.cores,
+            memory_bytes=None if self._card.memory_mb is None else self._card.memory_mb * 10**6,
+        )
+
+    def _build_settings(self, job: Job, scenario: ScenarioParams) -> Mapping[str, int | float]:
+        if job.runtime == NULL_RUNTIME:
+            return HARNESS_SETTINGS
+        settings: dict[str, int | float] = scenario.settings.model_dump(exclude_none=True)
+        if scenario.load is not None:
+            settings["server_target_qps"] = scenario.load * 1e9 / self._read_median_call_ns(job)
+        return settings
+
+    def _read_median_call_ns(self, job: Job) -> float:
+        """Return the artifact's median inference over this session's valid single-stream runs.
+
+        Raises MissingLatencyError if there is none.
+        """
+        first = next(key for key, scenario in self._item.all.items() if scenario.scenario == "SingleStream")
+        records = self._state.read_scenario(job, first)
+        medians = [
+            float(np.median(record.array("latencies.npz", "call_ns")))
+            for record in records
+            if record.verdict == "valid"
+        ]
+        if not medians:
+            raise MissingLatencyError(f"{job.directory} needs the latency of {first}, of which no run was valid")
+        return float(np.median(medians))

@@ -1,0 +1,64 @@
+"""The subject of a session: artifacts and samples, whether they come from a study or from a user's files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeproof.config.params import BenchParams, Params
+from edgeproof.core import directories, plugins
+from edgeproof.core.directories import read_meta
+from edgeproof.data import layouts, preparation
+from edgeproof.data.samples import Samples
+from edgeproof.paths import ARTIFACTS
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The artifacts and samples that a session measures.
+
+    Attributes:
+        study, task: their names in records.
+        artifacts: the directory that holds <model>/<scheme>.
+        samples: the samples of each model.
+        score: maps outputs (N, values) and labels (N,) to hits (N,).
+        scorer: the file that defines `score`.
+    """
+
+    study: str
+    task: str
+    artifacts: Path
+    samples: Mapping[str, Samples]
+    score: Callable[[Array, Array], Array]
+    scorer: Path
+
+
+def build_subject(item: BenchParams, study: Params) -> Subject:
+    """Return the subject of a study's session: its artifacts over the task's test split."""
+    task = study.task.name
+    artifacts = ARTIFACTS / item.runtime
+    inputs, labels = preparation.load_split(task, "test")
+    by_layout: dict[str | None, Samples] = {None: Samples(inputs, labels)}
+    layout = {model: _read_layout(artifacts / model) for model in item.artifacts}
+    if layouts.CHANNELS_LAST in layout.values():
+        by_layout[layouts.CHANNELS_LAST] = Samples(layouts.move_channels_last(inputs), labels)
+    return Subject(
+        study=study.study,
+        task=task,
+        artifacts=artifacts,
+        samples={model: by_layout[layout[model]] for model in item.artifacts},
+        score=plugins.load("tasks", task).score,
+        scorer=plugins.find_source("tasks", task),
+    )
+
+
+def _read_layout(model: Path) -> str | None:
+    """Return the layout of the samples that a model's artifacts take, or None for the task's own layout."""
+    metas = [read_meta(path.parent, verify=False) for path in sorted(model.glob(f"*/{directories.META}"))]
+    return next((meta[layouts.LAYOUT] for meta in metas if layouts.LAYOUT in meta), None)
