@@ -1,4 +1,4 @@
-"""Locks that end with their holder, however it ends: files under flock(2), released by the kernel."""
+"""Locks between processes: files under flock(2), which the kernel releases when their holder ends, even if killed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edgeproof.core.errors import EdgeproofError
 
 
 @contextmanager
-def held(path: Path, *, shared: bool = False, if_busy: str | None = None) -> Iterator[None]:
-    """Wait for the lock `path`, alone or shared with others that share it, and hold it while the block runs.
+def hold(path: Path, *, shared: bool = False, if_busy: str | None = None) -> Iterator[None]:
+    """Wait for the lock `path` and hold it while the block runs.
 
-    `if_busy` is said on stderr before waiting.
+    Several processes can hold a `shared` lock at once. `if_busy` is printed to stderr before waiting.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    with _opened(path) as descriptor:
+    with _open(path) as descriptor:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -31,9 +31,9 @@ def held(path: Path, *, shared: bool = False, if_busy: str | None = None) -> Ite
 
 
 @contextmanager
-def held_or_none(path: Path) -> Iterator[bool]:
-    """Hold the lock `path` while the block runs if nobody has it; says whether it is held."""
-    with _opened(path) as descriptor:
+def try_hold(path: Path) -> Iterator[bool]:
+    """Hold the lock `path` while the block runs if it is free. Yields True if the lock is held, else False."""
+    with _open(path) as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -43,31 +43,36 @@ def held_or_none(path: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def measuring(device: str, *, here: bool) -> Iterator[None]:
-    """Be the only one who measures on `device`; where that is this machine, nobody builds meanwhile either."""
+def hold_for_measuring(device: str, *, here: bool) -> Iterator[None]:
+    """Hold the locks of a measurement, so that nothing else measures on `device`.
+
+    If the device is this machine (`here`), nothing builds on it either.
+    """
     with ExitStack() as locks:
         busy = f"waiting for device '{device}', on which another session measures"
-        locks.enter_context(held(_of_machine() / f"device-{device}", if_busy=busy))
+        locks.enter_context(hold(_get_lock_directory() / f"device-{device}", if_busy=busy))
         if here:
-            # Builders pass the gate one by one, so that a measurement that waits at it is next.
-            locks.enter_context(held(_of_machine() / "gate"))
-            locks.enter_context(held(_of_machine() / "building", if_busy="waiting until nothing is built beside it"))
+            # Builds pass the gate one by one, so that a measurement that waits at the gate comes before later builds.
+            locks.enter_context(hold(_get_lock_directory() / "gate"))
+            locks.enter_context(
+                hold(_get_lock_directory() / "building", if_busy="waiting until no build runs on this machine")
+            )
         yield
 
 
 @contextmanager
-def building() -> Iterator[None]:
-    """Build beside other builds, but never beside a measurement on this machine."""
+def hold_for_building() -> Iterator[None]:
+    """Hold the lock of a build: other builds may run, but no measurement on this machine."""
     with ExitStack() as locks:
-        with held(_of_machine() / "gate"):
-            locks.enter_context(held(_of_machine() / "building", shared=True))
+        with hold(_get_lock_directory() / "gate"):
+            locks.enter_context(hold(_get_lock_directory() / "building", shared=True))
         yield
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _open(path: Path) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not inherited by programs this process starts: they must not keep the lock after it.
+    # O_CLOEXEC: programs that this process starts must not keep the lock after it.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         yield descriptor
@@ -75,13 +80,13 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _of_machine() -> Path:
-    """The user's own directory for what concerns the whole machine, whichever checkout or login asks."""
+def _get_lock_directory() -> Path:
+    """Return the user's directory for locks, the same one for all checkouts and logins."""
     user = os.getuid()
     runtime = Path(f"/run/user/{user}")
     directory = runtime / "edgeproof" if runtime.is_dir() else Path(tempfile.gettempdir(), f"edgeproof-{user}")
     directory.mkdir(mode=0o700, exist_ok=True)
     status = directory.lstat()
     if status.st_uid != user or directory.is_symlink():
-        raise EdgeproofError(f"{directory} belongs to somebody else, so locks in it prove nothing. Remove it.")
+        raise EdgeproofError(f"{directory} belongs to somebody else, so its locks can't be trusted. Remove it.")
     return directory

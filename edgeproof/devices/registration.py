@@ -11,13 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeproof.config import cards, compose, packages
 from edgeproof.config.cards import Card, Fingerprint
-from edgeproof.config.params import Id, validate
+from edgeproof.config.validation import Id, validate
 from edgeproof.core.directories import write_text
 from edgeproof.core.errors import ConfigError
-from edgeproof.devices import device as devices_device
-from edgeproof.devices import doctor
+from edgeproof.core.job import NULL_RUNTIME
+from edgeproof.devices import device
+from edgeproof.devices.description import describe
 
-NULL = "null"
 _ID: TypeAdapter[str] = TypeAdapter(Id)
 
 
@@ -32,12 +32,12 @@ def register(name: str, content: dict[str, Any]) -> None:
     where = f"the card of '{name}'"
     card = validate(Card, content, where)
     cards.check(card, where)
-    device = devices_device.open_transport(name, card)
-    fingerprint = doctor.describe(device, card, NULL, {}).told()
+    transport = device.open_transport(name, card)
+    fingerprint = describe(transport, card, NULL_RUNTIME, {}).to_card_fingerprint()
     print(f"{name}: {fingerprint.cpu or 'unknown processor'}")
     needed = list_runtime_packages()
     working = [
-        runtime for runtime, versions in needed.items() if not doctor.describe(device, card, runtime, versions).problems
+        runtime for runtime, versions in needed.items() if not describe(transport, card, runtime, versions).problems
     ]
     content |= {"architecture": fingerprint.architecture} if fingerprint.architecture else {}
     content |= {"runtimes": dict.fromkeys(working), "fingerprint": fingerprint.model_dump(exclude_none=True)}
@@ -55,7 +55,7 @@ def update_fingerprint(name: str) -> None:
     """Write the device's current fingerprint into its card if it differs from the one there."""
     path, card = cards.CARDS / f"{name}.yaml", cards.read(name)
     fingerprint = read_fingerprint(name, card)
-    if devices_device.list_fingerprint_changes(card.fingerprint, fingerprint.model_dump()):
+    if device.list_fingerprint_changes(card.fingerprint, fingerprint.model_dump()):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         write_text(path, dump_yaml({**content, "fingerprint": fingerprint.model_dump(exclude_none=True)}))
         print(f"Updated the fingerprint in {path}.")
@@ -63,8 +63,8 @@ def update_fingerprint(name: str) -> None:
 
 def read_fingerprint(name: str, card: Card) -> Fingerprint:
     """Ask a device for its fingerprint. Raises DeviceError when the device cannot be probed."""
-    runtime = next(iter(card.runtimes or [NULL]))
-    return doctor.describe(devices_device.open_transport(name, card), card, runtime, {}).told()
+    runtime = next(iter(card.runtimes or [NULL_RUNTIME]))
+    return describe(device.open_transport(name, card), card, runtime, {}).to_card_fingerprint()
 
 
 def list_runtime_packages() -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The shape of result.json: what a device reports is data to be checked, and one that doesn't fit is no result."""
+"""The shape of result.json. A device's report is untrusted data, so it is checked before anything else reads it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from pydantic import (
 )
 
 from edgeproof.core.errors import DeviceError
+from edgeproof.core.job import MAX_PAIRS
 
-MOST_OPERATORS = MOST_PAIRS = 10_000
-Text = Annotated[str, Field(max_length=100_000)]
-Name = Annotated[str, Field(max_length=1000)]
-Duration = Annotated[int, Field(gt=0, le=10**15)]
+MAX_OPERATORS = 10_000
+ReportText = Annotated[str, Field(max_length=100_000)]
+ReportName = Annotated[str, Field(max_length=1000)]
+DurationNs = Annotated[int, Field(gt=0, le=10**15)]
 
 
-class Reported(BaseModel):
-    """Strict about types; what a newer runner adds is kept."""
+class DeviceReport(BaseModel):
+    """A part of a report. Types are strict; keys that a newer runner adds are kept."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
-class Counters(Reported):
-    """Readings before or after a run; None where the machine can't tell."""
+class CounterSample(DeviceReport):
+    """The counters before or after a run. A counter that the machine does not have is None."""
 
     monotonic_ns: NonNegativeInt
     realtime_ns: NonNegativeInt
@@ -47,25 +48,35 @@ class Counters(Reported):
     processors: int | None = Field(default=None, gt=0)
 
 
-class Window(Reported):
-    before: Counters
-    after: Counters
+class CounterReadings(DeviceReport):
+    """The counters before and after a run."""
+
+    before: CounterSample
+    after: CounterSample
+
+    def is_clock_stopped(self) -> bool:
+        """Return True if the steady clock did not advance during the run."""
+        return self.after.monotonic_ns <= self.before.monotonic_ns
 
 
-class WarmUp(Reported):
+class WarmUpReport(DeviceReport):
+    """The outcome of a warm-up."""
+
     steady: bool
     call_ns: NonNegativeInt
     spread: float
     duration_ns: NonNegativeInt
 
 
-class Fingerprint(Reported):
+class ReportedFingerprint(DeviceReport):
+    """The part of a device's fingerprint that records need."""
+
     cpu: str | None
     cores: int | None
 
 
-class Done(Reported):
-    """A run that ended as it should."""
+class LoadGenResult(DeviceReport):
+    """The result of a successful run under LoadGen."""
 
     status: Literal["done"]
     loadgen: dict[str, Any]
@@ -73,82 +84,80 @@ class Done(Reported):
     first_inference_ns: NonNegativeInt
     peak_rss_bytes: NonNegativeInt
     threads: NonNegativeInt
-    counters: Window
-    warm_up: WarmUp
-    fallbacks: list[Text]
+    counters: CounterReadings
+    warm_up: WarmUpReport
+    fallbacks: list[ReportText]
     versions: dict[str, str | None]
-    fingerprint: Fingerprint
+    fingerprint: ReportedFingerprint
 
 
-class Operator(Reported):
+class OperatorTime(DeviceReport):
     """One operator of a profile."""
 
-    name: Name
-    kind: Name
-    where: Name
+    name: ReportName
+    kind: ReportName
+    where: ReportName
     time_ns: float = Field(ge=0)
 
 
-class Profiled(Reported):
+class ProfileResult(DeviceReport):
     """A profile by operator."""
 
     status: Literal["profiled"]
-    method: Name
+    method: ReportName
     inferences: int = Field(gt=0)
-    operators: list[Operator] = Field(max_length=MOST_OPERATORS)
+    operators: list[OperatorTime] = Field(max_length=MAX_OPERATORS)
 
 
-class Unprofiled(Reported):
-    """Why there is no profile."""
+class ProfileUnavailable(DeviceReport):
+    """The reason why there is no profile."""
 
     status: Literal["unprofiled"]
-    reason: Text
+    reason: ReportText
 
 
-class Compared(Reported):
-    """Two artifacts measured in turns: a pair of blocks an entry."""
+class InterleavedResult(DeviceReport):
+    """The result of an interleaved run of two artifacts. The lists hold one entry for each pair of blocks."""
 
     status: Literal["compared"]
-    own_ns: list[Duration] = Field(min_length=1, max_length=MOST_PAIRS)
-    other_ns: list[Duration] = Field(min_length=1, max_length=MOST_PAIRS)
+    own_ns: list[DurationNs] = Field(min_length=1, max_length=MAX_PAIRS)
+    other_ns: list[DurationNs] = Field(min_length=1, max_length=MAX_PAIRS)
     threads: NonNegativeInt
-    fallbacks: list[Text]
+    fallbacks: list[ReportText]
     versions: dict[str, str | None]
-    fingerprint: Fingerprint
+    fingerprint: ReportedFingerprint
 
     @model_validator(mode="after")
     def _are_pairs(self) -> Self:
         if len(self.own_ns) != len(self.other_ns):
-            raise ValueError("as many blocks of one artifact as of the other make pairs")
+            raise ValueError("own_ns and other_ns must have the same length")
         return self
 
 
-class Failed(Reported):
-    """A run that failed, with what it said."""
+class ErrorResult(DeviceReport):
+    """The result of a failed run."""
 
     status: Literal["error"]
-    error: Text
+    error: ReportText
 
 
-Result = Done | Profiled | Unprofiled | Compared | Failed
-_RESULT: TypeAdapter[Result] = TypeAdapter(Annotated[Result, Field(discriminator="status")])
+RunnerResult = LoadGenResult | ProfileResult | ProfileUnavailable | InterleavedResult | ErrorResult
+_RESULT: TypeAdapter[RunnerResult] = TypeAdapter(Annotated[RunnerResult, Field(discriminator="status")])
 
 
-def checked(content: Any) -> dict[str, Any]:
-    """The content of a result.json as it came, once it is known to fit. Raises DeviceError naming what does not."""
+def validate(content: Any) -> dict[str, Any]:
+    """Return the content of a result.json unchanged. Raises DeviceError that names the first key that is invalid."""
     try:
-        fitting = _RESULT.validate_python(content)
+        result = _RESULT.validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "it"
         raise DeviceError(f"the device's result is not what a runner reports: {where}: {first['msg']}") from None
-    if isinstance(fitting, Done) and fitting.counters.after.monotonic_ns <= fitting.counters.before.monotonic_ns:
+    if isinstance(result, LoadGenResult) and result.counters.is_clock_stopped():
         raise DeviceError("the device's result is not what a runner reports: its steady clock stood still")
     try:
         json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
     except ValueError:
-        raise DeviceError(
-            "the device's result is not what a runner reports: it holds NaN, or text that is none"
-        ) from None
-    found: dict[str, Any] = content
-    return found
+        raise DeviceError("the device's result is not what a runner reports: it holds NaN or invalid text") from None
+    valid: dict[str, Any] = content
+    return valid

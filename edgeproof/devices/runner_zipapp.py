@@ -1,4 +1,7 @@
-"""The runner as one file: a zipapp with the device's half of edgeproof, byte-identical wherever it is built."""
+"""Package the runner as one file: a zipapp with the device's part of edgeproof and one runtime.
+
+The archive has the same bytes wherever it is built.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,28 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgeproof.core import directories, plugins
+from edgeproof.devices import imports
 
-PACKAGE = Path(__file__).parents[1]
-SHIPPED = ("__init__.py", "core/*.py", "runner/*.py", "runtimes/__init__.py")
+_ENTRY = "edgeproof.runner.__main__"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(runtime: str, directory: Path) -> Path:
-    """Write the runner with one runtime into `directory`; its name is its sha256."""
-    files = {
-        f"edgeproof/{path.relative_to(PACKAGE).as_posix()}": path.read_bytes()
-        for pattern in SHIPPED
-        for path in PACKAGE.glob(pattern)
-    }
-    files[f"edgeproof/runtimes/{runtime}.py"] = plugins.source("runtimes", runtime).read_bytes()
-    files["__main__.py"] = files["edgeproof/runner/__main__.py"]
+    """Write the runner with one runtime into `directory` and return its path. Its name holds the sha256 of its files.
+
+    Raises UnknownNameError when there is no such runtime.
+    """
+    files = imports.read_program(_ENTRY, {f"edgeproof.runtimes.{runtime}": plugins.find_source("runtimes", runtime)})
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     path = directory / f"runner-{digest.hexdigest()}.pyz"
-    directories.write_bytes(path, zipped(files))
+    directories.write_bytes(path, zip_files(files))
     return path
 
 
-def zipped(files: Mapping[str, bytes]) -> bytes:
-    """A zip whose bytes depend on its files alone."""
+def zip_files(files: Mapping[str, bytes]) -> bytes:
+    """Return a zip archive whose bytes depend on the files only."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(files.items()):

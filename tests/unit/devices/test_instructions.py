@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from edgeproof.config.cards import CountMethod
 from edgeproof.core.errors import DeviceError
 from edgeproof.devices import instructions
 
@@ -23,7 +24,7 @@ PERF = """{},,instructions:u,12345678,100.00,,
 """
 
 
-def tool(printed: str, code: int = 0) -> tuple[instructions.Run, list[Sequence[str]]]:
+def tool(printed: str, code: int = 0) -> tuple[instructions.RunCommand, list[Sequence[str]]]:
     """A device on which a process takes START instructions and each inference EACH."""
     asked: list[Sequence[str]] = []
 
@@ -36,11 +37,11 @@ def tool(printed: str, code: int = 0) -> tuple[instructions.Run, list[Sequence[s
 
 @pytest.mark.parametrize(("method", "printed"), [("callgrind", CALLGRIND), ("perf", PERF)])
 def test_an_inference_is_the_difference_of_two_runs_over_the_difference_of_their_numbers(
-    method: instructions.Method, printed: str
+    method: CountMethod, printed: str
 ) -> None:
     run, asked = tool(printed)
-    found = instructions.per_inference(method, run, ["python3", "-B"], "runner.pyz", "jobs/x")
-    assert found == {"per_inference": EACH, "method": method}
+    found = instructions.count_per_inference(method, run, ["python3", "-B"], "runner.pyz", "jobs/x")
+    assert found == instructions.InstructionCount(per_inference=EACH, method=method)
     assert len(asked) == 2
     for argv in asked:
         assert list(argv[:2]) == ["env", "PYTHONHASHSEED=0"]
@@ -49,7 +50,7 @@ def test_an_inference_is_the_difference_of_two_runs_over_the_difference_of_their
 
 def test_of_several_processes_the_one_that_infers_counts() -> None:
     run, _ = tool("==8== Collected : 17\n" + CALLGRIND)
-    assert instructions.per_inference("callgrind", run, ["python3"], "r", "j")["per_inference"] == EACH
+    assert instructions.count_per_inference("callgrind", run, ["python3"], "r", "j").per_inference == EACH
 
 
 @pytest.mark.parametrize(
@@ -64,9 +65,9 @@ def test_of_several_processes_the_one_that_infers_counts() -> None:
 )
 @pytest.mark.parametrize("method", ["callgrind", "perf"])
 def test_a_tool_that_counts_nothing_is_an_error_with_what_it_said_and_what_to_install(
-    method: instructions.Method, printed: str, code: int
+    method: CountMethod, printed: str, code: int
 ) -> None:
     run, _ = tool(printed, code)
     with pytest.raises(DeviceError, match=re.escape("apt-get install")) as caught:
-        instructions.per_inference(method, run, ["python3"], "r", "j")
+        instructions.count_per_inference(method, run, ["python3"], "r", "j")
     assert f"exit code {code}" in str(caught.value)

@@ -18,7 +18,7 @@ from edgeproof.devices import locks
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The machine's locks in a directory of the test's."""
-    monkeypatch.setattr(locks, "_of_machine", lambda: tmp_path / "machine")
+    monkeypatch.setattr(locks, "_get_lock_directory", lambda: tmp_path / "machine")
     return tmp_path / "machine"
 
 
@@ -62,38 +62,40 @@ def waits(
 
 
 def test_a_lock_has_one_holder_and_a_killed_one_has_none(tmp_path: Path) -> None:
-    assert waits(lambda: locks.held(tmp_path / "a"), lambda: locks.held(tmp_path / "a"))
-    assert not waits(lambda: locks.held(tmp_path / "a"), lambda: locks.held(tmp_path / "b"))
+    assert waits(lambda: locks.hold(tmp_path / "a"), lambda: locks.hold(tmp_path / "a"))
+    assert not waits(lambda: locks.hold(tmp_path / "a"), lambda: locks.hold(tmp_path / "b"))
 
 
 def test_a_lock_that_somebody_has_is_not_waited_for_where_that_is_asked(tmp_path: Path) -> None:
-    other = Other(lambda: locks.held(tmp_path / "a"))
+    other = Other(lambda: locks.hold(tmp_path / "a"))
     assert other.has_it()
-    with locks.held_or_none(tmp_path / "a") as mine:
+    with locks.try_hold(tmp_path / "a") as mine:
         assert not mine
     other.kill()
-    with locks.held_or_none(tmp_path / "a") as mine:
+    with locks.try_hold(tmp_path / "a") as mine:
         assert mine
 
 
 def test_one_measures_on_a_device_at_a_time_and_others_on_other_devices() -> None:
-    assert waits(lambda: locks.measuring("pi", here=False), lambda: locks.measuring("pi", here=False))
-    assert not waits(lambda: locks.measuring("pi", here=False), lambda: locks.measuring("phone", here=False))
+    assert waits(lambda: locks.hold_for_measuring("pi", here=False), lambda: locks.hold_for_measuring("pi", here=False))
+    assert not waits(
+        lambda: locks.hold_for_measuring("pi", here=False), lambda: locks.hold_for_measuring("phone", here=False)
+    )
 
 
 def test_builds_go_side_by_side_and_never_beside_a_measurement_on_this_machine() -> None:
-    assert not waits(locks.building, locks.building)
-    assert waits(locks.building, lambda: locks.measuring("local", here=True))
-    assert waits(lambda: locks.measuring("local", here=True), locks.building)
-    assert not waits(lambda: locks.measuring("pi", here=False), locks.building)
+    assert not waits(locks.hold_for_building, locks.hold_for_building)
+    assert waits(locks.hold_for_building, lambda: locks.hold_for_measuring("local", here=True))
+    assert waits(lambda: locks.hold_for_measuring("local", here=True), locks.hold_for_building)
+    assert not waits(lambda: locks.hold_for_measuring("pi", here=False), locks.hold_for_building)
 
 
 def test_a_measurement_that_waits_is_before_builds_that_come_later() -> None:
-    first = Other(locks.building)
+    first = Other(locks.hold_for_building)
     assert first.has_it()
-    measurement = Other(lambda: locks.measuring("local", here=True))
+    measurement = Other(lambda: locks.hold_for_measuring("local", here=True))
     assert not measurement.has_it(0.3)
-    later = Other(locks.building)
+    later = Other(locks.hold_for_building)
     assert not later.has_it(0.3)
     first.kill()
     assert measurement.has_it()
@@ -104,9 +106,9 @@ def test_a_measurement_that_waits_is_before_builds_that_come_later() -> None:
 
 
 def test_whoever_waits_is_told_why(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    other = Other(lambda: locks.measuring("pi", here=False))
+    other = Other(lambda: locks.hold_for_measuring("pi", here=False))
     assert other.has_it()
-    second = Other(lambda: locks.measuring("pi", here=False))
+    second = Other(lambda: locks.hold_for_measuring("pi", here=False))
     time.sleep(0.3)
     assert "waiting for device 'pi', on which another session measures" in capfd.readouterr().err
     second.kill()
@@ -117,5 +119,5 @@ def test_a_directory_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.undo()
     monkeypatch.setattr(locks.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(locks.os, "getuid", lambda: 54321)
-    with pytest.raises(EdgeproofError, match="belongs to somebody else"), locks.building():
+    with pytest.raises(EdgeproofError, match="belongs to somebody else"), locks.hold_for_building():
         pass

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgeproof.core.errors import DeviceError
 from edgeproof.devices import runner_result
-from tests.unit.bench.test_verdict import BEFORE, QUIET
+from tests.support.run_counters import BEFORE, QUIET
 
 DONE: dict[str, Any] = {
     "status": "done",
@@ -30,9 +30,9 @@ DONE: dict[str, Any] = {
 
 def test_a_runners_result_is_taken_as_it_is_with_what_a_newer_one_adds() -> None:
     content = {**DONE, "news": [1]}
-    assert runner_result.checked(content) is content
+    assert runner_result.validate(content) is content
     failed = {"status": "error", "error": "broken", "loadgen": None}
-    assert runner_result.checked(failed) is failed
+    assert runner_result.validate(failed) is failed
 
 
 def profile(*operators: Any, **changes: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ OPERATOR = {"name": "conv", "kind": "Conv", "where": "CPU", "time_ns": 1.5}
 
 def test_a_profile_and_the_reason_for_none_are_taken_as_they_are() -> None:
     for content in (profile(), profile(OPERATOR), {"status": "unprofiled", "reason": "no profiler"}):
-        assert runner_result.checked(content) is content
+        assert runner_result.validate(content) is content
 
 
 def turns(own_ns: list[Any], other_ns: list[Any], **changes: Any) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def turns(own_ns: list[Any], other_ns: list[Any], **changes: Any) -> dict[str, A
 
 def test_blocks_in_turns_are_taken_as_they_are() -> None:
     content = turns([1, 2], [3, 4], calls=7)
-    assert runner_result.checked(content) is content
+    assert runner_result.validate(content) is content
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_blocks_in_turns_are_taken_as_they_are() -> None:
         profile({**OPERATOR, "time_ns": float("inf")}),
         profile({**OPERATOR, "name": "n" * 1001}),
         profile({**OPERATOR, "kind": None}),
-        profile(*[OPERATOR] * (runner_result.MOST_OPERATORS + 1)),
+        profile(*[OPERATOR] * (runner_result.MAX_OPERATORS + 1)),
         profile(inferences=0),
         {"status": "unprofiled"},
     ],
 )
 def test_a_profile_that_is_none_is_refused(content: dict[str, Any]) -> None:
     with pytest.raises(DeviceError, match="not what a runner reports"):
-        runner_result.checked(content)
+        runner_result.validate(content)
 
 
 @pytest.mark.parametrize("key", sorted(DONE))
@@ -92,31 +92,31 @@ def test_a_missing_key_or_another_type_is_refused_by_name(key: str, value: Any) 
     else:
         content[key] = value
     if key == "loadgen" and value == {"a": 1}:
-        assert runner_result.checked(content) is content
+        assert runner_result.validate(content) is content
         return
     with pytest.raises(DeviceError, match="not what a runner reports") as caught:
-        runner_result.checked(content)
+        runner_result.validate(content)
     assert key in str(caught.value)
 
 
 @pytest.mark.parametrize("key", sorted(BEFORE))
 def test_a_counter_that_is_no_number_is_refused(key: str) -> None:
     content = {**DONE, "counters": {"before": BEFORE, "after": {**QUIET, key: "a lot"}}}
-    if key not in runner_result.Counters.model_fields:
+    if key not in runner_result.CounterSample.model_fields:
         pytest.fail(f"{key} is read and not checked")
     with pytest.raises(DeviceError, match=key):
-        runner_result.checked(content)
+        runner_result.validate(content)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", [{"deep": float("nan")}]])
 def test_what_json_cannot_hold_is_refused_wherever_it_stands(value: Any) -> None:
-    with pytest.raises(DeviceError, match="NaN, or text that is none"):
-        runner_result.checked({**DONE, "loadgen": {"x": value}})
+    with pytest.raises(DeviceError, match="NaN or invalid text"):
+        runner_result.validate({**DONE, "loadgen": {"x": value}})
 
 
 def test_a_steady_clock_that_stood_still_is_refused() -> None:
     with pytest.raises(DeviceError, match="stood still"):
-        runner_result.checked({**DONE, "counters": {"before": BEFORE, "after": BEFORE}})
+        runner_result.validate({**DONE, "counters": {"before": BEFORE, "after": BEFORE}})
 
 
 JSON = st.recursive(
@@ -131,4 +131,4 @@ def test_whatever_else_a_device_sends_is_refused_with_words(content: Any) -> Non
     plausible = isinstance(content, dict) and content.get("status") == "error" and isinstance(content.get("error"), str)
     if not plausible:
         with pytest.raises(DeviceError, match="not what a runner reports"):
-            runner_result.checked(content)
+            runner_result.validate(content)

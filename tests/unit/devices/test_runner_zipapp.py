@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import grimp
+import numpy as np
 import pytest
 
-from edgeproof.core.errors import UnknownName
-from edgeproof.devices import runner_zipapp
+from edgeproof.core import directories, plugins
+from edgeproof.core.errors import UnknownNameError
+from edgeproof.devices import imports, runner_zipapp
 
 BLOCKED = (
     "torch", "hydra", "omegaconf", "dvc", "yaml", "pydantic", "scipy", "matplotlib", "rich", "safetensors", "tensorflow"
@@ -48,7 +53,7 @@ def test_another_content_has_another_name(plugin_root: Path, tmp_path: Path) -> 
 
 
 def test_a_runtime_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match=r"unknown runtime 'nul'\. Did you mean 'null'\?"):
+    with pytest.raises(UnknownNameError, match=r"unknown runtime 'nul'\. Did you mean 'null'\?"):
         runner_zipapp.pack("nul", tmp_path)
 
 
@@ -62,7 +67,8 @@ class Blocker:
         if name.partition(".")[0] in {BLOCKED!r}:
             raise ImportError("blocked: " + name)
 
-sys.meta_path.insert(0, Blocker())
+# An editable installation would provide the modules that the archive lacks.
+sys.meta_path[:] = [Blocker(), *(finder for finder in sys.meta_path if "editable" not in repr(finder).lower())]
 sys.path.insert(0, {str(runner)!r})
 {body}
 """
@@ -72,7 +78,7 @@ sys.path.insert(0, {str(runner)!r})
 def test_the_runner_imports_with_everything_of_the_host_blocked(tmp_path: Path) -> None:
     body = """
 import edgeproof.runner.__main__ as main
-import edgeproof.runner.counting, edgeproof.runner.job
+import edgeproof.runner.instruction_count, edgeproof.runner.loadgen_job
 from edgeproof.core import plugins
 plugins.load("runtimes", "null")
 print(main.__file__)
@@ -96,6 +102,139 @@ def test_the_blocker_blocks(tmp_path: Path) -> None:
 
 
 def test_the_archive_offers_no_runtime_but_its_own(tmp_path: Path) -> None:
-    body = "from edgeproof.core import plugins; print(plugins.names('runtimes'))"
+    body = "from edgeproof.core import plugins; print(plugins.list_names('runtimes'))"
     done = run_in_the_archive(runner_zipapp.pack("null", tmp_path), body)
     assert done.stdout.strip() == "['null']"
+
+
+# --- what ships is what is imported ----------------------------------------------------------------------------------
+
+RUNTIMES = plugins.list_names("runtimes")
+
+
+def list_archive_modules(runtime: str) -> set[str]:
+    root = f"edgeproof.runtimes.{runtime}"
+    return set(
+        imports.find_modules(
+            {
+                "edgeproof.runner.__main__": imports.PACKAGE / "runner/__main__.py",
+                root: plugins.find_source("runtimes", runtime),
+            }
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def import_graph() -> grimp.ImportGraph:
+    return grimp.build_graph("edgeproof", cache_dir=None)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_runner_ships_the_modules_of_the_import_graph(import_graph: grimp.ImportGraph, runtime: str) -> None:
+    """Compare with grimp. Of its graph, only packages that run on a device are followed from a runtime."""
+    needed = {"edgeproof.runner.__main__", f"edgeproof.runtimes.{runtime}"}
+    waiting = list(needed)
+    while waiting:
+        for module in import_graph.find_modules_directly_imported_by(waiting.pop()):
+            if module.split(".")[1] in imports.DEVICE_PACKAGES and module not in needed:
+                needed.add(module)
+                waiting.append(module)
+    packages = {name.rsplit(".", depth)[0] for name in needed for depth in (1, 2)} - needed
+    assert list_archive_modules(runtime) == needed | {name for name in packages if name.startswith("edgeproof")}
+
+
+def write_job(directory: Path) -> None:
+    artifact = directory / "artifact"
+    artifact.mkdir(parents=True)
+    directories.write_meta(artifact, {"output_shape": [1, 3]})
+    np.save(directory / "samples.npy", np.zeros((12, 1, 2, 2), np.float32))
+    job = {
+        "runtime": "null", "artifact": "artifact", "samples": "samples.npy", "threads": 1, "mode": "PerformanceOnly",
+        "scenario": "SingleStream", "settings": {"min_duration_ms": 5, "min_query_count": 100}, "warm_up_s": 0.1,
+        "packages": {},
+    }  # fmt: skip
+    partner = {"against": "artifact", "against_samples": "samples.npy", "order_seed": 0, "duration_ms": 5}
+    for mode, more in (("PerformanceOnly", {}), ("Profile", {}), ("InTurns", partner)):
+        (directory / mode).mkdir()
+        paths = {"artifact": "../artifact", "samples": "../samples.npy"}
+        more = more and {**more, "against": "../artifact", "against_samples": "../samples.npy"}
+        (directory / mode / "job.json").write_text(json.dumps({**job, **paths, **more, "mode": mode}))
+
+
+ENTRIES = {
+    "--watch": ["telemetry.csv", "0.2", ""],
+    "--describe": ["null", ""],
+    "--count": ["PerformanceOnly", "10"],
+    "PerformanceOnly": ["result"],
+    "Profile": ["result"],
+    "InTurns": ["result"],
+}
+
+
+def test_the_entries_of_the_runner_import_every_module_that_ships_and_no_other(tmp_path: Path) -> None:
+    write_job(tmp_path)
+    runner = runner_zipapp.pack("null", tmp_path)
+    imported = set()
+    for entry, arguments in ENTRIES.items():
+        body = f"""
+import json, os
+os.chdir({str(tmp_path)!r})
+sys.argv = [{str(runner)!r}, {entry!r}, *{arguments!r}]
+from edgeproof.runner import __main__ as main
+main.main()
+names = [name for name in sys.modules if name.partition(".")[0] == "edgeproof"]
+print("\\n" + json.dumps([names, [sys.modules[name].__file__ for name in names]]), flush=True)
+os._exit(0)
+"""
+        done = run_in_the_archive(runner, body)
+        assert done.returncode == 0, done.stderr
+        names, files = json.loads(done.stdout.splitlines()[-1])
+        assert all(file.startswith(str(runner)) for file in files)
+        imported |= set(names)
+        if arguments == ["result"]:
+            result = json.loads((tmp_path / "result" / "result.json").read_text())
+            assert result["status"] in ("done", "unprofiled", "compared"), result
+    assert imported == list_archive_modules("null")
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package that runners are packed from."""
+    copy = tmp_path / "copy" / "edgeproof"
+    shutil.copytree(imports.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(imports, "PACKAGE", copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("module", "ships"),
+    [
+        ("core/errors.py", True),
+        ("core/job.py", True),
+        ("core/__init__.py", True),
+        ("runner/warmup.py", True),
+        ("core/ed25519.py", False),
+        ("core/signatures.py", False),
+        ("runtimes/onnx.py", False),
+        ("bench/session.py", False),
+    ],
+)
+def test_a_comment_renames_the_runner_only_in_a_module_that_the_runner_imports(
+    package: Path, tmp_path: Path, module: str, ships: bool
+) -> None:
+    before = runner_zipapp.pack("null", tmp_path).name
+    path = package / module
+    path.write_text(path.read_text() + "\n# A comment.\n")
+    assert (runner_zipapp.pack("null", tmp_path).name != before) is ships
+
+
+def test_imports_of_host_packages_inside_functions_are_not_followed(package: Path, tmp_path: Path) -> None:
+    (package / "core" / "lazy.py").write_text("")
+    runtime = tmp_path / "abacus.py"
+    runtime.write_text(
+        "def export():\n    from edgeproof.models import qat\n\n\ndef profile():\n    from edgeproof.core import lazy\n"
+    )
+    modules = imports.find_modules({"edgeproof.runtimes.abacus": runtime})
+    assert set(modules) == {
+        "edgeproof", "edgeproof.runtimes", "edgeproof.runtimes.abacus", "edgeproof.core", "edgeproof.core.lazy"
+    }  # fmt: skip
