@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from edgeproof.connection import subprocesses, transfer
-from edgeproof.core.errors import DeviceError, Unreachable
+from edgeproof.core.errors import DeviceError, DeviceUnreachableError
 
 # How long the link may need beyond a command's own time, and a file's transfer altogether.
 LINK_S = 30.0
@@ -59,7 +59,7 @@ _LIST = 'cd "$1" && find . -type f -exec sha256sum {} +'
 _SEND = 'cd "$1" && tar -cf - .'
 
 
-class Remote:
+class ShellTransport:
     """What every transport through a shell has in common.
 
     `reach` is the program and its arguments; the line for the device's shell is added as one more. `directory` is
@@ -75,15 +75,15 @@ class Remote:
         """Bring a file or directory to the device under a relative name, unless the same is there already."""
         if name in self._there:
             return
-        found = transfer.sums(path)
+        found = transfer.compute_checksums(path)
         folder, own = str(PurePosixPath(name).parent), PurePosixPath(name).name
         with tempfile.TemporaryFile() as stream:
-            stream.write(transfer.listed(found, own))
+            stream.write(transfer.format_checksums(found, own))
             stream.seek(0)
             holds = found and self._shell(_HOLDS, folder, stdin=stream)[0] == 0
         if not holds:
             with tempfile.TemporaryFile() as stream:
-                transfer.packed(path, found, own, stream)
+                transfer.pack(path, found, own, stream)
                 code, said = self._shell(_RECEIVE, folder, own, stdin=stream)
             if code != 0:
                 raise DeviceError(f"{name} did not arrive on the device: {_last(said)}")
@@ -103,7 +103,7 @@ class Remote:
         code, said = self._shell(_LIST, name)
         if code != 0:
             raise DeviceError(f"the device left no {name}: {_last(said)}")
-        expected = transfer.told(said)
+        expected = transfer.parse_checksums(said)
         with tempfile.TemporaryFile() as stream:
             code, trailer = self._call(["sh", "-c", _SEND, "sh", name], TRANSFER_S, _limited(stream))
             if code != 0:
@@ -111,7 +111,7 @@ class Remote:
             stream.truncate(stream.tell() - len(trailer))
             stream.seek(0)
             path.mkdir(parents=True, exist_ok=True)
-            transfer.unpacked(stream, expected, path)
+            transfer.unpack(stream, expected, path)
 
     def remove(self, name: str) -> None:
         """Delete a directory on the device; one that can't be reached any more keeps it."""
@@ -141,7 +141,7 @@ class Remote:
         over = DeviceError(f"the job was ended after {timeout_s:.0f} s; raise timeout_s in the card")
         try:
             own = subprocesses.run([*self._reach, line], taken, timeout_s=timeout_s + LINK_S, stdin=stdin)
-        except subprocesses.OutOfTime:
+        except subprocesses.CommandTimeout:
             raise over from None
         except OSError as error:
             raise DeviceError(f"{self._reach[0]} can't be run: {error.strerror or error}") from None
@@ -151,15 +151,15 @@ class Remote:
         if time.monotonic() - began >= timeout_s:
             raise over
         said = _last(end.content().decode(errors="replace"))
-        raise Unreachable(f"the link to the device was lost ({self._reach[0]}, exit code {own}): {said}")
+        raise DeviceUnreachableError(f"the link to the device was lost ({self._reach[0]}, exit code {own}): {said}")
 
 
 def _limited(stream: IO[bytes]) -> Callable[[bytes], None]:
     """Write to `stream`, and raise DeviceError when more comes than is ever taken."""
 
     def take(chunk: bytes) -> None:
-        if stream.tell() + len(chunk) > transfer.MOST_BYTES:
-            raise DeviceError(f"the device sends more than {transfer.MOST_BYTES:,} bytes")
+        if stream.tell() + len(chunk) > transfer.MAX_BYTES:
+            raise DeviceError(f"the device sends more than {transfer.MAX_BYTES:,} bytes")
         stream.write(chunk)
 
     return take

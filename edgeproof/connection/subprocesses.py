@@ -16,7 +16,7 @@ PRINTED_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
 
 
-class OutOfTime(Exception):
+class CommandTimeout(Exception):
     """The command was ended because its time was over."""
 
 
@@ -68,7 +68,7 @@ def run(
         except BaseException as error:
             _end(process)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise OutOfTime from None
+                raise CommandTimeout from None
             raise
 
 
@@ -78,7 +78,7 @@ def _read(stream: IO[bytes], take: Callable[[bytes], None], until: float) -> Non
     while True:
         left = until - time.monotonic()
         if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-            raise OutOfTime
+            raise CommandTimeout
         chunk = os.read(descriptor, _READ_BYTES)
         if not chunk:
             return

@@ -10,33 +10,33 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from edgeproof.core.directories import sha256_of
+from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import DeviceError
 
 SUMS = ".sums"
-MOST_FILES = 1000
-MOST_BYTES = 1 << 30
+MAX_FILES = 1000
+MAX_BYTES = 1 << 30
 _LINE = re.compile(r"([0-9a-f]{64}) [ *]\./([^\\\n]+)")
 _CHUNK_BYTES = 1 << 20
 
 
-def sums(path: Path) -> dict[str, str]:
+def compute_checksums(path: Path) -> dict[str, str]:
     """The sha256 of a file (under the name '') or of every file below a directory, by its relative path."""
     if not path.is_dir():
-        return {"": sha256_of(path)}
-    return {file.relative_to(path).as_posix(): sha256_of(file) for file in sorted(path.rglob("*")) if file.is_file()}
+        return {"": hash_file(path)}
+    return {file.relative_to(path).as_posix(): hash_file(file) for file in sorted(path.rglob("*")) if file.is_file()}
 
 
-def listed(found: Mapping[str, str], name: str) -> bytes:
+def format_checksums(found: Mapping[str, str], name: str) -> bytes:
     """Sums as `sha256sum -c` reads them, of a file or directory called `name`."""
     return "".join(f"{digest}  {PurePosixPath(name, path)}\n" for path, digest in found.items()).encode()
 
 
-def packed(path: Path, found: Mapping[str, str], name: str, stream: IO[bytes]) -> None:
+def pack(path: Path, found: Mapping[str, str], name: str, stream: IO[bytes]) -> None:
     """Write a file or directory as a tar archive under `name`, and beside it its sums."""
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT, dereference=True) as archive:
         archive.add(path, name, filter=_plain)
-        content = listed(found, name)
+        content = format_checksums(found, name)
         about = tarfile.TarInfo(SUMS)
         about.size = len(content)
         archive.addfile(about, io.BytesIO(content))
@@ -51,7 +51,7 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def told(text: str) -> dict[str, str]:
+def parse_checksums(text: str) -> dict[str, str]:
     """Sums from what `find . -type f -exec sha256sum {} +` printed. Raises DeviceError for anything else."""
     found = {}
     for line in text.splitlines():
@@ -59,12 +59,12 @@ def told(text: str) -> dict[str, str]:
         if match is None:
             raise DeviceError(f"the device lists a file as {line!r:.100}, which is no sha256 and name")
         found[_inside(match[2])] = match[1]
-    if len(found) > MOST_FILES:
-        raise DeviceError(f"the device lists {len(found)} files; at most {MOST_FILES} are taken")
+    if len(found) > MAX_FILES:
+        raise DeviceError(f"the device lists {len(found)} files; at most {MAX_FILES} are taken")
     return found
 
 
-def unpacked(stream: IO[bytes], expected: Mapping[str, str], directory: Path) -> None:
+def unpack(stream: IO[bytes], expected: Mapping[str, str], directory: Path) -> None:
     """Write the plain files of a tar archive below `directory`. Raises DeviceError unless they are those expected."""
     found = {}
     try:
@@ -91,8 +91,8 @@ def _inside(name: str) -> str:
 
 
 def _written(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> str:
-    if member.size > MOST_BYTES:
-        raise DeviceError(f"the device sends {member.name!r:.100} with {member.size:,} bytes; {MOST_BYTES:,} are taken")
+    if member.size > MAX_BYTES:
+        raise DeviceError(f"the device sends {member.name!r:.100} with {member.size:,} bytes; {MAX_BYTES:,} are taken")
     source = archive.extractfile(member)
     assert source is not None
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,2 +1,4 @@
-"""What runs on a board that uses a model: it verifies the bundle it came in, then infers. The standard library, numpy
-and one engine; no LoadGen, nothing that measures."""
+"""The program inside a deployment bundle: it verifies the bundle, then infers.
+
+It needs the standard library, numpy and one runtime, and imports core only.
+"""

@@ -33,7 +33,7 @@ def main() -> int:
         parser.error("name inputs, or ask for --check")
     os.environ.pop("EDGEPROOF_PLUGINS", None)  # code from outside the bundle was verified by nobody
     root = Path(sys.argv[0]).resolve().parent
-    wrong = manifest.problems(root, arguments.signer) or packages(root)
+    wrong = manifest.find_problems(root, arguments.signer) or find_package_problems(root)
     if wrong:
         print(*(f"refused: {line}" for line in wrong), sep="\n", file=sys.stderr)
         return REFUSED
@@ -44,7 +44,7 @@ def main() -> int:
     return inference.infer(root, arguments.inputs, arguments.out, threads=arguments.threads)
 
 
-def packages(root: Path) -> list[str]:
+def find_package_problems(root: Path) -> list[str]:
     """The packages that the bundle was measured with and this machine lacks or has in another version."""
     wanted = json.loads((root / "bundle.json").read_text(encoding="utf-8"))["packages"]
     missing = []

@@ -14,7 +14,7 @@ MANIFEST, SIGNATURE = "MANIFEST.json", "MANIFEST.sig"
 SCHEMA = 1
 
 
-def problems(root: Path, signer: str | None) -> list[str]:
+def find_problems(root: Path, signer: str | None) -> list[str]:
     """What is wrong with the bundle in `root`, nothing when it may run.
 
     `signer` is the fingerprint of the key that must have signed it, as `ssh-keygen -l` prints it; None asks for none.
@@ -48,7 +48,7 @@ def _signature_problems(root: Path, raw: bytes, content: dict[str, Any], signer:
         )
     except (OSError, ValueError, TypeError):
         return [f"{SIGNATURE} is missing or damaged"]
-    if not ed25519.verified(public_key, raw, signature):
+    if not ed25519.verify(public_key, raw, signature):
         return [f"{MANIFEST} was changed after it was signed: the signature is not its own"]
     if signer is not None and fingerprint(public_key) != signer:
         return [f"the bundle is signed by {fingerprint(public_key)}, and must be by {signer}"]

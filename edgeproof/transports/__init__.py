@@ -1,1 +1,4 @@
-"""One file a transport: how files and commands reach a device."""
+"""Transports: how files and commands reach a device. One file a transport.
+
+A transport may import connection, core and config, and no other transport.
+"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeproof.connection.shell import Remote
+from edgeproof.connection.shell import ShellTransport
 
 HOST = "a serial number of 'adb devices'"
 PYTHON = "python3"
@@ -12,7 +12,7 @@ TRY = "adb -s {host} shell true"
 DIRECTORY = "/data/local/tmp/edgeproof"
 
 
-class Transport(Remote):
+class Transport(ShellTransport):
     """Reaches a device by its serial number; works where its shell may write and execute."""
 
     def __init__(self, root: Path, host: str | None = None) -> None:

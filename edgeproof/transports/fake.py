@@ -19,17 +19,17 @@ from typing import Literal
 import yaml
 from pydantic import Field
 
-from edgeproof.config.params import Frozen, checked
-from edgeproof.core.errors import ConfigError, DeviceError, Unreachable
+from edgeproof.config.validation import Frozen, validate
+from edgeproof.core.errors import ConfigError, DeviceError, DeviceUnreachableError
 from edgeproof.transports import local
 
 HOST = None
 FILE = "faults.yaml"
 RESULT = "result.json"
 
-Call = Literal["push", "run", "pull"]
-Kind = Literal["link cut", "disk full", "corrupted file", "hang", "lying output", "clock stepped"]
-POSSIBLE: dict[Call, tuple[Kind, ...]] = {
+TransportCall = Literal["push", "run", "pull"]
+FaultKind = Literal["link cut", "disk full", "corrupted file", "hang", "lying output", "clock stepped"]
+FAULTS_BY_CALL: dict[TransportCall, tuple[FaultKind, ...]] = {
     "push": ("link cut", "disk full", "corrupted file"),
     "run": ("link cut", "disk full", "corrupted file", "hang", "lying output", "clock stepped"),
     "pull": ("link cut", "corrupted file", "lying output"),
@@ -58,8 +58,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 class Fault(Frozen):
     """One line of the script."""
 
-    call: Call
-    fault: Kind
+    call: TransportCall
+    fault: FaultKind
     nth: int | None = Field(default=None, ge=1, description="which call of its kind, counted from 1; every one")
     text: str = Field(default='{"status": "done"}', description="what a lying device says: printed, or in result.json")
 
@@ -69,7 +69,7 @@ class Transport(local.Transport):
 
     def __init__(self, root: Path, host: str | None = None) -> None:
         super().__init__(root)
-        self._calls: Counter[Call] = Counter()
+        self._calls: Counter[TransportCall] = Counter()
         self._spoils = False
 
     def push(self, path: Path, name: str) -> None:
@@ -77,7 +77,7 @@ class Transport(local.Transport):
         fault = self._next("push")
         self._spoils = fault is not None and fault.fault == "corrupted file"
         if fault is not None and fault.fault == "link cut":
-            raise Unreachable("the link to the device was lost")
+            raise DeviceUnreachableError("the link to the device was lost")
         if fault is not None and fault.fault == "disk full":
             raise DeviceError(f"{name} did not arrive on the device: No space left on device")
         super().push(path, name)
@@ -104,7 +104,7 @@ class Transport(local.Transport):
             return 0, fault.text
         told = super().run(argv, timeout_s)
         if kind == "link cut":  # the command ran, and nobody heard of it
-            raise Unreachable("the link to the device was lost")
+            raise DeviceUnreachableError("the link to the device was lost")
         return told
 
     def pull(self, name: str, path: Path) -> None:
@@ -112,7 +112,7 @@ class Transport(local.Transport):
         fault = self._next("pull")
         self._spoils = fault is not None and fault.fault == "corrupted file"
         if fault is not None and fault.fault == "link cut":
-            raise Unreachable("the link to the device was lost")
+            raise DeviceUnreachableError("the link to the device was lost")
         super().pull(name, path)
         if fault is not None and fault.fault == "lying output":
             (path / RESULT).write_text(fault.text, encoding="utf-8")
@@ -122,7 +122,7 @@ class Transport(local.Transport):
         if self._spoils:
             _spoil(path)
 
-    def _next(self, call: Call) -> Fault | None:
+    def _next(self, call: TransportCall) -> Fault | None:
         """Count a call; returns the fault that it meets."""
         self._calls[call] += 1
         return next((f for f in self._script() if f.call == call and f.nth in (None, self._calls[call])), None)
@@ -137,9 +137,9 @@ class Transport(local.Transport):
             raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
         if not isinstance(content, list):
             raise ConfigError(f"{path} must be a list of faults.")
-        script = [checked(Fault, line, f"{path}, fault {number}") for number, line in enumerate(content, 1)]
+        script = [validate(Fault, line, f"{path}, fault {number}") for number, line in enumerate(content, 1)]
         for fault in script:
-            if fault.fault not in (possible := POSSIBLE[fault.call]):
+            if fault.fault not in (possible := FAULTS_BY_CALL[fault.call]):
                 raise ConfigError(f"{path}: a {fault.call} has no '{fault.fault}', only {', '.join(possible)}.")
         return script
 

@@ -27,11 +27,11 @@ class Transport:
         if name in self._there:
             return
         target = self._root / name
-        found = transfer.sums(path)
-        if not target.exists() or transfer.sums(target) != found:
+        found = transfer.compute_checksums(path)
+        if not target.exists() or transfer.compute_checksums(target) != found:
             partial = target.with_name(f".{target.name}.part")
             self._copy(path, partial)
-            if transfer.sums(partial) != found:
+            if transfer.compute_checksums(partial) != found:
                 _remove(partial)
                 raise DeviceError(f"{name} was damaged on its way to the device")
             _remove(target)
@@ -59,7 +59,7 @@ class Transport:
         tail = subprocesses.Tail()
         try:
             code = subprocesses.run(argv, tail.take, timeout_s=timeout_s, cwd=self._root, environment=environment)
-        except subprocesses.OutOfTime:
+        except subprocesses.CommandTimeout:
             raise DeviceError(f"the job was ended after {timeout_s:.0f} s; raise timeout_s in the card") from None
         except (OSError, ValueError) as error:
             raise DeviceError(f"{argv[0]} can't be run: {getattr(error, 'strerror', None) or error}") from None
@@ -71,7 +71,7 @@ class Transport:
         if not source.is_dir():
             raise DeviceError(f"the device left no {name}")
         self._bring(source, path)
-        if transfer.sums(source).items() - transfer.sums(path).items():
+        if transfer.compute_checksums(source).items() - transfer.compute_checksums(path).items():
             raise DeviceError(f"{name} was damaged on its way from the device")
 
     def _bring(self, source: Path, path: Path) -> None:

@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from edgeproof.connection.shell import Remote
+from edgeproof.connection.shell import ShellTransport
 from edgeproof.core.errors import DeviceError
 
 CONFIG = "ssh_config"
@@ -36,7 +36,7 @@ OPTIONS = {
 }
 
 
-class Transport(Remote):
+class Transport(ShellTransport):
     """Reaches a host of the user's ssh configuration; works below ~/.edgeproof there."""
 
     def __init__(self, root: Path, host: str | None = None) -> None:

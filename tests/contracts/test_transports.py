@@ -15,7 +15,7 @@ from edgeproof.core.errors import DeviceError
 from tests.support import boards
 
 
-@pytest.fixture(params=plugins.names("transports"))
+@pytest.fixture(params=plugins.list_names("transports"))
 def device(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     with boards.device(request.param, tmp_path, monkeypatch) as found:
         yield found

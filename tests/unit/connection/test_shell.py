@@ -14,25 +14,25 @@ import pytest
 
 from edgeproof.connection import shell as connection_shell
 from edgeproof.connection import transfer
-from edgeproof.connection.shell import Remote
-from edgeproof.core.errors import DeviceError, Unreachable
+from edgeproof.connection.shell import ShellTransport
+from edgeproof.core.errors import DeviceError, DeviceUnreachableError
 from edgeproof.transports import ssh
 
 
-def shell(root: Path) -> Remote:
-    return Remote(["sh", "-c"], str(root / "board"))
+def shell(root: Path) -> ShellTransport:
+    return ShellTransport(["sh", "-c"], str(root / "board"))
 
 
-def answering(tmp_path: Path, body: str) -> Remote:
+def answering(tmp_path: Path, body: str) -> ShellTransport:
     """A device behind a Python program, whose last argument is the line for the shell."""
     (tmp_path / "reach.py").write_text(f"import re, subprocess, sys, time\nline = sys.argv[-1]\n{body}")
-    return Remote([sys.executable, "-S", str(tmp_path / "reach.py")], str(tmp_path / "board"))
+    return ShellTransport([sys.executable, "-S", str(tmp_path / "reach.py")], str(tmp_path / "board"))
 
 
 AFTERWARDS = "sys.exit(subprocess.run(['sh', '-c', line], stdin=sys.stdin, start_new_session=True).returncode)\n"
 
 
-def push_file(device: Remote, tmp_path: Path) -> None:
+def push_file(device: ShellTransport, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     device.push(tmp_path / "file", "store/file")
 
@@ -51,13 +51,13 @@ def push_file(device: Remote, tmp_path: Path) -> None:
     ids=["refused", "silent", "another mark", "cut before the code came"],
 )
 def test_an_answer_without_its_mark_is_a_lost_link_and_no_result(tmp_path: Path, body: str, told: str) -> None:
-    with pytest.raises(Unreachable, match=told):
+    with pytest.raises(DeviceUnreachableError, match=told):
         answering(tmp_path, body + "\n").run(["true"], 60)
 
 
 def test_a_program_that_is_not_installed_is_named(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="no-such-adb can't be run: No such file"):
-        Remote(["no-such-adb"], "x").run(["true"], 60)
+        ShellTransport(["no-such-adb"], "x").run(["true"], 60)
 
 
 def test_a_link_that_hangs_is_given_up_a_while_after_the_commands_own_time(
@@ -97,7 +97,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> 
 
 def test_a_link_that_is_cut_while_a_file_travels_leaves_nothing_that_passes_for_it(tmp_path: Path) -> None:
     cut = "sys.stdin.buffer.raw.read(600); sys.exit(255)\n"
-    with pytest.raises(Unreachable):
+    with pytest.raises(DeviceUnreachableError):
         push_file(answering(tmp_path, cut), tmp_path)
     assert not (tmp_path / "board/store/file").exists()
     push_file(shell(tmp_path), tmp_path)
@@ -107,7 +107,7 @@ def test_a_link_that_is_cut_while_a_file_travels_leaves_nothing_that_passes_for_
 def test_a_missing_result_and_an_unreachable_device_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="left no jobs/1/result"):
         shell(tmp_path).pull("jobs/1/result", tmp_path / "back")
-    with pytest.raises(Unreachable):
+    with pytest.raises(DeviceUnreachableError):
         answering(tmp_path, "sys.exit(255)\n").pull("jobs/1/result", tmp_path / "back")
 
 
@@ -154,7 +154,7 @@ def test_an_archive_that_holds_other_than_the_listed_plain_files_is_refused(
     tmp_path: Path, stream: io.BytesIO, told: str
 ) -> None:
     with pytest.raises(DeviceError, match=told):
-        transfer.unpacked(stream, EXPECTED, tmp_path / "out")
+        transfer.unpack(stream, EXPECTED, tmp_path / "out")
     assert {path.name for path in tmp_path.rglob("*")} <= {"out", "a"}
 
 
@@ -164,16 +164,16 @@ def test_an_archive_that_holds_other_than_the_listed_plain_files_is_refused(
         ("hello", "no sha256 and name"),
         (f"{SHA['']}  ./../../etc/cron.d/x", "lies outside"),
         (f"\\{SHA['']}  ./a\\nb", "no sha256 and name"),
-        ("\n".join(f"{SHA['']}  ./{n}" for n in range(transfer.MOST_FILES + 1)), "at most 1000"),
+        ("\n".join(f"{SHA['']}  ./{n}" for n in range(transfer.MAX_FILES + 1)), "at most 1000"),
     ],
 )
 def test_a_list_of_files_that_is_none_is_refused(listing: str, told: str) -> None:
     with pytest.raises(DeviceError, match=told):
-        transfer.told(listing)
+        transfer.parse_checksums(listing)
 
 
 def test_a_device_that_sends_without_end_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "MOST_BYTES", 10**6)
+    monkeypatch.setattr(transfer, "MAX_BYTES", 10**6)
     shell(tmp_path).run(["sh", "-c", "mkdir result; echo x > result/file"], 60)
     endless = "line = line.replace('tar -cf - .', 'cat /dev/zero')\n"
     began = time.monotonic()
