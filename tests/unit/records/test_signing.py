@@ -162,10 +162,7 @@ def test_a_tamperer_who_signs_again_with_another_key_is_not_an_allowed_signer(
     capsys.readouterr()
     assert main.run(["verify", "--allowed-signers", str(project / "allowed")]) == 1
     told = capsys.readouterr().out
-    assert (
-        f"signed by {signatures.fingerprint(signing.get_public_key(OTHER))}, who is not an allowed signer"
-        in told
-    )
+    assert f"signed by {signatures.fingerprint(signing.get_public_key(OTHER))}, who is not an allowed signer" in told
     assert "signed by me@example.org: 1" in told
 
 
@@ -236,7 +233,7 @@ def test_a_key_in_the_users_configuration_is_found_and_one_in_the_project_refuse
 ) -> None:
     monkeypatch.delenv(signing.KEY_VARIABLE)
     assert signing.load_configured_key() is None
-    with pytest.raises(ConfigError, match="no signing key. Set EDGEPROOF_SIGNING_KEY"):
+    with pytest.raises(ConfigError, match=r"no signing key\. Set EDGEPROOF_SIGNING_KEY"):
         main.run(["sign"])
     (project / "config/edgeproof").mkdir(parents=True)
     written(KEY, project / "config" / signing.DEFAULT_KEY)

@@ -1,4 +1,4 @@
-"""Steps of a whole series of nights, by binary segmentation."""
+"""Steps of a whole series of nights: where the level changes, by binary segmentation."""
 
 from __future__ import annotations
 
