@@ -1,4 +1,4 @@
-"""Small trees of records on disk, as a bench session would leave them."""
+"""Small trees of records on disk, as a bench session writes them."""
 
 from __future__ import annotations
 
@@ -101,18 +101,18 @@ def write(
     return directory
 
 
-def unsupported(root: Path, reason: str, **identity: Any) -> Path:
-    """Write the record of an artifact that its runtime cannot make."""
+def write_unsupported(root: Path, reason: str, **identity: Any) -> Path:
+    """Write the record of an artifact that its runtime does not support."""
     changes = {"artifact": {"size_bytes": None, "gzip_bytes": None}, "job": False, **identity}
     directory = write(root, "single_stream", verdict="unsupported", reasons=[reason], **changes)
     return directory.rename(directory.with_name("unsupported.0"))
 
 
-def in_turns(root: Path, log_ratio: float, process: int, **identity: Any) -> Path:
-    """Write the record of one process in which an artifact took turns with good/fp32."""
-    told = {"model": "good", "scheme": "fp32", "pairs": 500, "log_ratio": log_ratio}
+def write_interleaved(root: Path, log_ratio: float, process: int, **identity: Any) -> Path:
+    """Write the record of one interleaved run of an artifact and good/fp32."""
+    comparison = {"model": "good", "scheme": "fp32", "pairs": 500, "log_ratio": log_ratio}
     result = {"threads": 1, "fingerprint": {"cpu": "A Processor"}, "versions": {"numpy": "2.0"}}
-    changes = {"order": process, "in_turns": told, "job": False, **identity}
+    changes = {"order": process, "in_turns": comparison, "job": False, **identity}
     place = write(root, "in_turns", process=process, **changes)
     record_files.write_content(place, {**record_files.read(place).content, "result": result})
     return place

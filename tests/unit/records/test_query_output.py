@@ -1,4 +1,4 @@
-"""Answers as text, and records of an older schema written anew."""
+"""Answers of queries as text, and the commands 'query' and 'migrate'."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.support import record_trees
 SQL = "SELECT * FROM (VALUES (1, 2.5, 'a', NULL), (30, 1/3, 'longer', true)) AS t(n, share, name, flag)"
 
 
-def answer(sql: str = SQL) -> duckdb.DuckDBPyConnection:
+def run_query(sql: str = SQL) -> duckdb.DuckDBPyConnection:
     return duckdb.connect().execute(sql)
 
 
-def test_a_table_has_its_numbers_right_and_its_names_left() -> None:
-    assert query_output.format_answer(answer(), "table").splitlines() == [
+def test_numbers_are_aligned_right_and_text_left() -> None:
+    assert query_output.format_answer(run_query(), "table").splitlines() == [
         " n     share  name    flag",
         "--  --------  ------  ----",
         " 1       2.5  a",
@@ -31,23 +31,23 @@ def test_a_table_has_its_numbers_right_and_its_names_left() -> None:
     ]
 
 
-def test_an_empty_answer_is_its_heading() -> None:
-    assert query_output.format_answer(answer("SELECT 1 AS a WHERE false"), "table") == "a\n-\n"
-    assert query_output.format_answer(answer("SELECT 1 AS a WHERE false"), "csv") == "a\n"
-    assert query_output.format_answer(answer("SELECT 1 AS a WHERE false"), "json") == ""
+def test_an_empty_answer_has_only_headings() -> None:
+    assert query_output.format_answer(run_query("SELECT 1 AS a WHERE false"), "table") == "a\n-\n"
+    assert query_output.format_answer(run_query("SELECT 1 AS a WHERE false"), "csv") == "a\n"
+    assert query_output.format_answer(run_query("SELECT 1 AS a WHERE false"), "json") == ""
 
 
-def test_what_would_move_the_cursor_is_replaced() -> None:
-    assert "\x1b" not in query_output.format_answer(answer("SELECT chr(27) || '[2J' || chr(10) AS a"), "table")
+def test_control_characters_are_replaced_in_tables() -> None:
+    assert "\x1b" not in query_output.format_answer(run_query("SELECT chr(27) || '[2J' || chr(10) AS a"), "table")
 
 
-def test_csv_and_json_carry_every_value() -> None:
-    lines = list(csv.DictReader(io.StringIO(query_output.format_answer(answer(), "csv"))))
+def test_csv_and_json_keep_every_value() -> None:
+    lines = list(csv.DictReader(io.StringIO(query_output.format_answer(run_query(), "csv"))))
     assert [line["name"] for line in lines] == ["a", "longer"]
     assert float(lines[1]["share"]) == 1 / 3
-    told = [json.loads(line) for line in query_output.format_answer(answer(), "json").splitlines()]
-    assert told[1] == {"n": 30, "share": 1 / 3, "name": "longer", "flag": True}
-    assert json.loads(query_output.format_answer(answer("SELECT from_hex('0aff') AS b"), "json")) == {"b": "0aff"}
+    objects = [json.loads(line) for line in query_output.format_answer(run_query(), "json").splitlines()]
+    assert objects[1] == {"n": 30, "share": 1 / 3, "name": "longer", "flag": True}
+    assert json.loads(query_output.format_answer(run_query("SELECT from_hex('0aff') AS b"), "json")) == {"b": "0aff"}
 
 
 # --- the commands ---------------------------------------------------------------------------------------------------
@@ -60,7 +60,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "records"
 
 
-def test_a_query_from_the_command_line_sees_new_records_at_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_query_includes_new_records_unless_the_store_is_used_as_it_is(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["query", "SELECT count(*) AS n FROM records", "--format", "csv", "--records", str(root)]
     assert main.run(command) == 0
     record_trees.write(root, process=7, call_ns=np.full(100, 9))
@@ -69,19 +71,19 @@ def test_a_query_from_the_command_line_sees_new_records_at_once(root: Path, caps
     assert capsys.readouterr().out == "n\n3\nn\n3\nn\n4\n"
 
 
-def test_a_damaged_record_is_named_on_the_side_and_in_the_exit_code(
+def test_a_damaged_record_is_named_on_stderr_and_sets_the_exit_code(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = next(root.rglob("record.json"))
     path.write_text("{")
     assert main.run(["query", "SELECT count(*) AS n FROM records", "--records", str(root)]) == 1
-    told = capsys.readouterr()
-    assert told.out.split() == ["n", "-", "2"]
-    assert str(path) in told.err
-    assert "Skipped 1 damaged record(s)." in told.err
+    captured = capsys.readouterr()
+    assert captured.out.split() == ["n", "-", "2"]
+    assert str(path) in captured.err
+    assert "Skipped 1 damaged record(s)." in captured.err
 
 
-def test_older_records_are_migrated_and_tell_the_same(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_migrated_records_have_the_same_content(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = sorted(root.rglob("record.json"))
     for path in paths[:2]:
         path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 1}))
@@ -99,7 +101,7 @@ def test_older_records_are_migrated_and_tell_the_same(root: Path, capsys: pytest
     assert capsys.readouterr().out == ""
 
 
-def test_migration_leaves_what_it_cannot_read_and_says_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_migration_keeps_and_names_unreadable_records(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two, _ = sorted(root.rglob("record.json"))
     one.write_text("{")
     two.write_text(json.dumps({**json.loads(two.read_text()), "schema": 1}))

@@ -1,4 +1,4 @@
-"""Signed results: any byte that changes is found and named, OpenSSH agrees, and the key is nowhere."""
+"""Signed records: every changed byte is detected, OpenSSH accepts the format, and the key is never written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path("results/records")
 SESSION = ROOT / "local_onnx"
 
 
-def written(key: Ed25519PrivateKey, path: Path) -> Path:
+def write_key(key: Ed25519PrivateKey, path: Path) -> Path:
     path.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
     )
@@ -34,14 +34,14 @@ def written(key: Ed25519PrivateKey, path: Path) -> Path:
     return path
 
 
-def line(key: Ed25519PrivateKey, options: str = "") -> str:
+def format_signer(key: Ed25519PrivateKey, options: str = "") -> str:
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return f"me@example.org {options}{public.decode()} a comment\n"
 
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two sessions of records in a project, and a key outside of it."""
+    """Make a project with two sessions of records, and a key outside of it."""
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -50,28 +50,28 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         record_trees.write(ROOT, device=device, call_ns=np.full(100, 5000))
         record_trees.write(ROOT, "accuracy", device=device, correct=[True] * 9 + [False])
         (ROOT / f"{device}_onnx" / "session_id").write_text(device)
-    monkeypatch.setenv(signing.KEY_VARIABLE, str(written(KEY, tmp_path / "key")))
+    monkeypatch.setenv(signing.KEY_VARIABLE, str(write_key(KEY, tmp_path / "key")))
     return tmp_path
 
 
-def outcomes(trusted: dict[bytes, str] | None = None) -> dict[str, str]:
+def verify_all(trusted: dict[bytes, str] | None = None) -> dict[str, str]:
     return {finding.session.name: finding.outcome for finding in signature_checks.verify_sessions([ROOT], trusted)}
 
 
-def test_what_nobody_signed_is_unsigned_and_what_was_signed_is_verified(capsys: pytest.CaptureFixture[str]) -> None:
-    assert outcomes() == {"board_onnx": "unsigned", "local_onnx": "unsigned"}
+def test_sessions_are_unsigned_before_signing_and_verified_after_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify_all() == {"board_onnx": "unsigned", "local_onnx": "unsigned"}
     assert main.run(["verify"]) == 0
     assert "4 record(s) in 2 session(s): 0 verified, 2 unsigned, 0 tampered with" in capsys.readouterr().out
     assert main.run(["verify", "--require-signatures"]) == 1
     assert "unsigned: results/records/local_onnx" in capsys.readouterr().out
     assert main.run(["sign"]) == 0
     assert main.run(["verify", "--require-signatures"]) == 0
-    told = capsys.readouterr().out
-    assert "2 verified, 0 unsigned, 0 tampered with" in told
-    assert f"signed by {signatures.fingerprint(signing.get_public_key(KEY))}: 2" in told
+    output = capsys.readouterr().out
+    assert "2 verified, 0 unsigned, 0 tampered with" in output
+    assert f"signed by {signatures.fingerprint(signing.get_public_key(KEY))}: 2" in output
 
 
-def test_every_file_that_changes_is_refused_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_changed_file_is_named_as_tampered_with(capsys: pytest.CaptureFixture[str]) -> None:
     main.run(["sign"])
     names = [*signatures.list_signed_files(SESSION), SUMS, SIGNATURE]
     assert {"session_id"} | {Path(name).name for name in names} == {
@@ -89,31 +89,31 @@ def test_every_file_that_changes_is_refused_and_named(capsys: pytest.CaptureFixt
                 path.write_bytes(content)
             capsys.readouterr()
             assert main.run(["verify"]) == 1, (name, content)
-            told = capsys.readouterr().out
-            assert "1 verified, 0 unsigned, 1 tampered with" in told
-            assert name in told, (name, content)
+            output = capsys.readouterr().out
+            assert "1 verified, 0 unsigned, 1 tampered with" in output
+            assert name in output, (name, content)
         path.write_bytes(before)
     assert main.run(["verify"]) == 0
 
 
-def test_a_file_that_is_added_to_a_signed_session_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_added_to_a_signed_session_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     main.run(["sign"])
     (SESSION / "onnx" / "more.npz").write_bytes(b"")
     assert main.run(["verify"]) == 1
     assert "more.npz was added after the session was signed" in capsys.readouterr().out
 
 
-def test_a_record_added_by_whoever_has_no_key_is_refused_by_verify_and_by_the_store() -> None:
+def test_a_record_added_without_the_key_is_refused_by_verify_and_by_readers() -> None:
     main.run(["sign"])
     shutil.copytree(SESSION / "onnx/teacher.fp32", SESSION / "onnx/student.fp32")
-    assert outcomes()["local_onnx"] == "tampered"
+    assert verify_all()["local_onnx"] == "tampered"
     damaged: list[str] = []
     assert len(list(record_files.read_all(ROOT, damaged=damaged))) == 4
     assert len(damaged) == 2
-    assert all("student.fp32" in told for told in damaged)
+    assert all("student.fp32" in reason for reason in damaged)
 
 
-def test_records_are_checked_from_wherever_they_are_looked_at(
+def test_signatures_are_checked_from_any_working_directory(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main.run(["sign"])
@@ -128,7 +128,7 @@ def test_records_are_checked_from_wherever_they_are_looked_at(
         assert len(damaged) == 1
 
 
-def test_where_there_is_nothing_to_verify_that_is_said(project: Path) -> None:
+def test_verifying_a_directory_without_records_is_an_error(project: Path) -> None:
     (project / "empty").mkdir()
     with pytest.raises(ConfigError, match="there are no records below"):
         main.run(["verify", str(project / "empty")])
@@ -142,35 +142,38 @@ def test_signatures_swapped_between_sessions_are_refused() -> None:
     a, b = one.read_bytes(), two.read_bytes()
     one.write_bytes(b)
     two.write_bytes(a)
-    assert outcomes() == {"board_onnx": "tampered", "local_onnx": "tampered"}
+    assert verify_all() == {"board_onnx": "tampered", "local_onnx": "tampered"}
 
 
 def test_sums_and_signature_of_another_session_together_are_refused() -> None:
     main.run(["sign"])
     for name in (SUMS, SIGNATURE):
         shutil.copyfile(ROOT / "board_onnx" / name, SESSION / name)
-    assert outcomes() == {"board_onnx": "verified", "local_onnx": "tampered"}
+    assert verify_all() == {"board_onnx": "verified", "local_onnx": "tampered"}
 
 
-def test_a_tamperer_who_signs_again_with_another_key_is_not_an_allowed_signer(
+def test_a_session_signed_again_with_another_key_is_refused_by_allowed_signers(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main.run(["sign"])
     signing.sign_session(SESSION, OTHER)
-    assert outcomes() == {"board_onnx": "verified", "local_onnx": "verified"}  # nobody says who may
-    (project / "allowed").write_text("# who may sign\n" + line(KEY))
+    assert verify_all() == {
+        "board_onnx": "verified",
+        "local_onnx": "verified",
+    }  # without allowed signers, every key is trusted
+    (project / "allowed").write_text("# who may sign\n" + format_signer(KEY))
     capsys.readouterr()
     assert main.run(["verify", "--allowed-signers", str(project / "allowed")]) == 1
-    told = capsys.readouterr().out
-    assert f"signed by {signatures.fingerprint(signing.get_public_key(OTHER))}, who is not an allowed signer" in told
-    assert "signed by me@example.org: 1" in told
+    output = capsys.readouterr().out
+    assert f"signed by {signatures.fingerprint(signing.get_public_key(OTHER))}, who is not an allowed signer" in output
+    assert "signed by me@example.org: 1" in output
 
 
-def test_where_the_project_names_its_signers_a_stripped_signature_is_an_error(
+def test_a_removed_signature_is_an_error_if_the_project_has_allowed_signers(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     main.run(["sign"])
-    allowed_signers.ALLOWED_SIGNERS.write_text(line(KEY))
+    allowed_signers.ALLOWED_SIGNERS.write_text(format_signer(KEY))
     assert main.run(["verify"]) == 0
     signing.remove_signature(SESSION)
     capsys.readouterr()
@@ -178,17 +181,17 @@ def test_where_the_project_names_its_signers_a_stripped_signature_is_an_error(
     assert "unsigned: results/records/local_onnx" in capsys.readouterr().out
 
 
-def test_an_unsigned_record_with_a_damaged_array_is_not_just_unsigned(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unsigned_record_with_a_damaged_array_counts_as_tampered_with(capsys: pytest.CaptureFixture[str]) -> None:
     (SESSION / "onnx/teacher.fp32/single_stream.0/latencies.npz").write_bytes(b"nothing")
     assert main.run(["verify"]) == 1
-    told = capsys.readouterr().out
-    assert "latencies.npz is missing or damaged" in told
-    assert "1 unsigned, 1 tampered with" in told
+    output = capsys.readouterr().out
+    assert "latencies.npz is missing or damaged" in output
+    assert "1 unsigned, 1 tampered with" in output
     assert main.run(["sign"]) == 1
     assert not (ROOT / "board_onnx" / SIGNATURE).exists()
 
 
-def test_a_tampered_record_is_left_out_of_reports_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_reports_name_and_skip_a_tampered_record(capsys: pytest.CaptureFixture[str]) -> None:
     main.run(["sign"])
     assert store.refresh(ROOT).damaged == []
     path = SESSION / "onnx/teacher.fp32/accuracy.0/record.json"
@@ -196,39 +199,39 @@ def test_a_tampered_record_is_left_out_of_reports_and_named(capsys: pytest.Captu
     capsys.readouterr()
     assert main.run(["report", "--columns", "accuracy"]) == 1
     assert f"{path} was changed after it was signed" in capsys.readouterr().err
-    # Whoever mends the sums too is betrayed by the signature.
+    # If the sums are adapted too, the signature no longer matches them.
     (SESSION / SUMS).write_bytes(signatures.format_sums(SESSION))
     assert main.run(["report", "--columns", "accuracy"]) == 1
-    told = capsys.readouterr()
-    assert f"{path} can't be trusted" in told.err
-    assert "SHA256SUMS.sig does not match it" in told.err
-    assert "local" not in told.out.partition("\n\n")[2]
+    captured = capsys.readouterr()
+    assert f"{path} can't be trusted" in captured.err
+    assert "SHA256SUMS.sig does not match it" in captured.err
+    assert "local" not in captured.out.partition("\n\n")[2]
 
 
-def test_migrating_signs_anew_or_drops_the_signature(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+def test_migrating_renews_the_signature(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
     for path in sorted(SESSION.rglob("record.json")):
         path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
     main.run(["sign"])
     assert dict(session_migration.migrate_sessions(ROOT, [])) == {"local_onnx": 2}
-    assert outcomes() == {"board_onnx": "verified", "local_onnx": "verified"}
+    assert verify_all() == {"board_onnx": "verified", "local_onnx": "verified"}
 
 
-def test_signing_twice_makes_the_same_bytes_and_keeps_who_signed_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signing_is_deterministic_and_the_command_keeps_existing_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
     signing.sign_session(SESSION, KEY)
     before = (SESSION / SIGNATURE).read_bytes()
     signing.sign_session(SESSION, KEY)
     assert (SESSION / SIGNATURE).read_bytes() == before
     signing.sign_session(SESSION, OTHER)
     main.run(["sign"])
-    told = signatures.verify_session(SESSION)
-    assert told is not None
-    assert told.public_key == signing.get_public_key(OTHER)
+    signature = signatures.verify_session(SESSION)
+    assert signature is not None
+    assert signature.public_key == signing.get_public_key(OTHER)
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_in_the_users_configuration_is_found_and_one_in_the_project_refused(
+def test_a_key_in_the_users_configuration_is_used_and_a_key_in_the_project_refused(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(signing.KEY_VARIABLE)
@@ -236,16 +239,16 @@ def test_a_key_in_the_users_configuration_is_found_and_one_in_the_project_refuse
     with pytest.raises(ConfigError, match=r"no signing key\. Set EDGEPROOF_SIGNING_KEY"):
         main.run(["sign"])
     (project / "config/edgeproof").mkdir(parents=True)
-    written(KEY, project / "config" / signing.DEFAULT_KEY)
-    found = signing.load_configured_key()
-    assert found is not None
-    assert signing.get_public_key(found) == signing.get_public_key(KEY)
-    monkeypatch.setenv(signing.KEY_VARIABLE, str(written(KEY, Path("inside"))))
+    write_key(KEY, project / "config" / signing.DEFAULT_KEY)
+    key = signing.load_configured_key()
+    assert key is not None
+    assert signing.get_public_key(key) == signing.get_public_key(KEY)
+    monkeypatch.setenv(signing.KEY_VARIABLE, str(write_key(KEY, Path("inside"))))
     with pytest.raises(ConfigError, match="lies in the project"):
         signing.load_configured_key()
 
 
-def test_a_key_that_can_not_sign_is_told_before_anything_is_measured(
+def test_a_missing_key_file_is_an_error_with_the_command_that_makes_one(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(signing.KEY_VARIABLE, str(project / "missing"))
@@ -253,9 +256,9 @@ def test_a_key_that_can_not_sign_is_told_before_anything_is_measured(
         signing.load_configured_key()
 
 
-def test_the_key_and_where_it_lies_are_in_nothing_that_is_written(project: Path) -> None:
+def test_no_written_file_contains_the_key_or_its_path(project: Path) -> None:
     main.run(["sign"])
-    secret = written(KEY, project / "key").read_bytes().splitlines()[2]
+    secret = write_key(KEY, project / "key").read_bytes().splitlines()[2]
     for path in (path for path in Path().rglob("*") if path.is_file()):
         assert secret not in path.read_bytes()
         assert str(project / "key").encode() not in path.read_bytes()
@@ -267,18 +270,20 @@ def test_the_key_and_where_it_lies_are_in_nothing_that_is_written(project: Path)
         ("", "contains no Ed25519 key"),
         ("me\n", "is not 'name ssh-ed25519 key'"),
         ("me ssh-ed25519 AAAA\n", "contains no valid Ed25519 key"),
-        (line(KEY, 'valid-before="20300101" '), "option 'valid-before' is not supported"),
-        (line(KEY, 'namespaces="git" '), "contains no Ed25519 key"),
+        (format_signer(KEY, 'valid-before="20300101" '), "option 'valid-before' is not supported"),
+        (format_signer(KEY, 'namespaces="git" '), "contains no Ed25519 key"),
     ],
 )
-def test_allowed_signers_that_can_not_be_used_are_told(text: str, message: str) -> None:
+def test_an_invalid_file_of_allowed_signers_is_an_error(text: str, message: str) -> None:
     Path("allowed").write_text(text)
     with pytest.raises(ConfigError, match=message):
         allowed_signers.read_allowed_signers(Path("allowed"))
 
 
-def test_allowed_signers_may_be_limited_to_this_purpose() -> None:
-    Path("allowed").write_text(line(KEY, 'namespaces="git,edgeproof" ') + line(OTHER, 'namespaces="file" '))
+def test_allowed_signers_may_be_limited_to_namespaces() -> None:
+    Path("allowed").write_text(
+        format_signer(KEY, 'namespaces="git,edgeproof" ') + format_signer(OTHER, 'namespaces="file" ')
+    )
     assert allowed_signers.read_allowed_signers(Path("allowed")) == {signing.get_public_key(KEY): "me@example.org"}
 
 
@@ -287,15 +292,15 @@ def test_allowed_signers_may_be_limited_to_this_purpose() -> None:
 
 @pytest.fixture
 def keygen() -> str:
-    found = shutil.which("ssh-keygen")
-    if found is None:
-        pytest.skip("there is no ssh-keygen")
-    return found
+    path = shutil.which("ssh-keygen")
+    if path is None:
+        pytest.skip("ssh-keygen is not installed")
+    return path
 
 
-def test_openssh_verifies_what_is_signed_here_and_sha256sum_the_files(project: Path, keygen: str) -> None:
+def test_openssh_verifies_our_signature_and_sha256sum_our_sums(project: Path, keygen: str) -> None:
     main.run(["sign"])
-    Path("allowed").write_text(line(KEY))
+    Path("allowed").write_text(format_signer(KEY))
     argv = [keygen, "-Y", "verify", "-f", "allowed", "-I", "me@example.org", "-n", "edgeproof"]
     argv += ["-s", str(SESSION / SIGNATURE)]
     assert subprocess.run(argv, input=(SESSION / SUMS).read_bytes(), capture_output=True).returncode == 0
@@ -304,13 +309,13 @@ def test_openssh_verifies_what_is_signed_here_and_sha256sum_the_files(project: P
 
 
 @pytest.mark.parametrize("options", [[], ["-O", "hashalg=sha256"]])
-def test_what_openssh_signs_is_verified_here(project: Path, keygen: str, options: list[str]) -> None:
+def test_a_signature_by_openssh_is_verified(project: Path, keygen: str, options: list[str]) -> None:
     main.run(["sign"])
     (SESSION / SIGNATURE).unlink()
     subprocess.run(
         [keygen, "-q", "-Y", "sign", "-f", project / "key", "-n", "edgeproof", *options, SESSION / SUMS], check=True
     )
-    assert outcomes()["local_onnx"] == "verified"
+    assert verify_all()["local_onnx"] == "verified"
 
 
 @pytest.mark.parametrize("kind", ["another purpose", "another kind of key"])
@@ -329,9 +334,7 @@ def test_a_signature_of_openssh_for_another_purpose_or_by_another_kind_of_key_is
 
 
 @given(st.binary(max_size=200), st.integers(0, 3000))
-def test_any_bit_of_an_armored_signature_that_flips_is_an_error_or_no_signature_of_the_message(
-    message: bytes, bit: int
-) -> None:
+def test_a_signature_with_a_flipped_bit_is_invalid(message: bytes, bit: int) -> None:
     armored = signatures.armor(signing.get_public_key(KEY), KEY.sign(signatures.encode_signed_data(message)))
     assert signatures.verify(armored, message) == (signing.get_public_key(KEY), True)
     flipped = bytearray(armored.encode())
@@ -340,11 +343,11 @@ def test_any_bit_of_an_armored_signature_that_flips_is_an_error_or_no_signature_
         key, holds = signatures.verify(flipped.decode("ascii"), message)
     except ValueError:
         return
-    # What is left may be the same bytes written otherwise (the last line's end), and nothing else.
+    # What is left may be the same bytes write_key otherwise (the last format_signer's end), and nothing else.
     assert not holds or (key == signing.get_public_key(KEY) and flipped.decode().split() == armored.split())
 
 
 @given(st.text(max_size=300))
-def test_text_that_is_no_signature_is_a_value_error(text: str) -> None:
+def test_text_that_is_not_a_signature_raises_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         signatures.verify(text, b"message")

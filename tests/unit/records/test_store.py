@@ -1,4 +1,4 @@
-"""The store: the same rows as from the records themselves, brought up to date by what changed, safe to ask anything."""
+"""The store has the rows of the records, is updated session by session, and answers any query safely."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.support import record_trees
 ORDER = {"devices": ["local", "board"], "models": ["teacher", "student"], "runtimes": ["onnx", "tflite"]}
 
 
-def fill(root: Path, runtime: str = "onnx", device: str = "local", **changes: Any) -> None:
-    """A session: a teacher and a student, three processes and an accuracy run each, one refused, and the harness."""
+def write_session(root: Path, runtime: str = "onnx", device: str = "local", **changes: Any) -> None:
+    """Write a session of a teacher and a student, with three processes and an accuracy run each, and of the harness."""
     rng = np.random.default_rng(len(runtime) + len(device))
     where = {"runtime": runtime, "device": device, "session_of": runtime, **changes}
     for model, factor in (("teacher", 4), ("student", 1)):
@@ -39,46 +39,46 @@ def fill(root: Path, runtime: str = "onnx", device: str = "local", **changes: An
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     root = tmp_path / "results/records"
-    fill(root)
-    fill(root, "tflite", "board")
+    write_session(root)
+    write_session(root, "tflite", "board")
     return root
 
 
-def from_store(root: Path, **chosen: Any) -> list[Row]:
+def read_rows_from_store(root: Path, **chosen: Any) -> list[Row]:
     return rows.build_rows(queries.read_last_sessions(root, order=ORDER, **chosen), baseline="teacher", order=ORDER)
 
 
-def from_records(root: Path) -> list[Row]:
+def read_rows_from_records(root: Path) -> list[Row]:
     return rows.read_rows(root, baseline="teacher", order=ORDER)
 
 
-def one(root: Path, sql: str) -> Any:
-    found = queries.ask(sql, root).fetchone()
-    assert found is not None
-    return found[0]
+def query_value(root: Path, sql: str) -> Any:
+    row = queries.ask(sql, root).fetchone()
+    assert row is not None
+    return row[0]
 
 
 # --- the same figures ----------------------------------------------------------------------------------------------
 
 
-def test_rows_from_the_store_are_those_from_the_records_to_the_bit(root: Path) -> None:
+def test_rows_from_the_store_equal_rows_from_the_records(root: Path) -> None:
     assert store.refresh(root).records == 24
-    found = from_store(root)
-    assert found == from_records(root)
-    assert len(found) == 4
-    assert all(row.p50_ns and row.harness_p50_ns and row.accuracy for row in found)
-    assert {row.verdict for row in found} == {"valid", "invalid"}
+    rows_from_store = read_rows_from_store(root)
+    assert rows_from_store == read_rows_from_records(root)
+    assert len(rows_from_store) == 4
+    assert all(row.p50_ns and row.harness_p50_ns and row.accuracy for row in rows_from_store)
+    assert {row.verdict for row in rows_from_store} == {"valid", "invalid"}
 
 
-def test_every_column_of_every_line_comes_back_as_it_was(root: Path) -> None:
+def test_every_column_keeps_its_value(root: Path) -> None:
     store.refresh(root)
     lines = {line.path: line for line in summaries.summarize_records(record_files.read_all(root), root)}
     answer = queries.ask("SELECT * FROM records", root)
     names = [column[0] for column in answer.description]
     for values in answer.fetchall():
-        told = dict(zip(names, values, strict=True))
-        line = lines[told["path"]]
-        for name, value in told.items():
+        columns = dict(zip(names, values, strict=True))
+        line = lines[columns["path"]]
+        for name, value in columns.items():
             expected = getattr(line, name)
             if name == "quantiles_ns" and expected is not None:
                 np.testing.assert_allclose(value, expected, rtol=1e-6)
@@ -86,89 +86,89 @@ def test_every_column_of_every_line_comes_back_as_it_was(root: Path) -> None:
                 assert (tuple(value) if isinstance(value, list) else value) == expected, name
 
 
-def test_of_a_cell_measured_in_several_sittings_the_last_is_its_row(root: Path) -> None:
-    fill(root, session_of="later", session_id="later", measured_at="2026-02-03T00:00:00+00:00", session=9)
+def test_the_last_session_of_a_cell_is_its_row(root: Path) -> None:
+    write_session(root, session_of="later", session_id="later", measured_at="2026-02-03T00:00:00+00:00", session=9)
     store.refresh(root)
-    assert from_store(root) == from_records(root)
-    assert {row.session for row in from_store(root) if row.device == "local"} == {9}
-    assert one(root, "SELECT count(*) FROM records WHERE device = 'local'") == 24
+    assert read_rows_from_store(root) == read_rows_from_records(root)
+    assert {row.session for row in read_rows_from_store(root) if row.device == "local"} == {9}
+    assert query_value(root, "SELECT count(*) FROM records WHERE device = 'local'") == 24
     assert sorted(path.name for path in store.locate(root).glob("device=local/*")) == [
         "month=2026-01.parquet",
         "month=2026-02.parquet",
     ]
 
 
-def test_only_what_is_asked_for_is_read(root: Path) -> None:
+def test_only_the_selected_names_are_read(root: Path) -> None:
     record_trees.write(root, model="student", scheme="int8-static", call_ns=np.full(100, 500))
     store.refresh(root)
-    assert {row.scheme for row in from_store(root, schemes=["int8-static"])} == {"int8-static"}
+    assert {row.scheme for row in read_rows_from_store(root, schemes=["int8-static"])} == {"int8-static"}
     chosen = {**ORDER, "devices": ["board"]}
     assert {line.device for line in queries.read_last_sessions(root, order=chosen)} == {"board"}
 
 
-def test_the_night_of_a_sitting_is_the_day_it_began(root: Path) -> None:
+def test_the_night_of_a_session_is_the_day_on_which_it_began(root: Path) -> None:
     for process, day in ((5, "2026-03-01T23:59:00+00:00"), (6, "2026-03-02T00:30:00+00:00")):
-        told = {"session_of": "night", "session_id": "n", "measured_at": day}
-        record_trees.write(root, process=process, call_ns=np.full(100, 5), **told)
+        changes = {"session_of": "night", "session_id": "n", "measured_at": day}
+        record_trees.write(root, process=process, call_ns=np.full(100, 5), **changes)
     store.refresh(root)
-    assert one(root, "SELECT list(DISTINCT night) FROM records WHERE session_id = 'n'") == ["2026-03-01"]
+    assert query_value(root, "SELECT list(DISTINCT night) FROM records WHERE session_id = 'n'") == ["2026-03-01"]
 
 
 # --- keeping up ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which sessions are read again."""
+def read_sessions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record the names of the sessions that are read."""
     seen: list[str] = []
     original = record_files.read_all
 
-    def watched(place: Path, **options: Any) -> Iterator[record.Record]:
+    def read_and_note(place: Path, **options: Any) -> Iterator[record.Record]:
         seen.append(place.name)
         return original(place, **options)
 
-    monkeypatch.setattr(record_files, "read_all", watched)
+    monkeypatch.setattr(record_files, "read_all", read_and_note)
     return seen
 
 
-def test_nothing_is_read_again_where_nothing_changed(root: Path, read: list[str]) -> None:
+def test_unchanged_sessions_are_not_read_again(root: Path, read_sessions: list[str]) -> None:
     state = store.refresh(root)
-    assert read == ["board_tflite", "local_onnx"]
+    assert read_sessions == ["board_tflite", "local_onnx"]
     assert store.refresh(root) == state
-    assert len(read) == 2
+    assert len(read_sessions) == 2
 
 
-def test_a_session_with_a_new_or_a_changed_record_is_read_again_alone(root: Path, read: list[str]) -> None:
+def test_only_a_session_with_a_new_or_changed_record_is_read_again(root: Path, read_sessions: list[str]) -> None:
     store.refresh(root)
-    read.clear()
+    read_sessions.clear()
     record_trees.write(root, process=7, call_ns=np.full(100, 5))
     store.refresh(root)
-    assert read == ["local_onnx"]
-    assert from_store(root) == from_records(root)
-    read.clear()
+    assert read_sessions == ["local_onnx"]
+    assert read_rows_from_store(root) == read_rows_from_records(root)
+    read_sessions.clear()
     path = next((root / "board_tflite").rglob("record.json"))
     path.write_text(path.read_text() + "\n")
     store.refresh(root)
-    assert read == ["board_tflite"]
+    assert read_sessions == ["board_tflite"]
 
 
-def test_a_session_that_is_gone_leaves_the_store(root: Path) -> None:
+def test_a_deleted_session_is_removed_from_the_store(root: Path) -> None:
     store.refresh(root)
     shutil.rmtree(root / "board_tflite")
     assert store.refresh(root).records == 12
-    assert one(root, "SELECT list(DISTINCT device) FROM records") == ["local"]
+    assert query_value(root, "SELECT list(DISTINCT device) FROM records") == ["local"]
     shutil.rmtree(root)
     assert store.refresh(root).records == 0
-    assert one(root, "SELECT count(*) FROM records") == 0
+    assert query_value(root, "SELECT count(*) FROM records") == 0
 
 
 @pytest.mark.parametrize("harm", ["index", "part", "code"])
-def test_a_store_that_is_damaged_or_made_by_other_code_is_made_again(
-    root: Path, harm: str, read: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_store_that_is_damaged_or_of_another_version_is_rebuilt(
+    root: Path, harm: str, read_sessions: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.refresh(root)
-    before = from_store(root)
-    read.clear()
+    before = read_rows_from_store(root)
+    read_sessions.clear()
     if harm == "index":
         (store.locate(root) / store.INDEX).write_text("{")
     elif harm == "part":
@@ -176,11 +176,11 @@ def test_a_store_that_is_damaged_or_made_by_other_code_is_made_again(
     else:
         monkeypatch.setattr(store, "MAKERS", [*store.MAKERS, Path(__file__)])
     store.refresh(root)
-    assert len(read) == 2
-    assert from_store(root) == before
+    assert len(read_sessions) == 2
+    assert read_rows_from_store(root) == before
 
 
-def test_a_refresh_that_fails_leaves_the_store_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_refresh_keeps_the_store_unchanged(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.refresh(root)
     before = {path: path.read_bytes() for path in store.locate(root).rglob("*") if path.is_file()}
     record_trees.write(root, process=7, call_ns=np.full(100, 5))
@@ -199,7 +199,7 @@ def test_a_refresh_that_fails_leaves_the_store_as_it_was(root: Path, monkeypatch
 
 
 @pytest.mark.parametrize("harm", ["cut", "array", "lacks", "newer"])
-def test_a_damaged_record_is_named_counted_and_left_out(root: Path, harm: str) -> None:
+def test_a_damaged_record_is_listed_and_skipped(root: Path, harm: str) -> None:
     victim = root / "local_onnx/onnx/student.fp32/single_stream.1"
     path = victim / "record.json"
     content = json.loads(path.read_text())
@@ -215,7 +215,7 @@ def test_a_damaged_record_is_named_counted_and_left_out(root: Path, harm: str) -
     assert len(state.damaged) == 1
     assert "student.fp32/single_stream.1" in state.damaged[0]
     assert store.refresh(root).damaged == state.damaged
-    assert one(root, f"SELECT count(*) FROM records WHERE path = '{victim.as_posix()}'") == 0
+    assert query_value(root, f"SELECT count(*) FROM records WHERE path = '{victim.as_posix()}'") == 0
 
 
 def test_records_of_an_older_schema_are_counted(root: Path) -> None:
@@ -223,7 +223,7 @@ def test_records_of_an_older_schema_are_counted(root: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 1}))
     state = store.refresh(root)
     assert (state.older, state.damaged) == (1, [])
-    assert one(root, "SELECT count(*) FROM records WHERE schema_on_disk = 1") == 1
+    assert query_value(root, "SELECT count(*) FROM records WHERE schema_on_disk = 1") == 1
 
 
 @pytest.mark.parametrize("device", ["../../outside", "a'b", "x/y", "ü €", "month=1", ""])
@@ -232,21 +232,29 @@ def test_a_hostile_device_name_stays_inside_the_store(tmp_path: Path, device: st
     path = record_trees.write(root, call_ns=np.full(100, 5)) / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "device": device}))
     assert store.refresh(root).damaged == []
-    assert one(root, "SELECT device FROM records") == device
+    assert query_value(root, "SELECT device FROM records") == device
     assert len(list(store.locate(root).glob("device=*/*.parquet"))) == 1
 
 
 # --- asking --------------------------------------------------------------------------------------------------------
 
 
-def test_a_query_becomes_a_data_frame_in_one_line(root: Path) -> None:
+def test_the_answer_of_a_query_converts_to_a_data_frame(root: Path) -> None:
     store.refresh(root)
     frame = queries.ask(
         "SELECT model, exp(avg(p50_log)) AS p50 FROM records WHERE device = 'local' GROUP BY 1", root
     ).df()
-    row = next(row for row in from_records(root) if (row.device, row.model) == ("local", "teacher"))
+    row = next(row for row in read_rows_from_records(root) if (row.device, row.model) == ("local", "teacher"))
     assert row.p50_ns is not None
     assert frame.set_index("model").loc["teacher", "p50"] == pytest.approx(row.p50_ns.value)
+
+
+def test_the_view_columns_describes_every_column(root: Path) -> None:
+    store.refresh(root)
+    described = queries.ask("FROM columns", root).fetchall()
+    actual = queries.ask("SELECT column_name, column_type FROM (DESCRIBE records)", root).fetchall()
+    assert [(name, sql_type) for name, sql_type, _ in described] == actual
+    assert all(description for _, _, description in described)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +272,7 @@ def test_a_query_becomes_a_data_frame_in_one_line(root: Path) -> None:
         "",
     ],
 )
-def test_what_is_no_reading_of_the_store_is_refused(root: Path, tmp_path: Path, sql: str) -> None:
+def test_a_query_can_only_read_the_store(root: Path, tmp_path: Path, sql: str) -> None:
     store.refresh(root)
     (tmp_path / "secret").write_text("secret")
     with pytest.raises(EdgeproofError, match="query"):
@@ -272,17 +280,17 @@ def test_what_is_no_reading_of_the_store_is_refused(root: Path, tmp_path: Path, 
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_without_records_a_query_answers_with_nothing(tmp_path: Path) -> None:
+def test_without_records_the_answer_is_empty(tmp_path: Path) -> None:
     root = tmp_path / "records"
     assert store.refresh(root) == store.StoreState()
     assert not store.locate(root).exists()
-    assert one(root, "SELECT count(p50_log) FROM records") == 0
+    assert query_value(root, "SELECT count(p50_log) FROM records") == 0
     assert queries.read_last_sessions(root, order=ORDER) == []
     assert queries.list_names(root) == {"devices": [], "models": [], "runtimes": [], "schemes": []}
 
 
-def test_the_stores_files_are_plain_parquet_for_any_reader(root: Path) -> None:
+def test_the_files_are_plain_parquet(root: Path) -> None:
     store.refresh(root)
     files = f"{store.locate(root)}/*/*.parquet"
-    found = duckdb.sql(f"SELECT count(*), count(DISTINCT path) FROM read_parquet('{files}')").fetchall()
-    assert found == [(24, 24)]
+    counts = duckdb.sql(f"SELECT count(*), count(DISTINCT path) FROM read_parquet('{files}')").fetchall()
+    assert counts == [(24, 24)]
