@@ -1,10 +1,11 @@
-"""Nights on three boards that fail at random: network namespaces of this host, each with its own sshd and disk.
+"""Run nights on three simulated boards that fail at random. Each is a network namespace with its own sshd and disk.
 
     sudo .venv/bin/python -m tests.fault_nights --nights 67 --seed 0
 
-needs root, ip, gcc and sshd (Debian's iproute2, gcc, openssh-server). While the farm measures, links are cut, servers
-and runners killed or stopped, disks filled, clocks stepped, files corrupted and answers replaced by lies. Afterwards
-every session must stand in the history with every job once, and what is called valid must be true: exit code 1 if not.
+It needs root, ip, gcc and sshd (Debian's iproute2, gcc, openssh-server). While the farm measures, links are cut,
+servers and runners are killed or stopped, disks filled, clocks stepped, files corrupted, and results replaced by false
+ones. Afterwards the history must have every session with every job once, and every valid record must be true.
+Otherwise the exit code is 1.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ NAMES = ("attic", "barn", "cellar")
 DISK_MIB = 48
 TIMEOUT_S = 20
 NIGHT_S = 600.0
-# Adds what a file says to the settable clock; the monotonic one stays, as on a board.
+# Adds the seconds in a file to the settable clock. The monotonic clock is not changed, as on a real board.
 STEPPED_CLOCK = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -67,12 +68,12 @@ import sys
 from pathlib import Path
 from edgeproof import entry
 from edgeproof.config import params_file
-from edgeproof.farm import engines, running
+from edgeproof.farm import dispatcher, engines
 from edgeproof.farm.engines import local
-running.FIRST_PAUSE_S, local.SESSION = 0.2, "tests.support.undisturbed_session"
+dispatcher.FIRST_PAUSE_S, local.SESSION_MODULE = 0.2, "tests.support.undisturbed_session"
 study = params_file.read_params(engines.FARM / sys.argv[1] / engines.PARAMS)
-engine = engines.started("local", sys.argv[1], Path(), study, None)
-entry.run(lambda: 0 if set(running.farm(study, sys.argv[1], engine, print).values()) == {"done"} else 1)
+engine = engines.start_engine("local", sys.argv[1], Path(), study, None)
+entry.run(lambda: 0 if set(dispatcher.run_study(study, sys.argv[1], engine, print).values()) == {"done"} else 1)
 """
 EXPECTED = {
     ("null", "fp32", "single_stream"), ("matrix", "fp32", "accuracy"), ("matrix", "fp32", "single_stream"),
@@ -82,7 +83,7 @@ EXPECTED = {
 
 @dataclass
 class Board:
-    """A namespace with a link to this host, an sshd, a home on a small disk, and a clock that can be set."""
+    """A network namespace with a link to this host, an sshd, a home on a small disk, and a settable clock."""
 
     name: str
     number: int
@@ -99,7 +100,7 @@ class Board:
         return f"10.77.{self.number}.2"
 
     def build(self, clock: Path) -> None:
-        """Make the namespace, its link and its disk, and start its server."""
+        """Create the namespace, its link and its disk, and start its server."""
         link = f"edgeproof{self.number}"
         for words in (
             f"ip netns add {self.name}",
@@ -125,24 +126,24 @@ class Board:
         self.serve()
 
     def serve(self) -> None:
-        """Start the server again, where it does not run."""
+        """Start the server unless it runs."""
         if self.server is None or self.server.poll() is not None:
             sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
             command = ["ip", "netns", "exec", self.name, str(sshd), "-D", "-f", str(self.home.parent / "sshd_config")]
             self.server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def processes(self, word: str) -> list[int]:
-        """The namespace's processes whose command line has the word."""
-        listed = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True).stdout
-        found = []
-        for process in map(int, listed.split()):
+    def list_processes(self, word: str) -> list[int]:
+        """Return the ids of the namespace's processes whose command line contains `word`."""
+        output = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True).stdout
+        pids = []
+        for process in map(int, output.split()):
             with contextlib.suppress(OSError):
                 if word.encode() in Path(f"/proc/{process}/cmdline").read_bytes():
-                    found.append(process)
-        return found
+                    pids.append(process)
+        return pids
 
     def kill(self, word: str, number: signal.Signals) -> None:
-        for process in self.processes(word):
+        for process in self.list_processes(word):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)
 
@@ -152,38 +153,38 @@ class Board:
         subprocess.run(["ip", "link", "del", f"edgeproof{self.number}"], check=False, capture_output=True)
 
 
-# --- faults: each begins, lasts a while, and is over ---------------------------------------------------------------
+# --- faults: each starts, lasts for a while, and ends ---------------------------------------------------------------
 
 Chance = random.Random
 
 
-def link_cut(board: Board, chance: Chance) -> None:
+def cut_link(board: Board, chance: Chance) -> None:
     link = f"edgeproof{board.number}"
     subprocess.run(["ip", "link", "set", link, "down"], check=True)
     time.sleep(chance.choice([0.3, 3, 25]))
     subprocess.run(["ip", "link", "set", link, "up"], check=True)
 
 
-def server_killed(board: Board, chance: Chance) -> None:
+def kill_server(board: Board, chance: Chance) -> None:
     board.kill("sshd", signal.SIGKILL)
     time.sleep(chance.uniform(0, 3))
     board.serve()
 
 
-def runner_killed(board: Board, chance: Chance) -> None:
+def kill_runner(board: Board, chance: Chance) -> None:
     until = time.monotonic() + 5
-    while not board.processes("runner-") and time.monotonic() < until:
+    while not board.list_processes("runner-") and time.monotonic() < until:
         time.sleep(0.01)
     board.kill("runner-", signal.SIGKILL)
 
 
-def board_hangs(board: Board, chance: Chance) -> None:
+def hang_board(board: Board, chance: Chance) -> None:
     board.kill("runner-", signal.SIGSTOP)
     time.sleep(chance.choice([0.5, 5, TIMEOUT_S + 5]))
     board.kill("runner-", signal.SIGCONT)
 
 
-def disk_full(board: Board, chance: Chance) -> None:
+def fill_disk(board: Board, chance: Chance) -> None:
     with contextlib.suppress(OSError), (board.home / "full").open("wb") as file:
         while True:
             file.write(bytes(1 << 20))
@@ -191,13 +192,13 @@ def disk_full(board: Board, chance: Chance) -> None:
     (board.home / "full").unlink()
 
 
-def clock_stepped(board: Board, chance: Chance) -> None:
+def step_clock(board: Board, chance: Chance) -> None:
     (board.home.parent / "clock").write_text(str(chance.choice([-3600, -5, 5, 3600, 86400 * 365])))
     time.sleep(chance.uniform(0.2, 4))
     (board.home.parent / "clock").write_text("0")
 
 
-def file_corrupted(board: Board, chance: Chance) -> None:
+def corrupt_file(board: Board, chance: Chance) -> None:
     files = sorted(path for path in board.home.rglob("*") if path.is_file() and path.stat().st_size)
     if files:
         path = chance.choice(files)
@@ -206,49 +207,49 @@ def file_corrupted(board: Board, chance: Chance) -> None:
             file.write(bytes([chance.randrange(256)]))
 
 
-def _logged(told: dict[str, Any]) -> dict[str, Any]:
-    """What LoadGen logged, where the answer is not a lie already."""
-    logged = told.get("loadgen")
-    return logged if isinstance(logged, dict) else {}
+def _get_log(result: dict[str, Any]) -> dict[str, Any]:
+    """Return LoadGen's log, or {} if the result is false already."""
+    log = result.get("loadgen")
+    return log if isinstance(log, dict) else {}
 
 
-LIES: list[Callable[[dict[str, Any]], bytes]] = [
-    lambda told: b"",
-    lambda told: json.dumps(told).encode()[:-9],
-    lambda told: b"[" * 100_000,
-    lambda told: json.dumps({**told, "padding": "x" * (8 << 20)}).encode(),
-    lambda told: json.dumps({"status": "done"}).encode(),
-    lambda told: json.dumps({**told, "loadgen": "fast"}).encode(),
-    lambda told: json.dumps({**told, "loadgen": {**_logged(told), "result_query_count": 10**9}}).encode(),
-    lambda told: json.dumps({**told, "loadgen": {**_logged(told), "result_validity": "INVALID"}}).encode(),
-    lambda told: json.dumps(told).replace("1", "NaN").encode(),
+FALSE_RESULTS: list[Callable[[dict[str, Any]], bytes]] = [
+    lambda result: b"",
+    lambda result: json.dumps(result).encode()[:-9],
+    lambda result: b"[" * 100_000,
+    lambda result: json.dumps({**result, "padding": "x" * (8 << 20)}).encode(),
+    lambda result: json.dumps({"status": "done"}).encode(),
+    lambda result: json.dumps({**result, "loadgen": "fast"}).encode(),
+    lambda result: json.dumps({**result, "loadgen": {**_get_log(result), "result_query_count": 10**9}}).encode(),
+    lambda result: json.dumps({**result, "loadgen": {**_get_log(result), "result_validity": "INVALID"}}).encode(),
+    lambda result: json.dumps(result).replace("1", "NaN").encode(),
 ]
 
 
-def lying_output(board: Board, chance: Chance) -> None:
-    """Replace the next answers as soon as they are written."""
+def falsify_results(board: Board, chance: Chance) -> None:
+    """Replace the next results as soon as they are written."""
     until = time.monotonic() + chance.uniform(2, 8)
-    lied: set[Path] = set()
+    replaced: set[Path] = set()
     while time.monotonic() < until:
         for path in board.home.rglob("result.json"):
-            if path not in lied:
+            if path not in replaced:
                 with contextlib.suppress(OSError, ValueError):
-                    told = json.loads(path.read_text())
-                    path.write_bytes(chance.choice(LIES)(told))
-                    lied.add(path)
+                    result = json.loads(path.read_text())
+                    path.write_bytes(chance.choice(FALSE_RESULTS)(result))
+                    replaced.add(path)
         time.sleep(0.005)
 
 
 FAULTS = [
-    link_cut, server_killed, runner_killed, board_hangs, disk_full, clock_stepped, file_corrupted, lying_output,
+    cut_link, kill_server, kill_runner, hang_board, fill_disk, step_clock, corrupt_file, falsify_results,
 ]  # fmt: skip
 
 
 # --- a night -------------------------------------------------------------------------------------------------------
 
 
-def prepare(root: Path, boards: list[Board]) -> None:
-    """A project of one matrix, a card for every board, and an ssh that knows them."""
+def write_boards_project(root: Path, boards: list[Board]) -> None:
+    """Write a project with one matrix, a card for every board, and an ssh client that knows them."""
     project = root / "project"
     (project / "plugins" / "tasks").mkdir(parents=True)
     (project / "plugins" / "runtimes").mkdir()
@@ -274,8 +275,8 @@ def prepare(root: Path, boards: list[Board]) -> None:
     tempfile.tempdir = None
 
 
-def study(base: Params, number: int) -> Params:
-    """One session on each board."""
+def compose_study(base: Params, number: int) -> Params:
+    """Return a study with one session on each board."""
     chosen = bench_project.build_study(base, transport="ssh", seeds=[4])
     single = bench_project.ITEM["every"]
     content = {**bench_project.ITEM, "transport": "ssh", "seeds": [4], "all": single, "final": {}, "session": number}
@@ -283,45 +284,45 @@ def study(base: Params, number: int) -> Params:
     return chosen.model_copy(update={"bench": items})
 
 
-def farm(name: str, log: Path) -> subprocess.Popen[bytes]:
+def start_farm(name: str, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as file:
         return subprocess.Popen([sys.executable, "-c", FARM, name], stdout=file, stderr=file)
 
 
 def inject(boards: list[Board], chance: Chance, counted: Counter[str], stop: threading.Event) -> list[threading.Thread]:
-    """Begin a handful of faults at random moments, each beside the others."""
+    """Start two to six faults at random moments, in parallel."""
 
-    def one(fault: Callable[[Board, Chance], None], board: Board, after_s: float, own: Chance) -> None:
+    def run_fault(fault: Callable[[Board, Chance], None], board: Board, after_s: float, own: Chance) -> None:
         if not stop.wait(after_s):
             counted[fault.__name__] += 1
-            with contextlib.suppress(FileNotFoundError):  # what it meant to spoil was gone by then
+            with contextlib.suppress(FileNotFoundError):  # its target no longer exists
                 fault(board, own)
 
     threads = []
     for _ in range(chance.randint(2, 6)):
         chosen = chance.choice(FAULTS), chance.choice(boards), chance.uniform(0, 12), Chance(chance.random())
-        threads.append(threading.Thread(target=one, args=chosen))
+        threads.append(threading.Thread(target=run_fault, args=chosen))
         threads[-1].start()
     return threads
 
 
-def wrong(name: str) -> Iterator[str]:
-    """What a night left that it must not leave."""
+def find_errors(name: str) -> Iterator[str]:
+    """Yield a line for everything that a night must not leave."""
     done = {job for job, event in journal.latest_by_job(journal.read(engines.FARM / name / engines.JOURNAL)).items()}
     for board in NAMES:
         place = engines.HISTORY / name / f"{board}_matrix"
-        found = list(record_files.read_all(place))
-        what = Counter((r.content["runtime"], r.content["scheme"], r.content["scenario"]) for r in found)
-        if set(what) != EXPECTED or f"{board}_matrix" not in done:
-            yield f"{place}: {sorted(what)} instead of every job"
-        attempts = Counter((r.content["runtime"], r.content["scenario"], r.content["attempt"]) for r in found)
+        records = list(record_files.read_all(place))
+        jobs = Counter((r.content["runtime"], r.content["scheme"], r.content["scenario"]) for r in records)
+        if set(jobs) != EXPECTED or f"{board}_matrix" not in done:
+            yield f"{place}: {sorted(jobs)} instead of every job"
+        attempts = Counter((r.content["runtime"], r.content["scenario"], r.content["attempt"]) for r in records)
         yield from (f"{place}: {job} {count} times" for job, count in attempts.items() if count > 1)
-        for record in found:
-            yield from (f"{record.directory}: {lie}" for lie in untrue(record))
+        for record in records:
+            yield from (f"{record.directory}: {claim}" for claim in find_false_claims(record))
 
 
-def untrue(record: records_record.Record) -> Iterator[str]:
-    """What a record calls valid and is not so, or refuses without a reason."""
+def find_false_claims(record: records_record.Record) -> Iterator[str]:
+    """Yield what a valid record claims falsely, or that a refused one has no reason."""
     content = record.content
     if record.verdict != "valid":
         if not content["reasons"]:
@@ -337,42 +338,44 @@ def untrue(record: records_record.Record) -> Iterator[str]:
             yield f"durations from {durations.min()} to {durations.max()} ns"
 
 
-def night(number: int, boards: list[Board], base: Params, chance: Chance, counted: Counter[str]) -> list[str]:
-    """One night with faults; what is wrong with what it left."""
+def run_night(number: int, boards: list[Board], base: Params, chance: Chance, counted: Counter[str]) -> list[str]:
+    """Run one night with faults, and return a line for every error in its results."""
     name = f"night-{number}"
-    params_file.write_params(study(base, number), "fault_nights", engines.FARM / name / engines.PARAMS)
+    params_file.write_params(compose_study(base, number), "fault_nights", engines.FARM / name / engines.PARAMS)
     stop = threading.Event()
     log = engines.FARM / name / "farm.log"
-    process = farm(name, log)
+    process = start_farm(name, log)
     threads = inject(boards, chance, counted, stop)
-    if chance.random() < 0.25:  # and the farm itself is killed, once in four nights
+    if chance.random() < 0.25:  # in one of four nights the farm itself is killed
         time.sleep(chance.uniform(0.3, 10))
         process.kill()
         process.wait()
         counted["farm_killed"] += 1
-        process = farm(name, log)
+        process = start_farm(name, log)
     try:
         process.wait(NIGHT_S)
-        found = []
+        errors = []
     except subprocess.TimeoutExpired:
         process.kill()
-        found = [f"{name}: not ended after {NIGHT_S:.0f} s"]
+        errors = [f"{name}: not ended after {NIGHT_S:.0f} s"]
     stop.set()
     for thread in threads:
         thread.join()
     for device in quarantine.list_devices():
         quarantine.release(device)
         counted["quarantined"] += 1
-    return found + list(wrong(name))
+    return errors + list(find_errors(name))
 
 
 def main() -> int:
-    """Run the nights; prints what was injected, how the jobs ended, and everything that is wrong."""
+    """Run the nights, and print the injected faults, the verdicts and all errors. Return 1 if there is an error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nights", type=int, default=67)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    if os.environ.get("FAULT_NIGHTS") != "inside":  # mounts of their own, which end with this program
+    if (
+        os.environ.get("FAULT_NIGHTS") != "inside"
+    ):  # run in a mount namespace of our own, so that all mounts end with this program
         os.environ["FAULT_NIGHTS"] = "inside"
         os.execvp("unshare", ["unshare", "-m", sys.executable, "-m", "tests.fault_nights", *sys.argv[1:]])
     os.environ["PYTHONPATH"] = str(Path.cwd())
@@ -381,7 +384,7 @@ def main() -> int:
     boards = [Board(name, number, root) for number, name in enumerate(NAMES, 1)]
     counted: Counter[str] = Counter()
     verdicts: Counter[str] = Counter()
-    found: list[str] = []
+    errors: list[str] = []
     try:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(root / "user")], check=True)
         (root / "clock.c").write_text(STEPPED_CLOCK)
@@ -389,12 +392,12 @@ def main() -> int:
         subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(clock), str(root / "clock.c"), "-ldl"], check=True)
         for board in boards:
             board.build(clock)
-        prepare(root, boards)
+        write_boards_project(root, boards)
         os.chdir(root / "project")
         chance = random.Random(arguments.seed)
         with Progress("nights", arguments.nights) as progress:
             for number in range(arguments.nights):
-                found += night(number, boards, base, chance, counted)
+                errors += run_night(number, boards, base, chance, counted)
                 verdicts.update(r.verdict for r in record_files.read_all(engines.HISTORY / f"night-{number}"))
                 progress.advance()
     finally:
@@ -402,9 +405,9 @@ def main() -> int:
             board.remove()
     sessions = arguments.nights * len(NAMES)
     print(f"{sessions} sessions on {len(NAMES)} boards; injected: {dict(counted)}; records: {dict(verdicts)}; "
-          f"{len(found)} wrong; kept in {root}")  # fmt: skip
-    print("\n".join(found))
-    return 1 if found else 0
+          f"{len(errors)} errors; kept in {root}")  # fmt: skip
+    print("\n".join(errors))
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every engine of the farm promises: records are there when a job is done, and nothing is when it is not."""
+"""The contract of every farm engine: a job that is done has records in the history, and no other job has."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from edgeproof.farm import engines
 from edgeproof.farm.engines import HISTORY, Engine, JobExit
 from edgeproof.records import record_files
 from tests.support import tiny_task
-from tests.unit.bench.test_session import ITEM, study, write_project
+from tests.support.bench_project import ITEM, build_study, write_project
 from tests.unit.conftest import digits_study
 
 __all__ = ["digits_study"]
 
 pytestmark = pytest.mark.timeout(300)
 DEVICES = ("desk", "lap", "tab")
-# A session of this one runs until somebody creates a file.
+# Sessions of this runtime wait until the gate file exists.
 GATE = """
 import os, time
 _load = Session.__init__
@@ -37,14 +37,14 @@ Session.__init__ = _wait
 """
 
 
-def of(job: str) -> str:
-    return f"{job}_matrix"
+def job_of(device: str) -> str:
+    return f"{device}_matrix"
 
 
-def nights(digits_study: Params) -> Params:
-    chosen = study(digits_study, transport="fake", seeds=[4])
+def compose_night(digits_study: Params) -> Params:
+    chosen = build_study(digits_study, transport="fake", seeds=[4])
     content = {**ITEM, "transport": "fake", "seeds": [4], "all": ITEM["every"], "final": {}}
-    items = {of(name): BenchParams.model_validate({**content, "device": name}) for name in DEVICES}
+    items = {job_of(name): BenchParams.model_validate({**content, "device": name}) for name in DEVICES}
     return chosen.model_copy(update={"bench": items})
 
 
@@ -52,7 +52,7 @@ def nights(digits_study: Params) -> Params:
 def engine(
     request: pytest.FixtureRequest, digits_study: Params, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
-    """A started engine in a project of three devices, whose sessions wait for the file 'go'."""
+    """Start an engine in a project of three devices whose sessions wait for the file 'go'."""
     root = tmp_path_factory.mktemp("project")
     (root / "plugins" / "tasks").mkdir(parents=True)
     (root / "plugins" / "runtimes").mkdir()
@@ -64,11 +64,11 @@ def engine(
         patch.chdir(root)
         patch.setenv("EDGEPROOF_PLUGINS", str(root / "plugins"))
         patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
-        params = nights(digits_study)
+        params = compose_night(digits_study)
         params_file.write_params(params, "test", engines.FARM / "night" / engines.PARAMS)
-        started = engines.start_engine(request.param, "night", Path(), params, None)
-        yield started
-        started.end()
+        engine = engines.start_engine(request.param, "night", Path(), params, None)
+        yield engine
+        engine.stop()
         if request.param == "ray":
             import ray
 
@@ -80,9 +80,9 @@ def open_gate(engine: Engine) -> None:
     Path("go").touch()
 
 
-def sessions_running() -> list[int]:
-    """Process ids of this project's sessions."""
-    found = []
+def list_sessions() -> list[int]:
+    """Return the process ids of this project's sessions."""
+    pids = []
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             command = (directory / "cmdline").read_bytes().split(b"\0")
@@ -90,90 +90,90 @@ def sessions_running() -> list[int]:
         except OSError:
             continue
         if b"edgeproof.farm.session" in command and str(Path("cache").resolve()).encode() in environment:
-            found.append(int(directory.name))
-    return found
+            pids.append(int(directory.name))
+    return pids
 
 
-def waited_for(count: int) -> list[int]:
+def wait_for_sessions(count: int) -> list[int]:
     deadline = time.monotonic() + 60
-    while len(sessions_running()) != count and time.monotonic() < deadline:
+    while len(list_sessions()) != count and time.monotonic() < deadline:
         time.sleep(0.05)
-    return sessions_running()
+    return list_sessions()
 
 
-def in_thread(engine: Engine, job: str) -> tuple[threading.Thread, list[JobExit]]:
-    ended: list[JobExit] = []
-    thread = threading.Thread(target=lambda: ended.append(engine.start(job, None)))
+def run_in_thread(engine: Engine, job: str) -> tuple[threading.Thread, list[JobExit]]:
+    results: list[JobExit] = []
+    thread = threading.Thread(target=lambda: results.append(engine.run_job(job, None)))
     thread.start()
-    return thread, ended
+    return thread, results
 
 
-def test_devices_work_side_by_side_and_records_are_in_the_history_when_a_job_is_done(engine: Engine) -> None:
+def test_devices_work_in_parallel_and_a_done_job_has_its_records_in_the_history(engine: Engine) -> None:
     Path("go").unlink()
-    jobs = {name: in_thread(engine, of(name)) for name in ("desk", "lap")}
-    assert len(waited_for(2)) == 2
+    jobs = {name: run_in_thread(engine, job_of(name)) for name in ("desk", "lap")}
+    assert len(wait_for_sessions(2)) == 2
     Path("go").touch()
-    for name, (thread, ended) in jobs.items():
+    for name, (thread, results) in jobs.items():
         thread.join(120)
-        assert [attempt.code for attempt in ended] == [0], ended
-        found = list(record_files.read_all(HISTORY / "night" / of(name)))
-        assert {record.content["device"] for record in found} == {name}
-        assert {"single_stream", "accuracy", "unsupported"} == {record.content["scenario"] for record in found}
-        assert (engines.FARM / "night" / engines.LOGS / f"{of(name)}.log").is_file()
+        assert [result.code for result in results] == [0], results
+        records = list(record_files.read_all(HISTORY / "night" / job_of(name)))
+        assert {record.content["device"] for record in records} == {name}
+        assert {"single_stream", "accuracy", "unsupported"} == {record.content["scenario"] for record in records}
+        assert (engines.FARM / "night" / engines.LOGS / f"{job_of(name)}.log").is_file()
 
 
-def test_a_killed_session_leaves_nothing_and_may_be_tried_again(engine: Engine) -> None:
+def test_a_killed_session_leaves_no_records_and_can_run_again(engine: Engine) -> None:
     Path("go").unlink()
-    thread, ended = in_thread(engine, of("tab"))
-    for process in waited_for(1):
+    thread, results = run_in_thread(engine, job_of("tab"))
+    for process in wait_for_sessions(1):
         os.kill(process, signal.SIGKILL)
     thread.join(60)
-    assert ended[0].code not in (0, entry.USAGE_ERROR)
-    assert not (HISTORY / "night" / of("tab")).exists()
+    assert results[0].code not in (0, entry.USAGE_ERROR)
+    assert not (HISTORY / "night" / job_of("tab")).exists()
     Path("go").touch()
-    assert engine.start(of("tab"), None).code == 0
-    assert list(record_files.read_all(HISTORY / "night" / of("tab")))
+    assert engine.run_job(job_of("tab"), None).code == 0
+    assert list(record_files.read_all(HISTORY / "night" / job_of("tab")))
 
 
-def put_away(job: str) -> None:
-    """Put a job's records out of the history, as if it had not run."""
-    place = HISTORY / "night" / job
-    if place.exists():
-        place.rename(place.with_name(f"{job}.away.{time.monotonic_ns()}"))
+def hide_records(job: str) -> None:
+    """Move a job's records out of its place in the history, as if it had not run."""
+    directory = HISTORY / "night" / job
+    if directory.exists():
+        directory.rename(directory.with_name(f"{job}.hidden.{time.monotonic_ns()}"))
 
 
-def test_a_job_that_is_abandoned_ends_as_records_that_say_why(engine: Engine) -> None:
-    put_away(of("lap"))
-    for kept in Path().rglob("sessions"):
-        kept.rename(kept.with_name(f"sessions.{time.monotonic_ns()}"))
-    assert engine.start(of("lap"), "the board is on fire").code == 0
-    found = list(record_files.read_all(HISTORY / "night" / of("lap")))
-    errors = [record for record in found if record.verdict == "error"]
+def test_an_abandoned_job_has_records_with_the_reason(engine: Engine) -> None:
+    hide_records(job_of("lap"))
+    for sessions in Path().rglob("sessions"):
+        sessions.rename(sessions.with_name(f"sessions.{time.monotonic_ns()}"))
+    assert engine.run_job(job_of("lap"), "the board is on fire").code == 0
+    records = list(record_files.read_all(HISTORY / "night" / job_of("lap")))
+    errors = [record for record in records if record.verdict == "error"]
     assert errors
     assert all(record.content["reasons"] == ["the board is on fire"] for record in errors)
 
 
-def test_what_is_wrong_with_the_study_is_said_in_its_own_words(engine: Engine) -> None:
-    put_away(of("tab"))
+def test_an_error_of_the_study_is_reported_with_its_message(engine: Engine) -> None:
+    hide_records(job_of("tab"))
     card = Path("devices/tab.yaml")
-    kept = card.read_text()
+    content = card.read_text()
     card.write_text("transport: pigeon\nthreads: 1\n")
-    attempt = engine.start(of("tab"), None)
-    card.write_text(kept)
-    assert attempt.code == entry.USAGE_ERROR
-    assert "pigeon" in attempt.message
-    assert not (HISTORY / "night" / of("tab")).exists()
+    result = engine.run_job(job_of("tab"), None)
+    card.write_text(content)
+    assert result.code == entry.USAGE_ERROR
+    assert "pigeon" in result.message
+    assert not (HISTORY / "night" / job_of("tab")).exists()
 
 
-def test_ended_it_leaves_no_process_and_starts_nothing(engine: Engine) -> None:
+def test_a_stopped_engine_leaves_no_process_and_starts_none(engine: Engine) -> None:
     Path("go").unlink()
-    put_away(of("desk"))
-    thread, ended = in_thread(engine, of("desk"))
-    assert len(waited_for(1)) == 1
-    engine.end()
+    hide_records(job_of("desk"))
+    thread, results = run_in_thread(engine, job_of("desk"))
+    assert len(wait_for_sessions(1)) == 1
+    engine.stop()
     thread.join(60)
     assert not thread.is_alive()
-    assert ended[0].code != 0
-    assert waited_for(0) == []
-    assert engine.start(of("desk"), None).code == entry.TERMINATED
-    assert not (HISTORY / "night" / of("desk")).exists()
+    assert results[0].code != 0
+    assert wait_for_sessions(0) == []
+    assert engine.run_job(job_of("desk"), None).code == entry.TERMINATED
+    assert not (HISTORY / "night" / job_of("desk")).exists()
