@@ -1,4 +1,4 @@
-"""edgeproof devices: cards listed, shown, written from what a device says, compared with it, and examined."""
+"""The command `edgeproof devices`: list, show, add, probe and diagnose devices."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeproof.cli import devices as cli_devices
 from edgeproof.cli import main
 from edgeproof.config import cards
 from edgeproof.core.errors import ConfigError, DeviceError
-from edgeproof.devices import doctor
+from edgeproof.devices import doctor, registration
 from tests.unit.conftest import ROOT
 
-TELLS = {
+DESCRIPTION = {
     "fingerprint": {"architecture": "aarch64", "cpu": "Cortex-A72", "cores": 4, "affinity": [0, 1, 2, 3]},
     "versions": {"onnxruntime": None, "numpy": "1.0", "mlcommons-loadgen": None},
     "problems": {},
@@ -40,24 +39,26 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def card(project: Path, name: str, **lines: Any) -> None:
+def write_card(project: Path, name: str, **lines: Any) -> None:
     (project / "devices" / f"{name}.yaml").write_text(yaml.safe_dump({"transport": "local", "threads": 1, **lines}))
 
 
-def board(project: Path, told: Any, code: int = 0) -> str:
-    """An interpreter that describes its device as `told`, and is Python in all else."""
+def write_interpreter(project: Path, description: Any, code: int = 0) -> str:
+    """Write a Python interpreter that prints the description of a device, and return its path."""
     path = project / "python-of-the-board"
-    (project / "told").write_text(told if isinstance(told, str) else json.dumps(told))
+    text = description if isinstance(description, str) else json.dumps(description)
+    (project / "description").write_text(text)
     path.write_text(
-        f'#!/bin/sh\ncase "$*" in *--describe*) cat {project}/told; exit {code};; esac\nexec {sys.executable} "$@"\n'
+        f'#!/bin/sh\ncase "$*" in *--describe*) cat {project}/description; exit {code};; esac\n'
+        f'exec {sys.executable} "$@"\n'
     )
     path.chmod(0o755)
     return str(path)
 
 
-def test_cards_are_listed_with_what_tells_them_apart(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    card(project, "desk", tags=["here", "fast"])
-    card(project, "pi", transport="ssh", host="pi4", architecture="aarch64", threads=4)
+def test_list_shows_the_cards_and_their_differences(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_card(project, "desk", tags=["here", "fast"])
+    write_card(project, "pi", transport="ssh", host="pi4", architecture="aarch64", threads=4)
     assert main.run(["devices", "list"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["name", "transport", "host", "architecture", "threads", "tags"]
@@ -69,75 +70,71 @@ def test_cards_are_listed_with_what_tells_them_apart(project: Path, capsys: pyte
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["name", "desk"]
 
 
-def test_a_card_is_shown_with_its_defaults(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    card(project, "desk")
+def test_show_prints_a_card_with_its_defaults(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_card(project, "desk")
     assert main.run(["devices", "show", "desk"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out) == cards.card("desk").model_dump(mode="json")
+    assert yaml.safe_load(capsys.readouterr().out) == cards.read("desk").model_dump(mode="json")
 
 
 # --- add and probe -------------------------------------------------------------------------------------------------
 
 
-def test_this_machine_is_added_as_it_says_it_is(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_add_writes_the_card_of_this_machine(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["devices", "add", "desk", "--transport", "local", "--tags", "here", "--threads", "2"]) == 0
-    found = cards.card("desk")
-    assert (found.architecture, found.threads, found.tags) == (platform.machine(), 2, ["here"])
-    assert found.fingerprint is not None
-    assert found.fingerprint.kernel == platform.release()
-    assert found.fingerprint.python == platform.python_version()
-    assert set(found.runtimes or {}) == {"onnx", "openvino", "tflite"}
+    card = cards.read("desk")
+    assert (card.architecture, card.threads, card.tags) == (platform.machine(), 2, ["here"])
+    assert card.fingerprint is not None
+    assert card.fingerprint.kernel == platform.release()
+    assert card.fingerprint.python == platform.python_version()
+    assert set(card.runtimes or {}) == {"onnx", "openvino", "tflite"}
     assert main.run(["devices", "probe", "desk"]) == 0
-    assert "desk is the device of its card" in capsys.readouterr().out
+    assert "'desk' matches its card." in capsys.readouterr().out
 
 
-def test_what_changed_since_is_told_with_what_the_card_would_hold(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    card(project, "desk", fingerprint={"architecture": platform.machine(), "kernel": "2.4.0"})
+def test_probe_prints_changes_and_the_new_fingerprint(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_card(project, "desk", fingerprint={"architecture": platform.machine(), "kernel": "2.4.0"})
     assert main.run(["devices", "probe", "desk"]) == 1
     changed, text, rest = capsys.readouterr().out.split("\n", 2)
     assert changed == f"changed: kernel: 2.4.0 → {platform.release()}"
-    assert text == "devices/desk.yaml would hold:"
-    card(project, "desk", **yaml.safe_load(rest))
+    assert text == "To accept the device as it is now, put this into devices/desk.yaml:"
+    write_card(project, "desk", **yaml.safe_load(rest))
     assert main.run(["devices", "probe", "desk"]) == 0
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         (["desk", "--transport", "locl"], "Did you mean 'local'?"),
-        (["Desk", "--transport", "local"], "can't be called 'Desk'"),
-        (["../desk", "--transport", "local"], "can't be called"),
+        (["Desk", "--transport", "local"], "'Desk' is not a valid device name"),
+        (["../desk", "--transport", "local"], "is not a valid device name"),
         (["pi"], "transport 'ssh' needs 'host'"),
         (["pi", "--host=-oProxyCommand=x"], "host"),
         (["desk", "--transport", "local", "--threads", "0"], "threads"),
-        (["there", "--transport", "local"], "there already"),
+        (["there", "--transport", "local"], "there.yaml already exists"),
     ],
 )
-def test_a_device_that_cannot_be_added_is_refused_and_no_card_is_written(
-    project: Path, argv: list[str], told: str
-) -> None:
-    card(project, "there")
+def test_add_with_invalid_arguments_writes_no_card(project: Path, argv: list[str], message: str) -> None:
+    write_card(project, "there")
     with pytest.raises(ConfigError) as caught:
         main.run(["devices", "add", *argv])
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert [path.name for path in project.rglob("*.yaml") if "conf" not in path.parts] == ["there.yaml"]
 
 
 @pytest.mark.parametrize(
-    ("told", "why"),
+    ("description", "message"),
     [
         ("", "not JSON"),
         ("hello", "not JSON"),
         ("[" * 100_000, "not JSON"),
-        ("{}", "does not fit: fingerprint"),
-        ({**TELLS, "fingerprint": {"cores": "four"}}, "does not fit: cores"),
-        ({**TELLS, "disk_free_bytes": -1}, "disk_free_bytes"),
+        ("{}", "is invalid: fingerprint"),
+        ({**DESCRIPTION, "fingerprint": {"cores": "four"}}, "is invalid: cores"),
+        ({**DESCRIPTION, "disk_free_bytes": -1}, "disk_free_bytes"),
     ],
 )
-def test_a_device_that_lies_about_itself_is_refused_and_no_card_is_written(project: Path, told: Any, why: str) -> None:
-    argv = ["devices", "add", "pi", "--transport", "local", "--python", board(project, told)]
-    with pytest.raises(DeviceError, match=why):
+def test_add_with_an_invalid_description_writes_no_card(project: Path, description: Any, message: str) -> None:
+    argv = ["devices", "add", "pi", "--transport", "local", "--python", write_interpreter(project, description)]
+    with pytest.raises(DeviceError, match=message):
         main.run(argv)
     assert list((project / "devices").iterdir()) == []
 
@@ -145,29 +142,29 @@ def test_a_device_that_lies_about_itself_is_refused_and_no_card_is_written(proje
 # --- doctor --------------------------------------------------------------------------------------------------------
 
 
-def examined(project: Path, capsys: pytest.CaptureFixture[str], **lines: Any) -> list[str]:
-    card(project, "pi", **lines)
+def diagnose(project: Path, capsys: pytest.CaptureFixture[str], **lines: Any) -> list[str]:
+    write_card(project, "pi", **lines)
     code = main.run(["devices", "doctor", "pi"])
-    told = capsys.readouterr().out.splitlines()
-    assert code == (0 if "has all it needs" in told[0] else 1)
-    return told
+    lines_printed = capsys.readouterr().out.splitlines()
+    assert code == (0 if "has everything it needs" in lines_printed[0] else 1)
+    return lines_printed
 
 
-def test_a_device_that_lacks_nothing_is_told_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert examined(project, capsys) == ["pi has all it needs for onnx, openvino, tflite"]
+def test_doctor_reports_a_device_that_lacks_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert diagnose(project, capsys) == ["'pi' has everything it needs. Runtimes: onnx, openvino, tflite."]
 
 
-def test_missing_packages_come_with_the_command_that_installs_them(
+def test_doctor_prints_the_commands_that_install_missing_packages(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    python = board(project, TELLS)
-    told = examined(project, capsys, python=python, runtimes={"onnx": None})
-    pairs = dict(zip(told[::2], map(str.strip, told[1::2]), strict=True))
+    python = write_interpreter(project, DESCRIPTION)
+    printed = diagnose(project, capsys, python=python, runtimes={"onnx": None})
+    pairs = dict(zip(printed[::2], map(str.strip, printed[1::2]), strict=True))
     text = (ROOT / "requirements.lock").read_text().replace("_", "-")
     lock = dict(line.split("==") for line in text.split() if "==" in line)
     onnx, loadgen = lock["onnxruntime"], lock["mlcommons-loadgen"]
     assert pairs["onnxruntime is not installed"] == f"{python} -m pip install onnxruntime=={onnx}"
-    # There is no wheel of LoadGen for aarch64: it is built from its source.
+    # LoadGen has no wheel for aarch64, so it is built from source.
     assert pairs["mlcommons-loadgen is not installed"] == (
         "apt-get install g++ python3-dev && "
         f"{python} -m pip install --no-binary mlcommons-loadgen mlcommons-loadgen=={loadgen}"
@@ -175,41 +172,41 @@ def test_missing_packages_come_with_the_command_that_installs_them(
     assert pairs[f"numpy is 1.0, this study measures {lock['numpy']}"].endswith(f"numpy=={lock['numpy']}")
 
 
-def test_where_there_is_a_wheel_of_loadgen_it_is_taken() -> None:
-    assert doctor.install("python3", "mlcommons-loadgen", "6.0", "x86_64") == (
+def test_a_wheel_of_loadgen_is_installed_if_there_is_one() -> None:
+    assert doctor.install_command("python3", "mlcommons-loadgen", "6.0", "x86_64") == (
         "python3 -m pip install mlcommons-loadgen==6.0"
     )
 
 
-WHOLE = {**TELLS, "versions": {}}
+COMPLETE = {**DESCRIPTION, "versions": {}}
 
 
 @pytest.mark.parametrize(
-    ("lines", "told", "problem", "cure"),
+    ("lines", "description", "problem", "cure"),
     [
         ({"python": "/nowhere/python"}, None, "/nowhere/python", "apt-get install python3 python3-venv"),
         ({"python": "false"}, None, "'false' is no Python 3.11 or newer", "apt-get install python3"),
-        ({"cores": [9]}, WHOLE, "it has no processor 9", "'cores'"),
-        ({"architecture": "x86_64"}, WHOLE, "its architecture is aarch64, the card says x86_64", "card"),
-        ({"instructions": "callgrind"}, WHOLE, "valgrind is missing", "apt-get install valgrind"),
-        ({"energy_counter": "/none"}, WHOLE, "/none tells no energy", "energy_counter"),
-        ({}, {**WHOLE, "disk_free_bytes": 10**6}, "only 1 MB", "free some space"),
-        ({}, {**WHOLE, "problems": {"onnx": "ImportError: no AVX"}}, "onnx fails: ImportError: no AVX", "import"),
-        ({"fingerprint": {"cores": 8}}, WHOLE, "not the device of its card: cores: 8 → 4", "devices probe pi"),
+        ({"cores": [9]}, COMPLETE, "it has no processor 9", "'cores'"),
+        ({"architecture": "x86_64"}, COMPLETE, "its architecture is aarch64, the card says x86_64", "card"),
+        ({"instructions": "callgrind"}, COMPLETE, "valgrind, which counts", "apt-get install valgrind"),
+        ({"energy_counter": "/none"}, COMPLETE, "/none does not hold a number of microjoules", "energy_counter"),
+        ({}, {**COMPLETE, "disk_free_bytes": 10**6}, "only 1 MB", "free some space"),
+        ({}, {**COMPLETE, "problems": {"onnx": "ImportError: no AVX"}}, "onnx fails: ImportError: no AVX", "import"),
+        ({"fingerprint": {"cores": 8}}, COMPLETE, "not the device of its card: cores: 8 → 4", "devices probe pi"),
         ({}, "hello", "not JSON", "python-of-the-board"),
         ({"npu": "ethos-u55-128", "python": "false"}, None, "Vela", "pip install ethos-u-vela=="),
     ],
 )  # fmt: skip
-def test_each_lack_is_told_with_its_cure(
-    project: Path, capsys: pytest.CaptureFixture[str], lines: dict[str, Any], told: Any, problem: str, cure: str
+def test_doctor_prints_each_problem_with_its_cure(
+    project: Path, capsys: pytest.CaptureFixture[str], lines: dict[str, Any], description: Any, problem: str, cure: str
 ) -> None:
-    given = dict(lines) if told is None else {"python": board(project, told), **lines}
-    found = examined(project, capsys, runtimes={"onnx": None}, **given)
-    problems, cures = found[::2], found[1::2]
-    assert any(problem in one and cure in other for one, other in zip(problems, cures, strict=True)), found
+    given = dict(lines) if description is None else {"python": write_interpreter(project, description), **lines}
+    printed = diagnose(project, capsys, runtimes={"onnx": None}, **given)
+    problems, cures = printed[::2], printed[1::2]
+    assert any(problem in one and cure in other for one, other in zip(problems, cures, strict=True)), printed
 
 
-def test_a_device_that_cannot_be_reached_is_told_with_the_command_that_shows_why(
+def test_doctor_prints_the_command_that_shows_why_a_device_is_unreachable(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = project / "bin" / "ssh"
@@ -217,41 +214,43 @@ def test_a_device_that_cannot_be_reached_is_told_with_the_command_that_shows_why
     program.write_text("#!/bin/sh\necho 'ssh: connect to host pi4: No route to host' >&2\nexit 255\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    problem, cure = examined(project, capsys, transport="ssh", host="pi4")
+    problem, cure = diagnose(project, capsys, transport="ssh", host="pi4")
     assert "No route to host" in problem
     assert cure.strip() == "see why 'ssh pi4 true' fails"
 
 
-def test_the_runner_describes_a_device_that_lacks_even_numpy(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_doctor_works_on_a_device_without_numpy(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bare = project / "bare"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
     bare.chmod(0o755)
-    told = examined(project, capfd, python=str(bare), runtimes={"tflite": None})
-    assert {line.split()[0] for line in told[::2]} == {"ai-edge-litert", "mlcommons-loadgen", "numpy"}
-    assert all("-m pip install" in line for line in told[1::2])
+    printed = diagnose(project, capfd, python=str(bare), runtimes={"tflite": None})
+    assert {line.split()[0] for line in printed[::2]} == {"ai-edge-litert", "mlcommons-loadgen", "numpy"}
+    assert all("-m pip install" in line for line in printed[1::2])
 
 
 # --- emulators -----------------------------------------------------------------------------------------------------
 
 
-def test_an_emulator_is_registered_as_one_and_its_fingerprint_renewed_when_it_is_built_anew(project: Path) -> None:
-    told = {**TELLS, "fingerprint": {**TELLS["fingerprint"], "memory_bytes": 10**9}}
-    python = board(project, told)
+def test_the_fingerprint_of_an_emulator_is_updated_when_it_changes(project: Path) -> None:
+    description = {**DESCRIPTION, "fingerprint": {**DESCRIPTION["fingerprint"], "memory_bytes": 10**9}}
+    python = write_interpreter(project, description)
     assert main.run(["devices", "add", "board", "--transport", "fake", "--python", python, "--emulated"]) == 0
-    card = cards.card("board")
+    card = cards.read("board")
     assert card.emulated
     path = project / "devices/board.yaml"
     path.write_text(path.read_text() + "timeout_s: 7200\n")
     before = path.read_text()
-    cli_devices.renew("board")
+    registration.update_fingerprint("board")
     assert path.read_text() == before
-    board(project, {**told, "fingerprint": {**told["fingerprint"], "memory_bytes": 2 * 10**9}})
-    cli_devices.renew("board")
-    again = cards.card("board")
+    write_interpreter(
+        project, {**description, "fingerprint": {**description["fingerprint"], "memory_bytes": 2 * 10**9}}
+    )
+    registration.update_fingerprint("board")
+    again = cards.read("board")
     assert again.fingerprint is not None
     assert (again.fingerprint.memory_bytes, again.timeout_s, again.emulated) == (2 * 10**9, 7200, True)
 
 
-def test_a_device_that_is_no_emulator_says_nothing_of_it(project: Path) -> None:
+def test_the_card_of_a_real_device_does_not_mention_emulation(project: Path) -> None:
     assert main.run(["devices", "add", "desk", "--transport", "local"]) == 0
     assert "emulated" not in (project / "devices/desk.yaml").read_text()

@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, and what it leaves alone."""
+"""The command `edgeproof`: parsing, and the commands about studies and submissions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from edgeproof.cli import main
-from edgeproof.config import compose
+from edgeproof.config import compose, params_file
 from edgeproof.core import plugins
 from edgeproof.core.errors import EdgeproofError
+from edgeproof.study import repro
 from tests.unit.conftest import ROOT
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of what composing reads, so that nothing of the project itself is written."""
+    """Copy the files that composing reads, so that the project itself is not changed."""
     for name in ("conf", "devices"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copyfile(ROOT / "requirements.lock", tmp_path / "requirements.lock")
@@ -25,21 +26,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_composing_to_the_screen_writes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compose_with_print_writes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["compose", "--print", "study=digits"]) == 0
-    assert capsys.readouterr().out == compose.dump(compose.compose("digits"))
+    assert capsys.readouterr().out == params_file.dump_params(compose.compose("digits"))
     assert not (project / "params.yaml").exists()
 
 
-def test_composing_writes_params_that_tell_their_command(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compose_writes_params_with_their_command(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["compose", "study=digits", "seed=3"]) == 0
     text = (project / "params.yaml").read_text(encoding="utf-8")
     assert "'edgeproof compose study=digits seed=3'" in text.partition("\n")[0]
-    assert text.partition("\n")[2] == compose.dump(compose.compose("digits", ["seed=3"]))
+    assert text.partition("\n")[2] == params_file.dump_params(compose.compose("digits", ["seed=3"]))
     assert "study 'digits'" in capsys.readouterr().out
 
 
-def test_listing_names_every_study_device_and_plugin(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_names_every_study_device_and_plugin(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["list"]) == 0
     lines = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
     assert lines["studies"].split(", ") == sorted(path.stem for path in (ROOT / "conf/study").glob("*.yaml"))
@@ -49,7 +50,7 @@ def test_listing_names_every_study_device_and_plugin(project: Path, capsys: pyte
 
 
 @pytest.mark.parametrize("argv", [[], ["compse"], ["list", "--all"]])
-def test_a_command_that_does_not_exist_ends_with_its_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_prints_the_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main.run(argv)
     assert ended.value.code == 2
@@ -66,27 +67,55 @@ def test_a_command_that_does_not_exist_ends_with_its_usage(argv: list[str], caps
         (["preset=quick", "+x=1"], None, ["preset=quick", "+x=1"]),
     ],
 )
-def test_repro_takes_a_study_or_none_and_then_overrides(
+def test_repro_takes_an_optional_study_and_then_overrides(
     monkeypatch: pytest.MonkeyPatch, words: list[str], study: str | None, overrides: list[str]
 ) -> None:
-    asked: list[object] = []
-    monkeypatch.setattr(main.studies, "repro", lambda *given: asked.append(given) or 0)
+    calls: list[object] = []
+    monkeypatch.setattr(repro, "run_study", lambda *arguments: calls.append(arguments) or 0)
     assert main.run(["repro", *words]) == 0
-    assert asked == [(study, overrides)]
+    assert calls == [(study, overrides)]
 
 
-def test_validating_a_directory_without_a_submission_lists_what_is_missing_and_fails(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_validate_lists_the_problems_and_returns_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["validate", str(tmp_path)]) == 1
     *problems, last = capsys.readouterr().out.splitlines()
     assert problems
     assert last == f"{tmp_path}: {len(problems)} problem(s)"
 
 
-def test_submitting_without_official_records_is_refused_and_writes_nothing(tmp_path: Path) -> None:
+def test_submit_without_official_records_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
     argv = ["submit", "--submitter", "me", "--records", str(tmp_path / "records"), "--out", str(tmp_path / "out")]
     with pytest.raises(EdgeproofError):
         main.run(argv)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--interleaved", "--in-turns"])
+def test_bench_accepts_the_former_name_of_interleaved(option: str) -> None:
+    assert main.parse(["bench", "model.tflite", option]).interleaved
+    assert not main.parse(["bench", "model.tflite"]).interleaved
+
+
+def test_the_former_name_of_interleaved_is_not_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.run(["bench", "--help"])
+    text = capsys.readouterr().out
+    assert "--interleaved" in text
+    assert "--in-turns" not in text
+
+
+@pytest.mark.parametrize("name", sorted(main.command_names() - {"sweep"}))
+def test_every_command_has_a_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.run([name, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: edgeproof {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["--runtimes", "--schemes", "--scenarios"])
+def test_a_list_of_names_must_not_be_empty(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.run(["bench", "model.tflite", option, " , "])
+    assert ended.value.code == 2
+    assert "expected at least one name" in capsys.readouterr().err

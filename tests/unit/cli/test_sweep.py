@@ -1,90 +1,91 @@
-"""The sweep's command line: Hydra's grammar becomes points, and what is wrong is said before anything runs."""
+"""The command `edgeproof sweep`: Hydra's grammar becomes points, and invalid ones are reported before anything runs."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgeproof.cli import sweep
-from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownName
+from edgeproof.cli import main, sweep
+from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownNameError
 from edgeproof.sweeps import search
 from edgeproof.sweeps import sweep as sweeps_sweep
-from edgeproof.sweeps.sweep import Wish
+from edgeproof.sweeps.points import ComposedPoint
+from edgeproof.sweeps.search_space import ChoiceAxis, RangeAxis
 
 pytestmark = pytest.mark.usefixtures("project_root")
 
 
-class Asked:
-    """What the entry would have run."""
+class RecordedSweep:
+    """Records the sweep that the command would run."""
 
     def __init__(self) -> None:
         self.name = ""
-        self.wishes: Sequence[Wish] = ()
-        self.more: dict[str, Any] = {}
+        self.points: Sequence[ComposedPoint] = ()
+        self.options: dict[str, Any] = {}
 
-    def __call__(self, name: str, wishes: Sequence[Wish], **more: Any) -> int:
-        self.name, self.wishes, self.more = name, wishes, more
+    def __call__(self, name: str, points: Sequence[ComposedPoint], **options: Any) -> int:
+        self.name, self.points, self.options = name, points, options
         return 0
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Asked]:
-    """Run the entry with these words, up to where the sweep would begin."""
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RecordedSweep]:
+    """Return a function that runs the command up to where the sweep would begin."""
 
-    def run(*words: str) -> Asked:
-        asked = Asked()
-        monkeypatch.setattr(sweeps_sweep, "sweep", asked)
-        monkeypatch.setattr(search, "search", lambda name, options, space, compose, **more: asked(name, [], **more))
-        monkeypatch.setattr(sys, "argv", ["sweep", *words])
+    def run_command(*words: str) -> RecordedSweep:
+        recorded = RecordedSweep()
+        monkeypatch.setattr(sweeps_sweep, "run_sweep", recorded)
+        monkeypatch.setattr(
+            search, "run_search", lambda name, options, space, compose, **more: recorded(name, [], **more)
+        )
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-        assert sweep.main() == 0
-        return asked
+        assert main.run(["sweep", *words]) == 0
+        return recorded
 
-    return run
+    return run_command
 
 
-def ratios(asked: Asked) -> list[tuple[float, list[str]]]:
+def list_ratios(recorded: RecordedSweep) -> list[tuple[float, list[str]]]:
     return [
-        (wish.params.prune["student_slim"].options["ratio"], wish.params.export["student_slim_w4_onnx"].schemes)
-        for wish in asked.wishes
+        (point.params.prune["student_slim"].options["ratio"], point.params.export["student_slim_w4_onnx"].schemes)
+        for point in recorded.points
     ]
 
 
 # --- points ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_grid_is_the_product_of_its_values_with_the_last_key_fastest(run: Callable[..., Asked]) -> None:
-    asked = run("--multirun", "study=digits", "prune.ratio=0.3,0.5", "scheme=fp32,int8-static")
-    assert ratios(asked) == [
+def test_a_grid_is_the_product_of_its_values(run: Callable[..., RecordedSweep]) -> None:
+    recorded = run("--multirun", "study=digits", "prune.ratio=0.3,0.5", "scheme=fp32,int8-static")
+    assert list_ratios(recorded) == [
         (0.3, ["fp32"]),
         (0.3, ["int8-static"]),
         (0.5, ["fp32"]),
         (0.5, ["int8-static"]),
     ]
-    assert asked.wishes[1].overrides == ("study=digits", "prune.ratio=0.3", "scheme=int8-static")
+    assert recorded.points[1].overrides == ("study=digits", "prune.ratio=0.3", "scheme=int8-static")
 
 
-def test_without_multirun_it_is_a_sweep_of_one_point(run: Callable[..., Asked]) -> None:
-    asked = run("study=digits", "prune.ratio=0.4")
-    assert [ratio for ratio, _ in ratios(asked)] == [0.4]
+def test_without_multirun_the_sweep_has_one_point(run: Callable[..., RecordedSweep]) -> None:
+    recorded = run("study=digits", "prune.ratio=0.4")
+    assert [ratio for ratio, _ in list_ratios(recorded)] == [0.4]
 
 
-def test_groups_are_swept_like_keys(run: Callable[..., Asked]) -> None:
-    asked = run("--multirun", "study=digits,fashion_mnist", "preset=quick")
-    assert [wish.params.study for wish in asked.wishes] == ["digits", "fashion_mnist"]
+def test_groups_are_swept_like_keys(run: Callable[..., RecordedSweep]) -> None:
+    recorded = run("--multirun", "study=digits,fashion_mnist", "preset=quick")
+    assert [point.params.study for point in recorded.points] == ["digits", "fashion_mnist"]
 
 
-def test_a_named_sweep_brings_its_grid_and_the_command_line_changes_it(run: Callable[..., Asked]) -> None:
-    assert len(run("+sweep=pareto", "study=digits").wishes) == 12
-    asked = run("+sweep=pareto", "study=digits", "distill.temperature=3", "scheme=fp16")
-    assert [ratio for ratio, _ in ratios(asked)] == [0.2, 0.35, 0.5]
+def test_the_command_line_changes_the_grid_of_a_named_sweep(run: Callable[..., RecordedSweep]) -> None:
+    assert len(run("+sweep=pareto", "study=digits").points) == 12
+    recorded = run("+sweep=pareto", "study=digits", "distill.temperature=3", "scheme=fp16")
+    assert [ratio for ratio, _ in list_ratios(recorded)] == [0.2, 0.35, 0.5]
 
 
-def test_the_same_command_has_the_same_name_and_another_one_another(run: Callable[..., Asked]) -> None:
+def test_the_name_of_a_sweep_depends_on_its_overrides_only(run: Callable[..., RecordedSweep]) -> None:
     words = ("--multirun", "study=digits", "prune.ratio=0.3,0.5")
     name = run(*words).name
     assert run(*words, "+workers=2").name == name
@@ -93,22 +94,45 @@ def test_the_same_command_has_the_same_name_and_another_one_another(run: Callabl
     assert run(*words, "+name=mine").name == "mine"
 
 
-def test_words_come_in_any_order(run: Callable[..., Asked]) -> None:
-    assert len(run("study=digits", "prune.ratio=0.3,0.5", "-m", "scheme=fp32").wishes) == 2
+def test_options_and_overrides_may_come_in_any_order(run: Callable[..., RecordedSweep]) -> None:
+    assert len(run("study=digits", "prune.ratio=0.3,0.5", "-m", "scheme=fp32").points) == 2
 
 
-def test_the_sweeps_own_keys_are_no_points_overrides(run: Callable[..., Asked]) -> None:
-    asked = run("study=digits", "+name=mine", "+workers=3")
-    assert asked.more["workers"] == 3
-    assert asked.wishes[0].overrides == ("study=digits",)
+def test_the_keys_of_the_sweep_are_not_overrides_of_its_points(run: Callable[..., RecordedSweep]) -> None:
+    recorded = run("study=digits", "+name=mine", "+workers=3")
+    assert recorded.options["workers"] == 3
+    assert recorded.points[0].overrides == ("study=digits",)
 
 
-def test_showing_the_configuration_runs_nothing(run: Callable[..., Asked], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--cfg", "job", "study=digits").wishes == ()
+def test_printing_the_configuration_runs_nothing(
+    run: Callable[..., RecordedSweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--cfg", "job", "study=digits").points == ()
     assert "study: digits" in capsys.readouterr().out
 
 
-def test_hydra_leaves_no_directories_of_its_own(run: Callable[..., Asked], project_root: Path) -> None:
+def test_help_prints_the_usage_and_runs_nothing(
+    run: Callable[..., RecordedSweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("--help")
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: edgeproof sweep")
+    assert "study: digits, fashion_mnist" in text
+
+
+def test_the_standalone_command_runs_the_same_sweep(
+    run: Callable[..., RecordedSweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = run("study=digits", "prune.ratio=0.4").name
+    recorded = RecordedSweep()
+    monkeypatch.setattr(sweeps_sweep, "run_sweep", recorded)
+    assert sweep.main(["study=digits", "prune.ratio=0.4"]) == 0
+    assert recorded.name == name
+
+
+def test_hydra_leaves_no_directories_of_its_own(run: Callable[..., RecordedSweep], project_root: Path) -> None:
     before = set(project_root.iterdir())
     run("--multirun", "study=digits", "prune.ratio=0.3,0.5")
     assert {path.name for path in set(project_root.iterdir()) - before} <= {".edgeproof"}
@@ -117,20 +141,20 @@ def test_hydra_leaves_no_directories_of_its_own(run: Callable[..., Asked], proje
 # --- one scheme -----------------------------------------------------------------------------------------------------
 
 
-def test_a_scheme_is_that_of_every_model_but_the_baseline(run: Callable[..., Asked]) -> None:
-    params = run("study=fashion_mnist", "scheme=fp16").wishes[0].params
+def test_the_key_scheme_applies_to_every_model_but_the_baseline(run: Callable[..., RecordedSweep]) -> None:
+    params = run("study=fashion_mnist", "scheme=fp16").points[0].params
     schemes = {item.model: item.schemes for item in params.export.values()}
     assert schemes.pop("teacher") == ["fp32"]
     assert len(schemes) == 5
-    assert all(of_model == ["fp16"] for of_model in schemes.values())
+    assert all(names == ["fp16"] for names in schemes.values())
     assert params.report.final == {"student_slim": ["fp16"]}
 
 
-# --- what is wrong --------------------------------------------------------------------------------------------------
+# --- bad input ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "messages"),
     [
         (["--multirun", "prune.ratoi=0.3,0.5"], ["ratoi"]),
         (["--multirun", "prune.ratio=0.3,1.5"], ["prune.ratio=1.5", "less than 1", "nothing runs"]),
@@ -143,7 +167,7 @@ def test_a_scheme_is_that_of_every_model_but_the_baseline(run: Callable[..., Ask
         (["+nam=mine"], ["nam: unknown key"]),
         (["+name=../mine"], ["name", "pattern"]),
         (["+workers=0"], ["workers", "greater than or equal to 1"]),
-        (["--multirun", "+workers=1,2"], ["can't differ between its points"]),
+        (["--multirun", "+workers=1,2"], ["apply to the whole sweep"]),
         (["hydra/launcher=submitit"], ["unknown launcher 'submitit'", "basic"]),
         (["hydra/sweeper=optuna"], ["+search=<name>"]),
         (["+search=smal"], ["smal"]),
@@ -154,32 +178,34 @@ def test_a_scheme_is_that_of_every_model_but_the_baseline(run: Callable[..., Ask
         (["+search=small_and_accurate", "search.sampler=genetic"], ["sampler", "nsga2"]),
     ],
 )
-def test_what_is_wrong_is_one_message_and_nothing_runs(
-    run: Callable[..., Asked], words: list[str], told: list[str]
+def test_an_invalid_command_is_one_message_and_runs_nothing(
+    run: Callable[..., RecordedSweep], words: list[str], messages: list[str]
 ) -> None:
     with pytest.raises(EdgeproofError) as caught:
         run("study=digits", *words) if not any(word.startswith("study=") for word in words) else run(*words)
-    for text in told:
+    for text in messages:
         assert text in str(caught.value)
     assert "full_key" not in str(caught.value)
 
 
-def test_a_missing_launcher_is_named_with_the_package_it_comes_with(
-    run: Callable[..., Asked], monkeypatch: pytest.MonkeyPatch
+def test_a_missing_launcher_is_reported_with_its_package(
+    run: Callable[..., RecordedSweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hydra.core.config_store import ConfigStore
 
     monkeypatch.setattr(ConfigStore, "list", lambda self, group: ["basic.yaml"])
-    with pytest.raises(UnknownName, match=r"unknown launcher 'submitit_local'.*pip install hydra-submitit-launcher"):
-        sweep._launch(["hydra/launcher=submitit_local"])
+    with pytest.raises(
+        UnknownNameError, match=r"unknown launcher 'submitit_local'.*pip install hydra-submitit-launcher"
+    ):
+        sweep._find_launcher(["hydra/launcher=submitit_local"])
 
 
-def test_a_launchers_options_are_checked_before_anything_runs(run: Callable[..., Asked]) -> None:
+def test_the_options_of_a_launcher_are_checked_before_anything_runs(run: Callable[..., RecordedSweep]) -> None:
     from hydra.core.config_store import ConfigStore
 
     node = {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher", "jobs": 1}
     ConfigStore.instance().store("far", node, group="hydra/launcher", provider="test")
-    assert run("study=digits", "hydra/launcher=far", "+hydra.launcher.more=2").more["launch"] is not None
+    assert run("study=digits", "hydra/launcher=far", "+hydra.launcher.more=2").options["launch"] is not None
     with pytest.raises(ConfigError, match=r"jbos"):
         run("study=digits", "hydra/launcher=far", "hydra.launcher.jbos=2")
 
@@ -190,21 +216,21 @@ def test_a_launchers_options_are_checked_before_anything_runs(run: Callable[...,
 @pytest.mark.parametrize(
     ("grammar", "axis"),
     [
-        ("interval(0.1, 0.6)", search.Range(0.1, 0.6, None, False, False)),
-        ("interval(1, 8)", search.Range(1, 8, None, False, False)),
-        ("tag(log, interval(0.01, 1.0))", search.Range(0.01, 1.0, None, True, False)),
-        ("range(2, 7)", search.Range(2, 6, 1, False, True)),
-        ("range(2, 9, 2)", search.Range(2, 8, 2, False, True)),
-        ("choice(fp32, int8-static)", search.Choice(("fp32", "int8-static"))),
-        ("1,2,4", search.Choice(("1", "2", "4"))),
-        ("7", search.Choice(("7",))),
+        ("interval(0.1, 0.6)", RangeAxis(0.1, 0.6, None, False, False)),
+        ("interval(1, 8)", RangeAxis(1, 8, None, False, False)),
+        ("tag(log, interval(0.01, 1.0))", RangeAxis(0.01, 1.0, None, True, False)),
+        ("range(2, 7)", RangeAxis(2, 6, 1, False, True)),
+        ("range(2, 9, 2)", RangeAxis(2, 8, 2, False, True)),
+        ("choice(fp32, int8-static)", ChoiceAxis(("fp32", "int8-static"))),
+        ("1,2,4", ChoiceAxis(("1", "2", "4"))),
+        ("7", ChoiceAxis(("7",))),
     ],
 )
-def test_a_space_is_read_in_hydras_grammar(grammar: str, axis: object) -> None:
-    assert sweep._axis("prune.ratio", grammar) == axis
+def test_a_search_space_is_parsed_in_hydras_grammar(grammar: str, axis: object) -> None:
+    assert sweep._parse_axis("prune.ratio", grammar) == axis
 
 
 @pytest.mark.parametrize("grammar", ["interval(0.6, 0.1)", "range(5, 1)", "interval(1"])
-def test_an_empty_or_broken_space_is_one_message(grammar: str) -> None:
+def test_an_empty_or_invalid_search_space_is_refused(grammar: str) -> None:
     with pytest.raises(ConfigError):
-        sweep._axis("prune.ratio", grammar)
+        sweep._parse_axis("prune.ratio", grammar)
