@@ -373,9 +373,8 @@ def main() -> int:
     parser.add_argument("--nights", type=int, default=67)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    if (
-        os.environ.get("FAULT_NIGHTS") != "inside"
-    ):  # run in a mount namespace of our own, so that all mounts end with this program
+    # Run in a mount namespace of our own, so that all mounts end with this program.
+    if os.environ.get("FAULT_NIGHTS") != "inside":
         os.environ["FAULT_NIGHTS"] = "inside"
         os.execvp("unshare", ["unshare", "-m", sys.executable, "-m", "tests.fault_nights", *sys.argv[1:]])
     os.environ["PYTHONPATH"] = str(Path.cwd())

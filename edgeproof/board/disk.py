@@ -1,4 +1,4 @@
-"""The board's disk and what boots from it: an ext4 file system, a small initramfs with its drivers, keys of its own."""
+"""The board's disk: a kernel, a small initramfs with drivers, an ext4 file system, and ssh keys of its own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from edgeproof.board import debian
+from edgeproof.board.programs import find_program, make_library_environment, run_program
 from edgeproof.board.python import VERSION
-from edgeproof.board.steps import build_step, find_program, hash_step, run_program
+from edgeproof.board.steps import build_step, hash_step
 from edgeproof.core.errors import EdgeproofError
 
 KERNEL = "kernel"
@@ -20,14 +20,14 @@ IMAGE = "disk.img"
 USER_KEY = "user_key"
 HOST_KEY = "host_key"
 FREE_BYTES = 2 * 2**30
-# In the order in which the kernel takes them; what it has built in is not there.
+# In the order in which they are loaded. Drivers that are built into the kernel have no file.
 DRIVERS = (
     *("virtio/virtio_ring.ko", "virtio/virtio.ko", "virtio/virtio_mmio.ko", "block/virtio_blk.ko"),
     *("../net/core/failover.ko", "net/net_failover.ko", "net/virtio_net.ko"),
 )
-# Nothing reads these on a board, and copying them takes longer than all else.
+# The board never reads these, and copying them would take most of the time.
 EXCLUDED_PATTERNS = ("doc", "man", "locale", "info", "lintian", "perl", "include", "modules", "*.a", "boot", "i18n")
-GUEST_ADDRESS = "10.0.2.15"  # QEMU's user network gives its guest this one
+GUEST_ADDRESS = "10.0.2.15"  # QEMU's user network gives its guest this address
 MODULES_DIRECTORY = f"usr/local/lib/python{VERSION}/dist-packages"
 
 CONFIGURATION_FILES = {
@@ -88,12 +88,12 @@ exec /bin/busybox switch_root /root /sbin/init
 
 
 def build_disk(system: Path, site: Path, tools: Path) -> Path:
-    """The directory with kernel, initramfs, disk image and keys."""
+    """Return the directory with kernel, initramfs, disk image and keys."""
     return build_step(
         "disk",
         {"system": hash_step(system), "site": hash_step(site)},
         lambda out: _fill(out, system, site, tools),
-        "making the board's disk (a minute)",
+        "building the board's disk (a minute)",
     )
 
 
@@ -107,7 +107,9 @@ def _fill(out: Path, system: Path, site: Path, tools: Path) -> None:
     _configure(root, out)
     (modules,) = (system / "lib/modules").iterdir()
     shutil.copyfile(next((system / "boot").glob("vmlinuz-*")), out / KERNEL)
-    (out / INITRAMFS).write_bytes(make_cpio_archive(_list_initramfs_files(system / "bin/busybox", modules / "kernel/drivers")))
+    (out / INITRAMFS).write_bytes(
+        make_cpio_archive(_list_initramfs_files(system / "bin/busybox", modules / "kernel/drivers"))
+    )
     _compile_modules(root)
     _write_image(root, out / IMAGE, tools)
     shutil.rmtree(root)
@@ -115,7 +117,7 @@ def _fill(out: Path, system: Path, site: Path, tools: Path) -> None:
 
 
 def _copy_writable(source: str, target: str) -> None:
-    """Copy a file that its owner may write, whatever its package says; links between them are kept."""
+    """Copy a file and make it writable for its owner, whatever its package says."""
     shutil.copy2(source, target)
     path = Path(target)
     path.chmod(path.stat().st_mode | 0o200)
@@ -145,9 +147,11 @@ def _configure(root: Path, keys: Path) -> None:
 
 
 def _compile_modules(root: Path) -> None:
-    """Compile the board's modules here: the runner writes no bytecode, and there each import would compile anew."""
+    """Compile the board's modules here. The runner writes no bytecode, so every import would compile them again."""
     if sys.version_info[:2] != (3, 11):
-        raise EdgeproofError(f"the board's modules are compiled by Python {VERSION}, this is {sys.version.split()[0]}.")
+        raise EdgeproofError(
+            f"building the board needs Python {VERSION}, which compiles its modules (this is {sys.version.split()[0]})."
+        )
     for place in (root / f"usr/lib/python{VERSION}", root / MODULES_DIRECTORY):
         compileall.compile_dir(
             place, quiet=2, force=True, stripdir=str(root), prependdir="/",
@@ -156,30 +160,33 @@ def _compile_modules(root: Path) -> None:
 
 
 def _write_image(root: Path, image: Path, tools: Path) -> None:
-    make = find_program("mke2fs", tools)
-    if make is None:
-        raise EdgeproofError("mke2fs is not on this machine. Install it: apt-get install e2fsprogs")
+    mke2fs = find_program("mke2fs", tools)
+    if mke2fs is None:
+        raise EdgeproofError("mke2fs is not on this machine. Install it with 'apt-get install e2fsprogs'.")
     size = sum(path.lstat().st_size + 4096 for path in root.rglob("*")) * 5 // 4 + FREE_BYTES
     with image.open("wb") as file:
         file.truncate(-(-size // 2**20) * 2**20)
-    own = debian.make_environment(tools) if tools in Path(make).parents else None
-    run_program([make, "-q", "-F", "-t", "ext4", "-m", "0", "-d", root, "-E", "root_owner=0:0", image], environment=own)
+    environment = make_library_environment(mke2fs, tools)
+    run_program(
+        [mke2fs, "-q", "-F", "-t", "ext4", "-m", "0", "-d", root, "-E", "root_owner=0:0", image],
+        environment=environment,
+    )
 
 
 def _list_initramfs_files(busybox: Path, drivers: Path) -> dict[str, tuple[int, bytes]]:
-    """The initramfs's files: the least that mounts the disk."""
-    there = {driver.rpartition("/")[2]: path for driver in DRIVERS if (path := drivers / driver).is_file()}
+    """Return the files of the initramfs, by name their mode and content. They only mount the disk."""
+    paths = {driver.rpartition("/")[2]: path for driver in DRIVERS if (path := drivers / driver).is_file()}
     files: dict[str, tuple[int, bytes]] = {
         "bin/busybox": (0o755, busybox.read_bytes()),
-        "init": (0o755, INIT_SCRIPT.format(drivers=" ".join(there)).encode()),
+        "init": (0o755, INIT_SCRIPT.format(drivers=" ".join(paths)).encode()),
     }
-    return files | {f"drivers/{name}": (0o644, path.read_bytes()) for name, path in there.items()}
+    return files | {f"drivers/{name}": (0o644, path.read_bytes()) for name, path in paths.items()}
 
 
 def make_cpio_archive(files: Mapping[str, tuple[int, bytes]]) -> bytes:
-    """Files, by name their permissions and content, as a cpio archive ('newc', as the kernel unpacks it)."""
-    folders = sorted({parent.as_posix() for name in files for parent in Path(name).parents} - {"."})
-    entries = [(name, 0o040755, b"") for name in folders]
+    """Return a cpio archive in the kernel's format 'newc'. `files` maps names to mode and content."""
+    directories = sorted({parent.as_posix() for name in files for parent in Path(name).parents} - {"."})
+    entries = [(name, 0o040755, b"") for name in directories]
     entries += [(name, 0o100000 | mode, content) for name, (mode, content) in sorted(files.items())]
     return b"".join(_encode_entries([*entries, ("TRAILER!!!", 0, b"")]))
 

@@ -1,4 +1,4 @@
-"""The board's Python packages: aarch64 wheels in the lock's versions, and LoadGen, which has none, compiled here."""
+"""The board's Python packages: aarch64 wheels in the locked versions, and LoadGen, which is compiled here."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from edgeproof.board import debian
-from edgeproof.board.steps import build_step, find_program, hash_step, run_program
+from edgeproof.board.programs import find_program, make_library_environment, run_program
+from edgeproof.board.steps import build_step, hash_step
 from edgeproof.config import compose
 from edgeproof.config import packages as config_packages
 from edgeproof.core.errors import EdgeproofError
@@ -19,18 +19,18 @@ from edgeproof.devices.doctor import LOADGEN
 
 VERSION = "3.11"
 EXTENSION_SUFFIX = "cpython-311-aarch64-linux-gnu.so"
-# Debian 12 has glibc 2.36: wheels for it and for every older one run there.
+# Debian 12 has glibc 2.36. Wheels for this and for every older version run there.
 WHEEL_PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 37))]
 
 
 def list_packages() -> dict[str, str]:
-    """What the runtimes need on a device beside LoadGen, in the versions that studies are composed for."""
+    """Return the packages that the runtimes need on a device, apart from LoadGen, with their locked versions."""
     definitions = compose.compose_bench_settings("quick").runtimes.values()
-    return config_packages.pin([*(name for of in definitions for name in of.device_packages), "numpy"])
+    return config_packages.pin([*(name for runtime in definitions for name in runtime.device_packages), "numpy"])
 
 
 def build_site(system: Path, tools: Path) -> Path:
-    """The directory of modules for the board's Python."""
+    """Return the directory of modules for the board's Python."""
     wheels = list_packages()
     return build_step(
         "site",
@@ -43,40 +43,48 @@ def build_site(system: Path, tools: Path) -> Path:
 def _fill(out: Path, wheels: dict[str, str], system: Path, tools: Path) -> None:
     platforms = [word for platform in WHEEL_PLATFORMS for word in ("--platform", platform)]
     only = ["--only-binary", ":all:", "--python-version", VERSION, "--implementation", "cp", *platforms]
-    _run_pip("install", "--target", out, "--no-compile", "-c", config_packages.LOCK, *only,
-         *(f"{name}=={version}" for name, version in wheels.items()))  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        # The lock's hashes would require a hash of every package, also of those that only the board needs.
+        constraints = Path(scratch, "constraints.txt")
+        constraints.write_text(
+            "".join(f"{name}=={pinned}\n" for name, pinned in config_packages.read_versions().items())
+        )
+        _run_pip("install", "--target", out, "--no-compile", "-c", constraints, *only,
+             *(f"{name}=={version}" for name, version in wheels.items()))  # fmt: skip
     version = config_packages.pin([LOADGEN])[LOADGEN]
     with tempfile.TemporaryDirectory() as scratch:
         _compile_loadgen(Path(scratch), version, out, system, tools)
 
 
 def _compile_loadgen(scratch: Path, version: str, out: Path, system: Path, tools: Path) -> None:
-    """Compile LoadGen's source distribution as its own setup.py would, for another processor."""
+    """Compile LoadGen's source distribution for the board, with the options of its setup.py."""
     _run_pip("download", "--no-deps", "--no-binary", LOADGEN, "--dest", scratch, f"{LOADGEN}=={version}")
     (archive,) = scratch.glob("*.tar.gz")
     run_program(["tar", "-xf", archive, "-C", scratch])
     source = archive.with_name(archive.name.removesuffix(".tar.gz"))
-    needs = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
-    _run_pip("install", "--no-deps", "--target", scratch / "headers", *(name for name in needs if "pybind11" in name))
+    requirements = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    _run_pip(
+        "install", "--no-deps", "--target", scratch / "headers", *(name for name in requirements if "pybind11" in name)
+    )
     compiler = find_program("aarch64-linux-gnu-g++", tools)
-    sources = [path for folder in (".", "bindings", "generated") for path in sorted((source / folder).glob("*.cc"))]
+    sources = [path for part in (".", "bindings", "generated") for path in sorted((source / part).glob("*.cc"))]
     if compiler is None or not sources:
-        raise EdgeproofError(f"{LOADGEN} {version} can't be compiled: {'no sources' if compiler else 'no compiler'}.")
-    own = tools in Path(compiler).parents
+        raise EdgeproofError(f"{LOADGEN} {version} cannot be compiled: {'no sources' if compiler else 'no compiler'}.")
+    environment = make_library_environment(compiler, tools)
     major, minor = re.findall(r"\d+", version)[:2]
     argv = [
         *(compiler, "-std=c++14", "-O3", "-fPIC", "-shared", "-fvisibility=hidden"),
-        *((f"--sysroot={tools.resolve()}",) if own else ()),
+        *((f"--sysroot={tools.resolve()}",) if environment is not None else ()),
         *(f"-DMAJOR_VERSION={major}", f"-DMINOR_VERSION={minor}", f"-I{source}"),
         f"-I{scratch / 'headers' / 'pybind11' / 'include'}",
         f"-I{(system / 'usr/include' / f'python{VERSION}').resolve()}",
         *("-isystem", (system / "usr/include").resolve()),
         *(*sources, "-o", out / f"mlperf_loadgen.{EXTENSION_SUFFIX}"),
     ]
-    run_program(argv, environment=debian.make_environment(tools) if own else None)
-    told = out / f"{LOADGEN.replace('-', '_')}-{version}.dist-info"
-    told.mkdir()
-    shutil.copyfile(source / "PKG-INFO", told / "METADATA")
+    run_program(argv, environment=environment)
+    dist_info = out / f"{LOADGEN.replace('-', '_')}-{version}.dist-info"
+    dist_info.mkdir()
+    shutil.copyfile(source / "PKG-INFO", dist_info / "METADATA")
 
 
 def _run_pip(*words: Any) -> None:

@@ -1,4 +1,4 @@
-"""The emulated board's parts that need no board: steps, archives, command lines, keys, and what is refused."""
+"""Tests of the emulated board without running it: steps, archives, command lines, keys and refused arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof.board import __main__ as board
-from edgeproof.board import debian, disk, machine, python, steps
+from edgeproof.board import debian, disk, machine, programs, python, steps
 from edgeproof.board.machine import MachineConfig
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.study import worktrees
@@ -32,23 +32,23 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # --- steps ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_step_is_not_done_again_and_another_key_does_it_anew(project: Path) -> None:
-    done: list[str] = []
+def test_a_finished_step_is_repeated_only_for_another_key(project: Path) -> None:
+    fills: list[str] = []
 
     def fill(out: Path) -> None:
-        done.append(out.name)
-        (out / "file").write_text(str(len(done)))
+        fills.append(out.name)
+        (out / "file").write_text(str(len(fills)))
 
     place = steps.build_step("part", {"version": "1"}, fill, "making it")
     assert steps.build_step("part", {"version": "1"}, fill, "making it") == place
-    assert len(done) == 1
+    assert len(fills) == 1
     before = steps.hash_step(place)
     steps.build_step("part", {"version": "2"}, fill, "making it")
     assert (place / "file").read_text() == "2"
     assert steps.hash_step(place) != before
 
 
-def test_a_step_that_fails_leaves_what_was_there_and_is_done_again(project: Path) -> None:
+def test_a_failed_step_leaves_the_old_directory_and_is_repeated(project: Path) -> None:
     def fail(out: Path) -> None:
         (out / "half").write_text("")
         raise EdgeproofError("the network is gone")
@@ -62,17 +62,17 @@ def test_a_step_that_fails_leaves_what_was_there_and_is_done_again(project: Path
     assert (steps.BOARD / "part/file").read_text() == "new"
 
 
-def test_a_program_that_fails_hangs_or_is_missing_is_told_with_its_last_words(project: Path) -> None:
+def test_a_program_that_fails_hangs_or_is_missing_is_reported_with_its_last_lines(project: Path) -> None:
     with pytest.raises(EdgeproofError, match=r"sh failed: one \| two"):
-        steps.run_program(["sh", "-c", "echo one; echo two >&2; exit 3"])
-    with pytest.raises(EdgeproofError, match="did not finish in 0 s"):
-        steps.run_program(["sleep", "60"], timeout_s=0.2)
+        programs.run_program(["sh", "-c", "echo one; echo two >&2; exit 3"])
+    with pytest.raises(EdgeproofError, match="did not finish within 0 s"):
+        programs.run_program(["sleep", "60"], timeout_s=0.2)
     with pytest.raises(EdgeproofError, match="apt-get-nowhere is not on this machine"):
-        steps.run_program(["apt-get-nowhere"])
+        programs.run_program(["apt-get-nowhere"])
 
 
-def test_without_apt_or_ssh_the_cure_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "ROOT_PATHS", ())
+def test_without_apt_or_ssh_the_error_says_what_to_install(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "ROOT_PATHS", ())
     monkeypatch.setenv("PATH", str(project))
     with pytest.raises(
         ConfigError, match=r"apt-get is not on this machine\. The board is built from Debian's packages"
@@ -81,11 +81,15 @@ def test_without_apt_or_ssh_the_cure_is_told(project: Path, monkeypatch: pytest.
     for program in ("apt-get", "dpkg-deb"):
         (project / program).write_text("#!/bin/sh\n")
         (project / program).chmod(0o755)
-    with pytest.raises(ConfigError, match=r"ssh is not on this machine\. Install it: apt-get install openssh-client"):
+    with pytest.raises(
+        ConfigError, match=r"ssh is not on this machine\. Install it with 'apt-get install openssh-client'"
+    ):
         debian.fetch_tools(None)
 
 
-def test_apt_is_private_checks_signatures_and_installs_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apt_has_a_private_state_checks_signatures_and_installs_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = project / "seen"
     (project / "bin").mkdir()
     (project / "bin/apt-get").write_text(f'#!/bin/sh\nfor word in "$@"; do echo "$word"; done >> {seen}\n')
@@ -108,19 +112,19 @@ def test_apt_is_private_checks_signatures_and_installs_nothing(project: Path, mo
 @given(
     st.dictionaries(st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,2}", fullmatch=True), st.binary(max_size=50), max_size=5)
 )
-def test_the_initramfs_is_an_archive_of_fixed_bytes_with_every_length_padded(files: dict[str, bytes]) -> None:
-    given_ = {name: (0o644, content) for name, content in files.items()}
-    told = disk.make_cpio_archive(given_)
-    assert told == disk.make_cpio_archive(dict(reversed(given_.items())))
-    assert len(told) % 4 == 0
-    assert {name: content for name, mode, content in entries(told) if mode & 0o100000} == files
-    folders = {name for name, mode, _ in entries(told) if mode & 0o040000}
-    assert {parent.as_posix() for name in files for parent in Path(name).parents} - {"."} == folders
+def test_the_initramfs_is_a_padded_archive_with_the_same_bytes_every_time(files: dict[str, bytes]) -> None:
+    contents = {name: (0o644, content) for name, content in files.items()}
+    archive = disk.make_cpio_archive(contents)
+    assert archive == disk.make_cpio_archive(dict(reversed(contents.items())))
+    assert len(archive) % 4 == 0
+    assert {name: content for name, mode, content in read_entries(archive) if mode & 0o100000} == files
+    directories = {name for name, mode, _ in read_entries(archive) if mode & 0o040000}
+    assert {parent.as_posix() for name in files for parent in Path(name).parents} - {"."} == directories
 
 
-def entries(archive: bytes) -> list[tuple[str, int, bytes]]:
+def read_entries(archive: bytes) -> list[tuple[str, int, bytes]]:
     """Read a 'newc' archive by its specification (the kernel's Documentation/driver-api/early-userspace)."""
-    stream, found = io.BytesIO(archive), []
+    stream, entries = io.BytesIO(archive), []
     while True:
         magic, head = stream.read(6), stream.read(104)
         assert magic == b"070701"
@@ -130,21 +134,21 @@ def entries(archive: bytes) -> list[tuple[str, int, bytes]]:
         content = stream.read(fields[6])
         stream.seek(-stream.tell() % 4, io.SEEK_CUR)
         if name == "TRAILER!!!":
-            return found
-        found.append((name, fields[1], content))
+            return entries
+        entries.append((name, fields[1], content))
 
 
-def test_the_board_lets_nobody_in_by_password_and_forwards_nothing() -> None:
-    told = disk.CONFIGURATION_FILES["etc/ssh/sshd_config"].splitlines()
+def test_the_board_allows_neither_passwords_nor_forwarding() -> None:
+    lines = disk.CONFIGURATION_FILES["etc/ssh/sshd_config"].splitlines()
     for line in ("PasswordAuthentication no", "KbdInteractiveAuthentication no", "AllowTcpForwarding no"):
-        assert line in told
+        assert line in lines
     assert disk.CONFIGURATION_FILES["etc/shadow"].startswith("root:*:")
 
 
 # --- the machine ---------------------------------------------------------------------------------------------------
 
 
-def test_the_board_is_reached_on_loopback_alone_and_reaches_nothing() -> None:
+def test_the_board_is_reached_through_loopback_only_and_reaches_no_network() -> None:
     argv = machine.make_qemu_command("qemu", MachineConfig(1024, 22022), Path("a,b/disk"))
     assert argv[argv.index("-m") + 1] == "1024M"
     assert argv[argv.index("-cpu") + 1] == "cortex-a53"
@@ -155,19 +159,19 @@ def test_the_board_is_reached_on_loopback_alone_and_reaches_nothing() -> None:
     assert drive.endswith("/a,,b/disk/disk.img")
 
 
-def test_ssh_is_told_of_the_board_and_checks_the_key_that_its_disk_was_made_with(project: Path) -> None:
+def test_the_ssh_configuration_has_the_board_and_checks_its_host_key(project: Path) -> None:
     path = project / "ssh_config"
     path.write_text(machine.format_ssh_config(22022, project / "a key %h", project / "known hosts"))
-    done = subprocess.run(["ssh", "-F", path, "-G", machine.SSH_ALIAS], capture_output=True, text=True, check=True)
-    told = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
-    assert (told["hostname"], told["port"], told["user"]) == ("127.0.0.1", "22022", "root")
-    assert (told["stricthostkeychecking"], told["identitiesonly"]) == ("true", "yes")
-    assert (told["hostkeyalias"], told["globalknownhostsfile"]) == (machine.SSH_ALIAS, "none")
-    assert "known hosts" in told["userknownhostsfile"]
-    assert told["identityfile"].replace("%%", "%") == str(project / "a key %h")
+    process = subprocess.run(["ssh", "-F", path, "-G", machine.SSH_ALIAS], capture_output=True, text=True, check=True)
+    settings = dict(line.split(" ", 1) for line in process.stdout.splitlines() if " " in line)
+    assert (settings["hostname"], settings["port"], settings["user"]) == ("127.0.0.1", "22022", "root")
+    assert (settings["stricthostkeychecking"], settings["identitiesonly"]) == ("true", "yes")
+    assert (settings["hostkeyalias"], settings["globalknownhostsfile"]) == (machine.SSH_ALIAS, "none")
+    assert "known hosts" in settings["userknownhostsfile"]
+    assert settings["identityfile"].replace("%%", "%") == str(project / "a key %h")
 
 
-def test_a_process_that_took_the_boards_number_is_not_the_board(project: Path) -> None:
+def test_another_process_with_the_boards_process_id_is_not_the_board(project: Path) -> None:
     assert machine.find_running() is None
     assert not machine.stop()
     (steps.BOARD / machine.PID_FILE).write_text(f"{os.getpid()}\n")
@@ -176,12 +180,12 @@ def test_a_process_that_took_the_boards_number_is_not_the_board(project: Path) -
     assert not machine.stop()
 
 
-def test_the_board_that_runs_is_known_by_its_command_line_and_ended(project: Path) -> None:
+def test_a_running_board_is_found_by_its_command_line_and_stopped(project: Path) -> None:
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)", str((steps.BOARD / machine.PID_FILE).resolve())]
     with subprocess.Popen(sleeper) as process:
         (steps.BOARD / machine.PID_FILE).write_text(f"{process.pid}\n")
         (steps.BOARD / machine.CONFIG_FILE).write_text('{"memory_mib": 1024, "port": 22022, "disk": "d"}')
-        while machine.find_running() is None:  # between fork and exec it has another name
+        while machine.find_running() is None:  # between fork and exec it has another command line
             pass
         assert machine.find_running() == MachineConfig(1024, 22022, "d")
         machine.SHUTDOWN_TIMEOUT_S, before = 1.0, machine.SHUTDOWN_TIMEOUT_S
@@ -193,11 +197,11 @@ def test_the_board_that_runs_is_known_by_its_command_line_and_ended(project: Pat
     assert machine.find_running() is None
 
 
-def test_a_board_that_ends_at_once_is_told_with_the_end_of_its_console(
+def test_a_board_that_ends_at_once_is_reported_with_the_end_of_its_console(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (steps.BOARD / machine.CONSOLE_FILE).write_text("Kernel panic - not syncing\n")
-    with pytest.raises(EdgeproofError, match=r"the board ended .*Kernel panic.*BOARD_PORT=22023"):
+    with pytest.raises(EdgeproofError, match=r"the board has ended .*Kernel panic.*BOARD_PORT=22023"):
         machine._wait_for_ssh()
 
 
@@ -205,47 +209,47 @@ def test_a_board_that_ends_at_once_is_told_with_the_end_of_its_console(
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
-        (["up", "--memory-mib", "10"], "memory is 256 to"),
-        (["up", "--port", "22"], "port is 1024 to 65535"),
-        (["up", "--sources", "nowhere.list"], "nowhere.list is no file"),
+        (["up", "--memory-mib", "10"], "--memory-mib must be 256 to"),
+        (["up", "--port", "22"], "--port must be 1024 to 65535"),
+        (["up", "--sources", "nowhere.list"], "nowhere.list does not exist"),
     ],
 )
-def test_what_can_not_be_built_is_refused_at_once(project: Path, argv: list[str], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_invalid_arguments_are_refused(project: Path, argv: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         board.main(argv)
 
 
-def test_the_card_of_another_device_is_not_taken_over(project: Path) -> None:
+def test_the_card_of_another_device_is_not_overwritten(project: Path) -> None:
     (project / "devices").mkdir()
     (project / "devices/board.yaml").write_text("transport: ssh\nhost: kitchen\nthreads: 1\n")
     with pytest.raises(ConfigError, match=r"devices/board\.yaml is the card of another device"):
         board.main(["up"])
 
 
-def test_a_full_disk_is_told_before_anything_is_fetched(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_refused_before_anything_is_fetched(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage: Any = shutil.disk_usage(project)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type(usage)(usage.total, usage.used, 10**9))
-    with pytest.raises(ConfigError, match=r"the board needs 4 GB below .*board, 1.0 GB are free"):
+    with pytest.raises(ConfigError, match=r"the board needs 4 GB below .*board, but only 1.0 GB are free"):
         board.main(["up"])
 
 
 def test_a_board_that_does_not_run_says_how_to_start_it(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert board.main(["status"]) == 1
-    assert "'make board' starts it" in capsys.readouterr().out
+    assert "Start it with 'make board'" in capsys.readouterr().out
     assert board.main(["down"]) == 0
 
 
-def test_the_boards_packages_are_those_of_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_boards_packages_have_the_locked_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    found = python.list_packages()
-    assert set(found) == {"numpy", "ai-edge-litert", "onnxruntime", "openvino"}
+    packages = python.list_packages()
+    assert set(packages) == {"numpy", "ai-edge-litert", "onnxruntime", "openvino"}
     lock = (ROOT / "requirements.lock").read_text()
-    assert all(f"{name}=={version}" in lock for name, version in found.items())
+    assert all(f"{name}=={version}" in lock for name, version in packages.items())
 
 
-def test_another_studys_worktree_knows_how_the_board_is_reached(project: Path) -> None:
+def test_the_worktree_of_another_study_has_the_boards_ssh_configuration(project: Path) -> None:
     def git(*words: str) -> None:
         author = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
         subprocess.run(["git", *author, *words], check=True, capture_output=True)
