@@ -56,10 +56,9 @@ def add_commands(commands: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from edgeproof.report import selections
+    from edgeproof.report import selections, table_files
     from edgeproof.report.formats import render
     from edgeproof.report.grids import build_grid
-    from edgeproof.site import table_files
 
     chosen = _select(arguments)
     code = 0 if arguments.as_is or arguments.table else refresh_store(arguments.records)
@@ -91,7 +90,7 @@ def _select(arguments: argparse.Namespace) -> Selection:
 
 def _read_rows(arguments: argparse.Namespace, chosen: Selection) -> list[Row]:
     """Read the rows of the selection from the table.json given, or else from the records."""
-    from edgeproof.site import selected_rows
+    from edgeproof.report import selected_rows
 
     if not arguments.table:
         return selected_rows.select_rows(chosen, arguments.records)

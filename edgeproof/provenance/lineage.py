@@ -33,7 +33,7 @@ class LineageLink:
         stored: where it belongs, and its state there.
         depth: number of steps from the record.
         facts: what is known about it, by name.
-        missing: whether only its name and sha256 are known.
+        missing: True if only its name and sha256 are known.
         outcome: verdict and time of a record; empty for anything else.
     """
 

@@ -35,7 +35,7 @@ class Reproduction:
 
     @property
     def is_identical(self) -> bool:
-        """Whether the artifact is the recorded one, bit by bit."""
+        """True if the artifact is the recorded one, bit by bit."""
         return self.artifact != DIFFERENT
 
     def __str__(self) -> str:

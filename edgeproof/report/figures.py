@@ -41,8 +41,8 @@ class Figure:
         digits: digits after the decimal point; None for as many as the interval deserves.
         scenario: LoadGen scenario of the runs that it comes from; None if it needs no run.
         better: direction of better values; None if there is none, as for text. Such a figure is never marked as best.
-        signed: whether a plus sign is written.
-        is_text: whether its values are words.
+        signed: True if a plus sign is written.
+        is_text: True if its values are words.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Figure:
 
     @property
     def has_interval(self) -> bool:
-        """Whether exported data has columns for the ends of its interval."""
+        """True if exported data has columns for the ends of its interval."""
         return self.better is not None or self.signed
 
     def get_value(self, row: Row) -> FigureValue:
@@ -182,7 +182,7 @@ def _rate(name: str, heading: str, scenario: str) -> Figure:
     return Figure(name, heading, "samples/s", field, digits=0, scenario=scenario, better="more")
 
 
-def _emulated(name: str) -> Figure:
+def _emulator_duration(name: str) -> Figure:
     """Return a duration on an emulator. It has no better direction, so it is never marked as best."""
     key, heading = f"{name}_ns", f"emulated {name}"
     read: Callable[[Row], FigureValue] = lambda row: (row.emulated or {}).get(key)  # noqa: E731
@@ -234,8 +234,8 @@ _REGISTRY = (
     _percentile("multi_stream_p99", "MultiStream p99", "multi_stream_p99_ns", MULTI_STREAM),
     _rate("offline", "Offline", OFFLINE),
     _rate("server", "Server", SERVER),
-    _emulated("p50"),
-    _emulated("p99"),
+    _emulator_duration("p50"),
+    _emulator_duration("p99"),
     Figure("processes", "processes", field="processes"),
     _text("measured_at", "measured", "measured_at"),
     _text("budget", "budget", "budget", lambda row: None if row.budget is None else row.budget.outcome),

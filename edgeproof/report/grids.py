@@ -41,8 +41,8 @@ class TableCell:
         value: the value as text; empty if there is none.
         interval: the interval in brackets; empty if there is none.
         refused: the word for why there is no value; empty if nothing was measured.
-        best: whether the value is the best of its figure on its device.
-        pareto: whether the row is Pareto-optimal on its device.
+        best: True if the value is the best of its figure on its device.
+        pareto: True if the row is Pareto-optimal on its device.
         notes: numbers of the grid's notes, from 1.
     """
 
@@ -55,7 +55,7 @@ class TableCell:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was measured. A refused cell is not empty."""
+        """True if nothing was measured. A refused cell is not empty."""
         return not self.value and not self.refused
 
 

@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from edgeproof.config.validation import Frozen, validate
+from edgeproof.config.yaml_file import read_yaml
 from edgeproof.core.directories import write_text
 from edgeproof.core.errors import ConfigError, UnknownNameError, suggest_nearest
 from edgeproof.report.figures import FIGURES
@@ -83,10 +84,7 @@ def load(name: str, changes: Mapping[str, Any] | None = None, directory: Path = 
     path = directory / f"{name}.yaml"
     if name not in list_names(directory):
         raise UnknownNameError("report", name, list_names(directory), f"To add one: {path}.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path)
     if not isinstance(content or {}, dict):
         raise ConfigError(f"{path} must hold keys and values, such as 'columns: [p50]'.")
     return validate(Selection, {**(content or {}), **(changes or {})}, str(path))

@@ -13,10 +13,10 @@ from edgeproof.report import selections
 from edgeproof.report.formats import FORMATS
 from edgeproof.report.grids import build_grid
 from edgeproof.report.row import Row
+from edgeproof.report.selected_rows import check_selection, choose_baseline, order_names, select_rows
+from edgeproof.report.table_files import write_table
 from edgeproof.site.gather import gather_facts
 from edgeproof.site.pages import build_pages
-from edgeproof.site.selected_rows import check_selection, choose_baseline, order_names, select_rows
-from edgeproof.site.table_files import write_table
 
 
 def publish(root: Path, place: Path, state: store.StoreState) -> tuple[int, int]:

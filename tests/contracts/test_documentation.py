@@ -13,9 +13,8 @@ import yaml
 
 from edgeproof.cli import main
 from edgeproof.core import plugins
-from edgeproof.report import selections
+from edgeproof.report import selected_rows, selections, table_files
 from edgeproof.report.grids import build_grid
-from edgeproof.site import selected_rows, table_files
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -1,4 +1,4 @@
-"""Rows made by hand, for tests of what tables show."""
+"""Example rows for tests of tables."""
 
 from __future__ import annotations
 
@@ -9,15 +9,42 @@ from edgeproof.statistics.estimates import Estimate
 
 CONDITIONS = {"cpu": "A Processor", "kernel": "6.1", "threads": 1, "preset": "standard", "settings": {"min": 1}}
 
+# A valid row of one artifact.
+PLAIN = Row(
+    device="local",
+    runtime="onnx",
+    model="teacher",
+    scheme="fp32",
+    method="train",
+    parent=None,
+    teacher=None,
+    verdict="valid",
+    reasons=(),
+    parameters=1234567,
+    macs=2000,
+    weight_sparsity=0.125,
+    artifact_sha256="0" * 64,
+    size_bytes=1536,
+    gzip_bytes=512,
+    accuracy=Estimate(0.5, 0.25, 0.75),
+    p50_ns=Estimate(123456.0, 120000.0, 126000.0),
+    threads=1,
+    processes=3,
+    session=4,
+    measured_at="2026-01-02",
+    cpu="A Processor",
+    versions={"numpy": "2.0"},
+)
+
 
 def about(value: float, share: float = 0.05) -> Estimate:
-    """A value and an interval around it."""
+    """Return a value with an interval around it."""
     return Estimate(value, value * (1 - share), value * (1 + share))
 
 
 def row(model: str = "teacher", scheme: str = "fp32", runtime: str = "onnx", device: str = "local", **more: Any) -> Row:
-    """A valid row with an accuracy and latencies."""
-    told: dict[str, Any] = {
+    """Return a valid row with an accuracy and latencies."""
+    fields: dict[str, Any] = {
         "method": "train",
         "parent": None,
         "teacher": None,
@@ -37,14 +64,14 @@ def row(model: str = "teacher", scheme: str = "fp32", runtime: str = "onnx", dev
         "measured_at": "2026-01-02T03:04:05+00:00",
         **more,
     }
-    return Row(device=device, runtime=runtime, model=model, scheme=scheme, **told)
+    return Row(device=device, runtime=runtime, model=model, scheme=scheme, **fields)
 
 
 REFUSED = ("single_stream 2: LoadGen: too short", "server 0: late")
 
 
 def several() -> list[Row]:
-    """A fast and accurate one, a slow one, one whose latency was refused, one unsupported, and another device's."""
+    """Return six rows: valid ones, one with a refused latency, an unsupported one, and one of another device."""
     return [
         row(),
         row("student", accuracy=Estimate(0.8, 0.78, 0.82), p50_ns=about(20_000.0), speed_up=about(5.0), size_bytes=512),

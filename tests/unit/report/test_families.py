@@ -1,4 +1,4 @@
-"""Families of techniques: means over seeds and differences to controls, against figures worked out by hand."""
+"""Compare techniques with their controls: means over seeds and differences, against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ORDER = {"devices": ["local"], "models": ["control", "pruned"], "runtimes": ["on
 FAMILIES = {"pruning": {"control": None, "pruned": "control"}}
 
 
-def measured(
+def write_artifact(
     root: Path, model: str, right: Sequence[int], *, scheme: str = "fp32", p50_ns: int = 9000, macs: int = 600
 ):
-    """Records of one artifact: its latency, and how many of 100 samples each seed's model gets right."""
+    """Write records of one artifact: its latency, and the number of 100 samples that each seed's model gets right."""
     durations = np.full(800, p50_ns)
     record_trees.write(root, model=model, scheme=scheme, call_ns=durations, described={"macs": macs})
     for process, count in enumerate(right):
@@ -35,18 +35,18 @@ def measured(
         )
 
 
-def found(root: Path) -> list[families.FamilyRow]:
+def read_families(root: Path) -> list[families.FamilyRow]:
     return families.build_family_rows(rows.read_rows(root, baseline="control", order=ORDER), FAMILIES)
 
 
-def of(all_rows: list[families.FamilyRow], model: str, scheme: str = "fp32") -> families.FamilyRow:
+def pick(all_rows: list[families.FamilyRow], model: str, scheme: str = "fp32") -> families.FamilyRow:
     return next(row for row in all_rows if (row.row.model, row.row.scheme) == (model, scheme))
 
 
 def test_accuracy_is_the_mean_over_seeds_and_the_difference_is_taken_seed_by_seed(tmp_path: Path) -> None:
-    measured(tmp_path, "control", [90, 92, 94])
-    measured(tmp_path, "pruned", [91, 92, 96], p50_ns=6000, macs=300)
-    row = of(found(tmp_path), "pruned")
+    write_artifact(tmp_path, "control", [90, 92, 94])
+    write_artifact(tmp_path, "pruned", [91, 92, 96], p50_ns=6000, macs=300)
+    row = pick(read_families(tmp_path), "pruned")
     assert row.seeds == 3
     assert row.accuracy_mean == pytest.approx(0.93)
     assert row.accuracy_sd == pytest.approx(np.std([0.91, 0.92, 0.96], ddof=1))
@@ -58,8 +58,8 @@ def test_accuracy_is_the_mean_over_seeds_and_the_difference_is_taken_seed_by_see
     assert row.speed_up.value == pytest.approx(1.5)
 
 
-def test_a_row_of_the_main_table_shows_the_first_seed_alone(tmp_path: Path) -> None:
-    measured(tmp_path, "control", [90, 92, 94])
+def test_a_row_of_the_main_table_has_the_accuracy_of_the_first_seed(tmp_path: Path) -> None:
+    write_artifact(tmp_path, "control", [90, 92, 94])
     (row,) = rows.read_rows(tmp_path, baseline="control", order=ORDER)
     assert row.accuracy is not None
     assert row.accuracy.value == 0.9
@@ -67,9 +67,9 @@ def test_a_row_of_the_main_table_shows_the_first_seed_alone(tmp_path: Path) -> N
 
 
 def test_a_model_without_a_control_is_compared_with_its_own_fp32(tmp_path: Path) -> None:
-    measured(tmp_path, "control", [90, 92])
-    measured(tmp_path, "control", [89, 91], scheme="int8-static", p50_ns=3000)
-    integer, plain = of(found(tmp_path), "control", "int8-static"), of(found(tmp_path), "control")
+    write_artifact(tmp_path, "control", [90, 92])
+    write_artifact(tmp_path, "control", [89, 91], scheme="int8-static", p50_ns=3000)
+    integer, plain = pick(read_families(tmp_path), "control", "int8-static"), pick(read_families(tmp_path), "control")
     assert integer.difference is not None
     assert integer.difference.value == pytest.approx(-0.01)
     assert integer.speed_up is not None
@@ -77,20 +77,20 @@ def test_a_model_without_a_control_is_compared_with_its_own_fp32(tmp_path: Path)
     assert (plain.difference, plain.speed_up, plain.macs_ratio) == (None, None, None)
 
 
-def test_integers_that_a_model_was_trained_for_stand_beside_the_controls_calibrated_ones(tmp_path: Path) -> None:
-    measured(tmp_path, "control", [90, 92])
-    measured(tmp_path, "control", [87, 88], scheme="int8-static", p50_ns=6000)
-    measured(tmp_path, "pruned", [90, 91], scheme="int8-qat", p50_ns=3000)
-    row = of(found(tmp_path), "pruned", "int8-qat")
+def test_quantization_aware_training_is_compared_with_the_calibrated_scheme_of_the_control(tmp_path: Path) -> None:
+    write_artifact(tmp_path, "control", [90, 92])
+    write_artifact(tmp_path, "control", [87, 88], scheme="int8-static", p50_ns=6000)
+    write_artifact(tmp_path, "pruned", [90, 91], scheme="int8-qat", p50_ns=3000)
+    row = pick(read_families(tmp_path), "pruned", "int8-qat")
     assert row.difference is not None
     assert row.difference.value == pytest.approx(0.03)
     assert row.speed_up is not None
     assert row.speed_up.value == pytest.approx(2.0)
 
 
-def test_a_refused_seed_leaves_no_mean_rather_than_one_of_the_others(tmp_path: Path) -> None:
-    measured(tmp_path, "control", [90, 92])
-    measured(tmp_path, "pruned", [91])
+def test_a_refused_seed_leaves_no_mean(tmp_path: Path) -> None:
+    write_artifact(tmp_path, "control", [90, 92])
+    write_artifact(tmp_path, "pruned", [91])
     record_trees.write(
         tmp_path,
         "accuracy",
@@ -100,42 +100,42 @@ def test_a_refused_seed_leaves_no_mean_rather_than_one_of_the_others(tmp_path: P
         reasons=["below the floor"],
         described={"seed": 11},
     )
-    row = of(found(tmp_path), "pruned")
+    row = pick(read_families(tmp_path), "pruned")
     assert (row.accuracy_mean, row.difference) == (None, None)
     assert row.row.verdict == "invalid"
 
 
 def test_the_markdown_and_the_csv_hold_every_row(tmp_path: Path) -> None:
-    measured(tmp_path, "control", [90, 92])
-    measured(tmp_path, "pruned", [91, 93])
-    told = found(tmp_path)
-    text = families.format_families(told, study="s")
+    write_artifact(tmp_path, "control", [90, 92])
+    write_artifact(tmp_path, "pruned", [91, 93])
+    family_rows = read_families(tmp_path)
+    text = families.format_families(family_rows, study="s")
     assert "## pruning" in text
     assert "| pruned | train | control | onnx | fp32 | 92.00 ± 1.41 | +1.00 [" in text
-    lines = list(csv.DictReader(io.StringIO(families.format_families_as_csv(told))))
+    lines = list(csv.DictReader(io.StringIO(families.format_families_as_csv(family_rows))))
     assert [line["model"] for line in lines] == ["control", "pruned"]
     assert float(lines[1]["difference"]) == pytest.approx(0.01)
     assert lines[0]["difference"] == ""
 
 
-def test_a_speed_up_is_that_of_turns_with_the_control_where_there_were_any(tmp_path: Path) -> None:
-    measured(tmp_path, "control", [90, 90, 90])
-    measured(tmp_path, "pruned", [90, 90, 90], p50_ns=6000)
+def test_a_speed_up_is_that_of_interleaved_runs_with_the_control_if_there_are_any(tmp_path: Path) -> None:
+    write_artifact(tmp_path, "control", [90, 90, 90])
+    write_artifact(tmp_path, "pruned", [90, 90, 90], p50_ns=6000)
     for process in range(3):
-        told = {"model": "control", "scheme": "fp32", "pairs": 500, "log_ratio": -np.log(2.0)}
-        record_trees.in_turns(tmp_path, 0.0, process, model="pruned", in_turns=told)
-    row = of(found(tmp_path), "pruned")
+        partner = {"model": "control", "scheme": "fp32", "pairs": 500, "log_ratio": -np.log(2.0)}
+        record_trees.write_interleaved(tmp_path, 0.0, process, model="pruned", in_turns=partner)
+    row = pick(read_families(tmp_path), "pruned")
     assert row.speed_up is not None
     assert row.speed_up.value == pytest.approx(2.0), "the medians of single processes say 1.5"
-    lines = csv.DictReader(io.StringIO(families.format_families_as_csv(found(tmp_path))))
+    lines = csv.DictReader(io.StringIO(families.format_families_as_csv(read_families(tmp_path))))
     assert [line["speed_up_in_turns"] for line in lines if line["model"] == "pruned"] == ["True"]
 
 
-def test_turns_with_another_artifact_than_the_control_are_no_speed_up_here(tmp_path: Path) -> None:
-    measured(tmp_path, "control", [90, 90, 90])
-    measured(tmp_path, "pruned", [90, 90, 90], p50_ns=6000)
+def test_interleaved_runs_with_another_artifact_than_the_control_give_no_speed_up(tmp_path: Path) -> None:
+    write_artifact(tmp_path, "control", [90, 90, 90])
+    write_artifact(tmp_path, "pruned", [90, 90, 90], p50_ns=6000)
     for process in range(3):
-        record_trees.in_turns(tmp_path, -np.log(2.0), process, model="pruned")  # with good/fp32
-    row = of(found(tmp_path), "pruned")
+        record_trees.write_interleaved(tmp_path, -np.log(2.0), process, model="pruned")  # with good/fp32
+    row = pick(read_families(tmp_path), "pruned")
     assert row.speed_up is not None
     assert row.speed_up.value == pytest.approx(1.5)

@@ -1,4 +1,4 @@
-"""One grid in every format: the same values, notes and marks, and nothing that a name says taken for markup."""
+"""Render one grid in every format: the same values, notes and marks, and no name becomes markup."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ HOSTILE = [
 ]
 
 
-def grid(*given: list[Row], **chosen: Any) -> Grid:
+def build(*given: list[Row], **chosen: Any) -> Grid:
     return grids.build_grid(given[0] if given else several(), validate(Selection, chosen, "test"))
 
 
 class Page(html.parser.HTMLParser):
-    """What an HTML document is made of: tags, and the text of each table cell."""
+    """The tags of an HTML document, and the text of each table cell."""
 
     def __init__(self, document: bytes) -> None:
         super().__init__()
@@ -76,16 +76,16 @@ def read_parquet(document: bytes, tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def test_every_format_shows_every_value_of_the_grid(tmp_path: Path) -> None:
-    found = grid(columns=["accuracy", "size", "p50", "verdict"])
-    texts = {cell.value for line in found.lines for cell in line if cell.value}
+    grid = build(columns=["accuracy", "size", "p50", "verdict"])
+    texts = {cell.value for line in grid.lines for cell in line if cell.value}
     for form in ("markdown", "latex", "html"):
-        document = render(found, form).decode().replace(r"\_", "_")
+        document = render(grid, form).decode().replace(r"\_", "_")
         for text in texts:
             assert text in document, (form, text)
-        for note in found.notes:
+        for note in grid.notes:
             assert note.partition(":")[0] in document
-    data = list(csv.DictReader(io.StringIO(render(found, "csv").decode())))
-    assert len(data) == len(found.data)
+    data = list(csv.DictReader(io.StringIO(render(grid, "csv").decode())))
+    assert len(data) == len(grid.data)
     assert float(data[0]["p50_us"]) == 100.0
     assert (float(data[0]["p50_us_low"]), float(data[0]["p50_us_high"])) == (95.0, 105.0)
     assert data[4]["p50_us"] == ""
@@ -93,15 +93,15 @@ def test_every_format_shows_every_value_of_the_grid(tmp_path: Path) -> None:
 
 
 def test_parquet_has_the_rows_of_the_csv_with_their_types(tmp_path: Path) -> None:
-    found = grid()
-    told = read_parquet(render(found, "parquet"), tmp_path)
-    assert told == [dict(datum) for datum in found.data]
-    assert type(told[0]["p50_us"]) is float
-    assert type(told[0]["pareto"]) is bool
+    grid = build()
+    lines = read_parquet(render(grid, "parquet"), tmp_path)
+    assert lines == [dict(datum) for datum in grid.data]
+    assert type(lines[0]["p50_us"]) is float
+    assert type(lines[0]["pareto"]) is bool
 
 
-def test_html_is_a_table_that_a_screen_reader_can_walk() -> None:
-    page = Page(render(grid(rows=["device", "model", "scheme"], across=["runtime"], columns=["p50"]), "html"))
+def test_html_is_accessible_to_screen_readers() -> None:
+    page = Page(render(build(rows=["device", "model", "scheme"], across=["runtime"], columns=["p50"]), "html"))
     tags = [tag for tag, _ in page.tags]
     assert ("html", {"lang": "en"}) in page.tags
     assert "caption" in tags
@@ -111,12 +111,12 @@ def test_html_is_a_table_that_a_screen_reader_can_walk() -> None:
     links = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
     assert links == {f"#{target}" for target in targets}
     assert not any(tag in ("script", "link", "img") for tag in tags)
-    assert "http" not in render(grid(), "html").decode()
+    assert "http" not in render(build(), "html").decode()
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_no_rows_make_a_document_and_no_failure(form: str, tmp_path: Path) -> None:
-    document = render(grid([]), form)
+def test_no_rows_make_a_document(form: str, tmp_path: Path) -> None:
+    document = render(build([]), form)
     if form == "parquet":
         assert read_parquet(document, tmp_path) == []
     elif form in ("markdown", "html"):
@@ -125,20 +125,20 @@ def test_no_rows_make_a_document_and_no_failure(form: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_same_grid_is_the_same_bytes(form: str) -> None:
-    assert render(grid(), form) == render(grid(), form)
+    assert render(build(), form) == render(build(), form)
 
 
 # --- hostile text --------------------------------------------------------------------------------------------------
 
 
-def with_text(text: str) -> Grid:
-    """A grid with the text as its title, a model, and the reason of a refusal."""
-    return grid([row(text), row(runtime="tflite", verdict="unsupported", reasons=(text,), accuracy=None)], title=text)
+def build_with_text(text: str) -> Grid:
+    """Return a grid with the text as its title, as a model, and as the reason of a refusal."""
+    return build([row(text), row(runtime="tflite", verdict="unsupported", reasons=(text,), accuracy=None)], title=text)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_name_is_text_in_html(text: str) -> None:
-    page = Page(render(with_text(text), "html"))
+    page = Page(render(build_with_text(text), "html"))
     assert {tag for tag, _ in page.tags} <= TAGS
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert text in page.cells
@@ -147,7 +147,7 @@ def test_a_hostile_name_is_text_in_html(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_name_stays_in_its_cell_in_markdown(text: str) -> None:
-    document = render(with_text(text), "markdown").decode()
+    document = render(build_with_text(text), "markdown").decode()
     assert "<script" not in document
     assert "<img" not in document
     assert "](" not in document
@@ -157,17 +157,17 @@ def test_a_hostile_name_stays_in_its_cell_in_markdown(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_name_is_no_formula_in_a_spreadsheet_and_no_command_in_latex(text: str) -> None:
-    told = list(csv.DictReader(io.StringIO(render(with_text(text), "csv").decode())))
-    assert told[0]["model"].lstrip("'") == text
-    assert not any(value and value.startswith(("=", "+", "@")) for line in told for value in line.values())
-    body = render(with_text(text), "latex").decode().split(r"\midrule")[1]
+    lines = list(csv.DictReader(io.StringIO(render(build_with_text(text), "csv").decode())))
+    assert lines[0]["model"].lstrip("'") == text
+    assert not any(value and value.startswith(("=", "+", "@")) for line in lines for value in line.values())
+    body = render(build_with_text(text), "latex").decode().split(r"\midrule")[1]
     assert r"\input" not in body
     assert r"\textbackslash{}input" in body or "input" not in text
 
 
 def test_latex_writes_minus_signs_leaves_the_documents_size_and_indents_nothing() -> None:
     rows = [row(), row("student", accuracy_difference=Estimate(-0.01, -0.02, 0.001))]
-    document = render(grid(rows, columns=["accuracy", "accuracy_difference"]), "latex").decode()
+    document = render(build(rows, columns=["accuracy", "accuracy_difference"]), "latex").decode()
     assert "$-$1.00" in document
     assert "[$-$2.00, +0.10]" in document
     assert document.count(r"\begingroup") == document.count(r"\endgroup") == 1
@@ -175,40 +175,40 @@ def test_latex_writes_minus_signs_leaves_the_documents_size_and_indents_nothing(
     assert document.index(r"\begingroup") < document.index(r"\footnotesize") < document.index(r"\endgroup")
 
 
-def compiled(found: Grid, directory: Path) -> str:
-    """What pdflatex says of a document that holds nothing but the grid."""
-    (directory / "table.tex").write_bytes(render(found, "latex"))
+def compile_latex(grid: Grid, directory: Path) -> str:
+    """Return the output of pdflatex for a document with nothing but the grid."""
+    (directory / "table.tex").write_bytes(render(grid, "latex"))
     packages = r"\usepackage[T1]{fontenc}\usepackage[utf8]{inputenc}\usepackage{booktabs,graphicx}"
     document = rf"\documentclass{{article}}{packages}\begin{{document}}\input{{table}}\end{{document}}"
     (directory / "document.tex").write_text(document)
     argv = ["pdflatex", "-draftmode", "-halt-on-error", "-no-shell-escape", "document.tex"]
-    told = subprocess.run(argv, cwd=directory, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
-    said = told.stdout.decode(errors="replace")
-    assert told.returncode == 0, said
-    return said
+    process = subprocess.run(
+        argv, cwd=directory, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False
+    )
+    output = process.stdout.decode(errors="replace")
+    assert process.returncode == 0, output
+    return output
 
 
-needs_latex = pytest.mark.skipif(
-    shutil.which("pdflatex") is None, reason="no pdflatex on PATH: what it is given is checked without it above"
-)
+needs_latex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on PATH")
 
 
 @needs_latex
 @pytest.mark.parametrize("text", [*HOSTILE, "µ × ◆ Δ ± → – ≤ é"])
-def test_latex_compiles_whatever_a_name_is(text: str, tmp_path: Path) -> None:
-    compiled(with_text(text), tmp_path)
+def test_latex_compiles_with_any_name(text: str, tmp_path: Path) -> None:
+    compile_latex(build_with_text(text), tmp_path)
 
 
 @needs_latex
 def test_no_latex_table_is_wider_than_the_line(tmp_path: Path) -> None:
-    wide = grid(rows=["device", "model", "scheme"], across=["runtime"], columns=["accuracy", "p50", "p90", "p99"])
-    assert "Overfull" not in compiled(wide, tmp_path)
+    wide = build(rows=["device", "model", "scheme"], across=["runtime"], columns=["accuracy", "p50", "p90", "p99"])
+    assert "Overfull" not in compile_latex(wide, tmp_path)
 
 
 @given(st.text())
 @example("\\")
 @example("$$\\x{}")
-def test_any_text_is_set_by_latex_as_text(text: str) -> None:
+def test_latex_prints_any_text_unchanged(text: str) -> None:
     escaped = latex.escape(text)
     rest = escaped
     for command in sorted(set(latex._SPECIAL.values()), key=len, reverse=True):

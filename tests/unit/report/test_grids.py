@@ -1,4 +1,4 @@
-"""A table's lines, columns, marks and notes, whatever its format."""
+"""Lay rows out as a grid: lines, columns, marks and notes of every format."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from edgeproof.statistics.estimates import Estimate
 from tests.support.example_rows import CONDITIONS, about, row, several
 
 
-def laid_out(*given: list[Row], **chosen: Any) -> Grid:
+def build(*given: list[Row], **chosen: Any) -> Grid:
     return grids.build_grid(given[0] if given else several(), validate(Selection, chosen, "test"))
 
 
-def column(found: Grid, heading: str, group: str = "") -> list[TableCell]:
-    place = next(n for n, of in enumerate(found.headings) if (of.text, of.group) == (heading, group))
-    return [line[place] for line in found.lines]
+def column(grid: Grid, heading: str, group: str = "") -> list[TableCell]:
+    place = next(n for n, each in enumerate(grid.headings) if (each.text, each.group) == (heading, group))
+    return [line[place] for line in grid.lines]
 
 
-def stubs(found: Grid) -> list[str]:
-    return [" ".join(cell.value for cell in line[: found.stubs]) for line in found.lines]
+def stubs(grid: Grid) -> list[str]:
+    return [" ".join(cell.value for cell in line[: grid.stubs]) for line in grid.lines]
 
 
 # --- what is shown -------------------------------------------------------------------------------------------------
@@ -46,35 +46,35 @@ def stubs(found: Grid) -> list[str]:
     ],
 )
 def test_a_selection_shows_its_rows_and_no_others(chosen: dict[str, Any], expected: set[Any]) -> None:
-    found = laid_out(**chosen)
-    assert {(of["device"], of["runtime"], of["model"], of["scheme"]) for of in found.data} == expected
-    assert len(found.lines) == len(expected)
+    grid = build(**chosen)
+    assert {(datum["device"], datum["runtime"], datum["model"], datum["scheme"]) for datum in grid.data} == expected
+    assert len(grid.lines) == len(expected)
 
 
-def test_figures_of_scenarios_that_were_not_asked_for_are_left_out() -> None:
-    found = laid_out(columns=["accuracy", "size", "p50", "offline"], scenarios=["Offline"])
-    assert [heading.text for heading in found.headings[found.stubs :]] == ["file, KiB", "Offline, samples/s"]
+def test_figures_of_unselected_scenarios_are_left_out() -> None:
+    grid = build(columns=["accuracy", "size", "p50", "offline"], scenarios=["Offline"])
+    assert [heading.text for heading in grid.headings[grid.stubs :]] == ["file, KiB", "Offline, samples/s"]
 
 
 def test_parts_side_by_side_share_a_line() -> None:
-    found = laid_out(rows=["device", "model", "scheme"], across=["runtime"], columns=["p50"])
-    assert [(heading.text, heading.group) for heading in found.headings[3:]] == [
+    grid = build(rows=["device", "model", "scheme"], across=["runtime"], columns=["p50"])
+    assert [(heading.text, heading.group) for heading in grid.headings[3:]] == [
         ("p50, µs", "onnx"),
         ("p50, µs", "tflite"),
     ]
-    line = stubs(found).index("local student fp32")
-    assert column(found, "p50, µs", "onnx")[line].value == "20.0"
-    assert column(found, "p50, µs", "tflite")[line].refused == "refused"
-    assert column(found, "p50, µs", "tflite")[stubs(found).index("local student int8-static")].is_empty
+    line = stubs(grid).index("local student fp32")
+    assert column(grid, "p50, µs", "onnx")[line].value == "20.0"
+    assert column(grid, "p50, µs", "tflite")[line].refused == "refused"
+    assert column(grid, "p50, µs", "tflite")[stubs(grid).index("local student int8-static")].is_empty
 
 
-def test_lines_that_do_not_tell_rows_apart_are_refused_with_what_to_add() -> None:
+def test_two_rows_in_one_place_are_refused_with_the_parts_to_add() -> None:
     with pytest.raises(EdgeproofError, match="Add device or scheme to rows or across"):
-        laid_out(rows=["model"], across=["runtime"])
+        build(rows=["model"], across=["runtime"])
 
 
-def test_sorting_is_by_each_key_in_turn_and_what_is_missing_comes_last() -> None:
-    assert stubs(laid_out(sort=["p50"], rows=["device", "runtime", "model", "scheme"])) == [
+def test_rows_are_sorted_by_each_key_and_those_without_a_value_come_last() -> None:
+    assert stubs(build(sort=["p50"], rows=["device", "runtime", "model", "scheme"])) == [
         "local onnx student fp32",
         "local onnx student int8-static",
         "local onnx teacher fp32",
@@ -82,7 +82,7 @@ def test_sorting_is_by_each_key_in_turn_and_what_is_missing_comes_last() -> None
         "local tflite student fp32",
         "local onnx teacher int8-dynamic",
     ]
-    by_scheme = stubs(laid_out(sort=["scheme", "-accuracy"], devices=["local"], rows=["scheme", "model", "runtime"]))
+    by_scheme = stubs(build(sort=["scheme", "-accuracy"], devices=["local"], rows=["scheme", "model", "runtime"]))
     assert by_scheme == [
         "fp32 teacher onnx",
         "fp32 student tflite",
@@ -110,19 +110,17 @@ def test_a_latency_has_two_digits_of_its_intervals_half_width(nanoseconds: Any, 
 
 
 def test_shares_sizes_and_counts_are_in_the_units_of_their_headings() -> None:
-    found = row(accuracy_difference=Estimate(0.0123, -0.001, 0.0256), peak_rss_bytes=3 * 2**20, parameters=1234567)
-    assert FIGURES["accuracy"].format_row(found) == ("90.00", "[88.00, 92.00]")
-    assert FIGURES["accuracy_difference"].format_row(found) == ("+1.23", "[-0.10, +2.56]")
-    assert FIGURES["size"].format_row(found) == ("1.5", "")
-    assert FIGURES["peak"].format_row(found) == ("3", "")
-    assert FIGURES["parameters"].format_row(found) == ("1,234,567", "")
-    assert FIGURES["zeros"].format_row(found) == ("12.5", "")
+    example = row(accuracy_difference=Estimate(0.0123, -0.001, 0.0256), peak_rss_bytes=3 * 2**20, parameters=1234567)
+    assert FIGURES["accuracy"].format_row(example) == ("90.00", "[88.00, 92.00]")
+    assert FIGURES["accuracy_difference"].format_row(example) == ("+1.23", "[-0.10, +2.56]")
+    assert FIGURES["size"].format_row(example) == ("1.5", "")
+    assert FIGURES["peak"].format_row(example) == ("3", "")
+    assert FIGURES["parameters"].format_row(example) == ("1,234,567", "")
+    assert FIGURES["zeros"].format_row(example) == ("12.5", "")
 
 
 @given(st.floats(1e2, 1e12), st.floats(1e-6, 0.5))
-def test_what_is_shown_of_a_value_differs_from_it_by_less_than_a_tenth_of_its_interval(
-    value: float, share: float
-) -> None:
+def test_rounding_changes_a_value_by_less_than_a_tenth_of_its_interval(value: float, share: float) -> None:
     text = FIGURES["p50"].format_row(row(p50_ns=about(value, share)))[0]
     assert float(text.replace(",", "")) == pytest.approx(value / 1000, abs=max(0.1 * share * value / 1000, 0.00051))
 
@@ -130,28 +128,31 @@ def test_what_is_shown_of_a_value_differs_from_it_by_less_than_a_tenth_of_its_in
 # --- marks and notes -----------------------------------------------------------------------------------------------
 
 
-def test_the_best_of_each_figure_is_marked_on_each_device_with_others() -> None:
-    found = laid_out(columns=["accuracy", "size", "p50"], devices=["local"])
-    names = stubs(found)
-    assert [names[n] for n, cell in enumerate(column(found, "p50, µs")) if cell.best] == ["local student onnx fp32"]
-    assert [names[n] for n, cell in enumerate(column(found, "file, KiB")) if cell.best] == ["local student onnx fp32"]
-    best = [names[n] for n, cell in enumerate(column(found, "accuracy, %")) if cell.best]
+def test_the_best_value_of_each_figure_is_marked_on_devices_with_several_rows() -> None:
+    grid = build(columns=["accuracy", "size", "p50"], devices=["local"])
+    names = stubs(grid)
+    assert [names[n] for n, cell in enumerate(column(grid, "p50, µs")) if cell.best] == ["local student onnx fp32"]
+    assert [names[n] for n, cell in enumerate(column(grid, "file, KiB")) if cell.best] == ["local student onnx fp32"]
+    best = [names[n] for n, cell in enumerate(column(grid, "accuracy, %")) if cell.best]
     assert best == ["local teacher onnx fp32", "local student tflite fp32"]
-    assert not any(cell.best for line in laid_out(devices=["board"]).lines for cell in line)
-    assert not any(cell.best for line in laid_out(best=False).lines for cell in line)
+    assert not any(cell.best for line in build(devices=["board"]).lines for cell in line)
+    assert not any(cell.best for line in build(best=False).lines for cell in line)
 
 
-def test_a_row_is_pareto_optimal_where_no_other_of_its_device_is_better_in_all() -> None:
-    found = laid_out(devices=["local"])
-    assert [of["model"] + " " + of["scheme"] for of in found.data if of["pareto"]] == ["teacher fp32", "student fp32"]
-    marked = [name for name, cell in zip(stubs(found), column(found, "p50, µs"), strict=True) if cell.pareto]
+def test_a_row_is_pareto_optimal_if_no_other_on_its_device_is_better_in_all_figures() -> None:
+    grid = build(devices=["local"])
+    assert [datum["model"] + " " + datum["scheme"] for datum in grid.data if datum["pareto"]] == [
+        "teacher fp32",
+        "student fp32",
+    ]
+    marked = [name for name, cell in zip(stubs(grid), column(grid, "p50, µs"), strict=True) if cell.pareto]
     assert marked == ["local teacher onnx fp32", "local student onnx fp32"]
-    assert any("Pareto-optimal" in caption for caption in found.captions)
-    assert not any(of["pareto"] for of in laid_out(columns=["size"]).data)
+    assert any("Pareto-optimal" in caption for caption in grid.captions)
+    assert not any(datum["pareto"] for datum in build(columns=["size"]).data)
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=8))
-def test_the_front_of_three_figures_is_what_no_row_dominates(points: list[tuple[int, int, int]]) -> None:
+def test_the_front_of_three_figures_has_all_rows_that_no_other_dominates(points: list[tuple[int, int, int]]) -> None:
     rows = [
         row(str(n), p50_ns=about(a * 1000.0), size_bytes=b * 1024, accuracy=Estimate(c / 10, 0.0, 1.0))
         for n, (a, b, c) in enumerate(points)
@@ -166,50 +167,50 @@ def test_the_front_of_three_figures_is_what_no_row_dominates(points: list[tuple[
     assert front == expected
 
 
-def test_a_refused_cell_says_so_with_the_reasons_of_its_own_scenario() -> None:
-    found = laid_out(columns=["accuracy", "p50", "server", "size"], devices=["local"])
-    line = stubs(found).index("local student tflite fp32")
-    latency, server = column(found, "p50, µs")[line], column(found, "Server, samples/s")[line]
+def test_a_refused_cell_has_the_reasons_of_its_own_scenario() -> None:
+    grid = build(columns=["accuracy", "p50", "server", "size"], devices=["local"])
+    line = stubs(grid).index("local student tflite fp32")
+    latency, server = column(grid, "p50, µs")[line], column(grid, "Server, samples/s")[line]
     assert (latency.refused, server.refused) == ("refused", "refused")
-    assert [found.notes[number - 1] for number in latency.notes] == ["single_stream 2: LoadGen: too short"]
-    assert [found.notes[number - 1] for number in server.notes] == ["server 0: late"]
-    assert column(found, "accuracy, %")[line].value == "90.00"
-    unsupported = stubs(found).index("local teacher onnx int8-dynamic")
+    assert [grid.notes[number - 1] for number in latency.notes] == ["single_stream 2: LoadGen: too short"]
+    assert [grid.notes[number - 1] for number in server.notes] == ["server 0: late"]
+    assert column(grid, "accuracy, %")[line].value == "90.00"
+    unsupported = stubs(grid).index("local teacher onnx int8-dynamic")
     for heading in ("accuracy, %", "p50, µs", "file, KiB"):
-        cell = column(found, heading)[unsupported]
-        assert (cell.refused, [found.notes[number - 1] for number in cell.notes]) == ("unsupported", ["no kernels"])
+        cell = column(grid, heading)[unsupported]
+        assert (cell.refused, [grid.notes[number - 1] for number in cell.notes]) == ("unsupported", ["no kernels"])
 
 
 def test_a_scenario_that_was_not_measured_is_empty_and_not_refused() -> None:
-    found = laid_out([row()], columns=["p50", "offline"])
-    assert column(found, "Offline, samples/s")[0] == TableCell()
+    grid = build([row()], columns=["p50", "offline"])
+    assert column(grid, "Offline, samples/s")[0] == TableCell()
 
 
-def test_unlike_conditions_have_a_note_at_what_was_timed() -> None:
+def test_unlike_conditions_are_noted_at_timed_figures_only() -> None:
     rows = [row(), row("student"), row("other", conditions={**CONDITIONS, "kernel": "6.9", "threads": 2})]
-    found = laid_out(rows, columns=["accuracy", "p50"])
-    assert [cell.notes for cell in column(found, "p50, µs")] == [(), (), (1,)]
-    assert [cell.notes for cell in column(found, "accuracy, %")] == [(), (), ()]
-    assert found.notes == ["measured under unlike conditions: kernel: 6.1 → 6.9; threads: 1 → 2"]
+    grid = build(rows, columns=["accuracy", "p50"])
+    assert [cell.notes for cell in column(grid, "p50, µs")] == [(), (), (1,)]
+    assert [cell.notes for cell in column(grid, "accuracy, %")] == [(), (), ()]
+    assert grid.notes == ["measured under unlike conditions: kernel: 6.1 → 6.9; threads: 1 → 2"]
 
 
-def test_versions_are_compared_within_a_runtime_and_conditions_within_a_device() -> None:
+def test_packages_are_compared_within_a_runtime_and_conditions_within_a_device() -> None:
     rows = [row(), row("a"), row("b", versions={"onnx": "2.0"}), row(runtime="tflite"), several()[-1]]
-    found = laid_out(rows, columns=["p50"])
-    assert found.notes == ["measured under unlike conditions: onnx: 1.0 → 2.0"]
+    grid = build(rows, columns=["p50"])
+    assert grid.notes == ["measured under unlike conditions: packages.onnx: 1.0 → 2.0"]
 
 
-def test_no_rows_make_an_empty_table_and_no_failure() -> None:
-    found = laid_out([])
-    assert (found.lines, found.data, found.notes) == ([], [], [])
+def test_no_rows_make_an_empty_grid() -> None:
+    grid = build([])
+    assert (grid.lines, grid.data, grid.notes) == ([], [], [])
 
 
-def test_only_refused_records_make_a_table_of_reasons() -> None:
+def test_rows_without_any_valid_run_make_a_table_of_reasons() -> None:
     nothing = {"accuracy": None, "p50_ns": None, "p99_ns": None, "verdict": "error"}
     rows = [row(str(n), reasons=(f"single_stream 0: killed {n}", "accuracy 0: killed"), **nothing) for n in range(3)]
-    found = laid_out(rows, columns=["accuracy", "p50"])
-    assert {cell.refused for line in found.lines for cell in line[found.stubs :]} == {"failed"}
-    assert len(found.notes) == 4
+    grid = build(rows, columns=["accuracy", "p50"])
+    assert {cell.refused for line in grid.lines for cell in line[grid.stubs :]} == {"failed"}
+    assert len(grid.notes) == 4
 
 
 # --- selections ----------------------------------------------------------------------------------------------------
@@ -227,6 +228,6 @@ def test_only_refused_records_make_a_table_of_reasons() -> None:
         ({"scenarios": ["Sever"]}, "scenarios.0"),
     ],
 )
-def test_a_selection_with_a_mistake_is_refused_by_name(chosen: dict[str, Any], message: str) -> None:
+def test_a_selection_with_a_mistake_is_refused_with_its_key(chosen: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        laid_out(**chosen)
+        build(**chosen)

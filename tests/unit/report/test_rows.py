@@ -1,4 +1,4 @@
-"""From records to rows: every figure is numpy's or LoadGen's, and what was refused publishes none."""
+"""Build rows from records: every figure is numpy's or LoadGen's, and refused runs have none."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_too_few_durations_publish_no_percentile(tmp_path: Path) -> None:
     assert row.p99_ns is None
 
 
-def test_durations_that_changed_since_they_were_recorded_stop_the_report(tmp_path: Path) -> None:
+def test_changed_durations_of_a_record_stop_the_report(tmp_path: Path) -> None:
     directory = record_trees.write(tmp_path, call_ns=durations(0))
     np.savez_compressed(directory / "latencies.npz", call_ns=durations(1))
     with pytest.raises(ArtifactError, match=r"latencies\.npz"):
@@ -69,8 +69,8 @@ def test_a_speed_up_is_against_the_baselines_fp32_on_the_same_device_and_runtime
         record_trees.write(tmp_path, runtime=runtime, call_ns=1000 * factor * np.ones(100))
         record_trees.write(tmp_path, runtime=runtime, scheme="int8-static", call_ns=np.full(100, 500))
         record_trees.write(tmp_path, runtime=runtime, model="student", call_ns=np.full(100, 1000))
-    found = {(row.runtime, row.model, row.scheme): row.speed_up for row in read(tmp_path)}
-    value = {key: estimate and round(estimate.value, 6) for key, estimate in found.items()}
+    rows = {(row.runtime, row.model, row.scheme): row.speed_up for row in read(tmp_path)}
+    value = {key: estimate and round(estimate.value, 6) for key, estimate in rows.items()}
     assert value == {
         ("onnx", "teacher", "fp32"): None,
         ("onnx", "teacher", "int8-static"): 16,
@@ -94,12 +94,12 @@ def test_the_harnesss_cost_is_that_of_the_null_runtime_in_the_same_session(tmp_p
     for runtime, overhead in (("onnx", 1500), ("tflite", 2500)):
         record_trees.write(tmp_path, runtime="null", session_of=runtime, log={key: overhead}, call_ns=durations(9))
         record_trees.write(tmp_path, runtime=runtime, call_ns=durations(0))
-    found = {row.runtime: row.harness_p50_ns for row in read(tmp_path)}
-    assert set(found) == {"onnx", "tflite"}
-    assert found["onnx"] is not None
-    assert found["onnx"].value == 1500
-    assert found["tflite"] is not None
-    assert found["tflite"].value == 2500
+    rows = {row.runtime: row.harness_p50_ns for row in read(tmp_path)}
+    assert set(rows) == {"onnx", "tflite"}
+    assert rows["onnx"] is not None
+    assert rows["onnx"].value == 1500
+    assert rows["tflite"] is not None
+    assert rows["tflite"].value == 2500
 
 
 # --- LoadGen's own figures -----------------------------------------------------------------------------------------
@@ -163,9 +163,7 @@ def test_accuracy_is_the_share_of_right_answers_and_its_difference_is_paired(tmp
 
 
 @pytest.mark.parametrize("verdict", ["invalid", "error"])
-def test_one_run_that_is_not_valid_takes_its_scenarios_figures_and_lists_its_reason(
-    tmp_path: Path, verdict: str
-) -> None:
+def test_one_invalid_run_removes_the_figures_of_its_scenario_and_lists_its_reason(tmp_path: Path, verdict: str) -> None:
     record_trees.write(tmp_path, process=0, call_ns=durations(0))
     record_trees.write(tmp_path, process=1, call_ns=durations(1), verdict=verdict, reasons=["LoadGen: too short"])
     record_trees.write(tmp_path, "offline", log={"result_samples_per_second": 70.0})
@@ -180,7 +178,7 @@ def test_one_run_that_is_not_valid_takes_its_scenarios_figures_and_lists_its_rea
     assert row.accuracy is not None
 
 
-def test_a_run_that_failed_before_its_job_began_takes_its_scenarios_figures_too(tmp_path: Path) -> None:
+def test_a_run_that_failed_before_its_job_began_removes_the_figures_of_its_scenario(tmp_path: Path) -> None:
     record_trees.write(tmp_path, process=0, call_ns=durations(0))
     record_trees.write(tmp_path, process=1, verdict="error", reasons=["the device did not answer"], job=False)
     row = read_one(tmp_path)
@@ -198,7 +196,7 @@ def test_an_accuracy_run_that_failed_publishes_no_accuracy(tmp_path: Path) -> No
     assert row.reasons == ("accuracy 0: the answers have gaps",)
 
 
-def test_a_null_run_that_is_not_valid_tells_no_harness_cost(tmp_path: Path) -> None:
+def test_an_invalid_null_run_gives_no_harness_cost(tmp_path: Path) -> None:
     log = {"result_50.00_percentile_latency_ns": 1500}
     record_trees.write(tmp_path, runtime="null", session_of="onnx", log=log)
     record_trees.write(
@@ -217,7 +215,7 @@ def test_the_worst_verdict_is_the_rows(tmp_path: Path) -> None:
 
 
 def test_an_unsupported_artifact_is_a_row_with_its_reason_and_no_figure(tmp_path: Path) -> None:
-    record_trees.unsupported(tmp_path, "no such kernels", scheme="int8-dynamic")
+    record_trees.write_unsupported(tmp_path, "no such kernels", scheme="int8-dynamic")
     row = read_one(tmp_path)
     assert row.verdict == "unsupported"
     assert row.reasons == ("no such kernels",)
@@ -241,7 +239,7 @@ def test_rows_come_in_the_studys_order_of_models_runtimes_and_schemes(tmp_path: 
 
 
 @pytest.mark.parametrize("gone", [{"devices": ["board"]}, {"models": ["student"]}, {"runtimes": ["tflite"]}])
-def test_records_of_what_the_study_no_longer_names_are_left_out(tmp_path: Path, gone: dict[str, list[str]]) -> None:
+def test_records_that_the_study_no_longer_names_are_left_out(tmp_path: Path, gone: dict[str, list[str]]) -> None:
     record_trees.write(tmp_path, call_ns=durations(0))
     assert len(read(tmp_path)) == 1
     assert read(tmp_path, **gone) == []
@@ -255,17 +253,17 @@ def test_two_devices_are_compared_each_with_its_own_baseline(tmp_path: Path) -> 
     for device, baseline in (("local", 4000), ("board", 90_000)):
         record_trees.write(tmp_path, device=device, call_ns=np.full(100, baseline))
         record_trees.write(tmp_path, device=device, model="student", call_ns=np.full(100, 2000))
-    found = read(tmp_path, devices=["board", "local"])
-    assert [(row.device, row.model) for row in found] == [
+    rows = read(tmp_path, devices=["board", "local"])
+    assert [(row.device, row.model) for row in rows] == [
         ("board", "teacher"),
         ("board", "student"),
         ("local", "teacher"),
         ("local", "student"),
     ]
-    assert [row.speed_up and round(row.speed_up.value) for row in found] == [None, 45, None, 2]
+    assert [row.speed_up and round(row.speed_up.value) for row in rows] == [None, 45, None, 2]
 
 
-def test_a_row_tells_lineage_conditions_and_when_it_was_last_measured(tmp_path: Path) -> None:
+def test_a_row_has_its_lineage_conditions_and_last_measurement(tmp_path: Path) -> None:
     lineage = {"parent": {"name": "big", "sha256": "0"}, "teacher": {"name": "wise", "sha256": "1"}}
     for process, when in enumerate(["2026-01-03", "2026-01-01"]):
         record_trees.write(
@@ -293,7 +291,7 @@ def test_a_repeated_run_stands_for_the_disturbed_one_and_is_counted(tmp_path: Pa
     assert row.p50_ns.value == pytest.approx(expected)
 
 
-def test_a_run_that_no_repetition_saved_takes_its_scenarios_figures(tmp_path: Path) -> None:
+def test_a_repetition_that_is_invalid_removes_the_figures_of_its_scenario(tmp_path: Path) -> None:
     record_trees.write(tmp_path, process=0, call_ns=durations(0))
     again = record_trees.write(
         tmp_path / "aside", process=0, attempt=1, call_ns=durations(1), verdict="invalid", reasons=["steal"]
@@ -335,7 +333,7 @@ def test_counted_instructions_are_the_rows_figure_with_their_method(tmp_path: Pa
     assert row.p50_ns is not None
 
 
-def test_what_an_export_remarks_is_in_its_row(tmp_path: Path) -> None:
+def test_remarks_of_an_export_are_in_its_row(tmp_path: Path) -> None:
     notes = ["weights of 1 CONV_2D left in fp32"]
     record_trees.write(tmp_path, call_ns=durations(0), artifact={"notes": notes})
     record_trees.write(tmp_path, model="student", call_ns=durations(0))
@@ -361,7 +359,7 @@ def hits(right: int, seed: int = 0, total: int = 10_000) -> np.ndarray:
         ("int4-weights", 600, True),
     ],
 )
-def test_an_accuracy_below_the_same_models_elsewhere_is_refused_beyond_chance(
+def test_an_accuracy_significantly_below_that_in_another_runtime_is_refused(
     tmp_path: Path, scheme: str, lost: int, refused: bool
 ) -> None:
     ours = hits(9000)
@@ -383,22 +381,22 @@ def test_independent_errors_of_equal_accuracy_are_no_disagreement(tmp_path: Path
     assert [row.verdict for row in read(tmp_path)] == ["valid", "valid"]
 
 
-def test_another_device_is_elsewhere_too_and_another_scheme_is_not(tmp_path: Path) -> None:
+def test_artifacts_are_compared_across_devices_and_never_across_schemes(tmp_path: Path) -> None:
     record_trees.write(tmp_path, "accuracy", correct=hits(9000), scheme="int8-static")
     record_trees.write(tmp_path, "accuracy", correct=hits(8400), scheme="int8-static", device="board")
     record_trees.write(tmp_path, "accuracy", correct=hits(7000), scheme="int8-dynamic")
-    found = read(tmp_path, devices=["local", "board"])
-    verdicts = {(row.device, row.scheme): row.verdict for row in found}
+    rows = read(tmp_path, devices=["local", "board"])
+    verdicts = {(row.device, row.scheme): row.verdict for row in rows}
     assert verdicts == {
         ("local", "int8-static"): "valid",
         ("board", "int8-static"): "invalid",
         ("local", "int8-dynamic"): "valid",
     }
-    (reason,) = next(row.reasons for row in found if row.device == "board")
+    (reason,) = next(row.reasons for row in rows if row.device == "board")
     assert "below that of onnx on local" in reason
 
 
-def test_a_refused_accuracy_is_nobodys_difference(tmp_path: Path) -> None:
+def test_a_refused_accuracy_is_not_used_for_differences(tmp_path: Path) -> None:
     for runtime, right in (("onnx", 9000), ("tflite", 8000)):
         record_trees.write(tmp_path, "accuracy", runtime=runtime, correct=hits(right))
         record_trees.write(tmp_path, "accuracy", runtime=runtime, model="student", correct=hits(8500))

@@ -24,8 +24,8 @@ from edgeproof.report import row_data, selections
 from edgeproof.report.grids import build_grid
 from edgeproof.report.row import Row
 from edgeproof.report.rows import read_rows
-from edgeproof.site.selected_rows import read_rows as read_table_rows
-from edgeproof.site.table_files import BEGIN_MARKER, END_MARKER
+from edgeproof.report.selected_rows import read_rows as read_table_rows
+from edgeproof.report.table_files import BEGIN_MARKER, END_MARKER
 from tests.support import record_trees
 from tests.support.example_rows import several
 from tests.unit.conftest import ROOT
@@ -222,7 +222,7 @@ def test_unknown_names_are_refused_with_the_known_ones(project: Path, capsys: py
         main.run(["report", "--save", "../x"])
     Path("conf/reports").mkdir(parents=True)
     Path("conf/reports/bad.yaml").write_text("{")
-    with pytest.raises(ConfigError, match=r"bad\.yaml is not YAML"):
+    with pytest.raises(ConfigError, match=r"bad\.yaml , line 1: not YAML"):
         selections.load("bad")
     Path("conf/reports/bad.yaml").write_text("- 1")
     with pytest.raises(ConfigError, match="bad"):

@@ -1,4 +1,8 @@
-"""Write a table as a file of its own, or between the markers of a Markdown file."""
+"""Write a table to a file of its own, or into a Markdown file such as README.md.
+
+`edgeproof report readme` writes the table in README.md: conf/reports/readme.yaml defines its rows and columns, and
+`insert_table` puts it between the markers.
+"""
 
 from __future__ import annotations
 
