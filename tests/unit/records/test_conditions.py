@@ -1,64 +1,60 @@
-"""Like conditions: what can change a time stops a comparison, and nothing else does."""
+"""Differences between the conditions of two measurements."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edgeproof.records import conditions, record_files, summaries
-from edgeproof.runner.conditions import read_fingerprint
-from tests.support import record_trees
+from edgeproof.core.errors import EdgeproofError
+from edgeproof.records.conditions import UnlikeConditions, list_differences, require_alike
 
-SETTINGS = {"threads": 1, "preset": "standard", "task": "task", "settings": {"min_query_count": 1}}
-
-
-def collect(**fingerprint: Any) -> dict[str, Any]:
-    return conditions.collect_conditions({"cpu": "A", **fingerprint}, **SETTINGS)
+FINGERPRINT = {"cpu": "Cortex-A72", "threads": 4, "frequency": {"governor": "performance", "max_khz": 1_800_000}}
 
 
-def test_every_fact_of_a_fingerprint_is_a_condition_or_reported() -> None:
-    fingerprint = {**read_fingerprint(["numpy"]), "memory_limit_bytes": 1, "serial_number": "7"}
-    collected = conditions.collect_conditions(fingerprint, **SETTINGS)
-    assert set(collected) == {*fingerprint, *SETTINGS} - {"serial_number"}
-    assert conditions.collect_other_facts(fingerprint) == {"serial_number": "7"}
+def test_differences_are_named_by_dotted_keys() -> None:
+    other = {"cpu": "Cortex-A76", "threads": 4, "frequency": {"governor": "powersave", "max_khz": None}, "swap": True}
+    assert list_differences(FINGERPRINT, other) == [
+        "cpu: Cortex-A72 → Cortex-A76",
+        "frequency.governor: performance → powersave",
+        "frequency.max_khz: 1800000 → null",
+        "swap: absent → true",
+    ]
 
 
-@pytest.mark.parametrize("name", [name for name in conditions.TIMING_FACTS if name != "cpu_flags"])
-def test_a_timing_fact_that_differs_is_a_difference(name: str) -> None:
-    assert conditions.list_differences(collect(**{name: "1"}), collect(**{name: "2"})) == [f"{name}: 1 → 2"]
+def test_absent_differs_from_null_and_a_number_from_its_text() -> None:
+    assert list_differences({"a": None, "b": 1}, {"b": "1"}) == ["a: null → absent", 'b: 1 → "1"']
+    assert list_differences({"a": "null"}, {"a": None}) == ['a: "null" → null']
 
 
-def test_of_cpu_flags_only_those_of_one_side_are_listed_and_their_order_means_nothing() -> None:
-    a, b = collect(cpu_flags="sse avx avx2"), collect(cpu_flags="avx2 sse fma avx512f")
-    assert conditions.list_differences(a, b) == ["cpu_flags: avx → avx512f fma"]
-    assert conditions.list_differences(collect(cpu_flags="a b"), collect(cpu_flags="b a")) == []
+def test_a_condition_that_became_an_object_is_listed_with_its_keys() -> None:
+    assert list_differences({"a": 1}, {"a": {"b": [1, 2]}}) == ["a: 1 → absent", "a.b: absent → [1, 2]"]
 
 
-def test_another_build_of_a_packages_version_is_a_difference() -> None:
-    a, b = (collect(packages={"numpy": {"version": "2.0", "wheel_sha256": digit * 64}}) for digit in "ab")
-    (difference,) = conditions.list_differences(a, b)
-    assert difference == "packages.numpy: 2.0 (wheel aaaaaaaa) → 2.0 (wheel bbbbbbbb)"
+conditions = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.dictionaries(st.text("xyz", min_size=1, max_size=2), inner, max_size=3),
+    max_leaves=6,
+)
 
 
-def test_versions_are_added_for_packages_that_the_fingerprint_does_not_list() -> None:
-    listed = collect(packages={"numpy": {"version": "2.0", "wheel_sha256": "a" * 64}})
-    added = conditions.add_versions(listed, {"numpy": "2.0", "engine": "1.0"})
-    assert added["packages"] == {"numpy": "2.0 (wheel aaaaaaaa)", "engine": "1.0"}
-    assert conditions.add_versions({}, {})["packages"] == {}
+fingerprints = st.dictionaries(st.text("abc", min_size=1, max_size=2), conditions, max_size=4)
 
 
-def test_two_runtimes_are_compared_by_the_packages_that_both_have() -> None:
-    a = collect(packages={"onnxruntime": {"version": "1"}, "numpy": {"version": "2"}})
-    b = collect(packages={"litert": {"version": "1"}, "numpy": {"version": "3"}})
-    assert conditions.list_differences(*conditions.keep_common_packages(a, b)) == ["packages.numpy: 2 → 3"]
+@given(fingerprints, fingerprints)
+def test_a_fingerprint_equals_itself_and_differences_are_symmetric(a: dict[str, object], b: dict[str, object]) -> None:
+    assert list_differences(a, a) == []
+    assert len(list_differences(a, b)) == len(list_differences(b, a))
 
 
-def test_the_conditions_in_the_store_are_those_of_comparisons(tmp_path: Path) -> None:
-    fingerprint = {"cpu": "A", "affinity": [0], "serial_number": "7", "packages": {"numpy": {"version": "2.0"}}}
-    record_trees.write(tmp_path, call_ns=[1000] * 100, result={"fingerprint": fingerprint})
-    (line,) = summaries.summarize_records(record_files.read_all(tmp_path), tmp_path)
-    stored = json.loads(line.conditions or "")
-    assert stored == conditions.collect_conditions(fingerprint, threads=1, preset="standard", task="task", settings={})
+def test_unlike_conditions_raise_with_the_differences_and_the_option_that_allows_them() -> None:
+    other = {**FINGERPRINT, "threads": 2}
+    with pytest.raises(UnlikeConditions, match=r"threads: 4 → 2.*--unlike") as caught:
+        require_alike(FINGERPRINT, other, allow_unlike=False)
+    assert isinstance(caught.value, EdgeproofError)
+    assert require_alike(FINGERPRINT, other, allow_unlike=True) == ["threads: 4 → 2"]
+
+
+@pytest.mark.parametrize("allow_unlike", [False, True])
+def test_like_conditions_have_no_differences(allow_unlike: bool) -> None:
+    assert require_alike(FINGERPRINT, dict(FINGERPRINT), allow_unlike=allow_unlike) == []

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof.config.params import Params
+from edgeproof.report.row import BudgetGate
 from edgeproof.statistics.estimates import Estimate
 from edgeproof.study import worktrees
-from edgeproof.sweeps import report, sweep
+from edgeproof.sweeps import report, results, sweep
 from edgeproof.sweeps.importance import compute_importance
 from edgeproof.sweeps.pareto_front import compute_excess, is_within_limits, mark_pareto_front
 from edgeproof.sweeps.points import CodeVersion, SweepPoint, SweepRequest
@@ -159,3 +160,12 @@ def test_the_report_counts_stages_that_ran_more_than_once(digits_study: Params) 
     again = len(journal) - len({(entry.stage, entry.key) for entry in journal})
     assert again > 0
     assert f"{again} of them again" in (SweepStore("s").directory / "table.md").read_text()
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_a_rows_budget_and_seeds_survive_the_sweeps_table(digits_study: Params) -> None:
+    gate = BudgetGate("exceeded", ("latency is up to 60 ms (limit 50)",))
+    stored = replace(ROW, budget=gate, seed_accuracies={0: 0.9, 7: 0.8}, in_turns_against=("good", "fp32"))
+    sweep.run_sweep("s", [compose_point(digits_study)], starter=StubStarter(rows={"seed=0": stored}))
+    (result,) = results.read_rows(SweepStore("s"))
+    assert result.table_row == stored
