@@ -47,7 +47,7 @@ def describe_files(directory: Path, outcome: ExportResult | Unsupported) -> dict
             (directory / name).unlink()
         return {"unsupported": str(outcome)}
     return {
-        "lowered": names,
+        "lowered": names,  # the exported files, under this key since the first release
         "size_bytes": sum((directory / name).stat().st_size for name in names),
         "gzip_bytes": sum(len(gzip.compress((directory / name).read_bytes(), 9, mtime=0)) for name in names),
         "notes": list(outcome.notes),

@@ -2,6 +2,7 @@
 
 EdgeproofError
 ├── ConfigError                 the study, a definition or a device card is wrong
+│   ├── UnknownLayerError       a network has no layer of this name (models/layer_outputs.py)
 │   └── UnknownNameError        no file or setting has this name
 ├── DataError                   a data file is missing or damaged
 ├── ArtifactError               a directory of a model, an artifact or records is missing or damaged
@@ -9,7 +10,7 @@ EdgeproofError
 ├── DeviceError                 a device, or a command on it, failed
 │   ├── DeviceUnreachableError  the connection to a device was lost; a retry may succeed
 │   ├── DeviceBusyError         another process measures on the device (farm/leases.py)
-│   └── MissingLatencyError     a run on a device reported no latency (bench/session.py)
+│   └── MissingLatencyError     a run on a device reported no latency (bench/verdict.py)
 ├── StageFailedError            a DVC stage failed (study/pipeline.py)
 ├── UnlikeConditions            two measurements were taken under different conditions (records/conditions.py)
 ├── ABTestError                 an A/B test of the farm could not be run (farm/ab_test.py)

@@ -285,16 +285,16 @@ def test_the_commands_of_the_guide_run_as_written(
 ) -> None:
     guide = (ROOT / "docs/bring_your_own.md").read_text(encoding="utf-8")
     (commands,) = re.findall(r"<!-- run -->\n```sh\n(.*?)```", guide, re.DOTALL)
-    (making,) = re.findall(r"<!-- data -->\n```python\n(.*?)```", guide, re.DOTALL)
+    (code,) = re.findall(r"<!-- data -->\n```python\n(.*?)```", guide, re.DOTALL)
     scope = {"q": np.random.default_rng(0).integers(-128, 128, (8, 49, 10), np.int8), "labels": np.arange(8) % 3}
-    exec(making, scope)
+    exec(code, scope)
     with np.load("inputs.npz") as arrays:
         np.testing.assert_allclose(arrays["x"][..., 0], (scope["q"] - 83.0) * 0.5847029089927673, rtol=1e-6)
     given = keras.Input((49, 10, 1))
     save_model(keras.Model(given, keras.layers.Dense(3)(keras.layers.Flatten()(given))), Path("model.keras"))
-    lowered = tf.lite.TFLiteConverter.from_keras_model(keras.models.load_model("model.keras")).convert()
+    tflite_file = tf.lite.TFLiteConverter.from_keras_model(keras.models.load_model("model.keras")).convert()
     for name in ("model.tflite", "old.tflite", "new.tflite"):
-        Path(name).write_bytes(lowered)
+        Path(name).write_bytes(tflite_file)
     write_onnx(Path("model.onnx"))
     shutil.copyfile("conf/preset/quick.yaml", "conf/preset/standard.yaml")
     *lines, last = [shlex.split(line, comments=True)[1:] for line in commands.splitlines()]
