@@ -1,4 +1,4 @@
-"""What a user can get wrong: one clear message, exit code 2, no traceback, nothing half-written."""
+"""Mistakes of users give one clear message, exit code 2, no traceback and no incomplete file."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Clone, clone, edited
+from tests.support.project_clones import ProjectClone, clone_project, edit_temporarily
 
 pytestmark = pytest.mark.pipeline
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    return clone(tmp_path_factory.mktemp("bad-input"))
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> ProjectClone:
+    return clone_project(tmp_path_factory.mktemp("bad-input"))
 
 
 CASES = {
@@ -38,7 +38,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_wrong_name_or_value_says_what_is_known_and_changes_nothing(case: str, fresh: Clone) -> None:
+def test_a_wrong_value_is_refused_with_the_known_ones_and_changes_nothing(case: str, fresh: ProjectClone) -> None:
     arguments, expected = CASES[case]
     done = fresh.edgeproof(*arguments, check=False)
     assert done.returncode == 2, done.stderr
@@ -48,32 +48,32 @@ def test_a_wrong_name_or_value_says_what_is_known_and_changes_nothing(case: str,
     assert fresh.run("git", "status", "--porcelain").stdout == ""
 
 
-def test_a_value_edited_into_params_is_refused_by_the_stage_that_reads_it(fresh: Clone) -> None:
-    with edited(fresh.path / "params.yaml", ("    processes: 4", "    processes: 0")):
+def test_a_stage_refuses_an_invalid_value_in_params(fresh: ProjectClone) -> None:
+    with edit_temporarily(fresh.path / "params.yaml", ("    processes: 4", "    processes: 0")):
         done = fresh.run("python", "-m", "stages.prepare", check=False)
     assert done.returncode == 2
     assert "processes" in done.stderr
     assert "greater than or equal to 1" in done.stderr
 
 
-def test_params_edited_by_hand_are_not_overwritten_by_a_run(fresh: Clone) -> None:
+def test_a_run_does_not_overwrite_params_edited_by_hand(fresh: ProjectClone) -> None:
     path = fresh.path / "params.yaml"
-    with edited(path, ("quality_target: 0.9", "quality_target: 2.5")):
+    with edit_temporarily(path, ("quality_target: 0.9", "quality_target: 2.5")):
         done = fresh.edgeproof("repro", check=False)
         assert done.returncode == 2
         assert "quality_target" in done.stderr
         assert "2.5" in path.read_text()
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it(fresh: Clone) -> None:
-    with edited(fresh.path / "requirements.lock", ("onnxruntime==", "onnxruntime-not-there==")):
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(fresh: ProjectClone) -> None:
+    with edit_temporarily(fresh.path / "requirements.lock", ("onnxruntime==", "onnxruntime-not-there==")):
         done = fresh.edgeproof("compose", check=False)
     assert done.returncode == 2
     assert "onnxruntime" in done.stderr
     assert "make setup" in done.stderr
 
 
-def test_when_no_source_works_each_is_named_with_its_reason_and_the_study_without_a_download(fresh: Clone) -> None:
+def test_failed_downloads_are_reported_with_reasons_and_the_study_without_a_download(fresh: ProjectClone) -> None:
     (fresh.path / "data/fashion-mnist").mkdir(parents=True)
     (fresh.path / "data/fashion-mnist/train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b damaged")
     address = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
@@ -81,7 +81,7 @@ def test_when_no_source_works_each_is_named_with_its_reason_and_the_study_withou
         (address, "http://localhost:9/none"),
         ("package: dataset-fashion-mnist", "package: dataset-that-is-not-there"),
     ]
-    with edited(fresh.path / "params.yaml", *replacements):
+    with edit_temporarily(fresh.path / "params.yaml", *replacements):
         done = fresh.run("python", "-m", "stages.prepare", check=False)
     assert done.returncode == 2
     for text in ("damaged gzip", "localhost:9", "dataset-that-is-not-there", "make repro STUDY=digits"):
@@ -90,8 +90,8 @@ def test_when_no_source_works_each_is_named_with_its_reason_and_the_study_withou
     assert not (fresh.path / "data/fashion_mnist").exists() or not list((fresh.path / "data/fashion_mnist").iterdir())
 
 
-def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(fresh: Clone, tmp_path: Path) -> None:
-    """A limit on the size of files that a process may write stands for the disk."""
+def test_a_full_disk_gives_one_message_and_no_incomplete_files(fresh: ProjectClone, tmp_path: Path) -> None:
+    """A limit on the size of written files simulates the full disk."""
     fresh.edgeproof("compose", "study=digits")
     fresh.run("python", "-m", "stages.prepare")
     done = fresh.run("bash", "-c", "ulimit -f 40; python -m stages.model teacher", check=False)

@@ -14,7 +14,7 @@ import pytest
 
 from edgeproof.records import kinds, record_files
 from edgeproof.records.record import Record
-from tests.pipeline.conftest import Clone, clone
+from tests.support.project_clones import ProjectClone, clone_project
 
 pytestmark = [pytest.mark.board, pytest.mark.timeout(7200)]
 
@@ -26,9 +26,9 @@ ROUNDED, PARTLY_FLOATING = 1e-4, 0.05
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectClone]:
     """Make a clone with its own board, and run the quick study on this machine and on the board."""
-    project = clone(tmp_path_factory.mktemp("board"))
+    project = clone_project(tmp_path_factory.mktemp("board"))
     board = (sys.executable, "-m", "edgeproof.board")
     try:
         project.run(*board, "up", "--memory-mib", str(MEMORY_MIB), "--port", str(PORT))
@@ -38,7 +38,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
         project.run(*board, "down")
 
 
-def read_outputs(project: Clone, device: str, runtime: str) -> dict[tuple[str, str], tuple[Record, np.ndarray]]:
+def read_outputs(project: ProjectClone, device: str, runtime: str) -> dict[tuple[str, str], tuple[Record, np.ndarray]]:
     """Return the accuracy runs of a device by model and scheme, with their outputs."""
     root = project.path / f"results/studies/digits/records/{device}_{runtime}"
     records = [record for record in record_files.read_all(root) if record.content["scenario"] == kinds.ACCURACY]
@@ -49,7 +49,7 @@ def read_outputs(project: Clone, device: str, runtime: str) -> dict[tuple[str, s
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_board_gives_the_same_outputs_as_this_machine(project: Clone, runtime: str) -> None:
+def test_the_board_gives_the_same_outputs_as_this_machine(project: ProjectClone, runtime: str) -> None:
     here, there = read_outputs(project, "local", runtime), read_outputs(project, "board", runtime)
     assert here.keys() == there.keys() != set()
     for (model, scheme), (record, outputs) in there.items():
@@ -65,7 +65,7 @@ def test_the_board_gives_the_same_outputs_as_this_machine(project: Clone, runtim
             assert np.abs(outputs - expected).max() <= share * np.abs(expected).max(), (runtime, model, scheme)
 
 
-def test_every_run_on_the_board_is_valid_and_in_a_table_of_its_own(project: Clone) -> None:
+def test_every_run_on_the_board_is_valid_and_in_a_table_of_its_own(project: ProjectClone) -> None:
     root = project.path / "results/studies/digits"
     for runtime in RUNTIMES:
         records = list(record_files.read_all(root / f"records/board_{runtime}"))
@@ -78,6 +78,6 @@ def test_every_run_on_the_board_is_valid_and_in_a_table_of_its_own(project: Clon
     assert "| board |" in rest
 
 
-def test_the_board_has_the_requested_memory(project: Clone) -> None:
+def test_the_board_has_the_requested_memory(project: ProjectClone) -> None:
     record = next(iter(read_outputs(project, "board", "tflite").values()))[0]
     assert 0.85 < record.content["result"]["fingerprint"]["memory_bytes"] / (MEMORY_MIB * 2**20) < 1

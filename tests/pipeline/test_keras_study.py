@@ -1,4 +1,4 @@
-"""A network trained in Keras in a study's table: the same to the bit each time, lowered by the one runtime that can."""
+"""A study with a network trained in Keras: builds are bit-identical, and only TFLite can export it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from tests.pipeline.conftest import Clone, clone
+from tests.support.project_clones import ProjectClone, clone_project
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
@@ -30,16 +30,16 @@ STAGES = (
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The stages of one Keras model, as plain commands."""
-    made = clone(tmp_path_factory.mktemp("keras"))
-    made.edgeproof("compose", *OVERRIDES)
+def study(tmp_path_factory: pytest.TempPathFactory) -> ProjectClone:
+    """Run the stages of one Keras model as plain commands."""
+    clone = clone_project(tmp_path_factory.mktemp("keras"))
+    clone.edgeproof("compose", *OVERRIDES)
     for stage in STAGES:
-        made.run("python", "-m", *f"stages.{stage}".split())
-    return made
+        clone.run("python", "-m", *f"stages.{stage}".split())
+    return clone
 
 
-def test_training_and_exporting_again_give_the_same_bytes(study: Clone) -> None:
+def test_training_and_exporting_again_give_identical_files(study: ProjectClone) -> None:
     files = ["models/in_keras/weights.safetensors", "models/in_keras/meta.json"]
     files += [f"artifacts/tflite/in_keras/{scheme}/model.tflite" for scheme in ("fp32", "int8-static")]
     first = {name: (study.path / name).read_bytes() for name in files}
@@ -48,7 +48,7 @@ def test_training_and_exporting_again_give_the_same_bytes(study: Clone) -> None:
     assert {name: (study.path / name).read_bytes() for name in files} == first
 
 
-def test_the_table_has_its_accuracy_in_tflite_and_the_reason_elsewhere(study: Clone) -> None:
+def test_the_table_has_the_accuracy_in_tflite_and_a_reason_in_onnx(study: ProjectClone) -> None:
     with (study.path / "results/tables/table.csv").open() as file:
         rows = {(row["runtime"], row["scheme"]): row for row in csv.DictReader(file)}
     assert rows.keys() == {(runtime, scheme) for runtime in ("tflite", "onnx") for scheme in ("fp32", "int8-static")}

@@ -1,4 +1,4 @@
-"""The quick study from an empty cache: what it leaves behind, what reruns, what stays the same to the bit."""
+"""The quick study from an empty cache: its results, what is rerun, what is bit-identical."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.pipeline.conftest import ROOT, Clone, edited
+from tests.support.project_clones import ROOT, ProjectClone, edit_temporarily
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
 
-def hashes(clone: Clone, *patterns: str) -> dict[str, dict[str, str]]:
+def read_hashes(clone: ProjectClone, *patterns: str) -> dict[str, dict[str, str]]:
     return {
         path.parent.relative_to(clone.path).as_posix(): json.loads(path.read_text())["files"]
         for pattern in patterns
@@ -25,32 +25,32 @@ def hashes(clone: Clone, *patterns: str) -> dict[str, dict[str, str]]:
     }
 
 
-def table(study: Clone) -> list[dict[str, str]]:
+def read_table(study: ProjectClone) -> list[dict[str, str]]:
     with (study.path / "results/tables/table.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def test_the_study_prints_its_table_and_leaves_it_under_its_own_name(project: Clone) -> None:
+def test_the_study_prints_its_table_and_stores_it_under_its_name(project: ProjectClone) -> None:
     printed = (project.path / "printed.txt").read_text()
     assert "[1/" in printed
     assert "left)" in printed
     assert (project.path / "results/studies/digits/tables/table.md").read_text() in printed
 
 
-def test_another_study_leaves_the_committed_one_untouched(project: Clone) -> None:
+def test_running_another_study_does_not_change_the_committed_one(project: ProjectClone) -> None:
     assert project.run("git", "status", "--porcelain", "params.yaml", "dvc.lock", "dvc.yaml", "results").stdout == ""
 
 
-def test_two_clones_build_the_same_models_and_artifacts_to_the_bit(study: Clone, other: Clone) -> None:
+def test_two_clones_build_identical_models_and_artifacts(study: ProjectClone, other: ProjectClone) -> None:
     patterns = ("data/*/*/meta.json", "models/*/meta.json", "artifacts/*/*/*/meta.json")
-    ours, theirs = hashes(study, *patterns), hashes(other, *patterns)
+    ours, theirs = read_hashes(study, *patterns), read_hashes(other, *patterns)
     assert len([name for name in ours if name.startswith("models/")]) == 4
     assert len([name for name in ours if name.startswith("artifacts/")]) == 12
     assert ours == theirs
 
 
-def test_every_supported_row_has_every_figure_and_every_other_its_reason(study: Clone) -> None:
-    rows = table(study)
+def test_every_row_has_all_figures_or_a_reason(study: ProjectClone) -> None:
+    rows = read_table(study)
     assert {(row["runtime"], row["model"]) for row in rows} == {
         (runtime, model) for runtime in ("tflite", "onnx", "openvino") for model in ("teacher", "student_slim_w4")
     }
@@ -62,7 +62,7 @@ def test_every_supported_row_has_every_figure_and_every_other_its_reason(study: 
             assert not row["accuracy"]
             continue
         assert all(float(row[name]) > 0 for name in always), row
-        # On a busy machine a run may be refused: then its scenario publishes nothing, and the row says why.
+        # On a busy machine a run may be refused. Then its scenario has no figures, and the row has the reason.
         refused = re.search(r"(^|; )single_stream \d", row["reasons"]) is not None
         assert all(bool(row[name]) != refused for name in timed), row
         assert bool(row["reasons"]) == (row["verdict"] != "valid"), row
@@ -71,8 +71,8 @@ def test_every_supported_row_has_every_figure_and_every_other_its_reason(study: 
     ]
 
 
-def test_each_final_scenario_is_published_or_refused_with_its_reason(study: Clone) -> None:
-    final = [row for row in table(study) if row["model"] == "student_slim_w4" and row["scheme"] == "int8-static"]
+def test_every_final_scenario_has_a_figure_or_a_reason(study: ProjectClone) -> None:
+    final = [row for row in read_table(study) if row["model"] == "student_slim_w4" and row["scheme"] == "int8-static"]
     assert len(final) == 3
     for row in final:
         for figure, scenario in (
@@ -83,8 +83,8 @@ def test_each_final_scenario_is_published_or_refused_with_its_reason(study: Clon
             assert bool(row[figure]) != (scenario in row["reasons"]), row
 
 
-def test_cells_equal_what_the_raw_arrays_give(study: Clone) -> None:
-    for row in table(study):
+def test_figures_equal_those_computed_from_the_raw_arrays(study: ProjectClone) -> None:
+    for row in read_table(study):
         if row["verdict"] == "unsupported":
             continue
         place = study.path / f"results/records/local_{row['runtime']}/{row['runtime']}/{row['model']}.{row['scheme']}"
@@ -98,8 +98,8 @@ def test_cells_equal_what_the_raw_arrays_give(study: Clone) -> None:
             assert float(row["accuracy"]) == (arrays["outputs"].argmax(1) == labels).mean()
 
 
-def test_accuracies_equal_those_of_the_files_run_by_hand(study: Clone) -> None:
-    """LiteRT, ONNX Runtime and OpenVINO called directly, the obvious way, on the whole test split."""
+def test_accuracies_equal_those_of_the_artifacts_run_without_edgeproof(study: ProjectClone) -> None:
+    """Call LiteRT, ONNX Runtime and OpenVINO directly on the whole test split."""
     import onnxruntime
     import openvino
     from ai_edge_litert.interpreter import Interpreter
@@ -108,7 +108,7 @@ def test_accuracies_equal_those_of_the_files_run_by_hand(study: Clone) -> None:
     labels = np.load(study.path / "data/digits/test/test_y.npy")
     where = study.path / "artifacts"
 
-    def litert(path: Path) -> np.ndarray:
+    def run_litert(path: Path) -> np.ndarray:
         interpreter = Interpreter(str(path))
         interpreter.allocate_tensors()
         given, produced = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -124,31 +124,35 @@ def test_accuracies_equal_those_of_the_files_run_by_hand(study: Clone) -> None:
             )
         return np.array(outputs)
 
-    def onnx(path: Path) -> np.ndarray:
+    def run_onnx(path: Path) -> np.ndarray:
         session = onnxruntime.InferenceSession(path)
         return np.concatenate([session.run(None, {"input": image})[0] for image in images[:, None]])
 
-    def vino(path: Path) -> np.ndarray:
+    def run_openvino(path: Path) -> np.ndarray:
         core = openvino.Core()
         compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         return np.concatenate([compiled(image)[0] for image in images[:, None]])
 
-    by_hand = {"tflite": (litert, "model.tflite"), "onnx": (onnx, "model.onnx"), "openvino": (vino, "model.xml")}
-    for row in table(study):
+    reference_runs = {
+        "tflite": (run_litert, "model.tflite"),
+        "onnx": (run_onnx, "model.onnx"),
+        "openvino": (run_openvino, "model.xml"),
+    }
+    for row in read_table(study):
         if row["verdict"] != "unsupported":
-            run, file = by_hand[row["runtime"]]
+            run, file = reference_runs[row["runtime"]]
             outputs = run(where / row["runtime"] / row["model"] / row["scheme"] / file)
-            # Another thread count may sum in another order: one sample on the edge is allowed to differ.
+            # Another number of threads may change the order of sums, so one sample may differ.
             assert abs((outputs.argmax(1) == labels).mean() - float(row["accuracy"])) < 1.5 / len(labels), row
 
 
-def test_running_it_again_does_nothing(study: Clone) -> None:
+def test_running_the_study_again_does_nothing(study: ProjectClone) -> None:
     again = study.run("dvc", "repro")
     assert "Running stage" not in again.stdout
     assert "up to date" in study.run("dvc", "status").stdout
 
 
-def test_a_changed_method_reruns_its_descendants_alone(study: Clone) -> None:
+def test_a_changed_method_reruns_only_its_descendants(study: ProjectClone) -> None:
     source = study.path / "edgeproof/methods/prune_channels.py"
     before = source.read_text()
     source.write_text(before + "\n# touched\n")
@@ -163,25 +167,25 @@ def test_a_changed_method_reruns_its_descendants_alone(study: Clone) -> None:
     assert "Running stage 'prune@student_slim'" in planned
 
 
-def test_a_changed_parameter_is_what_dvc_says_changed(study: Clone) -> None:
-    with edited(study.path / "params.yaml", ("bits: 4", "bits: 5")):
+def test_dvc_reports_only_the_stage_of_a_changed_parameter(study: ProjectClone) -> None:
+    with edit_temporarily(study.path / "params.yaml", ("bits: 4", "bits: 5")):
         changed = set(json.loads(study.run("dvc", "status", "--json").stdout))
     assert changed == {"quantize@student_slim_w4"}
 
 
-def test_a_damaged_model_is_one_clear_message_and_the_cached_one_comes_back(study: Clone) -> None:
+def test_a_damaged_model_gives_one_clear_message_and_is_restored_from_the_cache(study: ProjectClone) -> None:
     weights = study.path / "models/student/weights.safetensors"
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[: len(whole) // 2])
+    original = weights.read_bytes()
+    weights.write_bytes(original[: len(original) // 2])
     failed = study.run("python", "-m", "stages.model", "student_slim", check=False)
     assert failed.returncode == 2
     assert "weights.safetensors is damaged" in failed.stderr
     assert "Traceback" not in failed.stderr
     study.run("dvc", "checkout", "--force", "models/student")
-    assert weights.read_bytes() == whole
+    assert weights.read_bytes() == original
 
 
-def test_dvc_shows_metrics_plots_and_experiments(study: Clone) -> None:
+def test_dvc_shows_metrics_plots_and_experiments(study: ProjectClone) -> None:
     metrics = json.loads(study.run("dvc", "metrics", "show", "--json").stdout)
     shown = metrics[""]["data"]["results/metrics.json"]["data"]["local"]
     assert set(shown) == {"tflite", "onnx", "openvino"}
@@ -194,8 +198,8 @@ def test_dvc_shows_metrics_plots_and_experiments(study: Clone) -> None:
     assert "digits" in study.run("dvc", "exp", "show", "--csv").stdout
 
 
-def test_the_commands_of_the_readme_work_as_written(study: Clone) -> None:
-    """Among them an experiment with another temperature, which must rerun the student and leave the teacher alone."""
+def test_the_commands_in_the_readme_work(study: ProjectClone) -> None:
+    """One of them is an experiment with another temperature, which reruns the student but not the teacher."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The pipeline")[2]
     written = section.split("```sh\n")[1].split("```")[0].splitlines()
     commands = [line.partition("#")[0].split() for line in written]
@@ -219,4 +223,4 @@ def test_the_committed_parameters_are_the_composition_of_the_default_study() -> 
 
     text = (ROOT / "params.yaml").read_text()
     assert yaml.safe_load(text) == compose.compose().model_dump(mode="json", by_alias=True)
-    assert not params_file.is_edited_by_hand(ROOT / "params.yaml")
+    assert not params_file.is_edited_reference_runs(ROOT / "params.yaml")

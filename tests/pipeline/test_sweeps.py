@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from edgeproof.core.directories import write_text
-from tests.pipeline.conftest import Clone, clone
+from tests.support.project_clones import ProjectClone, clone_project
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
@@ -42,32 +42,32 @@ seed: 0
 """
 
 
-def run_sweep(project: Clone, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run_sweep(project: ProjectClone, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return project.run(sys.executable, "-m", "edgeproof.cli.sweep", *words, check=check)
 
 
-def locate_sweep(project: Clone, name: str) -> Path:
+def locate_sweep(project: ProjectClone, name: str) -> Path:
     return project.path / "results/sweeps" / name
 
 
-def read_journal(project: Clone, name: str) -> list[dict[str, str]]:
+def read_journal(project: ProjectClone, name: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in (locate_sweep(project, name) / "journal.jsonl").read_text().splitlines()]
 
 
-def read_rows(project: Clone, name: str) -> list[dict[str, str]]:
+def read_rows(project: ProjectClone, name: str) -> list[dict[str, str]]:
     with (locate_sweep(project, name) / "table.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def list_builds(project: Clone, name: str) -> list[tuple[str, ...]]:
+def list_builds(project: ProjectClone, name: str) -> list[tuple[str, ...]]:
     """Return what must be bit-identical however often a sweep was interrupted."""
     columns = ("prune.ratio", "status", "accuracy", "size_bytes", "of_artifact_sha256", "models_sha256")
     return [tuple(row[column] for column in columns) for row in read_rows(project, name)]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    project = clone(tmp_path_factory.mktemp("sweeps"))
+def project(tmp_path_factory: pytest.TempPathFactory) -> ProjectClone:
+    project = clone_project(tmp_path_factory.mktemp("sweeps"))
     # The quality of measurements does not matter here, so disturbed ones are not repeated.
     session = project.path / "edgeproof/bench/session.py"
     text = session.read_text()
@@ -80,7 +80,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 @pytest.fixture(scope="module")
-def done(project: Clone) -> Clone:
+def done(project: ProjectClone) -> ProjectClone:
     """Run a sweep of two points in parallel, kill it once, and run it again to its end."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     command = [sys.executable, "-m", "edgeproof.cli.sweep", *GRID, "+name=grid", "+workers=2"]
@@ -95,7 +95,7 @@ def done(project: Clone) -> Clone:
     return project
 
 
-def test_every_shared_stage_ran_once_according_to_dvc(done: Clone) -> None:
+def test_every_shared_stage_ran_once_according_to_dvc(done: ProjectClone) -> None:
     ran = Counter((line["stage"], line["key"]) for line in read_journal(done, "grid") if line["outcome"] == "ran")
     assert set(ran.values()) == {1}
     assert len(ran) == DISTINCT_STAGES
@@ -105,7 +105,7 @@ def test_every_shared_stage_ran_once_according_to_dvc(done: Clone) -> None:
     assert f"{DISTINCT_STAGES} stages ran, each of them once" in (locate_sweep(done, "grid") / "table.md").read_text()
 
 
-def test_each_point_has_its_parameters_lock_file_and_records(done: Clone) -> None:
+def test_each_point_has_its_parameters_lock_file_and_records(done: ProjectClone) -> None:
     assert [row["status"] for row in read_rows(done, "grid")] == ["finished"] * 2
     for point in (locate_sweep(done, "grid") / "points").iterdir():
         assert (point / "params.yaml").read_text().startswith("# Composed from conf/")
@@ -113,7 +113,7 @@ def test_each_point_has_its_parameters_lock_file_and_records(done: Clone) -> Non
         assert list((point / "records").glob("local_onnx/onnx/student_slim_w4.*/accuracy.0/record.json"))
 
 
-def test_a_finished_sweep_runs_nothing_and_a_second_one_takes_everything_from_the_cache(done: Clone) -> None:
+def test_a_finished_sweep_runs_nothing_and_a_second_one_takes_everything_from_the_cache(done: ProjectClone) -> None:
     before = read_journal(done, "grid")
     assert "2 point(s) were finished before" in run_sweep(done, *GRID, "+name=grid").stdout
     assert read_journal(done, "grid") == before
@@ -122,11 +122,11 @@ def test_a_finished_sweep_runs_nothing_and_a_second_one_takes_everything_from_th
     assert list_builds(done, "again") == list_builds(done, "grid")
 
 
-def test_a_sweep_leaves_the_committed_study_unchanged(done: Clone) -> None:
+def test_a_sweep_leaves_the_committed_study_unchanged(done: ProjectClone) -> None:
     assert done.run("git", "status", "--porcelain").stdout == ""
 
 
-def test_points_are_dvc_experiments(done: Clone) -> None:
+def test_points_are_dvc_experiments(done: ProjectClone) -> None:
     names = [f"grid-{row['point'][:8]}" for row in read_rows(done, "grid")]
     shown = done.run(sys.executable, "-m", "dvc", "exp", "show", "--csv").stdout
     assert all(name in shown for name in names)
@@ -137,7 +137,7 @@ def test_points_are_dvc_experiments(done: Clone) -> None:
     done.run("git", "checkout", ".")
 
 
-def test_a_point_whose_stage_fails_is_a_row_with_the_stages_error(project: Clone) -> None:
+def test_a_point_whose_stage_fails_is_a_row_with_the_stages_error(project: ProjectClone) -> None:
     failed = run_sweep(
         project, "--multirun", *CHEAP, "tasks.digits.calibration_samples=100000", "+name=bad", check=False
     )
@@ -148,7 +148,7 @@ def test_a_point_whose_stage_fails_is_a_row_with_the_stages_error(project: Clone
     assert "fewer than calibration_samples 100000" in row["reason"]
 
 
-def test_a_search_stops_points_that_miss_a_limit_before_they_are_measured(done: Clone) -> None:
+def test_a_search_stops_points_that_miss_a_limit_before_they_are_measured(done: ProjectClone) -> None:
     run_sweep(done, "+search=hopeless", *CHEAP, "+name=search")
     assert {row["status"] for row in read_rows(done, "search")} == {"stopped"}
     assert all("neither exported nor measured" in row["reason"] for row in read_rows(done, "search"))

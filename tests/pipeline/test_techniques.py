@@ -1,7 +1,7 @@
-"""The study of techniques, cut short: some of every family are made, exported, measured and set beside their controls.
+"""A shortened study of techniques: some models of every family are built, exported, measured and compared.
 
-What is left out are further methods and networks, which the contract tests run. The stages run in one process, since
-a hundred of them would spend most of their time on importing torch.
+The contract tests cover the other methods and networks. The stages run in one process: a hundred processes would spend
+most of their time on importing torch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.pipeline.conftest import Clone, clone
+from tests.support.project_clones import ProjectClone, clone_project
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 
@@ -29,7 +29,7 @@ SHORTENED = (
     "bench.runtimes=[onnx]",
     "models.base.schemes=[fp32,bf16,int8-static]",
 )
-KEPT = {
+MODELS = {
     *("base", "teacher", "perceptron", "mobilenet_v1", "transformer", "small_transformer", "small_transformer_taught"),
     *("distilled", "taught_by_two", "tuned", "zeros", "channels", "two_bits", "four_bits", "eight_bits", "mixed_4"),
     *("perceptron_sparse", "perceptron_coded"),
@@ -61,32 +61,32 @@ study_report.write_study_report(study)
 
 
 @pytest.fixture(scope="module")
-def techniques(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    made = clone(tmp_path_factory.mktemp("techniques"))
-    study = yaml.safe_load((made.path / "conf/study/techniques.yaml").read_text())
-    assert set(study["models"]) >= KEPT
-    left_out = [f"~models.{name}" for name in study["models"] if name not in KEPT]
-    made.edgeproof("compose", "study=techniques", *SHORTENED, *left_out)
-    made.run(sys.executable, "-c", STAGES)
-    return made
+def techniques(tmp_path_factory: pytest.TempPathFactory) -> ProjectClone:
+    clone = clone_project(tmp_path_factory.mktemp("techniques"))
+    study = yaml.safe_load((clone.path / "conf/study/techniques.yaml").read_text())
+    assert set(study["models"]) >= MODELS
+    removals = [f"~models.{name}" for name in study["models"] if name not in MODELS]
+    clone.edgeproof("compose", "study=techniques", *SHORTENED, *removals)
+    clone.run(sys.executable, "-c", STAGES)
+    return clone
 
 
-def rows(made: Clone) -> dict[tuple[str, str, str], dict[str, str]]:
-    with (made.path / "results/tables/families.csv").open() as file:
+def read_rows(clone: ProjectClone) -> dict[tuple[str, str, str], dict[str, str]]:
+    with (clone.path / "results/tables/families.csv").open() as file:
         return {(row["family"], row["model"], row["scheme"]): row for row in csv.DictReader(file)}
 
 
-def meta(made: Clone, model: str) -> dict[str, object]:
-    return json.loads((made.path / "models" / model / "meta.json").read_text())
+def read_meta(clone: ProjectClone, model: str) -> dict[str, object]:
+    return json.loads((clone.path / "models" / model / "meta.json").read_text())
 
 
-def test_every_family_has_a_table_in_which_every_row_has_figures_or_a_reason(techniques: Clone) -> None:
-    found = rows(techniques)
+def test_every_family_has_a_table_whose_rows_have_figures_or_a_reason(techniques: ProjectClone) -> None:
+    rows = read_rows(techniques)
     text = (techniques.path / "results/tables/families.md").read_text()
-    families = {family for family, _, _ in found}
+    families = {family for family, _, _ in rows}
     assert families >= {"schemes", "networks", "distillation", "pruning", "quantization", "deep_compression"}
     assert all(f"## {family}\n" in text for family in families)
-    for key, row in found.items():
+    for key, row in rows.items():
         if row["verdict"] == "valid":
             assert float(row["accuracy_mean"]) > 0.1, key
             assert float(row["p50_ns"]) > 0, key
@@ -95,10 +95,10 @@ def test_every_family_has_a_table_in_which_every_row_has_figures_or_a_reason(tec
             assert f"`{row['model']}` {row['runtime']} {row['scheme']}: " in reasons, key
 
 
-def test_accuracy_is_the_mean_over_both_seeds_recomputed_from_the_outputs(techniques: Clone) -> None:
+def test_accuracy_is_the_mean_over_both_seeds(techniques: ProjectClone) -> None:
     labels = np.load(techniques.path / "data/digits/test/test_y.npy")
-    told = 0
-    for (_, model, scheme), row in rows(techniques).items():
+    checked = 0
+    for (_, model, scheme), row in read_rows(techniques).items():
         if not row["accuracy_mean"]:
             continue
         place = techniques.path / f"results/records/local_onnx/onnx/{model}.{scheme}"
@@ -108,39 +108,42 @@ def test_accuracy_is_the_mean_over_both_seeds_recomputed_from_the_outputs(techni
                 accuracies.append((arrays["outputs"].argmax(1) == labels).mean())
         assert float(row["accuracy_mean"]) == pytest.approx(np.mean(accuracies))
         assert float(row["accuracy_sd"]) == pytest.approx(np.std(accuracies, ddof=1))
-        told += 1
-    assert told >= 4
+        checked += 1
+    assert checked >= 4
 
 
-def test_speed_ups_are_recomputed_from_the_blocks_that_artifact_and_control_took_in_turns(techniques: Clone) -> None:
-    told = 0
-    for (_, model, scheme), row in rows(techniques).items():
+def test_speed_ups_are_computed_from_interleaved_blocks(techniques: ProjectClone) -> None:
+    checked = 0
+    for (_, model, scheme), row in read_rows(techniques).items():
         if row["speed_up_in_turns"] != "True":
             continue
         place = techniques.path / f"results/records/local_onnx/onnx/{model}.{scheme}"
         results = [json.loads((place / f"in_turns.{n}/record.json").read_text())["result"] for n in (0, 1)]
-        ratios = [np.median(np.log(of["other_ns"]) - np.log(of["own_ns"])) for of in results]
+        ratios = [np.median(np.log(result["other_ns"]) - np.log(result["own_ns"])) for result in results]
         assert float(row["speed_up"]) == pytest.approx(np.exp(np.mean(ratios)))
-        told += 1
-    assert told >= 8
+        checked += 1
+    assert checked >= 8
 
 
-def test_sizes_and_macs_follow_from_the_technique(techniques: Clone) -> None:
-    base, zeros, channels = (meta(techniques, name) for name in ("base", "zeros", "channels"))
+def test_sizes_and_macs_follow_from_the_technique(techniques: ProjectClone) -> None:
+    base, zeros, channels = (read_meta(techniques, name) for name in ("base", "zeros", "channels"))
     assert zeros["weight_sparsity"] == pytest.approx(0.8, abs=1e-4)
     assert zeros["macs"] == base["macs"]
     assert channels["macs"] < 0.6 * base["macs"]
-    bits = [meta(techniques, name)["entropy_coded_bytes"] for name in ("two_bits", "four_bits", "eight_bits", "base")]
+    bits = [
+        read_meta(techniques, name)["entropy_coded_bytes"] for name in ("two_bits", "four_bits", "eight_bits", "base")
+    ]
     assert bits == sorted(bits)
-    plain, coded = (meta(techniques, name)["entropy_coded_bytes"] for name in ("perceptron", "perceptron_coded"))
+    plain, coded = (read_meta(techniques, name)["entropy_coded_bytes"] for name in ("perceptron", "perceptron_coded"))
     assert plain > 15 * coded
 
 
-def test_the_models_of_two_seeds_differ_and_each_names_its_parent_of_the_same_seed(techniques: Clone) -> None:
-    first, second = meta(techniques, "zeros"), meta(techniques, "zeros/seed_1")
+def test_models_of_two_seeds_differ_and_have_parents_of_the_same_seed(techniques: ProjectClone) -> None:
+    first, second = read_meta(techniques, "zeros"), read_meta(techniques, "zeros/seed_1")
     assert first["files"] != second["files"]
     parents = [
-        json.loads((Path(techniques.path) / "models" / p / "meta.json").read_text()) for p in ("base", "base/seed_1")
+        json.loads((Path(techniques.path) / "models" / name / "meta.json").read_text())
+        for name in ("base", "base/seed_1")
     ]
     assert parents[0]["files"] != parents[1]["files"]
     assert first["lineage"]["parent"]["sha256"] != second["lineage"]["parent"]["sha256"]
