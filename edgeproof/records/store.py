@@ -24,6 +24,7 @@ from edgeproof.paths import RECORDS
 from edgeproof.progress import Progress
 from edgeproof.records import (
     columns,
+    conditions,
     energy,
     fields,
     migrations,
@@ -43,7 +44,7 @@ INDEX = "index.json"
 MAKERS = [
     Path(str(module.__file__))
     for module in (
-        *(summaries, columns, fields, record, record_parts, migrations, energy, parquet_parts),
+        *(summaries, columns, conditions, fields, record, record_parts, migrations, energy, parquet_parts),
         *(percentiles, autocorrelation, estimates),
     )
 ] + [Path(__file__)]
