@@ -1,4 +1,4 @@
-"""Read the file of allowed signers, which lists the keys that a project trusts, in the format of ssh-keygen -Y verify."""
+"""Read the file of allowed signers: the keys that a project trusts, in the format of ssh-keygen -Y verify."""
 
 from __future__ import annotations
 

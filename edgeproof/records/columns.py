@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from edgeproof.records.record import Array
+from edgeproof.statistics.estimates import Array
 from edgeproof.statistics.percentiles import LogPercentile
 
 # Names of the percentiles for which a line has the columns <name>_log, <name>_log_low and <name>_log_high.

@@ -127,6 +127,7 @@ def read_process_medians(
         (process, natural logarithm of the median in ns).
     """
     last_values = "".join(f", '{name}': {name}" for name in extra_columns)
+    any_values = "".join(f"any_value(last.{name}), " for name in extra_columns)
     sql = f"""
         WITH runs AS (
             SELECT night, device, runtime, model, scheme, session_key, session_id, scenario, process,
@@ -136,7 +137,7 @@ def read_process_medians(
                 AND runtime <> 'null' AND {where}
             GROUP BY ALL)
         SELECT night, device, runtime, model, scheme, session_key, session_id,
-               {"".join(f"any_value(last.{name}), " for name in extra_columns)}list((process, last.log) ORDER BY process)
+               {any_values}list((process, last.log) ORDER BY process)
         FROM runs WHERE last.log IS NOT NULL
         GROUP BY ALL ORDER BY ALL"""
     return connect(locate(root)).execute(sql, dict(values or {})).fetchall()

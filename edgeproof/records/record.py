@@ -31,10 +31,10 @@ from edgeproof.records.record_parts import (
     RecordIdentity,
     Verdict,
 )
+from edgeproof.statistics.estimates import Array
 
 MEASURE_AGAIN = "Measure again: raise bench.session in the study, then 'make repro'."
 
-Array = np.ndarray[Any, Any]
 Part = TypeVar("Part")
 
 
@@ -154,7 +154,7 @@ class Record:
 
     @property
     def profile(self) -> Mapping[str, Any] | None:
-        """The profile by operator, with 'method', 'inferences' and 'operators', or with the reason why it is 'missing'."""
+        """The profile: 'method', 'inferences' and 'operators', or the reason why it is 'missing'."""
         profile: Mapping[str, Any] | None = self.content.get("profile")
         return profile
 
@@ -179,7 +179,7 @@ class Record:
 
     @property
     def performance_scenario(self) -> str | None:
-        """LoadGen's scenario of a performance run; None for accuracy runs, compliance runs and records without LoadGen."""
+        """LoadGen's scenario of a performance run; None for accuracy and compliance runs and without LoadGen."""
         identity = self.identity
         return None if identity.is_accuracy or identity.compliance else self.loadgen_scenario
 

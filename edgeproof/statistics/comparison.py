@@ -38,7 +38,8 @@ class Comparison:
         paired: True if a[i] and b[i] were measured in the same round.
         ratio: b/a of the geometric means of the processes' percentiles, with its 95% interval. Above 1, b is slower.
             The interval is not adjusted for multiple comparisons.
-        p_value: of Student's t test (paired) or Welch's (unpaired) on the logarithms, against a ratio within the margin.
+        p_value: of Student's t test (paired) or Welch's (unpaired) on the logarithms. The hypothesis is a ratio within
+            the margin.
         p_value_rank: of Wilcoxon's signed-rank test (paired) or Mann and Whitney's U test (unpaired) of the same.
         p_adjusted: `p_value`, adjusted for all comparisons that are made together.
         processes: how many processes of a and of b have enough durations for the percentile.
@@ -182,7 +183,7 @@ def _has_variance(a: Array, b: Array, paired: bool) -> bool:
 
 
 def _compute_rank_p_value(a: Array, b: Array, paired: bool) -> float:
-    """Return the p-value of Wilcoxon's signed-rank or Mann and Whitney's U test; exact ones are conservative for ties."""
+    """Return the p-value of Wilcoxon's signed-rank or Mann and Whitney's U test; exact tests are conservative for ties."""
     method = "exact" if max(len(a), len(b)) <= _MAX_EXACT_PROCESSES else "asymptotic"
     if not paired:
         return float(scipy.stats.mannwhitneyu(np.round(b, _DIGITS), np.round(a, _DIGITS), method=method).pvalue)

@@ -12,7 +12,7 @@ from edgeproof.records import conditions, record_files, summaries
 from edgeproof.runner.conditions import read_fingerprint
 from tests.support import record_trees
 
-SETTINGS = {"threads": 1, "preset": "standard", "task": "task", "settings": {"min_query_count": 1}}
+SETTINGS: dict[str, Any] = {"threads": 1, "preset": "standard", "task": "task", "settings": {"min_query_count": 1}}
 
 
 def collect(**fingerprint: Any) -> dict[str, Any]:
