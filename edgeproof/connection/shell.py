@@ -1,7 +1,7 @@
-"""A device with a POSIX shell that some program reaches (ssh, adb): files and commands by way of that shell alone.
+"""A device with a POSIX shell that a program such as ssh or adb reaches: files and commands through that shell only.
 
-Every word that reaches the shell is quoted. What comes back is bounded in size and checked; a command that did not tell
-its exit code under the mark it was given is a lost link, never a result.
+Every word that reaches the shell is quoted. Everything that comes back is limited in size and checked. Each command
+prints its exit code after a random mark. Output without the mark means that the link was lost, so it is never a result.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from typing import IO
 from edgeproof.connection import subprocesses, transfer
 from edgeproof.core.errors import DeviceError, DeviceUnreachableError
 
-# How long the link may need beyond a command's own time, and a file's transfer altogether.
+# The time of the link beyond a command's own time, and the time of a whole transfer.
 LINK_S = 30.0
 TRANSFER_S = 600.0
 SHOWN_LINES = 3
-_SIGNALLED = 128
-_SIGNALS = 64
+# A shell reports a command that was ended by a signal with the exit code 128 plus the signal's number.
+_SIGNAL_BASE = 128
+_MAX_SIGNAL = 64
 
-# The mark, the limit in s, the directory, then the command. Its process group, which the shell that the device starts
-# for us leads, is ended whole by the device itself when the time is over, be the link there or not.
+# Arguments: the mark, the time limit in s, the directory, then the command. The device itself ends the whole process
+# group of its shell when the time is over, even if the link is lost.
 _RUN = """\
 mark=$1 limit=$2
 mkdir -p "$3" && cd "$3" || exit 1
@@ -40,7 +41,7 @@ trap '' TERM
 kill -TERM 0
 printf '\\n%s %s\\n' "$mark" "$code"
 """
-# The directory and the name: unpack standard input beside it, check every file, put it in place at once.
+# Arguments: the directory and the name. Unpack standard input beside it, check every file, put it in place at once.
 _RECEIVE = """\
 set -e
 mkdir -p "$1"
@@ -60,52 +61,53 @@ _SEND = 'cd "$1" && tar -cf - .'
 
 
 class ShellTransport:
-    """What every transport through a shell has in common.
+    """A transport to a device through its shell.
 
-    `reach` is the program and its arguments; the line for the device's shell is added as one more. `directory` is
-    where edgeproof works on the device.
+    `command` is the program and its arguments, to which the line for the device's shell is added. `directory` is
+    edgeproof's working directory on the device.
     """
 
-    def __init__(self, reach: Sequence[str], directory: str) -> None:
-        self._reach = list(reach)
+    def __init__(self, command: Sequence[str], directory: str) -> None:
+        self._command = list(command)
         self._directory = directory
-        self._there: set[str] = set()
+        self._sent: set[str] = set()
 
     def push(self, path: Path, name: str) -> None:
-        """Bring a file or directory to the device under a relative name, unless the same is there already."""
-        if name in self._there:
+        """Copy a file or directory to the device under a relative name, unless the same content is there already."""
+        if name in self._sent:
             return
-        found = transfer.compute_checksums(path)
+        checksums = transfer.compute_checksums(path)
         folder, own = str(PurePosixPath(name).parent), PurePosixPath(name).name
         with tempfile.TemporaryFile() as stream:
-            stream.write(transfer.format_checksums(found, own))
+            stream.write(transfer.format_checksums(checksums, own))
             stream.seek(0)
-            holds = found and self._shell(_HOLDS, folder, stdin=stream)[0] == 0
+            holds = checksums and self._shell(_HOLDS, folder, stdin=stream)[0] == 0
         if not holds:
             with tempfile.TemporaryFile() as stream:
-                transfer.pack(path, found, own, stream)
-                code, said = self._shell(_RECEIVE, folder, own, stdin=stream)
+                transfer.pack(path, checksums, own, stream)
+                code, output = self._shell(_RECEIVE, folder, own, stdin=stream)
             if code != 0:
-                raise DeviceError(f"{name} did not arrive on the device: {_last(said)}")
-        self._there.add(name)
+                raise DeviceError(f"{name} did not arrive on the device: {_shorten(output)}")
+        self._sent.add(name)
 
     def run(self, argv: Sequence[str], timeout_s: float) -> tuple[int, str]:
-        """Run a command in the device's working directory; returns its exit code and the end of what it printed.
+        """Run a command in the device's working directory; return its exit code and the end of its output.
 
-        The command is ended with everything it started when it outlives `timeout_s` (DeviceError).
+        A command that runs longer than `timeout_s` is ended with everything that it started. Raises DeviceError then,
+        and DeviceUnreachableError when the link is lost.
         """
         tail = subprocesses.Tail()
         code, trailer = self._call(argv, timeout_s, tail.take)
         return code, tail.content().removesuffix(trailer).decode(errors="replace")
 
     def pull(self, name: str, path: Path) -> None:
-        """Bring a directory back from the device, every file as the device's own sha256 has it."""
-        code, said = self._shell(_LIST, name)
+        """Copy a directory from the device and check every file against the device's own sha256."""
+        code, output = self._shell(_LIST, name)
         if code != 0:
-            raise DeviceError(f"the device left no {name}: {_last(said)}")
-        expected = transfer.parse_checksums(said)
+            raise DeviceError(f"the device left no {name}: {_shorten(output)}")
+        expected = transfer.parse_checksums(output)
         with tempfile.TemporaryFile() as stream:
-            code, trailer = self._call(["sh", "-c", _SEND, "sh", name], TRANSFER_S, _limited(stream))
+            code, trailer = self._call(["sh", "-c", _SEND, "sh", name], TRANSFER_S, _write_limited(stream))
             if code != 0:
                 raise DeviceError(f"the device could not send {name} (exit code {code})")
             stream.truncate(stream.tell() - len(trailer))
@@ -114,8 +116,8 @@ class ShellTransport:
             transfer.unpack(stream, expected, path)
 
     def remove(self, name: str) -> None:
-        """Delete a directory on the device; one that can't be reached any more keeps it."""
-        self._there.discard(name)
+        """Delete a directory on the device. An unreachable device keeps it."""
+        self._sent.discard(name)
         with contextlib.suppress(DeviceError):
             self._shell('rm -rf "$1"', name)
 
@@ -127,35 +129,40 @@ class ShellTransport:
     def _call(
         self, argv: Sequence[str], timeout_s: float, take: Callable[[bytes], None], stdin: IO[bytes] | None = None
     ) -> tuple[int, bytes]:
-        """Run a command on the device; returns its exit code, and the last bytes handed to `take`, which say it."""
+        """Run a command on the device and hand its output to `take`.
+
+        Returns the exit code and the trailer: the last bytes handed to `take`, which hold the mark and the exit code.
+        """
         mark = secrets.token_hex(16)
         limit = str(math.ceil(timeout_s))
         line = "exec " + shlex.join(["sh", "-c", _RUN, "sh", mark, limit, self._directory, *argv])
         end = subprocesses.Tail(4096)
 
-        def taken(chunk: bytes) -> None:
+        def take_both(chunk: bytes) -> None:
             end.take(chunk)
             take(chunk)
 
-        began = time.monotonic()
-        over = DeviceError(f"the job was ended after {timeout_s:.0f} s; raise timeout_s in the card")
+        started = time.monotonic()
+        timeout = DeviceError(f"the job was ended after {timeout_s:.0f} s; raise timeout_s in the card")
         try:
-            own = subprocesses.run([*self._reach, line], taken, timeout_s=timeout_s + LINK_S, stdin=stdin)
+            exit_code = subprocesses.run([*self._command, line], take_both, timeout_s=timeout_s + LINK_S, stdin=stdin)
         except subprocesses.CommandTimeout:
-            raise over from None
+            raise timeout from None
         except OSError as error:
-            raise DeviceError(f"{self._reach[0]} can't be run: {error.strerror or error}") from None
+            raise DeviceError(f"{self._command[0]} can't be run: {error.strerror or error}") from None
         trailer = re.search(rb"\n%s (\d{1,3})\n\Z" % mark.encode(), end.content())
         if trailer is not None:
-            return _code(int(trailer[1])), trailer[0]
-        if time.monotonic() - began >= timeout_s:
-            raise over
-        said = _last(end.content().decode(errors="replace"))
-        raise DeviceUnreachableError(f"the link to the device was lost ({self._reach[0]}, exit code {own}): {said}")
+            return _decode_exit_code(int(trailer[1])), trailer[0]
+        if time.monotonic() - started >= timeout_s:
+            raise timeout
+        output = _shorten(end.content().decode(errors="replace"))
+        raise DeviceUnreachableError(
+            f"the link to the device was lost ({self._command[0]}, exit code {exit_code}): {output}"
+        )
 
 
-def _limited(stream: IO[bytes]) -> Callable[[bytes], None]:
-    """Write to `stream`, and raise DeviceError when more comes than is ever taken."""
+def _write_limited(stream: IO[bytes]) -> Callable[[bytes], None]:
+    """Return a function that writes to `stream` and raises DeviceError beyond the limit of a transfer."""
 
     def take(chunk: bytes) -> None:
         if stream.tell() + len(chunk) > transfer.MAX_BYTES:
@@ -165,10 +172,10 @@ def _limited(stream: IO[bytes]) -> Callable[[bytes], None]:
     return take
 
 
-def _code(told: int) -> int:
-    """A shell tells a signal as 128 and its number; everywhere else it is a negative number."""
-    return _SIGNALLED - told if _SIGNALLED < told <= _SIGNALLED + _SIGNALS else told
+def _decode_exit_code(code: int) -> int:
+    """Return a signal as a negative number, as Python does, and any other exit code unchanged."""
+    return _SIGNAL_BASE - code if _SIGNAL_BASE < code <= _SIGNAL_BASE + _MAX_SIGNAL else code
 
 
-def _last(text: str) -> str:
-    return " | ".join(line.strip() for line in text.splitlines()[-SHOWN_LINES:] if line.strip()) or "it said nothing"
+def _shorten(text: str) -> str:
+    return " | ".join(line.strip() for line in text.splitlines()[-SHOWN_LINES:] if line.strip()) or "no output"

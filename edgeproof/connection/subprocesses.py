@@ -1,4 +1,4 @@
-"""Commands whose time and whose answer are bounded: what runs elsewhere may hang, or never stop talking."""
+"""Run commands with limited time and limited output, because a program may hang or print forever."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-PRINTED_BYTES = 1 << 20
+MAX_TAIL_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
 
 
 class CommandTimeout(Exception):
-    """The command was ended because its time was over."""
+    """A command was ended because it ran longer than its time limit."""
 
 
 class Tail:
-    """Keeps the last bytes of what it is given, however much that is."""
+    """The last bytes of an output of any length."""
 
-    def __init__(self, limit_bytes: int = PRINTED_BYTES) -> None:
+    def __init__(self, limit_bytes: int = MAX_TAIL_BYTES) -> None:
         self._limit = limit_bytes
-        self._kept = bytearray()
+        self._content = bytearray()
 
     def take(self, chunk: bytes) -> None:
-        """Add a piece, and forget what is older than the limit."""
-        self._kept += chunk
-        del self._kept[: -self._limit]
+        """Append a chunk and drop the oldest bytes beyond the limit."""
+        self._content += chunk
+        del self._content[: -self._limit]
 
     def content(self) -> bytes:
-        """What was kept."""
-        return bytes(self._kept)
+        """Return the last bytes."""
+        return bytes(self._content)
 
 
 def run(
@@ -46,12 +46,12 @@ def run(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> int:
-    """Run a command as a process group of its own, hand what it prints (both streams) to `take`, return its exit code.
+    """Run a command as a process group of its own, hand its output (both streams) to `take`, return its exit code.
 
-    The group is ended whole when it outlives `timeout_s` (OutOfTime), or when `take` raises. Raises OSError where the
-    command can't be started. Without `stdin` the command reads an empty one.
+    The whole group is killed when it runs longer than `timeout_s` or when `take` raises. Without `stdin` the command's
+    standard input is empty. Raises CommandTimeout, or OSError if the command can't be started.
     """
-    until = time.monotonic() + timeout_s
+    deadline_s = time.monotonic() + timeout_s
     with subprocess.Popen(
         list(argv),
         cwd=cwd,
@@ -63,21 +63,21 @@ def run(
     ) as process:
         try:
             assert process.stdout is not None
-            _read(process.stdout, take, until)
-            return process.wait(max(0.0, until - time.monotonic()))
+            _read(process.stdout, take, deadline_s)
+            return process.wait(max(0.0, deadline_s - time.monotonic()))
         except BaseException as error:
-            _end(process)
+            _kill_group(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise CommandTimeout from None
             raise
 
 
-def _read(stream: IO[bytes], take: Callable[[bytes], None], until: float) -> None:
-    """Everything up to the stream's end, which comes when nobody holds it any more."""
+def _read(stream: IO[bytes], take: Callable[[bytes], None], deadline_s: float) -> None:
+    """Read up to the stream's end, which comes when no process holds the stream any more."""
     descriptor = stream.fileno()
     while True:
-        left = until - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+        remaining_s = deadline_s - time.monotonic()
+        if remaining_s <= 0 or not select.select([descriptor], [], [], remaining_s)[0]:
             raise CommandTimeout
         chunk = os.read(descriptor, _READ_BYTES)
         if not chunk:
@@ -85,7 +85,7 @@ def _read(stream: IO[bytes], take: Callable[[bytes], None], until: float) -> Non
         take(chunk)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):  # all of them had ended
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):  # all processes of the group had ended already
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

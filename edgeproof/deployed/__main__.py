@@ -1,9 +1,9 @@
-"""Verify the bundle that this file lies in, then infer.
+"""Verify the bundle that holds this file, then infer.
 
-    python3 run.pyz --check                     verify, run the samples that came with it, compare with the reference
-    python3 run.pyz inputs.npy --out outputs.npy    raw inputs (N, …) as the task's data has them
+    python3 run.pyz --check                         verify, run the bundle's samples, compare with the reference model
+    python3 run.pyz inputs.npy --out outputs.npy    infer raw inputs (N, …), shaped like the task's data
 
-Nothing of the bundle but this file is read before all of it is verified.
+No other file of the bundle is used before all of them are verified.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ REFUSED = 3
 
 
 def main() -> int:
-    """Verify and run; 3 where the bundle or the machine is not what it must be."""
+    """Verify and run. Return 3 if the bundle is damaged or the machine lacks a package."""
     parser = argparse.ArgumentParser(prog="run.pyz", description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("inputs", nargs="?", type=Path, help=".npy with raw inputs, one sample a row")
-    parser.add_argument("--out", type=Path, help=".npy to write the outputs to; without it answers are printed")
+    parser.add_argument("inputs", nargs="?", type=Path, help=".npy file with raw inputs, one sample a row")
+    parser.add_argument("--out", type=Path, help=".npy file for the outputs (default: print the class of each sample)")
     parser.add_argument("--check", action="store_true", help="run the bundle's own samples")
     parser.add_argument("--signer", help="fingerprint of the key that must have signed the bundle (SHA256:…)")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.check == (arguments.inputs is not None):
-        parser.error("name inputs, or ask for --check")
-    os.environ.pop("EDGEPROOF_PLUGINS", None)  # code from outside the bundle was verified by nobody
+        parser.error("give either a file with inputs or --check")
+    os.environ.pop("EDGEPROOF_PLUGINS", None)  # plugins outside the bundle are not verified
     root = Path(sys.argv[0]).resolve().parent
-    wrong = manifest.find_problems(root, arguments.signer) or find_package_problems(root)
-    if wrong:
-        print(*(f"refused: {line}" for line in wrong), sep="\n", file=sys.stderr)
+    problems = manifest.find_problems(root, arguments.signer) or find_package_problems(root)
+    if problems:
+        print(*(f"refused: {line}" for line in problems), sep="\n", file=sys.stderr)
         return REFUSED
     from edgeproof.deployed import inference
 
@@ -45,16 +45,16 @@ def main() -> int:
 
 
 def find_package_problems(root: Path) -> list[str]:
-    """The packages that the bundle was measured with and this machine lacks or has in another version."""
+    """List the packages of the measurement that this machine lacks or has in another version."""
     wanted = json.loads((root / "bundle.json").read_text(encoding="utf-8"))["packages"]
     missing = []
     for name, version in wanted.items():
         try:
-            found = importlib.metadata.version(name)
+            installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found = "none"
-        if found != version:
-            missing.append(f"needs {name} {version}, has {found}: python3 -m pip install -r requirements.txt")
+            installed = "none"
+        if installed != version:
+            missing.append(f"needs {name} {version}, has {installed}: python3 -m pip install -r requirements.txt")
     return missing
 
 

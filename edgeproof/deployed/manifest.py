@@ -1,4 +1,4 @@
-"""A bundle's manifest: the sha256 of every file, and who signed that. Standard library alone."""
+"""Verify a bundle's manifest, which holds the sha256 of every file and is signed. Needs only the standard library."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ SCHEMA = 1
 
 
 def find_problems(root: Path, signer: str | None) -> list[str]:
-    """What is wrong with the bundle in `root`, nothing when it may run.
+    """List everything that is wrong with the bundle in `root`. An empty list means that it may run.
 
-    `signer` is the fingerprint of the key that must have signed it, as `ssh-keygen -l` prints it; None asks for none.
+    `signer` is the fingerprint of the key that must have signed the bundle, as `ssh-keygen -l` prints it, or None for
+    any key or no signature.
     """
     try:
         raw = (root / MANIFEST).read_bytes()
         content = json.loads(raw)
         files = dict(content["files"])
         if content["schema"] != SCHEMA:
-            return [f"{MANIFEST} has schema {content['schema']}, this reads {SCHEMA}"]
+            return [f"{MANIFEST} has schema {content['schema']}, this program reads {SCHEMA}"]
     except (OSError, ValueError, KeyError, TypeError):
         return [f"{MANIFEST} is missing or damaged"]
-    found = _signature_problems(root, raw, content, signer)
-    there = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} - {MANIFEST, SIGNATURE}
-    found += [f"{name} is not in the manifest" for name in sorted(there - set(files))]
-    found += [f"{name} is missing" for name in sorted(set(files) - there)]
-    for name in sorted(there & set(files)):
+    problems = _find_signature_problems(root, raw, content, signer)
+    present = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} - {MANIFEST, SIGNATURE}
+    problems += [f"{name} is not in the manifest" for name in sorted(present - set(files))]
+    problems += [f"{name} is missing" for name in sorted(set(files) - present)]
+    for name in sorted(present & set(files)):
         if hashlib.sha256((root / name).read_bytes()).hexdigest() != files[name]:
-            found.append(f"{name} is damaged: its sha256 is not the manifest's")
-    return found
+            problems.append(f"{name} is damaged: its sha256 differs from the manifest's")
+    return problems
 
 
-def _signature_problems(root: Path, raw: bytes, content: dict[str, Any], signer: str | None) -> list[str]:
+def _find_signature_problems(root: Path, raw: bytes, content: dict[str, Any], signer: str | None) -> list[str]:
     key = content.get("public_key")
     if key is None:
-        return [] if signer is None else [f"the bundle is not signed; it must be by {signer}"]
+        return [] if signer is None else [f"the bundle is not signed; it must be signed by {signer}"]
     try:
         public_key, signature = (
             bytes.fromhex(key),
@@ -49,7 +50,7 @@ def _signature_problems(root: Path, raw: bytes, content: dict[str, Any], signer:
     except (OSError, ValueError, TypeError):
         return [f"{SIGNATURE} is missing or damaged"]
     if not ed25519.verify(public_key, raw, signature):
-        return [f"{MANIFEST} was changed after it was signed: the signature is not its own"]
+        return [f"{MANIFEST} was changed after it was signed"]
     if signer is not None and fingerprint(public_key) != signer:
-        return [f"the bundle is signed by {fingerprint(public_key)}, and must be by {signer}"]
+        return [f"the bundle is signed by {fingerprint(public_key)}; it must be signed by {signer}"]
     return []

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgeproof.config import cards, compose, packages
 from edgeproof.config.cards import Card, Fingerprint
 from edgeproof.config.validation import Id, validate
+from edgeproof.config.yaml_file import read_yaml
 from edgeproof.core.directories import write_text
 from edgeproof.core.errors import ConfigError
 from edgeproof.core.job import NULL_RUNTIME
@@ -56,7 +57,7 @@ def update_fingerprint(name: str) -> None:
     path, card = cards.CARDS / f"{name}.yaml", cards.read(name)
     fingerprint = read_fingerprint(name, card)
     if device.list_fingerprint_changes(card.fingerprint, fingerprint.model_dump()):
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
         write_text(path, dump_yaml({**content, "fingerprint": fingerprint.model_dump(exclude_none=True)}))
         print(f"Updated the fingerprint in {path}.")
 

@@ -1,4 +1,4 @@
-"""An Android device behind the platform tool `adb`, known by its serial number (`adb devices` lists them)."""
+"""An Android device that `adb` reaches by its serial number, which `adb devices` lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIRECTORY = "/data/local/tmp/edgeproof"
 
 
 class Transport(ShellTransport):
-    """Reaches a device by its serial number; works where its shell may write and execute."""
+    """The transport to an Android device. It works in a directory where the device's shell may write and execute."""
 
     def __init__(self, root: Path, host: str | None = None) -> None:
         super().__init__(["adb", "-s", str(host), "shell", "-e", "none", "-T"], f"{DIRECTORY}/{root.name}")

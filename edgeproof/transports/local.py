@@ -1,4 +1,4 @@
-"""This machine as a device: files are copied below a working directory, commands run as child processes."""
+"""This machine as a device: files are copied to a working directory, and commands run as child processes."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from edgeproof.connection import subprocesses, transfer
 from edgeproof.core.errors import DeviceError
 
 HOST = None
-PASSED_ON = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")
+# The environment variables that commands see.
+ENVIRONMENT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")
 
 
 class Transport:
-    """Reaches the machine that edgeproof itself runs on."""
+    """The transport to the machine on which edgeproof itself runs."""
 
     def __init__(self, root: Path, host: str | None = None) -> None:
         self._root = root.resolve()
         self._root.mkdir(parents=True, exist_ok=True)
-        self._there: set[str] = set()
+        self._sent: set[str] = set()
 
     def push(self, path: Path, name: str) -> None:
-        """Bring a file or directory to the device under a relative name, unless the same is there already."""
-        if name in self._there:
+        """Copy a file or directory to the device under a relative name, unless the same content is there already."""
+        if name in self._sent:
             return
         target = self._root / name
-        found = transfer.compute_checksums(path)
-        if not target.exists() or transfer.compute_checksums(target) != found:
+        checksums = transfer.compute_checksums(path)
+        if not target.exists() or transfer.compute_checksums(target) != checksums:
             partial = target.with_name(f".{target.name}.part")
             self._copy(path, partial)
-            if transfer.compute_checksums(partial) != found:
+            if transfer.compute_checksums(partial) != checksums:
                 _remove(partial)
                 raise DeviceError(f"{name} was damaged on its way to the device")
             _remove(target)
             partial.rename(target)
-        self._there.add(name)
+        self._sent.add(name)
 
     def _copy(self, path: Path, partial: Path) -> None:
         partial.parent.mkdir(parents=True, exist_ok=True)
@@ -51,11 +52,12 @@ class Transport:
             raise DeviceError(f"{partial.name} could not be written: {error.strerror or error}") from None
 
     def run(self, argv: Sequence[str], timeout_s: float) -> tuple[int, str]:
-        """Run a command in the device's working directory; returns its exit code and the end of what it printed.
+        """Run a command in the device's working directory; return its exit code and the end of its output.
 
-        The command is a process group of its own, ended whole when it outlives `timeout_s` (DeviceError).
+        The command is a process group of its own, which is killed when it runs longer than `timeout_s`. Raises
+        DeviceError then.
         """
-        environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
+        environment = {key: os.environ[key] for key in ENVIRONMENT if key in os.environ}
         tail = subprocesses.Tail()
         try:
             code = subprocesses.run(argv, tail.take, timeout_s=timeout_s, cwd=self._root, environment=environment)
@@ -66,20 +68,20 @@ class Transport:
         return code, tail.content().decode(errors="replace")
 
     def pull(self, name: str, path: Path) -> None:
-        """Bring a directory back from the device."""
+        """Copy a directory from the device."""
         source = self._root / name
         if not source.is_dir():
             raise DeviceError(f"the device left no {name}")
-        self._bring(source, path)
+        self._copy_back(source, path)
         if transfer.compute_checksums(source).items() - transfer.compute_checksums(path).items():
             raise DeviceError(f"{name} was damaged on its way from the device")
 
-    def _bring(self, source: Path, path: Path) -> None:
+    def _copy_back(self, source: Path, path: Path) -> None:
         shutil.copytree(source, path, dirs_exist_ok=True)
 
     def remove(self, name: str) -> None:
         """Delete a directory on the device."""
-        self._there.discard(name)
+        self._sent.discard(name)
         shutil.rmtree(self._root / name, ignore_errors=True)
 
 

@@ -1,8 +1,8 @@
-"""A board behind ssh: the system's OpenSSH with the user's own ~/.ssh/config, one connection for all commands.
+"""A board that ssh reaches: the system's OpenSSH with the user's ~/.ssh/config, and one connection for all commands.
 
-Host keys are always checked, passwords never asked for, agents and ports not forwarded. Addresses, users and keys stay
-in ~/.ssh/config: a card names the alias alone. A device whose directory (.edgeproof/devices/<name>) holds an ssh_config
-is reached with that one instead.
+Host keys are always checked, passwords are never asked for, and neither agents nor ports are forwarded. Addresses,
+users and keys stay in ~/.ssh/config, and a card holds only the alias. If the device's directory
+(.edgeproof/devices/<name>) holds a file ssh_config, that file replaces ~/.ssh/config.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OPTIONS = {
     "RequestTTY": "no",
     "LogLevel": "ERROR",
     "ConnectTimeout": "15",
-    # A cut link is noticed after 15 s.
+    # A lost link is detected after 15 s.
     "ServerAliveInterval": "5",
     "ServerAliveCountMax": "3",
     "ControlMaster": "auto",
@@ -37,22 +37,22 @@ OPTIONS = {
 
 
 class Transport(ShellTransport):
-    """Reaches a host of the user's ssh configuration; works below ~/.edgeproof there."""
+    """The transport to a host of the user's ssh configuration. It works below ~/.edgeproof on the host."""
 
     def __init__(self, root: Path, host: str | None = None) -> None:
-        options = {**OPTIONS, "ControlPath": f"{_sockets()}/%C"}
+        options = {**OPTIONS, "ControlPath": f"{_make_socket_directory()}/%C"}
         words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         config = root / CONFIG
-        own = ["-F", str(config)] if config.is_file() else []
-        super().__init__(["ssh", *own, *words, "--", str(host)], f".edgeproof/{root.name}")
+        config_option = ["-F", str(config)] if config.is_file() else []
+        super().__init__(["ssh", *config_option, *words, "--", str(host)], f".edgeproof/{root.name}")
 
 
-def _sockets() -> Path:
-    """A directory of the user's own, with a path short enough for a socket."""
+def _make_socket_directory() -> Path:
+    """Make a directory that only the user can read, with a path that is short enough for a socket."""
     user = os.getuid()
     directory = Path(tempfile.gettempdir(), f"edgeproof-ssh-{user}")
     directory.mkdir(mode=0o700, exist_ok=True)
     status = directory.lstat()
     if directory.is_symlink() or status.st_uid != user or status.st_mode & 0o077:
-        raise DeviceError(f"{directory} is not the user's own alone, so connections in it are not safe. Remove it.")
+        raise DeviceError(f"{directory} is open to other users, so connections in it are not safe. Remove it.")
     return directory

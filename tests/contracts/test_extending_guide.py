@@ -47,7 +47,7 @@ def test_a_study_can_use_the_method_and_the_runtime_of_the_guide(guide: Path) ->
 def test_the_transport_of_the_guide_runs_commands_through_another_program(
     guide: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    boards.program(guide / "bin" / "docker", '#!/bin/sh\n[ "$3" = box ] && shift 3 && exec "$@"\n', monkeypatch)
+    boards.write_program(guide / "bin" / "docker", '#!/bin/sh\n[ "$3" = box ] && shift 3 && exec "$@"\n', monkeypatch)
     device = plugins.load("transports", "docker").Transport(guide / "contract", "box")
     device._directory = str(guide / "inside")
     (guide / "file").write_text("content")

@@ -1,4 +1,4 @@
-"""A whole session of measurements through every transport: the same records, whatever lies between."""
+"""A whole session leaves the same records through every transport."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ ALIAS = {"ssh": "board", "adb": "serial-1"}
 def project(
     request: pytest.FixtureRequest, plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """A project whose device 'desk' is reached through one transport."""
+    """Write a project whose device 'desk' uses one transport; yield the transport's name."""
 
     monkeypatch.chdir(tmp_path)
-    with boards.device(request.param, tmp_path, monkeypatch):
+    with boards.open_device(request.param, tmp_path, monkeypatch):
         write_project(tmp_path)
         path = tmp_path / "devices" / "desk.yaml"
         card: dict[str, Any] = {
@@ -48,8 +48,8 @@ def project(
 def test_a_session_leaves_the_same_records_through_every_transport(digits_study: Params, project: str) -> None:
     session.run_study_session("desk_matrix", build_study(digits_study, transport=project), TOLERANT)
     root = Path("results/records/desk_matrix")
-    found = {str(record.directory.relative_to(root)): record for record in record_files.read_all(root)}
-    assert {name: record.verdict for name, record in found.items()} == {
+    records = {str(record.directory.relative_to(root)): record for record in record_files.read_all(root)}
+    assert {name: record.verdict for name, record in records.items()} == {
         "null/m.fp32/single_stream.0": "valid",
         "matrix/m.fp32/accuracy.0": "valid",
         "matrix/m.fp32/accuracy.1": "invalid",  # below the floor, as it should be
@@ -58,6 +58,6 @@ def test_a_session_leaves_the_same_records_through_every_transport(digits_study:
         "matrix/m.fp32/profile.0": "valid",
         "matrix/m.int8-static/unsupported.0": "unsupported",
     }
-    assert found["matrix/m.fp32/accuracy.0"].content["accuracy"] == {"correct": 40, "total": 50}
-    single = found["matrix/m.fp32/single_stream.0"]
+    assert records["matrix/m.fp32/accuracy.0"].content["accuracy"] == {"correct": 40, "total": 50}
+    single = records["matrix/m.fp32/single_stream.0"]
     assert len(single.array("latencies.npz", "call_ns")) == single.content["result"]["loadgen"]["result_query_count"]

@@ -1,4 +1,4 @@
-"""What ssh alone promises: strangers are not trusted, links may be cut, files travel once."""
+"""The ssh transport: it trusts no unknown host, survives lost links and uses one connection."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from pathlib import Path
 
 import pytest
 
-from edgeproof.core.errors import Unreachable
+from edgeproof.core.errors import DeviceUnreachableError
 from edgeproof.transports.ssh import Transport
 from tests.support import boards
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
-    with boards.sshd(tmp_path, monkeypatch) as found:
-        yield found
+    with boards.start_sshd(tmp_path, monkeypatch) as process:
+        yield process
 
 
-def test_a_host_whose_key_is_not_known_is_refused(server: object, tmp_path: Path) -> None:
+def test_a_host_with_an_unknown_key_is_refused(server: object, tmp_path: Path) -> None:
     known = tmp_path / "keys" / "known_hosts"
     known.write_text("")
-    with pytest.raises(Unreachable, match="Host key verification failed"):
+    with pytest.raises(DeviceUnreachableError, match="Host key verification failed"):
         Transport(tmp_path / "board", "board").run(["true"], 10)
     assert known.read_text() == ""
 
 
-def test_a_host_whose_key_has_changed_is_refused(server: object, tmp_path: Path) -> None:
+def test_a_host_with_another_key_is_refused(server: object, tmp_path: Path) -> None:
     known = tmp_path / "keys" / "known_hosts"
     address = known.read_text().split()[0]
     known.write_text(f"{address} {(tmp_path / 'keys' / 'user.pub').read_text()}")
-    with pytest.raises(Unreachable, match=r"verification failed|CHANGED"):
+    with pytest.raises(DeviceUnreachableError, match=r"verification failed|CHANGED"):
         Transport(tmp_path / "board", "board").run(["true"], 10)
 
 
-def test_a_login_that_needs_a_password_fails_and_asks_nobody(server: object, tmp_path: Path) -> None:
+def test_a_login_that_needs_a_password_fails_without_asking(server: object, tmp_path: Path) -> None:
     (tmp_path / "keys" / "user.pub").write_text("")
-    with pytest.raises(Unreachable, match="Permission denied"):
+    with pytest.raises(DeviceUnreachableError, match="Permission denied"):
         Transport(tmp_path / "board", "board").run(["true"], 10)
 
 
-def test_an_alias_that_looks_like_an_option_is_a_host_and_nothing_else(server: object, tmp_path: Path) -> None:
-    with pytest.raises(Unreachable):
+def test_an_alias_that_looks_like_an_option_is_taken_as_a_host(server: object, tmp_path: Path) -> None:
+    with pytest.raises(DeviceUnreachableError):
         Transport(tmp_path / "board", f"-oProxyCommand=touch {tmp_path}/pwned").run(["true"], 10)
     assert not (tmp_path / "pwned").exists()
 
@@ -54,17 +54,15 @@ def test_all_commands_share_one_connection(server: subprocess.Popen[bytes], tmp_
         device = Transport(tmp_path / "board", "board")
         device.push(tmp_path / "file", "file")
         device.run(["true"], 10)
-    boards._close_master()
+    boards.close_master()
     server.terminate()
     assert server.stderr is not None
     assert len(re.findall("Accepted publickey", server.stderr.read().decode())) == 1
 
 
-def test_a_server_that_dies_is_a_lost_link_and_the_device_works_again_when_it_is_back(
-    server: subprocess.Popen[bytes], tmp_path: Path
-) -> None:
+def test_the_device_works_again_after_its_server_process_died(server: subprocess.Popen[bytes], tmp_path: Path) -> None:
     device = Transport(tmp_path / "board", "board")
     # The command kills the process that serves its own connection: its parent.
-    with pytest.raises(Unreachable, match="lost"):
+    with pytest.raises(DeviceUnreachableError, match="lost"):
         device.run(["sh", "-c", "kill -9 $(ps -o ppid= -p $(ps -o ppid= -p $$)); sleep 5"], 60)
     assert device.run(["echo", "back"], 60) == (0, "back\n")

@@ -1,4 +1,4 @@
-"""What every transport promises, on a device that is this machine."""
+"""The contract of every transport, tested on a device that is this machine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.support import boards
 
 @pytest.fixture(params=plugins.list_names("transports"))
 def device(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with boards.device(request.param, tmp_path, monkeypatch) as found:
-        yield found
+    with boards.open_device(request.param, tmp_path, monkeypatch) as transport:
+        yield transport
 
 
 def python(body: str) -> list[str]:
@@ -28,15 +28,15 @@ def python(body: str) -> list[str]:
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def test_files_go_there_and_come_back_unchanged(device: Any, tmp_path: Path) -> None:
+def test_files_return_from_the_device_unchanged(device: Any, tmp_path: Path) -> None:
     given = tmp_path / "given"
     (given / "deep er").mkdir(parents=True)
     (given / "bytes").write_bytes(bytes(range(256)) * 5000)
     (given / "deep er" / "empty").write_bytes(b"")
     device.push(given, "jobs/one")
     device.pull("jobs/one", tmp_path / "back")
-    found = {path.relative_to(tmp_path / "back").as_posix() for path in (tmp_path / "back").rglob("*")}
-    assert found == {"bytes", "deep er", "deep er/empty"}
+    names = {path.relative_to(tmp_path / "back").as_posix() for path in (tmp_path / "back").rglob("*")}
+    assert names == {"bytes", "deep er", "deep er/empty"}
     assert (tmp_path / "back" / "bytes").read_bytes() == bytes(range(256)) * 5000
     device.remove("jobs/one")
     device.remove("jobs/one")
@@ -44,37 +44,35 @@ def test_files_go_there_and_come_back_unchanged(device: Any, tmp_path: Path) -> 
         device.pull("jobs/one", tmp_path / "again")
 
 
-def test_a_single_file_arrives_where_a_command_finds_it(device: Any, tmp_path: Path) -> None:
+def test_a_command_finds_a_file_under_its_name(device: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     device.push(tmp_path / "file", "store/name-by-hash")
     assert device.run(python("print(open('store/name-by-hash').read())"), 60) == (0, "content\n")
 
 
-def test_what_the_device_has_is_not_sent_again(device: Any, tmp_path: Path) -> None:
+def test_a_name_that_was_sent_is_not_sent_again(device: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("first")
     device.push(tmp_path / "file", "store/name-by-hash")
     (tmp_path / "file").unlink()
     device.push(tmp_path / "file", "store/name-by-hash")
 
 
-def test_what_an_earlier_connection_sent_is_kept_where_it_is_whole_and_sent_anew_where_it_is_not(
-    device: Any, tmp_path: Path
-) -> None:
+def test_a_new_connection_sends_only_files_that_the_device_lacks_or_has_damaged(device: Any, tmp_path: Path) -> None:
     (tmp_path / "many").mkdir()
     (tmp_path / "many" / "a").write_text("first")
     inode = python("import os; print(os.stat('store/many/a').st_ino)")
     device.push(tmp_path / "many", "store/many")
     first = device.run(inode, 60)
-    device._there.clear()  # as a new connection would begin
+    device._sent.clear()  # like a new connection
     device.push(tmp_path / "many", "store/many")
     assert device.run(inode, 60) == first
     device.run(python("open('store/many/a', 'w').write('fierce')"), 60)
-    device._there.clear()
+    device._sent.clear()
     device.push(tmp_path / "many", "store/many")
     assert device.run(python("print(open('store/many/a').read())"), 60) == (0, "first\n")
 
 
-def test_a_result_is_brought_back_into_a_directory_that_may_exist(device: Any, tmp_path: Path) -> None:
+def test_a_result_is_copied_into_an_existing_directory(device: Any, tmp_path: Path) -> None:
     device.run(python("import pathlib; p = pathlib.Path('job/result'); p.mkdir(parents=True); (p / 'f').touch()"), 60)
     (tmp_path / "back").mkdir()
     (tmp_path / "back" / "mine").write_bytes(b"kept")
@@ -85,7 +83,7 @@ def test_a_result_is_brought_back_into_a_directory_that_may_exist(device: Any, t
 # --- commands ------------------------------------------------------------------------------------------------------
 
 
-def test_a_command_runs_in_the_devices_directory_and_its_code_and_both_streams_come_back(
+def test_a_command_runs_in_the_devices_directory_and_returns_its_code_and_both_streams(
     device: Any, tmp_path: Path
 ) -> None:
     body = "import pathlib, sys; pathlib.Path('made').mkdir(); print('said', flush=True); print('oh', file=sys.stderr)"
@@ -94,21 +92,21 @@ def test_a_command_runs_in_the_devices_directory_and_its_code_and_both_streams_c
 
 
 @pytest.mark.parametrize("word", ["; touch pwned", "$(touch pwned)", "`touch pwned`", "'\"\\ *~\t", "a\nb", "-e", "é"])
-def test_every_word_reaches_the_command_as_it_is_and_none_reaches_a_shell(device: Any, word: str) -> None:
+def test_no_word_of_a_command_is_interpreted_by_a_shell(device: Any, word: str) -> None:
     code, printed = device.run([*python("import sys; print(ascii(sys.argv[1:]))"), word, ""], 60)
     assert (code, printed) == (0, f"{[word, '']!a}\n")
     assert device.run(python("import os; print(os.path.exists('pwned'))"), 60) == (0, "False\n")
 
 
-def test_a_command_that_waits_for_input_gets_its_end_at_once(device: Any) -> None:
+def test_the_standard_input_of_a_command_is_empty(device: Any) -> None:
     assert device.run(python("import sys; print(repr(sys.stdin.read()))"), 60) == (0, "''\n")
 
 
-def test_a_command_ended_by_a_signal_tells_it_by_a_negative_code(device: Any) -> None:
+def test_a_command_ended_by_a_signal_has_a_negative_exit_code(device: Any) -> None:
     assert device.run(python("import os; os.kill(os.getpid(), 9)"), 60)[0] == -9
 
 
-def test_a_command_that_is_not_there_is_the_devices_fault_or_the_shells_127(device: Any) -> None:
+def test_a_missing_program_is_a_device_error_or_the_exit_code_127(device: Any) -> None:
     try:
         code, printed = device.run(["no-such-program", "x"], 60)
     except DeviceError as error:
@@ -117,7 +115,7 @@ def test_a_command_that_is_not_there_is_the_devices_fault_or_the_shells_127(devi
     assert "no-such-program" in printed
 
 
-def test_of_what_a_device_prints_without_end_the_last_is_kept(device: Any) -> None:
+def test_the_end_of_a_very_long_output_is_kept(device: Any) -> None:
     body = "import sys; [sys.stdout.write('x' * 2**16) for _ in range(100)]; print('end')"
     code, printed = device.run(python(body), 60)
     assert code == 0
@@ -125,15 +123,15 @@ def test_of_what_a_device_prints_without_end_the_last_is_kept(device: Any) -> No
     assert len(printed) <= 2**20
 
 
-def test_a_command_that_outlives_its_time_is_ended_with_its_children(device: Any, tmp_path: Path) -> None:
+def test_a_command_beyond_its_time_limit_is_ended_with_its_children(device: Any, tmp_path: Path) -> None:
     marker = "edgeproof-" + tmp_path.name
     child = f"import time; time.sleep(60) # {marker}"
     script = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
     with pytest.raises(DeviceError, match=r"ended after 2 s.*timeout_s"):
         device.run(python(script), 1.5)
-    # A killed process is there until the kernel has cleared it away.
+    # A killed process stays in /proc until the kernel has removed it.
     until = time.monotonic() + 10
-    while running := [path for path in Path("/proc").glob("[0-9]*/cmdline") if marker.encode() in _content(path)]:
+    while running := [path for path in Path("/proc").glob("[0-9]*/cmdline") if marker.encode() in _read_bytes(path)]:
         assert time.monotonic() < until, f"still running: {running}"
         time.sleep(0.05)
 
@@ -145,7 +143,7 @@ def test_the_hosts_environment_stays_on_the_host(device: Any, monkeypatch: pytes
     assert device.run(python("import os; print('SECRET_TOKEN' in os.environ)"), 60) == (0, "False\n")
 
 
-def _content(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""A device for every transport, made of this machine: sshd on loopback, an `adb` that runs its command here."""
+"""A device for every transport on this machine: sshd on loopback, and an `adb` that runs its commands here."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ exec sh -c "$*"
 
 
 @contextlib.contextmanager
-def device(name: str, tmp_path: Path, patch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A transport's device that works below `tmp_path`; a transport of one's own is taken to reach this machine."""
+def open_device(name: str, tmp_path: Path, patch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Yield a transport to this machine that works below `tmp_path`. A user's own transport must reach this machine."""
     module = plugins.load("transports", name)
     if name == "ssh":
-        with sshd(tmp_path, patch):
+        with start_sshd(tmp_path, patch):
             yield module.Transport(tmp_path / "board", "board")
     elif name == "adb":
-        program(tmp_path / "bin" / "adb", FAKE_ADB, patch)
+        write_program(tmp_path / "bin" / "adb", FAKE_ADB, patch)
         patch.setenv("ADB_CALLS", str(tmp_path / "adb-calls"))
         patch.setattr(module, "DIRECTORY", str(tmp_path / "android"))
         yield module.Transport(tmp_path / "board", "serial-1")
@@ -46,8 +46,8 @@ def device(name: str, tmp_path: Path, patch: pytest.MonkeyPatch) -> Iterator[Any
 
 
 @contextlib.contextmanager
-def sshd(tmp_path: Path, patch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
-    """An sshd on loopback for the current user, which `ssh board` reaches; its commands run below `tmp_path`."""
+def start_sshd(tmp_path: Path, patch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield an sshd on loopback that `ssh board` reaches as the current user. Its commands run below `tmp_path`."""
     if SSHD is None:
         pytest.skip("there is no sshd on this machine (Debian's package openssh-server)")
     keys, home = tmp_path / "keys", tmp_path / "home"
@@ -68,36 +68,37 @@ def sshd(tmp_path: Path, patch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen
         f"  IdentityFile {keys}/user\n  IdentitiesOnly yes\n  UserKnownHostsFile {keys}/known_hosts\n"
     )
     client = shlex.quote(str(shutil.which("ssh")))
-    program(tmp_path / "bin" / "ssh", f'#!/bin/sh\nexec {client} -F {keys}/ssh_config "$@"\n', patch)
+    write_program(tmp_path / "bin" / "ssh", f'#!/bin/sh\nexec {client} -F {keys}/ssh_config "$@"\n', patch)
     command = [str(Path(SSHD).resolve()), "-D", "-e", "-f", str(keys / "sshd_config")]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as server:
         try:
             _wait_for(port, server)
             yield server
         finally:
-            _close_master()
+            close_master()
             server.terminate()
 
 
-def program(path: Path, text: str, patch: pytest.MonkeyPatch) -> None:
-    """Put a program first on the PATH."""
+def write_program(path: Path, text: str, patch: pytest.MonkeyPatch) -> None:
+    """Write a program and put its directory first on the PATH."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     path.chmod(0o755)
     patch.setenv("PATH", str(path.parent), prepend=os.pathsep)
 
 
-def _close_master() -> None:
+def close_master() -> None:
+    """End the shared connection of ssh."""
     from edgeproof.transports import ssh
 
-    control = f"ControlPath={ssh._sockets()}/%C"
+    control = f"ControlPath={ssh._make_socket_directory()}/%C"
     subprocess.run(["ssh", "-o", control, "-O", "exit", "board"], capture_output=True, check=False, timeout=20)
 
 
 def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
         return port
 
 

@@ -1,4 +1,4 @@
-"""An emulator's answers are measured; its times are told apart and never meet a measured one."""
+"""Emulated devices: their accuracy is measured, and their times are kept apart from measured ones."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from edgeproof.report.selections import Selection
 from edgeproof.submission import selection
 from edgeproof.submission.errors import SubmissionError
 from tests.support import record_trees
-from tests.unit.report.test_tables import cells
+from tests.support.markdown_tables import read_cells
 
 ORDER = {"devices": ["local", "board"], "models": ["teacher", "student"], "runtimes": ["onnx"]}
 CARD = {"emulated": True, "budget": {"latency_ms": 1e9}}
-# As many microseconds as no other figure of these trees has.
+# Latencies that no other figure in these records has.
 MEASURED_US, EMULATED_US = 123, 98_765
 HITS = [True] * 90 + [False] * 10
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> list[Row]:
+def all_rows(tmp_path: Path) -> list[Row]:
     root = tmp_path / "records"
     for device, card, us in (("local", {}, MEASURED_US), ("board", CARD, EMULATED_US)):
         for model in ("teacher", "student"):
@@ -50,12 +50,12 @@ def found(tmp_path: Path) -> list[Row]:
     return read_rows(root, baseline="teacher", order=ORDER)
 
 
-def of(device: str, found: Sequence[Row]) -> list[Row]:
-    return [row for row in found if row.device == device]
+def select_device(device: str, all_rows: Sequence[Row]) -> list[Row]:
+    return [row for row in all_rows if row.device == device]
 
 
-def test_an_emulated_device_has_accuracy_and_memory_and_no_figure_of_time(found: list[Row]) -> None:
-    measured, emulated = of("local", found)[1], of("board", found)[1]
+def test_an_emulated_device_has_accuracy_and_memory_but_no_times(all_rows: list[Row]) -> None:
+    measured, emulated = select_device("local", all_rows)[1], select_device("board", all_rows)[1]
     assert measured.accuracy == emulated.accuracy
     assert measured.accuracy_difference == emulated.accuracy_difference
     assert measured.peak_rss_bytes == emulated.peak_rss_bytes == 64 * 2**20
@@ -69,50 +69,50 @@ def test_an_emulated_device_has_accuracy_and_memory_and_no_figure_of_time(found:
     assert measured.emulated is None
 
 
-def test_emulated_times_stand_in_a_table_of_their_own_that_says_so(found: list[Row]) -> None:
-    text = tables.format_study_table(found, study="s", baseline="teacher")
+def test_emulated_times_have_a_table_of_their_own(all_rows: list[Row]) -> None:
+    text = tables.format_study_table(all_rows, study="s", baseline="teacher")
     measured, _, rest = text.partition("## Emulated")
-    assert {row["device"] for row in cells(measured)} == {"local"}
-    told = cells(rest.partition("\nBrackets")[0])
-    assert {row["device"] for row in told} == {"board"}
-    assert {row["verdict"] for row in told} == {"emulated"}
-    assert {row["emulated p50, µs"] for row in told} == {f"{EMULATED_US:,}"}
-    assert not {"p50, µs", "speed-up, ×", "Offline, samples/s"} & set(told[0])
+    assert {row["device"] for row in read_cells(measured)} == {"local"}
+    emulated_cells = read_cells(rest.partition("\nBrackets")[0])
+    assert {row["device"] for row in emulated_cells} == {"board"}
+    assert {row["verdict"] for row in emulated_cells} == {"emulated"}
+    assert {row["emulated p50, µs"] for row in emulated_cells} == {f"{EMULATED_US:,}"}
+    assert not {"p50, µs", "speed-up, ×", "Offline, samples/s"} & set(emulated_cells[0])
     assert f"{EMULATED_US:,}" not in measured
     assert "compare with nothing" in rest
 
 
-def test_the_files_for_programs_keep_emulated_times_in_columns_of_their_own(found: list[Row]) -> None:
-    lines = list(csv.DictReader(io.StringIO(row_data.format_rows_as_csv(found))))
+def test_machine_readable_files_have_emulated_times_in_separate_columns(all_rows: list[Row]) -> None:
+    lines = list(csv.DictReader(io.StringIO(row_data.format_rows_as_csv(all_rows))))
     assert {line["emulated_p50_ns"] for line in lines if line["device"] == "local"} == {""}
     for line in lines:
         if line["device"] == "board":
             assert float(line["emulated_p50_ns"]) == pytest.approx(EMULATED_US * 1000)
             assert line["p50_ns"] == line["speed_up"] == line["offline_samples_per_s"] == ""
-    again = [Row.from_dict(row) for row in json.loads(json.dumps(row_data.describe_rows(found, study="s")))["rows"]]
-    assert [row.emulated for row in again] == [row.emulated for row in found]
+    again = [Row.from_dict(row) for row in json.loads(json.dumps(row_data.describe_rows(all_rows, study="s")))["rows"]]
+    assert [row.emulated for row in again] == [row.emulated for row in all_rows]
 
 
-def test_no_emulated_row_is_on_a_front_or_marked_the_best_in_time(found: list[Row]) -> None:
+def test_no_emulated_row_is_on_a_front_or_marked_as_the_fastest(all_rows: list[Row]) -> None:
     chosen = Selection.model_validate({"columns": ["accuracy", "p50", "emulated_p50", "speed_up", "verdict"]})
-    grid = grids.build_grid(found, chosen)
+    grid = grids.build_grid(all_rows, chosen)
     assert {row["device"] for row in grid.data if row["pareto"]} == {"local"}
-    assert {device for device, *_ in grid_marks.find_front(found, ["p50", "accuracy"])} == {"local"}
+    assert {device for device, *_ in grid_marks.find_front(all_rows, ["p50", "accuracy"])} == {"local"}
     place = [heading.text for heading in grid.headings].index("emulated p50, µs")
     assert not any(line[place].best or line[place].pareto for line in grid.lines)
-    names = plots.format_scatter_csv(found, "p50_us", lambda row: None if row.p50_ns is None else row.p50_ns.value)
+    names = plots.format_scatter_csv(all_rows, "p50_us", lambda row: None if row.p50_ns is None else row.p50_ns.value)
     assert "board" not in names
     with pytest.raises(ValueError, match="pareto has unknown 'emulated_p50'"):
         Selection.model_validate({"pareto": ["emulated_p50", "accuracy"]})
 
 
-def test_a_budget_of_latency_is_not_held_by_an_emulator(found: list[Row]) -> None:
-    gate = of("board", found)[0].budget
+def test_an_emulator_cannot_keep_a_budget_of_latency(all_rows: list[Row]) -> None:
+    gate = select_device("board", all_rows)[0].budget
     assert gate is not None
     assert (gate.outcome, gate.reasons) == ("unknown", ("latency was not measured",))
 
 
-def test_the_store_and_comparisons_never_see_an_emulated_time(found: list[Row], tmp_path: Path) -> None:
+def test_the_store_and_comparisons_hold_no_emulated_time(all_rows: list[Row], tmp_path: Path) -> None:
     root = tmp_path / "records"
     store.refresh(root)
     assert {line[1] for line in queries.read_process_medians(root)} == {"local"}
@@ -124,7 +124,7 @@ def test_the_store_and_comparisons_never_see_an_emulated_time(found: list[Row], 
         artifact_comparison.compare_artifacts(cell / "teacher.fp32", cell / "student.fp32")
 
 
-def test_an_emulated_run_is_no_submission(tmp_path: Path) -> None:
+def test_an_emulated_run_cannot_be_submitted(tmp_path: Path) -> None:
     more: dict[str, Any] = {"preset": "official", "card": {"emulated": True}, "runner": "r", "correct": HITS}
     record_trees.write(tmp_path, "accuracy", **more)
     record = next(iter(record_files.read_all(tmp_path)))
@@ -137,7 +137,7 @@ def test_an_emulated_run_is_no_submission(tmp_path: Path) -> None:
         selection.select(tmp_path)
 
 
-def test_a_table_of_emulated_rows_alone_has_no_empty_table_of_measured_ones(found: list[Row]) -> None:
-    text = tables.format_study_table(of("board", found), study="s", baseline="teacher")
+def test_a_table_of_emulated_rows_only_has_no_empty_table_of_measured_rows(all_rows: list[Row]) -> None:
+    text = tables.format_study_table(select_device("board", all_rows), study="s", baseline="teacher")
     assert format_markdown_table([], tables.COLUMNS)[0] not in text
     assert "## Emulated" in text

@@ -1,4 +1,4 @@
-"""A session on this machine with a runtime of one matrix: what is recorded is what was measured, once."""
+"""Sessions on this machine with a runtime of one matrix."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def project(plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(scope="module")
-def benched(digits_study: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which one whole session was run."""
-    root = tmp_path_factory.mktemp("benched")
+def finished_project(digits_study: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project in which one whole session has run."""
+    root = tmp_path_factory.mktemp("finished_project")
     for kind in ("tasks", "runtimes"):
         (root / "plugins" / kind).mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -50,15 +50,15 @@ def benched(digits_study: Params, tmp_path_factory: pytest.TempPathFactory) -> P
     return root
 
 
-def record_of(root: Path, *place: str) -> Record:
+def read_record(root: Path, *place: str) -> Record:
     return record_files.read(root.joinpath("results/records/desk_matrix", *place))
 
 
 # --- a whole session -----------------------------------------------------------------------------------------------
 
 
-def test_a_session_leaves_one_record_a_process_and_the_null_runtime_among_them(benched: Path) -> None:
-    root = benched / "results/records/desk_matrix"
+def test_a_session_leaves_one_record_a_process_and_one_of_the_null_runtime(finished_project: Path) -> None:
+    root = finished_project / "results/records/desk_matrix"
     assert {str(path.parent.relative_to(root)) for path in root.rglob(kinds.RECORD_FILE)} == {
         "null/m.fp32/single_stream.0",
         "matrix/m.fp32/accuracy.0",
@@ -70,91 +70,91 @@ def test_a_session_leaves_one_record_a_process_and_the_null_runtime_among_them(b
     }
 
 
-def test_a_runtime_without_a_profile_is_told_so_and_nothing_is_refused_for_it(benched: Path) -> None:
-    record = record_of(benched, "matrix", "m.fp32", "profile.0")
+def test_a_missing_profile_is_recorded_with_its_reason_and_refuses_nothing(finished_project: Path) -> None:
+    record = read_record(finished_project, "matrix", "m.fp32", "profile.0")
     assert record.verdict == "valid"
     assert record.content["profile"] == {"missing": "the matrix runtime has no profiler"}
 
 
-def test_accuracy_is_that_of_numpy_over_the_whole_test_split(benched: Path) -> None:
-    x, y = (np.load(benched / f"data/tiny/test/test_{name}.npy") for name in "xy")
+def test_accuracy_equals_numpys_over_the_whole_test_split(finished_project: Path) -> None:
+    x, y = (np.load(finished_project / f"data/tiny/test/test_{name}.npy") for name in "xy")
     outputs = x.reshape(len(x), -1) @ tiny_task.matrix().T
-    record = record_of(benched, "matrix", "m.fp32", "accuracy.0")
+    record = read_record(finished_project, "matrix", "m.fp32", "accuracy.0")
     assert record.verdict == "valid"
     np.testing.assert_allclose(record.array("outputs.npz", "outputs"), outputs, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(record.array("outputs.npz", "correct"), outputs.argmax(1) == y)
     assert record.content["accuracy"] == {"correct": 40, "total": 50}
 
 
-def test_accuracy_is_measured_for_the_model_of_every_seed(benched: Path) -> None:
-    first, other = (record_of(benched, "matrix", "m.fp32", f"accuracy.{n}") for n in (0, 1))
+def test_accuracy_is_measured_for_the_model_of_every_seed(finished_project: Path) -> None:
+    first, other = (read_record(finished_project, "matrix", "m.fp32", f"accuracy.{n}") for n in (0, 1))
     assert [record.content["artifact"]["model"]["seed"] for record in (first, other)] == [4, 7]
     np.testing.assert_allclose(other.array("outputs.npz", "outputs"), -first.array("outputs.npz", "outputs"), rtol=1e-6)
-    # Of the other seed's matrix every sign is turned: what it says is what the first says least.
-    labels = np.load(benched / "data/tiny/test/test_y.npy")
+    # The other seed's matrix is the first one's negative, so its class is the one with the first's lowest output.
+    labels = np.load(finished_project / "data/tiny/test/test_y.npy")
     right = int((first.array("outputs.npz", "outputs").argmin(1) == labels).sum())
     assert (other.verdict, other.content["accuracy"]["correct"]) == ("invalid", right)
 
 
-def test_a_record_says_what_was_measured_on_what(benched: Path) -> None:
-    content = record_of(benched, "matrix", "m.fp32", "single_stream.0").content
-    meta = directories.read_meta(benched / "artifacts/matrix/m/fp32")
+def test_a_record_names_its_artifact_device_and_runner(finished_project: Path) -> None:
+    content = read_record(finished_project, "matrix", "m.fp32", "single_stream.0").content
+    meta = directories.read_meta(finished_project / "artifacts/matrix/m/fp32")
     assert content["artifact"]["sha256"] == directories.content_sha256(meta)
     assert (content["study"], content["task"], content["device"], content["session"]) == ("tiny", "tiny", "desk", 1)
     assert content["card"]["threads"] == content["job"]["threads"] == 1
-    assert any((benched / ".edgeproof/runners").glob(f"runner-{content['runner']}.pyz"))
+    assert any((finished_project / ".edgeproof/runners").glob(f"runner-{content['runner']}.pyz"))
     assert content["measured_at"].endswith("+00:00")
 
 
-def test_durations_are_kept_raw_one_a_query(benched: Path) -> None:
+def test_a_record_holds_one_raw_duration_a_query(finished_project: Path) -> None:
     for runtime in ("matrix", "null"):
-        record = record_of(benched, runtime, "m.fp32", "single_stream.0")
+        record = read_record(finished_project, runtime, "m.fp32", "single_stream.0")
         log = record.content["result"]["loadgen"]
         assert record.verdict == "valid"
         assert len(record.array("latencies.npz", "call_ns")) == log["result_query_count"] >= 200
 
 
-def test_every_record_holds_what_the_harness_alone_took_in_the_same_session(benched: Path) -> None:
-    harness = record_of(benched, "null", "m.fp32", "single_stream.0").content["result"]["loadgen"]
+def test_every_record_holds_the_latency_of_the_harness_alone(finished_project: Path) -> None:
+    harness = read_record(finished_project, "null", "m.fp32", "single_stream.0").content["result"]["loadgen"]
     overhead = harness["result_50.00_percentile_latency_ns"]
     assert 0 < overhead < 1_000_000
     for name in ("single_stream.0", "server.0"):
-        assert record_of(benched, "matrix", "m.fp32", name).content["harness_p50_ns"] == overhead
+        assert read_record(finished_project, "matrix", "m.fp32", name).content["harness_p50_ns"] == overhead
 
 
-def test_the_server_is_offered_its_share_of_the_rate_that_one_stream_reached(benched: Path) -> None:
-    single = record_of(benched, "matrix", "m.fp32", "single_stream.0").array("latencies.npz", "call_ns")
-    server = record_of(benched, "matrix", "m.fp32", "server.0").content
+def test_the_servers_load_is_its_share_of_the_single_stream_rate(finished_project: Path) -> None:
+    single = read_record(finished_project, "matrix", "m.fp32", "single_stream.0").array("latencies.npz", "call_ns")
+    server = read_record(finished_project, "matrix", "m.fp32", "server.0").content
     expected = 0.01 * 1e9 / np.median(single)
     assert server["job"]["settings"]["server_target_qps"] == pytest.approx(expected)
     assert server["result"]["loadgen"]["effective_target_qps"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_what_the_runtime_cannot_do_is_a_record_with_its_reason(benched: Path) -> None:
-    content = record_of(benched, "matrix", "m.int8-static", "unsupported.0").content
+def test_an_unsupported_artifact_is_a_record_with_its_reason(finished_project: Path) -> None:
+    content = read_record(finished_project, "matrix", "m.int8-static", "unsupported.0").content
     assert (content["verdict"], content["reasons"]) == ("unsupported", ["a matrix has no integers"])
 
 
-def test_a_finished_session_leaves_no_job_and_nothing_half_done_behind(benched: Path) -> None:
-    assert list((benched / ".edgeproof/sessions").iterdir()) == []
-    assert list((benched / ".edgeproof/devices/desk/jobs").iterdir()) == []
+def test_a_finished_session_leaves_no_job_and_no_partial_session(finished_project: Path) -> None:
+    assert list((finished_project / ".edgeproof/sessions").iterdir()) == []
+    assert list((finished_project / ".edgeproof/devices/desk/jobs").iterdir()) == []
 
 
 # --- the order of jobs ---------------------------------------------------------------------------------------------
 
 
-def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_decides(
+def test_each_round_measures_every_artifact_once_in_an_order_drawn_from_the_session_number(
     digits_study: Params, project: Path
 ) -> None:
     shutil.copytree(project / "artifacts/matrix/m", project / "artifacts/matrix/n")
 
-    def jobs(**changes: Any) -> list[Job]:
+    def plan(**changes: Any) -> list[Job]:
         artifacts = {"m": ["fp32", "int8-static"], "n": ["fp32"]}
         chosen = build_study(digits_study, **{"processes": 6, "artifacts": artifacts, **changes})
         item = chosen.bench["desk_matrix"]
         return bench_session.BenchSession(item, build_subject(item, chosen), TOLERANT).plan()
 
-    first, again, other = jobs(), jobs(), jobs(session=2)
+    first, again, other = plan(), plan(), plan(session=2)
     assert first == again
     assert first != other
     assert Counter(first) == Counter(other)
@@ -163,10 +163,10 @@ def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_dec
     rounds = [job for job in first if job.scenario == "single_stream"]
     for process in range(6):
         harness, *artifacts = rounds[3 * process : 3 * process + 3]
-        assert harness.runtime == "null"  # its figure is stored with those that follow
+        assert harness.runtime == "null"  # its latency is recorded with the artifacts that follow
         assert {(job.runtime, job.model) for job in artifacts} == {("matrix", "m"), ("matrix", "n")}
         assert {job.process for job in (harness, *artifacts)} == {process}
-    assert {job.model for job in rounds[1::3]} == {"m", "n"}  # neither always goes first
+    assert {job.model for job in rounds[1::3]} == {"m", "n"}  # neither always comes first
     scenarios = [job.scenario for job in first]
     assert scenarios.index("server") > max(i for i, name in enumerate(scenarios) if name == "single_stream")
     assert {job.runtime for job in first if job.scenario == "server"} == {"matrix"}
@@ -175,7 +175,7 @@ def test_rounds_take_every_artifact_once_in_an_order_that_the_session_number_dec
 # --- interruptions -------------------------------------------------------------------------------------------------
 
 
-def session_of(digits_study: Params, **changes: Any) -> bench_session.BenchSession:
+def make_session(digits_study: Params, **changes: Any) -> bench_session.BenchSession:
     chosen = build_study(digits_study, **changes)
     item = chosen.bench["desk_matrix"]
     return bench_session.BenchSession(item, build_subject(item, chosen), TOLERANT)
@@ -184,36 +184,36 @@ def session_of(digits_study: Params, **changes: Any) -> bench_session.BenchSessi
 NULL_JOB = Job("null", "m", "fp32", "single_stream", 0)
 
 
-def test_an_interrupted_session_does_not_measure_again_what_it_has(digits_study: Params, project: Path) -> None:
-    session_of(digits_study).measure(NULL_JOB, 0)
+def test_a_continued_session_keeps_the_records_that_it_has(digits_study: Params, project: Path) -> None:
+    make_session(digits_study).measure(NULL_JOB, 0)
     (path,) = project.rglob(kinds.RECORD_FILE)
     before = path.read_bytes()
-    session_of(digits_study).measure(NULL_JOB, 0)
-    assert path.read_bytes() == before  # its durations and times would differ
+    make_session(digits_study).measure(NULL_JOB, 0)
+    assert path.read_bytes() == before  # a new measurement would have other durations
 
 
-def test_a_session_is_signed_when_it_is_put_in_place_where_a_key_is_configured(
+def test_a_finished_session_is_signed_if_a_key_is_configured(
     digits_study: Params, project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    session = session_of(digits_study)
+    session = make_session(digits_study)
     session.measure(session.plan()[0], 0)
     session.finish(elsewhere / "unsigned")
     assert signatures.verify_session(elsewhere / "unsigned") is None
     monkeypatch.setenv(signing.KEY_VARIABLE, str(elsewhere / "missing"))
     with pytest.raises(ConfigError, match="can't sign"):  # before anything is measured
-        session_of(digits_study)
+        make_session(digits_study)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", elsewhere / "key"], check=True)
     monkeypatch.setenv(signing.KEY_VARIABLE, str(elsewhere / "key"))
-    session = session_of(digits_study)
+    session = make_session(digits_study)
     session.measure(session.plan()[0], 0)
     session.finish(elsewhere / "signed")
-    assert [finding.outcome for finding in signature_checks.verify_sessions([elsewhere / "signed"], None)] == ["verified"]
+    assert [finding.outcome for finding in signature_checks.verify_sessions([elsewhere / "signed"], None)] == [
+        "verified"
+    ]
 
 
-def test_artifacts_take_turns_with_those_they_stand_against_where_both_can_be_measured(
-    digits_study: Params, project: Path
-) -> None:
+def test_an_artifact_is_interleaved_with_its_partner_if_both_are_supported(digits_study: Params, project: Path) -> None:
     shutil.copytree(project / "artifacts/matrix/m", project / "artifacts/matrix/n")
     artifacts = {"m": ["fp32", "int8-static"], "n": ["fp32"]}
     unsupported = {"m": {"fp32": ["m", "int8-static"], "int8-static": ["m", "fp32"]}}
@@ -222,14 +222,14 @@ def test_artifacts_take_turns_with_those_they_stand_against_where_both_can_be_me
     )
     item = chosen.bench["desk_matrix"]
     jobs = bench_session.BenchSession(item, build_subject(item, chosen), TOLERANT).plan()
-    turns = [(job.model, job.scheme, job.process) for job in jobs if job.scenario == kinds.INTERLEAVED]
-    assert turns == [("n", "fp32", 0), ("n", "fp32", 1)]
+    interleaved = [(job.model, job.scheme, job.process) for job in jobs if job.scenario == kinds.INTERLEAVED]
+    assert interleaved == [("n", "fp32", 0), ("n", "fp32", 1)]
     assert {job.scenario for job in jobs} > {"accuracy", "single_stream", kinds.INTERLEAVED}
 
 
-def test_another_session_number_measures_anew(digits_study: Params, project: Path) -> None:
-    session_of(digits_study).measure(NULL_JOB, 0)
-    session_of(digits_study, session=2).measure(NULL_JOB, 0)
+def test_another_session_number_measures_again(digits_study: Params, project: Path) -> None:
+    make_session(digits_study).measure(NULL_JOB, 0)
+    make_session(digits_study, session=2).measure(NULL_JOB, 0)
     assert len(list(project.rglob(kinds.RECORD_FILE))) == 2
 
 
@@ -239,43 +239,41 @@ def age(directory: Path, seconds: float, *, keep: str = "nothing") -> None:
             os.utime(path, (time.time() - seconds,) * 2)
 
 
-def test_a_session_that_was_left_for_longer_than_an_hour_is_begun_anew(digits_study: Params, project: Path) -> None:
-    session_of(digits_study).measure(NULL_JOB, 0)
+def test_a_session_without_a_new_record_for_an_hour_starts_again(digits_study: Params, project: Path) -> None:
+    make_session(digits_study).measure(NULL_JOB, 0)
     (directory,) = (project / ".edgeproof/sessions").iterdir()
     age(directory, STALE_S + 60)
-    session_of(digits_study)
+    make_session(digits_study)
     assert list(project.rglob(kinds.RECORD_FILE)) == []
 
 
-def test_a_session_that_has_lasted_longer_than_an_hour_is_continued(digits_study: Params, project: Path) -> None:
-    session_of(digits_study).measure(NULL_JOB, 0)
+def test_a_session_that_began_an_hour_ago_continues_after_a_recent_record(digits_study: Params, project: Path) -> None:
+    make_session(digits_study).measure(NULL_JOB, 0)
     (directory,) = (project / ".edgeproof/sessions").iterdir()
-    age(directory, STALE_S + 60, keep=kinds.RECORD_FILE)  # it began long ago, its last record is of just now
-    session_of(digits_study)
+    age(directory, STALE_S + 60, keep=kinds.RECORD_FILE)  # the session is old, its last record is not
+    make_session(digits_study)
     assert len(list(project.rglob(kinds.RECORD_FILE))) == 1
 
 
 # --- Server's load ---
 
 
-def test_a_server_whose_artifact_has_no_valid_run_yet_is_put_off_and_then_has_none(
+def test_a_server_run_without_a_valid_single_stream_run_is_repeated_and_then_invalid(
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench_session, "REPEATS", 1)
     bench_session.run_study_session("desk_matrix", build_study(digits_study, seeds=[4]), REFUSING)
     root = project / "results/records/desk_matrix/matrix/m.fp32"
-    found = [record_files.read(path) for path in sorted(root.glob("server.*"))]
-    assert len(found) == 1 + bench_session.REPEATS
-    assert all(record.verdict == "invalid" for record in found)
-    assert "of which no run was valid" in found[0].content["reasons"][0]
+    records = [record_files.read(path) for path in sorted(root.glob("server.*"))]
+    assert len(records) == 1 + bench_session.REPEATS
+    assert all(record.verdict == "invalid" for record in records)
+    assert "of which no run was valid" in records[0].content["reasons"][0]
 
 
 # --- compliance ---
 
 
-def test_compliance_runs_are_made_under_their_audit_and_are_recorded_as_such(
-    digits_study: Params, project: Path
-) -> None:
+def test_compliance_runs_use_their_audit_and_are_recorded_under_its_name(digits_study: Params, project: Path) -> None:
     alone = {"single_stream": {"scenario": "SingleStream", "settings": {"min_duration_ms": 5, "min_query_count": 200}}}
     bench_session.run_study_session(
         "desk_matrix", build_study(digits_study, seeds=[4], all=alone, compliance=["TEST01", "TEST04"]), TOLERANT
@@ -293,7 +291,7 @@ def test_compliance_runs_are_made_under_their_audit_and_are_recorded_as_such(
 # --- disturbances ---------------------------------------------------------------------------------------------------
 
 
-def test_a_disturbed_run_is_repeated_at_the_end_and_every_attempt_stays(
+def test_a_disturbed_run_is_repeated_at_the_end_and_every_attempt_is_kept(
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench_session, "REPEATS", 2)
@@ -305,16 +303,16 @@ def test_a_disturbed_run_is_repeated_at_the_end_and_every_attempt_stays(
         places = sorted(path.name for path in (root / runtime / "m.fp32").glob("single_stream*"))
         attempts = range(1, bench_session.REPEATS + 1)
         assert places == ["single_stream.0", *(f"single_stream.0.again{n}" for n in attempts)]
-        found = [record_files.read(root / runtime / "m.fp32" / name) for name in places]
-        assert [record.content["attempt"] for record in found] == [0, *attempts]
-        assert all(record.verdict == "invalid" and record.content["disturbed"] for record in found)
+        records = [record_files.read(root / runtime / "m.fp32" / name) for name in places]
+        assert [record.content["attempt"] for record in records] == [0, *attempts]
+        assert all(record.verdict == "invalid" and record.content["disturbed"] for record in records)
     ordered = sorted(record_files.read_all(root), key=lambda record: record.content["order"])
     taken = [r.content["attempt"] for r in ordered if r.content["scenario"] == "single_stream"]
     assert taken == [n for n in range(bench_session.REPEATS + 1) for _ in range(2)]
 
 
-def test_an_accuracy_below_the_tasks_floor_is_refused_with_both_figures(digits_study: Params, project: Path) -> None:
-    session = session_of(digits_study, quality_target=0.81)
+def test_an_accuracy_below_the_tasks_floor_is_invalid_with_both_figures(digits_study: Params, project: Path) -> None:
+    session = make_session(digits_study, quality_target=0.81)
     record = session.measure(Job("matrix", "m", "fp32", kinds.ACCURACY, 0), 0)
     assert record.verdict == "invalid"
     assert record.content["reasons"] == ["accuracy 80.00% is below the task's floor of 81.00%"]
@@ -325,7 +323,7 @@ def test_an_accuracy_below_the_tasks_floor_is_refused_with_both_figures(digits_s
 
 
 @pytest.mark.parametrize(
-    ("body", "timeout_s", "told"),
+    ("body", "timeout_s", "message"),
     [
         ("raise RuntimeError('no such kernel')", 60, "RuntimeError: no such kernel"),
         ("print('out of beads', flush=True); os._exit(3)", 60, "code 3: out of beads"),
@@ -336,25 +334,25 @@ def test_an_accuracy_below_the_tasks_floor_is_refused_with_both_figures(digits_s
     ],
     ids=["raises", "exits", "crashes", "killed", "hangs", "has no space"],
 )
-def test_a_runtime_that_fails_is_a_record_with_its_reason_and_no_failure_of_the_session(
+def test_a_failing_runtime_is_a_record_with_its_reason_and_does_not_end_the_session(
     digits_study: Params,
     plugin_root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     body: str,
     timeout_s: int,
-    told: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     broken = tiny_task.RUNTIME.replace("self._matrix = ", f"{body}\n        self._matrix = ")
     write_project(tmp_path, "import os, resource, signal\n" + broken, timeout_s)
     job = Job("matrix", "m", "fp32", "single_stream", 0)
-    session = session_of(digits_study)
+    session = make_session(digits_study)
     session.measure(job, 0)
     (path,) = tmp_path.rglob(kinds.RECORD_FILE)
     record = record_files.read(path.parent)
     assert record.verdict == "error"
-    assert re.search(told, record.content["reasons"][0])
+    assert re.search(message, record.content["reasons"][0])
     assert list((tmp_path / ".edgeproof/devices/desk/jobs").iterdir()) == []
 
 
@@ -369,18 +367,18 @@ def test_a_runtime_that_fails_is_a_record_with_its_reason_and_no_failure_of_the_
     ],
     ids=["none", "one missing", "another sample", "an empty answer", "one too many"],
 )
-def test_answers_with_gaps_are_the_devices_fault(log: list[dict[str, Any]]) -> None:
+def test_missing_outputs_are_a_device_error(log: list[dict[str, Any]]) -> None:
     with pytest.raises(DeviceError, match="of 2 samples"):
         parse_outputs(log, 2)
 
 
-def test_answers_that_are_no_numbers_are_the_devices_fault() -> None:
+def test_outputs_that_are_not_finite_are_a_device_error() -> None:
     log = [{"qsl_idx": 0, "data": "0000803f"}, {"qsl_idx": 1, "data": "0000c07f"}]
     with pytest.raises(DeviceError, match="1 of 2 outputs hold NaN or infinity"):
         parse_outputs(log, 2)
 
 
-def test_answers_come_in_any_order_as_little_endian_floats() -> None:
+def test_outputs_are_parsed_in_any_order_as_little_endian_floats() -> None:
     log = [{"qsl_idx": 1, "data": "0000803f00000040"}, {"qsl_idx": 0, "data": "000080bf00000000"}]
     assert parse_outputs(log, 2).tolist() == [[-1.0, 0.0], [1.0, 2.0]]
 
@@ -389,4 +387,4 @@ def test_a_damaged_artifact_is_refused_before_anything_is_measured(digits_study:
     path = project / "artifacts/matrix/m/fp32/matrix.npy"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ArtifactError, match=r"matrix\.npy is damaged"):
-        session_of(digits_study)
+        make_session(digits_study)

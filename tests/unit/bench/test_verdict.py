@@ -1,4 +1,4 @@
-"""Verdicts: from what a runner reports to valid, invalid or error, with every reason."""
+"""Verdicts: from a runner's result to valid, invalid or error, with every reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOISE_LIMITS = [field.name for field in fields(verdict.VerdictLimits) if isinsta
 CALLS = np.full(1000, 100_000, np.uint64)
 
 
-def result(log: dict[str, Any] = VALID, *, warm_up: dict[str, Any] = STEADY, **after: Any) -> dict[str, Any]:
+def make_result(log: dict[str, Any] = VALID, *, warm_up: dict[str, Any] = STEADY, **after: Any) -> dict[str, Any]:
     return {
         "status": "done",
         "loadgen": log,
@@ -42,33 +42,33 @@ def judge(given: dict[str, Any], calls: np.ndarray | None = CALLS) -> verdict.Ru
     return verdict.judge_run(PERFORMANCE, given, calls)
 
 
-def reasons_of(given: dict[str, Any], calls: np.ndarray | None = CALLS) -> list[str]:
+def list_reasons(given: dict[str, Any], calls: np.ndarray | None = CALLS) -> list[str]:
     judged = judge(given, calls)
     assert (judged.verdict == "valid") == (not judged.reasons)
     return judged.reasons
 
 
-# --- what LoadGen says ---------------------------------------------------------------------------------------------
+# --- LoadGen's own verdict -------------------------------------------------------------------------------------------
 
 
 def test_a_quiet_run_that_loadgen_calls_valid_is_valid() -> None:
-    assert reasons_of(result()) == []
+    assert list_reasons(make_result()) == []
 
 
-def test_a_run_that_loadgen_calls_invalid_is_invalid_with_loadgens_reason_in_one_line() -> None:
+def test_a_run_that_loadgen_calls_invalid_has_loadgens_reason_in_one_line() -> None:
     log = {**VALID, "result_validity": "INVALID", "result_invalid_reason": "Min duration\n  not met. "}
-    assert reasons_of(result(log)) == ["LoadGen: Min duration not met."]
+    assert list_reasons(make_result(log)) == ["LoadGen: Min duration not met."]
 
 
-def test_where_loadgen_leaves_its_reason_empty_early_stopping_tells_it() -> None:
-    # What LoadGen writes for a Server run of too few queries.
+def test_an_empty_reason_of_loadgen_is_replaced_by_the_result_of_early_stopping() -> None:
+    # LoadGen's log of a Server run with too few queries.
     log = {
         **VALID,
         "result_validity": "INVALID",
         "result_invalid_reason": "",
         "early_stopping_result": " * Run unsuccessful.\n * Would need to run at least 159 more queries.",
     }
-    (reason,) = reasons_of(result(log))
+    (reason,) = list_reasons(make_result(log))
     assert "at least 159 more queries" in reason
     assert "\n" not in reason
 
@@ -76,13 +76,13 @@ def test_where_loadgen_leaves_its_reason_empty_early_stopping_tells_it() -> None
 @pytest.mark.parametrize(
     "validity", [{"result_validity": "INVALID"}, {"result_validity": ""}, {"result_validity": None}]
 )
-def test_a_run_without_a_validity_or_a_reason_is_invalid_all_the_same(validity: dict[str, Any]) -> None:
-    assert len(reasons_of(result({**VALID, **validity}))) == 1
+def test_a_run_without_a_validity_or_a_reason_is_invalid(validity: dict[str, Any]) -> None:
+    assert len(list_reasons(make_result({**VALID, **validity}))) == 1
 
 
 @pytest.mark.parametrize("figure", [None, "fast", 0, -1])
-def test_a_run_whose_log_lacks_the_figure_that_is_published_is_refused(figure: Any) -> None:
-    (reason,) = reasons_of(result({**VALID, "result_50.00_percentile_latency_ns": figure}))
+def test_a_run_without_the_published_figure_in_its_log_is_invalid(figure: Any) -> None:
+    (reason,) = list_reasons(make_result({**VALID, "result_50.00_percentile_latency_ns": figure}))
     assert "result_50.00_percentile_latency_ns" in reason
 
 
@@ -90,44 +90,44 @@ def test_a_run_whose_log_lacks_the_figure_that_is_published_is_refused(figure: A
     "other", [{"effective_test_mode": "AccuracyOnly"}, {"effective_scenario": "Offline"}, {"effective_test_mode": None}]
 )
 def test_a_log_of_another_run_than_the_jobs_is_an_error(other: dict[str, Any]) -> None:
-    judged = judge(result({**VALID, **other}))
+    judged = judge(make_result({**VALID, **other}))
     assert judged.verdict == "error"
     assert "the job was PerformanceOnly in SingleStream" in judged.reasons[0]
 
 
-def test_a_performance_run_without_its_raw_durations_is_refused() -> None:
-    (reason,) = reasons_of(result(), None)
+def test_a_performance_run_without_raw_durations_is_invalid() -> None:
+    (reason,) = list_reasons(make_result(), None)
     assert "0 inferences" in reason
 
 
-def test_an_accuracy_run_has_no_performance_to_judge() -> None:
+def test_an_accuracy_run_is_valid_without_any_times() -> None:
     log = {**RAN, "effective_test_mode": "AccuracyOnly"}
     given = {"status": "done", "loadgen": log, "fallbacks": []}
     assert verdict.judge_run(ACCURACY, given, None) == verdict.RunVerdict("valid")
 
 
 @pytest.mark.parametrize("log", [{}, VALID, {"effective_test_mode": "AccuracyOnly"}])
-def test_a_failed_run_is_an_error_whatever_loadgen_says(log: dict[str, Any]) -> None:
+def test_a_failed_run_is_an_error_whatever_loadgen_reports(log: dict[str, Any]) -> None:
     judged = judge({"status": "error", "error": "ValueError: broken", "loadgen": log}, CALLS)
     assert (judged.verdict, judged.reasons) == ("error", ["ValueError: broken"])
 
 
 @pytest.mark.parametrize("error", [{}, {"error": None}, {"error": ""}])
-def test_an_error_without_words_still_has_a_reason(error: dict[str, Any]) -> None:
+def test_an_error_without_a_message_still_has_a_reason(error: dict[str, Any]) -> None:
     judged = judge({"status": "error", **error}, None)
     assert judged.verdict == "error"
     assert judged.reasons[0]
 
 
-# --- the machine's moment ------------------------------------------------------------------------------------------
+# --- disturbances by the machine -------------------------------------------------------------------------------------
 
 
-def test_a_machine_that_cools_down_is_no_reason() -> None:
-    assert reasons_of(result(temperature_millic=20_000)) == []
+def test_a_falling_temperature_is_not_a_disturbance() -> None:
+    assert list_reasons(make_result(temperature_millic=20_000)) == []
 
 
 @pytest.mark.parametrize(
-    ("after", "figure", "value", "told"),
+    ("after", "figure", "value", "message"),
     [
         ({"run_delay_ns": SECOND // 20}, "waiting_share", 0.05, "waited for a processor in 5.0% of the run"),
         ({"cpu_pressure_us": 500_000}, "pressure_share", 0.5, "waited for a processor in 50.0% of the run"),
@@ -138,23 +138,23 @@ def test_a_machine_that_cools_down_is_no_reason() -> None:
         ({"temperature_millic": 55_000}, "temperature_rise_c", 15, "temperature rose by 15"),
     ],
 )
-def test_each_sign_of_a_disturbance_is_a_reason_with_its_figure_and_asks_for_another_run(
-    after: dict[str, Any], figure: str, value: float, told: str
+def test_each_exceeded_limit_is_a_reason_with_its_figure_and_allows_another_run(
+    after: dict[str, Any], figure: str, value: float, message: str
 ) -> None:
-    judged = judge(result(**after), CALLS)
+    judged = judge(make_result(**after), CALLS)
     assert judged.verdict == "invalid"
     assert judged.disturbed
     assert judged.figures[figure] == pytest.approx(value)
     (reason,) = judged.reasons
-    assert told in reason
+    assert message in reason
     assert "limit" in reason
 
 
 @pytest.mark.parametrize(
     "name", ["run_delay_ns", "cpu_pressure_us", "steal_ticks", "frequency_khz", "temperature_millic"]
 )
-def test_what_the_machine_cannot_tell_is_unknown_and_no_reason(name: str) -> None:
-    given = result(**{name: None})
+def test_a_counter_that_the_machine_lacks_is_unknown_and_refuses_nothing(name: str) -> None:
+    given = make_result(**{name: None})
     given["counters"]["before"] = {**BEFORE, name: None}
     judged = judge(given)
     assert judged.verdict == "valid"
@@ -162,98 +162,100 @@ def test_what_the_machine_cannot_tell_is_unknown_and_no_reason(name: str) -> Non
     assert len(judged.figures) == len(NOISE_LIMITS) - 1
 
 
-def test_a_tick_more_or_less_is_nobodys_work() -> None:
-    assert reasons_of(result(monotonic_ns=SECOND // 50, own_cpu_ns=SECOND // 50, busy_ticks=3, steal_ticks=1)) == []
+def test_the_error_of_tick_counters_is_not_a_disturbance() -> None:
+    assert (
+        list_reasons(make_result(monotonic_ns=SECOND // 50, own_cpu_ns=SECOND // 50, busy_ticks=3, steal_ticks=1)) == []
+    )
 
 
 @pytest.mark.parametrize(("last", "refused"), [(100_000, False), (109_000, False), (112_000, True), (85_000, True)])
-def test_a_run_whose_end_differs_from_its_beginning_is_refused(last: int, refused: bool) -> None:
+def test_a_run_whose_end_differs_from_its_beginning_is_invalid(last: int, refused: bool) -> None:
     calls = np.linspace(100_000, last, 1000)
     calls[:100], calls[900:] = 100_000, last
     assert compute_drift(calls) == pytest.approx(last / 100_000 - 1)
-    assert bool(reasons_of(result(), calls)) is refused
+    assert bool(list_reasons(make_result(), calls)) is refused
 
 
-def test_drift_of_calls_near_the_clocks_resolution_is_not_drift() -> None:
+def test_drift_near_the_clocks_resolution_is_ignored() -> None:
     calls = np.full(1000, 100.0)
     calls[900:] = 400
-    assert reasons_of(result(), calls) == []
+    assert list_reasons(make_result(), calls) == []
 
 
-def test_no_steady_state_is_a_reason_that_says_how_long_it_was_waited_for() -> None:
+def test_a_missing_steady_state_is_a_reason_with_the_time_of_the_warm_up() -> None:
     warm_up = {"steady": False, "spread": 0.2, "duration_ns": 5 * SECOND}
-    judged = judge(result(warm_up=warm_up), CALLS)
+    judged = judge(make_result(warm_up=warm_up), CALLS)
     assert judged.reasons == ["no steady state in 5.0 s of warm-up: its last blocks differ by 20%"]
     assert judged.disturbed
 
 
 @pytest.mark.parametrize(("count", "refused"), [(63, True), (64, False)])
-def test_too_few_inferences_are_refused_and_another_run_would_not_help(count: int, refused: bool) -> None:
-    judged = judge(result(), CALLS[:count])
+def test_too_few_inferences_are_invalid_and_another_run_would_not_help(count: int, refused: bool) -> None:
+    judged = judge(make_result(), CALLS[:count])
     assert (judged.verdict == "invalid") is refused
     assert not judged.disturbed
 
 
-def test_a_runtime_that_fell_back_is_refused_in_accuracy_runs_too() -> None:
+def test_a_fallback_of_the_runtime_is_invalid_in_accuracy_runs_too() -> None:
     for job, log in ((PERFORMANCE, VALID), (ACCURACY, {**RAN, "effective_test_mode": "AccuracyOnly"})):
-        given = {**result(log), "fallbacks": ["the XNNPACK delegate took no operator"]}
+        given = {**make_result(log), "fallbacks": ["the XNNPACK delegate took no operator"]}
         judged = verdict.judge_run(job, given, CALLS)
         assert judged.verdict == "invalid"
         assert not judged.disturbed
         assert "XNNPACK" in judged.reasons[0]
 
 
-# --- one processor: the run's own threads take turns -----------------------------------------------------------------
+# --- one processor, shared by the run's own threads ------------------------------------------------------------------
 
 
-def alone_with(own_share: float, **after: Any) -> verdict.RunVerdict:
-    """A second on the only processor, of which the run's threads had a share and slept a hundred times."""
+def judge_on_one_processor(own_share: float, **after: Any) -> verdict.RunVerdict:
+    """Judge a second on the only processor, which the run's threads used for a share and gave up a hundred times."""
     before = {**BEFORE, "processors": 1, "voluntary_switches": 0}
-    given = result(own_cpu_ns=int(own_share * SECOND), voluntary_switches=100, involuntary_switches=104, **after)
+    given = make_result(own_cpu_ns=int(own_share * SECOND), voluntary_switches=100, involuntary_switches=104, **after)
     return judge({**given, "counters": {**given["counters"], "before": before}})
 
 
-def test_on_one_processor_threads_of_the_run_that_wait_for_one_another_are_no_disturbance() -> None:
-    judged = alone_with(0.999, run_delay_ns=60_000_000, cpu_pressure_us=61_000)
+def test_on_one_processor_the_runs_own_threads_do_not_disturb_it() -> None:
+    judged = judge_on_one_processor(0.999, run_delay_ns=60_000_000, cpu_pressure_us=61_000)
     assert judged.reasons == []
     assert judged.figures["waiting_share"] == pytest.approx(0.001)
     assert judged.figures["pressure_share"] == pytest.approx(0.002)
     assert judged.figures["switches_per_s"] == 4
 
 
-def test_on_one_processor_a_neighbour_is_one() -> None:
-    judged = alone_with(0.5, run_delay_ns=560_000_000, cpu_pressure_us=560_000)
+def test_on_one_processor_another_process_disturbs_the_run() -> None:
+    judged = judge_on_one_processor(0.5, run_delay_ns=560_000_000, cpu_pressure_us=560_000)
     assert judged.figures["waiting_share"] == pytest.approx(0.5)
     assert judged.figures["pressure_share"] == pytest.approx(0.5)
     assert judged.disturbed
 
 
-def test_a_server_that_rests_between_queries_waits_no_longer_than_it_waited() -> None:
-    assert alone_with(0.3, run_delay_ns=5_000_000).figures["waiting_share"] == pytest.approx(0.005)
+def test_on_one_processor_idle_time_does_not_hide_waiting() -> None:
+    assert judge_on_one_processor(0.3, run_delay_ns=5_000_000).figures["waiting_share"] == pytest.approx(0.005)
 
 
-def test_a_run_kept_on_one_processor_says_so() -> None:
+def test_a_run_limited_to_one_processor_reports_one_processor() -> None:
     program = (
         "import os; from edgeproof.runner import conditions, limits;"
         "limits.apply([min(os.sched_getaffinity(0))], None); print(conditions.read_counters()['processors'])"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert told == "1\n"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert output == "1\n"
 
 
-# --- emulators -----------------------------------------------------------------------------------------------------
+# --- emulators -------------------------------------------------------------------------------------------------------
 
 
-def test_on_an_emulator_no_time_refuses_a_run_and_all_else_does() -> None:
+def test_on_an_emulator_times_refuse_no_run_but_all_else_does() -> None:
     late = {**VALID, "result_validity": "INVALID", "result_invalid_reason": "Reduce target QPS"}
-    disturbed = result(late, warm_up={**STEADY, "steady": False}, run_delay_ns=SECOND // 2, steal_ticks=50)
-    assert len(reasons_of(disturbed)) > 2
+    disturbed = make_result(late, warm_up={**STEADY, "steady": False}, run_delay_ns=SECOND // 2, steal_ticks=50)
+    assert len(list_reasons(disturbed)) > 2
     judged = verdict.judge_run(PERFORMANCE, disturbed, CALLS, emulated=True)
     assert (judged.verdict, judged.reasons, judged.disturbed) == ("valid", [], False)
     for wrong in (
         {**disturbed, "fallbacks": ["a node runs elsewhere"]},
-        result({**RAN, "result_validity": "VALID"}),
-        result({**VALID, "effective_scenario": "Offline"}),
+        make_result({**RAN, "result_validity": "VALID"}),
+        make_result({**VALID, "effective_scenario": "Offline"}),
         {"status": "error", "error": "it broke"},
     ):
         assert verdict.judge_run(PERFORMANCE, wrong, CALLS, emulated=True).verdict in ("invalid", "error")

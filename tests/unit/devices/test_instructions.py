@@ -1,4 +1,4 @@
-"""Counting instructions: two counts make one figure, and a tool that counts nothing is told with its remedy."""
+"""Instruction counts: two runs give one figure, and a tool that counts nothing is an error with its cure."""
 
 from __future__ import annotations
 
@@ -24,32 +24,30 @@ PERF = """{},,instructions:u,12345678,100.00,,
 """
 
 
-def tool(printed: str, code: int = 0) -> tuple[instructions.RunCommand, list[Sequence[str]]]:
-    """A device on which a process takes START instructions and each inference EACH."""
-    asked: list[Sequence[str]] = []
+def make_counter(printed: str, code: int = 0) -> tuple[instructions.RunCommand, list[Sequence[str]]]:
+    """Return a device on which a process takes START instructions plus EACH for every inference, and its commands."""
+    commands: list[Sequence[str]] = []
 
     def run(argv: Sequence[str]) -> tuple[int, str]:
-        asked.append(argv)
+        commands.append(argv)
         return code, printed.format(START + EACH * int(argv[-1]))
 
-    return run, asked
+    return run, commands
 
 
 @pytest.mark.parametrize(("method", "printed"), [("callgrind", CALLGRIND), ("perf", PERF)])
-def test_an_inference_is_the_difference_of_two_runs_over_the_difference_of_their_numbers(
-    method: CountMethod, printed: str
-) -> None:
-    run, asked = tool(printed)
-    found = instructions.count_per_inference(method, run, ["python3", "-B"], "runner.pyz", "jobs/x")
-    assert found == instructions.InstructionCount(per_inference=EACH, method=method)
-    assert len(asked) == 2
-    for argv in asked:
+def test_the_count_of_one_inference_is_the_slope_between_two_runs(method: CountMethod, printed: str) -> None:
+    run, commands = make_counter(printed)
+    count = instructions.count_per_inference(method, run, ["python3", "-B"], "runner.pyz", "jobs/x")
+    assert count == instructions.InstructionCount(per_inference=EACH, method=method)
+    assert len(commands) == 2
+    for argv in commands:
         assert list(argv[:2]) == ["env", "PYTHONHASHSEED=0"]
         assert list(argv[-6:-1]) == ["python3", "-B", "runner.pyz", "--count", "jobs/x"]
 
 
-def test_of_several_processes_the_one_that_infers_counts() -> None:
-    run, _ = tool("==8== Collected : 17\n" + CALLGRIND)
+def test_the_largest_count_of_several_processes_is_used() -> None:
+    run, _ = make_counter("==8== Collected : 17\n" + CALLGRIND)
     assert instructions.count_per_inference("callgrind", run, ["python3"], "r", "j").per_inference == EACH
 
 
@@ -64,10 +62,10 @@ def test_of_several_processes_the_one_that_infers_counts() -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["callgrind", "perf"])
-def test_a_tool_that_counts_nothing_is_an_error_with_what_it_said_and_what_to_install(
+def test_a_tool_that_counts_nothing_is_an_error_with_its_output_and_the_package_to_install(
     method: CountMethod, printed: str, code: int
 ) -> None:
-    run, _ = tool(printed, code)
+    run, _ = make_counter(printed, code)
     with pytest.raises(DeviceError, match=re.escape("apt-get install")) as caught:
         instructions.count_per_inference(method, run, ["python3"], "r", "j")
     assert f"exit code {code}" in str(caught.value)

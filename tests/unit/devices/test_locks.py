@@ -1,4 +1,4 @@
-"""Locks between processes: who waits for whom, and what a killed holder leaves behind."""
+"""Locks between processes: their order, and locks whose holder was killed."""
 
 from __future__ import annotations
 
@@ -16,59 +16,59 @@ from edgeproof.devices import locks
 
 
 @pytest.fixture(autouse=True)
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The machine's locks in a directory of the test's."""
+def lock_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the machine's locks in a directory of the test."""
     monkeypatch.setattr(locks, "_get_lock_directory", lambda: tmp_path / "machine")
     return tmp_path / "machine"
 
 
-class Other:
-    """Another process that holds a lock until it is told to end."""
+class Holder:
+    """Another process that holds a lock until it is killed."""
 
     def __init__(self, lock: Callable[[], AbstractContextManager[None]]) -> None:
-        told, tell = os.pipe()
+        reader, writer = os.pipe()
         self.process = os.fork()
         if self.process == 0:
             with lock():
-                os.write(tell, b"x")
+                os.write(writer, b"x")
                 time.sleep(60)
             os._exit(0)
-        os.close(tell)
-        self._told = told
+        os.close(writer)
+        self._reader = reader
 
-    def has_it(self, timeout_s: float = 10) -> bool:
+    def wait_until_held(self, timeout_s: float = 10) -> bool:
         import select
 
-        return bool(select.select([self._told], [], [], timeout_s)[0])
+        return bool(select.select([self._reader], [], [], timeout_s)[0])
 
     def kill(self) -> None:
         os.kill(self.process, signal.SIGKILL)
         os.waitpid(self.process, 0)
-        os.close(self._told)
+        os.close(self._reader)
 
 
-def waits(
+def is_blocked(
     first: Callable[[], AbstractContextManager[None]], second: Callable[[], AbstractContextManager[None]]
 ) -> bool:
-    """Whether `second` waits for `first`, and gets its lock when the holder of `first` is killed."""
-    one = Other(first)
-    assert one.has_it()
-    two = Other(second)
-    waited = not two.has_it(0.3)
+    """Return True if `second` waits for `first`. Assert that it gets its lock when the holder of `first` is killed."""
+    one = Holder(first)
+    assert one.wait_until_held()
+    two = Holder(second)
+    waited = not two.wait_until_held(0.3)
     one.kill()
-    assert two.has_it()
+    assert two.wait_until_held()
     two.kill()
     return waited
 
 
-def test_a_lock_has_one_holder_and_a_killed_one_has_none(tmp_path: Path) -> None:
-    assert waits(lambda: locks.hold(tmp_path / "a"), lambda: locks.hold(tmp_path / "a"))
-    assert not waits(lambda: locks.hold(tmp_path / "a"), lambda: locks.hold(tmp_path / "b"))
+def test_a_lock_has_one_holder_and_is_free_after_its_holder_is_killed(tmp_path: Path) -> None:
+    assert is_blocked(lambda: locks.hold(tmp_path / "a"), lambda: locks.hold(tmp_path / "a"))
+    assert not is_blocked(lambda: locks.hold(tmp_path / "a"), lambda: locks.hold(tmp_path / "b"))
 
 
-def test_a_lock_that_somebody_has_is_not_waited_for_where_that_is_asked(tmp_path: Path) -> None:
-    other = Other(lambda: locks.hold(tmp_path / "a"))
-    assert other.has_it()
+def test_try_hold_does_not_wait_for_a_lock_that_is_held(tmp_path: Path) -> None:
+    other = Holder(lambda: locks.hold(tmp_path / "a"))
+    assert other.wait_until_held()
     with locks.try_hold(tmp_path / "a") as mine:
         assert not mine
     other.kill()
@@ -76,46 +76,48 @@ def test_a_lock_that_somebody_has_is_not_waited_for_where_that_is_asked(tmp_path
         assert mine
 
 
-def test_one_measures_on_a_device_at_a_time_and_others_on_other_devices() -> None:
-    assert waits(lambda: locks.hold_for_measuring("pi", here=False), lambda: locks.hold_for_measuring("pi", here=False))
-    assert not waits(
+def test_a_device_has_one_measurement_at_a_time_and_other_devices_are_free() -> None:
+    assert is_blocked(
+        lambda: locks.hold_for_measuring("pi", here=False), lambda: locks.hold_for_measuring("pi", here=False)
+    )
+    assert not is_blocked(
         lambda: locks.hold_for_measuring("pi", here=False), lambda: locks.hold_for_measuring("phone", here=False)
     )
 
 
-def test_builds_go_side_by_side_and_never_beside_a_measurement_on_this_machine() -> None:
-    assert not waits(locks.hold_for_building, locks.hold_for_building)
-    assert waits(locks.hold_for_building, lambda: locks.hold_for_measuring("local", here=True))
-    assert waits(lambda: locks.hold_for_measuring("local", here=True), locks.hold_for_building)
-    assert not waits(lambda: locks.hold_for_measuring("pi", here=False), locks.hold_for_building)
+def test_builds_run_in_parallel_but_not_during_a_measurement_on_this_machine() -> None:
+    assert not is_blocked(locks.hold_for_building, locks.hold_for_building)
+    assert is_blocked(locks.hold_for_building, lambda: locks.hold_for_measuring("local", here=True))
+    assert is_blocked(lambda: locks.hold_for_measuring("local", here=True), locks.hold_for_building)
+    assert not is_blocked(lambda: locks.hold_for_measuring("pi", here=False), locks.hold_for_building)
 
 
-def test_a_measurement_that_waits_is_before_builds_that_come_later() -> None:
-    first = Other(locks.hold_for_building)
-    assert first.has_it()
-    measurement = Other(lambda: locks.hold_for_measuring("local", here=True))
-    assert not measurement.has_it(0.3)
-    later = Other(locks.hold_for_building)
-    assert not later.has_it(0.3)
+def test_a_waiting_measurement_comes_before_later_builds() -> None:
+    first = Holder(locks.hold_for_building)
+    assert first.wait_until_held()
+    measurement = Holder(lambda: locks.hold_for_measuring("local", here=True))
+    assert not measurement.wait_until_held(0.3)
+    later = Holder(locks.hold_for_building)
+    assert not later.wait_until_held(0.3)
     first.kill()
-    assert measurement.has_it()
-    assert not later.has_it(0.1)
+    assert measurement.wait_until_held()
+    assert not later.wait_until_held(0.1)
     measurement.kill()
-    assert later.has_it()
+    assert later.wait_until_held()
     later.kill()
 
 
-def test_whoever_waits_is_told_why(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    other = Other(lambda: locks.hold_for_measuring("pi", here=False))
-    assert other.has_it()
-    second = Other(lambda: locks.hold_for_measuring("pi", here=False))
+def test_the_reason_for_waiting_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    other = Holder(lambda: locks.hold_for_measuring("pi", here=False))
+    assert other.wait_until_held()
+    second = Holder(lambda: locks.hold_for_measuring("pi", here=False))
     time.sleep(0.3)
     assert "waiting for device 'pi', on which another session measures" in capfd.readouterr().err
     second.kill()
     other.kill()
 
 
-def test_a_directory_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_lock_directory_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(locks.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(locks.os, "getuid", lambda: 54321)

@@ -1,4 +1,4 @@
-"""What a device reports is checked before anything is computed from it."""
+"""The check of a device's result before anything is computed from it."""
 
 from __future__ import annotations
 
@@ -28,64 +28,64 @@ DONE: dict[str, Any] = {
 }
 
 
-def test_a_runners_result_is_taken_as_it_is_with_what_a_newer_one_adds() -> None:
+def test_a_valid_result_is_returned_unchanged_with_keys_of_newer_runners() -> None:
     content = {**DONE, "news": [1]}
     assert runner_result.validate(content) is content
     failed = {"status": "error", "error": "broken", "loadgen": None}
     assert runner_result.validate(failed) is failed
 
 
-def profile(*operators: Any, **changes: Any) -> dict[str, Any]:
+def make_profile(*operators: Any, **changes: Any) -> dict[str, Any]:
     return {"status": "profiled", "method": "by hand", "inferences": 50, "operators": list(operators), **changes}
 
 
 OPERATOR = {"name": "conv", "kind": "Conv", "where": "CPU", "time_ns": 1.5}
 
 
-def test_a_profile_and_the_reason_for_none_are_taken_as_they_are() -> None:
-    for content in (profile(), profile(OPERATOR), {"status": "unprofiled", "reason": "no profiler"}):
+def test_a_profile_and_a_reason_for_a_missing_one_are_returned_unchanged() -> None:
+    for content in (make_profile(), make_profile(OPERATOR), {"status": "unprofiled", "reason": "no profiler"}):
         assert runner_result.validate(content) is content
 
 
-def turns(own_ns: list[Any], other_ns: list[Any], **changes: Any) -> dict[str, Any]:
-    told = {"status": "compared", "own_ns": own_ns, "other_ns": other_ns, "fallbacks": [], "threads": 1}
-    return {**told, "versions": {}, "fingerprint": {"cpu": None, "cores": 2}, **changes}
+def make_interleaved(own_ns: list[Any], other_ns: list[Any], **changes: Any) -> dict[str, Any]:
+    content = {"status": "compared", "own_ns": own_ns, "other_ns": other_ns, "fallbacks": [], "threads": 1}
+    return {**content, "versions": {}, "fingerprint": {"cpu": None, "cores": 2}, **changes}
 
 
-def test_blocks_in_turns_are_taken_as_they_are() -> None:
-    content = turns([1, 2], [3, 4], calls=7)
+def test_interleaved_blocks_are_returned_unchanged() -> None:
+    content = make_interleaved([1, 2], [3, 4], calls=7)
     assert runner_result.validate(content) is content
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        turns([], []),
-        turns([1, 2], [3]),
-        turns([0], [1]),
-        turns([1], [10**16]),
-        turns([1.5], [1]),
-        turns(["1"], [1]),
-        turns([1] * 10_001, [1] * 10_001),
-        turns([1], [1], versions=None),
-        turns([1], [1], threads="many"),
-        profile({**OPERATOR, "time_ns": -1.0}),
-        profile({**OPERATOR, "time_ns": float("inf")}),
-        profile({**OPERATOR, "name": "n" * 1001}),
-        profile({**OPERATOR, "kind": None}),
-        profile(*[OPERATOR] * (runner_result.MAX_OPERATORS + 1)),
-        profile(inferences=0),
+        make_interleaved([], []),
+        make_interleaved([1, 2], [3]),
+        make_interleaved([0], [1]),
+        make_interleaved([1], [10**16]),
+        make_interleaved([1.5], [1]),
+        make_interleaved(["1"], [1]),
+        make_interleaved([1] * 10_001, [1] * 10_001),
+        make_interleaved([1], [1], versions=None),
+        make_interleaved([1], [1], threads="many"),
+        make_profile({**OPERATOR, "time_ns": -1.0}),
+        make_profile({**OPERATOR, "time_ns": float("inf")}),
+        make_profile({**OPERATOR, "name": "n" * 1001}),
+        make_profile({**OPERATOR, "kind": None}),
+        make_profile(*[OPERATOR] * (runner_result.MAX_OPERATORS + 1)),
+        make_profile(inferences=0),
         {"status": "unprofiled"},
     ],
 )
-def test_a_profile_that_is_none_is_refused(content: dict[str, Any]) -> None:
+def test_an_invalid_profile_or_comparison_is_refused(content: dict[str, Any]) -> None:
     with pytest.raises(DeviceError, match="not what a runner reports"):
         runner_result.validate(content)
 
 
 @pytest.mark.parametrize("key", sorted(DONE))
 @pytest.mark.parametrize("value", ["missing", None, -1, "text", [1], {"a": 1}, float("nan")])
-def test_a_missing_key_or_another_type_is_refused_by_name(key: str, value: Any) -> None:
+def test_a_missing_key_or_a_wrong_type_is_refused_with_the_key(key: str, value: Any) -> None:
     content = copy.deepcopy(DONE)
     if value == "missing":
         del content[key]
@@ -100,21 +100,21 @@ def test_a_missing_key_or_another_type_is_refused_by_name(key: str, value: Any) 
 
 
 @pytest.mark.parametrize("key", sorted(BEFORE))
-def test_a_counter_that_is_no_number_is_refused(key: str) -> None:
+def test_a_counter_that_is_not_a_number_is_refused(key: str) -> None:
     content = {**DONE, "counters": {"before": BEFORE, "after": {**QUIET, key: "a lot"}}}
     if key not in runner_result.CounterSample.model_fields:
-        pytest.fail(f"{key} is read and not checked")
+        pytest.fail(f"{key} is read but not checked")
     with pytest.raises(DeviceError, match=key):
         runner_result.validate(content)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", [{"deep": float("nan")}]])
-def test_what_json_cannot_hold_is_refused_wherever_it_stands(value: Any) -> None:
+def test_values_that_json_cannot_hold_are_refused_at_any_depth(value: Any) -> None:
     with pytest.raises(DeviceError, match="NaN or invalid text"):
         runner_result.validate({**DONE, "loadgen": {"x": value}})
 
 
-def test_a_steady_clock_that_stood_still_is_refused() -> None:
+def test_a_steady_clock_that_did_not_advance_is_refused() -> None:
     with pytest.raises(DeviceError, match="stood still"):
         runner_result.validate({**DONE, "counters": {"before": BEFORE, "after": BEFORE}})
 
@@ -127,7 +127,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_whatever_else_a_device_sends_is_refused_with_words(content: Any) -> None:
+def test_any_other_content_is_refused_with_a_device_error(content: Any) -> None:
     plausible = isinstance(content, dict) and content.get("status") == "error" and isinstance(content.get("error"), str)
     if not plausible:
         with pytest.raises(DeviceError, match="not what a runner reports"):

@@ -1,4 +1,4 @@
-"""The runner as one file: the same bytes every time, named by its content, needing nothing of the host."""
+"""The runner's zipapp: reproducible, named by its content, and independent of the host's packages."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BLOCKED = (
 )  # fmt: skip
 
 
-def test_the_runner_is_the_same_to_the_byte_wherever_it_is_packed(tmp_path: Path) -> None:
+def test_the_runner_has_the_same_bytes_wherever_it_is_packed(tmp_path: Path) -> None:
     first, second = runner_zipapp.pack("null", tmp_path / "a"), runner_zipapp.pack("null", tmp_path / "b")
     assert first.name == second.name
     assert first.read_bytes() == second.read_bytes()
     assert runner_zipapp.pack("null", tmp_path / "a").read_bytes() == second.read_bytes()
 
 
-def test_the_runner_holds_the_devices_half_and_one_runtime(tmp_path: Path) -> None:
+def test_the_runner_holds_the_devices_modules_and_one_runtime(tmp_path: Path) -> None:
     with zipfile.ZipFile(runner_zipapp.pack("null", tmp_path)) as archive:
         names = archive.namelist()
         assert archive.testzip() is None
@@ -43,7 +43,7 @@ def test_the_runner_holds_the_devices_half_and_one_runtime(tmp_path: Path) -> No
     assert not any("pycache" in name or name.endswith(".pyc") for name in names)
 
 
-def test_another_content_has_another_name(plugin_root: Path, tmp_path: Path) -> None:
+def test_runners_with_different_content_have_different_names(plugin_root: Path, tmp_path: Path) -> None:
     names = set()
     for source in ("A = 1\n", "A = 2\n", "A = 1\n\n"):
         (plugin_root / "runtimes" / "abacus.py").write_text(source)
@@ -52,7 +52,7 @@ def test_another_content_has_another_name(plugin_root: Path, tmp_path: Path) -> 
     assert len(names) == 4
 
 
-def test_a_runtime_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
+def test_an_unknown_runtime_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown runtime 'nul'\. Did you mean 'null'\?"):
         runner_zipapp.pack("nul", tmp_path)
 
@@ -75,7 +75,7 @@ sys.path.insert(0, {str(runner)!r})
     return subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False)
 
 
-def test_the_runner_imports_with_everything_of_the_host_blocked(tmp_path: Path) -> None:
+def test_the_runner_imports_no_package_of_the_host(tmp_path: Path) -> None:
     body = """
 import edgeproof.runner.__main__ as main
 import edgeproof.runner.instruction_count, edgeproof.runner.loadgen_job
@@ -94,14 +94,14 @@ print(sorted({name.partition(".")[0] for name in sys.modules if hasattr(sys.modu
     assert foreign == set()
 
 
-def test_the_blocker_blocks(tmp_path: Path) -> None:
+def test_host_packages_cannot_be_imported_in_these_tests(tmp_path: Path) -> None:
     done = run_in_the_archive(runner_zipapp.pack("null", tmp_path), "import edgeproof.config")
     assert done.returncode == 1
     done = run_in_the_archive(runner_zipapp.pack("null", tmp_path), "import yaml")
     assert "blocked: yaml" in done.stderr
 
 
-def test_the_archive_offers_no_runtime_but_its_own(tmp_path: Path) -> None:
+def test_the_archive_lists_only_its_own_runtime(tmp_path: Path) -> None:
     body = "from edgeproof.core import plugins; print(plugins.list_names('runtimes'))"
     done = run_in_the_archive(runner_zipapp.pack("null", tmp_path), body)
     assert done.stdout.strip() == "['null']"

@@ -1,4 +1,4 @@
-"""Vela's estimates: what is read is what the compiler wrote, and what is no estimate is refused."""
+"""Estimates of Vela: the parser reads the compiler's own files and refuses invalid ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeproof.core.errors import DeviceError, Unsupported
 from edgeproof.devices import vela
 from edgeproof.transports.local import Transport
 
-# The columns that are read, of a summary that Vela 5.2.0 wrote.
+# The columns that are read from a summary of Vela 5.2.0.
 SUMMARY = {
     "system_config": "Ethos_U55_High_End_Embedded", "memory_mode": "Shared_Sram", "core_clock": "500000000.0",
     "inference_time": "0.000122226", "sram_memory_used": "10.5", "dram_memory_used": "0.0",
@@ -25,16 +25,16 @@ SUMMARY = {
 PRINTED = "Network summary for model\n\nCPU operators = 0 (0.0%)\nNPU operators = 15 (100.0%)\n"
 
 
-def written(directory: Path, **changes: str) -> Path:
+def write_summary(directory: Path, **changes: str) -> Path:
     line = {**SUMMARY, **changes}
     text = f"{','.join(line)}\n{','.join(line.values())}\n"
     (directory / "model_summary_Ethos_U55_High_End_Embedded.csv").write_text(text)
     return directory
 
 
-def test_a_summary_is_read_in_bytes_and_nanoseconds(tmp_path: Path) -> None:
-    found = vela.parse_estimate(written(tmp_path), PRINTED, npu="ethos-u55-128")
-    assert dataclasses.asdict(found) == {
+def test_a_summary_is_converted_to_bytes_and_nanoseconds(tmp_path: Path) -> None:
+    estimate = vela.parse_estimate(write_summary(tmp_path), PRINTED, npu="ethos-u55-128")
+    assert dataclasses.asdict(estimate) == {
         "tool": "ethos-u-vela",
         "cycles": 61113,
         "npu_cycles": 41773,
@@ -49,17 +49,17 @@ def test_a_summary_is_read_in_bytes_and_nanoseconds(tmp_path: Path) -> None:
         "npu_operators": 15,
         "cpu_operators": 0,
     }
-    assert found.inference_ns == pytest.approx(found.cycles / found.clock_hz * 1e9)
+    assert estimate.inference_ns == pytest.approx(estimate.cycles / estimate.clock_hz * 1e9)
 
 
 def test_a_model_without_an_operator_on_the_npu_is_unsupported(tmp_path: Path) -> None:
     printed = "CPU operators = 17 (100.0%)\nNPU operators = 0 (0.0%)\n"
     with pytest.raises(Unsupported, match="no operator on the NPU"):
-        vela.parse_estimate(written(tmp_path), printed, npu="ethos-u55-128")
+        vela.parse_estimate(write_summary(tmp_path), printed, npu="ethos-u55-128")
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"cycles_total": "nan"}, "cycles_total is nan"),
         ({"inference_time": "-1"}, "inference_time is -1"),
@@ -68,19 +68,19 @@ def test_a_model_without_an_operator_on_the_npu_is_unsupported(tmp_path: Path) -
         ({"core_clock": "1,2"}, "lines instead of one|can't be read"),
     ],
 )
-def test_a_summary_that_holds_no_estimate_is_refused(tmp_path: Path, changes: dict[str, str], told: str) -> None:
-    with pytest.raises(DeviceError, match=told):
-        vela.parse_estimate(written(tmp_path, **changes), PRINTED, npu="ethos-u55-128")
+def test_a_summary_with_invalid_figures_is_refused(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    with pytest.raises(DeviceError, match=message):
+        vela.parse_estimate(write_summary(tmp_path, **changes), PRINTED, npu="ethos-u55-128")
 
 
 def test_a_missing_summary_and_missing_counts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="left 0 summaries"):
         vela.parse_estimate(tmp_path, PRINTED, npu="ethos-u55-128")
     with pytest.raises(DeviceError, match="how many operators run on the NPU"):
-        vela.parse_estimate(written(tmp_path), "hello", npu="ethos-u55-128")
+        vela.parse_estimate(write_summary(tmp_path), "hello", npu="ethos-u55-128")
 
 
-def test_operators_left_to_a_processor_refuse_the_estimate(tmp_path: Path) -> None:
+def test_an_estimate_with_operators_on_a_processor_is_invalid(tmp_path: Path) -> None:
     class Device:
         def push(self, path: Path, name: str) -> None:
             pass
@@ -91,7 +91,7 @@ def test_operators_left_to_a_processor_refuse_the_estimate(tmp_path: Path) -> No
             )
 
         def pull(self, name: str, path: Path) -> None:
-            written(path)
+            write_summary(path)
 
         def remove(self, name: str) -> None:
             pass
@@ -103,7 +103,7 @@ def test_operators_left_to_a_processor_refuse_the_estimate(tmp_path: Path) -> No
     assert estimate.tool == "ethos-u-vela 5.2.0"
 
 
-def test_where_vela_is_not_installed_it_says_how_to_install_it(tmp_path: Path) -> None:
+def test_a_device_without_vela_is_unsupported_with_the_command_that_installs_it(tmp_path: Path) -> None:
     device: Any = Transport(tmp_path)
     # -I -S: an interpreter that sees no installed package.
     bare = tmp_path / "bare"
@@ -114,7 +114,7 @@ def test_where_vela_is_not_installed_it_says_how_to_install_it(tmp_path: Path) -
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ethosu") is None, reason="needs 'pip install edgeproof[npu]'")
-def test_vela_itself_estimates_an_int8_model_and_refuses_a_float_one(tmp_path: Path) -> None:
+def test_vela_estimates_an_int8_model_and_refuses_a_float_model(tmp_path: Path) -> None:
     import litert_torch
     import numpy as np
     import torch
@@ -131,7 +131,7 @@ def test_vela_itself_estimates_an_int8_model_and_refuses_a_float_one(tmp_path: P
     how: dict[str, Any] = {"npu": "ethos-u55-128", "timeout_s": 120}
     first = vela.estimate(device, sys.executable, "int8.tflite", **how)
     assert judge_estimate(first.cpu_operators).verdict == "valid"
-    assert first.cycles > 288 * 4 / 128  # it can't do more than 128 products a cycle
+    assert first.cycles > 288 * 4 / 128  # the accelerator computes at most 128 products a cycle
     assert first.cpu_operators == 0
     assert vela.estimate(device, sys.executable, "int8.tflite", **how) == first
     smaller = vela.estimate(device, sys.executable, "int8.tflite", npu="ethos-u55-32", timeout_s=120)

@@ -1,4 +1,4 @@
-"""The runner against LoadGen itself: one process a test, since LoadGen allows one test a process."""
+"""The runner with LoadGen itself: one process a test, because LoadGen allows one test a process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edgeproof.runner import loadgen
 from edgeproof.runner import loadgen_job as runner_job
 from tests.support import record_trees
 
-# Runs one LoadGen test over numbered samples: sample i is an array full of i, and the session answers with i.
+# A program that runs one LoadGen test over numbered samples. Sample i is an array of i, and its output is i.
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
@@ -86,18 +86,18 @@ def run(directory: Path, scenario: str = "SingleStream", mode: str = "Performanc
     return outcome
 
 
-def call_ns_of(directory: Path) -> np.ndarray:
+def read_call_ns(directory: Path) -> np.ndarray:
     with np.load(directory / "out" / "latencies.npz") as arrays:
-        found: np.ndarray = arrays["call_ns"]
-    return found
+        call_ns: np.ndarray = arrays["call_ns"]
+    return call_ns
 
 
 # --- performance ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One run a scenario, when first asked for."""
+def run_scenario(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a function that runs each scenario once and remembers the outcome."""
 
     @cache
     def measure(scenario: str) -> tuple[dict[str, Any], Path]:
@@ -108,9 +108,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("scenario", SETTINGS)
-def test_a_run_is_valid_and_keeps_one_duration_an_inference(measured: Any, scenario: str) -> None:
-    outcome, directory = measured(scenario)
-    log, call_ns = outcome["log"], call_ns_of(directory)
+def test_a_run_is_valid_and_records_one_duration_an_inference(run_scenario: Any, scenario: str) -> None:
+    outcome, directory = run_scenario(scenario)
+    log, call_ns = outcome["log"], read_call_ns(directory)
     assert outcome["error"] is None
     assert log["result_validity"] == "VALID"
     assert log["effective_scenario"] == scenario
@@ -126,15 +126,17 @@ def test_a_run_is_valid_and_keeps_one_duration_an_inference(measured: Any, scena
         assert len(call_ns) == log["effective_samples_per_query"]
 
 
-def test_durations_around_the_call_are_below_loadgens_around_everything(measured: Any) -> None:
-    outcome, directory = measured("SingleStream")
-    assert np.median(call_ns_of(directory)) < outcome["log"]["result_50.00_percentile_latency_ns"]
-    assert call_ns_of(directory).sum() < outcome["log"]["result_mean_latency_ns"] * outcome["log"]["result_query_count"]
+def test_recorded_durations_are_below_loadgens_own_which_include_its_overhead(run_scenario: Any) -> None:
+    outcome, directory = run_scenario("SingleStream")
+    assert np.median(read_call_ns(directory)) < outcome["log"]["result_50.00_percentile_latency_ns"]
+    assert (
+        read_call_ns(directory).sum() < outcome["log"]["result_mean_latency_ns"] * outcome["log"]["result_query_count"]
+    )
 
 
 @pytest.mark.parametrize("scenario", SETTINGS)
-def test_the_settings_asked_for_are_those_that_loadgen_says_it_used(measured: Any, scenario: str) -> None:
-    log = measured(scenario)[0]["log"]
+def test_loadgen_reports_the_requested_settings(run_scenario: Any, scenario: str) -> None:
+    log = run_scenario(scenario)[0]["log"]
     assert log["effective_min_duration_ms"] == 10
     assert log["effective_test_mode"] == "PerformanceOnly"
     if scenario == "Server":
@@ -152,17 +154,17 @@ def test_the_settings_asked_for_are_those_that_loadgen_says_it_used(measured: An
         ("Server", r"Completed samples per second\s*: (\S+)", "server_samples_per_s"),
     ],
 )
-def test_a_rows_figure_is_the_metric_of_loadgens_own_summary(
-    measured: Any, tmp_path: Path, scenario: str, metric: str, name: str
+def test_a_rows_figure_equals_the_metric_in_loadgens_summary(
+    run_scenario: Any, tmp_path: Path, scenario: str, metric: str, name: str
 ) -> None:
-    outcome, directory = measured(scenario)
-    found = re.search(metric, (directory / "out" / "mlperf_log_summary.txt").read_text())
-    assert found is not None
+    outcome, directory = run_scenario(scenario)
+    match = re.search(metric, (directory / "out" / "mlperf_log_summary.txt").read_text())
+    assert match is not None
     key = next(key for key, value in record_trees.LOADGEN.items() if value == scenario)
     record_trees.write(tmp_path, key, log=outcome["log"])
     order = {"devices": ["local"], "models": ["teacher"], "runtimes": ["onnx"]}
     (row,) = read_rows(tmp_path, baseline="teacher", order=order)
-    assert getattr(row, name).value == pytest.approx(float(found.group(1)), rel=1e-4)
+    assert getattr(row, name).value == pytest.approx(float(match.group(1)), rel=1e-4)
 
 
 def test_a_run_that_ends_too_early_for_loadgen_is_invalid_with_its_reason(tmp_path: Path) -> None:
@@ -173,13 +175,13 @@ def test_a_run_that_ends_too_early_for_loadgen_is_invalid_with_its_reason(tmp_pa
     assert len(reason) > len("LoadGen: ")
 
 
-def test_a_server_run_with_too_few_queries_for_loadgens_statistics_says_how_many_more_it_needs(tmp_path: Path) -> None:
+def test_a_server_run_with_too_few_queries_reports_how_many_more_it_needs(tmp_path: Path) -> None:
     outcome = run(tmp_path, "Server", settings={**SETTINGS["Server"], "min_query_count": 64})
     (reason,) = verdict.explain_loadgen_validity(outcome["log"])
     assert re.search(r"at least \d+ more queries", reason)
 
 
-def test_a_setting_that_loadgen_does_not_have_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
     given = {
         "samples": 2, "fails": [], "reuse": True, "settings": {"min_duration": 1}, "call_ns": 1,
         "mode": "PerformanceOnly", "scenario": "SingleStream",
@@ -193,44 +195,42 @@ def test_a_setting_that_loadgen_does_not_have_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("fails", "first"), [([5, 7], 5), ("always", 1)])
-def test_a_session_that_raises_is_reported_and_never_ends_the_process(tmp_path: Path, fails: Any, first: int) -> None:
+def test_a_session_that_raises_is_reported_and_does_not_end_the_process(tmp_path: Path, fails: Any, first: int) -> None:
     outcome = run(tmp_path, fails=fails)
     assert outcome["error"] == f"ValueError: broken at call {first}"
     assert outcome["log"]["result_query_count"] == outcome["calls"]
-    assert len(call_ns_of(tmp_path)) == (outcome["calls"] - 2 if fails != "always" else 0)
+    assert len(read_call_ns(tmp_path)) == (outcome["calls"] - 2 if fails != "always" else 0)
 
 
 # --- accuracy ------------------------------------------------------------------------------------------------------
 
 
-def answers_of(directory: Path) -> list[tuple[int, bytes]]:
+def read_outputs(directory: Path) -> list[tuple[int, bytes]]:
     log = json.loads((directory / "out" / "mlperf_log_accuracy.json").read_text())
     return [(entry["qsl_idx"], bytes.fromhex(entry["data"])) for entry in log]
 
 
 @pytest.mark.parametrize(("samples", "reuse"), [(37, True), (37, False), (1300, True)])
-def test_an_accuracy_run_answers_every_sample_exactly_once_with_its_own_answer(
-    tmp_path: Path, samples: int, reuse: bool
-) -> None:
-    # More samples than LoadGen holds at once make it load them in several sets.
+def test_an_accuracy_run_logs_every_sample_once_with_its_own_output(tmp_path: Path, samples: int, reuse: bool) -> None:
+    # LoadGen loads more samples than it can hold at once in several sets.
     outcome = run(tmp_path, mode="AccuracyOnly", samples=samples, reuse=reuse)
-    answers = answers_of(tmp_path)
+    outputs = read_outputs(tmp_path)
     assert outcome["error"] is None
     assert outcome["calls"] == samples
-    assert sorted(index for index, _ in answers) == list(range(samples))
-    assert all(struct.unpack("<f", data) == (index,) for index, data in answers)
+    assert sorted(index for index, _ in outputs) == list(range(samples))
+    assert all(struct.unpack("<f", data) == (index,) for index, data in outputs)
 
 
-def test_a_sample_whose_inference_failed_has_no_answer_rather_than_another_samples(tmp_path: Path) -> None:
+def test_a_sample_whose_inference_failed_has_an_empty_output(tmp_path: Path) -> None:
     outcome = run(tmp_path, mode="AccuracyOnly", fails=[3])
-    answers = answers_of(tmp_path)
+    outputs = read_outputs(tmp_path)
     assert outcome["error"] == "ValueError: broken at call 3"
-    assert sorted(index for index, _ in answers) == list(range(20))
-    assert [len(data) for _, data in answers].count(0) == 1
-    assert all(struct.unpack("<f", data) == (index,) for index, data in answers if data)
+    assert sorted(index for index, _ in outputs) == list(range(20))
+    assert [len(data) for _, data in outputs].count(0) == 1
+    assert all(struct.unpack("<f", data) == (index,) for index, data in outputs if data)
 
 
-# --- an audit that happens to lie around ---------------------------------------------------------------------------
+# --- an audit.config in the working directory ---------------------------------------------------------------------------
 
 AUDIT = "*.*.mode = 1\n*.*.accuracy_log_rng_seed = 77\n"
 
@@ -242,7 +242,7 @@ def test_an_audit_configuration_in_the_working_directory_is_ignored(tmp_path: Pa
     assert log["effective_accuracy_log_rng_seed"] == 0
 
 
-def test_loadgen_alone_would_have_taken_that_audit_configuration(tmp_path: Path) -> None:
+def test_loadgen_by_itself_reads_an_audit_configuration_in_the_working_directory(tmp_path: Path) -> None:
     (tmp_path / "audit.config").write_text(AUDIT)
     script = """
 import mlperf_loadgen as lg, os
@@ -264,7 +264,7 @@ os._exit(0)
 # --- the whole runner ----------------------------------------------------------------------------------------------
 
 
-def job_of(directory: Path, runtime: str = "null", **changes: Any) -> Path:
+def write_job(directory: Path, runtime: str = "null", **changes: Any) -> Path:
     """A job directory with samples and an artifact of three outputs."""
     artifact = directory / "job" / "artifact"
     artifact.mkdir(parents=True)
@@ -296,7 +296,7 @@ def run_runner(runner: Path, job: Path, directory: Path) -> tuple[dict[str, Any]
 
 
 def test_the_packed_runner_measures_the_harness_with_the_null_runtime(tmp_path: Path) -> None:
-    result, _ = run_runner(runner_zipapp.pack("null", tmp_path), job_of(tmp_path), tmp_path)
+    result, _ = run_runner(runner_zipapp.pack("null", tmp_path), write_job(tmp_path), tmp_path)
     assert (result["status"], result["error"]) == ("done", None)
     assert verdict.explain_loadgen_validity(result["loadgen"]) == []
     assert result["output_shape"] == [1, 3]
@@ -312,7 +312,7 @@ def test_the_packed_runner_measures_the_harness_with_the_null_runtime(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("break_it", "told"),
+    ("break_job", "message"),
     [
         (lambda job: (job / "samples.npy").unlink(), "FileNotFoundError"),
         (lambda job: (job / "job.json").write_text("{"), "JSONDecodeError"),
@@ -321,26 +321,26 @@ def test_the_packed_runner_measures_the_harness_with_the_null_runtime(tmp_path: 
     ],
     ids=["no samples", "half a job", "no artifact", "half the samples"],
 )
-def test_whatever_is_wrong_with_a_job_is_written_into_its_result(tmp_path: Path, break_it: Any, told: str) -> None:
-    job = job_of(tmp_path)
-    break_it(job)
+def test_every_problem_of_a_job_is_written_into_its_result(tmp_path: Path, break_job: Any, message: str) -> None:
+    job = write_job(tmp_path)
+    break_job(job)
     result, printed = run_runner(runner_zipapp.pack("null", tmp_path), job, tmp_path)
     assert result["status"] == "error"
-    assert told in result["error"]
+    assert message in result["error"]
     assert "Traceback" in printed
     assert result["fingerprint"]["cores"] >= 1
 
 
 @pytest.mark.parametrize(
-    ("session", "told"),
+    ("session", "message"),
     [
         ("return np.full((1, 3), np.nan, np.float32)", "NaN or infinity"),
         ("return np.zeros((1, 3))", "float64, expected float32"),
         ("raise RuntimeError('no such kernel')", "RuntimeError: no such kernel"),
     ],
 )
-def test_a_session_whose_first_answer_is_no_answer_is_an_error_before_anything_is_timed(
-    tmp_path: Path, plugin_root: Path, session: str, told: str
+def test_an_invalid_first_output_is_an_error_before_anything_is_timed(
+    tmp_path: Path, plugin_root: Path, session: str, message: str
 ) -> None:
     (plugin_root / "runtimes" / "odd.py").write_text(
         "import numpy as np\nfrom edgeproof.core.sessions import InferenceSession\n\n\n"
@@ -348,29 +348,29 @@ def test_a_session_whose_first_answer_is_no_answer_is_an_error_before_anything_i
         "    def feed(self, x):\n        pass\n\n"
         f"    def invoke(self):\n        pass\n\n    def fetch(self):\n        {session}\n"
     )
-    result, _ = run_runner(runner_zipapp.pack("odd", tmp_path), job_of(tmp_path, "odd"), tmp_path)
+    result, _ = run_runner(runner_zipapp.pack("odd", tmp_path), write_job(tmp_path, "odd"), tmp_path)
     assert result["status"] == "error"
-    assert told in result["error"]
+    assert message in result["error"]
     assert not (tmp_path / "result" / "latencies.npz").exists()
 
 
-def test_a_runner_without_the_runtime_that_its_job_names_says_so(tmp_path: Path) -> None:
-    result, _ = run_runner(runner_zipapp.pack("null", tmp_path), job_of(tmp_path, "onnx"), tmp_path)
+def test_a_job_for_another_runtime_than_the_runners_is_an_error(tmp_path: Path) -> None:
+    result, _ = run_runner(runner_zipapp.pack("null", tmp_path), write_job(tmp_path, "onnx"), tmp_path)
     assert result["status"] == "error"
     assert "unknown runtime 'onnx'" in result["error"]
 
 
-# --- what is refused before LoadGen sees it ------------------------------------------------------------------------
+# --- checks before LoadGen starts ------------------------------------------------------------------------
 
 
-def test_the_memory_of_queries_generated_ahead_is_that_of_the_measured_facts() -> None:
+def test_the_estimated_memory_of_queries_agrees_with_a_measured_run() -> None:
     # A run of 600 s at 181.6 µs held 4.67 GB at its peak: measured with LoadGen 6.0.17.
     needed = loadgen.estimate_memory_bytes("SingleStream", {}, 181_626)
     assert needed == pytest.approx(4.67e9, rel=0.05)
     assert loadgen.estimate_memory_bytes("SingleStream", {"min_duration_ms": 60_000}, 181_626) == pytest.approx(
         needed / 10
     )
-    # A query of MultiStream is eight inferences.
+    # A query of MultiStream holds eight inferences.
     assert loadgen.estimate_memory_bytes("MultiStream", {}, 181_626) < needed / 4
     assert (
         loadgen.estimate_memory_bytes("SingleStream", {"min_duration_ms": 1, "min_query_count": 10**6}, 10**9) > 300e6
@@ -378,8 +378,8 @@ def test_the_memory_of_queries_generated_ahead_is_that_of_the_measured_facts() -
     assert loadgen.estimate_memory_bytes("Server", {"min_duration_ms": 1000, "server_target_qps": 1000.0}, 1) < 10**6
 
 
-def test_a_run_whose_queries_the_device_cannot_hold_is_refused_with_both_figures(tmp_path: Path) -> None:
-    job = job_of(tmp_path, settings={"min_duration_ms": 10**10})
+def test_a_run_that_needs_more_memory_than_the_device_has_is_refused_with_both_figures(tmp_path: Path) -> None:
+    job = write_job(tmp_path, settings={"min_duration_ms": 10**10})
     result, _ = run_runner(runner_zipapp.pack("null", tmp_path), job, tmp_path)
     assert result["status"] == "error"
     assert re.search(
@@ -388,8 +388,8 @@ def test_a_run_whose_queries_the_device_cannot_hold_is_refused_with_both_figures
     assert not (tmp_path / "result" / "mlperf_log_detail.txt").exists()
 
 
-def test_an_output_of_another_shape_than_the_artifacts_is_an_error(tmp_path: Path) -> None:
-    job = job_of(tmp_path)
+def test_an_output_with_another_shape_than_the_artifacts_is_an_error(tmp_path: Path) -> None:
+    job = write_job(tmp_path)
     (tmp_path / "job" / "artifact" / "meta.json").unlink()
     directories.write_meta(tmp_path / "job" / "artifact", {"output_shape": [1, 3]})
     (tmp_path / "plugins" / "runtimes").mkdir(parents=True)
@@ -404,13 +404,13 @@ def test_an_output_of_another_shape_than_the_artifacts_is_an_error(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("jump_ns", "told"), [(0, False), (10**6, False), (-(10**6), False), (10**9, True), (-(10**9), True)]
+    ("jump_ns", "refused"), [(0, False), (10**6, False), (-(10**6), False), (10**9, True), (-(10**9), True)]
 )
-def test_a_clock_that_jumped_during_the_run_is_an_error(jump_ns: int, told: bool) -> None:
+def test_a_jump_of_the_clock_during_the_run_is_an_error(jump_ns: int, refused: bool) -> None:
     before = {"monotonic_ns": 5 * 10**9, "realtime_ns": 10**18}
     after = {"monotonic_ns": 6 * 10**9, "realtime_ns": 10**18 + 10**9 + jump_ns}
     error = runner_job.find_clock_error(before, after)
-    assert (error is not None) is told
+    assert (error is not None) is refused
     if error is not None:
         assert f"{jump_ns / 1e9:+.3f} s" in error
 
@@ -418,7 +418,7 @@ def test_a_clock_that_jumped_during_the_run_is_an_error(jump_ns: int, told: bool
 # --- MLPerf's own settings -----------------------------------------------------------------------------------------
 
 
-def test_seeds_are_mlperfs_and_settings_left_out_are_mlperfs_too(tmp_path: Path) -> None:
+def test_seeds_and_omitted_settings_are_mlperfs(tmp_path: Path) -> None:
     log = run(tmp_path, mode="AccuracyOnly", settings={})["log"]
     assert log["effective_qsl_rng_seed"] == 2085463073848966840
     assert log["effective_sample_index_rng_seed"] == 2747215439041700203
@@ -436,20 +436,20 @@ def test_seeds_are_mlperfs_and_settings_left_out_are_mlperfs_too(tmp_path: Path)
         ("Server", "*.Server.target_latency = 5000"),
     ],
 )
-def test_the_user_conf_beside_the_logs_says_what_loadgen_was_given(measured: Any, scenario: str, line: str) -> None:
-    lines = (measured(scenario)[1] / "out" / "user.conf").read_text().splitlines()
+def test_user_conf_holds_the_settings_of_the_run(run_scenario: Any, scenario: str, line: str) -> None:
+    lines = (run_scenario(scenario)[1] / "out" / "user.conf").read_text().splitlines()
     assert line in lines
     assert f"*.{scenario}.min_duration = 10" in lines
 
 
-def test_an_audit_that_was_asked_for_is_taken(tmp_path: Path) -> None:
+def test_the_audit_of_a_job_is_used(tmp_path: Path) -> None:
     log = run(tmp_path, audit=AUDIT)["log"]
     assert log["effective_accuracy_log_rng_seed"] == 77
     assert (tmp_path / "out" / "audit.config").read_text() == AUDIT
 
 
-def test_the_engines_share_and_the_starts_belong_to_the_same_inferences(measured: Any) -> None:
-    with np.load(measured("SingleStream")[1] / "out" / "latencies.npz") as arrays:
+def test_the_engines_time_and_the_starts_belong_to_the_same_inferences(run_scenario: Any) -> None:
+    with np.load(run_scenario("SingleStream")[1] / "out" / "latencies.npz") as arrays:
         call, invoke, started = (arrays[name].astype(np.int64) for name in ("call_ns", "invoke_ns", "started_ns"))
     assert len(call) == len(invoke) == len(started)
     assert (invoke <= call).all()

@@ -1,4 +1,4 @@
-"""Telemetry and conditions: sampled by another process, unknown where the machine can't tell, energy integrated."""
+"""Telemetry and conditions: samples of another process, unknown values, and the energy of an inference."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ BEGIN = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 WINDOW = {"power_begin": "01-02-2026 03:04:05.000", "power_end": "01-02-2026 03:04:07.500"}
 
 
-def samples_of(path: Path) -> list[dict[str, str]]:
+def read_samples(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="ascii") as file:
         return list(csv.DictReader(file))
 
 
-def test_the_packed_runner_samples_until_its_input_closes_and_once_more(tmp_path: Path) -> None:
+def test_telemetry_samples_until_its_input_closes_and_once_more(tmp_path: Path) -> None:
     runner, path, counter = runner_zipapp.pack("null", tmp_path), tmp_path / "telemetry.csv", tmp_path / "joules"
     counter.write_text("1000\n")
     command = [sys.executable, "-I", "-B", str(runner), telemetry.FLAG, str(path), "0.02", str(counter)]
@@ -39,7 +39,7 @@ def test_the_packed_runner_samples_until_its_input_closes_and_once_more(tmp_path
         last = time.monotonic_ns()
         process.stdin.close()
         assert process.wait(10) == 0
-    lines = samples_of(path)
+    lines = read_samples(path)
     assert tuple(lines[0]) == telemetry.COLUMNS
     assert len(lines) >= 3
     times = [int(line["monotonic_ns"]) for line in lines]
@@ -49,7 +49,7 @@ def test_the_packed_runner_samples_until_its_input_closes_and_once_more(tmp_path
     assert (lines[0]["energy_uj"], lines[-1]["energy_uj"]) == ("1000", "2000")
 
 
-def test_a_runner_whose_measured_process_dies_ends_its_telemetry(tmp_path: Path) -> None:
+def test_telemetry_ends_when_the_measured_process_dies(tmp_path: Path) -> None:
     runner, path = runner_zipapp.pack("null", tmp_path), tmp_path / "telemetry.csv"
     watch = [sys.executable, "-I", "-B", str(runner), telemetry.FLAG, str(path), "0.02", ""]
     parent = (
@@ -61,30 +61,30 @@ def test_a_runner_whose_measured_process_dies_ends_its_telemetry(tmp_path: Path)
     deadline = time.monotonic() + 10
     while Path(f"/proc/{pid}/stat").exists() and time.monotonic() < deadline:
         if Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] == "Z":
-            break  # ended; whoever adopted it has not looked yet
+            break  # a zombie: it has ended, but its new parent has not reaped it yet
         time.sleep(0.02)
     else:
         assert not Path(f"/proc/{pid}").exists()
 
 
-# --- what the machine cannot tell ------------------------------------------------------------------------------------
+# --- unknown values ------------------------------------------------------------------------------------
 
 
-def test_where_the_machine_tells_nothing_all_is_unknown_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_counters_has_unknown_values_and_no_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conditions, "_read_text", lambda path: None)
     counters = conditions.read_counters()
     for name in ("cpu_pressure_us", "steal_ticks", "busy_ticks", "frequency_khz", "temperature_millic"):
         assert counters[name] is None
     assert conditions.read_energy_uj() is None
     assert conditions.read_available_bytes() is None
-    told = conditions.read_fingerprint(["numpy", "no-such-package"])
-    assert told["governor"] is None
-    assert told["virtualization"] is None
-    assert told["packages"]["numpy"]["version"] == np.__version__
-    assert told["packages"]["no-such-package"] == {"version": None, "wheel_sha256": None}
+    fingerprint = conditions.read_fingerprint(["numpy", "no-such-package"])
+    assert fingerprint["governor"] is None
+    assert fingerprint["virtualization"] is None
+    assert fingerprint["packages"]["numpy"]["version"] == np.__version__
+    assert fingerprint["packages"]["no-such-package"] == {"version": None, "wheel_sha256": None}
 
 
-def test_rapl_is_the_sum_of_the_packages_and_not_of_their_parts(
+def test_rapl_energy_is_the_sum_of_the_packages_without_their_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zones = (
@@ -103,7 +103,7 @@ def test_rapl_is_the_sum_of_the_packages_and_not_of_their_parts(
     assert conditions.read_energy_uj() is None
 
 
-def test_a_wheels_hash_changes_with_any_of_its_files_and_not_with_where_it_lies(
+def test_a_wheels_hash_depends_on_its_files_and_not_on_its_location(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hash_of(*lines: str) -> str | None:
@@ -128,15 +128,15 @@ def test_a_wheels_hash_changes_with_any_of_its_files_and_not_with_where_it_lies(
 
 
 def write_telemetry(path: Path, samples: list[tuple[float, int | None]]) -> Path:
-    """Samples as (seconds after BEGIN, microjoules)."""
+    """Write samples (seconds after BEGIN, microjoules)."""
     start = int(BEGIN.timestamp() * 1e9)
     lines = ["realtime_ns,energy_uj", *(f"{start + int(s * 1e9)},{'' if e is None else e}" for s, e in samples)]
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
-def test_energy_is_the_counters_growth_in_loadgens_window_over_the_inferences(tmp_path: Path) -> None:
-    # 4 W throughout: 2.5 s are 10 J, of which 1000 inferences take 10 mJ each.
+def test_energy_is_the_counters_growth_in_loadgens_window_divided_by_the_inferences(tmp_path: Path) -> None:
+    # At 4 W, 2.5 s take 10 J, which are 10 mJ for each of 1000 inferences.
     path = write_telemetry(tmp_path / "t.csv", [(t / 5 - 1, int(4e6 * (t / 5))) for t in range(30)])
     assert energy.integrate_energy_uj(path, WINDOW, inferences=1000) == pytest.approx(10_000, rel=1e-6)
 
@@ -153,7 +153,7 @@ def test_energy_is_the_counters_growth_in_loadgens_window_over_the_inferences(tm
     ],
     ids=["none", "one", "no counter", "starts late", "ends early", "wraps"],
 )
-def test_energy_that_the_samples_do_not_tell_is_not_estimated(
+def test_energy_is_unknown_if_the_samples_do_not_cover_the_window(
     tmp_path: Path, samples: list[tuple[float, int | None]]
 ) -> None:
     assert energy.integrate_energy_uj(write_telemetry(tmp_path / "t.csv", samples), WINDOW, inferences=10) is None

@@ -1,4 +1,4 @@
-"""This machine as a device: files arrive whole, commands end with everything they started."""
+"""The local transport: files arrive whole, and commands end with all their children."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_files_and_directories_arrive_under_their_names(device: Transport, root:
     assert (root / "store/one").read_bytes() == b"\x00\xff"
 
 
-def test_what_an_interrupted_push_left_behind_does_not_pass_for_the_whole(
+def test_a_push_after_an_interrupted_one_sends_the_whole_directory(
     device: Transport, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil
@@ -47,13 +47,13 @@ def test_what_an_interrupted_push_left_behind_does_not_pass_for_the_whole(
     for name in ("a", "b"):
         (tmp_path / "many" / name).write_bytes(b"content")
 
-    def interrupted(source: Path, target: Path, **_: object) -> None:
+    def interrupt(source: Path, target: Path, **_: object) -> None:
         target.mkdir()
         (target / "a").write_bytes(b"con")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copytree", interrupted)
+        patch.setattr(shutil, "copytree", interrupt)
         with pytest.raises(KeyboardInterrupt):
             device.push(tmp_path / "many", "store/many")
     assert not (root / "store/many").exists()
@@ -64,7 +64,7 @@ def test_what_an_interrupted_push_left_behind_does_not_pass_for_the_whole(
     }
 
 
-def test_what_is_there_already_is_not_sent_again(device: Transport, root: Path, tmp_path: Path) -> None:
+def test_a_name_that_was_sent_is_not_sent_again(device: Transport, root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"first")
     device.push(tmp_path / "file", "file")
     (tmp_path / "file").write_bytes(b"second")
@@ -72,9 +72,7 @@ def test_what_is_there_already_is_not_sent_again(device: Transport, root: Path, 
     assert (root / "file").read_bytes() == b"first"
 
 
-def test_a_result_is_brought_back_into_a_directory_that_may_exist(
-    device: Transport, root: Path, tmp_path: Path
-) -> None:
+def test_a_result_is_copied_into_an_existing_directory(device: Transport, root: Path, tmp_path: Path) -> None:
     (root / "job/result").mkdir(parents=True)
     (root / "job/result/file").write_bytes(b"new")
     (tmp_path / "back").mkdir()
@@ -83,12 +81,12 @@ def test_a_result_is_brought_back_into_a_directory_that_may_exist(
     assert {path.name for path in (tmp_path / "back").iterdir()} == {"file", "mine"}
 
 
-def test_a_result_that_is_not_there_is_the_devices_fault(device: Transport, tmp_path: Path) -> None:
+def test_a_missing_result_is_a_device_error(device: Transport, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="left no job/result"):
         device.pull("job/result", tmp_path / "back")
 
 
-def test_removing_takes_a_directory_whole_and_a_missing_one_is_no_error(device: Transport, root: Path) -> None:
+def test_a_directory_is_removed_with_its_content_and_a_missing_one_is_ignored(device: Transport, root: Path) -> None:
     (root / "jobs/1/result").mkdir(parents=True)
     device.remove("jobs/1")
     device.remove("jobs/1")
@@ -98,14 +96,14 @@ def test_removing_takes_a_directory_whole_and_a_missing_one_is_no_error(device: 
 # --- commands ------------------------------------------------------------------------------------------------------
 
 
-def test_a_command_runs_in_the_devices_directory_and_tells_its_code_and_both_streams(
+def test_a_command_runs_in_the_devices_directory_and_returns_its_code_and_both_streams(
     device: Transport, root: Path
 ) -> None:
     body = "import os, sys; print(os.getcwd(), flush=True); print('oh', file=sys.stderr); sys.exit(3)"
     assert device.run(python(body), 60) == (3, f"{root}\noh\n")
 
 
-def test_a_command_gets_nothing_of_the_hosts_environment_but_what_it_needs(
+def test_a_command_sees_only_the_needed_variables_of_the_hosts_environment(
     device: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "/host")
@@ -115,21 +113,21 @@ def test_a_command_gets_nothing_of_the_hosts_environment_but_what_it_needs(
     assert set(eval(printed)) <= {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "LC_CTYPE"}
 
 
-def test_a_command_that_waits_for_input_gets_its_end_at_once(device: Transport) -> None:
+def test_the_standard_input_of_a_command_is_empty(device: Transport) -> None:
     assert device.run(python("import sys; print(repr(sys.stdin.read()))"), 60) == (0, "''\n")
 
 
-def test_what_a_command_prints_need_not_be_text(device: Transport) -> None:
+def test_output_that_is_not_text_is_decoded_with_replacements(device: Transport) -> None:
     code, printed = device.run(python(r"import os; os.write(1, b'a\xffb')"), 60)
     assert (code, printed) == (0, "a\ufffdb")
 
 
-def test_a_command_ended_by_a_signal_tells_it_by_a_negative_code(device: Transport) -> None:
+def test_a_command_ended_by_a_signal_has_a_negative_exit_code(device: Transport) -> None:
     code, _ = device.run(python("import os; os.kill(os.getpid(), 11)"), 60)
     assert code == -11
 
 
-def test_a_command_that_outlives_its_time_is_ended_with_all_it_started(device: Transport, tmp_path: Path) -> None:
+def test_a_command_beyond_its_time_limit_is_ended_with_its_children(device: Transport, tmp_path: Path) -> None:
     # Command and child hold a pipe open for as long as they live: reading to its end waits for both to die.
     pipe = tmp_path / "alive"
     os.mkfifo(pipe)
@@ -148,7 +146,7 @@ def test_a_command_that_outlives_its_time_is_ended_with_all_it_started(device: T
         assert alive.read() == b"child"
 
 
-def test_a_command_that_leaves_a_child_holding_its_output_is_ended_too(device: Transport) -> None:
+def test_a_command_whose_child_holds_its_output_is_ended_too(device: Transport) -> None:
     body = "import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', 'import signal; signal.pause()'])"
     with pytest.raises(DeviceError, match="ended after"):
         device.run(python(body), 0.3)
