@@ -183,7 +183,7 @@ def _has_variance(a: Array, b: Array, paired: bool) -> bool:
 
 
 def _compute_rank_p_value(a: Array, b: Array, paired: bool) -> float:
-    """Return the p-value of Wilcoxon's signed-rank or Mann and Whitney's U test; exact tests are conservative for ties."""
+    """Return the p-value of Wilcoxon's signed-rank or Mann and Whitney's U test; ties make it conservative."""
     method = "exact" if max(len(a), len(b)) <= _MAX_EXACT_PROCESSES else "asymptotic"
     if not paired:
         return float(scipy.stats.mannwhitneyu(np.round(b, _DIGITS), np.round(a, _DIGITS), method=method).pvalue)
