@@ -28,12 +28,6 @@ DONE, AGAIN, WRONG = JobExit(0, ""), JobExit(75, "the link was lost"), JobExit(2
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
     """Handle Ctrl-C, which a shell ignores for processes in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
