@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from edgeproof.cli.options import split_names
@@ -47,15 +48,17 @@ def _list(arguments: argparse.Namespace) -> int:
 
     header: tuple[str, ...] = ("name", "transport", "host", "architecture", "threads", "tags")
     lines = [header]
-    for name in cards.names():
-        card = cards.read(name)
+    readable, errors = cards.read_all()
+    for name, card in readable.items():
         if arguments.tag is None or arguments.tag in card.tags:
             words = (name, card.transport, card.host, card.architecture, card.threads, ",".join(card.tags))
             lines.append(tuple(str(word or "–") for word in words))
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
-    return OK
+    for name, error in errors.items():
+        print(f"skipped device '{name}': {error}", file=sys.stderr)
+    return PROBLEMS if errors else OK
 
 
 def _show(arguments: argparse.Namespace) -> int:

@@ -9,14 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import Field, StringConstraints, model_validator
 
 from edgeproof.config.validation import Frozen, Id, validate
+from edgeproof.config.yaml_file import read_yaml
 from edgeproof.core import plugins
-from edgeproof.core.errors import ConfigError, UnknownNameError
+from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownNameError
 
 CARDS = Path("devices")
+# The most processors that Linux can be built for.
+MAX_CORES = 8192
 
 # Both end up on a command line. The patterns exclude what a program would read as an option or as two words.
 Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=255)]
@@ -40,10 +42,12 @@ Npu = Literal[
 class Budget(Frozen):
     """Upper limits for an artifact on a device. 1 MB is 10^6 bytes."""
 
-    size_mb: float | None = Field(default=None, gt=0, description="size of the artifact's files")
-    latency_ms: float | None = Field(default=None, gt=0, description="90th percentile of the latency in SingleStream")
-    memory_mb: float | None = Field(default=None, gt=0, description="peak memory of the process")
-    energy_mj: float | None = Field(default=None, gt=0, description="energy of one inference, in millijoules")
+    size_mb: float | None = Field(default=None, gt=0, le=1e6, description="size of the artifact's files")
+    latency_ms: float | None = Field(
+        default=None, gt=0, le=1e6, description="90th percentile of the latency in SingleStream"
+    )
+    memory_mb: float | None = Field(default=None, gt=0, le=1e8, description="peak memory of the process")
+    energy_mj: float | None = Field(default=None, gt=0, le=1e9, description="energy of one inference, in millijoules")
 
 
 class Fingerprint(Frozen):
@@ -52,8 +56,8 @@ class Fingerprint(Frozen):
     architecture: str | None = None
     cpu: str | None = None
     microcode: str | None = None
-    cores: int | None = None
-    memory_bytes: int | None = None
+    cores: int | None = Field(default=None, ge=1, le=MAX_CORES)
+    memory_bytes: int | None = Field(default=None, ge=0)
     kernel: str | None = None
     libc: str | None = None
     governor: str | None = None
@@ -71,7 +75,9 @@ class Card(Frozen):
     architecture: Id | None = Field(default=None, description="processor architecture, such as x86_64 or aarch64")
     threads: int = Field(ge=1, le=256, description="number of threads that a runtime may use")
     cores: list[int] | None = Field(default=None, min_length=1, description="processors that the runner is pinned to")
-    memory_mb: int | None = Field(default=None, ge=64, description="memory limit of the runner; 1 MB is 10^6 bytes")
+    memory_mb: int | None = Field(
+        default=None, ge=64, le=100_000_000, description="memory limit of the runner; 1 MB is 10^6 bytes"
+    )
     python: Command | None = Field(default=None, description="Python on the device; default: the transport's")
     runtimes: dict[Id, Command | None] | None = Field(
         default=None,
@@ -85,7 +91,9 @@ class Card(Frozen):
     budget: Budget | None = Field(default=None, description="upper limits for an artifact on this device")
     cool_down_s: float = Field(default=0, ge=0, le=3600, description="minimum pause before each run")
     tags: list[Id] = []
-    timeout_s: int = Field(default=600, ge=1, description="time limit of a job, in addition to its minimum duration")
+    timeout_s: int = Field(
+        default=600, ge=1, le=604_800, description="time limit of a job, in addition to its minimum duration"
+    )
     instructions: CountMethod | None = Field(
         default=None, description="tool that counts the instructions of final artifacts"
     )
@@ -96,8 +104,8 @@ class Card(Frozen):
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         cores = self.cores or []
-        if any(core < 0 for core in cores) or len(set(cores)) < len(cores):
-            raise ValueError("'cores' are numbers from 0 without repetition")
+        if any(not 0 <= core < MAX_CORES for core in cores) or len(set(cores)) < len(cores):
+            raise ValueError(f"'cores' are numbers from 0 to {MAX_CORES - 1} without repetition")
         if cores and self.threads > len(cores):
             raise ValueError(f"{self.threads} threads need {self.threads} cores, but 'cores' lists {len(cores)}")
         if self.npu is not None and self.instructions is not None:
@@ -124,13 +132,21 @@ def read(name: str, cards: Path = CARDS) -> Card:
     path = cards / f"{name}.yaml"
     if name not in names(cards):
         raise UnknownNameError("device", name, names(cards), f"To add one: 'edgeproof devices add', or write {path}.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    card = validate(Card, content, str(path))
+    card = validate(Card, read_yaml(path), str(path))
     check(card, str(path))
     return card
+
+
+def read_all(cards: Path = CARDS) -> tuple[dict[str, Card], dict[str, EdgeproofError]]:
+    """Read all cards. Return the good ones and the errors of the others, both by the name of the device."""
+    readable: dict[str, Card] = {}
+    errors: dict[str, EdgeproofError] = {}
+    for name in names(cards):
+        try:
+            readable[name] = read(name, cards)
+        except EdgeproofError as error:
+            errors[name] = error
+    return readable, errors
 
 
 def check(card: Card, where: str) -> None:

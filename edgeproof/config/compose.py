@@ -22,16 +22,19 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from edgeproof.config.conf_files import check_conf_files
 from edgeproof.config.expansion import expand
 from edgeproof.config.params import Params
 from edgeproof.config.study import BenchSettings, Study
 from edgeproof.config.validation import validate
+from edgeproof.config.yaml_file import read_yaml
 from edgeproof.core import plugins
 from edgeproof.core.errors import ConfigError, UnknownNameError
 
 CONF = Path("conf")
 ROOT = "edgeproof_root"
 MAX_MESSAGE_LINES = 12
+MAX_MESSAGE_CHARACTERS = 2000
 # Lines of Hydra's messages that describe its internals.
 INTERNAL_LINES = ("full_key", "object_type", "reference_type", "Config search")
 LIBRARIES = ("tasks", "networks", "methods", "runtimes", "scenarios")
@@ -43,9 +46,14 @@ def list_studies(conf: Path = CONF) -> list[str]:
 
 
 def read_default_study(conf: Path = CONF) -> str:
-    """Return the name of the study in the defaults of conf/config.yaml."""
-    defaults = yaml.safe_load((conf / "config.yaml").read_text(encoding="utf-8"))["defaults"]
-    return str(next(entry["study"] for entry in defaults if isinstance(entry, dict) and "study" in entry))
+    """Return the name of the study in the defaults of conf/config.yaml. Raises ConfigError when there is none."""
+    path = conf / "config.yaml"
+    content = read_yaml(path)
+    defaults = content.get("defaults") if isinstance(content, dict) else None
+    for entry in defaults if isinstance(defaults, list) else []:
+        if isinstance(entry, dict) and "study" in entry:
+            return str(entry["study"])
+    raise ConfigError(f"{path} names no default study. Add one to its 'defaults', such as '- study: digits'.")
 
 
 def compose(study: str | None = None, overrides: Sequence[str] = (), conf: Path = CONF) -> Params:
@@ -75,25 +83,33 @@ def compose_bench_settings(preset: str, conf: Path = CONF) -> BenchSettings:
 
 @contextmanager
 def raise_config_errors(overrides: Sequence[str], conf: Path = CONF) -> Iterator[None]:
-    """Turn the errors of Hydra, of OmegaConf and of reading conf/ into a ConfigError that shows the overrides."""
+    """Turn the errors of Hydra, of OmegaConf and of reading conf/ into a ConfigError that shows the overrides.
+
+    Hydra passes on Python's errors for some overrides, such as a number of ten thousand digits.
+    """
     try:
         yield
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise ConfigError(_explain_hydra_error(error, overrides, conf)) from None
 
 
 @contextmanager
 def merge_conf_directories(conf: Path = CONF) -> Iterator[Path]:
     """Yield conf/ itself, or a temporary copy that includes the conf/ of external plugin directories."""
-    roots = [root / "conf" for root in plugins.list_external_roots() if (root / "conf").is_dir()]
-    if not roots:
+    directories = list_conf_directories(conf)
+    if len(directories) == 1:
         yield conf.resolve()
         return
     with tempfile.TemporaryDirectory() as scratch:
         merged = Path(scratch) / "conf"
-        for root in [conf.resolve(), *roots]:
-            shutil.copytree(root, merged, dirs_exist_ok=True)
+        for directory in directories:
+            shutil.copytree(directory, merged, dirs_exist_ok=True)
         yield merged
+
+
+def list_conf_directories(conf: Path = CONF) -> list[Path]:
+    """Return conf/ and the conf/ of every external plugin directory that has one."""
+    return [conf, *(root / "conf" for root in plugins.list_external_roots() if (root / "conf").is_dir())]
 
 
 def register_definitions(
@@ -120,6 +136,7 @@ def _compose_study(study: str | None, overrides: Sequence[str], conf: Path) -> d
 def _run_hydra(
     libraries: Sequence[str], root: str | Mapping[str, str], overrides: Sequence[str], conf: Path
 ) -> dict[str, Any]:
+    check_conf_files(list_conf_directories(conf), libraries, overrides if isinstance(root, str) else root.values())
     with raise_config_errors(overrides, conf), merge_conf_directories(conf) as directory:
         register_definitions(directory, libraries, root)
         GlobalHydra.instance().clear()
@@ -135,12 +152,16 @@ def _to_dict(composed: DictConfig) -> dict[str, Any]:
 
 def _explain_hydra_error(error: Exception, overrides: Sequence[str], conf: Path) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = " ".join([line for line in lines if not line.startswith(INTERNAL_LINES)][:MAX_MESSAGE_LINES])
+    text = _shorten(" ".join([line for line in lines if not line.startswith(INTERNAL_LINES)][:MAX_MESSAGE_LINES]))
     cause = error.__cause__
     if cause is not None and str(cause) not in text:
         text += " " + " ".join(str(cause).splitlines()[:1])
-    given = f" Overrides: {' '.join(overrides)}." if overrides else ""
+    given = f" Overrides: {_shorten(' '.join(overrides))}." if overrides else ""
     return f"could not compose {conf}/: {text}.{given} To see every key: edgeproof compose --print"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE_CHARACTERS else f"{text[:MAX_MESSAGE_CHARACTERS]}…"
 
 
 def _validate_study(content: dict[str, Any], study: str | None, conf: Path) -> Study:

@@ -15,6 +15,8 @@ from edgeproof.config.study import ModelEntry, Study, TaskDefinition
 from edgeproof.config.validation import validate
 from edgeproof.core import plugins
 
+# No option of a network or method, such as a width or a number of epochs, is larger.
+MAX_OPTION = 1e9
 FRAMEWORK_PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"]}
 
 
@@ -97,7 +99,8 @@ def _expand_model(study: Study, name: str) -> dict[str, Any]:
 def _check_options(kind: str, name: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check options against the plugin's Options model. Return them with defaults, as plain JSON values."""
     source = f"{where} ({plugins.SINGULAR[kind]} '{name}', defaults in conf/{kind}/{name}.yaml)"
-    content: dict[str, Any] = validate(plugins.load(kind, name).Options, dict(options), source).model_dump(mode="json")
+    checked = validate(plugins.load(kind, name).Options, dict(options), source, MAX_OPTION)
+    content: dict[str, Any] = checked.model_dump(mode="json")
     return content
 
 

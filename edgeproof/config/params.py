@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, NonNegativeInt, PositiveInt
+from pydantic import AliasChoices, Field
 
 from edgeproof.config.validation import Frozen, Id, Sha256
 from edgeproof.core.errors import ConfigError, suggest_nearest
 
 SCHEMA = 1
+
+# The libraries of the stages take seeds of 32 bits.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Session = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Samples = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Processes = Annotated[int, Field(ge=1, le=100)]
+InterleavedProcesses = Annotated[int, Field(ge=0, le=100)]
+Threads = Annotated[int, Field(ge=1, le=256)]
+PauseSeconds = Annotated[float, Field(ge=0, le=3600)]
+WarmUpSeconds = Annotated[float, Field(gt=0, le=3600)]
 
 Family = Literal["train", "distill", "prune", "quantize"]
 FAMILIES: tuple[Family, ...] = ("train", "distill", "prune", "quantize")
@@ -54,10 +64,10 @@ class TaskParams(Frozen):
     name: Id
     sources: list[Source] = Field(min_length=1)
     files: dict[str, Sha256] = Field(min_length=1)
-    validation_samples: PositiveInt
-    calibration_samples: PositiveInt
+    validation_samples: Samples
+    calibration_samples: Samples
     quality_target: float = Field(ge=0, le=1)
-    seed: NonNegativeInt
+    seed: Seed
 
 
 class Inputs(Frozen):
@@ -78,8 +88,8 @@ class ModelParams(Frozen):
     network: Id
     network_options: dict[str, Any]
     options: dict[str, Any]
-    seeds: list[NonNegativeInt] = Field(min_length=1)
-    threads: int = Field(ge=1, le=256)
+    seeds: list[Seed] = Field(min_length=1, max_length=1000)
+    threads: Threads
     packages: dict[str, str]
     inputs: Inputs
 
@@ -90,8 +100,8 @@ class ExportParams(Frozen):
     model: Id
     runtime: Id
     schemes: list[str] = Field(min_length=1)
-    seeds: list[NonNegativeInt] = Field(min_length=1)
-    threads: int = Field(ge=1, le=256)
+    seeds: list[Seed] = Field(min_length=1, max_length=1000)
+    threads: Threads
     packages: dict[str, str]
 
 
@@ -105,7 +115,7 @@ class ScenarioSettings(Frozen):
     min_duration_ms: int | None = Field(default=None, ge=1, le=86_400_000)
     min_query_count: int | None = Field(default=None, ge=64, le=2**31)
     multi_stream_samples_per_query: int | None = Field(default=None, ge=1, le=1024)
-    server_target_latency_ns: int | None = Field(default=None, ge=1)
+    server_target_latency_ns: int | None = Field(default=None, ge=1, le=10**12)
 
 
 class ScenarioParams(Frozen):
@@ -129,22 +139,22 @@ class BenchParams(Frozen):
     device: Id
     transport: Id
     runtime: Id
-    session: NonNegativeInt
+    session: Session
     preset: Preset
-    processes: int = Field(ge=1, le=100)
+    processes: Processes
     # Earlier versions wrote 'turns' into params.yaml.
-    interleaved: int = Field(default=0, ge=0, le=100, validation_alias=AliasChoices("interleaved", "turns"))
+    interleaved: InterleavedProcesses = Field(default=0, validation_alias=AliasChoices("interleaved", "turns"))
     against: dict[str, dict[str, ModelAndScheme]] = {}
-    warm_up_s: float = Field(gt=0, le=3600)
-    cool_down_s: float = Field(ge=0, le=3600)
+    warm_up_s: WarmUpSeconds
+    cool_down_s: PauseSeconds
     compliance: list[Compliance]
-    seed: NonNegativeInt
+    seed: Seed
     artifacts: dict[str, list[str]]
-    seeds: list[NonNegativeInt] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1, max_length=1000)
     final: dict[str, list[str]]
     every: dict[str, ScenarioParams]
     all: dict[str, ScenarioParams]
-    quality_target: float
+    quality_target: float = Field(ge=0, le=1)
     packages: dict[str, str]
 
 

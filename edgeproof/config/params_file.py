@@ -10,25 +10,21 @@ import yaml
 
 from edgeproof.config.params import Params
 from edgeproof.config.validation import validate
+from edgeproof.config.yaml_file import read_yaml
 from edgeproof.core.directories import write_text
 from edgeproof.core.errors import ConfigError
 
 PARAMS = Path("params.yaml")
+CURE = "Compose it with 'edgeproof compose'."
 HEADER = "# Composed from conf/ by 'edgeproof compose {command}'. Body sha256: {digest}\n"
 _HEADER_PATTERN = re.compile(r"^# Composed from conf/ by .* Body sha256: ([0-9a-f]{64})\n")
 
 
 def read_params(path: Path = PARAMS) -> Params:
     """Read and check params.yaml. Raises ConfigError with the wrong key, the allowed values and the file to edit."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is missing. Compose it with 'edgeproof compose'.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} is not YAML: {' '.join(str(error).split())}. Compose it with 'edgeproof compose'."
-        ) from None
-    return validate(Params, content, str(path))
+    if not path.exists():
+        raise ConfigError(f"{path} is missing. {CURE}")
+    return validate(Params, read_yaml(path, CURE), str(path))
 
 
 def write_params(params: Params, command: str = "", path: Path = PARAMS) -> None:
@@ -48,6 +44,6 @@ def is_edited_by_hand(path: Path = PARAMS) -> bool:
     """Return True if params.yaml was changed after it was composed, by hand or by `dvc exp run -S`."""
     if not path.is_file():
         return False
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")
     header = _HEADER_PATTERN.match(text)
     return header is None or hashlib.sha256(text[header.end() :].encode()).hexdigest() != header.group(1)

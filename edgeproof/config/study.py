@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
-from edgeproof.config.params import Compliance, Family, Preset, ScenarioParams, TaskParams
+from edgeproof.config.params import (
+    Compliance,
+    Family,
+    InterleavedProcesses,
+    PauseSeconds,
+    Preset,
+    Processes,
+    ScenarioParams,
+    Seed,
+    Session,
+    TaskParams,
+    Threads,
+    WarmUpSeconds,
+)
 from edgeproof.config.validation import Frozen, Id
 
 # Options of a plugin, or values that a study's models refer to. The plugin's own Options model checks them.
@@ -38,9 +51,9 @@ class PresetEntry(Frozen):
     """A preset: how long and how often to measure."""
 
     preset: Preset
-    processes: PositiveInt
-    warm_up_s: float = Field(gt=0, le=3600)
-    cool_down_s: float = Field(ge=0, le=3600)
+    processes: Processes
+    warm_up_s: WarmUpSeconds
+    cool_down_s: PauseSeconds
     compliance: list[Compliance] = []
 
 
@@ -51,8 +64,8 @@ class BenchEntry(PresetEntry):
 
     devices: list[Id] = Field(min_length=1)
     runtimes: list[Id] = Field(min_length=1)
-    session: NonNegativeInt
-    interleaved: NonNegativeInt = 0
+    session: Session
+    interleaved: InterleavedProcesses = 0
     every: list[Id] = Field(min_length=1)
     final: list[Id]
     baseline: Id
@@ -84,7 +97,7 @@ class TaskDefinition(TaskParams):
     """Content of conf/tasks/<name>.yaml. The name comes from the file, the seed from the study."""
 
     name: Id = "unnamed"
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
 
 
 class Study(Frozen):
@@ -92,9 +105,9 @@ class Study(Frozen):
 
     study: Id
     task: Id
-    seed: NonNegativeInt
-    seeds: list[NonNegativeInt] = []
-    threads: int = Field(ge=1, le=256)
+    seed: Seed
+    seeds: list[Seed] = Field(default=[], max_length=1000)
+    threads: Threads
     scheme: str | None = None
     models: dict[Id, ModelEntry] = Field(min_length=1)
     bench: BenchEntry

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
@@ -12,6 +13,8 @@ from edgeproof.core.errors import ConfigError, suggest_nearest
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Model = TypeVar("Model", bound=BaseModel)
+# No number in a configuration is larger: 10^15 bytes are a petabyte, 10^15 ns are eleven days.
+MAX_NUMBER = 1e15
 
 
 class Frozen(BaseModel):
@@ -23,13 +26,34 @@ class Frozen(BaseModel):
     RENAMED_KEYS: ClassVar[dict[str, str]] = {}
 
 
-def validate(model: type[Model], content: Any, where: str) -> Model:
-    """Return `content` as a model. Raises ConfigError that lists every problem of `where`, the name of its file."""
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        problems = "\n".join(f"  - {_explain_problem(model, detail)}" for detail in error.errors())
-        raise ConfigError(f"{where} has {error.error_count()} problem(s):\n{problems}") from None
+def validate(model: type[Model], content: Any, where: str, max_number: float = MAX_NUMBER) -> Model:
+    """Return `content` as a model.
+
+    Raises ConfigError that lists every problem of `where`, the name of its file. A number that is not finite, or that
+    is larger than `max_number`, is a problem in every model.
+    """
+    problems = [f"{key}: {problem}" for key, problem in _list_wrong_numbers(content, max_number)]
+    if not problems:
+        try:
+            return model.model_validate(content)
+        except ValidationError as error:
+            problems = [_explain_problem(model, detail) for detail in error.errors()]
+    listing = "\n".join(f"  - {problem}" for problem in problems)
+    raise ConfigError(f"{where} has {len(problems)} problem(s):\n{listing}")
+
+
+def _list_wrong_numbers(content: Any, max_number: float, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the key and the problem of each number in `content` that is not finite or too large."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _list_wrong_numbers(value, max_number, f"{key}.{name}" if key else str(name))
+    elif isinstance(content, list | tuple):
+        for index, value in enumerate(content):
+            yield from _list_wrong_numbers(value, max_number, f"{key}.{index}" if key else str(index))
+    elif isinstance(content, float) and not math.isfinite(content):
+        yield key, f"Input should be a finite number (given: {content})"
+    elif isinstance(content, int | float) and abs(content) > max_number:
+        yield key, f"Input should be at most {max_number:,.0f} in size (given: {content!r:.60})"
 
 
 def _explain_problem(model: type[BaseModel], detail: Mapping[str, Any]) -> str:

@@ -70,6 +70,19 @@ def test_list_shows_the_cards_and_their_differences(project: Path, capsys: pytes
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["name", "desk"]
 
 
+def test_list_shows_the_good_cards_and_the_reason_of_a_bad_one(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_card(project, "a_bad", threads=0)
+    write_card(project, "desk")
+    (project / "devices/z_bad.yaml").write_text("transport: local\nthreads: 1\nthreads: 2\n")
+    assert main.run(["devices", "list"]) == 1
+    output = capsys.readouterr()
+    assert [line.split()[0] for line in output.out.splitlines()] == ["name", "desk"]
+    assert "skipped device 'a_bad': devices/a_bad.yaml" in output.err
+    assert "skipped device 'z_bad': devices/z_bad.yaml, line 3: duplicate key 'threads'" in output.err
+
+
 def test_show_prints_a_card_with_its_defaults(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_card(project, "desk")
     assert main.run(["devices", "show", "desk"]) == 0

@@ -194,6 +194,46 @@ def test_a_file_that_is_not_a_yaml_mapping_is_a_config_error(conf: Path, file: s
     assert "conf" in read_compose_error(conf=conf)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: " + "9" * 10_000, "line 2: '9999"),
+        ("a: " + "[" * 5_000, "line 2: nested deeper"),
+        ("a: 1\na: 2", "line 3: duplicate key 'a'"),
+        ("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+         + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)), "line 7: more than"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("file", ["study/digits.yaml", "methods/train.yaml", "config.yaml", "preset/quick.yaml"])
+def test_a_file_that_hydra_would_choke_on_is_refused_with_its_line(
+    conf: Path, file: str, text: str, problem: str
+) -> None:
+    (conf / file).write_text(f"# @package _global_\n{text}")
+    message = read_compose_error("preset=quick", conf=conf)
+    assert f"{file}, {problem}" in message
+
+
+def test_a_broken_study_does_not_stop_another_one(conf: Path, digits_study: Params) -> None:
+    (conf / "study/broken.yaml").write_text("a: [")
+    (conf / "reports/broken_too.yaml").write_text("a: [")
+    assert compose.compose("digits", conf=conf) == digits_study
+    assert "study/broken.yaml, line 1: not YAML" in read_compose_error(study="broken", conf=conf)
+    assert "study/broken.yaml, line 1: not YAML" in read_compose_error("study=broken", study=None, conf=conf)
+
+
+@pytest.mark.parametrize("text", ["", "7", "defaults: 3", "defaults: [preset: quick]"])
+def test_a_configuration_without_a_default_study_is_a_config_error(conf: Path, text: str) -> None:
+    (conf / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml names no default study"):
+        compose.read_default_study(conf)
+
+
+@pytest.mark.parametrize("value", ["9" * 10_000, "[" * 3_000 + "]" * 3_000, ".inf", "inf", "1" + "0" * 30, "nan"])
+@pytest.mark.parametrize("key", ["seed", "distill.temperature", "models.teacher.options.epochs", "bench.cool_down_s"])
+def test_an_absurd_value_of_an_override_is_a_config_error_of_readable_length(key: str, value: str) -> None:
+    assert len(read_compose_error(f"++{key}={value}")) < 6_000
+
+
 @pytest.mark.parametrize("text", ["", "# nothing but a comment\n"])
 def test_the_error_for_an_empty_study_names_its_missing_keys(conf: Path, text: str) -> None:
     (conf / "study" / "digits.yaml").write_text("# @package _global_\n" + text)

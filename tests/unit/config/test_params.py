@@ -109,6 +109,38 @@ def test_the_error_for_a_wrong_value_names_its_key(
     assert key in first
 
 
+@pytest.mark.parametrize("value", [10**30, -(10**30), 1e300, float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "task/validation_samples",
+        "train/teacher/seeds",
+        "train/teacher/options/learning_rate",
+        "train/teacher/options/epochs",
+        "bench/local_onnx/session",
+        "bench/local_onnx/warm_up_s",
+        "bench/local_onnx/quality_target",
+        "bench/local_onnx/every/single_stream/settings/server_target_latency_ns",
+    ],
+)
+def test_a_number_that_is_not_finite_or_absurdly_large_is_refused(
+    content: dict[str, Any], write_content: WriteContent, place: str, value: float
+) -> None:
+    study_contents.put(content, place, [value] if place.endswith("seeds") else value)
+    with pytest.raises(ConfigError) as failure:
+        params_file.read_params(write_content(content))
+    assert place.replace("/", ".") in str(failure.value)
+
+
+@pytest.mark.parametrize(("place", "value"), [("task/seed", 2**32), ("bench/local_onnx/quality_target", 1.1)])
+def test_a_number_above_the_limit_of_its_key_is_refused(
+    content: dict[str, Any], write_content: WriteContent, place: str, value: float
+) -> None:
+    study_contents.put(content, place, value)
+    with pytest.raises(ConfigError, match=f"{place.replace('/', '.')}: Input should be less than or equal to"):
+        params_file.read_params(write_content(content))
+
+
 def test_an_error_shows_only_the_beginning_of_a_long_value(
     content: dict[str, Any], write_content: WriteContent
 ) -> None:

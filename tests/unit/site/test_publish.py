@@ -222,7 +222,7 @@ def test_unknown_names_are_refused_with_the_known_ones(project: Path, capsys: py
         main.run(["report", "--save", "../x"])
     Path("conf/reports").mkdir(parents=True)
     Path("conf/reports/bad.yaml").write_text("{")
-    with pytest.raises(ConfigError, match=r"bad\.yaml , line 1: not YAML"):
+    with pytest.raises(ConfigError, match=r"bad\.yaml, line 1: not YAML"):
         selections.load("bad")
     Path("conf/reports/bad.yaml").write_text("- 1")
     with pytest.raises(ConfigError, match="bad"):
