@@ -25,8 +25,9 @@ $(READY): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed. On Debian or Ubuntu: sudo apt-get install python3.11 python3.11-venv, or name yours: make PYTHON=python3"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: the lock is made for Python 3.11, $(PYTHON) is $$($(PYTHON) -V). Name another: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) "$$(grep '^torch==' requirements.lock)"
-	$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar on -r requirements.lock
+	sed -n '/^torch==/,/[^\]$$/p' requirements.lock > $(VENV)/torch.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --retries 1 --extra-index-url $(TORCH_INDEX) -r $(VENV)/torch.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar on --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -35,19 +35,23 @@ def pin(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
     """Return the exact version of each package in requirements.lock.
 
     Stages have these versions as parameters, so DVC runs them again after an upgrade. Raises ConfigError for a package
-    that is not pinned.
+    that is not pinned, and if the file is missing.
     """
-    try:
-        text = lock.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{lock} is missing from {Path.cwd()}. Run the command in the project's root.") from None
-    versions = {
-        _normalize(name): version for name, version in re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE)
-    }
+    versions = read_versions(lock)
     missing = [package for package in packages if _normalize(package) not in versions]
     if missing:
         raise ConfigError(f"{lock} pins no version of {', '.join(missing)}. Add it there and run 'make setup'.")
     return {package: versions[_normalize(package)] for package in sorted(set(packages))}
+
+
+def read_versions(lock: Path = LOCK) -> dict[str, str]:
+    """Return the pinned version of every package, by its normalized name. Raises ConfigError if the file is missing."""
+    try:
+        text = lock.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{lock} is missing from {Path.cwd()}. Run the command in the project's root.") from None
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE)
+    return {_normalize(name): version for name, version in pins}
 
 
 def _normalize(name: str) -> str:

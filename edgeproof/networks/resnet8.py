@@ -39,7 +39,7 @@ class ResNet(nn.Module):
             nn.ReLU(),
         )
         pairs = itertools.pairwise([widths[0], *widths])
-        self.blocks = nn.Sequential(*(BasicBlock(i, o, stride=1 if n == 0 else 2) for n, (i, o) in enumerate(pairs)))
+        self.blocks = nn.Sequential(*(Block(i, o, stride=1 if n == 0 else 2) for n, (i, o) in enumerate(pairs)))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(widths[-1], classes)
 
@@ -49,7 +49,7 @@ class ResNet(nn.Module):
         return logits
 
 
-class BasicBlock(nn.Module):
+class Block(nn.Module):
     """Two 3×3 convolutions and a shortcut, which is a projection if the shape changes."""
 
     def __init__(self, channels_in: int, channels_out: int, *, stride: int) -> None:

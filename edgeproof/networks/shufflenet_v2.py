@@ -53,8 +53,8 @@ class ShuffleNetV2(nn.Module):
 
     def fixed_layers(self) -> list[nn.Module]:
         """Return the layers whose channels must stay, because their outputs are split and shuffled by position."""
-        ends = [unit.work[-3] for unit in self.modules() if isinstance(unit, ShuffleUnit | DownsamplingUnit)]
-        return [self.stem, *ends, *(unit.shortcut for unit in self.modules() if isinstance(unit, DownsamplingUnit))]
+        ends = [unit.work[-3] for unit in self.modules() if isinstance(unit, Unit | Reduction)]
+        return [self.stem, *ends, *(unit.shortcut for unit in self.modules() if isinstance(unit, Reduction))]
 
 
 def build_units(widths: Sequence[int], blocks: int) -> Iterator[nn.Module]:
@@ -62,11 +62,11 @@ def build_units(widths: Sequence[int], blocks: int) -> Iterator[nn.Module]:
     channels_in = widths[0]
     for stage, width in enumerate(widths):
         for block in range(blocks):
-            yield DownsamplingUnit(channels_in, width) if stage > 0 and block == 0 else ShuffleUnit(width)
+            yield Reduction(channels_in, width) if stage > 0 and block == 0 else Unit(width)
             channels_in = width
 
 
-class ShuffleUnit(nn.Module):
+class Unit(nn.Module):
     """Pass half of the channels unchanged and the other half through three convolutions, then shuffle. Figure 3 (c)."""
 
     def __init__(self, channels: int) -> None:
@@ -80,7 +80,7 @@ class ShuffleUnit(nn.Module):
         return out
 
 
-class DownsamplingUnit(nn.Module):
+class Reduction(nn.Module):
     """Halve the resolution: both branches read all channels, then a shuffle mixes them. Figure 3 (d)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:

@@ -57,7 +57,7 @@ def build(
             f"transformer: width {width} is not a multiple of heads {heads}. Every head takes an equal share of it."
         )
     tokens = (sides[0] // patch[0]) * (sides[1] // patch[1])
-    blocks = [EncoderBlock(width, heads, expansion) for _ in range(depth)]
+    blocks = [Block(width, heads, expansion) for _ in range(depth)]
     return Transformer(Embedding(channels, patch, tokens, width), blocks, nn.Linear(width, classes))
 
 
@@ -100,7 +100,7 @@ class Embedding(nn.Module):
         return tokens + self.positions.view(tokens.shape[1:])
 
 
-class EncoderBlock(nn.Module):
+class Block(nn.Module):
     """Add attention and a perceptron, each computed from normalized tokens, to tokens (N, T, D)."""
 
     def __init__(self, width: int, heads: int, expansion: int) -> None:

@@ -142,7 +142,7 @@ def test_the_shuffle_equals_that_of_torch(half: int, count: int) -> None:
 
 
 def test_a_unit_passes_half_of_its_channels_unchanged() -> None:
-    unit = shufflenet_v2.ShuffleUnit(6).eval()
+    unit = shufflenet_v2.Unit(6).eval()
     x = torch.randn(2, 6, 4, 4)
     out = unit(x)
     assert torch.equal(out[:, 0::2], x[:, :3])

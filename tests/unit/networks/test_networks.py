@@ -35,7 +35,7 @@ def test_images_of_any_size_give_one_logit_per_class(shape: tuple[int, ...], ste
 
 
 def test_a_block_with_the_same_shape_adds_its_unchanged_input() -> None:
-    block = resnet8.BasicBlock(4, 4, stride=1).eval()
+    block = resnet8.Block(4, 4, stride=1).eval()
     nn.init.zeros_(block.norm2.weight)
     x = torch.rand(1, 4, 5, 5)  # not negative, so that the last ReLU does not change it
     assert torch.equal(block(x), x)

@@ -67,7 +67,7 @@ def test_options_that_build_no_gru_are_refused(options: dict[str, object]) -> No
 
 def test_a_block_equals_the_encoder_layer_of_torch() -> None:
     torch.manual_seed(0)
-    block = transformer.EncoderBlock(12, 3, 2)
+    block = transformer.Block(12, 3, 2)
     reference = nn.TransformerEncoderLayer(
         12, 3, dim_feedforward=24, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     )
