@@ -96,11 +96,10 @@ def _status(arguments: argparse.Namespace) -> int:
 
     journals = sorted(engines.FARM.glob(f"*/{engines.JOURNAL}"), key=lambda path: path.stat().st_mtime)
     runs = [path.parent.name for path in journals]
-    if not runs or arguments.name not in (None, *runs):
-        raise ConfigError(
-            f"there is no run '{arguments.name or 'latest'}'. Runs: {', '.join(runs) or 'none'}. "
-            "Start one with 'edgeproof farm run'."
-        )
+    if not runs:
+        raise ConfigError("there is no run yet. Start one with 'edgeproof farm run'.")
+    if arguments.name not in (None, *runs):
+        raise ConfigError(f"there is no run '{arguments.name}'. Runs: {', '.join(runs)}.")
     name = arguments.name or runs[-1]
     last = journal.latest_by_job(journal.read(engines.FARM / name / engines.JOURNAL))
     leased = {device for device in {event.device for event in last.values()} if leases.describe_holder(device)}
