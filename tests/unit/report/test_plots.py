@@ -7,6 +7,7 @@ import io
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def p50(row: Row) -> float | None:
     return None if row.p50_ns is None else row.p50_ns.value
 
 
-def point(x: float | None, y: float | None, **changes: str) -> Row:
+def point(x: float | None, y: float | None, **changes: Any) -> Row:
     return replace(
         PLAIN,
         p50_ns=None if x is None else Estimate(x, x, x),
