@@ -152,9 +152,9 @@ def _compile_modules(root: Path) -> None:
         raise EdgeproofError(
             f"building the board needs Python {VERSION}, which compiles its modules (this is {sys.version.split()[0]})."
         )
-    for place in (root / f"usr/lib/python{VERSION}", root / MODULES_DIRECTORY):
+    for directory in (root / f"usr/lib/python{VERSION}", root / MODULES_DIRECTORY):
         compileall.compile_dir(
-            place, quiet=2, force=True, stripdir=str(root), prependdir="/",
+            directory, quiet=2, force=True, stripdir=str(root), prependdir="/",
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )  # fmt: skip
 

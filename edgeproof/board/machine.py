@@ -69,16 +69,16 @@ def _start_qemu(config: MachineConfig, disk: Path, tools: Path) -> None:
 
 def make_qemu_command(qemu: str, config: MachineConfig, disk: Path) -> list[str]:
     """Return QEMU's command line: a Cortex-A53 with a disk, and a network that only lets ssh in and nothing out."""
-    disk, place = disk.resolve(), BOARD.resolve()
+    disk, state = disk.resolve(), BOARD.resolve()
     return [
         *(qemu, "-M", "virt", "-cpu", "cortex-a53", "-smp", str(CORES), "-m", f"{config.memory_mib}M", "-nodefaults"),
         *("-kernel", str(disk / KERNEL), "-initrd", str(disk / INITRAMFS)),
         *("-append", "console=ttyAMA0 quiet psi=1 panic=-1", "-no-reboot", "-display", "none", "-monitor", "none"),
-        *("-serial", f"file:{place / CONSOLE_FILE}"),
+        *("-serial", f"file:{state / CONSOLE_FILE}"),
         *("-drive", f"if=none,id=disk,format=raw,file={_escape_commas(disk / IMAGE)}"),
         *("-device", "virtio-blk-device,drive=disk"),
         *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{config.port}-:22"),
-        *("-device", "virtio-net-device,netdev=net", "-pidfile", str(place / PID_FILE), "-daemonize"),
+        *("-device", "virtio-net-device,netdev=net", "-pidfile", str(state / PID_FILE), "-daemonize"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The cells that a run was asked to measure, read from the parameters that it left."""
+"""The cells that a run was asked to measure, read from its stored parameters."""
 
 from __future__ import annotations
 

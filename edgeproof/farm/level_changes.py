@@ -85,7 +85,7 @@ def make_suspicion(change: LevelChange) -> Suspicion:
 def find_last_good(segment: Sequence[NightResult], index: int) -> NightResult:
     """Return the last night before the level change at `index`.
 
-    The place of a change is known to within some nights. So a night with another artifact than the last night's is
+    A change is located to within a few nights only. So a night whose artifact differs from the last night's is
     preferred.
     """
     before = segment[max(0, index - EXCLUDED_LATEST_NIGHTS) : index]

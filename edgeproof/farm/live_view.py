@@ -79,8 +79,9 @@ class LiveView:
                     self._timed[key] += 1
 
     def format_time_left(self) -> str:
-        """Return ', about 3:10 left', or '' before the first job has ended. With many devices it is slow, so the
-        estimate is reused for a second.
+        """Return ', about 3:10 left', or '' before the first job has ended.
+
+        With many devices the estimate is slow, so it is reused for a second.
         """
         with self._lock:
             now_s = self._clock_s()

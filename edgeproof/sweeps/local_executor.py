@@ -20,13 +20,13 @@ WORKER_MODULE = "edgeproof.sweeps.worker"
 POLL_INTERVAL_S = 0.05
 # A process that is asked to stop has this long before it is killed.
 GRACE_PERIOD_S = 10.0
-Phase = Literal["build", "all"]
-Event = Literal["started", "ended"]
+PointPhase = Literal["build", "all"]
+PointEvent = Literal["started", "ended"]
 # Starts a point's process. Tests replace it.
-PointStarter = Callable[[SweepStore, str, Phase], "subprocess.Popen[bytes]"]
+PointStarter = Callable[[SweepStore, str, PointPhase], "subprocess.Popen[bytes]"]
 
 
-def start_point(store: SweepStore, digest: str, phase: Phase) -> subprocess.Popen[bytes]:
+def start_point(store: SweepStore, digest: str, phase: PointPhase) -> subprocess.Popen[bytes]:
     """Start a point's process. Its output goes to the point's log."""
     command = [sys.executable, "-m", WORKER_MODULE, store.name, digest, *([phase] if phase == "build" else [])]
     with store.open_log(digest) as stream:
@@ -82,9 +82,9 @@ def run_points(
     digests: Sequence[str],
     *,
     workers: int,
-    phase: Phase,
+    phase: PointPhase,
     choose: Callable[[Sequence[str], Sequence[str]], str] = lambda waiting, running: waiting[0],
-    note: Callable[[str, Event, Sequence[str]], None] = lambda digest, event, running: None,
+    note: Callable[[str, PointEvent, Sequence[str]], None] = lambda digest, event, running: None,
     starter: PointStarter = start_point,
 ) -> None:
     """Run a phase of every point, up to `workers` in parallel.

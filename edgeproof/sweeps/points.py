@@ -1,4 +1,4 @@
-"""The points of a sweep: what a sweep was asked to run, and the names of its points."""
+"""The points of a sweep: their overrides, digests and labels, and the request that lists them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """All that a sweep was asked for.
+    """The request for a sweep.
 
     Attributes:
         points: the points in the order in which they were given. Several may have the same digest.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from edgeproof.study import durations, plan
+from edgeproof.sweeps.local_executor import PointEvent
 from edgeproof.sweeps.outcomes import JournalEntry
 from edgeproof.sweeps.points import find_axes, format_label
 from edgeproof.sweeps.store import SweepStore
@@ -39,15 +40,15 @@ class SweepProgress:
         self._earlier_entries = len(store.read_journal())
         print(f"{len(todo)} point(s) to run, {self._estimate()}.", flush=True)
 
-    def report_build(self, digest: str, event: str, running: Sequence[str]) -> None:
+    def report_build(self, digest: str, event: PointEvent, running: Sequence[str]) -> None:
         """Note that the builds of a point have started, or print how they ended."""
         self._report(digest, event, running, "built")
 
-    def report_point(self, digest: str, event: str, running: Sequence[str]) -> None:
+    def report_point(self, digest: str, event: PointEvent, running: Sequence[str]) -> None:
         """Note that a point has started, or print how it ended."""
         self._report(digest, event, running, "done")
 
-    def _report(self, digest: str, event: str, running: Sequence[str], success: str) -> None:
+    def _report(self, digest: str, event: PointEvent, running: Sequence[str], success: str) -> None:
         if event == "started":
             self._point_started_s[digest] = time.monotonic()
             return

@@ -14,7 +14,7 @@ from edgeproof.report import row_data
 from edgeproof.report.row import Row
 from edgeproof.statistics.estimates import Estimate
 from edgeproof.study import plan
-from edgeproof.sweeps.local_executor import Phase
+from edgeproof.sweeps.local_executor import PointPhase
 from edgeproof.sweeps.outcomes import ModelSummary, PointOutcome
 from edgeproof.sweeps.points import ComposedPoint, parse_overrides
 from edgeproof.sweeps.store import SweepStore
@@ -94,7 +94,7 @@ class StubStarter:
     behaviour: Mapping[str, str] = field(default_factory=dict)
     rows: Mapping[str, Row] = field(default_factory=dict)
 
-    def __call__(self, store: SweepStore, digest: str, phase: Phase) -> subprocess.Popen[bytes]:
+    def __call__(self, store: SweepStore, digest: str, phase: PointPhase) -> subprocess.Popen[bytes]:
         """Start a process in place of `local_executor.start_point`."""
         self._prepare(store, digest)
         with store.open_log(digest) as stream:

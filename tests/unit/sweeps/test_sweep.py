@@ -164,7 +164,7 @@ def test_processes_that_a_point_leaves_running_are_killed(grid: list[ComposedPoi
     """The point leaves a grandchild in its process group that would write a file after two seconds."""
     late = tmp_path / "late"
 
-    def start(store: SweepStore, digest: str, phase: local_executor.Phase) -> object:
+    def start(store: SweepStore, digest: str, phase: local_executor.PointPhase) -> object:
         import subprocess
 
         return subprocess.Popen(["sh", "-c", f"(sleep 2; touch {late}) & exit 1"], start_new_session=True)
