@@ -1,7 +1,7 @@
-"""MLPerf's compliance runs: the same measurement under an audit.config, to show that the harness doesn't cheat.
+"""MLPerf's compliance runs: the same measurement under an audit.config, which shows that the harness does not cheat.
 
-TEST01 logs some responses of a performance run, which must equal the accuracy run's. TEST04 gives every query the same
-sample, which must not be faster: nothing may be cached.
+TEST01 logs some responses of a performance run, which must equal those of the accuracy run. TEST04 gives every query
+the same sample, which must not be faster, because nothing may be cached.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ AUDITS: dict[Compliance, str] = {
 
 
 def name_scenario(test: Compliance, base: str) -> str:
-    """The name under which a session records a scenario's compliance run."""
+    """Return the name under which a session records the compliance run of the scenario `base`."""
     return f"{base}_{test.lower()}"
 
 
 def split_scenario(name: str) -> tuple[Compliance | None, str]:
-    """The compliance test and the scenario of such a name; None for an ordinary run."""
+    """Return the compliance test and the scenario of a recorded name. The test of an ordinary run is None."""
     for test in AUDITS:
         if name.endswith(suffix := f"_{test.lower()}"):
             return test, name.removesuffix(suffix)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from edgeproof.config.cards import Card
-from edgeproof.connection.transport import DeviceTransport
 from edgeproof.core import directories
 from edgeproof.core import job as core_job
 from edgeproof.core.directories import content_sha256, hash_file
@@ -26,6 +25,7 @@ from edgeproof.core.job import MLPERF_DURATION_MS, NULL_RUNTIME, RunnerJob
 from edgeproof.data.samples import Samples
 from edgeproof.devices import device, runner_result, runner_zipapp
 from edgeproof.paths import WORK
+from edgeproof.records.kinds import LATENCIES_FILE
 
 # The files of a runner's result. Whatever else a device sends stays out of the record.
 RESULT_FILES = re.compile(
@@ -46,7 +46,7 @@ class Dispatcher:
     """
 
     def __init__(self, name: str, card: Card, runtime: str) -> None:
-        self.transport: DeviceTransport = device.open_transport(name, card)
+        self.transport = device.open_transport(name, card)
         self.python = device.choose_interpreter(card, runtime)
         self._card = card
         self._runners = {key: runner_zipapp.pack(key, WORK / "runners") for key in {runtime, NULL_RUNTIME}}
@@ -149,7 +149,7 @@ def read_call_ns(out: Path) -> Array | None:
 
     Raises DeviceError for a file that does not hold one integer an inference.
     """
-    path = out / "latencies.npz"
+    path = out / LATENCIES_FILE
     if not path.is_file():
         return None
     try:  # the device may have sent anything

@@ -13,7 +13,7 @@ from edgeproof.bench import dispatch, quality, verdict
 from edgeproof.bench.artifact_set import ArtifactSet
 from edgeproof.bench.dispatch import Dispatcher
 from edgeproof.bench.runner_jobs import RunnerJobBuilder
-from edgeproof.bench.schedule import ESTIMATE, INSTRUCTIONS, Job
+from edgeproof.bench.schedule import Job
 from edgeproof.bench.subject import Subject
 from edgeproof.bench.verdict import VerdictLimits
 from edgeproof.config.cards import Card
@@ -31,7 +31,7 @@ class Measurer:
     """Measures the jobs of one session.
 
     Attributes:
-        harness_ns: the median latency of the harness alone, from the session's latest valid run of the null runtime.
+        harness_ns: the median latency of the harness itself, from the session's latest valid run of the null runtime.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class Measurer:
         """
         if job.scenario == kinds.INTERLEAVED:
             return self._measure_interleaved(job, out)
-        if job.scenario == ESTIMATE:
+        if job.scenario == kinds.ESTIMATE:
             return self._estimate(job)
-        if job.scenario == INSTRUCTIONS:
+        if job.scenario == kinds.INSTRUCTIONS:
             return self._count_instructions(job)
         if job.scenario == kinds.PROFILE:
             return self._profile(job, out)
@@ -132,7 +132,7 @@ class Measurer:
         """Count the instructions of one inference with the tool that the card names."""
         assert self._card.instructions is not None
         if self._card.threads > 1:
-            raise DeviceError("instructions are counted in one thread alone; use a card with 'threads: 1'")
+            raise DeviceError("instructions can be counted in one thread only; use a card with 'threads: 1'")
         with self._dispatcher.push_job(self._builder.build_accuracy(job)) as name:
             count = instructions.count_per_inference(
                 self._card.instructions,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgeproof.core.errors import DeviceError
+from edgeproof.records.kinds import OUTPUTS_FILE
 from edgeproof.records.record_parts import AccuracyCount
 
 LOG = "mlperf_log_accuracy.json"
@@ -31,7 +32,7 @@ def score_outputs(out: Path, labels: Array, score: Callable[[Array, Array], Arra
     if not keep_log:
         log.unlink()
     hits = np.asarray(score(outputs, labels), bool)
-    np.savez_compressed(out / "outputs.npz", outputs=outputs, correct=hits)
+    np.savez_compressed(out / OUTPUTS_FILE, outputs=outputs, correct=hits)
     return AccuracyCount(correct=int(hits.sum()), total=len(hits))
 
 

@@ -25,6 +25,7 @@ from edgeproof.core.job import (
     InterleavedPartner,
     RunnerJob,
 )
+from edgeproof.records.kinds import LATENCIES_FILE
 
 # The duration of one interleaved run.
 INTERLEAVED_DURATION_MS = 1000
@@ -119,9 +120,7 @@ class RunnerJobBuilder:
         first = next(key for key, scenario in self._item.all.items() if scenario.scenario == "SingleStream")
         records = self._state.read_scenario(job, first)
         medians = [
-            float(np.median(record.array("latencies.npz", "call_ns")))
-            for record in records
-            if record.verdict == "valid"
+            float(np.median(record.array(LATENCIES_FILE, "call_ns"))) for record in records if record.verdict == "valid"
         ]
         if not medians:
             raise MissingLatencyError(f"{job.directory} needs the latency of {first}, of which no run was valid")

@@ -14,11 +14,6 @@ from edgeproof.config.params import BenchParams
 from edgeproof.core.job import NULL_RUNTIME
 from edgeproof.records import kinds
 
-# Kinds of jobs that stand in place of a scenario.
-INSTRUCTIONS = "instructions"
-ESTIMATE = "estimate"
-UNSUPPORTED = "unsupported"
-
 
 class ArtifactKey(NamedTuple):
     """The name of an artifact, the same for all its seeds."""
@@ -66,13 +61,13 @@ def plan_jobs(
 ) -> list[Job]:
     """Return the jobs of a session in the order in which they run.
 
-    Accuracy comes first, for the `labelled` models. Then each round measures the harness alone and every supported
+    Accuracy comes first, for the `labelled` models. Then each round measures the null runtime and every supported
     artifact once, in an order drawn from the session's number. Rounds of the other scenarios, interleaved runs,
     instruction counts and profiles follow.
     """
-    refusals = [Job(*artifact, UNSUPPORTED, 0) for artifact in unsupported]
+    refusals = [Job(*artifact, kinds.UNSUPPORTED, 0) for artifact in unsupported]
     if card.npu is not None:  # the compiler estimates, nothing is measured
-        return [Job(*artifact, ESTIMATE, 0) for artifact in supported] + refusals
+        return [Job(*artifact, kinds.ESTIMATE, 0) for artifact in supported] + refusals
     shuffler = random.Random(f"{item.seed}-{item.session}")  # noqa: S311 - an order, not a secret
     final = [artifact for artifact in supported if artifact.scheme in item.final.get(artifact.model, [])]
     jobs = [
@@ -87,7 +82,7 @@ def plan_jobs(
     if not card.emulated:
         jobs += _plan_interleaved(item, supported, shuffler)
     if card.instructions is not None:
-        jobs += [Job(*artifact, INSTRUCTIONS, 0) for artifact in final]
+        jobs += [Job(*artifact, kinds.INSTRUCTIONS, 0) for artifact in final]
     return jobs + [Job(*artifact, kinds.PROFILE, 0) for artifact in final]
 
 
@@ -98,7 +93,7 @@ def get_partner(item: BenchParams, artifact: ArtifactKey) -> ArtifactKey | None:
 
 
 def _plan_rounds(item: BenchParams, supported: Sequence[ArtifactKey], shuffler: random.Random) -> list[Job]:
-    """Plan the rounds of the scenarios that measure every artifact. Each round begins with the harness alone."""
+    """Plan the rounds of the scenarios that measure every artifact. Each round begins with the null runtime."""
     jobs = []
     for process in range(item.processes):
         for scenario in item.every:

@@ -23,7 +23,7 @@ from edgeproof.bench.artifact_set import ArtifactSet
 from edgeproof.bench.dispatch import Dispatcher
 from edgeproof.bench.measurement import Measurer
 from edgeproof.bench.runner_jobs import RunnerJobBuilder
-from edgeproof.bench.schedule import UNSUPPORTED, Job, plan_jobs
+from edgeproof.bench.schedule import Job, plan_jobs
 from edgeproof.bench.state import SessionState
 from edgeproof.bench.subject import Subject, build_subject
 from edgeproof.bench.verdict import DEFAULT_LIMITS, VerdictLimits
@@ -135,7 +135,7 @@ class BenchSession:
     def abandon(self, reason: str) -> None:
         """Write an error with the given reason for every job that has no record yet and will never run."""
         for order, job in enumerate(self.plan()):
-            if job.scenario == UNSUPPORTED:
+            if job.scenario == kinds.UNSUPPORTED:
                 self.measure(job, order)
             elif not self._state.has_record(job):
                 header = self._describe(job, order)
@@ -162,7 +162,7 @@ class BenchSession:
 
     def _measure_or_judge_failure(self, job: Job, out: Path) -> JobOutcome:
         try:
-            if job.scenario == UNSUPPORTED:
+            if job.scenario == kinds.UNSUPPORTED:
                 raise Unsupported(str(self._explain_unsupported(self._artifacts.meta(job))))
             return self._measurer.measure(job, out)
         except (DeviceError, Unsupported) as error:

@@ -42,7 +42,7 @@ class Description(DeviceReport):
 
 
 def describe(transport: DeviceTransport, card: Card, runtime: str, packages: Packages) -> Description:
-    """Ask a device what it is and what it has for a runtime. Raises DeviceError if it gives no valid answer."""
+    """Run the runner of a runtime on a device to describe the device. Raises DeviceError without a valid answer."""
     runner = runner_zipapp.pack(runtime, WORK / "runners")
     transport.push(runner, runner.name)
     python = device.choose_interpreter(card, runtime)

@@ -1,4 +1,4 @@
-"""A device as its card describes it: how to reach it, with which interpreter, and in what it differs from its card."""
+"""A device as its card describes it: its transport, its interpreters, and its differences from the card."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeproof.config.cards import Card, Fingerprint
+from edgeproof.connection.transport import DeviceTransport
 from edgeproof.core import plugins
 from edgeproof.paths import WORK
 
 
-def open_transport(name: str, card: Card) -> Any:
-    """Return the transport to the device `name`, with its directory on this machine."""
-    return plugins.load("transports", card.transport).Transport(WORK / "devices" / name, card.host)
+def open_transport(name: str, card: Card) -> DeviceTransport:
+    """Return the transport to the device `name`. It keeps files on this machine in a directory of that name."""
+    module = plugins.load("transports", card.transport)
+    transport: DeviceTransport = module.Transport(WORK / "devices" / name, card.host)
+    return transport
 
 
 def choose_interpreter(card: Card, runtime: str) -> str:

@@ -31,7 +31,7 @@ PERFORMANCE_SAMPLES = 1024
 # LoadGen's built-in mlperf.conf has settings for all models and special ones for the models of MLPerf's benchmarks.
 # This name is none of those.
 MODEL = "edgeproof"
-# The measured memory of each query that LoadGen generates ahead, and of each inference whose duration is kept.
+# The measured memory of each query that LoadGen generates ahead, and of each recorded duration of an inference.
 BYTES_A_QUERY = 391
 BYTES_AN_INFERENCE = 24
 GENERATED_AHEAD = 2
@@ -229,7 +229,7 @@ def _build_settings(lg: Any, mode: str, scenario: str, settings: Settings, out_d
         raise ValueError(f"LoadGen refused {USER_CONF} with {code}")
     test.mode = getattr(lg.TestMode, mode)
     test.scenario = getattr(lg.TestScenario, scenario)
-    for name, value in settings.items():  # user.conf alone rounds Server's latency limit down to whole milliseconds
+    for name, value in settings.items():  # user.conf can hold only whole milliseconds of Server's latency limit
         setattr(test, name, value)
     return test
 

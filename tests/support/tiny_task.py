@@ -49,13 +49,13 @@ def describe():
 
 
 def write_plugins(root: Path, runtime: str = RUNTIME) -> None:
-    """Put both plugins below an empty plugin directory."""
+    """Write both plugins into an empty plugin directory."""
     (root / "tasks" / "tiny.py").write_text(TASK)
     (root / "runtimes" / "matrix.py").write_text(runtime)
 
 
 def write_data(data: Path) -> None:
-    """Prepare data/tiny: random samples, and labels that the matrix of `matrix()` gets right four times out of five."""
+    """Write data/tiny: random samples, and labels for which `matrix()` is right four times out of five."""
     rng = np.random.default_rng(0)
     for directory, splits in (("build", ("train", "validation")), ("test", ("test",))):
         with directories.write_atomically(data / "tiny" / directory) as out:
@@ -71,5 +71,5 @@ def write_data(data: Path) -> None:
 
 
 def matrix() -> np.ndarray:
-    """Three rows of eight weights."""
+    """Return the runtime's weights: three rows of eight."""
     return np.random.default_rng(1).standard_normal((CLASSES, 8)).astype(np.float32)

@@ -37,9 +37,9 @@ def project(plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(scope="module")
-def finished_project(digits_study: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def measured_project(digits_study: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project in which one whole session has run."""
-    root = tmp_path_factory.mktemp("finished_project")
+    root = tmp_path_factory.mktemp("measured_project")
     for kind in ("tasks", "runtimes"):
         (root / "plugins" / kind).mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -57,8 +57,8 @@ def read_record(root: Path, *place: str) -> Record:
 # --- a whole session -----------------------------------------------------------------------------------------------
 
 
-def test_a_session_leaves_one_record_a_process_and_one_of_the_null_runtime(finished_project: Path) -> None:
-    root = finished_project / "results/records/desk_matrix"
+def test_a_session_leaves_one_record_a_process_and_one_of_the_null_runtime(measured_project: Path) -> None:
+    root = measured_project / "results/records/desk_matrix"
     assert {str(path.parent.relative_to(root)) for path in root.rglob(kinds.RECORD_FILE)} == {
         "null/m.fp32/single_stream.0",
         "matrix/m.fp32/accuracy.0",
@@ -70,74 +70,74 @@ def test_a_session_leaves_one_record_a_process_and_one_of_the_null_runtime(finis
     }
 
 
-def test_a_missing_profile_is_recorded_with_its_reason_and_refuses_nothing(finished_project: Path) -> None:
-    record = read_record(finished_project, "matrix", "m.fp32", "profile.0")
+def test_a_missing_profile_is_recorded_with_its_reason_and_refuses_nothing(measured_project: Path) -> None:
+    record = read_record(measured_project, "matrix", "m.fp32", "profile.0")
     assert record.verdict == "valid"
     assert record.content["profile"] == {"missing": "the matrix runtime has no profiler"}
 
 
-def test_accuracy_equals_numpys_over_the_whole_test_split(finished_project: Path) -> None:
-    x, y = (np.load(finished_project / f"data/tiny/test/test_{name}.npy") for name in "xy")
+def test_accuracy_equals_numpys_over_the_whole_test_split(measured_project: Path) -> None:
+    x, y = (np.load(measured_project / f"data/tiny/test/test_{name}.npy") for name in "xy")
     outputs = x.reshape(len(x), -1) @ tiny_task.matrix().T
-    record = read_record(finished_project, "matrix", "m.fp32", "accuracy.0")
+    record = read_record(measured_project, "matrix", "m.fp32", "accuracy.0")
     assert record.verdict == "valid"
     np.testing.assert_allclose(record.array("outputs.npz", "outputs"), outputs, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(record.array("outputs.npz", "correct"), outputs.argmax(1) == y)
     assert record.content["accuracy"] == {"correct": 40, "total": 50}
 
 
-def test_accuracy_is_measured_for_the_model_of_every_seed(finished_project: Path) -> None:
-    first, other = (read_record(finished_project, "matrix", "m.fp32", f"accuracy.{n}") for n in (0, 1))
+def test_accuracy_is_measured_for_the_model_of_every_seed(measured_project: Path) -> None:
+    first, other = (read_record(measured_project, "matrix", "m.fp32", f"accuracy.{n}") for n in (0, 1))
     assert [record.content["artifact"]["model"]["seed"] for record in (first, other)] == [4, 7]
     np.testing.assert_allclose(other.array("outputs.npz", "outputs"), -first.array("outputs.npz", "outputs"), rtol=1e-6)
     # The other seed's matrix is the first one's negative, so its class is the one with the first's lowest output.
-    labels = np.load(finished_project / "data/tiny/test/test_y.npy")
+    labels = np.load(measured_project / "data/tiny/test/test_y.npy")
     right = int((first.array("outputs.npz", "outputs").argmin(1) == labels).sum())
     assert (other.verdict, other.content["accuracy"]["correct"]) == ("invalid", right)
 
 
-def test_a_record_names_its_artifact_device_and_runner(finished_project: Path) -> None:
-    content = read_record(finished_project, "matrix", "m.fp32", "single_stream.0").content
-    meta = directories.read_meta(finished_project / "artifacts/matrix/m/fp32")
+def test_a_record_names_its_artifact_device_and_runner(measured_project: Path) -> None:
+    content = read_record(measured_project, "matrix", "m.fp32", "single_stream.0").content
+    meta = directories.read_meta(measured_project / "artifacts/matrix/m/fp32")
     assert content["artifact"]["sha256"] == directories.content_sha256(meta)
     assert (content["study"], content["task"], content["device"], content["session"]) == ("tiny", "tiny", "desk", 1)
     assert content["card"]["threads"] == content["job"]["threads"] == 1
-    assert any((finished_project / ".edgeproof/runners").glob(f"runner-{content['runner']}.pyz"))
+    assert any((measured_project / ".edgeproof/runners").glob(f"runner-{content['runner']}.pyz"))
     assert content["measured_at"].endswith("+00:00")
 
 
-def test_a_record_holds_one_raw_duration_a_query(finished_project: Path) -> None:
+def test_a_record_holds_one_raw_duration_a_query(measured_project: Path) -> None:
     for runtime in ("matrix", "null"):
-        record = read_record(finished_project, runtime, "m.fp32", "single_stream.0")
+        record = read_record(measured_project, runtime, "m.fp32", "single_stream.0")
         log = record.content["result"]["loadgen"]
         assert record.verdict == "valid"
         assert len(record.array("latencies.npz", "call_ns")) == log["result_query_count"] >= 200
 
 
-def test_every_record_holds_the_latency_of_the_harness_alone(finished_project: Path) -> None:
-    harness = read_record(finished_project, "null", "m.fp32", "single_stream.0").content["result"]["loadgen"]
+def test_every_record_holds_the_latency_of_the_harness_alone(measured_project: Path) -> None:
+    harness = read_record(measured_project, "null", "m.fp32", "single_stream.0").content["result"]["loadgen"]
     overhead = harness["result_50.00_percentile_latency_ns"]
     assert 0 < overhead < 1_000_000
     for name in ("single_stream.0", "server.0"):
-        assert read_record(finished_project, "matrix", "m.fp32", name).content["harness_p50_ns"] == overhead
+        assert read_record(measured_project, "matrix", "m.fp32", name).content["harness_p50_ns"] == overhead
 
 
-def test_the_servers_load_is_its_share_of_the_single_stream_rate(finished_project: Path) -> None:
-    single = read_record(finished_project, "matrix", "m.fp32", "single_stream.0").array("latencies.npz", "call_ns")
-    server = read_record(finished_project, "matrix", "m.fp32", "server.0").content
+def test_the_servers_load_is_its_share_of_the_single_stream_rate(measured_project: Path) -> None:
+    single = read_record(measured_project, "matrix", "m.fp32", "single_stream.0").array("latencies.npz", "call_ns")
+    server = read_record(measured_project, "matrix", "m.fp32", "server.0").content
     expected = 0.01 * 1e9 / np.median(single)
     assert server["job"]["settings"]["server_target_qps"] == pytest.approx(expected)
     assert server["result"]["loadgen"]["effective_target_qps"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_an_unsupported_artifact_is_a_record_with_its_reason(finished_project: Path) -> None:
-    content = read_record(finished_project, "matrix", "m.int8-static", "unsupported.0").content
+def test_an_unsupported_artifact_is_a_record_with_its_reason(measured_project: Path) -> None:
+    content = read_record(measured_project, "matrix", "m.int8-static", "unsupported.0").content
     assert (content["verdict"], content["reasons"]) == ("unsupported", ["a matrix has no integers"])
 
 
-def test_a_finished_session_leaves_no_job_and_no_partial_session(finished_project: Path) -> None:
-    assert list((finished_project / ".edgeproof/sessions").iterdir()) == []
-    assert list((finished_project / ".edgeproof/devices/desk/jobs").iterdir()) == []
+def test_a_finished_session_leaves_no_job_and_no_partial_session(measured_project: Path) -> None:
+    assert list((measured_project / ".edgeproof/sessions").iterdir()) == []
+    assert list((measured_project / ".edgeproof/devices/desk/jobs").iterdir()) == []
 
 
 # --- the order of jobs ---------------------------------------------------------------------------------------------
