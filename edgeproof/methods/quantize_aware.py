@@ -18,7 +18,7 @@ from edgeproof.models.losses import make_hinton_loss
 from edgeproof.models.qat import Runtime, prepare
 from edgeproof.models.training import Loss, Recipe, TrainingTask, compute_teacher_logits, cross_entropy, fit
 
-FINAL = True
+FINAL = True  # no method can follow this one
 CALIBRATION_SAMPLES, CALIBRATION_BATCH = 1000, 100
 
 
