@@ -20,7 +20,6 @@ from edgeproof.records.record_parts import Verdict
 
 Array = np.ndarray[Any, Any]
 
-# A record's key: the device could not be reached for this job.
 # The figure that is published of each scenario, under its name in LoadGen's log.
 PUBLISHED_KEYS = {
     "SingleStream": "result_50.00_percentile_latency_ns",

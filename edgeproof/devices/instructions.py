@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from edgeproof.config.cards import CountMethod
 from edgeproof.core.errors import DeviceError
+from edgeproof.records.record_parts import InstructionCount
 
 RunCommand = Callable[[Sequence[str]], tuple[int, str]]
 SHOWN_LINES = 3
@@ -34,14 +35,6 @@ class InstructionCounter:
     fewer: int
     more: int
     install: str
-
-
-@dataclass(frozen=True)
-class InstructionCount:
-    """The instructions of one inference, and the tool that counted them."""
-
-    per_inference: int
-    method: CountMethod
 
 
 COUNTERS: dict[CountMethod, InstructionCounter] = {

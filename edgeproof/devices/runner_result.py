@@ -91,7 +91,7 @@ class LoadGenResult(DeviceReport):
     fingerprint: ReportedFingerprint
 
 
-class OperatorTime(DeviceReport):
+class ReportedOperator(DeviceReport):
     """One operator of a profile."""
 
     name: ReportName
@@ -106,7 +106,7 @@ class ProfileResult(DeviceReport):
     status: Literal["profiled"]
     method: ReportName
     inferences: int = Field(gt=0)
-    operators: list[OperatorTime] = Field(max_length=MAX_OPERATORS)
+    operators: list[ReportedOperator] = Field(max_length=MAX_OPERATORS)
 
 
 class ProfileUnavailable(DeviceReport):
@@ -116,7 +116,7 @@ class ProfileUnavailable(DeviceReport):
     reason: ReportText
 
 
-class InterleavedResult(DeviceReport):
+class InterleavedRunResult(DeviceReport):
     """The result of an interleaved run of two artifacts. The lists hold one entry for each pair of blocks."""
 
     status: Literal["compared"]
@@ -141,7 +141,7 @@ class ErrorResult(DeviceReport):
     error: ReportText
 
 
-RunnerResult = LoadGenResult | ProfileResult | ProfileUnavailable | InterleavedResult | ErrorResult
+RunnerResult = LoadGenResult | ProfileResult | ProfileUnavailable | InterleavedRunResult | ErrorResult
 _RESULT: TypeAdapter[RunnerResult] = TypeAdapter(Annotated[RunnerResult, Field(discriminator="status")])
 
 

@@ -10,6 +10,7 @@ import pytest
 from edgeproof.config.cards import CountMethod
 from edgeproof.core.errors import DeviceError
 from edgeproof.devices import instructions
+from edgeproof.records.record_parts import InstructionCount
 
 START = 1_234_567
 EACH = 672_538
@@ -39,7 +40,7 @@ def make_counter(printed: str, code: int = 0) -> tuple[instructions.RunCommand, 
 def test_the_count_of_one_inference_is_the_slope_between_two_runs(method: CountMethod, printed: str) -> None:
     run, commands = make_counter(printed)
     count = instructions.count_per_inference(method, run, ["python3", "-B"], "runner.pyz", "jobs/x")
-    assert count == instructions.InstructionCount(per_inference=EACH, method=method)
+    assert count == InstructionCount(per_inference=EACH, method=method)
     assert len(commands) == 2
     for argv in commands:
         assert list(argv[:2]) == ["env", "PYTHONHASHSEED=0"]
