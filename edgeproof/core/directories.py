@@ -5,14 +5,15 @@ Models, artifacts and prepared data are such directories. A reader sees a whole 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgeproof.core import partial_paths
 from edgeproof.core.errors import ArtifactError, EdgeproofError
 
 SCHEMA = 1
@@ -22,42 +23,21 @@ _CHUNK_BYTES = 1 << 20
 
 @contextmanager
 def write_atomically(directory: Path) -> Iterator[Path]:
-    """Yield a temporary directory to fill, and rename it to `directory` at the end.
+    """Yield a temporary directory to fill, and rename it to `directory` at the end. The last of several writers wins.
 
     Raises EdgeproofError when writing fails. On any exception an older `directory` stays as it was.
     """
     directory = directory.resolve()
-    temporary = directory.with_name(f".{directory.name}.part")
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        if temporary.exists():
-            shutil.rmtree(temporary)
-        temporary.mkdir()
-        yield temporary
-        _swap(temporary, directory)
+        with partial_paths.hold_partial_directory(directory) as partial:
+            yield partial
+            partial_paths.swap(partial, directory)
     except OSError as error:
         raise EdgeproofError(
             f"could not write {directory}: {error.strerror or error}. Results that were finished before are kept. "
             "Free some space or fix the permissions, then run the same command again."
         ) from error
-    finally:
-        if temporary.exists():
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _swap(new: Path, target: Path) -> None:
-    """Rename `new` to `target`. An older `target` is put back if that fails."""
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    try:
-        new.rename(target)
-    except BaseException:
-        if old.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_meta(directory: Path, meta: dict[str, Any]) -> None:
@@ -139,16 +119,18 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     Raises EdgeproofError when writing fails; an older file stays as it was.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    partial = partial_paths.name_partial(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        partial.write_bytes(data)
+        partial.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise EdgeproofError(
             f"could not write {path}: {error.strerror or error}. The old file is untouched."
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _suggest_rebuild(directory: Path) -> str:

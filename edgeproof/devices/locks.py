@@ -1,45 +1,15 @@
-"""Locks between processes: files under flock(2), which the kernel releases when their holder ends, even if killed."""
+"""The locks of this machine: one session measures on a device at a time, and no build runs beside a measurement."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edgeproof.core.errors import EdgeproofError
-
-
-@contextmanager
-def hold(path: Path, *, shared: bool = False, if_busy: str | None = None) -> Iterator[None]:
-    """Wait for the lock `path` and hold it while the block runs.
-
-    Several processes can hold a `shared` lock at once. `if_busy` is printed to stderr before waiting.
-    """
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    with _open(path) as descriptor:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if if_busy is not None:
-                print(f"  {if_busy}", file=sys.stderr)
-            fcntl.flock(descriptor, kind)
-        yield
-
-
-@contextmanager
-def try_hold(path: Path) -> Iterator[bool]:
-    """Hold the lock `path` while the block runs if it is free. Yields True if the lock is held, else False."""
-    with _open(path) as descriptor:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+from edgeproof.core.file_locks import hold
 
 
 @contextmanager
@@ -67,17 +37,6 @@ def hold_for_building() -> Iterator[None]:
         with hold(_get_lock_directory() / "gate"):
             locks.enter_context(hold(_get_lock_directory() / "building", shared=True))
         yield
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[int]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # O_CLOEXEC: programs that this process starts must not keep the lock after it.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _get_lock_directory() -> Path:

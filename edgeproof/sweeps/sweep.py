@@ -10,9 +10,9 @@ from pathlib import Path
 
 from edgeproof import paths
 from edgeproof.config import params_file
+from edgeproof.core import file_locks
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError
-from edgeproof.devices import locks
 from edgeproof.study import git, plan, worktrees
 from edgeproof.sweeps import local_executor, report, worktree_pool
 from edgeproof.sweeps.points import (
@@ -63,7 +63,7 @@ def run_sweep(
 @contextlib.contextmanager
 def hold_sweep_lock(name: str) -> Iterator[None]:
     """Hold the lock that allows one sweep at a time. Raises ConfigError, naming the other sweep, when it is taken."""
-    with locks.try_hold(worktree_pool.LOCKS / "sweep") as is_held:
+    with file_locks.try_hold(worktree_pool.LOCKS / "sweep") as is_held:
         if not is_held:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 other = json.loads(RUNNING_SWEEP.read_text(encoding="utf-8"))

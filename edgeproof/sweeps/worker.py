@@ -15,9 +15,9 @@ from pathlib import Path
 from edgeproof import entry, paths
 from edgeproof.config.params import FAMILIES, Params
 from edgeproof.config.params_file import PARAMS
+from edgeproof.core import file_locks
 from edgeproof.core.directories import content_sha256, read_meta, write_atomically
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.devices import locks
 from edgeproof.study import pipeline, plan, worktrees
 from edgeproof.sweeps import worktree_pool
 from edgeproof.sweeps.outcomes import JournalEntry, ModelSummary, PointFailure, PointOutcome
@@ -34,7 +34,7 @@ def main() -> int:
     store = SweepStore(name)
     try:
         # A process that a killed sweep left behind may still be running this point.
-        with locks.hold(worktree_pool.LOCKS / "points" / digest):
+        with file_locks.hold(worktree_pool.LOCKS / "points" / digest):
             if store.read_outcome(digest) is None:
                 _run(store, digest, build_only=phase == [BUILD])
     except EdgeproofError as error:

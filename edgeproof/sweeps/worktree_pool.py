@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgeproof import paths
+from edgeproof.core import file_locks
 from edgeproof.core.directories import write_text
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.devices import locks
 from edgeproof.study import worktrees
 
 LOCKS = paths.WORK / "locks"
@@ -21,7 +21,7 @@ CODE_FILE = "code_sha256"
 
 def prepare_code() -> str:
     """Copy the working tree's files into the source worktree and return their hash."""
-    with locks.hold(_lock_path(SOURCE_WORKTREE)):
+    with file_locks.hold(_lock_path(SOURCE_WORKTREE)):
         return _refresh(SOURCE_WORKTREE, Path())
 
 
@@ -45,7 +45,7 @@ def _refresh(worktree: Path, source: Path) -> str:
     """Copy the files of `source` into a worktree, then write and return their hash."""
     code_file = worktree / paths.WORK / CODE_FILE
     code_file.unlink(missing_ok=True)
-    with locks.hold(LOCKS / "worktrees"):
+    with file_locks.hold(LOCKS / "worktrees"):
         worktrees.refresh(worktree, source)
     code_sha256 = worktrees.hash_code(worktree)
     write_text(code_file, code_sha256)
@@ -57,7 +57,7 @@ def _hold_free_worktree() -> Iterator[Path]:
     number = 0
     while True:
         worktree = WORKTREES / str(number)
-        with locks.try_hold(_lock_path(worktree)) as is_held:
+        with file_locks.try_hold(_lock_path(worktree)) as is_held:
             if is_held:
                 yield worktree
                 return

@@ -7,7 +7,9 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproof.core import directories
+from edgeproof.core import directories, file_locks, partial_paths
 from edgeproof.core.errors import ArtifactError, EdgeproofError
 
 
@@ -125,12 +127,67 @@ def test_the_old_directory_survives_when_the_new_one_cannot_be_renamed(
 
         return rename
 
+    monkeypatch.setattr(partial_paths, "_exchange", lambda *_: False)  # as on a system that cannot exchange names
     monkeypatch.setattr(os, "rename", refuse_the_final_rename(os.rename))
     monkeypatch.setattr(os, "replace", refuse_the_final_rename(os.replace))
     with pytest.raises(expected or type(failure)):
         build(target, {"file": b"new"})
     assert (target / "file").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_writers_of_one_directory_at_once_leave_one_whole_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(partial_paths, "_exchange", lambda *_: False)
+    target = tmp_path / "made"
+
+    def write(number: int) -> None:
+        for _ in range(20):
+            build(target, {name: str(number).encode() for name in ("a", "b", "c")})
+
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(write, range(8)))
+    assert len({(target / name).read_bytes() for name in ("a", "b", "c")}) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_directory_exists_at_every_moment_while_it_is_replaced(tmp_path: Path) -> None:
+    target = build(tmp_path / "made", {"file": b""})
+    gaps = []
+
+    def look() -> None:
+        while not is_over.is_set():
+            gaps.append(not os.access(target, os.R_OK))
+
+    is_over = threading.Event()
+    reader = threading.Thread(target=look)
+    reader.start()
+    for _ in range(100):
+        build(target, {"file": b""})
+    is_over.set()
+    reader.join()
+    assert not any(gaps)
+
+
+def test_a_directory_that_a_reader_holds_is_removed_by_the_next_writer_after_it(tmp_path: Path) -> None:
+    target = build(tmp_path / "made", {"file": b"1"})
+    reader = file_locks.share_directory(target)
+    build(target, {"file": b"2"})
+    assert sorted(os.listdir(reader)) == ["file", "meta.json"]
+    os.close(reader)
+    build(target, {"file": b"3"})
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_directory_that_another_process_is_filling_is_no_leftover(tmp_path: Path) -> None:
+    with directories.write_atomically(tmp_path / "made") as out:
+        (out / "file").write_bytes(b"slow")
+        build(tmp_path / "made", {"file": b"fast"})
+        assert (out / "file").read_bytes() == b"slow"
+    assert (tmp_path / "made" / "file").read_bytes() == b"slow"
 
 
 # --- meta.json -----------------------------------------------------------------------------------------------------
@@ -264,6 +321,15 @@ def test_json_is_the_same_text_for_any_order_of_keys(value: dict[str, Any]) -> N
         directories.write_json(Path(scratch, "b"), dict(reversed(value.items())))
         assert Path(scratch, "a").read_bytes() == Path(scratch, "b").read_bytes()
         assert json.loads(Path(scratch, "a").read_text(encoding="utf-8")) == value
+
+
+def test_writers_of_one_file_at_once_leave_the_whole_file_of_one_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "runner.pyz"
+    contents = [bytes([number]) * 300_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(lambda content: [directories.write_bytes(path, content) for _ in range(10)], contents))
+    assert path.read_bytes() in contents
+    assert [entry.name for entry in tmp_path.iterdir()] == ["runner.pyz"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])

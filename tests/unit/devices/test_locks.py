@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeproof.core import file_locks
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.devices import locks
 
@@ -62,17 +63,17 @@ def is_blocked(
 
 
 def test_a_lock_has_one_holder_and_is_free_after_its_holder_is_killed(tmp_path: Path) -> None:
-    assert is_blocked(lambda: locks.hold(tmp_path / "a"), lambda: locks.hold(tmp_path / "a"))
-    assert not is_blocked(lambda: locks.hold(tmp_path / "a"), lambda: locks.hold(tmp_path / "b"))
+    assert is_blocked(lambda: file_locks.hold(tmp_path / "a"), lambda: file_locks.hold(tmp_path / "a"))
+    assert not is_blocked(lambda: file_locks.hold(tmp_path / "a"), lambda: file_locks.hold(tmp_path / "b"))
 
 
 def test_try_hold_does_not_wait_for_a_lock_that_is_held(tmp_path: Path) -> None:
-    other = Holder(lambda: locks.hold(tmp_path / "a"))
+    other = Holder(lambda: file_locks.hold(tmp_path / "a"))
     assert other.wait_until_held()
-    with locks.try_hold(tmp_path / "a") as mine:
+    with file_locks.try_hold(tmp_path / "a") as mine:
         assert not mine
     other.kill()
-    with locks.try_hold(tmp_path / "a") as mine:
+    with file_locks.try_hold(tmp_path / "a") as mine:
         assert mine
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from edgeproof.config.params import Params
+from edgeproof.core import file_locks
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError
-from edgeproof.devices import locks
 from edgeproof.study import plan
 from edgeproof.sweeps import local_executor, sweep, worktree_pool
 from edgeproof.sweeps.points import ComposedPoint, find_axes, format_label
@@ -200,7 +200,8 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_same_table(grid: list[Co
 
 def test_a_second_sweep_is_refused_and_told_the_name_of_the_first(grid: list[ComposedPoint]) -> None:
     write_json(sweep.RUNNING_SWEEP, {"name": "first", "process": 17})
-    with locks.hold(worktree_pool.LOCKS / "sweep"), pytest.raises(ConfigError, match=r"sweep 'first' is running here"):
+    lock = file_locks.hold(worktree_pool.LOCKS / "sweep")
+    with lock, pytest.raises(ConfigError, match=r"sweep 'first' is running here"):
         sweep.run_sweep("second", grid, starter=StubStarter())
     assert not SweepStore("second").directory.exists()
 

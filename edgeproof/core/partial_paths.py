@@ -1,0 +1,116 @@
+"""Temporary names of files and directories that are being written, and the swap that puts a directory in place.
+
+Every name is unique, so several processes can write the same target at once. A partial directory is locked while it is
+being filled. Without its lock it is a leftover of a killed process, which the next writer of the same target removes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgeproof.core import file_locks
+
+SUFFIX = ".part"
+_TOKEN_BYTES = 8
+# Of renameat2(2).
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+# The number of times that other processes may replace the target in the middle of a swap.
+_MAX_ATTEMPTS = 100
+
+
+def name_partial(path: Path) -> Path:
+    """Return a unique hidden name beside `path`."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN_BYTES)}{SUFFIX}")
+
+
+@contextmanager
+def hold_partial_directory(directory: Path) -> Iterator[Path]:
+    """Yield a new, locked partial directory beside `directory`. Whatever lies under its name is removed afterwards."""
+    for leftover in _list_partial(directory):
+        remove_unused(leftover)
+    partial, descriptor = _create(directory)
+    try:
+        yield partial
+    finally:
+        os.close(descriptor)
+        remove_unused(partial)
+
+
+def remove_unused(path: Path) -> None:
+    """Remove a directory or file, unless a process holds the directory's lock. Never raises OSError."""
+    descriptor = file_locks.lock_directory(path)
+    if descriptor is not None:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
+    elif path.is_file() or path.is_symlink():
+        path.unlink(missing_ok=True)
+
+
+def swap(new: Path, target: Path) -> None:
+    """Rename the directory `new` to `target`. An older `target` gets the name of `new`.
+
+    Where Linux can exchange two names, `target` exists at any moment. If a rename fails, the older `target` is put
+    back.
+    """
+    for _ in range(_MAX_ATTEMPTS):
+        if _exchange(new, target):
+            return
+        # Another suffix: if this process is killed now, the only copy of the data must not be taken for a leftover.
+        older = name_partial(target).with_suffix(".old")
+        has_older = _rename_if_exists(target, older)
+        try:
+            new.rename(target)
+        except BaseException as error:
+            if has_older and not target.exists():
+                older.rename(target)
+            if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                remove_unused(older)  # another process was faster
+                continue
+            raise
+        if has_older:
+            older.rename(new)
+        return
+    raise OSError(errno.EBUSY, "other processes keep replacing it")
+
+
+def _rename_if_exists(path: Path, name: Path) -> bool:
+    try:
+        path.rename(name)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _create(directory: Path) -> tuple[Path, int]:
+    """Create and lock a partial directory; return its path and the descriptor of the lock."""
+    while True:
+        partial = name_partial(directory)
+        partial.mkdir()
+        descriptor = file_locks.lock_directory(partial)
+        # Another writer may have taken it for a leftover before it was locked.
+        if descriptor is not None and partial.is_dir():
+            return partial, descriptor
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _list_partial(directory: Path) -> list[Path]:
+    pattern = re.compile(rf"\.{re.escape(directory.name)}\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}{re.escape(SUFFIX)}")
+    return [path for path in directory.parent.iterdir() if pattern.fullmatch(path.name)]
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names at once. Returns False if one does not exist, or if the system cannot do it."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    return bool(renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
