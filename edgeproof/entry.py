@@ -1,4 +1,8 @@
-"""Start and end every command: errors become one message, telemetry is off, child processes are ended."""
+"""Start and end every command: errors become one message, telemetry is off, child processes are ended.
+
+Programs import this module first and everything else in `main`. Then an interruption during the imports, which take
+seconds, is one message too.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,12 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from edgeproof.core import processes
+from edgeproof.core import orphans, processes
 from edgeproof.core.errors import EdgeproofError
 
 # Exit codes. Those above 128 are the shell's convention for signals.
@@ -18,6 +23,7 @@ USAGE_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
 BROKEN_PIPE = 141
+REPEAT_DELAY_S = 0.05
 # torch and the converters create millions of objects that live until the end. With Python's default threshold of 700
 # allocations the garbage collector takes up to a quarter of a stage's time.
 GC_THRESHOLDS = (100_000, 50, 100)
@@ -35,9 +41,12 @@ QUIET_ENVIRONMENT = {
 
 
 def build_environment() -> dict[str, str]:
-    """Return the environment of a process that runs stages: this interpreter's programs first, telemetry off."""
+    """Return the environment of a process that runs stages and ends with this one.
+
+    This interpreter's programs come first, and telemetry is off.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, **QUIET_ENVIRONMENT, "PATH": path}
+    return {**os.environ, **QUIET_ENVIRONMENT, "PATH": path, orphans.STARTER_VARIABLE: str(os.getpid())}
 
 
 class Terminated(BaseException):
@@ -46,30 +55,70 @@ class Terminated(BaseException):
 
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run `main` and exit with its code. An EdgeproofError becomes one message on stderr and exit code 2."""
-    os.environ.update({key: value for key, value in QUIET_ENVIRONMENT.items() if key not in os.environ})
-    # If DVC is killed, its stage must neither write outputs later nor leave a runner behind.
-    signal.signal(signal.SIGTERM, _raise_terminated)
-    processes.die_with_parent(signal.SIGTERM)
-    gc.set_threshold(*GC_THRESHOLDS)
+    interruption = Interruption()
     try:
+        interruption.watch()
+        os.environ.update({key: value for key, value in QUIET_ENVIRONMENT.items() if key not in os.environ})
+        # If DVC is killed, its stage must neither write outputs later nor leave a runner behind.
+        signal.signal(signal.SIGTERM, _raise_terminated)
+        processes.die_with_parent(signal.SIGTERM)
+        orphans.end_with_starter()
+        gc.set_threshold(*GC_THRESHOLDS)
         code = main() or 0
-    except EdgeproofError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = USAGE_ERROR
-    except ModuleNotFoundError as error:
-        print(f"error: the Python module '{error.name}' is not installed. Run 'make setup'.", file=sys.stderr)
-        code = USAGE_ERROR
+    except KeyboardInterrupt:
+        code = _report_interruption()
+    except Exception as error:
+        # Some libraries turn the KeyboardInterrupt into an error of their own, such as an ImportError.
+        code = _report_interruption() if interruption.happened else _report(error)
     except Terminated:
         code = TERMINATED
-    except KeyboardInterrupt:
-        print("interrupted. Finished work is kept: run the same command again to continue.", file=sys.stderr)
-        code = INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout has closed it, as in 'edgeproof explain CELL | head'
-        code = BROKEN_PIPE
-    except OSError as error:
-        print(f"error: {error}. Finished work is kept: run the same command again to continue.", file=sys.stderr)
-        code = USAGE_ERROR
     _exit(code)
+
+
+class Interruption:
+    """SIGINT (Ctrl-C): raises KeyboardInterrupt in the main thread, and remembers that it did."""
+
+    def __init__(self) -> None:
+        self.happened = False
+
+    def watch(self) -> None:
+        """Handle SIGINT, unless the caller has it ignored, as shells do for commands in the background."""
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, self._raise)
+            sys.unraisablehook = self._repeat
+
+    def _raise(self, _signal: int, _frame: object) -> NoReturn:
+        self.happened = True
+        raise KeyboardInterrupt
+
+    def _repeat(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Interrupt again after Python has dropped the exception, because it was raised in a destructor."""
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            threading.Timer(REPEAT_DELAY_S, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            sys.__unraisablehook__(unraisable)
+
+
+def _report_interruption() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the end
+    print("interrupted. Finished work is kept: run the same command again to continue.", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _report(error: Exception) -> int:
+    """Print the message of an expected error and return the exit code. Raises any other error again."""
+    if isinstance(error, EdgeproofError):
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    if isinstance(error, ModuleNotFoundError):
+        print(f"error: the Python module '{error.name}' is not installed. Run 'make setup'.", file=sys.stderr)
+        return USAGE_ERROR
+    if isinstance(error, BrokenPipeError):  # the reader of stdout has closed it, as in 'edgeproof explain CELL | head'
+        return BROKEN_PIPE
+    if isinstance(error, OSError):
+        print(f"error: {error}. Finished work is kept: run the same command again to continue.", file=sys.stderr)
+        return USAGE_ERROR
+    raise error
 
 
 def _raise_terminated(_signal: int, _frame: object) -> NoReturn:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 
 from edgeproof import entry
-from edgeproof.bench import session
-from edgeproof.config import params_file
 
 
 def main() -> None:
     """Run the session named on the command line."""
+    from edgeproof.bench import session
+    from edgeproof.config import params_file
+
     session.run_study_session(sys.argv[1], params_file.read_params())
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 
 from edgeproof import entry
-from edgeproof.config import params_file
 
 
 def main() -> None:
     """Run the export named on the command line."""
     from edgeproof.artifacts import export
+    from edgeproof.config import params_file
 
     study = params_file.read_params()
     export.export(study.export[sys.argv[1]], study.task.name)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 
 from edgeproof import entry
-from edgeproof.config import params_file
 
 
 def main() -> None:
     """Build the model named on the command line."""
+    from edgeproof.config import params_file
     from edgeproof.models import build
 
     build.build(sys.argv[1], params_file.read_params())

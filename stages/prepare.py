@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 
 from edgeproof import entry
-from edgeproof.config import params_file
-from edgeproof.data import preparation
 
 
 def main() -> None:
     """Prepare the data of the task in params.yaml."""
+    from edgeproof.config import params_file
+    from edgeproof.data import preparation
+
     for reason in preparation.prepare(params_file.read_params().task):
         print(f"  skipped the source {reason}", file=sys.stderr)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from edgeproof import entry
-from edgeproof.config import params_file
-from edgeproof.report import study_report
 
 
 def main() -> None:
     """Write the report of the study in params.yaml."""
+    from edgeproof.config import params_file
+    from edgeproof.report import study_report
+
     study_report.write_study_report(params_file.read_params())
 
 

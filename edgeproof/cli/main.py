@@ -1,15 +1,19 @@
-"""The `edgeproof` command: build the parser, dispatch to a command, list what exists."""
+"""The programs `edgeproof` and `edgeproof-sweep`: build the parser, dispatch to a command, list what exists.
+
+Everything but `entry` is imported after `entry.run` has begun, so that an interruption at any time is one message.
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import edgeproof
 from edgeproof import entry
-from edgeproof.cli import bench, devices, farm, provenance, records, report, signing, study, submission
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
 
 
 def main() -> None:
@@ -17,9 +21,21 @@ def main() -> None:
     entry.run(lambda: run(sys.argv[1:]))
 
 
+def run_sweep() -> None:
+    """Run the `edgeproof-sweep` command and exit."""
+    entry.run(lambda: _run_sweep(sys.argv[1:]))
+
+
 def run(argv: Sequence[str]) -> int:
-    """Parse the arguments and run the command; return its exit code."""
+    """Parse the arguments and run the command; return its exit code.
+
+    Raises ConfigError when the command needs a project and the working directory is none.
+    """
+    from edgeproof.config.project import require_project
+
     arguments = parse(argv)
+    if not _works_without_project(arguments):
+        require_project()
     code: int = arguments.function(arguments)
     return code
 
@@ -34,7 +50,32 @@ def command_names() -> set[str]:
     return set(_build_parser()[1].choices)
 
 
+def _works_without_project(arguments: argparse.Namespace) -> bool:
+    """Return True for `validate`, and for a command whose arguments name records or a table that exist."""
+    from edgeproof.cli.signing import RESULTS
+
+    if not getattr(arguments, "needs_project", True):
+        return True
+    if getattr(arguments, "places", [RESULTS]) != [RESULTS]:
+        return True  # 'sign' and 'verify' say themselves which directory has no records
+    names = [getattr(arguments, name, None) for name in ("records", "table", "a", "b")]
+    return any(Path(name).exists() for name in [*names, *getattr(arguments, "places", [])] if name)
+
+
+def _run_sweep(argv: Sequence[str]) -> int:
+    from edgeproof.cli import sweep
+    from edgeproof.config.project import require_project
+
+    require_project()
+    return sweep.main(argv)
+
+
 def _build_parser() -> tuple[argparse.ArgumentParser, Any]:
+    import argparse
+
+    import edgeproof
+    from edgeproof.cli import bench, devices, farm, provenance, records, report, signing, study, submission
+
     parser = argparse.ArgumentParser(prog="edgeproof", description=edgeproof.__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (study, bench, report, provenance, records, submission, devices, farm, signing):

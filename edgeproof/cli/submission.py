@@ -28,7 +28,7 @@ def add_commands(commands: Any) -> None:
 
     validate = commands.add_parser("validate", help="list the problems of an MLPerf submission")
     validate.add_argument("root", type=Path, help="the directory that contains open/")
-    validate.set_defaults(function=_validate)
+    validate.set_defaults(function=_validate, needs_project=False)
 
 
 def _submit(arguments: argparse.Namespace) -> int:

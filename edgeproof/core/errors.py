@@ -9,6 +9,7 @@ EdgeproofError
 ├── Unsupported                 a runtime cannot do what was requested; the table shows the reason
 ├── DeviceError                 a device, or a command on it, failed
 │   ├── DeviceUnreachableError  the connection to a device was lost; a retry may succeed
+│   ├── DeviceRefusedError      a device refused the connection, or is not the device that was expected
 │   ├── DeviceBusyError         another process measures on the device (farm/leases.py)
 │   └── MissingLatencyError     a run on a device reported no latency (bench/verdict.py)
 ├── StageFailedError            a DVC stage failed (study/pipeline.py)
@@ -19,7 +20,6 @@ EdgeproofError
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -70,7 +70,13 @@ class DeviceUnreachableError(DeviceError):
     """The connection to a device was lost or could not be opened. A retry may succeed."""
 
 
+class DeviceRefusedError(DeviceError):
+    """A device refused the login, or its identity is unknown or has changed. Only a person can change that."""
+
+
 def suggest_nearest(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest known name, or an empty string if none is near."""
+    import difflib  # here, so that commands start faster
+
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import sys
 
@@ -15,4 +14,6 @@ def die_with_parent(death_signal: signal.Signals) -> None:
     Only Linux offers this; elsewhere the function does nothing.
     """
     if sys.platform == "linux":
+        import ctypes
+
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal)

@@ -21,6 +21,8 @@ DEFAULTS_S = {
     "bench": 60,
     "report": 5,
 }
+# For a stage that a user has added to dvc.yaml.
+OTHER_S = 60
 
 
 def read_durations(path: Path = DURATIONS) -> dict[str, float]:
@@ -39,7 +41,7 @@ def write_durations(durations_s: Mapping[str, float], path: Path = DURATIONS) ->
 
 def estimate_s(durations_s: Mapping[str, float], stage: str) -> float:
     """Return the seconds that a stage may take: as many as last time, or a default for its kind."""
-    return durations_s.get(stage, DEFAULTS_S[stage.partition("@")[0]])
+    return durations_s.get(stage, DEFAULTS_S.get(stage.partition("@")[0], OTHER_S))
 
 
 def format_duration(seconds: float) -> str:

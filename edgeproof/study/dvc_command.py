@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeproof import entry
+from edgeproof.core import launcher
 from edgeproof.study import durations
 
 _RUNNING = re.compile(r"^Running stage '([^']+)'")
 _SKIPPED = re.compile(r"^Stage '([^']+)' (didn't change|is cached)")
+# DVC and a stage that are interrupted end in this time.
+GRACE_PERIOD_S = 30.0
 # Lines of DVC that say nothing about the study.
 _HIDDEN = ("> ", "Updating lock", "Generating lock", "Use `dvc push`", "\n")
 
@@ -21,7 +24,7 @@ _HIDDEN = ("> ", "Updating lock", "Generating lock", "Use `dvc push`", "\n")
 def run_dvc_repro(directory: Path, stages: Sequence[str]) -> int:
     """Run `dvc repro` in `directory`, which has these stages, and return its exit code."""
     progress = StageProgress(stages)
-    command = [sys.executable, "-m", "dvc", "repro"]
+    command = launcher.build_command([sys.executable, "-m", "dvc", "repro"])
     with subprocess.Popen(
         command, cwd=directory, env=entry.build_environment(), stdout=subprocess.PIPE, text=True
     ) as process:
@@ -29,8 +32,8 @@ def run_dvc_repro(directory: Path, stages: Sequence[str]) -> int:
         try:
             for line in process.stdout:
                 progress.show(line)
-        except KeyboardInterrupt:  # the terminal interrupts DVC too, which ends by itself
-            process.wait()
+        except KeyboardInterrupt:
+            _wait_for_interrupted(process)
             raise
         except BaseException:
             process.terminate()
@@ -38,6 +41,15 @@ def run_dvc_repro(directory: Path, stages: Sequence[str]) -> int:
             raise
     progress.finish()
     return process.returncode
+
+
+def _wait_for_interrupted(process: subprocess.Popen[str]) -> None:
+    """Wait for DVC, which the terminal interrupts too. End it if it was not interrupted."""
+    try:
+        process.wait(GRACE_PERIOD_S)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
 
 
 class StageProgress:

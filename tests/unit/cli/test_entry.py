@@ -118,3 +118,74 @@ def test_a_closed_stdout_is_not_reported_as_an_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == BROKEN_PIPE
+
+
+# --- interruptions during the imports --------------------------------------------------------------------------------
+
+# Sends SIGINT to itself at the start of the n-th import after the program's own module.
+INTERRUPT = """\
+import os, signal, sys
+class Finder:
+    count = 0
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        cls.count += 1
+        if cls.count == {number}:
+            os.kill(os.getpid(), signal.SIGINT)
+{program}
+"""
+PROGRAMS = {
+    "edgeproof": "sys.argv[1:] = ['list']\nfrom edgeproof.cli import main\n"
+    "sys.meta_path.insert(0, Finder)\nmain.main()",
+    "edgeproof-sweep": "sys.argv[1:] = ['--help']\nfrom edgeproof.cli import main\n"
+    "sys.meta_path.insert(0, Finder)\nmain.run_sweep()",
+    "a stage": "from stages import report\nsys.meta_path.insert(0, Finder)\nreport.entry.run(report.main)",
+}
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 20, 60, 150])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_an_interruption_during_the_imports_is_one_line(program: str, number: int) -> None:
+    code = INTERRUPT.format(number=number, program=PROGRAMS[program])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == "interrupted. Finished work is kept: run the same command again to continue.\n"
+    assert done.returncode == 130
+
+
+@pytest.mark.parametrize(
+    "module", ["edgeproof.cli.main", *(f"stages.{path.stem}" for path in ROOT.glob("stages/[!_]*"))]
+)
+def test_a_program_imports_only_light_modules_before_it_handles_interruptions(module: str) -> None:
+    code = f"import sys; before = set(sys.modules); import {module}; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    ours = {name for name in done.stdout.split() if name.startswith(("edgeproof", "stages"))}
+    assert ours <= {
+        *("edgeproof", "edgeproof.cli", "edgeproof.core", "edgeproof.core.errors", "edgeproof.core.orphans"),
+        *("edgeproof.core.processes", "edgeproof.entry", "stages", module),
+    }
+    assert {name.partition(".")[0] for name in done.stdout.split()} - {"edgeproof", "stages"} <= sys.stdlib_module_names
+
+
+def test_an_interruption_that_a_library_turns_into_another_error_is_still_one_line() -> None:
+    body = (
+        "import os, signal\n    try:\n        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt:\n        raise ImportError('broken') from None"
+    )
+    done = run_entry(body)
+    assert (done.returncode, len(done.stderr.splitlines())) == (130, 1)
+
+
+def test_an_interruption_in_a_destructor_is_not_lost() -> None:
+    body = (
+        "import os, signal, time\n    class Last:\n        def __del__(self):\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n    last = Last()\n    del last\n    time.sleep(20)"
+    )
+    done = run_entry(body)
+    assert (done.returncode, len(done.stderr.splitlines())) == (130, 1)
+
+
+def test_a_command_that_was_started_with_interruptions_ignored_ignores_them() -> None:
+    code = "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nfrom edgeproof import entry\n"
+    code += "def main():\n    os.kill(os.getpid(), signal.SIGINT)\n    return 7\nentry.run(main)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (7, "")

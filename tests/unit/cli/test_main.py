@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from edgeproof.cli import main
 from edgeproof.config import compose, params_file
 from edgeproof.core import plugins
-from edgeproof.core.errors import EdgeproofError
+from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.study import repro
 from tests.unit.conftest import ROOT
 
@@ -119,3 +121,67 @@ def test_a_list_of_names_must_not_be_empty(option: str, capsys: pytest.CaptureFi
         main.run(["bench", "model.tflite", option, " , "])
     assert ended.value.code == 2
     assert "expected at least one name" in capsys.readouterr().err
+
+
+NEED_A_PROJECT = [
+    ["report"],
+    ["publish"],
+    ["bench", "model.tflite", "--preset", "quick"],
+    ["list"],
+    ["devices", "list"],
+    ["farm", "status"],
+    ["compose"],
+    ["repro", "digits"],
+    ["sweep", "seed=1"],
+    ["query", "SELECT 1"],
+    ["migrate"],
+    ["sign"],
+    ["verify"],
+    ["explain", "local/onnx/teacher/fp32"],
+    ["compare", "a", "b"],
+    ["reproduce", "--all"],
+    ["register", "a"],
+    ["bundle", "a", "--out", "b"],
+    ["submit", "--submitter", "me", "--out", "b"],
+]
+
+
+def test_the_list_of_commands_that_need_a_project_is_complete() -> None:
+    assert {argv[0] for argv in NEED_A_PROJECT} | {"validate"} == main.command_names()
+
+
+@pytest.mark.parametrize("argv", NEED_A_PROJECT, ids=" ".join)
+def test_a_command_outside_a_project_says_where_to_go_and_writes_nothing(
+    argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf").mkdir()  # other programs have such a directory too
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"{tmp_path} is no edgeproof project.* cd {ROOT}"):
+        main.run(argv)
+    assert [path.name for path in tmp_path.rglob("*")] == ["conf"]
+
+
+def test_in_a_subdirectory_of_a_project_the_command_to_its_root_is_shown(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "a/b").mkdir(parents=True)
+    monkeypatch.chdir(project / "a/b")
+    with pytest.raises(ConfigError, match=f"Go to one: cd {project}$"):
+        main.run(["report"])
+
+
+def test_a_command_outside_a_project_is_one_message_and_exit_code_two(tmp_path: Path) -> None:
+    for program in ("main.main", "main.run_sweep"):
+        code = f"import sys; sys.argv[1:] = ['list']; from edgeproof.cli import main; {program}()"
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_records_that_are_named_can_be_read_without_a_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "copied").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main.run(["migrate", "--records", "copied"]) == 0

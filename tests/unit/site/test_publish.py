@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from edgeproof.cli import main
+from edgeproof.config.project import MARKER
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownNameError
 from edgeproof.records import signing
@@ -186,6 +187,7 @@ def test_the_commands_in_docs_publishing_work(
 def test_without_records_the_table_is_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / MARKER).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert "No measurement matches this table." in print_report(capsys)
 

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from edgeproof.cli import main
+from edgeproof.config.project import MARKER
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.farm import alarms
 from edgeproof.farm.alarms import Alarm
@@ -288,6 +289,7 @@ def test_the_same_records_give_the_same_site(built: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / MARKER).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
