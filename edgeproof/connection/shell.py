@@ -42,14 +42,17 @@ kill -TERM 0
 printf '\\n%s %s\\n' "$mark" "$code"
 """
 # Arguments: the directory and the name. Unpack standard input beside it, check every file, put it in place at once.
+# The partial directory has the shell's process id, so that two transfers never share one. Leftovers go after a day.
 _RECEIVE = """\
 set -e
 mkdir -p "$1"
 cd "$1"
-rm -rf ".part.$2"
-mkdir ".part.$2"
-trap 'rm -rf "../.part.$2"' EXIT
-cd ".part.$2"
+find . -maxdepth 1 -name ".part.*" -mtime +0 -exec rm -rf {} + 2>/dev/null || true
+part=.part.$$.$2
+rm -rf "$part"
+mkdir "$part"
+trap 'rm -rf "../$part"' EXIT
+cd "$part"
 tar -xf -
 sha256sum -c .sums >/dev/null
 rm -rf "../$2"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeproof.connection import subprocesses, transfer
+from edgeproof.core import partial_paths
 from edgeproof.core.errors import DeviceError
 
 HOST = None
@@ -30,18 +31,18 @@ class Transport:
         target = self._root / name
         checksums = transfer.compute_checksums(path)
         if not target.exists() or transfer.compute_checksums(target) != checksums:
-            partial = target.with_name(f".{target.name}.part")
+            partial = partial_paths.name_partial(target)
             self._copy(path, partial)
-            if transfer.compute_checksums(partial) != checksums:
+            try:
+                if transfer.compute_checksums(partial) != checksums:
+                    raise DeviceError(f"{name} was damaged on its way to the device")
+                partial_paths.swap(partial, target)
+            finally:
                 _remove(partial)
-                raise DeviceError(f"{name} was damaged on its way to the device")
-            _remove(target)
-            partial.rename(target)
         self._sent.add(name)
 
     def _copy(self, path: Path, partial: Path) -> None:
         partial.parent.mkdir(parents=True, exist_ok=True)
-        _remove(partial)
         try:
             if path.is_dir():
                 shutil.copytree(path, partial)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grimp
@@ -27,6 +28,14 @@ def test_the_runner_has_the_same_bytes_wherever_it_is_packed(tmp_path: Path) -> 
     assert first.name == second.name
     assert first.read_bytes() == second.read_bytes()
     assert runner_zipapp.pack("null", tmp_path / "a").read_bytes() == second.read_bytes()
+
+
+def test_several_sessions_that_pack_the_runner_at_once_get_one_whole_file(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as executor:
+        paths = set(executor.map(lambda _: runner_zipapp.pack("null", tmp_path), range(8)))
+    assert list(tmp_path.iterdir()) == list(paths)
+    with zipfile.ZipFile(paths.pop()) as archive:
+        assert archive.testzip() is None
 
 
 def test_the_runner_holds_the_devices_modules_and_one_runtime(tmp_path: Path) -> None:

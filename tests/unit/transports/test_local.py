@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,22 @@ def test_files_and_directories_arrive_under_their_names(device: Transport, root:
     device.push(tmp_path / "many" / "deep" / "file", "store/one")
     assert (root / "store/many/deep/file").read_bytes() == b"\x00\xff"
     assert (root / "store/one").read_bytes() == b"\x00\xff"
+
+
+def test_sessions_that_send_the_same_files_at_once_do_not_disturb_each_other(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "artifact").mkdir()
+    for name in "abc":
+        (tmp_path / "artifact" / name).write_bytes(name.encode() * 100_000)
+
+    def send(_: int) -> None:
+        for number in range(10):
+            Transport(root).push(tmp_path / "artifact", f"store/artifact{number % 2}")
+
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(send, range(4)))
+    assert sorted(path.name for path in (root / "store").iterdir()) == ["artifact0", "artifact1"]
+    assert (root / "store/artifact0/b").read_bytes() == b"b" * 100_000
+
 
 
 def test_a_push_after_an_interrupted_one_sends_the_whole_directory(
