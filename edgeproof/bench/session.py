@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.bench import compliance, dispatch, state, verdict
+from edgeproof.bench import compliance, dispatch, pause, state, verdict
 from edgeproof.bench.artifact_set import ArtifactSet
 from edgeproof.bench.dispatch import Dispatcher
 from edgeproof.bench.measurement import Measurer
+from edgeproof.bench.pause import BusyPause
 from edgeproof.bench.runner_jobs import RunnerJobBuilder
 from edgeproof.bench.schedule import Job, plan_jobs
 from edgeproof.bench.state import SessionState
@@ -31,7 +32,7 @@ from edgeproof.config import cards, packages
 from edgeproof.config.params import BenchParams, Params
 from edgeproof.core import directories
 from edgeproof.core.directories import content_sha256
-from edgeproof.core.errors import DeviceError, Unsupported
+from edgeproof.core.errors import DeviceError, DeviceRefusedError, Unsupported
 from edgeproof.core.job import NULL_RUNTIME
 from edgeproof.devices import device, locks, vela
 from edgeproof.paths import RECORDS
@@ -87,11 +88,23 @@ def _run_jobs(session: BenchSession, item: BenchParams) -> None:
                 session.forget(unreachable)
                 reason = record.reasons[0]
                 raise DeviceError(f"device '{item.device}' can't be reached: {reason}. The same command continues.")
-            # A disturbed job is repeated at the end of the session. Its record stays, with its reason.
             if record.is_disturbed and job.attempt < REPEATS:
-                waiting.append(replace(job, attempt=job.attempt + 1))
+                _schedule_repeat(job, record, waiting)
             else:
                 progress.advance()
+
+
+def _schedule_repeat(job: Job, record: Record, waiting: collections.deque[Job]) -> None:
+    """Add the next attempt of a disturbed job. The record of the earlier attempt stays, with its reason.
+
+    A run that the machine disturbed is repeated at once, so that it is measured beside the other runs of its round. A
+    job that did not run, because the device was gone or a latency is missing, is repeated at the end of the session.
+    """
+    again = replace(job, attempt=job.attempt + 1)
+    if record.result is None:
+        waiting.append(again)
+    else:
+        waiting.appendleft(again)
 
 
 class BenchSession:
@@ -107,6 +120,8 @@ class BenchSession:
         self._card = cards.read(item.device)
         self._artifacts = ArtifactSet(item, subject.artifacts)
         self._dispatcher = Dispatcher(item.device, self._card, item.runtime)
+        self._limits = limits
+        self._pause = BusyPause(lambda: pause.read_pressure_us(self._dispatcher.transport), limits.pressure_share)
         samples = dispatch.store_samples(subject.samples)
         self._commit = git.describe_commit()
         self._state = SessionState(self._compute_digest(samples, limits))
@@ -151,12 +166,15 @@ class BenchSession:
         self._state.delete()
 
     def _measure(self, job: Job, order: int) -> None:
+        self._pause.wait_until_quiet()
         header = self._describe(job, order)
         if job.scenario != kinds.PROFILE:  # a profile is not compared with what ran before
             time.sleep(max(self._item.cool_down_s, self._card.cool_down_s))
         with directories.write_atomically(self._state.get_directory(job)) as out:
             outcome = self._measure_or_judge_failure(job, out)
             record_files.write(out, header, outcome)
+        figures = outcome.run.figures if outcome.disturbed and outcome.run is not None else {}
+        self._pause.observe(verdict.list_exceeded_limits(figures, self._limits))
         if outcome.verdict not in ("valid", "unsupported"):
             print(f"  {outcome.verdict}: {job.directory}: {'; '.join(outcome.reasons)}", file=sys.stderr)
 
@@ -165,6 +183,8 @@ class BenchSession:
             if job.scenario == kinds.UNSUPPORTED:
                 raise Unsupported(str(self._explain_unsupported(self._artifacts.meta(job))))
             return self._measurer.measure(job, out)
+        except DeviceRefusedError:  # nothing was measured, and the other jobs would be refused too
+            raise
         except (DeviceError, Unsupported) as error:
             return verdict.judge_failure(error).to_outcome()
 

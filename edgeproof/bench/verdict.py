@@ -225,12 +225,17 @@ def _explain_unsteady_warm_up(warm_up: Mapping[str, Any], limits: VerdictLimits)
     return [f"no steady state in {seconds:.1f} s of warm-up: its last blocks differ by {warm_up['spread']:.0%}"]
 
 
+def list_exceeded_limits(figures: Mapping[str, float], limits: VerdictLimits) -> list[str]:
+    """Return the names of the figures that exceed their limit."""
+    return [
+        name
+        for name in _REASONS
+        if name in figures and (abs(figures[name]) if name == "drift" else figures[name]) > getattr(limits, name)
+    ]
+
+
 def _explain_exceeded_limits(figures: Mapping[str, float], limits: VerdictLimits) -> list[str]:
-    reasons = []
-    for name, text in _REASONS.items():
-        if name not in figures:
-            continue
-        limit = getattr(limits, name)
-        if (abs(figures[name]) if name == "drift" else figures[name]) > limit:
-            reasons.append(f"{text.format(figures[name])} (limit {limit:g})")
-    return reasons
+    return [
+        f"{_REASONS[name].format(figures[name])} (limit {getattr(limits, name):g})"
+        for name in list_exceeded_limits(figures, limits)
+    ]

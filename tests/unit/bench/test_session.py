@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import re
 import shutil
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeproof.bench import pause
 from edgeproof.bench import session as bench_session
 from edgeproof.bench.quality import parse_outputs
 from edgeproof.bench.schedule import Job
@@ -291,7 +294,7 @@ def test_compliance_runs_use_their_audit_and_are_recorded_under_its_name(digits_
 # --- disturbances ---------------------------------------------------------------------------------------------------
 
 
-def test_a_disturbed_run_is_repeated_at_the_end_and_every_attempt_is_kept(
+def test_a_disturbed_run_is_repeated_at_once_and_every_attempt_is_kept(
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench_session, "REPEATS", 2)
@@ -307,8 +310,24 @@ def test_a_disturbed_run_is_repeated_at_the_end_and_every_attempt_is_kept(
         assert [record.content["attempt"] for record in records] == [0, *attempts]
         assert all(record.verdict == "invalid" and record.content["disturbed"] for record in records)
     ordered = sorted(record_files.read_all(root), key=lambda record: record.content["order"])
-    taken = [r.content["attempt"] for r in ordered if r.content["scenario"] == "single_stream"]
-    assert taken == [n for n in range(bench_session.REPEATS + 1) for _ in range(2)]
+    taken = [(r.content["runtime"], r.content["attempt"]) for r in ordered if r.content["scenario"] == "single_stream"]
+    assert taken == [(runtime, attempt) for runtime in ("null", "matrix") for attempt in (0, *attempts)]
+
+
+def test_a_session_pauses_after_three_attempts_that_other_processes_disturbed(
+    digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readings_us = itertools.count(step=10**9)
+    monkeypatch.setattr(pause, "read_pressure_us", lambda transport: next(readings_us))
+    monkeypatch.setattr(pause, "MAX_TOTAL_S", 0.02)
+    monkeypatch.setattr(pause, "INTERVAL_S", 0.01)
+    limits = dataclasses.replace(TOLERANT, others_cpus=-1.0, pressure_share=1.0)
+    bench_session.run_study_session(
+        "desk_matrix", build_study(digits_study, seeds=[4], final={}, all={"single_stream": SINGLE_STREAM}), limits
+    )
+    lines = [line for line in capsys.readouterr().err.splitlines() if "single_stream" in line or "paused" in line]
+    assert ["paused" in line for line in lines[:4]] == [False, False, False, True]
+    assert sum("paused" in line for line in lines) == 1  # the time for pauses is used up
 
 
 def test_an_accuracy_below_the_tasks_floor_is_invalid_with_both_figures(digits_study: Params, project: Path) -> None:
