@@ -1,11 +1,13 @@
 """The dispatcher of a farm's run: devices work in parallel, and the sessions of one device run one after another.
 
 A job is finished when its records are in results/history, where they appear at once. So after any crash, the same
-command skips finished jobs and runs the others. The journal only adds how often a job has failed.
+command skips finished jobs and runs the others. The journal only adds how often a job has failed, and which jobs were
+given up. A job that was given up runs again, and the records that give the reason are kept beside its new ones.
 """
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import threading
 import time
@@ -19,8 +21,9 @@ from edgeproof.config import compose, params_file
 from edgeproof.config.cards import CARDS
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ConfigError, EdgeproofError
-from edgeproof.farm import journal, leases, quarantine
+from edgeproof.farm import host_errors, journal, leases, quarantine
 from edgeproof.farm.engines import FARM, HISTORY, JOURNAL, PARAMS, Engine, JobExit
+from edgeproof.farm.exit_codes import DEVICE_REFUSED, HOST_ERROR
 from edgeproof.farm.journal import Journal
 from edgeproof.farm.live_view import LiveView
 from edgeproof.paths import ARTIFACTS
@@ -30,6 +33,8 @@ MAX_ATTEMPTS = 4
 FIRST_PAUSE_S = 30.0
 MAX_PAUSE_S = 600.0
 POLL_INTERVAL_S = 0.2
+# After these exit codes another attempt fails too: the study is wrong, or the device needs a person.
+FINAL_CODES = (entry.USAGE_ERROR, DEVICE_REFUSED)
 
 JobOutcome = Literal["done", "failed", "not run"]
 
@@ -105,38 +110,79 @@ class FarmRun:
 
     def _run_until_ended(self, job: str, device: str) -> JobOutcome:
         if self.records_directory(job).is_dir():
-            return "failed" if job in self._abandoned else "done"
+            if job not in self._abandoned:
+                return "done"
+            if (quarantined := quarantine.find(device)) is not None:
+                self.report(f"{device}: {job} was given up: {quarantined}")
+                return "failed"
+            self._set_records_aside(job)
+        host_failures = 0
         while not self.stop_requested.is_set():
             if (quarantined := quarantine.find(device)) is not None:
                 return self._abandon(job, device, str(quarantined))
             attempt = self._failures[job] + 1
-            self._journal.append("started", job, device, attempt)
-            if self.view is not None:
-                self.view.start_job(job)
-            result = self.run_job(job, None)
+            result = self._start(job, device, attempt)
             if result.code == 0 and self.records_directory(job).is_dir():
                 self._journal.append("done", job, device, attempt)
                 return "done"
             if self.stop_requested.is_set():
                 break
             reason = result.message or f"exit code {result.code}"
+            if result.code == HOST_ERROR:
+                host_failures += 1
+                self._note_failure(job, device, journal.HOST_FAILURE, host_failures, reason)
+                if host_failures >= MAX_ATTEMPTS:  # no records: the disk may be full
+                    self._journal.append("abandoned", job, device, 0, reason)
+                    return "failed"
+                self._wait_before_attempt(host_failures + 1)
+                continue
             self._failures[job] = attempt
-            self._journal.append("failed", job, device, attempt, reason)
-            self.report(f"{device}: {job} failed ({attempt} of {MAX_ATTEMPTS}): {reason}")
-            if result.code == entry.USAGE_ERROR:  # the study is wrong, so another attempt fails too
+            self._note_failure(job, device, attempt, attempt, reason)
+            if result.code in FINAL_CODES:
                 return self._abandon(job, device, reason)
             if attempt >= MAX_ATTEMPTS:
                 quarantine.add(device, reason)
             else:
-                self._wait(min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempt - 1)))
+                self._wait_before_attempt(attempt + 1)
         return "not run"
+
+    def _start(self, job: str, device: str, attempt: int) -> JobExit:
+        self._journal.append("started", job, device, attempt)
+        if self.view is not None:
+            self.view.start_job(job)
+        return self._run_once(job, None)
+
+    def _run_once(self, job: str, reason: str | None) -> JobExit:
+        """Run or abandon a job. An error of this host that may pass is an exit of the job too."""
+        try:
+            return self.run_job(job, reason)
+        except (EdgeproofError, OSError) as error:
+            if not host_errors.is_transient(error):
+                raise
+            return JobExit(HOST_ERROR, str(error))
+
+    def _note_failure(self, job: str, device: str, attempt: int, count: int, reason: str) -> None:
+        self._journal.append("failed", job, device, attempt, reason)
+        self.report(f"{device}: {job} failed ({count} of {MAX_ATTEMPTS}): {reason}")
 
     def _abandon(self, job: str, device: str, reason: str) -> JobOutcome:
         """End a job by records that hold the reason, if such records can be written."""
-        result = self.run_job(job, reason)
+        result = self._run_once(job, reason)
         reason = reason if result.code == 0 else f"{reason}; {result.message}"
         self._journal.append("abandoned", job, device, 0, reason)
         return "failed"
+
+    def _set_records_aside(self, job: str) -> None:
+        """Rename the records of a job that was given up, so that it can run again. The history still reads them."""
+        directory = self.records_directory(job)
+        numbers = itertools.count(1)
+        directory.rename(
+            next(path for number in numbers if not (path := directory.with_name(f"{job}.given_up_{number}")).exists())
+        )
+
+    def _wait_before_attempt(self, attempt: int) -> None:
+        """Wait before the second attempt and each later one, twice as long each time."""
+        self._wait(min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempt - 2)))
 
     def _wait(self, duration_s: float) -> None:
         if self.pause is not None:

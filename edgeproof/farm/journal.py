@@ -7,14 +7,18 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeproof.core.errors import EdgeproofError
+from pydantic import TypeAdapter, ValidationError
 
 EventKind = Literal["started", "done", "failed", "abandoned"]
+# The attempt of an event that is no attempt of the device: this host failed, or the job was abandoned.
+HOST_FAILURE = 0
+# A longer line is damaged. A reason has at most 500 characters.
+MAX_LINE_BYTES = 100_000
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class JournalEvent:
     """An event of a job.
 
     Attributes:
-        attempt: number of the attempt, from 1; 0 for an abandoned job.
+        attempt: number of the device's attempt, from 1; 0 for an abandoned job and for a failure of this host.
         at: time in ISO 8601.
         reason: why the job failed or was abandoned.
     """
@@ -39,13 +43,16 @@ class JournalEvent:
         return asdict(self)
 
 
+_EVENT = TypeAdapter(JournalEvent)
+
+
 class Journal:
     """Appends events from any thread. Events that arrive together share one sync of the disk."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _drop_torn_line(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8", errors="replace")
         self._write_lock, self._sync_lock = threading.Lock(), threading.Lock()
         self._written = self._synced = 0
 
@@ -66,23 +73,28 @@ class Journal:
                 self._synced = covered
 
 
-def read(path: Path) -> list[JournalEvent]:
-    """Return all events in order, without a last line that a crash cut short. Raises EdgeproofError if damaged."""
-    if not path.is_file():
-        return []
-    complete, _, _ = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
-    try:
-        return [JournalEvent(**json.loads(line)) for line in complete.splitlines()]
-    except (ValueError, TypeError):
-        raise EdgeproofError(f"{path} is damaged. Remove it: finished jobs are in results/history.") from None
+def read(path: Path, damaged: list[str] | None = None) -> list[JournalEvent]:
+    """Return all events in order, without a last line that a crash cut short.
+
+    A damaged line is skipped, and described in `damaged` if it is given. Skipping one is safe: finished jobs are those
+    with records in the history.
+    """
+    events: list[JournalEvent] = []
+    for number, line in enumerate(_read_lines(path), 1):
+        try:
+            events.append(_EVENT.validate_json(line, strict=True))
+        except ValidationError:
+            if damaged is not None:
+                damaged.append(f"{path}, line {number}, is no event of a job")
+    return events
 
 
 def count_failures(events: Iterable[JournalEvent]) -> Counter[str]:
-    """Return how often each job has failed since it was last done or abandoned."""
+    """Return how often each job has failed on its device since it was last done or abandoned."""
     counts: Counter[str] = Counter()
     for event in events:
         if event.kind == "failed":
-            counts[event.job] += 1
+            counts[event.job] += event.attempt != HOST_FAILURE
         elif event.kind in ("done", "abandoned"):
             counts[event.job] = 0
     return counts
@@ -91,6 +103,19 @@ def count_failures(events: Iterable[JournalEvent]) -> Counter[str]:
 def latest_by_job(events: Iterable[JournalEvent]) -> dict[str, JournalEvent]:
     """Return the latest event of every job."""
     return {event.job: event for event in events}
+
+
+def _read_lines(path: Path) -> Iterator[bytes]:
+    """Yield every line that ends with a line break. Of a line that is too long only the start is read."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        while line := file.readline(MAX_LINE_BYTES):
+            rest = line
+            while len(rest) == MAX_LINE_BYTES and not rest.endswith(b"\n"):
+                rest = file.readline(MAX_LINE_BYTES)
+            if rest.endswith(b"\n"):
+                yield line
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -1,8 +1,8 @@
 """Run one job of the farm in its own process: python -m edgeproof.farm.session KEY PARAMS OUT [REASON].
 
 It runs the session KEY of the study in PARAMS and moves the finished records to OUT at once. With a REASON it abandons
-the session instead: every run without a record becomes an error with that reason. The exit code 75 means that another
-attempt may succeed.
+the session instead: every run without a record becomes an error with that reason. exit_codes.py lists the exit codes
+after which the dispatcher tries again.
 """
 
 from __future__ import annotations
@@ -17,34 +17,44 @@ from edgeproof.bench.subject import Subject, build_subject
 from edgeproof.bench.verdict import DEFAULT_LIMITS, VerdictLimits
 from edgeproof.config import params_file
 from edgeproof.config.params import BenchParams
-from edgeproof.core.errors import DeviceError
-
-# EX_TEMPFAIL of sysexits.h.
-TRY_AGAIN = 75
+from edgeproof.core.errors import DeviceError, DeviceRefusedError, EdgeproofError
+from edgeproof.farm import host_errors
+from edgeproof.farm.exit_codes import DEVICE_REFUSED, HOST_ERROR, TRY_AGAIN
 
 
 def main(argv: Sequence[str], limits: VerdictLimits = DEFAULT_LIMITS) -> int:
     """Run or abandon one session and return the exit code."""
     key, study_file, out, *reason = argv
-    study = params_file.read_params(Path(study_file))
-    item = study.bench[key]
-    subject = build_subject(item, study)
-    if reason:
-        session = bench_session.BenchSession(item, subject, limits)
-        session.abandon(reason[0])
-        session.finish(Path(out))
-        return 0
-    return run_session(item, subject, Path(out), limits)
+    try:
+        study = params_file.read_params(Path(study_file))
+        item = study.bench[key]
+        subject = build_subject(item, study)
+        if reason:
+            session = bench_session.BenchSession(item, subject, limits)
+            session.abandon(reason[0])
+            session.finish(Path(out))
+            return 0
+        return run_session(item, subject, Path(out), limits)
+    except (EdgeproofError, OSError) as error:
+        if not host_errors.is_transient(error):
+            raise
+        return _report(error, HOST_ERROR)
 
 
 def run_session(item: BenchParams, subject: Subject, out: Path, limits: VerdictLimits = DEFAULT_LIMITS) -> int:
     """Run a session, move its records to `out`, and return the exit code."""
     try:
         bench_session.run(item, subject, limits).finish(out)
+    except DeviceRefusedError as error:
+        return _report(error, DEVICE_REFUSED)
     except DeviceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return TRY_AGAIN
+        return _report(error, TRY_AGAIN)
     return 0
+
+
+def _report(error: Exception, code: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ from edgeproof.config.params import BenchParams, Params
 from edgeproof.farm import engines
 from edgeproof.records import record_files
 from tests.support.bench_project import ITEM, build_study, write_project
-from tests.unit.conftest import digits_study, plugin_root
 
 __all__ = ["digits_study", "plugin_root"]
 
@@ -27,11 +27,11 @@ KILLS = int(os.environ.get("EDGEPROOF_FARM_KILLS", "3"))
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(600)]
 
 
-def compose_night(digits_study: Params) -> Params:
-    """Return a study with one session on each of two simulated devices."""
+def compose_night(digits_study: Params, devices: Sequence[str] = ("desk", "lap")) -> Params:
+    """Return a study with one session on each of several simulated devices."""
     chosen = build_study(digits_study, transport="fake", seeds=[4])
     content = {**ITEM, "transport": "fake", "seeds": [4], "all": ITEM["every"]}
-    items = {f"{name}_matrix": BenchParams.model_validate({**content, "device": name}) for name in ("desk", "lap")}
+    items = {f"{name}_matrix": BenchParams.model_validate({**content, "device": name}) for name in devices}
     return chosen.model_copy(update={"bench": items})
 
 
@@ -85,6 +85,20 @@ def test_a_farm_killed_at_random_moments_continues_and_has_each_record_once(proj
         assert jobs == Counter(EXPECTED)
         assert {record.content["device"] for record in records} == {device}
     assert list(Path(".edgeproof/sessions").iterdir()) == []
+
+
+def test_four_devices_that_start_at_once_in_a_fresh_checkout_are_all_measured(
+    project: Path, digits_study: Params
+) -> None:
+    devices = ("desk", "lap", "attic", "barn")
+    for name in devices:
+        (project / "devices" / f"{name}.yaml").write_text("transport: fake\nthreads: 1\n")
+    params_file.write_params(compose_night(digits_study, devices), "test", engines.FARM / "night" / engines.PARAMS)
+    process = start_farm()
+    printed, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, printed.decode()
+    assert b"failed" not in printed
+    assert {path.name for path in (engines.HISTORY / "night").iterdir()} == {f"{name}_matrix" for name in devices}
 
 
 def test_an_unreachable_device_goes_into_quarantine_with_an_error_for_every_job(project: Path) -> None:

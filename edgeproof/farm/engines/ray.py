@@ -21,8 +21,9 @@ from edgeproof.core import plugins
 from edgeproof.core.directories import write_atomically
 from edgeproof.core.errors import ConfigError
 from edgeproof.devices import imports, runner_zipapp
-from edgeproof.farm import remote_job, session
+from edgeproof.farm import remote_job
 from edgeproof.farm.engines import FARM, HISTORY, LOGS, PARAMS, Engine, JobExit, extract_error
+from edgeproof.farm.exit_codes import TRY_AGAIN
 from edgeproof.paths import ARTIFACTS, DATA
 from edgeproof.study import git
 
@@ -89,7 +90,7 @@ class RayEngine:
         item = self._items[job]
         resource = _resource_name(item.device)
         if not self._has(resource):
-            return JobExit(session.TRY_AGAIN, self._describe_missing(resource))
+            return JobExit(TRY_AGAIN, self._describe_missing(resource))
         task = self._run_remotely.options(resources={resource: 1})
         with self._lock:
             if self._is_stopped:
@@ -117,10 +118,10 @@ class RayEngine:
                     last_seen_s = time.monotonic()
                 elif time.monotonic() - last_seen_s > HOST_TIMEOUT_S:
                     self._ray.cancel(reference, force=True)
-                    return JobExit(session.TRY_AGAIN, self._describe_missing(resource))
+                    return JobExit(TRY_AGAIN, self._describe_missing(resource))
             code, output, files = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:  # a worker or its host died, or the task was ended
-            return JobExit(session.TRY_AGAIN, extract_error(str(error).encode()))
+            return JobExit(TRY_AGAIN, extract_error(str(error).encode()))
         log = self._directory / LOGS / f"{job}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:

@@ -17,7 +17,7 @@ import pytest
 
 from edgeproof.cli import main
 from edgeproof.config.params import Params
-from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownNameError
+from edgeproof.core.errors import ConfigError, UnknownNameError
 from edgeproof.farm import dispatcher, engines, journal, leases, quarantine
 from edgeproof.farm.dispatcher import FarmRun
 from edgeproof.farm.engines import JobExit
@@ -126,13 +126,14 @@ def test_a_device_in_quarantine_runs_no_job_until_it_is_released() -> None:
         quarantine.release("a")
 
 
-def test_an_abandoned_job_is_not_done_for_the_next_run() -> None:
+def test_an_abandoned_job_is_not_done_and_runs_again_with_the_same_command() -> None:
     quarantine.add("a", "smoke")
-    Board().run("a_onnx")
+    assert Board().run("a_onnx") == {"a_onnx": "failed"}
+    assert Board().run("a_onnx") == {"a_onnx": "failed"}
     quarantine.release("a")
     board = Board()
-    assert board.run("a_onnx") == {"a_onnx": "failed"}
-    assert board.started == []
+    assert board.run("a_onnx") == {"a_onnx": "done"}
+    assert board.started == ["a_onnx"]
 
 
 def test_an_error_of_the_study_is_not_retried_and_puts_no_device_into_quarantine() -> None:
@@ -257,9 +258,10 @@ def test_a_journal_drops_a_torn_last_line_and_continues(tmp_path: Path) -> None:
         again = journal.Journal(path)
         again.append("done", "job", "pi", 2)
         assert [event.kind for event in journal.read(path)] == ["failed", "done"]
-    path.write_text("hello\n")
-    with pytest.raises(EdgeproofError, match="is damaged"):
-        journal.read(path)
+    path.write_text(f"hello\n{line.decode()}")
+    damaged: list[str] = []
+    assert [event.kind for event in journal.read(path, damaged)] == ["failed"]
+    assert damaged == [f"{path}, line 1, is no event of a job"]
 
 
 def test_failures_are_counted_since_the_job_was_last_done_or_abandoned() -> None:
