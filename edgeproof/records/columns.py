@@ -89,8 +89,12 @@ class StoreLine:
     harness_p50_ns: Annotated[float | None, "median latency of the harness alone"] = None
     loadgen_p50_ns: Annotated[float | None, "median latency by LoadGen"] = None
     multi_stream_p99_ns: Annotated[float | None, "99th percentile of a MultiStream query"] = None
+    multi_stream_estimate_ns: Annotated[float | None, "early-stopping estimate of that percentile by LoadGen"] = None
     offline_samples_per_s: Annotated[float | None, "throughput in Offline"] = None
     server_samples_per_s: Annotated[float | None, "throughput in Server"] = None
+    server_offered_samples_per_s: Annotated[float | None, "rate that LoadGen offered in Server"] = None
+    server_p99_ns: Annotated[float | None, "99th percentile of the latency at that rate"] = None
+    server_limit_ns: Annotated[float | None, "limit of that percentile"] = None
     waiting_share: Annotated[float | None, "share of the run in which the process waited for a processor"] = None
     pressure_share: Annotated[float | None, "share of the run in which any task waited for a processor"] = None
     others_cpus: Annotated[float | None, "processors that other processes used"] = None
@@ -104,6 +108,7 @@ class StoreLine:
     p50_log: Annotated[float | None, "median latency, logarithm"] = None
     p50_log_low: Annotated[float | None, "lower end of its interval within the process"] = None
     p50_log_high: Annotated[float | None, "upper end of its interval within the process"] = None
+    refused_p50_log: Annotated[float | None, "median latency of a run that was refused, logarithm"] = None
     p90_log: Annotated[float | None, "90th percentile, logarithm"] = None
     p90_log_low: Annotated[float | None, "lower end of its interval within the process"] = None
     p90_log_high: Annotated[float | None, "upper end of its interval within the process"] = None

@@ -21,6 +21,7 @@ from edgeproof.records.kinds import (
     LATENCIES_FILE,
     OUTPUTS_FILE,
     RECORD_FILE,
+    SERVER,
     SINGLE_STREAM,
     TELEMETRY_FILE,
 )
@@ -40,6 +41,8 @@ TELEMETRY_FIGURES = (
 TIME_COLUMNS = (
     *("load_ns", "first_inference_ns", "harness_p50_ns", "loadgen_p50_ns", "multi_stream_p99_ns", "energy_uj"),
     *("offline_samples_per_s", "server_samples_per_s", "quantiles_ns", "independent_share", "profile", "in_turns"),
+    *("multi_stream_estimate_ns", "server_offered_samples_per_s", "server_p99_ns", "server_limit_ns"),
+    "refused_p50_log",
     *TELEMETRY_FIGURES,
     *(f"{name}_log{end}" for name in LOG_PERCENTILES for end in ("", "_low", "_high")),
 )
@@ -173,8 +176,18 @@ def _describe_result(record: Record) -> Columns:
         "peak_rss_bytes": result.peak_rss_bytes,
         "loadgen_p50_ns": log.get("result_50.00_percentile_latency_ns"),
         "multi_stream_p99_ns": log.get("result_99.00_percentile_per_query_latency_ns"),
+        "multi_stream_estimate_ns": log.get("early_stopping_latency_ms"),  # in ns: 'ms' is short for MultiStream
         "offline_samples_per_s": log.get("result_samples_per_second"),
+        **(_describe_server(log) if record.performance_scenario == SERVER else {}),
+    }
+
+
+def _describe_server(log: Mapping[str, Any]) -> Columns:
+    return {
         "server_samples_per_s": log.get("result_completed_samples_per_sec"),
+        "server_offered_samples_per_s": log.get("result_scheduled_samples_per_sec"),
+        "server_p99_ns": log.get("result_99.00_percentile_latency_ns"),
+        "server_limit_ns": log.get("effective_target_latency_ns"),
     }
 
 
@@ -188,11 +201,14 @@ def _describe_accuracy(record: Record) -> Columns:
 
 
 def _describe_latencies(record: Record) -> Columns:
-    """Return the percentiles, distribution and energy of a valid single-stream run."""
+    """Return the percentiles, distribution and energy of a valid single-stream run, or the median of a refused one."""
     is_timed = record.performance_scenario == SINGLE_STREAM and record.identity.runtime != NULL_RUNTIME
-    if not is_timed or record.verdict != "valid":
+    if not is_timed or record.verdict not in ("valid", "invalid") or LATENCIES_FILE not in record.files:
         return {}
     calls_ns = record.array(LATENCIES_FILE, "call_ns")
+    if record.verdict == "invalid":
+        log = percentiles.estimate_log_percentile(calls_ns, 50)
+        return {} if log is None else {"refused_p50_log": log.value}
     columns: Columns = {
         "inferences": len(calls_ns),
         "independent_share": autocorrelation.estimate_effective_samples(calls_ns, 0.5) / len(calls_ns),

@@ -24,7 +24,7 @@ VERDICTS = ("valid", "unsupported", "invalid", "error")
 # Fields that a row takes unchanged from the record of the first training seed.
 _COPIED = (
     *("device", "runtime", "model", "scheme", "method", "parent", "teacher", "parameters", "macs", "weight_sparsity"),
-    *("artifact_sha256", "notes", "size_bytes", "gzip_bytes", "entropy_coded_bytes", "session", "preset", "npu"),
+    *("artifact_sha256", "notes", "size_bytes", "gzip_bytes", "session", "preset", "npu"),
 )
 
 
@@ -43,10 +43,13 @@ def aggregate_row(attempts: Sequence[StoreLine], harness: Sequence[StoreLine]) -
         **{name: getattr(first, name) for name in _COPIED},
         estimate=estimates[0] if estimates else None,
         emulated=None if first.emulated is None else _average_emulated(runs),
+        model_entropy_coded_bytes=first.entropy_coded_bytes,
         commit=first.commit_id,
         verdict=verdict,
         reasons=reasons,
         repeated=len(attempts) - len(runs),
+        refused_runs=sum(attempt.verdict in ("invalid", "error") for attempt in attempts),
+        p50_attempts_ns=_combine_attempts(attempts),
         measured_at=max(run.measured_at for run in runs),
     )
     if verdict != "unsupported" and first.npu is None:
@@ -118,11 +121,11 @@ def _add_measured(row: Row, runs: Sequence[StoreLine]) -> Row:
         p90_ns=_combine_percentiles(single, "p90"),
         p99_ns=_combine_percentiles(single, "p99"),
         invoke_p50_ns=_combine_percentiles(single, "invoke_p50"),
-        multi_stream_p99_ns=_average(_select_valid(runs, MULTI_STREAM), "multi_stream_p99_ns"),
+        overhead_p50_ns=_estimate_overhead(single),
         offline_samples_per_s=_average(_select_valid(runs, OFFLINE), "offline_samples_per_s"),
-        server_samples_per_s=_average(_select_valid(runs, SERVER), "server_samples_per_s"),
         processes=len(single),
     )
+    row = _add_multi_stream(_add_server(row, runs), runs)
     if single:
         spread = percentiles.measure_spread([run.get_log_percentile("p50") for run in single])
         shares = [run.independent_share or 0.0 for run in single]
@@ -140,6 +143,52 @@ def _add_measured(row: Row, runs: Sequence[StoreLine]) -> Row:
     if counted is None:
         return row
     return replace(row, instructions=counted.instructions, instructions_method=counted.instructions_method)
+
+
+def _add_multi_stream(row: Row, runs: Sequence[StoreLine]) -> Row:
+    valid = _select_valid(runs, MULTI_STREAM)
+    return replace(
+        row,
+        multi_stream_p99_ns=_average(valid, "multi_stream_p99_ns"),
+        multi_stream_estimate_ns=_average(valid, "multi_stream_estimate_ns"),
+    )
+
+
+def _add_server(row: Row, runs: Sequence[StoreLine]) -> Row:
+    valid = _select_valid(runs, SERVER)
+    limits = {run.server_limit_ns for run in valid}
+    return replace(
+        row,
+        server_samples_per_s=_average(valid, "server_samples_per_s"),
+        server_offered_samples_per_s=_average(valid, "server_offered_samples_per_s"),
+        server_p99_ns=_average(valid, "server_p99_ns"),
+        server_limit_ns=limits.pop() if len(limits) == 1 else None,
+    )
+
+
+def _estimate_overhead(runs: Sequence[StoreLine]) -> Estimate | None:
+    """Return LoadGen's median minus the median of the calls, as the mean over processes."""
+    overheads = [
+        run.loadgen_p50_ns - math.exp(run.p50_log)
+        for run in runs
+        if run.loadgen_p50_ns is not None and run.p50_log is not None
+    ]
+    return estimate_mean(overheads) if len(overheads) == len(runs) else None
+
+
+def _combine_attempts(attempts: Sequence[StoreLine]) -> Estimate | None:
+    """Return p50 over all attempts of single-stream runs with Student's t, or None if none of them was refused."""
+    timed = [run for run in attempts if run.loadgen_scenario == SINGLE_STREAM and not run.compliance]
+    refused = [run.refused_p50_log for run in timed if run.refused_p50_log is not None]
+    if not refused:
+        return None
+    log = estimate_mean([*refused, *(run.p50_log for run in timed if run.p50_log is not None)])
+    assert log is not None
+    return _exponentiate(log)
+
+
+def _exponentiate(log: Estimate) -> Estimate:
+    return Estimate(*(math.exp(part) for part in (log.value, log.low, log.high)))
 
 
 def _combine_percentiles(runs: Sequence[StoreLine], name: str) -> Estimate | None:
@@ -160,7 +209,7 @@ def _add_interleaved(row: Row, runs: Sequence[StoreLine]) -> Row:
         return row
     log_speed_up = estimate_mean([-content["log_ratio"] for content in contents])
     assert log_speed_up is not None
-    speed_up = Estimate(*(math.exp(part) for part in (log_speed_up.value, log_speed_up.low, log_speed_up.high)))
+    speed_up = _exponentiate(log_speed_up)
     return replace(row, in_turns_speed_up=speed_up, in_turns_against=(contents[0]["model"], contents[0]["scheme"]))
 
 

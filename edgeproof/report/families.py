@@ -116,7 +116,7 @@ def _flatten(family_row: FamilyRow) -> dict[str, Any]:
         **{name: getattr(row, name) for name in ("device", "model", "method", "runtime", "scheme", "verdict")},
         **{name: getattr(family_row, name) for name in ("seeds", "accuracy_mean", "accuracy_sd", "macs_ratio")},
         **{name: getattr(row, name) for name in ("parameters", "macs", "size_bytes", "gzip_bytes")},
-        "entropy_coded_bytes": row.entropy_coded_bytes,
+        "model_entropy_coded_bytes": row.model_entropy_coded_bytes,
         "speed_up_in_turns": row.in_turns_speed_up is not None and family_row.speed_up is row.in_turns_speed_up,
         **flatten_estimate("difference", family_row.difference),
         **flatten_estimate("p50_ns", row.p50_ns),
@@ -160,8 +160,8 @@ NOTES = (
     "Accuracy is the mean ± standard deviation over training seeds, measured on the device with the whole test split. "
     "Δ is the mean difference to the control of the same seed, with its 95% interval (Student's t over seeds). A row "
     "without a control is compared with its own fp32 artifact. Sizes, latency and speed-up are those of the first "
-    "seed. 'Entropy-coded' is the size of the model's weights in a Huffman code, whatever the artifact's file uses. "
-    "A speed-up is the median inference of the control over that of the row. Where the study interleaves them "
-    "(bench.interleaved), both ran in the same processes, a millisecond each, and the interval is over processes. "
-    "'MACs ratio' is the speed-up if time were proportional to multiply-accumulates."
+    "seed. 'Model entropy-coded' is the size of the model's weights in a Huffman code. It belongs to the model, not "
+    "to a file, so only fp32 rows show it. A speed-up is the median inference of the control over that of the row. "
+    "Where the study interleaves them (bench.interleaved), both ran in the same processes, a millisecond each, and "
+    "the interval is over processes. 'MACs ratio' is the speed-up if time were proportional to multiply-accumulates."
 )

@@ -42,6 +42,7 @@ class Figure:
         scenario: LoadGen scenario of the runs that it comes from; None if it needs no run.
         better: direction of better values; None if there is none, as for text. Such a figure is never marked as best.
         signed: True if a plus sign is written.
+        is_condition: True for an estimate that describes a run: no direction is better, but its interval is exported.
         is_text: True if its values are words.
     """
 
@@ -55,6 +56,7 @@ class Figure:
     scenario: str | None = None
     better: Literal["less", "more"] | None = None
     signed: bool = False
+    is_condition: bool = False
     is_text: bool = False
 
     @property
@@ -65,7 +67,7 @@ class Figure:
     @property
     def has_interval(self) -> bool:
         """True if exported data has columns for the ends of its interval."""
-        return self.better is not None or self.signed
+        return self.better is not None or self.signed or self.is_condition
 
     def get_value(self, row: Row) -> FigureValue:
         """Return the row's value in the field's unit."""
@@ -146,7 +148,18 @@ def format_verdict(row: Row) -> str:
 
 
 def _format_origin(row: Row) -> str:
-    return " + ".join(part for part in (row.parent, row.teacher and f"teacher {row.teacher}") if part)
+    """Return the parent and the teachers, such as "base, taught by teacher"."""
+    return ", ".join(part for part in (row.parent, row.teacher and f"taught by {row.teacher}") if part)
+
+
+def _get_entropy_coded_bytes(row: Row) -> int | None:
+    """Return the size that belongs to the model. Only the fp32 row has it: other files hold other weights."""
+    return row.model_entropy_coded_bytes if row.scheme == "fp32" else None
+
+
+def _get_differing_attempts(row: Row) -> Estimate | None:
+    """Return p50 over all attempts where it differs from the published one by more than the interval."""
+    return row.p50_attempts_ns if row.has_selective_refusals else None
 
 
 def _format_spread(row: Row) -> str:
@@ -177,11 +190,6 @@ def _start_up(name: str, heading: str, field: str) -> Figure:
     return Figure(name, heading, "ms", field, scale=1e-6, digits=2, scenario=SINGLE_STREAM, better="less")
 
 
-def _rate(name: str, heading: str, scenario: str) -> Figure:
-    field = f"{name}_samples_per_s"
-    return Figure(name, heading, "samples/s", field, digits=0, scenario=scenario, better="more")
-
-
 def _emulator_duration(name: str) -> Figure:
     """Return a duration on an emulator. It has no better direction, so it is never marked as best."""
     key, heading = f"{name}_ns", f"emulated {name}"
@@ -209,7 +217,16 @@ _REGISTRY = (
     Figure("zeros", "zeros", "%", "weight_sparsity", scale=100, digits=1),
     _size("size", "file"),
     _size("gzip", "gzip"),
-    _size("entropy_coded", "entropy-coded"),
+    Figure(
+        "entropy_coded",
+        "model entropy-coded",
+        "KiB",
+        "model_entropy_coded_bytes",
+        _get_entropy_coded_bytes,
+        scale=1 / 1024,
+        digits=1,
+        better="less",
+    ),
     _percentile("p50", "p50", "p50_ns"),
     _percentile("p90", "p90", "p90_ns"),
     _percentile("p99", "p99", "p99_ns"),
@@ -230,10 +247,47 @@ _REGISTRY = (
     ),
     Figure("energy", "energy", "µJ", "energy_uj", scenario=SINGLE_STREAM, better="less"),
     _count("instructions", "instructions"),
-    _percentile("harness", "harness", "harness_p50_ns"),
-    _percentile("multi_stream_p99", "MultiStream p99", "multi_stream_p99_ns", MULTI_STREAM),
-    _rate("offline", "Offline", OFFLINE),
-    _rate("server", "Server", SERVER),
+    _percentile("overhead", "LoadGen overhead", "overhead_p50_ns"),
+    _percentile("harness", "LoadGen overhead of the null runtime", "harness_p50_ns"),
+    _percentile("multi_stream_p99", "MultiStream plain p99", "multi_stream_p99_ns", MULTI_STREAM),
+    _percentile(
+        "multi_stream_estimate", "MultiStream early-stopping estimate of p99", "multi_stream_estimate_ns", MULTI_STREAM
+    ),
+    Figure(
+        "offline",
+        "Offline at batch 1",
+        "samples/s",
+        "offline_samples_per_s",
+        digits=0,
+        scenario=OFFLINE,
+        better="more",
+    ),
+    # The study chooses the offered rate, so more of it is not better.
+    Figure(
+        "server",
+        "Server offered",
+        "samples/s",
+        "server_offered_samples_per_s",
+        lambda row: row.server_offered_samples_per_s or row.server_samples_per_s,
+        digits=0,
+        scenario=SERVER,
+        is_condition=True,
+    ),
+    Figure(
+        "server_p99", "Server p99 at that rate", "µs", "server_p99_ns", scale=1e-3, scenario=SERVER, is_condition=True
+    ),
+    Figure("server_limit", "Server p99 limit", "µs", "server_limit_ns", scale=1e-3, digits=0, scenario=SERVER),
+    Figure("refused_runs", "refused runs", field="refused_runs"),
+    Figure(
+        "p50_attempts",
+        "p50 of all attempts, if it differs",
+        "µs",
+        "p50_attempts_ns",
+        _get_differing_attempts,
+        scale=1e-3,
+        scenario=SINGLE_STREAM,
+        is_condition=True,
+    ),
     _emulator_duration("p50"),
     _emulator_duration("p99"),
     Figure("processes", "processes", field="processes"),

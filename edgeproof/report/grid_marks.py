@@ -1,18 +1,18 @@
-"""Marks of a grid's rows: best values, Pareto fronts, and unlike conditions, each within one device."""
+"""Marks of a grid's rows: best values and fronts among all rows of a device, and unlike conditions."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgeproof.records.conditions import PACKAGES, add_versions, list_differences
 from edgeproof.report.figures import FIGURES
+from edgeproof.report.fronts import find_front
 from edgeproof.report.row import Row, RowKey
 from edgeproof.report.selections import Selection
-from edgeproof.statistics.pareto import find_pareto_front
 
 SHOWN_DIFFERENCES = 4
 
@@ -23,7 +23,7 @@ class Marks:
 
     Attributes:
         best: the best value of a figure in its unit, by device and figure.
-        front: the rows that are Pareto-optimal in `front_figures`.
+        front: the rows that no other one on their device beats in `front_figures`.
         unlike: the rows that were measured under other conditions than most, each with the differences.
     """
 
@@ -38,8 +38,45 @@ class Marks:
         return value is not None and self.best.get((row.device, name)) == value
 
 
-def find_marks(rows: Sequence[Row], chosen: Selection) -> Marks:
-    """Return the marks that the selection asks for. A single row on a device is neither best nor on a front."""
+class DeviceRanking:
+    """Best values and fronts among all measured rows of each device. Each of them is computed once.
+
+    Marks come from here, so they do not depend on the rows that a table shows.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._by_device: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            if row.npu is None:  # an estimate is never compared with measured figures
+                self._by_device[row.device].append(row)
+        self._best: dict[tuple[str, str], float | None] = {}
+        self._fronts: dict[tuple[str, ...], frozenset[RowKey]] = {}
+
+    def get_best(self, device: str, name: str) -> float | None:
+        """Return the best value of a figure in its unit, or None if no direction is better or all values are equal."""
+        if (device, name) not in self._best:
+            figure = FIGURES[name]
+            values = {value for row in self._by_device[device] if (value := figure.get_number(row)) is not None}
+            best = None
+            if figure.better is not None and len(values) > 1:
+                best = min(values) if figure.better == "less" else max(values)
+            self._best[device, name] = best
+        return self._best[device, name]
+
+    def get_front(self, device: str, names: Sequence[str]) -> frozenset[RowKey]:
+        """Return the rows that no other one beats in the named figures. A single row is not on a front."""
+        key = (device, *names)
+        if key not in self._fronts:
+            rows = self._by_device[device]
+            self._fronts[key] = frozenset(find_front(rows, names)) if len(rows) > 1 else frozenset()
+        return self._fronts[key]
+
+
+def find_marks(rows: Sequence[Row], chosen: Selection, ranking: DeviceRanking) -> Marks:
+    """Return the marks of `rows` that the selection asks for.
+
+    Best values and fronts come from the ranking. Conditions are compared among `rows`, which a reader compares.
+    """
     best: dict[tuple[str, str], float] = {}
     front: set[RowKey] = set()
     unlike: dict[RowKey, str] = {}
@@ -47,40 +84,14 @@ def find_marks(rows: Sequence[Row], chosen: Selection) -> Marks:
     for row in rows:
         by_device[row.device].append(row)
     for device, group in by_device.items():
-        if chosen.best and len(group) > 1:
-            best |= {(device, name): value for name, value in _find_best(group, chosen.figures)}
-        if len(chosen.pareto) > 1 and set(chosen.pareto) <= set(chosen.figures) and len(group) > 1:
-            front |= find_front(group, chosen.pareto)
+        for name in chosen.figures if chosen.best else ():
+            value = ranking.get_best(device, name)
+            if value is not None:
+                best[device, name] = value
+        if len(chosen.pareto) > 1 and set(chosen.pareto) <= set(chosen.figures):
+            front |= ranking.get_front(device, chosen.pareto)
         unlike |= describe_unlike_conditions(group)
     return Marks(best, frozenset(front), chosen.pareto, unlike)
-
-
-def _find_best(rows: Sequence[Row], names: Iterable[str]) -> Iterable[tuple[str, float]]:
-    for name in names:
-        figure = FIGURES[name]
-        values = [value for row in rows if (value := figure.get_number(row)) is not None]
-        if figure.better is not None and len(set(values)) > 1:
-            yield name, min(values) if figure.better == "less" else max(values)
-
-
-def find_front(rows: Sequence[Row], names: Sequence[str]) -> set[RowKey]:
-    """Return the rows that are Pareto-optimal in the named figures. Rows without one of them are left out.
-
-    A row is not optimal if another one is at least as good in all figures and better in one.
-    """
-    costs: list[tuple[RowKey, tuple[float, ...]]] = []
-    for row in rows:
-        values = [FIGURES[name].get_number(row) for name in names]
-        if None not in values:
-            signs = [1 if FIGURES[name].better == "less" else -1 for name in names]
-            costs.append((row.key, tuple(sign * (value or 0.0) for sign, value in zip(signs, values, strict=True))))
-    if len(names) == 2:
-        return {costs[place][0] for place in find_pareto_front([(cost[0], -cost[1]) for _, cost in costs])}
-    return {
-        key
-        for key, cost in costs
-        if not any(other != cost and all(a <= b for a, b in zip(other, cost, strict=True)) for _, other in costs)
-    }
 
 
 def describe_unlike_conditions(rows: Sequence[Row]) -> dict[RowKey, str]:

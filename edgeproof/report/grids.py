@@ -9,9 +9,10 @@ from typing import Any
 
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.records.kinds import ACCURACY, MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from edgeproof.report.captions import COVERAGE, INTERVALS, explain_front
 from edgeproof.report.figures import FIGURES
 from edgeproof.report.grid_data import describe_row
-from edgeproof.report.grid_marks import Marks, find_marks
+from edgeproof.report.grid_marks import DeviceRanking, Marks, find_marks
 from edgeproof.report.row import Row
 from edgeproof.report.selections import PARTS, Selection
 
@@ -25,10 +26,6 @@ SCENARIO_NAMES = {
     OFFLINE: "offline",
     SERVER: "server",
 }
-INTERVALS = (
-    "Brackets are 95% intervals: Wilson's for accuracy, paired for its difference, Student's t over processes for "
-    "latency, never narrower than the order statistics within them."
-)
 
 Place = tuple[str, ...]
 
@@ -42,7 +39,7 @@ class TableCell:
         interval: the interval in brackets; empty if there is none.
         refused: the word for why there is no value; empty if nothing was measured.
         best: True if the value is the best of its figure on its device.
-        pareto: True if the row is Pareto-optimal on its device.
+        pareto: True if no other row on its device beats the row beyond the intervals.
         notes: numbers of the grid's notes, from 1.
     """
 
@@ -91,10 +88,18 @@ class Grid:
     data: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
 
-def build_grid(rows: Sequence[Row], chosen: Selection) -> Grid:
-    """Return the chosen rows as a grid. Raises EdgeproofError when two rows would share a place."""
+def build_grid(rows: Sequence[Row], chosen: Selection, ranking: DeviceRanking | None = None) -> Grid:
+    """Return the chosen rows as a grid.
+
+    Args:
+        rows: the rows to choose from.
+        chosen: the rows and figures to show.
+        ranking: the ranking of all rows of the devices, which marks come from; that of `rows` if None.
+
+    Raises EdgeproofError when two rows would share a place.
+    """
     selected = [row for row in rows if _is_chosen(row, chosen)]
-    marks = find_marks(selected, chosen)
+    marks = find_marks(selected, chosen, ranking or DeviceRanking(rows))
     notes = _Notes()
     lines, groups = _place_rows(selected, chosen)
     stubs = [Heading(part, numeric=False) for part in chosen.rows]
@@ -180,16 +185,26 @@ def _make_cell(row: Row | None, name: str, marks: Marks, notes: _Notes) -> Table
         if reason is None:
             return TableCell()
         return TableCell(refused=REFUSED.get(row.verdict, ""), notes=(notes.add(reason),))
-    note = marks.unlike.get(row.key) if FIGURES[name].scenario not in (None, ACCURACY) else None
-    if name == "verdict" and row.reasons:
-        note = "; ".join(dict.fromkeys(row.reasons))
     return TableCell(
         value,
         interval,
         best=marks.is_best(row, name),
         pareto=row.key in marks.front and name == marks.front_figures[0],
-        notes=() if note is None else (notes.add(note),),
+        notes=tuple(notes.add(text) for text in _list_remarks(row, name, marks)),
     )
+
+
+def _list_remarks(row: Row, name: str, marks: Marks) -> list[str]:
+    """Return the remarks on a figure that has a value."""
+    remarks = []
+    if FIGURES[name].scenario not in (None, ACCURACY) and row.key in marks.unlike:
+        remarks.append(marks.unlike[row.key])
+    if name in ("p50", "speed_up") and row.has_selective_refusals:
+        p50 = FIGURES["p50"].format_cell(row.p50_attempts_ns)
+        remarks.append(f"over all attempts, with {row.refused_runs} refused run(s), p50 is {p50} µs")
+    if name == "verdict" and row.reasons:
+        remarks.append("; ".join(dict.fromkeys(row.reasons)))
+    return remarks
 
 
 def explain_missing(row: Row, name: str) -> str | None:
@@ -209,9 +224,13 @@ def _list_captions(cells: Sequence[Sequence[TableCell]], chosen: Selection) -> l
     """Return the meaning of the intervals and marks that the cells have."""
     shown = [cell for line in cells for cell in line]
     captions = [INTERVALS] if any(cell.interval for cell in shown) else []
+    if captions and any(FIGURES[name].scenario not in (None, ACCURACY) for name in chosen.figures):
+        captions.append(COVERAGE)
     if any(cell.best for cell in shown):
-        captions.append("Bold: the best value of its figure on its device.")
+        captions.append(
+            "Bold: the best estimate of its figure among all cells of the device, shown here or not; others may be "
+            "within its interval."
+        )
     if any(cell.pareto for cell in shown):
-        figures = " and ".join(FIGURES[name].heading for name in chosen.pareto)
-        captions.append(f"◆: Pareto-optimal, no other artifact on its device is better in {figures}.")
+        captions.append(explain_front([FIGURES[name].heading for name in chosen.pareto]))
     return captions

@@ -1,95 +1,161 @@
-"""Plots of accuracy against latency and against size, one panel for each device, with the Pareto front.
+"""Plots of accuracy against latency and against size, one panel for each device, with intervals and the front.
 
 Each plot is an SVG for people and a CSV for DVC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from edgeproof.core.directories import write_text
 from edgeproof.records.csv_text import format_csv
-from edgeproof.report.row import Row
-from edgeproof.statistics import pareto
+from edgeproof.report.captions import UNBEATEN
+from edgeproof.report.figures import FIGURES
+from edgeproof.report.fronts import find_front
+from edgeproof.report.row import Row, RowKey
 
 # The palette of Okabe and Ito, for any colour vision. Colours are runtimes, markers are schemes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-LATENCY_LABEL, SIZE_LABEL = "median latency, µs", "file size, bytes"
+SIZE, UNBEATEN_SIZE = 5, 9
+FADED = 0.45
+TICKS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)  # in every decade of the horizontal axis
+# Vertical distances of labels in points. Neighbours have different ones, so that their labels stay legible.
+LABEL_OFFSETS = (-30, 28, -58)
 
-Point = tuple[Row, float, float]  # row, horizontal value, accuracy as a share of 1
+
+@dataclass(frozen=True)
+class CostAxis:
+    """The horizontal axis of a plot.
+
+    Attributes:
+        figure: name of the figure.
+        column: name of its column in the CSV.
+        label: label of the axis.
+        scale: factor from the figure's unit to that of the axis.
+    """
+
+    figure: str
+    column: str
+    label: str
+    scale: float = 1.0
+
+
+LATENCY = CostAxis("p50", "p50_us", "median latency, µs")
+SIZE_ON_DISK = CostAxis("size", "size_bytes", "file size, bytes", 1024)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A value and its 95% interval. Both ends are None if there is no interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    @property
+    def error(self) -> list[list[float]] | None:
+        """The distances to both ends, as matplotlib takes them."""
+        if self.low is None or self.high is None:
+            return None
+        return [[self.value - self.low], [self.high - self.value]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row in a plot, with its cost in the unit of the axis and its accuracy in percent."""
+
+    row: Row
+    cost: Span
+    accuracy: Span
 
 
 def draw_plots(rows: Sequence[Row], directory: Path) -> None:
     """Write accuracy_latency.svg and accuracy_size.svg into `directory`."""
-    draw_scatter(rows, LATENCY_LABEL, _get_p50_us, directory / "accuracy_latency.svg")
-    draw_scatter(rows, SIZE_LABEL, _get_size_bytes, directory / "accuracy_size.svg")
+    draw_scatter(rows, LATENCY, directory / "accuracy_latency.svg")
+    draw_scatter(rows, SIZE_ON_DISK, directory / "accuracy_size.svg")
 
 
 def write_points(rows: Sequence[Row], directory: Path) -> None:
     """Write the points of the plots as accuracy_latency.csv and accuracy_size.csv into `directory`."""
-    write_text(directory / "accuracy_latency.csv", format_scatter_csv(rows, "p50_us", _get_p50_us))
-    write_text(directory / "accuracy_size.csv", format_scatter_csv(rows, "size_bytes", _get_size_bytes))
+    write_text(directory / "accuracy_latency.csv", format_scatter_csv(rows, LATENCY))
+    write_text(directory / "accuracy_size.csv", format_scatter_csv(rows, SIZE_ON_DISK))
 
 
-def _get_p50_us(row: Row) -> float | None:
-    return None if row.p50_ns is None else row.p50_ns.value / 1000
+def format_scatter_csv(rows: Sequence[Row], axis: CostAxis) -> str:
+    """Return the points as CSV: artifact, cost and accuracy with their intervals, and whether nothing beats the point.
 
-
-def _get_size_bytes(row: Row) -> float | None:
-    return row.size_bytes
-
-
-def format_scatter_csv(rows: Sequence[Row], name: str, x: Callable[[Row], float | None]) -> str:
-    """Return the points as CSV: artifact, x in the column `name`, accuracy, and whether the point is on the front."""
+    Accuracies are shares of 1.
+    """
     lines = []
     for device in _list_devices(rows):
-        points = _list_points(rows, device, x)
-        front = set(pareto.find_pareto_front([(value, accuracy) for _, value, accuracy in points]))
-        for index, (row, value, accuracy) in enumerate(points):
-            lines.append([device, row.model, row.runtime, row.scheme, value, accuracy, index in front])
-    return format_csv(["device", "model", "runtime", "scheme", name, "accuracy", "pareto"], lines)
+        front = _find_front(rows, device, axis)
+        for point in _list_points(rows, device, axis):
+            row, accuracy = point.row, point.row.accuracy
+            assert accuracy is not None  # a point has one
+            lines.append(
+                [
+                    *(device, row.model, row.runtime, row.scheme, point.cost.value, accuracy.value, row.key in front),
+                    *(point.cost.low, point.cost.high, accuracy.low, accuracy.high),
+                ]
+            )
+    ends = [f"{name}_{end}" for name in (axis.column, "accuracy") for end in ("low", "high")]
+    return format_csv(["device", "model", "runtime", "scheme", axis.column, "accuracy", "pareto", *ends], lines)
 
 
-def draw_scatter(rows: Sequence[Row], label: str, x: Callable[[Row], float | None], path: Path) -> None:
+def draw_scatter(rows: Sequence[Row], axis: CostAxis, path: Path) -> None:
     """Draw the points as SVG. The file is byte-identical for the same rows."""
     with mpl.rc_context({"svg.hashsalt": "edgeproof", "font.size": 9, "svg.fonttype": "none"}):
         # A device without the figure has no panel: an emulated one has no latency.
-        devices = [device for device in _list_devices(rows) if _list_points(rows, device, x)] or _list_devices(rows)
+        devices = [device for device in _list_devices(rows) if _list_points(rows, device, axis)] or _list_devices(rows)
         figure = Figure(figsize=(8, 4.6 * max(1, len(devices))), layout="constrained")
         for number, device in enumerate(devices):
             axes = figure.add_subplot(len(devices), 1, number + 1)
-            _draw_panel(axes, _list_points(rows, device, x), rows)
-            axes.set(xscale="log", xlabel=label, ylabel="accuracy, %", title=f"device: {device}")
-            for set_formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-                set_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            _draw_panel(axes, _list_points(rows, device, axis), _find_front(rows, device, axis), rows)
+            axes.set(xscale="log", xlabel=axis.label, ylabel="accuracy, %", title=f"device: {device}")
+            axes.xaxis.set_major_locator(LogLocator(subs=TICKS))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.tick_params(axis="x", which="both", labelsize=7)
         figure.legend(handles=_make_legend(rows), loc="outside right upper", fontsize=7)
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def _draw_panel(axes: mpl.axes.Axes, points: Sequence[Point], rows: Sequence[Row]) -> None:
+def _draw_panel(axes: mpl.axes.Axes, points: Sequence[Point], front: set[RowKey], rows: Sequence[Row]) -> None:
     runtimes = list(dict.fromkeys(row.runtime for row in rows))
     schemes = list(dict.fromkeys(row.scheme for row in rows))
-    for row, value, accuracy in points:
-        colour = COLOURS[runtimes.index(row.runtime) % len(COLOURS)]
-        marker = MARKERS[schemes.index(row.scheme) % len(MARKERS)]
-        axes.plot(value, 100 * accuracy, marker=marker, color=colour, linestyle="", markersize=6, alpha=0.85)
-    front = [points[i] for i in pareto.find_pareto_front([(value, accuracy) for _, value, accuracy in points])]
-    axes.step([p[1] for p in front], [100 * p[2] for p in front], where="post", color="0.4", linewidth=1, zorder=0)
-    for row, value, accuracy in front:
+    for point in points:
+        row, is_unbeaten = point.row, point.row.key in front
+        axes.errorbar(
+            point.cost.value,
+            point.accuracy.value,
+            xerr=point.cost.error,
+            yerr=point.accuracy.error,
+            marker=MARKERS[schemes.index(row.scheme) % len(MARKERS)],
+            color=COLOURS[runtimes.index(row.runtime) % len(COLOURS)],
+            markersize=UNBEATEN_SIZE if is_unbeaten else SIZE,
+            markeredgecolor="black" if is_unbeaten else "none",
+            alpha=1.0 if is_unbeaten else FADED,
+            elinewidth=0.8,
+            zorder=3 if is_unbeaten else 2,
+        )
+    labelled = sorted((point for point in points if point.row.key in front), key=lambda point: point.cost.value)
+    for number, point in enumerate(labelled):
         axes.annotate(
-            f"{row.model}\n{row.scheme}",
-            (value, 100 * accuracy),
-            xytext=(5, -18),
+            f"{point.row.model}\n{point.row.scheme}",
+            (point.cost.value, point.accuracy.value),
+            xytext=(10, LABEL_OFFSETS[number % len(LABEL_OFFSETS)]),
             textcoords="offset points",
             fontsize=7,
+            arrowprops={"arrowstyle": "-", "color": "0.4", "linewidth": 0.5, "shrinkB": 5},
+            zorder=4,
         )
     axes.grid(alpha=0.25)
 
@@ -97,10 +163,13 @@ def _draw_panel(axes: mpl.axes.Axes, points: Sequence[Point], rows: Sequence[Row
 def _make_legend(rows: Sequence[Row]) -> list[Line2D]:
     runtimes = dict.fromkeys(row.runtime for row in rows)
     schemes = dict.fromkeys(row.scheme for row in rows)
+    mark = Line2D([], [], color="white", marker="o", linestyle="", markeredgecolor="black", markersize=UNBEATEN_SIZE)
+    mark.set_label(UNBEATEN)
     return [
         *(_make_entry(runtime, COLOURS[index % len(COLOURS)], "o") for index, runtime in enumerate(runtimes)),
         *(_make_entry(scheme, "0.4", MARKERS[index % len(MARKERS)]) for index, scheme in enumerate(schemes)),
-        Line2D([], [], color="0.4", linewidth=1, label="Pareto front"),
+        mark,
+        Line2D([], [], color="0.4", linewidth=0.8, label="95% interval"),
     ]
 
 
@@ -108,13 +177,26 @@ def _make_entry(label: str, colour: str, marker: str) -> Line2D:
     return Line2D([], [], color=colour, marker=marker, linestyle="", label=label)
 
 
-def _list_points(rows: Sequence[Row], device: str, x: Callable[[Row], float | None]) -> list[Point]:
+def _find_front(rows: Sequence[Row], device: str, axis: CostAxis) -> set[RowKey]:
+    return find_front([row for row in rows if row.device == device], [axis.figure, "accuracy"])
+
+
+def _list_points(rows: Sequence[Row], device: str, axis: CostAxis) -> list[Point]:
+    """Return the points of the device's rows that have the figure and an accuracy."""
     points = []
     for row in rows:
-        value = x(row)
-        if row.device == device and value is not None and row.accuracy is not None:
-            points.append((row, value, row.accuracy.value))
+        cost, accuracy = _get_span(row, axis.figure, axis.scale), _get_span(row, "accuracy")
+        if row.device == device and cost is not None and accuracy is not None:
+            points.append(Point(row, cost, accuracy))
     return points
+
+
+def _get_span(row: Row, name: str, scale: float = 1.0) -> Span | None:
+    value, interval = FIGURES[name].get_number(row), FIGURES[name].get_interval(row)
+    if value is None:
+        return None
+    low, high = (None, None) if interval is None else (interval[0] * scale, interval[1] * scale)
+    return Span(value * scale, low, high)
 
 
 def _list_devices(rows: Sequence[Row]) -> list[str]:

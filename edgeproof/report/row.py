@@ -33,9 +33,17 @@ class Row:
         p50_between, p50_within: relative standard deviation of p50 between and within processes.
         independent_share: effective sample size over sample size.
         invoke_p50_ns: median time of the engine alone.
+        reference: model and scheme that `accuracy_difference` and `speed_up` are against.
         in_turns_speed_up: speed-up that interleaved runs measured against `in_turns_against` (model, scheme).
         harness_p50_ns: median cost of LoadGen and the interpreter, measured with the null runtime.
+        overhead_p50_ns: LoadGen's median of this artifact minus the median of its calls, in the same processes.
+        model_entropy_coded_bytes: size of the model's entropy-coded weights, whatever the artifact's file holds.
+        multi_stream_p99_ns: percentile of the measured queries, `multi_stream_estimate_ns` LoadGen's early-stopping
+            estimate of it.
+        server_offered_samples_per_s: rate that LoadGen offered, `server_samples_per_s` the rate that was completed.
         repeated: disturbed runs that were repeated.
+        refused_runs: runs of all scenarios that were refused, whether or not a repetition replaced them.
+        p50_attempts_ns: p50 over all attempts, with the refused ones; None if no timed run was refused.
         conditions: what the figures were measured under, as `edgeproof.records.conditions` defines it.
         npu: name of a simulated accelerator. Its row has no figures but `estimate`, made by its compiler.
         emulated: durations in ns on an emulator. They stand only here, because they compare with nothing.
@@ -57,7 +65,7 @@ class Row:
     notes: tuple[str, ...] = ()
     size_bytes: int | None = None
     gzip_bytes: int | None = None
-    entropy_coded_bytes: int | None = None
+    model_entropy_coded_bytes: int | None = None
     accuracy: Estimate | None = None
     accuracy_difference: Estimate | None = None
     seed_accuracies: Mapping[int, float] | None = None
@@ -72,18 +80,26 @@ class Row:
     instructions: int | None = None
     instructions_method: str | None = None
     speed_up: Estimate | None = None
+    reference: tuple[str, str] | None = None
     in_turns_speed_up: Estimate | None = None
     in_turns_against: tuple[str, str] | None = None
     harness_p50_ns: Estimate | None = None
+    overhead_p50_ns: Estimate | None = None
     load_ns: Estimate | None = None
     first_inference_ns: Estimate | None = None
     peak_rss_bytes: int | None = None
     offline_samples_per_s: Estimate | None = None
     multi_stream_p99_ns: Estimate | None = None
+    multi_stream_estimate_ns: Estimate | None = None
     server_samples_per_s: Estimate | None = None
+    server_offered_samples_per_s: Estimate | None = None
+    server_p99_ns: Estimate | None = None
+    server_limit_ns: float | None = None
     threads: int | None = None
     processes: int = 0
     repeated: int = 0
+    refused_runs: int = 0
+    p50_attempts_ns: Estimate | None = None
     session: int = 0
     preset: str = ""
     measured_at: str = ""
@@ -95,6 +111,12 @@ class Row:
     npu: str | None = None
     estimate: Mapping[str, Any] | None = None
     emulated: Mapping[str, float] | None = None
+
+    @property
+    def has_selective_refusals(self) -> bool:
+        """True if the refused runs would move p50 out of its interval."""
+        p50, attempts = self.p50_ns, self.p50_attempts_ns
+        return p50 is not None and attempts is not None and not p50.low <= attempts.value <= p50.high
 
     @property
     def key(self) -> RowKey:
@@ -109,6 +131,8 @@ class Row:
     def from_dict(cls, content: Mapping[str, Any]) -> Row:
         """Return the row that `content`, an entry of table.json, describes. A figure that it lacks is None.
 
+        Tables of earlier versions call `model_entropy_coded_bytes` entropy_coded_bytes.
+
         Raises KeyError or TypeError when a field without a default is missing.
         """
         values = {field.name: content[field.name] for field in fields(cls) if field.name in content}
@@ -117,14 +141,16 @@ class Row:
             for name, value in values.items()
             if isinstance(value, Mapping) and set(value) == {"value", "low", "high"}
         }
-        seeds, gate, reference = (values.get(name) for name in ("seed_accuracies", "budget", "in_turns_against"))
+        values.setdefault("model_entropy_coded_bytes", content.get("entropy_coded_bytes"))
+        pairs = {name: values.get(name) for name in ("reference", "in_turns_against")}
+        seeds, gate = (values.get(name) for name in ("seed_accuracies", "budget"))
         return cls(
             **{
                 **values,
                 **estimates,
                 "reasons": tuple(values["reasons"]),
                 "notes": tuple(values.get("notes", ())),
-                "in_turns_against": tuple(reference) if reference else None,
+                **{name: tuple(pair) if pair else None for name, pair in pairs.items()},
                 "budget": None if gate is None else BudgetGate(gate["outcome"], tuple(gate["reasons"])),
                 "seed_accuracies": None if seeds is None else {int(seed): share for seed, share in seeds.items()},
             }

@@ -38,6 +38,8 @@ def _flatten(row: Row) -> dict[str, Any]:
     for name, value in vars(row).items():
         if _is_estimate(name):
             columns |= flatten_estimate(name, value)
+        elif name in ("reference", "in_turns_against"):
+            columns[name] = None if value is None else " ".join(value)
         elif name in ("reasons", "notes"):
             columns[name] = "; ".join(value)
         elif name == "budget":

@@ -94,7 +94,7 @@ def _compare(key: RowKey, rows: Mapping[RowKey, Row], hits: Mapping[RowKey, Arra
     speed_up = (
         None if row.p50_ns is None or other.p50_ns is None else estimates.divide_estimates(other.p50_ns, row.p50_ns)
     )
-    return replace(row, accuracy_difference=difference, speed_up=speed_up)
+    return replace(row, accuracy_difference=difference, speed_up=speed_up, reference=reference[2:])
 
 
 def _rank(row: Row, places: Mapping[str, Mapping[str, int]]) -> tuple[int, int, int, int, str]:

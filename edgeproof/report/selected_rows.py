@@ -17,7 +17,9 @@ from edgeproof.report.selections import Selection
 
 
 def select_rows(chosen: Selection, root: Path = RECORDS) -> list[Row]:
-    """Return the rows that a selection needs, the baseline's included, from the store as it is.
+    """Return all rows of the devices of a selection from the store as it is.
+
+    Rows that the selection does not show are included: the baseline and the marks need them.
 
     Raises EdgeproofError for a name in the selection without records.
     """
@@ -25,12 +27,9 @@ def select_rows(chosen: Selection, root: Path = RECORDS) -> list[Row]:
     check_selection(chosen, order)
     baseline = chosen.baseline or choose_baseline(order["models"])
     wanted = {**order}
-    for kind in ("devices", "models", "runtimes"):
-        names = getattr(chosen, kind)
-        if names is not None:
-            wanted[kind] = [name for name in order[kind] if name in names or (kind == "models" and name == baseline)]
-    schemes = None if chosen.schemes is None else {*chosen.schemes, "fp32"}
-    return build_rows(queries.read_last_sessions(root, order=wanted, schemes=schemes), baseline=baseline, order=wanted)
+    if chosen.devices is not None:
+        wanted["devices"] = [name for name in order["devices"] if name in chosen.devices]
+    return build_rows(queries.read_last_sessions(root, order=wanted), baseline=baseline, order=wanted)
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -42,8 +42,8 @@ class Selection(Frozen):
     across: list[Part] = Field(default=[], description="parts to show side by side")
     columns: list[str] = Field(default=["accuracy", "size", "p50", "p99", "speed_up", "verdict"], min_length=1)
     sort: list[str] = Field(default=[], description="parts or figures, with a minus for descending order")
-    best: bool = Field(default=True, description="mark the best value of each figure on each device")
-    pareto: list[str] = Field(default=["p50", "accuracy"], description="figures of the Pareto front that is marked")
+    best: bool = Field(default=True, description="mark the best value of each figure among all cells of its device")
+    pareto: list[str] = Field(default=["p50", "accuracy"], description="figures of the Pareto front of each device")
     into: str | None = Field(default=None, description="Markdown file that holds the table between two markers")
 
     @model_validator(mode="after")

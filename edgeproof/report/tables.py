@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeproof.core.directories import write_json, write_text
+from edgeproof.report.captions import COVERAGE, INTERVALS
 from edgeproof.report.figures import ESTIMATES, FIGURES, Figure, format_verdict, make_column
 from edgeproof.report.markdown_text import EMPTY_CELL, Column, escape, format_markdown_table
 from edgeproof.report.row import Row
@@ -69,8 +70,9 @@ COLUMNS: tuple[Column[Row], ...] = (
         _column(FIGURES[name], with_interval=name not in WITHOUT_INTERVAL)
         for name in (
             *("accuracy", "accuracy_difference", "parameters", "macs", "zeros", "size", "gzip", "entropy_coded"),
-            *("p50", "engine_p50", "p90", "p99", "deviation", "speed_up", "load", "first", "peak"),
-            *("multi_stream_p99", "energy", "instructions", "offline", "server", "harness", "budget", "verdict"),
+            *("p50", "p50_attempts", "engine_p50", "p90", "p99", "deviation", "speed_up", "load", "first", "peak"),
+            *("multi_stream_p99", "multi_stream_estimate", "energy", "instructions", "offline"),
+            *("server", "server_p99", "server_limit", "overhead", "harness", "refused_runs", "budget", "verdict"),
         )
     ),
 )
@@ -104,6 +106,20 @@ ESTIMATED_COLUMNS: tuple[Column[Row], ...] = (
 ESTIMATED_NOTES = (
     "Cycles, time and memory are estimates by Arm's compiler Vela for the accelerator, with the memories and the clock "
     "of a reference system. No device ran anything. Nothing here compares with a measured figure."
+)
+
+
+FIGURE_NOTES = (
+    "Latency is one inference as the application sees it, batch 1, with quantization and dequantization. "
+    "'engine p50' is the part of the median that the engine takes. "
+    "'p50 of all attempts' includes refused runs, and is shown where it lies outside of the interval of p50. "
+    "'LoadGen overhead' is LoadGen's median minus the median of the calls in the same processes. That of the null "
+    "runtime is measured without a model. "
+    "'model entropy-coded' is the size of the model's weights in a Huffman code. It belongs to the model, not to a "
+    "file, so only fp32 rows show it. "
+    "'MultiStream plain p99' is the percentile of the measured queries. LoadGen's early-stopping estimate is its upper "
+    "bound for so few queries. "
+    "'Server offered' is the rate that the study chose, a share of the rate that p50 allows. It is not a capacity."
 )
 
 
@@ -148,12 +164,5 @@ def _describe_conditions(rows: Sequence[Row], baseline: str) -> list[str]:
         for row in measured
         if row.processes
     )
-    notes = (
-        "Brackets are 95% intervals: Wilson's for accuracy, paired for its difference, Student's t over processes for "
-        "latency (never narrower than the order statistics within them). "
-        f"Differences and speed-ups are against {baseline} on the same device and runtime. "
-        "Latency is one inference as the application sees it, batch 1, with quantization and dequantization. "
-        "'engine p50' is the part of the median that the engine takes. "
-        "'harness' is the median cost of LoadGen and the interpreter, measured with the null runtime."
-    )
-    return [notes, "", *map(escape, lines)]
+    notes = f"{INTERVALS} {COVERAGE} Differences and speed-ups are against {baseline} on the same device and runtime."
+    return [f"{notes} {FIGURE_NOTES}", "", *map(escape, lines)]

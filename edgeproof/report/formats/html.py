@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment
 
+from edgeproof.report import captions
 from edgeproof.report.grids import Grid
 
 SUFFIX = ".html"
@@ -44,7 +45,7 @@ TABLE = """
 {%- if cell.is_empty %}<span aria-label="not measured">–</span>
 {%- elif cell.refused %}<span class="refused">{{ cell.refused }}</span>
 {%- else %}
-{%- if cell.pareto %}<span title="Pareto-optimal" role="img" aria-label="Pareto-optimal">◆</span> {% endif %}
+{%- if cell.pareto %}<span title="{{ unbeaten }}" role="img" aria-label="{{ unbeaten }}">◆</span> {% endif %}
 {%- if cell.best %}<b class="best" title="best on its device">{{ cell.value }}</b>{% else %}{{ cell.value }}{% endif %}
 {%- if cell.interval %} <span class="interval">{{ cell.interval }}</span>{% endif %}{% endif %}
 {%- for number in cell.notes %}<sup><a href="#{{ prefix }}note-{{ number }}">{{ number }}</a></sup>{% endfor %}</td>
@@ -90,4 +91,6 @@ def render_table(grid: Grid, prefix: str = "", links: Sequence[Mapping[str, str]
     ]
     numeric = [heading.numeric for heading in grid.headings]
     shown = groups if any(group for group, _ in groups) else []
-    return _TABLE.render(grid=grid, groups=shown, numeric=numeric, prefix=prefix, links=links)
+    return _TABLE.render(
+        grid=grid, groups=shown, numeric=numeric, prefix=prefix, links=links, unbeaten=captions.UNBEATEN
+    )

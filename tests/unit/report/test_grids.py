@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from edgeproof.config.validation import validate
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.report import grid_marks, grids
 from edgeproof.report.figures import FIGURES
+from edgeproof.report.fronts import find_front
 from edgeproof.report.grids import Grid, TableCell
 from edgeproof.report.row import Row
 from edgeproof.report.selections import Selection
@@ -53,7 +55,7 @@ def test_a_selection_shows_its_rows_and_no_others(chosen: dict[str, Any], expect
 
 def test_figures_of_unselected_scenarios_are_left_out() -> None:
     grid = build(columns=["accuracy", "size", "p50", "offline"], scenarios=["Offline"])
-    assert [heading.text for heading in grid.headings[grid.stubs :]] == ["file, KiB", "Offline, samples/s"]
+    assert [heading.text for heading in grid.headings[grid.stubs :]] == ["file, KiB", "Offline at batch 1, samples/s"]
 
 
 def test_parts_side_by_side_share_a_line() -> None:
@@ -139,25 +141,63 @@ def test_the_best_value_of_each_figure_is_marked_on_devices_with_several_rows() 
     assert not any(cell.best for line in build(best=False).lines for cell in line)
 
 
-def test_a_row_is_pareto_optimal_if_no_other_on_its_device_is_better_in_all_figures() -> None:
+def test_a_row_is_marked_unless_a_marked_row_beats_it_beyond_the_intervals() -> None:
     grid = build(devices=["local"])
-    assert [datum["model"] + " " + datum["scheme"] for datum in grid.data if datum["pareto"]] == [
+    marked = [name for name, cell in zip(stubs(grid), column(grid, "p50, µs"), strict=True) if cell.pareto]
+    assert marked == ["local teacher onnx fp32", "local student onnx fp32"]
+    assert [f"{datum['model']} {datum['scheme']}" for datum in grid.data if datum["pareto"]] == [
         "teacher fp32",
         "student fp32",
     ]
-    marked = [name for name, cell in zip(stubs(grid), column(grid, "p50, µs"), strict=True) if cell.pareto]
-    assert marked == ["local teacher onnx fp32", "local student onnx fp32"]
-    assert any("Pareto-optimal" in caption for caption in grid.captions)
+    assert any("◆: not beaten beyond the intervals" in caption for caption in grid.captions)
     assert not any(datum["pareto"] for datum in build(columns=["size"]).data)
 
 
-@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=8))
-def test_the_front_of_three_figures_has_all_rows_that_no_other_dominates(points: list[tuple[int, int, int]]) -> None:
+def test_a_more_accurate_row_within_the_intervals_of_a_faster_one_is_not_marked() -> None:
     rows = [
-        row(str(n), p50_ns=about(a * 1000.0), size_bytes=b * 1024, accuracy=Estimate(c / 10, 0.0, 1.0))
+        row(f"m{n}", p50_ns=about(20_000.0 * (n + 1)), accuracy=Estimate(0.918 + n / 5000, 0.913, 0.923))
+        for n in range(3)
+    ]
+    assert [datum["pareto"] for datum in build(rows).data] == [True, False, False]
+
+
+def test_an_accuracy_is_compared_with_its_reference_by_the_paired_difference() -> None:
+    teacher = row(accuracy=Estimate(0.928, 0.923, 0.933))
+    slim = row("slim", p50_ns=about(20_000.0), accuracy=Estimate(0.922, 0.917, 0.927))
+    assert [datum["pareto"] for datum in build([teacher, slim]).data] == [False, True]
+    worse = replace(slim, reference=("teacher", "fp32"), accuracy_difference=Estimate(-0.006, -0.009, -0.003))
+    assert [datum["pareto"] for datum in build([teacher, worse]).data] == [True, True]
+
+
+def test_marks_do_not_depend_on_the_rows_shown() -> None:
+    shown = build(models=["student"], schemes=["int8-static"], columns=["accuracy", "p50"])
+    (line,) = shown.lines
+    assert not any(cell.best or cell.pareto for cell in line)
+    (teacher,) = build(models=["teacher"], schemes=["fp32"], devices=["local"], columns=["accuracy", "p50"]).lines
+    assert [cell.best for cell in teacher] == [False] * 4 + [True, False]
+    assert any("shown here or not" in caption for caption in build(models=["teacher"], devices=["local"]).captions)
+
+
+@given(st.data())
+def test_a_selection_shows_the_marks_of_the_whole_table(data: st.DataObject) -> None:
+    rows = several()
+    names = data.draw(st.sets(st.sampled_from([each.key for each in rows]), min_size=1))
+    shown = grids.build_grid([each for each in rows if each.key in names], Selection(), grid_marks.DeviceRanking(rows))
+    whole = {tuple(cell.value for cell in line[:4]): line for line in build(rows).lines}
+    for line in shown.lines:
+        expected = whole[tuple(cell.value for cell in line[:4])]
+        assert [(cell.best, cell.pareto) for cell in line] == [(cell.best, cell.pareto) for cell in expected]
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=8))
+def test_the_front_of_three_exact_figures_has_all_rows_that_no_other_dominates(
+    points: list[tuple[int, int, int]],
+) -> None:
+    rows = [
+        row(str(n), p50_ns=about(a * 1000.0, 0.0), size_bytes=b * 1024, accuracy=Estimate(c / 10, c / 10, c / 10))
         for n, (a, b, c) in enumerate(points)
     ]
-    front = {key[2] for key in grid_marks.find_front(rows, ["p50", "size", "accuracy"])}
+    front = {key[2] for key in find_front(rows, ["p50", "size", "accuracy"])}
     costs = [(a, b, -c) for a, b, c in points]
     expected = {
         str(n)
@@ -167,10 +207,19 @@ def test_the_front_of_three_figures_has_all_rows_that_no_other_dominates(points:
     assert front == expected
 
 
+def test_a_median_that_refused_runs_would_move_out_of_its_interval_has_a_note() -> None:
+    moved = row(p50_attempts_ns=about(120_000.0), refused_runs=2, speed_up=about(2.0))
+    unmoved = row("student", p50_attempts_ns=about(102_000.0), refused_runs=1, speed_up=about(2.0))
+    grid = build([moved, unmoved], columns=["p50", "speed_up", "accuracy", "p50_attempts", "refused_runs"])
+    assert grid.notes == ["over all attempts, with 2 refused run(s), p50 is 120.0 [114.0, 126.0] µs"]
+    assert [[cell.notes for cell in line[4:7]] for line in grid.lines] == [[(1,), (1,), ()], [(), (), ()]]
+    assert [[cell.value for cell in line[7:]] for line in grid.lines] == [["120.0", "2"], ["", "1"]]
+
+
 def test_a_refused_cell_has_the_reasons_of_its_own_scenario() -> None:
     grid = build(columns=["accuracy", "p50", "server", "size"], devices=["local"])
     line = stubs(grid).index("local student tflite fp32")
-    latency, server = column(grid, "p50, µs")[line], column(grid, "Server, samples/s")[line]
+    latency, server = column(grid, "p50, µs")[line], column(grid, "Server offered, samples/s")[line]
     assert (latency.refused, server.refused) == ("refused", "refused")
     assert [grid.notes[number - 1] for number in latency.notes] == ["single_stream 2: LoadGen: too short"]
     assert [grid.notes[number - 1] for number in server.notes] == ["server 0: late"]
@@ -183,7 +232,7 @@ def test_a_refused_cell_has_the_reasons_of_its_own_scenario() -> None:
 
 def test_a_scenario_that_was_not_measured_is_empty_and_not_refused() -> None:
     grid = build([row()], columns=["p50", "offline"])
-    assert column(grid, "Offline, samples/s")[0] == TableCell()
+    assert column(grid, "Offline at batch 1, samples/s")[0] == TableCell()
 
 
 def test_unlike_conditions_are_noted_at_timed_figures_only() -> None:

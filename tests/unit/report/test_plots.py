@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
@@ -18,15 +19,12 @@ from edgeproof.statistics.estimates import Estimate
 from tests.support.example_rows import PLAIN
 
 
-def p50(row: Row) -> float | None:
-    return None if row.p50_ns is None else row.p50_ns.value
-
-
-def point(x: float | None, y: float | None, **changes: Any) -> Row:
+def point(x: float | None, y: float | None, *, half_width: float = 0.0, **changes: Any) -> Row:
+    """Return a row with a median of `x` µs and an accuracy of `y` ± `half_width`."""
     return replace(
         PLAIN,
-        p50_ns=None if x is None else Estimate(x, x, x),
-        accuracy=None if y is None else Estimate(y, y, y),
+        p50_ns=None if x is None else Estimate(1000 * x, 1000 * x, 1000 * x),
+        accuracy=None if y is None else Estimate(y, y - half_width, y + half_width),
         **changes,
     )
 
@@ -45,12 +43,12 @@ def many_rows() -> list[Row]:
 
 
 def read(rows: list[Row]) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(plots.format_scatter_csv(rows, "p50", p50))))
+    return list(csv.DictReader(io.StringIO(plots.format_scatter_csv(rows, plots.LATENCY))))
 
 
 def test_the_csv_holds_every_point_with_a_latency_and_an_accuracy_and_no_other() -> None:
     points = read([point(5.0, 0.5), point(None, 0.6), point(7.0, None), point(8.0, 0.25, model="student")])
-    assert [(row["model"], row["p50"], row["accuracy"]) for row in points] == [
+    assert [(row["model"], row["p50_us"], row["accuracy"]) for row in points] == [
         ("teacher", "5.0", "0.5"),
         ("student", "8.0", "0.25"),
     ]
@@ -59,43 +57,67 @@ def test_the_csv_holds_every_point_with_a_latency_and_an_accuracy_and_no_other()
 def test_a_point_is_on_its_devices_front_when_no_other_point_there_beats_it(many_rows: list[Row]) -> None:
     points = read(many_rows)
     assert len(points) == len(many_rows)
-    values = [(row["device"], float(row["p50"]), float(row["accuracy"]), row["pareto"] == "True") for row in points]
+    values = [(row["device"], float(row["p50_us"]), float(row["accuracy"]), row["pareto"] == "True") for row in points]
     for device, x, y, on_front in values:
         peers = [(px, py) for pd, px, py, _ in values if pd == device]
         beaten = any(px <= x and py >= y and (px, py) != (x, y) for px, py in peers)
-        if on_front:
-            assert not beaten
-        else:
-            assert beaten or peers.count((x, y)) > 1
+        assert on_front is not beaten
+
+
+def test_a_point_within_the_intervals_of_a_faster_one_is_not_on_the_front() -> None:
+    alike = [point(30.0 + n, 0.918 + n / 5000, half_width=0.005, model=f"m{n}") for n in range(3)]
+    better = point(50.0, 0.93, half_width=0.005, model="better")
+    assert [row["pareto"] for row in read([*alike, better])] == ["True", "False", "False", "True"]
+
+
+def test_the_csv_and_the_drawing_have_the_intervals(tmp_path: Path) -> None:
+    row = replace(point(5.0, 0.5, half_width=0.1), p50_ns=Estimate(5000.0, 4000.0, 7000.0))
+    (line,) = read([row])
+    assert [line[name] for name in ("p50_us_low", "p50_us_high", "accuracy_low", "accuracy_high")] == [
+        *("4.0", "7.0", "0.4", "0.6")
+    ]
+    plots.draw_scatter([row], plots.LATENCY, tmp_path / "with.svg")
+    plots.draw_scatter([replace(row, p50_ns=Estimate(5000.0, math.nan, math.nan))], plots.LATENCY, tmp_path / "one.svg")
+    counts = [(tmp_path / name).read_text().count("LineCollection") for name in ("with.svg", "one.svg")]
+    assert counts[0] == counts[1] + 1
 
 
 def test_the_drawing_is_the_same_to_the_byte_for_the_same_rows(many_rows: list[Row], tmp_path: Path) -> None:
     for name in ("a", "b"):
-        plots.draw_scatter(many_rows, "latency", p50, tmp_path / name)
+        plots.draw_scatter(many_rows, plots.LATENCY, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_the_drawing_is_well_formed_with_a_panel_a_device_and_a_legend(many_rows: list[Row], tmp_path: Path) -> None:
-    plots.draw_scatter(many_rows, "median latency, µs", p50, tmp_path / "plot.svg")
+    plots.draw_scatter(many_rows, plots.LATENCY, tmp_path / "plot.svg")
     texts = [
         "".join(element.itertext())
         for element in ElementTree.parse(tmp_path / "plot.svg").iter("{http://www.w3.org/2000/svg}text")
     ]
-    for text in ("device: local", "device: board", "onnx", "tflite", "fp32", "Pareto front"):
+    for text in (
+        "device: local",
+        "device: board",
+        "onnx",
+        "tflite",
+        "fp32",
+        "not beaten beyond the intervals",
+        "95% interval",
+    ):
         assert text in texts
     assert texts.count("median latency, µs") == 2
 
 
 @pytest.mark.parametrize("rows", [[], [point(None, None)], [point(5.0, 0.5)]], ids=["none", "no figure", "one"])
 def test_few_points_or_none_are_drawn(rows: list[Row], tmp_path: Path) -> None:
-    plots.draw_scatter(rows, "latency", p50, tmp_path / "plot.svg")
+    plots.draw_scatter(rows, plots.LATENCY, tmp_path / "plot.svg")
     assert ElementTree.parse(tmp_path / "plot.svg").getroot().tag.endswith("svg")
-    assert plots.format_scatter_csv(rows, "p50", p50).startswith("device,model,runtime,scheme,p50,accuracy,pareto\n")
+    heading = "device,model,runtime,scheme,p50_us,accuracy,pareto,p50_us_low,p50_us_high,accuracy_low,accuracy_high\n"
+    assert plots.format_scatter_csv(rows, plots.LATENCY).startswith(heading)
 
 
 def test_hostile_names_stay_text_in_svg_and_csv(tmp_path: Path) -> None:
     row = point(5.0, 0.5, model='<script>alert(1)</script>,"x"', runtime="a&b")
-    plots.draw_scatter([row], "latency", p50, tmp_path / "plot.svg")
+    plots.draw_scatter([row], plots.LATENCY, tmp_path / "plot.svg")
     tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(tmp_path / "plot.svg").iter()}
     assert "script" not in tags
     assert read([row])[0]["model"] == row.model

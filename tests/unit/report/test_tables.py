@@ -73,7 +73,7 @@ def test_markdown_csv_and_json_agree(rows: list[Row]) -> None:
         "p99, µs": ("p99_ns", 1e-3),
         "speed-up, ×": ("speed_up", 1),
         "load, ms": ("load_ns", 1e-6),
-        "Offline, samples/s": ("offline_samples_per_s", 1),
+        "Offline at batch 1, samples/s": ("offline_samples_per_s", 1),
     }
     for one, two, three in zip(shown, flat, plain, strict=True):
         for key in ("device", "model", "runtime", "scheme"):
@@ -155,7 +155,7 @@ def test_shares_sizes_and_counts_are_shown_in_the_units_of_their_headings() -> N
 
 @pytest.mark.parametrize(
     ("parent", "teacher", "cell"),
-    [(None, None, "–"), ("big", None, "big"), (None, "wise", "teacher wise"), ("big", "wise", "big + teacher wise")],
+    [(None, None, "–"), ("big", None, "big"), (None, "wise", "taught by wise"), ("big", "wise", "big, taught by wise")],
 )
 def test_a_row_says_what_its_model_was_made_from(parent: str | None, teacher: str | None, cell: str) -> None:
     (row,) = read_cells(markdown(replace(PLAIN, parent=parent, teacher=teacher)))
