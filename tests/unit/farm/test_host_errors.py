@@ -143,7 +143,7 @@ def raise_from(error: OSError) -> None:
     [
         (lambda: raise_from(OSError(errno.ENOSPC, "No space left on device")), exit_codes.HOST_ERROR),
         (lambda: raise_from(OSError(errno.ESTALE, "Stale file handle")), exit_codes.HOST_ERROR),
-        (lambda: open("/dev/full", "w").write("x" * 10**6), exit_codes.HOST_ERROR),  # noqa: SIM115
+        (lambda: Path("/dev/full").write_text("x"), exit_codes.HOST_ERROR),
         (lambda: _raise(DeviceUnreachableError("the link was lost")), exit_codes.TRY_AGAIN),
         (lambda: _raise(DeviceRefusedError("the host key changed")), exit_codes.DEVICE_REFUSED),
     ],
