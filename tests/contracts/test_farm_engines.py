@@ -19,9 +19,6 @@ from edgeproof.farm.engines import HISTORY, Engine, JobExit
 from edgeproof.records import record_files
 from tests.support import tiny_task
 from tests.support.bench_project import ITEM, build_study, write_project
-from tests.unit.conftest import digits_study
-
-__all__ = ["digits_study"]
 
 pytestmark = pytest.mark.timeout(300)
 DEVICES = ("desk", "lap", "tab")

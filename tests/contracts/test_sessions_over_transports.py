@@ -17,9 +17,6 @@ from edgeproof.records import record_files
 from tests.support import boards
 from tests.support.bench_project import build_study, write_project
 from tests.support.verdict_limits import TOLERANT
-from tests.unit.conftest import digits_study, plugin_root
-
-__all__ = ["digits_study", "plugin_root"]
 
 ALIAS = {"ssh": "board", "adb": "serial-1"}
 

@@ -20,8 +20,6 @@ from edgeproof.farm import engines
 from edgeproof.records import record_files
 from tests.support.bench_project import ITEM, build_study, write_project
 
-__all__ = ["digits_study", "plugin_root"]
-
 KILLS = int(os.environ.get("EDGEPROOF_FARM_KILLS", "3"))
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(600)]

@@ -16,9 +16,6 @@ from edgeproof.records import record_files
 from tests.support import tiny_task
 from tests.support.bench_project import write_project
 from tests.support.farm_runs import write_params
-from tests.unit.conftest import digits_study, plugin_root
-
-__all__ = ["digits_study", "plugin_root"]
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(600)]
 

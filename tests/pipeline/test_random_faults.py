@@ -18,9 +18,6 @@ from edgeproof.records import record_files
 from edgeproof.transports import fake
 from tests.support.bench_project import build_study, write_project
 from tests.support.verdict_limits import TOLERANT
-from tests.unit.conftest import digits_study, plugin_root
-
-__all__ = ["digits_study", "plugin_root"]
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(600)]
 

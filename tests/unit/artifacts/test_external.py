@@ -131,18 +131,3 @@ def test_random_inputs_of_a_quantized_file_reach_every_integer(scale: float, zer
     values = draw_inputs("int8", (scale, zero))
     integers = np.rint(values.astype(np.float64) / scale + zero)
     assert (integers.min(), integers.max()) == (-128, 127)
-
-
-# --- names -----------------------------------------------------------------------------------------------------------
-
-
-def test_files_are_named_by_their_stem_or_by_stem_and_suffix_if_stems_repeat(bench_project: Path) -> None:
-    (bench_project / "other").mkdir()
-    paths = [
-        write_onnx(bench_project / "a-B.onnx"),
-        write_openvino(bench_project / "c.xml"),
-        write_onnx(bench_project / "c.onnx"),
-    ]
-    assert [file.name for file in files.open_files(paths)] == ["a_b", "c_xml", "c_onnx"]
-    with pytest.raises(ConfigError, match="has no unique name"):
-        files.open_files([paths[0], write_onnx(bench_project / "other" / "a-B.onnx")])

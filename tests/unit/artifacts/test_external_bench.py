@@ -68,11 +68,11 @@ def test_interleaved_runs_compare_each_file_with_the_first(
     for name in ("one", "two", "three"):
         write_onnx(bench_project / f"{name}.onnx")
     assert run_bench("one.onnx", "two.onnx", "three.onnx", "--interleaved") == 0
-    text = (bench_project / "results/brought/one_in_turns/tables/in_turns.md").read_text()
+    text = (bench_project / "results/brought/one_interleaved/tables/interleaved.md").read_text()
     assert text in capsys.readouterr().out
     for name in ("two", "three"):
         assert f"| onnx | {name}/as-is | one/as-is | 3 | " in text
-    records = list(record_files.read_all(bench_project / "results/brought/one_in_turns/records"))
+    records = list(record_files.read_all(bench_project / "results/brought/one_interleaved/records"))
     assert {(record.content["scenario"], record.verdict) for record in records} == {("in_turns", "valid")}
     assert len(records) == 6
 
@@ -100,13 +100,13 @@ def test_a_record_holds_the_name_and_the_sha256_of_the_file_and_of_its_data(resu
 
 def test_without_data_there_is_no_accuracy_and_the_table_says_so(bench_project: Path) -> None:
     paths = [write_onnx(bench_project / "a.onnx"), write_openvino(bench_project / "b.xml")]
-    text, directory = external.measure_files(
+    results = external.measure_files(
         paths, external.BenchOptions(preset="quick", scenarios=["single_stream", "offline"])
     )
-    assert {path.name for path in directory.rglob("records/*/*/*/*")} == {
+    assert {path.name for path in results.directory.rglob("records/*/*/*/*")} == {
         *("single_stream.0", "offline.0", "profile.0")
     }
-    assert "- `a` onnx as-is: no accuracy: random inputs, seed 0" in text
-    assert "- `b` openvino as-is: no accuracy: random inputs, seed 0" in text
-    assert text.count("| valid |") == 2
-    assert directory == Path("results/brought/a")
+    assert "- `a` onnx as-is: no accuracy: random inputs, seed 0" in results.text
+    assert "- `b` openvino as-is: no accuracy: random inputs, seed 0" in results.text
+    assert results.text.count("| valid |") == 2
+    assert results.directory == Path("results/brought/a")

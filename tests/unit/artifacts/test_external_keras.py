@@ -84,7 +84,7 @@ def test_one_table_has_a_row_for_each_scheme_of_a_keras_file_and_for_a_tflite_fi
     options = external.BenchOptions(
         preset="quick", scenarios=["single_stream"], data=Path("data.npz"), schemes=["int8-static", "fp32"]
     )
-    text, _ = external.measure_files([Path("cnn.keras"), Path("lowered.tflite")], options)
+    text = external.measure_files([Path("cnn.keras"), Path("lowered.tflite")], options).text
     rows = [line.split(" | ") for line in text.splitlines() if "| brought |" in line]
     assert [row[1] + " " + row[5] for row in rows] == ["cnn fp32", "cnn int8-static", "lowered as-is"]
     assert all(row[-1] == "valid |" for row in rows)

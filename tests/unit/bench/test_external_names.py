@@ -34,7 +34,7 @@ def test_an_interleaved_run_with_a_name_keeps_the_results_that_have_that_name(pr
     earlier.write_text("the table of an earlier run")
     assert run_bench("one.onnx", "two.onnx", option, "--name", "mine") == 0
     assert earlier.read_text() == "the table of an earlier run"
-    assert (project / "results/brought/mine_in_turns/tables/in_turns.md").is_file()
+    assert (project / "results/brought/mine_interleaved/tables/interleaved.md").is_file()
 
 
 def test_a_name_that_is_no_directory_name_is_refused_before_anything_is_measured(project: Path) -> None:

@@ -19,7 +19,7 @@ from edgeproof.board import debian, disk, machine, programs, python, steps
 from edgeproof.board.machine import MachineConfig
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.study import worktrees
-from tests.unit.conftest import ROOT
+from tests.support.project import ROOT
 
 
 @pytest.fixture

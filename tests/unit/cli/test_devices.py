@@ -16,7 +16,7 @@ from edgeproof.cli import main
 from edgeproof.config import cards
 from edgeproof.core.errors import ConfigError, DeviceError
 from edgeproof.devices import doctor, registration
-from tests.unit.conftest import ROOT
+from tests.support.project import ROOT
 
 DESCRIPTION = {
     "fingerprint": {"architecture": "aarch64", "cpu": "Cortex-A72", "cores": 4, "affinity": [0, 1, 2, 3]},

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgeproof.entry import BROKEN_PIPE
-from tests.unit.conftest import ROOT
+from tests.support.project import ROOT
 
 CLEAN_ENVIRONMENT = {
     key: value for key, value in os.environ.items() if not key.startswith(("OPENVINO", "NNCF", "DVC", "TF_", "HF_"))

@@ -14,7 +14,7 @@ from edgeproof.config import compose, params_file
 from edgeproof.core import plugins
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.study import repro
-from tests.unit.conftest import ROOT
+from tests.support.project import ROOT
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgeproof.config import compose
-from tests.unit.conftest import ROOT
+from tests.support.project import ROOT
 
 
 @pytest.fixture(scope="session")

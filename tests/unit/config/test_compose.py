@@ -12,7 +12,7 @@ import yaml
 from edgeproof.config import compose, params_file
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ConfigError, UnknownNameError
-from tests.unit.conftest import ROOT
+from tests.support.project import ROOT
 
 STUDIES = sorted(path.stem for path in (ROOT / "conf" / "study").glob("*.yaml"))
 

@@ -8,7 +8,7 @@ import pytest
 
 from edgeproof.config.params import Params
 from tests.support import study_contents
-from tests.unit.conftest import ROOT
+from tests.support.project import ROOT
 
 pytestmark = pytest.mark.usefixtures("project_root")
 

@@ -9,7 +9,7 @@ import yaml
 
 from edgeproof.config.yaml_file import MAX_BYTES, MAX_DEPTH, parse_yaml, read_yaml
 from edgeproof.core.errors import ConfigError
-from tests.unit.conftest import ROOT
+from tests.support.project import ROOT
 
 # Each level holds the one before ten times: written out, the last one would be 10^10 strings.
 ALIAS_BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -18,7 +18,7 @@ from edgeproof.methods import prune_channels
 from edgeproof.models import model_files, training
 from edgeproof.models.model_files import NetworkSpec
 from tests.support.method_inputs import RECIPE, SHAPE, make_task
-from tests.unit.conftest import ROOT
+from tests.support.project import ROOT
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 

@@ -16,7 +16,7 @@ from edgeproof.core.errors import ArtifactError, ConfigError, Unsupported
 from edgeproof.data import layouts
 from edgeproof.models import frameworks, keras_models, model_files
 from edgeproof.models.training import TrainingTask
-from tests.unit.conftest import ROOT
+from tests.support.project import ROOT
 
 SHAPE, CLASSES = (3, 8, 10), 5
 OPTIONS = {"widths": [8, 12], "stem_stride": 2}

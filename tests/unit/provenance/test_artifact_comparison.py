@@ -41,6 +41,28 @@ def test_processes_of_different_sessions_are_not_paired_and_show_less(tmp_path: 
     assert "would be found 4 times out of 5" in text
 
 
+def test_a_repeated_process_has_no_partner_so_the_comparison_is_unpaired(tmp_path: Path) -> None:
+    a, b = write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.03)
+    disturbed = a / "single_stream.3/record.json"
+    disturbed.write_text(disturbed.read_text().replace('"verdict": "valid"', '"verdict": "invalid"'))
+    durations = 100_000 * np.random.default_rng(9).lognormal(0, 0.02, 2000)
+    again = record_trees.write(tmp_path / "aside", model="a", process=3, attempt=1, call_ns=durations)
+    again.rename(a / "single_stream.3.again1")
+    text = artifact_comparison.compare_artifacts(a, b)
+    assert "A: a fp32 on onnx, local, 8 processes, 1 were refused and repeated" in text
+    assert "unpaired, because repeated runs have no partner" in text
+
+
+@pytest.mark.parametrize(("processes", "is_alone"), [(4, True), (5, True), (6, False)])
+def test_the_output_says_when_students_t_decides_alone(tmp_path: Path, processes: int, is_alone: bool) -> None:
+    # With n pairs Wilcoxon's smallest p-value is 2 / 2**n: 0.0625 for 5 and 0.03125 for 6.
+    a, b = write(tmp_path, "a", 1.0, processes), write(tmp_path, "bb", 1.2, processes)
+    text = artifact_comparison.compare_artifacts(a, b)
+    assert "verdict: slower" in text
+    assert ("Student's t decides alone" in text) is is_alone
+    assert ("measure at least 6 processes" in text) is is_alone
+
+
 def test_equal_artifacts_show_no_difference(tmp_path: Path) -> None:
     assert "no difference shown" in artifact_comparison.compare_artifacts(
         write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.0)

@@ -52,6 +52,36 @@ def test_a_figure_at_the_end_selects_the_records_it_was_computed_from(root: Path
     assert len(cells.find_cell("student", root).select_figure_records()) == 3
 
 
+@pytest.mark.parametrize(
+    ("column", "key", "records"),
+    [
+        ("p50", "p50_ns", 2),
+        ("engine_p50", "invoke_p50_ns", 2),
+        ("speed_up", "speed_up", 2),
+        ("load", "load_ns", 2),
+        ("accuracy", "accuracy", 1),
+        ("offline", "offline_samples_per_s", 0),
+    ],
+)
+def test_a_figure_is_named_by_its_column_or_by_its_key(root: Path, column: str, key: str, records: int) -> None:
+    for name in (column, key):
+        assert len(cells.find_cell(f"student/fp32/{name}", root).select_figure_records()) == records
+
+
+def test_a_model_called_like_a_figure_is_still_found(root: Path) -> None:
+    record_trees.write(root, model="load", call_ns=np.full(100, 1000))
+    cell = cells.find_cell("load", root)
+    assert (cell.address.model, cell.figure) == ("load", None)
+
+
+@pytest.mark.parametrize(("word", "nearest"), [("p5", "p50"), ("acuracy", "accuracy"), ("p99_n", "p99_ns")])
+def test_a_misspelt_figure_is_refused_with_the_nearest_one_and_all_columns(root: Path, word: str, nearest: str) -> None:
+    with pytest.raises(
+        EdgeproofError, match=rf"no cell has '{word}'\. Did you mean '{nearest}'.*: accuracy, .*p50, p90"
+    ):
+        cells.find_cell(f"student/fp32/{word}", root)
+
+
 def test_a_cell_has_the_records_of_its_last_session(root: Path) -> None:
     record_trees.write(
         root, model="student", session_of="later", session_id="later", measured_at="2027-01-01T00:00:00+00:00"

@@ -29,7 +29,7 @@ from edgeproof.report.selected_rows import read_rows as read_table_rows
 from edgeproof.report.table_files import BEGIN_MARKER, END_MARKER
 from tests.support import record_trees
 from tests.support.example_rows import several
-from tests.unit.conftest import ROOT
+from tests.support.project import ROOT
 
 RECORDS = Path("results/records")
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from edgeproof.config.params import Params
-
-ROOT = Path(__file__).parents[2]
+from tests.support.project import ROOT
 
 settings.register_profile(
     "edgeproof",
