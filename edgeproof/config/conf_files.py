@@ -38,9 +38,8 @@ def check_conf_files(directories: Collection[Path], libraries: Collection[str], 
         else:
             defaults = content.get("defaults") if isinstance(content, dict) else None
             chosen.update(_WORD.findall(str(defaults)))
-    for name, error in errors.items():
-        if name in chosen:
-            raise error
+    for name in errors.keys() & chosen:
+        raise errors[name]
 
 
 @functools.lru_cache(maxsize=1024)

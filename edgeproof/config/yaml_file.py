@@ -7,12 +7,12 @@ and never ends for nested aliases ("billion laughs").
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
+from yaml._yaml import CParser
 from yaml.composer import Composer
 from yaml.constructor import ConstructorError, SafeConstructor
-from yaml.cyaml import CParser
 from yaml.nodes import MappingNode, Node, ScalarNode
 from yaml.resolver import Resolver
 
@@ -55,7 +55,7 @@ def parse_yaml(text: str, where: str, cure: str = "") -> Any:
             loader.dispose()
 
 
-class _Loader(Composer, CParser, SafeConstructor, Resolver):  # type: ignore[misc]
+class _Loader(Composer, CParser, SafeConstructor, Resolver):
     """PyYAML's safe loader with limits. libyaml parses; Composer, in Python, builds the nodes that are counted."""
 
     # A date is text, as it is for Hydra: no setting is one.
@@ -76,18 +76,18 @@ class _Loader(Composer, CParser, SafeConstructor, Resolver):  # type: ignore[mis
 
     def compose_node(self, parent: Node | None, index: Any) -> Node:
         """Build one node. Raises ConstructorError when a limit is exceeded or an alias is inside its own anchor."""
-        event = self.peek_event()
+        event: Any = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             return self._compose_alias(parent, index, event)
         nodes_before = self._nodes
         self._count(1, event.start_mark)
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise ConstructorError(None, None, f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
-        node: Node = super().compose_node(parent, index)
+            raise _refuse(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
+        node: Any = super().compose_node(parent, index)
         self._depth -= 1
         self._sizes[id(node)] = self._nodes - nodes_before
-        return node
+        return cast(Node, node)
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         """Return the value of a node. Raises ConstructorError for a value that its type does not allow."""
@@ -96,32 +96,37 @@ class _Loader(Composer, CParser, SafeConstructor, Resolver):  # type: ignore[mis
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             kind = node.tag.rpartition(":")[2]
             text = f"'{_shorten(node.value)}'" if isinstance(node, ScalarNode) else "the value"
-            raise ConstructorError(None, None, f"{text} is not a valid {kind}", node.start_mark) from None
+            raise _refuse(f"{text} is not a valid {kind}", node.start_mark) from None
 
-    def compose_mapping_node(self, anchor: str | None) -> MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> MappingNode:
         """Build a mapping. Raises ConstructorError for duplicate keys."""
-        node: MappingNode = super().compose_mapping_node(anchor)
+        node = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
             if isinstance(key, ScalarNode):
                 name = (key.tag, key.value)
                 if name in lines:
                     problem = f"duplicate key '{_shorten(key.value)}', which is in line {lines[name]} too"
-                    raise ConstructorError(None, None, problem, key.start_mark)
+                    raise _refuse(problem, key.start_mark)
                 lines[name] = key.start_mark.line + 1
         return node
 
-    def _compose_alias(self, parent: Node | None, index: Any, event: yaml.AliasEvent) -> Node:
-        node: Node = super().compose_node(parent, index)
+    def _compose_alias(self, parent: Node | None, index: Any, event: Any) -> Node:
+        node: Any = super().compose_node(parent, index)
         if id(node) not in self._sizes:
-            raise ConstructorError(None, None, f"alias '*{event.anchor}' is inside its own anchor", event.start_mark)
+            raise _refuse(f"alias '*{event.anchor}' is inside its own anchor", event.start_mark)
         self._count(self._sizes[id(node)], event.start_mark)
-        return node
+        return cast(Node, node)
 
-    def _count(self, nodes: int, mark: yaml.Mark) -> None:
+    def _count(self, nodes: int, mark: Any) -> None:
         self._nodes += nodes
         if self._nodes > MAX_NODES:
-            raise ConstructorError(None, None, f"more than {MAX_NODES:,} values, with aliases written out", mark)
+            raise _refuse(f"more than {MAX_NODES:,} values, with aliases written out", mark)
+
+
+def _refuse(problem: str, mark: Any) -> ConstructorError:
+    """Return the error for a problem at a mark, PyYAML's or libyaml's."""
+    return ConstructorError(None, None, problem, mark)
 
 
 def _explain(error: yaml.YAMLError, text: str) -> str:
