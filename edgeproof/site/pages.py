@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from edgeproof.report import grid_marks
+from edgeproof.report import fronts
 from edgeproof.report.figures import FIGURES
 from edgeproof.report.row import Row
 from edgeproof.site import links, vega
@@ -105,7 +105,7 @@ def _render_front(facts: Facts) -> Markup:
     """Return a table of each device's Pareto-optimal artifacts in latency and accuracy, the fastest first."""
     keys = set()
     for device in facts.devices:
-        keys |= grid_marks.find_front([row for row in facts.rows if row.device == device], ["p50", "accuracy"])
+        keys |= fronts.find_front([row for row in facts.rows if row.device == device], ["p50", "accuracy"])
     rows = [row for row in facts.rows if row.key in keys][:MAX_SHOWN_ROWS]
     columns = ["accuracy", "size", "p50", "p99", "speed_up"]
     return render_table(
