@@ -20,7 +20,7 @@ from edgeproof.config.cards import Card
 from edgeproof.core import directories
 from edgeproof.core import job as core_job
 from edgeproof.core.directories import content_sha256, hash_file
-from edgeproof.core.errors import DeviceError, DeviceUnreachableError
+from edgeproof.core.errors import DeviceError, DeviceRefusedError, DeviceUnreachableError
 from edgeproof.core.job import MLPERF_DURATION_MS, NULL_RUNTIME, RunnerJob
 from edgeproof.data.samples import Samples
 from edgeproof.devices import device, runner_result, runner_zipapp
@@ -75,19 +75,20 @@ class Dispatcher:
     def run(self, job: RunnerJob, out: Path) -> dict[str, Any]:
         """Run a job in a process of its own and copy its files into `out`; return the checked result.json.
 
-        A failure of the runner is a result with the status 'error'. Raises DeviceUnreachableError for a lost link.
+        A failure of the runner is a result with the status 'error'. Raises DeviceUnreachableError for a lost link, and
+        DeviceRefusedError for a device that refuses the connection.
         """
         with self.push_job(job) as name:
             argv = [self.python, "-B", self._runners[job.runtime].name, name, f"{name}/result"]
             try:
                 code, output = self.transport.run(argv, self._compute_timeout_s(job))
-            except DeviceUnreachableError:
+            except (DeviceRefusedError, DeviceUnreachableError):
                 raise
             except DeviceError as error:
                 return {"status": "error", "error": str(error)}
             try:
                 return self._pull_result(name, out)
-            except DeviceUnreachableError:
+            except (DeviceRefusedError, DeviceUnreachableError):
                 raise
             except DeviceError as error:
                 reason = _describe_exit(code, output) if code != 0 else f"the runner ended, but {error}"

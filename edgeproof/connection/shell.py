@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from edgeproof.connection import subprocesses, transfer
-from edgeproof.core.errors import DeviceError, DeviceUnreachableError
+from edgeproof.core.errors import DeviceError, DeviceRefusedError, DeviceUnreachableError
 
 # The time of the link beyond a command's own time, and the time of a whole transfer.
 LINK_S = 30.0
@@ -97,7 +97,7 @@ class ShellTransport:
         """Run a command in the device's working directory; return its exit code and the end of its output.
 
         A command that runs longer than `timeout_s` is ended with everything that it started. Raises DeviceError then,
-        and DeviceUnreachableError when the link is lost.
+        DeviceUnreachableError when the link is lost, and DeviceRefusedError when the device refuses the connection.
         """
         tail = subprocesses.Tail()
         code, trailer = self._call(argv, timeout_s, tail.take)
@@ -123,6 +123,14 @@ class ShellTransport:
         self._sent.discard(name)
         with contextlib.suppress(DeviceError):
             self._shell('rm -rf "$1"', name)
+
+    def explain_refusal(self, exit_code: int, output: str) -> str | None:
+        """Return why the device refused the connection, or None if the link was lost.
+
+        `output` is the end of what the program printed that should have reached the device. Only transports that know
+        this program's messages override the method.
+        """
+        return None
 
     def _shell(self, script: str, *words: str, stdin: IO[bytes] | None = None) -> tuple[int, str]:
         tail = subprocesses.Tail()
@@ -156,11 +164,13 @@ class ShellTransport:
         trailer = re.search(rb"\n%s (\d{1,3})\n\Z" % mark.encode(), end.content())
         if trailer is not None:
             return _decode_exit_code(int(trailer[1])), trailer[0]
+        output = end.content().decode(errors="replace")
+        if (refusal := self.explain_refusal(exit_code, output)) is not None:
+            raise DeviceRefusedError(refusal)
         if time.monotonic() - started >= timeout_s:
             raise timeout
-        output = _shorten(end.content().decode(errors="replace"))
         raise DeviceUnreachableError(
-            f"the link to the device was lost ({self._command[0]}, exit code {exit_code}): {output}"
+            f"the link to the device was lost ({self._command[0]}, exit code {exit_code}): {_shorten(output)}"
         )
 
 

@@ -10,7 +10,8 @@ from typing import Protocol
 class DeviceTransport(Protocol):
     """An open transport to one device. All names are relative to edgeproof's directory on the device.
 
-    Every method but `remove` raises DeviceError when it fails, and DeviceUnreachable when the link is lost.
+    Every method but `remove` raises DeviceError when it fails, DeviceUnreachableError when the link is lost, and
+    DeviceRefusedError when only a person can open the link: a key is unknown or has changed, or the login is refused.
     """
 
     def push(self, path: Path, name: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeproof.core.errors import DeviceUnreachableError
+from edgeproof.core.errors import DeviceRefusedError, DeviceUnreachableError
 from edgeproof.transports.ssh import Transport
 from tests.support import boards
 
@@ -23,7 +23,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subproce
 def test_a_host_with_an_unknown_key_is_refused(server: object, tmp_path: Path) -> None:
     known = tmp_path / "keys" / "known_hosts"
     known.write_text("")
-    with pytest.raises(DeviceUnreachableError, match="Host key verification failed"):
+    with pytest.raises(DeviceRefusedError, match=r"^the host key of board is unknown"):
         Transport(tmp_path / "board", "board").run(["true"], 10)
     assert known.read_text() == ""
 
@@ -32,13 +32,24 @@ def test_a_host_with_another_key_is_refused(server: object, tmp_path: Path) -> N
     known = tmp_path / "keys" / "known_hosts"
     address = known.read_text().split()[0]
     known.write_text(f"{address} {(tmp_path / 'keys' / 'user.pub').read_text()}")
-    with pytest.raises(DeviceUnreachableError, match=r"verification failed|CHANGED"):
+    shown = subprocess.run(["ssh-keygen", "-lf", tmp_path / "keys" / "host.pub"], capture_output=True, check=True)
+    fingerprint = shown.stdout.decode().split()[1]
+    with pytest.raises(DeviceRefusedError) as refused:
         Transport(tmp_path / "board", "board").run(["true"], 10)
+    assert str(refused.value).startswith(f"the host key of board changed. It is {fingerprint} now.")
+    assert f"({known}:1)" in str(refused.value)
 
 
 def test_a_login_that_needs_a_password_fails_without_asking(server: object, tmp_path: Path) -> None:
     (tmp_path / "keys" / "user.pub").write_text("")
-    with pytest.raises(DeviceUnreachableError, match="Permission denied"):
+    with pytest.raises(DeviceRefusedError, match=r"^board refused the login: Permission denied \(publickey\)"):
+        Transport(tmp_path / "board", "board").run(["true"], 10)
+
+
+def test_a_wrong_option_in_the_configuration_is_refused(server: object, tmp_path: Path) -> None:
+    configuration = tmp_path / "keys" / "ssh_config"
+    configuration.write_text(f"{configuration.read_text()}  NoSuchOption yes\n")
+    with pytest.raises(DeviceRefusedError, match=r"^ssh refuses its configuration: .*nosuchoption"):
         Transport(tmp_path / "board", "board").run(["true"], 10)
 
 

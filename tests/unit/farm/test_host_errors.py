@@ -16,6 +16,7 @@ from edgeproof.core.errors import ConfigError, DeviceRefusedError, DeviceUnreach
 from edgeproof.farm import dispatcher, engines, exit_codes, host_errors, journal, quarantine, session
 from edgeproof.farm.dispatcher import FarmRun
 from edgeproof.farm.engines import JobExit
+from edgeproof.transports import local
 from tests.support.bench_project import SESSION, build_study, write_project
 
 DONE = JobExit(0, "")
@@ -165,3 +166,19 @@ def test_an_error_of_the_study_is_no_failure_of_the_host(study_file: Path, monke
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def test_a_refused_connection_ends_the_session_at_once_and_leaves_no_record(
+    study_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pushes: list[str] = []
+
+    def refuse(transport: local.Transport, path: Path, name: str) -> None:
+        pushes.append(name)
+        raise DeviceRefusedError("the host key of desk changed")
+
+    monkeypatch.setattr(local.Transport, "push", refuse)
+    assert session.main([SESSION, str(study_file), "out"]) == exit_codes.DEVICE_REFUSED
+    assert len(pushes) == 1
+    assert not Path("out").exists()
+    assert "error: the host key of desk changed" in capsys.readouterr().err
