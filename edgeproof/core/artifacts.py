@@ -19,13 +19,14 @@ class ExportResult:
 class TensorSpec:
     """An input or output that a model file declares.
 
-    `shape` has None for every size that the file leaves open; `dtype` is numpy's name of the element type.
+    `shape` has None for every size that the file leaves open, and is None itself if the number of axes is unknown.
+    `dtype` is numpy's name of the element type, or the engine's own name of a type that numpy lacks.
     `quantization` is a scale and a zero point: an integer q of the file stands for (q - zero point) * scale.
     It is None where the elements are the numbers themselves.
     """
 
     name: str
-    shape: tuple[int | None, ...]
+    shape: tuple[int | None, ...] | None
     dtype: str
     quantization: tuple[float, int] | None = None
 

@@ -17,7 +17,12 @@ class InferenceSession(ABC):
     """A loaded model whose input and output buffers are bound once.
 
     Inputs and outputs are float32 arrays with the model's own shapes, including the batch axis of 1.
+
+    `output_size_varies` is True if the size of the output depends on the values of the input. Then the engine allocates
+    the output, and every fetch() returns a new array.
     """
+
+    output_size_varies: bool = False
 
     @abstractmethod
     def feed(self, x: Array) -> None:
@@ -31,7 +36,7 @@ class InferenceSession(ABC):
     def fetch(self) -> Array:
         """Return the output. It is dequantized if the model returns integers.
 
-        Every call returns the same buffer, so copy it to keep it.
+        Every call returns the same buffer, so copy it to keep it. It is a new array if `output_size_varies`.
         """
 
     def __call__(self, x: Array) -> Array:
@@ -39,6 +44,14 @@ class InferenceSession(ABC):
         self.feed(x)
         self.invoke()
         return self.fetch()
+
+    def list_states(self) -> list[str]:
+        """Describe what the model remembers from one inference to the next, one line each. Most models have none."""
+        return []
+
+    def reset_state(self) -> None:
+        """Make the model forget all earlier inferences. Accuracy is scored so: no sample depends on the one before."""
+        return
 
     def fallbacks(self) -> list[str]:
         """Describe operators that ran on other than the expected kernels or units, one line each."""

@@ -87,6 +87,7 @@ class LoadGenResult(DeviceReport):
     counters: CounterReadings
     warm_up: WarmUpReport
     fallbacks: list[ReportText]
+    states: list[ReportText] | None = None
     versions: dict[str, str | None]
     fingerprint: ReportedFingerprint
 

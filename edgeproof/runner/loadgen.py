@@ -10,14 +10,14 @@ import gc
 import json
 import time
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeproof.core.job import MLPERF_DURATION_MS
+from edgeproof.core.job import ACCURACY_MODE, MLPERF_DURATION_MS
 from edgeproof.core.sessions import InferenceSession
 from edgeproof.runner import conditions
 
@@ -85,6 +85,9 @@ def run(
 ) -> LoadGenOutcome:
     """Run one test over `inputs` (N, *input_shape) and write LoadGen's logs, user.conf and latencies.npz to `out_dir`.
 
+    In ACCURACY_MODE the session forgets all earlier inferences before each sample. While performance is measured it
+    keeps its state, as in an application.
+
     `call_ns` is the measured duration of an inference, from which LoadGen's expected latency is computed.
 
     latencies.npz holds one entry an inference, in the order of execution: call_ns is the duration from feeding the
@@ -94,7 +97,7 @@ def run(
     """
     import mlperf_loadgen as lg
 
-    under_test = _SystemUnderTest(session, inputs, lg)
+    under_test = _SystemUnderTest(session, inputs, lg, resets_state=mode == ACCURACY_MODE)
     sut = lg.ConstructFastSUT(under_test.issue, under_test.flush)
     qsl = lg.ConstructQSL(
         len(inputs), min(len(inputs), PERFORMANCE_SAMPLES), under_test.load_samples, under_test.unload_samples
@@ -134,13 +137,13 @@ def estimate_memory_bytes(scenario: str, settings: Settings, call_ns: int) -> in
 class _SystemUnderTest:
     """LoadGen's callbacks. No callback may raise: an exception in one ends the process with a segmentation fault."""
 
-    def __init__(self, session: InferenceSession, inputs: Array, lg: Any) -> None:
+    def __init__(self, session: InferenceSession, inputs: Array, lg: Any, *, resets_state: bool = False) -> None:
         self.error: str | None = None
         self.before: dict[str, Any] = {}
         self.after: dict[str, Any] = {}
         self.call_ns, self.invoke_ns, self.started_ns = array("Q"), array("Q"), array("Q")
         self._record = self.call_ns.append, self.invoke_ns.append, self.started_ns.append
-        self._steps = session.feed, session.invoke, session.fetch
+        self._steps = _reset_and_feed(session) if resets_state else session.feed, session.invoke, session.fetch
         self._inputs = inputs
         self._rows: dict[int, Array] = {}
         self._output: Array | None = None
@@ -189,6 +192,14 @@ class _SystemUnderTest:
     def unload_samples(self, indices: list[int]) -> None:
         """Delete all samples from memory."""
         self._rows.clear()
+
+
+def _reset_and_feed(session: InferenceSession) -> Callable[[Array], None]:
+    def reset_and_feed(x: Array) -> None:
+        session.reset_state()
+        session.feed(x)
+
+    return reset_and_feed
 
 
 def _expect(scenario: str, settings: Settings, call_ns: int) -> dict[str, int | float]:

@@ -50,7 +50,9 @@ def run(job: RunnerJob, job_dir: Path, result_dir: Path) -> dict[str, Any]:
     """
     runtime = plugins.load("runtimes", job.runtime)
     inputs = np.load(job_dir / job.samples, mmap_mode="r", allow_pickle=False)
-    shape = read_meta(job_dir / job.artifact).get("output_shape")
+    meta = read_meta(job_dir / job.artifact)
+    # The size of another first output is as good if it depends on the data.
+    shape = None if meta.get("output_size_varies") else meta.get("output_shape")
     if job.mode == ACCURACY_MODE and job.samples_sha256 is not None:
         _check_samples(job_dir / job.samples, job.samples_sha256)
     with telemetry.record_telemetry(result_dir / telemetry.FILE, job.energy_counter):
@@ -58,7 +60,7 @@ def run(job: RunnerJob, job_dir: Path, result_dir: Path) -> dict[str, Any]:
         limits.apply(job.cores, job.memory_bytes)
         sample = np.ascontiguousarray(inputs[:1])
         loaded = _load(runtime, job_dir / job.artifact, job.threads, sample, shape)
-        # Outputs are the same in any state, so accuracy needs no steady one.
+        # Outputs are the same on a cold and on a warm machine, so accuracy needs no warm-up.
         timed = job.mode == PERFORMANCE_MODE
         warm_up = warmup.warm_up(lambda: loaded.session(sample), job.warm_up_s if timed else 0.0)
         gc.collect()
@@ -119,7 +121,9 @@ def _describe_outcome(outcome: loadgen.LoadGenOutcome) -> dict[str, Any]:
 
 
 def _describe_session(loaded: LoadedSession, warm_up: WarmUp) -> dict[str, Any]:
+    states = loaded.session.list_states()
     return {
+        **({"states": states} if states else {}),
         "load_ns": loaded.load_ns,
         "first_inference_ns": loaded.first_inference_ns,
         "warm_up": warm_up.as_dict(),

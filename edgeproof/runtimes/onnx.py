@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
+from edgeproof.core.artifacts import ExportResult, ModelInterface
 from edgeproof.core.errors import Unsupported
 from edgeproof.core.profiles import Operator, Profile, call_repeatedly
 from edgeproof.core.sessions import InferenceSession
@@ -35,6 +35,11 @@ DTYPES = {
     "tensor(int16)": "int16",
     "tensor(int32)": "int32",
     "tensor(int64)": "int64",
+    "tensor(uint16)": "uint16",
+    "tensor(uint32)": "uint32",
+    "tensor(uint64)": "uint64",
+    "tensor(double)": "float64",
+    "tensor(bool)": "bool",
 }
 UNSUPPORTED_SCHEMES = {
     "bf16": "ONNX Runtime's CPU provider has no bfloat16 kernel for convolutions",
@@ -72,13 +77,13 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Expo
 
 
 def read_interface(path: Path) -> ModelInterface:
-    """Read the inputs and outputs of an .onnx file. Raises ValueError if a tensor has no number of axes."""
-    import onnx
+    """Read the inputs and outputs of an .onnx file. Raises ValueError for a size that is neither positive nor open."""
+    from edgeproof.converters import onnx_files
 
-    graph = onnx.load(path, load_external_data=False).graph
+    graph = onnx_files.read_structure(path).graph
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
-    return ModelInterface(tuple(map(_read_spec, inputs)), tuple(map(_read_spec, graph.output)))
+    return ModelInterface(tuple(map(onnx_files.read_spec, inputs)), tuple(map(onnx_files.read_spec, graph.output)))
 
 
 def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> ExportResult:
@@ -88,19 +93,22 @@ def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int)
     """
     import onnx
 
+    from edgeproof.converters import onnx_files
+
     interface = read_interface(path)
-    is_fixed = all(None not in spec.shape for spec in (*interface.inputs, *interface.outputs))
-    initializers = onnx.load(path, load_external_data=False).graph.initializer
-    has_external_weights = any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in initializers)
+    is_fixed = all(
+        spec.shape is not None and None not in spec.shape for spec in (*interface.inputs, *interface.outputs)
+    )
+    has_external_weights = any(onnx_files.find_external_tensors(onnx_files.read_structure(path)))
     if is_fixed and output == 0 and not has_external_weights:
         shutil.copyfile(path, out_dir / FILE)
         return ExportResult()
-    model = onnx.load(path)
+    model = onnx_files.load(path)
     outputs = list(model.graph.output)
     del model.graph.output[:]
     model.graph.output.extend([outputs.pop(output), *outputs])
     if not is_fixed:
-        _fix_shapes(model, interface.inputs[0], input_shape)
+        onnx_files.fix_shapes(model, interface.inputs[0], input_shape)
     onnx.save(model, out_dir / FILE)
     return ExportResult()
 
@@ -108,7 +116,7 @@ def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int)
 class Session(InferenceSession):
     """Runs model.onnx with input and output buffers that are bound once.
 
-    Integer and float16 inputs and outputs are converted in feed() and fetch().
+    Inputs and outputs of other types than float32 are converted in feed() and fetch().
     """
 
     def __init__(self, artifact_dir: Path, *, threads: int, profile: Path | None = None) -> None:
@@ -125,22 +133,30 @@ class Session(InferenceSession):
         self._session = ort.InferenceSession(artifact_dir / FILE, options, providers=[PROVIDER])
         model_input, model_output = self._session.get_inputs()[0], self._session.get_outputs()[0]
         self._input = np.zeros(model_input.shape, DTYPES[model_input.type])
-        self._raw_output = np.zeros(model_output.shape, DTYPES[model_output.type])
+        self._binding = self._session.io_binding()
+        self._binding.bind_cpu_input(model_input.name, self._input)
+        self.output_size_varies = not all(isinstance(size, int) for size in model_output.shape)
+        self._output_name = model_output.name
+        self._raw_output = np.zeros([] if self.output_size_varies else model_output.shape, DTYPES[model_output.type])
         raw = self._raw_output
         self._output = raw if raw.dtype == np.float32 else raw.astype(np.float32)
-        binding = self._session.io_binding()
-        binding.bind_cpu_input(model_input.name, self._input)
-        binding.bind_output(model_output.name, "cpu", 0, raw.dtype, list(raw.shape), raw.ctypes.data)
-        self._binding = binding
+        if not self.output_size_varies:
+            self._binding.bind_output(model_output.name, "cpu", 0, raw.dtype, list(raw.shape), raw.ctypes.data)
         self._run = self._session.run_with_iobinding
 
     def feed(self, x: Array) -> None:
         self._input[...] = x
+        if self.output_size_varies:
+            # The engine would write into the output of the previous inference, which has another size.
+            self._binding.clear_binding_outputs()
+            self._binding.bind_output(self._output_name, "cpu")
 
     def invoke(self) -> None:
         self._run(self._binding)
 
     def fetch(self) -> Array:
+        if self.output_size_varies:
+            return np.asarray(self._binding.get_outputs()[0].numpy(), np.float32)
         if self._raw_output is not self._output:
             self._output[...] = self._raw_output
         return self._output
@@ -193,33 +209,3 @@ def describe() -> dict[str, str]:
     import onnxruntime as ort
 
     return {"build": ort.get_build_info()}
-
-
-def _read_spec(value: Any) -> TensorSpec:
-    import onnx
-
-    tensor_type = value.type.tensor_type
-    if not tensor_type.HasField("shape"):
-        raise ValueError(f"'{value.name}' has no shape")
-    return TensorSpec(
-        name=value.name,
-        shape=tuple(size.dim_value if size.HasField("dim_value") else None for size in tensor_type.shape.dim),
-        dtype=onnx.helper.tensor_dtype_to_np_dtype(tensor_type.elem_type).name,
-    )
-
-
-def _fix_shapes(model: Any, spec: TensorSpec, input_shape: Sequence[int]) -> None:
-    """Set the shape of the input to `input_shape`, and the shapes of the outputs to those of an inference with it."""
-    import onnxruntime as ort
-
-    graph = model.graph
-    model_input = next(value for value in graph.input if value.name == spec.name)
-    for axis, size in zip(model_input.type.tensor_type.shape.dim, input_shape, strict=True):
-        axis.dim_value = size
-    del graph.value_info[:]  # shapes of intermediate tensors, some still open; ONNX Runtime infers them again
-    session = ort.InferenceSession(model.SerializeToString(), providers=[PROVIDER])
-    outputs = session.run(None, {spec.name: np.zeros(input_shape, spec.dtype)})
-    for value, output in zip(graph.output, outputs, strict=True):
-        del value.type.tensor_type.shape.dim[:]
-        for size in np.shape(output):
-            value.type.tensor_type.shape.dim.add().dim_value = size

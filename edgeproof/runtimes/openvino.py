@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
-from edgeproof.core.errors import ConfigError, Unsupported
+from edgeproof.core.errors import Unsupported
 from edgeproof.core.profiles import Operator, Profile, call_repeatedly
 from edgeproof.core.sessions import InferenceSession
 
@@ -22,6 +23,8 @@ Array = np.ndarray[Any, Any]
 
 FILE = "model.xml"
 ADOPTS = (".xml", ".onnx")
+# OpenVINO's names of the element types that numpy has.
+NUMPY_TYPES = ("f16", "f32", "f64", "boolean", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 WARM_UP_INFERENCES, PROFILED_INFERENCES = 10, 200  # of a profile
 UNSUPPORTED_SCHEMES = {
     "int8-dynamic": (
@@ -68,10 +71,10 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Expo
 def read_interface(path: Path) -> ModelInterface:
     """Read the inputs and outputs of an OpenVINO .xml or an .onnx file.
 
-    Raises ConfigError if the .bin of an .xml is missing, ValueError if a tensor has no number of axes.
+    Raises ConfigError if the .bin of an .xml is missing.
     """
-    model = _read(path)
-    return ModelInterface(tuple(map(_read_spec, model.inputs)), tuple(map(_read_spec, model.outputs)))
+    with _open(path) as model:
+        return ModelInterface(tuple(map(_read_spec, model.inputs)), tuple(map(_read_spec, model.outputs)))
 
 
 def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> ExportResult:
@@ -82,24 +85,25 @@ def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int)
     import openvino as ov
 
     from edgeproof.converters import openvino as converter
+    from edgeproof.converters.model_files import find_sibling
 
-    model = _read(path)
-    if path.suffix != ".onnx" and output == 0 and not model.is_dynamic():
-        shutil.copyfile(path, out_dir / FILE)
-        shutil.copyfile(path.with_suffix(".bin"), (out_dir / FILE).with_suffix(".bin"))
-        return ExportResult()
-    results = list(model.get_results())
-    results.insert(0, results.pop(output))
-    model = ov.Model(results, model.get_sinks(), model.get_parameters(), "model")
-    model.reshape(list(input_shape))
-    converter.save(model, out_dir / FILE)
-    return ExportResult(("converted from ONNX",) if path.suffix == ".onnx" else ())
+    with _open(path) as model:
+        if not _is_onnx(path) and output == 0 and not model.is_dynamic():
+            shutil.copyfile(path, out_dir / FILE)
+            shutil.copyfile(find_sibling(path, ".bin"), (out_dir / FILE).with_suffix(".bin"))
+            return ExportResult()
+        results = list(model.get_results())
+        results.insert(0, results.pop(output))
+        model = ov.Model(results, model.get_sinks(), model.get_parameters(), "model")
+        model.reshape(list(input_shape))
+        converter.save(model, out_dir / FILE)
+    return ExportResult(("converted from ONNX",) if _is_onnx(path) else ())
 
 
 class Session(InferenceSession):
     """Runs model.xml with an input tensor that shares memory and is set once.
 
-    Integer and float16 inputs and outputs are converted in feed() and fetch().
+    Inputs and outputs of other types than float32 are converted in feed() and fetch().
     Raises Unsupported for a bf16 model on a processor without bfloat16 arithmetic.
     """
 
@@ -126,10 +130,13 @@ class Session(InferenceSession):
         self._input = np.zeros(list(compiled.input(0).shape), compiled.input(0).element_type.to_dtype())
         request = compiled.create_infer_request()
         request.set_input_tensor(0, ov.Tensor(self._input, shared_memory=True))
+        self.output_size_varies = compiled.output(0).partial_shape.is_dynamic
+        self._get_output_tensor = request.get_output_tensor
         self._raw_output = raw = request.get_output_tensor(0).data
         self._output = raw if raw.dtype == np.float32 else raw.astype(np.float32)
         # The call of the C++ binding, without its Python wrapper, which would add 3 µs.
         self._infer = super(type(request), request).infer  # type: ignore[misc]
+        self._query_state, self._reset_state = request.query_state, request.reset_state
         self._compiled = compiled
         self.get_counters = request.get_profiling_info
 
@@ -140,10 +147,20 @@ class Session(InferenceSession):
         self._infer({}, True, False)  # no inputs to copy, outputs are shared, no strings to decode
 
     def fetch(self) -> Array:
+        if self.output_size_varies:  # the engine has allocated another tensor
+            return np.array(self._get_output_tensor(0).data, np.float32)
         if self._raw_output is not self._output:
             self._output[...] = self._raw_output
         output: Array = self._output
         return output
+
+    def list_states(self) -> list[str]:
+        """List the model's variables, which hold a state such as that of an LSTM."""
+        return [f"variable {state.name}" for state in self._query_state()]
+
+    def reset_state(self) -> None:
+        """Set all variables to their initial values."""
+        self._reset_state()
 
     def fallbacks(self) -> list[str]:
         """List the nodes that the CPU plugin runs with its slow reference kernels."""
@@ -183,25 +200,42 @@ def describe() -> dict[str, str]:
     return {"build": ov.get_version()}
 
 
-def _read(path: Path) -> Any:
+def _is_onnx(path: Path) -> bool:
+    return path.suffix.lower() == ".onnx"
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """Yield the model in an .xml or .onnx file. Its weights may be read from the file until the end of the block."""
     import openvino as ov
 
-    if path.suffix != ".onnx" and not path.with_suffix(".bin").is_file():
-        raise ConfigError(
-            f"{path} has no {path.with_suffix('.bin').name} beside it. That file holds its weights: copy it there."
-        )
-    return ov.Core().read_model(path)
+    from edgeproof.converters import onnx_files
+    from edgeproof.converters.model_files import find_sibling
+
+    if not _is_onnx(path):
+        yield ov.Core().read_model(path, find_sibling(path, ".bin"))
+        return
+    for value in onnx_files.read_structure(path).graph.input:
+        onnx_files.read_spec(value)
+    with onnx_files.resolve_links(path) as plain:
+        yield ov.Core().read_model(plain)
 
 
 def _read_spec(port: Any) -> TensorSpec:
-    shape = port.partial_shape
-    if shape.rank.is_dynamic:
-        raise ValueError(f"'{port}' has no shape")
+    sizes = None if port.partial_shape.rank.is_dynamic else list(port.partial_shape)
     return TensorSpec(
         name=port.any_name if port.names else port.get_node().get_friendly_name(),
-        shape=tuple(None if size.is_dynamic else size.get_length() for size in shape),
-        dtype=np.dtype(port.element_type.to_dtype()).name,
+        shape=None
+        if sizes is None
+        else tuple(None if size.is_dynamic else size.get_length() or None for size in sizes),
+        dtype=_name_dtype(port.element_type),
     )
+
+
+def _name_dtype(element_type: Any) -> str:
+    """Return numpy's name of an element type, or OpenVINO's own if numpy has no such type, as of bf16."""
+    name: str = element_type.get_type_name()
+    return np.dtype(element_type.to_dtype()).name if name in NUMPY_TYPES else name
 
 
 def _holds_bf16(model: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ Array = np.ndarray[Any, Any]
 FILE = "model.tflite"
 ADOPTS = (".tflite",)
 DELEGATE = "DELEGATE"  # the type of the operator that stands for all that a delegate runs
+# Operators with a state that reset_all_variables() leaves as it is: resource variables and random generators.
+STATEFUL_OPERATORS = ("ASSIGN_VARIABLE", "RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL")
 _EXTREMES = "AI Edge Quantizer knows no more of a sample's activations than their minimum and maximum"
 UNSUPPORTED_SCHEMES = {
     "bf16": "LiteRT's converter takes no bfloat16 weights, and AI Edge Quantizer casts floats to float16 alone",
@@ -84,25 +87,26 @@ def read_interface(path: Path) -> ModelInterface:
 
 
 def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> ExportResult:
-    """Copy a .tflite file.
+    """Copy a .tflite file. Its input is resized to `input_shape`, which includes a batch of one, where it is open.
 
-    `input_shape` includes a batch of one. Raises ConfigError if the file was built for another shape.
     `output` is the index of the output to measure. It is moved to the front; the others are still computed.
+    Raises ConfigError if the file cannot be resized.
     """
     shutil.copyfile(path, out_dir / FILE)
-    file_shape = _read_input_shape(path)
-    if file_shape != list(input_shape):
-        raise ConfigError(
-            f"{path} was built for inputs of shape {file_shape}, not {list(input_shape)}: convert it again."
-        )
-    if output == 0:
+    resizes = _read_input_shape(path) != list(input_shape)
+    if output == 0 and not resizes:
         return ExportResult()
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model(str(path))
-    order = list(model.subgraphs[0].outputs)
-    model.subgraphs[0].outputs = [order.pop(output), *order]
+    graph = model.subgraphs[0]
+    order = list(graph.outputs)
+    graph.outputs = [order.pop(output), *order]
+    if resizes:
+        graph.tensors[graph.inputs[0]].shape = list(input_shape)
     flatbuffer_utils.write_model(model, str(out_dir / FILE))
+    if resizes:
+        _check_allocatable(out_dir / FILE, path, input_shape)
     return ExportResult()
 
 
@@ -110,22 +114,29 @@ class Session(InferenceSession):
     """Runs model.tflite. Integer inputs and outputs are (de)quantized in feed() and fetch(), as an application must."""
 
     def __init__(self, artifact_dir: Path, *, threads: int) -> None:
+        self._path, self._threads = artifact_dir / FILE, threads
+        self._load()
+        model_input = self._interpreter.get_input_details()[0]
+        model_output = self._interpreter.get_output_details()[0]
+        self._quantizes, self._dequantizes = _is_quantized(model_input), _is_quantized(model_output)
+        # Arrays without axes: a ufunc takes these faster than numbers, which it would convert in each call.
+        self._in_scale, self._in_zero = (np.array(part, np.float32) for part in model_input["quantization"])
+        self._out_scale, self._out_zero = (np.array(part, np.float32) for part in model_output["quantization"])
+        self._min, self._max = (np.array(limit, np.float32) for limit in _get_integer_range(model_input["dtype"]))
+        self._scratch = np.zeros(model_input["shape"], np.float32)
+        self.output_size_varies = not _is_allocated(self._output_view)
+        self._output = np.zeros([] if self.output_size_varies else model_output["shape"], np.float32)
+
+    def _load(self) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        interpreter = Interpreter(str(artifact_dir / FILE), num_threads=threads)
+        interpreter = Interpreter(str(self._path), num_threads=self._threads)
         interpreter.allocate_tensors()
-        model_input, model_output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        self._interpreter = interpreter
         self._invoke = interpreter.invoke
-        self._get_operators = interpreter._get_ops_details  # no public function tells whether a delegate runs
         # tensor() returns a function that makes a view of the interpreter's memory. invoke() fails while a view exists.
-        self._input_view = interpreter.tensor(model_input["index"])
-        self._output_view = interpreter.tensor(model_output["index"])
-        self._in_scale, self._in_zero = map(np.float32, model_input["quantization"])
-        self._out_scale, self._out_zero = map(np.float32, model_output["quantization"])
-        self._quantizes, self._dequantizes = _is_quantized(model_input), _is_quantized(model_output)
-        self._min, self._max = _get_integer_range(model_input["dtype"])
-        self._scratch = np.zeros(model_input["shape"], np.float32)
-        self._output = np.zeros(model_output["shape"], np.float32)
+        self._input_view = interpreter.tensor(interpreter.get_input_details()[0]["index"])
+        self._output_view = interpreter.tensor(interpreter.get_output_details()[0]["index"])
 
     def feed(self, x: Array) -> None:
         if not self._quantizes:
@@ -135,13 +146,19 @@ class Session(InferenceSession):
         np.divide(x, self._in_scale, out=scratch)
         np.rint(scratch, out=scratch)
         np.add(scratch, self._in_zero, out=scratch)
-        np.clip(scratch, self._min, self._max, out=scratch)
-        np.copyto(self._input_view(), scratch, casting="unsafe")
+        np.maximum(scratch, self._min, out=scratch)
+        np.minimum(scratch, self._max, out=scratch)
+        self._input_view()[...] = scratch
 
     def invoke(self) -> None:
         self._invoke()
 
     def fetch(self) -> Array:
+        if self.output_size_varies:
+            shape = self._interpreter.get_output_details()[0]["shape"]
+            self._output = np.zeros(shape, np.float32)
+            if not self._output.size:  # the interpreter makes no view of an empty tensor
+                return self._output
         if not self._dequantizes:
             self._output[...] = self._output_view()
             return self._output
@@ -149,9 +166,27 @@ class Session(InferenceSession):
         np.multiply(self._output, self._out_scale, out=self._output)
         return self._output
 
+    def list_states(self) -> list[str]:
+        """List variable tensors, as of an LSTM, and the operators that keep variables or a random generator."""
+        variables, operators = self._states
+        lines = [f"{variables} variable tensor{'s' if variables > 1 else ''}"] if variables else []
+        return lines + [f"operator {name}" for name in operators]
+
+    def reset_state(self) -> None:
+        """Clear the variable tensors. For other state the file is loaded again, as nothing else clears it."""
+        if self._states[1]:
+            self._load()
+        else:
+            self._interpreter.reset_all_variables()
+
+    @functools.cached_property
+    def _states(self) -> tuple[int, list[str]]:
+        return _find_states(self._path)
+
     def fallbacks(self) -> list[str]:
         """Report a model that runs entirely on TensorFlow Lite's own kernels, which are slower than the delegate's."""
-        has_delegate = any(operator["op_name"] == DELEGATE for operator in self._get_operators())
+        # No public function tells whether a delegate runs.
+        has_delegate = any(operator["op_name"] == DELEGATE for operator in self._interpreter._get_ops_details())
         return [] if has_delegate else ["the XNNPACK delegate took no operator"]
 
 
@@ -171,7 +206,7 @@ def _read_spec(details: dict[str, Any]) -> TensorSpec:
     scale, zero = details["quantization"]
     return TensorSpec(
         name=details["name"],
-        shape=tuple(None if size < 0 else int(size) for size in details["shape_signature"]),
+        shape=tuple(int(size) if size > 0 else None for size in details["shape_signature"]),
         dtype=np.dtype(details["dtype"]).name,
         quantization=(float(scale), int(zero)) if _is_quantized(details) else None,
     )
@@ -180,6 +215,26 @@ def _read_spec(details: dict[str, Any]) -> TensorSpec:
 def _is_quantized(details: dict[str, Any]) -> bool:
     """Return True if the integers of a tensor stand for other numbers. An index or a token stands for itself."""
     return np.issubdtype(details["dtype"], np.integer) and details["quantization"][0] != 0
+
+
+def _is_allocated(view: Callable[[], Array]) -> bool:
+    """Return True if a tensor has memory before the first inference. One whose size depends on the data has none."""
+    try:
+        view()
+    except ValueError:
+        return False
+    return True
+
+
+def _find_states(path: Path) -> tuple[int, list[str]]:
+    """Return the number of a file's variable tensors, and the names of its other operators that keep a state."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    graphs = [model.Subgraphs(index) for index in range(model.SubgraphsLength())]
+    variables = sum(graph.Tensors(index).IsVariable() for graph in graphs for index in range(graph.TensorsLength()))
+    codes = {model.OperatorCodes(index).BuiltinCode() for index in range(model.OperatorCodesLength())}
+    return variables, [name for name in STATEFUL_OPERATORS if getattr(schema.BuiltinOperator, name) in codes]
 
 
 def _get_integer_range(dtype: Any) -> tuple[int, int]:
@@ -195,3 +250,16 @@ def _read_input_shape(path: Path) -> list[int]:
     from ai_edge_litert.interpreter import Interpreter
 
     return [int(size) for size in Interpreter(str(path)).get_input_details()[0]["shape"]]
+
+
+def _check_allocatable(resized: Path, path: Path, input_shape: Sequence[int]) -> None:
+    """Raise ConfigError if an operator of a resized file was built for another shape."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        Interpreter(str(resized)).allocate_tensors()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{path} leaves sizes of its input open, but an operator in it fits {_read_input_shape(path)} alone, not "
+            f"{list(input_shape)} ({str(error).splitlines()[0]}). Convert the model again for that shape."
+        ) from None

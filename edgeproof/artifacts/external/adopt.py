@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from edgeproof.artifacts import conversion
-from edgeproof.artifacts.external import files, inputs
+from edgeproof.artifacts.external import files, first_inference, inputs
 from edgeproof.artifacts.external.files import ExternalFile
+from edgeproof.artifacts.external.guards import describe_error
 from edgeproof.artifacts.external.inputs import ExternalData
 from edgeproof.config import packages
-from edgeproof.core import plugins
 from edgeproof.core.artifacts import ExportResult, ModelInterface
 from edgeproof.core.directories import write_atomically, write_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError, Unsupported
@@ -77,14 +77,15 @@ def build_artifacts(
                 output=output_index,
                 out_dir=directory,
             )
-            # The artifact's meta.json holds this text if the converter fails.
             outcome = _run_converter(f"lowering {path} to {runtime} as {scheme}", convert)
             meta = conversion.describe_files(directory, outcome)
             if "unsupported" not in meta:
                 np.save(directory / "samples.npy", samples.inputs[:STORED_SAMPLES])
-                meta["output_shape"] = _measure_output_shape(file, runtime, directory, samples)
+                first = first_inference.run(path, runtime, directory, samples.inputs[:1])
+                meta |= first.to_meta()
+                meta["notes"] += first.describe()
                 meta["notes"] += _describe_measurement(scheme, interface, output_index, data, len(calibration))
-                inputs.check_labels(samples.labels, meta["output_shape"], path)
+                inputs.check_labels(samples.labels, first.output_shape, path, varies=first.output_size_varies)
             write_meta(directory, {**meta, "runtime": runtime, "scheme": scheme, "model": model, "packages": versions})
             conversion.print_outcome(path, runtime, scheme, meta, time.monotonic() - started)
     return samples
@@ -105,18 +106,9 @@ def _run_converter(task: str, convert: Callable[[], ExportResult]) -> ExportResu
     except ConfigError:
         raise
     except EdgeproofError as error:
+        if error.__cause__ is not None:
+            return Unsupported(f"{task} failed: {describe_error(error.__cause__)}")
         return Unsupported(str(error).splitlines()[0])
-
-
-def _measure_output_shape(file: ExternalFile, runtime: str, directory: Path, samples: Samples) -> list[int]:
-    """Run an artifact on one sample with this machine's engine and return the shape of the output."""
-
-    def predict() -> Array:
-        session = plugins.load("runtimes", runtime).Session(directory, threads=1)
-        outputs: Array = session(samples.inputs[:1])
-        return outputs
-
-    return list(files.run_guarded(f"{file.path} can't be run by {runtime}", predict).shape)
 
 
 def _select_calibration(samples: Array) -> Array:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeproof.artifacts import conversion
+from edgeproof.artifacts.external.guards import check_unpacked_size, run_guarded
+from edgeproof.artifacts.external.names import name_files
+from edgeproof.converters.model_files import check_regular_file
 from edgeproof.core import plugins
 from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.directories import hash_file, list_files
-from edgeproof.core.errors import ConfigError, EdgeproofError
+from edgeproof.core.errors import ConfigError
 from edgeproof.core.job import NULL_RUNTIME
 
 if TYPE_CHECKING:
@@ -28,10 +29,13 @@ AS_IS = "as-is"  # the scheme of a file that is measured without any conversion
 SAVED_MODEL = "saved_model.pb"
 KERAS_SUFFIXES = (".keras", ".h5")
 TORCH_SUFFIX = ".pt2"
-MAX_REASON_CHARACTERS = 300
+# The element types of outputs that are read. They are converted to float32.
+OUTPUT_DTYPES = (
+    *("float32", "float16", "float64", "bool"),
+    *("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
+)
 
 Array = np.ndarray[Any, Any]
-Result = TypeVar("Result")
 
 
 class ExternalFile(ABC):
@@ -87,11 +91,13 @@ class RuntimeFile(ExternalFile):
 
     def list_runtimes(self) -> list[str]:
         """List the runtimes whose ADOPTS contains the file's suffix."""
-        return [name for name in plugins.list_names("runtimes") if self.path.suffix in _list_adopted_suffixes(name)]
+        return [
+            name for name in plugins.list_names("runtimes") if self.path.suffix.lower() in _list_adopted_suffixes(name)
+        ]
 
     def list_default_runtimes(self) -> list[str]:
         """List the runtimes whose main format (the first of ADOPTS) the file has."""
-        return [name for name in self.list_runtimes() if _list_adopted_suffixes(name)[0] == self.path.suffix]
+        return [name for name in self.list_runtimes() if _list_adopted_suffixes(name)[0] == self.path.suffix.lower()]
 
     def read_interface(self, runtime: str) -> ModelInterface:
         """Read the inputs and outputs with the runtime's own reader."""
@@ -144,6 +150,7 @@ class KerasModel(ExternalFile):
     def _load(self) -> KerasFunction:
         from edgeproof.artifacts.external import keras_files
 
+        check_unpacked_size(self.path)
         return keras_files.load(self.path)
 
 
@@ -188,13 +195,14 @@ class TorchProgram(ExternalFile):
     def _load(self) -> tuple[Program, ModelInterface]:
         from edgeproof.artifacts.external import torch_files
 
+        check_unpacked_size(self.path)
         return torch_files.load(self.path)
 
 
 def open_files(paths: Sequence[Path]) -> list[ExternalFile]:
     """Find the kind of each file and give it a unique name. Raises ConfigError for a missing or unknown file."""
-    names = _name_files(paths)
-    return [_find_class(path)(path, name) for path, name in zip(paths, names, strict=True)]
+    classes = [_find_class(path) for path in paths]
+    return [kind(path, name) for kind, path, name in zip(classes, paths, name_files(paths), strict=True)]
 
 
 def select_input(interface: ModelInterface, path: str) -> TensorSpec:
@@ -207,65 +215,44 @@ def select_input(interface: ModelInterface, path: str) -> TensorSpec:
 
 
 def select_output(interface: ModelInterface, name: str | None, path: str) -> int:
-    """Return the index of the output to measure. Raises ConfigError if `name` is unknown, or None with several."""
-    known = [spec.name for spec in interface.outputs]
-    if name in known:
-        return known.index(name)
-    if name is not None:
-        raise ConfigError(f"{path} has no output '{name}': it has {_format_specs('output', interface.outputs)}.")
-    if len(known) != 1:
-        raise ConfigError(f"{path} has {_format_specs('output', interface.outputs)}: name one with --output.")
-    return 0
+    """Return the index of the output to measure.
 
-
-def run_guarded(failure: str, action: Callable[[], Result]) -> Result:
-    """Run code on a file that may be damaged, and capture its output.
-
-    Raises ConfigError for an exception of any type. Its message is `failure` and a part of the exception's text.
+    Raises ConfigError if `name` is unknown, or None with several outputs, or names an output that is not of numbers.
     """
-    with conversion.capture_output():
-        try:
-            return action()
-        except EdgeproofError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())[:MAX_REASON_CHARACTERS]
-            raise ConfigError(f"{failure}: {type(error).__name__}: {reason}") from None
+    known = [spec.name for spec in interface.outputs]
+    if name is not None and name not in known:
+        raise ConfigError(f"{path} has no output '{name}': it has {_format_specs('output', interface.outputs)}.")
+    if name is None and len(known) != 1:
+        raise ConfigError(f"{path} has {_format_specs('output', interface.outputs)}: name one with --output.")
+    index = 0 if name is None else known.index(name)
+    dtype = interface.outputs[index].dtype
+    if dtype not in OUTPUT_DTYPES:
+        others = " Name another output with --output." if len(known) > 1 else ""
+        raise ConfigError(
+            f"{path} has the output '{known[index]}' of {dtype}, and outputs of {', '.join(OUTPUT_DTYPES)} are "
+            f"measured.{others}"
+        )
+    return index
 
 
 def _find_class(path: Path) -> type[ExternalFile]:
-    if not path.exists():
-        raise ConfigError(f"{path} does not exist.")
     if path.is_dir():
-        if (path / SAVED_MODEL).is_file():
-            return KerasModel
-        raise ConfigError(f"{path} is a directory without {SAVED_MODEL}, so it is no SavedModel.")
-    if path.suffix in KERAS_SUFFIXES:
+        if not (path / SAVED_MODEL).is_file():
+            raise ConfigError(f"{path} is a directory without {SAVED_MODEL}, so it is no SavedModel.")
+        for name in list_files(path):
+            check_regular_file(path / name)
         return KerasModel
-    if path.suffix == TORCH_SUFFIX:
+    check_regular_file(path)
+    suffix = path.suffix.lower()
+    if suffix in KERAS_SUFFIXES:
+        return KerasModel
+    if suffix == TORCH_SUFFIX:
         return TorchProgram
     adopted = {suffix for name in plugins.list_names("runtimes") for suffix in _list_adopted_suffixes(name)}
-    if path.suffix in adopted:
+    if suffix in adopted:
         return RuntimeFile
     known = ", ".join(sorted({*adopted, *KERAS_SUFFIXES, TORCH_SUFFIX}))
     raise ConfigError(f"{path} is not a model file of a known format. Known: {known}, or a SavedModel directory.")
-
-
-def _name_files(paths: Sequence[Path]) -> list[str]:
-    """Name each file by its stem, or by its whole name if two files have the same stem."""
-    short_names = [_to_identifier(path.stem if path.suffix else path.name) for path in paths]
-    full_names = [_to_identifier(path.name) for path in paths]
-    names = [
-        full if short_names.count(short) > 1 else short for short, full in zip(short_names, full_names, strict=True)
-    ]
-    for path, name in zip(paths, names, strict=True):
-        if not name or names.count(name) > 1:
-            raise ConfigError(f"{path} has no unique name ('{name}'). Rename the file, or measure it in another run.")
-    return names
-
-
-def _to_identifier(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def _load_runtime(name: str) -> ModuleType:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from edgeproof.artifacts.external.guards import check_unpacked_size, describe_error
+from edgeproof.converters.model_files import check_regular_file
 from edgeproof.core.artifacts import TensorSpec
 from edgeproof.core.directories import hash_file
-from edgeproof.core.errors import ConfigError, suggest_nearest
+from edgeproof.core.errors import ConfigError, EdgeproofError, suggest_nearest
 from edgeproof.data.samples import Samples
 
 SEED = 0
 RANDOM_SAMPLES = 32
+# The most numbers of one input, and of all random inputs together.
+MAX_INPUT_ELEMENTS = 1 << 26
+MAX_RANDOM_ELEMENTS = 1 << 28
 ARRAYS = ("x", "y")
 DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64")
 RANDOM_INPUTS = f"random inputs, seed {SEED}"  # the task's name in records
@@ -39,21 +46,19 @@ class ExternalData:
 
 def read_data(path: Path) -> ExternalData:
     """Read an .npz with x and optionally y. Raises ConfigError for any other file or content."""
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist. --data names an .npz with x and, optionally, y.")
+    check_regular_file(path)
+    check_unpacked_size(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist. --data names an .npz with x and, optionally, y.") from None
-    except Exception as error:  # a damaged archive raises exceptions of many types, and an .npy has no names
+        arrays = _read_arrays(path)
+    except EdgeproofError:
+        raise
+    except Exception as error:  # a damaged archive raises exceptions of many types
         raise ConfigError(
-            f"{path} can't be read as an .npz ({type(error).__name__}: {error}). "
+            f"{path} can't be read as an .npz ({describe_error(error)}). "
             "Write it with numpy.savez(path, x=inputs, y=labels), without objects."
         ) from None
-    for name in arrays:
-        if name not in ARRAYS:
-            raise ConfigError(
-                f"{path} holds an array '{name}'.{suggest_nearest(name, ARRAYS)} It may hold x and y alone."
-            )
     if "x" not in arrays:
         raise ConfigError(f"{path} holds no x: the inputs, one row a sample.")
     x = _check_x(path, arrays["x"])
@@ -65,6 +70,10 @@ def infer_input_shape(spec: TensorSpec, data: ExternalData | None, path: str) ->
 
     Raises ConfigError if the file takes no batch of one, or if the data has another shape.
     """
+    if spec.shape is None:
+        raise ConfigError(
+            f"{path} takes '{spec.name}' without a number of axes. Export the model again with the input's shape."
+        )
     declared = ["?" if size is None else size for size in spec.shape]
     if not spec.shape or spec.shape[0] not in (None, 1):
         raise ConfigError(
@@ -77,14 +86,14 @@ def infer_input_shape(spec: TensorSpec, data: ExternalData | None, path: str) ->
                 f"{path} takes inputs of shape {_format_shape(declared)} and leaves more than the batch open. "
                 "Give inputs of the shape to measure with --data."
             )
-        return (1, *(size for size in spec.shape[1:] if size is not None))
+        return _check_size((1, *(size for size in spec.shape[1:] if size is not None)), path)
     shape, expected = data.x.shape[1:], spec.shape[1:]
     if len(shape) != len(expected) or any(a not in (None, b) for a, b in zip(expected, shape, strict=True)):
         raise ConfigError(
             f"x in {data.path} has samples of shape {_format_shape(shape)}, and {path} takes "
             f"{_format_shape(declared[1:])}. Give them in the file's own layout, (N, ...)."
         )
-    return (1, *shape)
+    return _check_size((1, *shape), path)
 
 
 def prepare_samples(spec: TensorSpec, shape: Sequence[int], data: ExternalData | None, path: str) -> Samples:
@@ -99,10 +108,18 @@ def prepare_samples(spec: TensorSpec, shape: Sequence[int], data: ExternalData |
     return Samples(_fit_data(spec, data, path), data.y)
 
 
-def check_labels(labels: Array | None, output_shape: Sequence[int], path: str) -> None:
-    """Raise ConfigError if the labels cannot be compared with the index of the file's highest output."""
+def check_labels(labels: Array | None, output_shape: Sequence[int], path: str, *, varies: bool = False) -> None:
+    """Raise ConfigError if the labels cannot be compared with the index of the file's highest output.
+
+    `varies` says that the size of the output depends on the data.
+    """
     if labels is None:
         return
+    if varies:
+        raise ConfigError(
+            f"{path} has an output whose size depends on the data, so y can't be compared with its highest value. "
+            "Leave y out of --data to measure without accuracy."
+        )
     sizes = [size for size in output_shape[1:] if size > 1]
     if len(sizes) != 1:
         raise ConfigError(
@@ -114,6 +131,28 @@ def check_labels(labels: Array | None, output_shape: Sequence[int], path: str) -
             f"y in --data goes up to {labels.max()}, and {path} has {sizes[0]} classes: "
             f"labels are whole numbers from 0 to {sizes[0] - 1}."
         )
+
+
+def _check_size(shape: tuple[int, ...], path: str) -> tuple[int, ...]:
+    if math.prod(shape) > MAX_INPUT_ELEMENTS:
+        raise ConfigError(
+            f"{path} takes {_format_shape(shape)}, which is {math.prod(shape):,} numbers for each inference: at most "
+            f"{MAX_INPUT_ELEMENTS:,} can be measured. Export the model for a smaller input."
+        )
+    return shape
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    """Read the arrays of an .npz after a look at their names. An .npy has none."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no zip archive")
+    with np.load(path, allow_pickle=False) as archive:
+        for name in archive.files:
+            if name not in ARRAYS:
+                raise ConfigError(
+                    f"{path} holds an array '{name}'.{suggest_nearest(name, ARRAYS)} It may hold x and y alone."
+                )
+        return {name: archive[name] for name in archive.files}
 
 
 def _check_x(path: Path, x: Array) -> Array:
@@ -168,7 +207,7 @@ def _draw_samples(spec: TensorSpec, shape: Sequence[int]) -> Array:
     Wider integers may be indices, so they are 0 and 1.
     """
     generator = np.random.default_rng(SEED)
-    samples_shape = (RANDOM_SAMPLES, *shape[1:])
+    samples_shape = (max(1, min(RANDOM_SAMPLES, MAX_RANDOM_ELEMENTS // math.prod(shape[1:]))), *shape[1:])
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
         return generator.standard_normal(samples_shape).astype(np.float32)

@@ -27,15 +27,18 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 import numpy as np
+from edgeproof.core.sessions import InferenceSession
 from edgeproof.runner import loadgen
 
 given = json.loads(sys.argv[1])
 out = Path("out"); out.mkdir()
 inputs = np.repeat(np.arange(given["samples"], dtype=np.float32), 4).reshape(-1, 1, 2, 2)
 
-class Session:
+class Session(InferenceSession):
     def __init__(self):
-        self.calls, self.output = 0, np.zeros((1, 1), np.float32)
+        self.calls, self.resets, self.output = 0, 0, np.zeros((1, 1), np.float32)
+    def reset_state(self):
+        self.resets += 1
     def feed(self, x):
         self.x = x
     def invoke(self):
@@ -50,7 +53,8 @@ class Session:
 session = Session()
 outcome = loadgen.run(session, inputs, mode=given["mode"], scenario=given["scenario"], settings=given["settings"],
                       call_ns=given["call_ns"], out_dir=out, audit=given.get("audit"))
-Path("outcome.json").write_text(json.dumps({"log": outcome.log, "error": outcome.error, "calls": session.calls}))
+Path("outcome.json").write_text(json.dumps({"log": outcome.log, "error": outcome.error, "calls": session.calls,
+                                            "resets": session.resets}))
 sys.stdout.flush()
 os._exit(0)
 """
@@ -124,6 +128,17 @@ def test_a_run_is_valid_and_records_one_duration_an_inference(run_scenario: Any,
     else:
         assert log["result_query_count"] == 1
         assert len(call_ns) == log["effective_samples_per_query"]
+
+
+@pytest.mark.parametrize("scenario", SETTINGS)
+def test_a_session_keeps_its_state_while_performance_is_measured(run_scenario: Any, scenario: str) -> None:
+    assert run_scenario(scenario)[0]["resets"] == 0
+
+
+@pytest.mark.parametrize("scenario", ["SingleStream", "Offline"])
+def test_a_session_is_reset_before_each_sample_of_an_accuracy_run(tmp_path: Path, scenario: str) -> None:
+    outcome = run(tmp_path, scenario, "AccuracyOnly")
+    assert outcome["resets"] == outcome["calls"] == 20
 
 
 def test_recorded_durations_are_below_loadgens_own_which_include_its_overhead(run_scenario: Any) -> None:

@@ -1,0 +1,58 @@
+"""The first inference of an artifact, which shows what no file declares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeproof.artifacts.external.guards import run_guarded
+from edgeproof.core import plugins
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class FirstInference:
+    """The behaviour of an artifact in its first inference.
+
+    Attributes:
+        output_shape: the shape of the first output.
+        output_size_varies: another input may give an output of another shape.
+        states: what the artifact remembers between inferences, one line each.
+    """
+
+    output_shape: list[int]
+    output_size_varies: bool
+    states: list[str]
+
+    def to_meta(self) -> dict[str, Any]:
+        """Return the keys of the artifact's meta.json."""
+        varies = {"output_size_varies": True} if self.output_size_varies else {}
+        return {"output_shape": self.output_shape, **varies, **({"states": self.states} if self.states else {})}
+
+    def describe(self) -> list[str]:
+        """Return remarks for the table."""
+        remarks = ["the size of its output depends on the data"] if self.output_size_varies else []
+        if self.states:
+            remarks.append(
+                f"keeps a state between inferences ({', '.join(self.states)}): reset before each scored sample, kept "
+                "while latency is measured"
+            )
+        return remarks
+
+
+def run(path: str, runtime: str, directory: Path, sample: Array) -> FirstInference:
+    """Run the artifact of the file `path` on one sample (1, ...) with this machine's engine.
+
+    Raises ConfigError if that fails.
+    """
+
+    def infer() -> FirstInference:
+        session = plugins.load("runtimes", runtime).Session(directory, threads=1)
+        shape = list(session(sample).shape)
+        return FirstInference(shape, session.output_size_varies, session.list_states())
+
+    return run_guarded(f"{path} can't be run by {runtime}", infer)

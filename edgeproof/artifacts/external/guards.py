@@ -1,0 +1,67 @@
+"""Running the libraries that read a user's file: their failures become one short message."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from edgeproof.artifacts import conversion
+from edgeproof.core.errors import ConfigError, EdgeproofError
+
+MAX_REASON_CHARACTERS = 300
+# An archive may unpack to this size, or to a few times its own size if that is more.
+MAX_UNPACKED_BYTES = 1 << 30
+MAX_UNPACKED_RATIO = 4
+# A place in the engine's own source, as it precedes a message: "Exception from src/core.cpp:84: ".
+SOURCE_LINE = r"(?:Exception from |Check '[^']*' failed at |File \")?[^\s'\"]*\.(?:cc|cpp|h|hpp|cu|py):\d+:?"
+# The C++ function at that place: "onnxruntime::Model::Model(const onnxruntime::PathString&, int) const ".
+SIGNATURE = r"(?: [\w:<>,&*~ ]*\w::[\w~<>=!]+\((?:[^()]|\([^()]*\))*\)(?: const)?)?"
+ENGINE_PREFIX = r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : |Load model from .*? failed: ?"
+
+Result = TypeVar("Result")
+
+
+def run_guarded(failure: str, action: Callable[[], Result]) -> Result:
+    """Run code on a file that may be damaged, and capture its output.
+
+    Raises ConfigError for an exception of any type. Its message is `failure` and the essence of the exception's text.
+    """
+    with conversion.capture_output():
+        try:
+            return action()
+        except EdgeproofError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"{failure}: {describe_error(error)}") from None
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the type and the text of an exception in one line, without places in sources and C++ signatures.
+
+    The end of a long text is kept, because engines put the cause there.
+    """
+    text = " ".join(str(error).split())
+    for noise in (ENGINE_PREFIX, SOURCE_LINE + SIGNATURE):
+        text = re.sub(noise, " ", text)
+    text = " ".join(text.split())
+    if len(text) > MAX_REASON_CHARACTERS:
+        text = "… " + text[-MAX_REASON_CHARACTERS:].partition(" ")[2]
+    return f"{type(error).__name__}: {text}"
+
+
+def check_unpacked_size(path: Path) -> None:
+    """Raise ConfigError for a zip archive that unpacks to far more than its size. Other files pass."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except Exception:  # no archive, or a damaged one: reading it tells more
+        return
+    limit = max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * path.stat().st_size)
+    if unpacked > limit:
+        raise ConfigError(
+            f"{path} unpacks to {unpacked:,} bytes, and at most {limit:,} are read. Write it without "
+            "compression if its content is right, or give less."
+        )
