@@ -13,6 +13,7 @@ EdgeproofError
 │   ├── DeviceBusyError         another process measures on the device (farm/leases.py)
 │   └── MissingLatencyError     a run on a device reported no latency (bench/verdict.py)
 ├── StageFailedError            a DVC stage failed (study/pipeline.py)
+├── ForeignCheckoutError        git refuses to read the checkout of another user (study/git.py)
 ├── UnlikeConditions            two measurements were taken under different conditions (records/conditions.py)
 ├── ABTestError                 an A/B test of the farm could not be run (farm/ab_test.py)
 └── SubmissionError             the records do not form a valid submission (submission/errors.py)

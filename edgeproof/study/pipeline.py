@@ -1,4 +1,4 @@
-"""Run the stages of a worktree through DVC's Python API, which no other module uses.
+"""Run the stages of a worktree through DVC's Python API, which only dvc_config.py uses too.
 
 Worktrees share a cache. Before a stage runs, its process takes a file lock whose name is a digest of everything that
 decides the stage's outputs. A process that waited for the lock finds the outputs in the cache, so parallel worktrees
@@ -25,6 +25,7 @@ from dvc.repo import Repo
 from dvc.stage import Stage
 from dvc.stage.serialize import to_lockfile
 
+from edgeproof.core import file_locks
 from edgeproof.core.directories import write_text
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.devices import locks
@@ -72,7 +73,7 @@ def _reproduce_once(
     key = _digest_inputs(stage)
     bench = stage.addressing.startswith(BENCH)
     with (
-        locks.hold(lock_directory / key),
+        file_locks.hold(lock_directory / key),
         nullcontext() if bench else locks.hold_for_building(),
         _record_commands() as commands,
     ):

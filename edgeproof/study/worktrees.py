@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeproof.core import plugins
-from edgeproof.core.directories import hash_file, write_text
+from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.paths import WORK
+from edgeproof.study import dvc_config
 from edgeproof.study.git import resolve_commit, run_git
 
 # Files of the study that runs in a worktree. They are never overwritten with those of the committed study.
@@ -49,8 +50,7 @@ def refresh(directory: Path, source: Path = Path()) -> None:
     for name in ours:
         _copy_if_different(source / name, directory / name)
     copy_ssh_configs(directory, source)
-    local = f"[cache]\n    dir = {Path('.dvc/cache').resolve()}\n    type = reflink,copy\n"
-    write_text(directory / ".dvc" / "config.local", local)
+    dvc_config.write_local_config(directory)
 
 
 def copy_ssh_configs(directory: Path, source: Path = Path()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -65,3 +66,33 @@ def test_a_revision_is_resolved_by_its_first_digits_and_an_unknown_one_is_none(c
 def test_an_error_shows_the_message_of_git(checkout: Path) -> None:
     with pytest.raises(EdgeproofError, match=r"git rev-parse failed: .*nowhere"):
         git.run_git("rev-parse", "nowhere", cwd=checkout)
+
+
+@pytest.fixture
+def foreign_checkout(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a repository that git takes for another user's. The variable is that of git's own tests."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    git._warn_once.cache_clear()
+    return checkout
+
+
+def test_the_checkout_of_another_user_has_no_commit_and_one_warning_with_the_command_that_allows_it(
+    foreign_checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert git.describe_commit(foreign_checkout) is None
+    assert git.describe_commit(foreign_checkout) is None
+    warning = capsys.readouterr().err
+    assert warning.count("warning: ") == 1
+    assert f"git config --global --add safe.directory {foreign_checkout}\n" in warning
+
+
+def test_the_command_of_the_warning_lets_git_read_the_checkout(
+    foreign_checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(git.ForeignCheckoutError) as failure:
+        git.resolve_commit("HEAD", foreign_checkout)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    subprocess.run(str(failure.value).partition("To allow it: ")[2], shell=True, check=True)
+    assert git.resolve_commit("HEAD", foreign_checkout)
