@@ -74,6 +74,11 @@ class NightResult:
         return bool(self.log_durations)
 
     @property
+    def was_refused(self) -> bool:
+        """True if no process is valid and at least one has a reason. An emulated device is neither refused nor timed."""
+        return not self.was_measured and bool(self.reasons)
+
+    @property
     def log_duration(self) -> float:
         """The night's value as one natural logarithm of ns. Raises ValueError without a valid process."""
         return cusum.summarize_night([log.value for log in self.log_durations])

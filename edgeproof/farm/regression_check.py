@@ -26,6 +26,7 @@ class CheckResult:
         alarms: all alarms of the night.
         faster: a line for each cell that got faster.
         unjudged: cells that were measured on too few nights under the same conditions.
+        recorded, refused: the numbers of cells with records of this night, and of those without a valid one.
         damaged: a line for each record that could not be read.
     """
 
@@ -33,12 +34,15 @@ class CheckResult:
     alarms: Sequence[Alarm]
     faster: Sequence[str]
     unjudged: Sequence[HistoryCell]
+    recorded: int
+    refused: int
     damaged: Sequence[str]
 
     @property
     def is_clean(self) -> bool:
         """True if nobody has to look at the night."""
-        return not self.damaged and not any(alarm.needs_attention for alarm in self.alarms)
+        measured_nothing = self.recorded == self.refused
+        return not (measured_nothing or self.damaged or any(alarm.needs_attention for alarm in self.alarms))
 
     @property
     def summary(self) -> str:
@@ -46,6 +50,10 @@ class CheckResult:
         counts = [
             f"{count} {kind}" for kind in alarms.KINDS if (count := sum(alarm.kind == kind for alarm in self.alarms))
         ]
+        if self.recorded == 0:
+            counts.append("no cell has a record")
+        elif self.refused:
+            counts.append(f"{self.refused} of {self.recorded} cell(s) refused, see 'edgeproof farm history'")
         counts += [f"{len(self.damaged)} damaged record(s) skipped"] if self.damaged else []
         unjudged = (
             f"; {len(self.unjudged)} cell(s) have fewer than the {MIN_BASELINE_NIGHTS + 1} nights under the same "
@@ -85,7 +93,9 @@ def check(
         add(level_changes.confirm(level_changes.make_suspicion(change), history, ab_test_runner))
     artifact_cache.prune(_list_recent_artifacts(history))
     faster = [str(change) for change in changes.faster]
-    return CheckResult(run, night_alarms, faster, changes.unjudged, history.damaged)
+    results = [nights[run] for nights in history.cells.values() if run in nights]
+    refused = sum(result.was_refused for result in results)
+    return CheckResult(run, night_alarms, faster, changes.unjudged, len(results), refused, history.damaged)
 
 
 def _list_recent_artifacts(history: History) -> Iterator[tuple[str, str]]:

@@ -129,7 +129,7 @@ def test_an_unknown_name_gives_the_existing_ones() -> None:
 def test_the_history_has_a_store_of_its_own(tmp_path: Path) -> None:
     write_night(1)
     read_history()
-    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["history", "history_store"]
+    assert sorted(path.name for path in (tmp_path / "results").glob("[!.]*")) == ["history", "history_store"]
 
 
 # --- damage and hostile names --------------------------------------------------------------------------------------

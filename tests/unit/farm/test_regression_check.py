@@ -9,12 +9,9 @@ import pytest
 
 from edgeproof.cli import main
 from edgeproof.config.params import Params
-from edgeproof.farm import (
-    dispatcher,
-)
-from tests.support.farm_nights import (
-    write_night,
-)
+from edgeproof.farm import dispatcher, engines, journal
+from tests.support.farm_nights import write_night
+from tests.support.farm_runs import write_params
 
 
 @pytest.mark.parametrize(("missing", "code"), [(False, 0), (True, 1)])
@@ -42,3 +39,23 @@ def test_a_run_whose_check_fails_ends_with_1(
     monkeypatch.setattr(dispatcher, "run_study", lambda *_: {"board_matrix": "done"})
     assert main.run(["farm", "run", "--name", "tonight"]) == 1
     assert "the check of the night failed: results/history holds no night" in capsys.readouterr().err
+
+
+def test_a_first_night_whose_records_are_all_refused_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    write_night(1, cells=("m", "n"), verdict="invalid")
+    assert main.run(["farm", "regressions"]) == 1
+    assert "2 of 2 cell(s) refused, see 'edgeproof farm history'" in capsys.readouterr().out
+
+
+def test_some_refused_cells_are_counted_without_an_alarm(capsys: pytest.CaptureFixture[str]) -> None:
+    write_night(1, cells=("m",))
+    write_night(1, cells=("n",), verdict="invalid")
+    assert main.run(["farm", "regressions"]) == 0
+    assert "check of 2026-01-01: 1 of 2 cell(s) refused" in capsys.readouterr().out
+
+
+def test_a_night_without_any_record_is_reported(digits_study: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(digits_study, "tonight")
+    journal.Journal(engines.FARM / "tonight" / engines.JOURNAL).append("started", "board_matrix", "board", 1)
+    assert main.run(["farm", "regressions"]) == 1
+    assert "check of tonight: no cell has a record" in capsys.readouterr().out
