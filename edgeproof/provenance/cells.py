@@ -2,7 +2,8 @@
 
 A cell is device/runtime/model/scheme. Its name may have these parts in any order, and parts may be left out if the rest
 is unique: 'local/onnx/teacher/fp32' or 'teacher onnx fp32'. The beginning of an artifact's sha256 and a directory of
-records are names too. A figure at the end ('…/p50_ns') selects the records that the figure was computed from.
+records are names too. A figure at the end selects the records that it was computed from: the name of a column ('…/p50')
+or its key in table.json ('…/p50_ns').
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from edgeproof.report.figures import FIGURES
 from edgeproof.report.row import Row
 
 SHOWN_CELLS = 8
-# LoadGen's scenario for each field of a row that is measured. The harness is measured with another runtime.
-FIELD_SCENARIOS: dict[str, str] = {
-    figure.field: figure.scenario
+# LoadGen's scenario for each figure that is measured, by the name of its column and by its key in table.json. The
+# harness is measured with another runtime.
+FIGURE_SCENARIOS: dict[str, str] = {
+    name: figure.scenario
     for figure in FIGURES.values()
     if figure.scenario is not None and figure.name != "harness"
+    for name in (figure.name, figure.field)
 }
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")
 
@@ -71,7 +74,7 @@ class CellRecords:
         """Return the records that the figure was computed from, or all records without a figure."""
         if self.figure is None:
             return list(self.records)
-        return [record for record in self.records if _has_scenario(record, FIELD_SCENARIOS[self.figure])]
+        return [record for record in self.records if _has_scenario(record, FIGURE_SCENARIOS[self.figure])]
 
     def build_row(self, root: Path) -> Row:
         """Return the cell's row of the table. Raises ArtifactError when a record below `root` is damaged."""
@@ -87,8 +90,8 @@ def find_cell(text: str, root: Path) -> CellRecords:
     Raises EdgeproofError, with the names of cells that exist, when it names none or several.
     """
     words = [word for word in re.split(r"[/\s]+", text.strip()) if word]
-    figure = words.pop() if words and words[-1] in FIELD_SCENARIOS else None
     directories = _list_directories(root)
+    figure = _pop_figure(words, directories)
     if not directories:
         raise EdgeproofError(
             f"{root} holds no records. Measure with 'make repro', or name another directory with --records."
@@ -102,6 +105,14 @@ def find_cell(text: str, root: Path) -> CellRecords:
         raise EdgeproofError(_explain_mismatch(text, words, addresses, directories))
     records = [record for directory in sorted(matching) for record in record_files.read_all(directory)]
     return CellRecords(addresses[0], _select_last_session(records), figure)
+
+
+def _pop_figure(words: list[str], directories: Sequence[Path]) -> str | None:
+    """Remove a figure from the end of the words and return it. A word that is part of a cell's name is no figure."""
+    if not words or words[-1] not in FIGURE_SCENARIOS:
+        return None
+    is_part = any(words[-1] in _read_address(directory).words for directory in directories)
+    return None if is_part else words.pop()
 
 
 def list_cells(root: Path) -> list[CellAddress]:
@@ -143,7 +154,11 @@ def _explain_mismatch(
     unknown = next((word for word in words if word not in known), None)
     if unknown is None:
         return f"no cell is named '{text}'. {example}"
-    return f"no cell has '{unknown}'.{suggest_nearest(unknown, known)} {example}"
+    message = f"no cell has '{unknown}'.{suggest_nearest(unknown, [*known, *FIGURE_SCENARIOS])} {example}"
+    if unknown != words[-1] or len(words) == 1:
+        return message
+    columns = [name for name in FIGURES if name in FIGURE_SCENARIOS]
+    return f"{message} A figure may follow it: {', '.join(columns)}."
 
 
 def _select_last_session(records: Sequence[Record]) -> list[Record]:

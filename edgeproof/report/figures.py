@@ -42,6 +42,7 @@ class Figure:
         scenario: LoadGen scenario of the runs that it comes from; None if it needs no run.
         better: direction of better values; None if there is none, as for text. Such a figure is never marked as best.
         signed: True if a plus sign is written.
+        is_relative: True if values of different runtimes do not compare, so that none is marked as the best.
         is_condition: True for an estimate that describes a run: no direction is better, but its interval is exported.
         is_text: True if its values are words.
     """
@@ -56,6 +57,7 @@ class Figure:
     scenario: str | None = None
     better: Literal["less", "more"] | None = None
     signed: bool = False
+    is_relative: bool = False
     is_condition: bool = False
     is_text: bool = False
 
@@ -232,7 +234,7 @@ _REGISTRY = (
     _percentile("p99", "p99", "p99_ns"),
     _percentile("engine_p50", "engine p50", "invoke_p50_ns"),
     _text("deviation", "deviation between (within) processes", "p50_between", _format_spread, "%"),
-    Figure("speed_up", "speed-up", "×", "speed_up", digits=2, scenario=SINGLE_STREAM, better="more"),
+    Figure("speed_up", "speed-up", "×", "speed_up", digits=2, scenario=SINGLE_STREAM, better="more", is_relative=True),
     _start_up("load", "load", "load_ns"),
     _start_up("first", "first inference", "first_inference_ns"),
     Figure(

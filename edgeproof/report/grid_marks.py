@@ -53,12 +53,12 @@ class DeviceRanking:
         self._fronts: dict[tuple[str, ...], frozenset[RowKey]] = {}
 
     def get_best(self, device: str, name: str) -> float | None:
-        """Return the best value of a figure in its unit, or None if no direction is better or all values are equal."""
+        """Return the best value of a figure in its unit, or None if values do not compare or are all equal."""
         if (device, name) not in self._best:
             figure = FIGURES[name]
             values = {value for row in self._by_device[device] if (value := figure.get_number(row)) is not None}
             best = None
-            if figure.better is not None and len(values) > 1:
+            if figure.better is not None and not figure.is_relative and len(values) > 1:
                 best = min(values) if figure.better == "less" else max(values)
             self._best[device, name] = best
         return self._best[device, name]

@@ -53,12 +53,7 @@ def compare_interleaved(records: Iterable[Record], *, margin: float = 0.0) -> di
 def format_interleaved_table(root: Path) -> str:
     """Return the comparisons of the records below `root` as Markdown, with refusals and conditions."""
     records = _select_interleaved(record_files.read_all(root))
-    comparisons = compare_interleaved(records)
-    partners = {_get_artifact(record): record.interleaved for record in records if record.interleaved is not None}
-    lines = [
-        InterleavedComparison(artifact, partners.get(artifact), comparison)
-        for artifact, comparison in zip(comparisons, adjust_p_values(list(comparisons.values())), strict=True)
-    ]
+    lines = _compare_records(records)
     refused = dict.fromkeys(
         f"- {'/'.join(_get_artifact(record))}: {reason}"
         for record in records
@@ -74,13 +69,33 @@ def format_interleaved_table(root: Path) -> str:
             "",
             *(["Refused, with the reason:", "", *map(escape, refused), ""] if refused else []),
             "The ratio of a process is the median over pairs of blocks: one millisecond of each artifact, in random "
-            "order. Brackets are 95% intervals over processes (Student's t, confirmed by ranks). p is corrected for "
-            "all comparisons (Holm).",
+            f"order. Brackets are 95% intervals over processes (Student's t, {_explain_ranks(lines)}). p is corrected "
+            "for all comparisons (Holm).",
             "",
             *map(escape, conditions),
             "",
         ]
     )
+
+
+def read_comparisons(root: Path) -> list[InterleavedComparison]:
+    """Return the comparisons of the records below `root`, with p-values corrected for all of them."""
+    return _compare_records(_select_interleaved(record_files.read_all(root)))
+
+
+def _compare_records(records: Sequence[Record]) -> list[InterleavedComparison]:
+    comparisons = compare_interleaved(records)
+    partners = {_get_artifact(record): record.interleaved for record in records if record.interleaved is not None}
+    return [
+        InterleavedComparison(artifact, partners.get(artifact), comparison)
+        for artifact, comparison in zip(comparisons, adjust_p_values(list(comparisons.values())), strict=True)
+    ]
+
+
+def _explain_ranks(lines: Sequence[InterleavedComparison]) -> str:
+    if any(line.comparison.is_decided_by_t_alone for line in lines):
+        return "alone where processes are too few for ranks to confirm it"
+    return "confirmed by ranks"
 
 
 def _select_interleaved(records: Iterable[Record]) -> list[Record]:

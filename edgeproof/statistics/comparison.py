@@ -7,6 +7,7 @@ percentile.
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -58,6 +59,16 @@ class Comparison:
     smallest_detectable_ratio: float
     margin: float
     verdict: ComparisonVerdict
+
+    @property
+    def is_decided_by_t_alone(self) -> bool:
+        """True if the rank test cannot reach p < 0.05 with so few processes, so that it confirms nothing."""
+        return min(self.processes) >= MIN_PROCESSES and not _can_ranks_confirm(self)
+
+    @property
+    def processes_for_ranks(self) -> int:
+        """The number of processes a side from which the rank test can confirm a difference."""
+        return next(n for n in itertools.count(1) if _compute_smallest_rank_p_value(n, n, self.paired) < ALPHA)
 
 
 def compare(
@@ -196,10 +207,13 @@ def _compute_smallest_rank_p_value(n_a: int, n_b: int, paired: bool) -> float:
     return 2 / 2**n_a if paired else 2 / math.comb(n_a + n_b, n_a)
 
 
+def _can_ranks_confirm(comparison: Comparison) -> bool:
+    return _compute_smallest_rank_p_value(*comparison.processes, comparison.paired) < ALPHA
+
+
 def _choose_verdict(comparison: Comparison) -> ComparisonVerdict:
     if min(comparison.processes) < MIN_PROCESSES:
         return "too few processes"
-    can_confirm = _compute_smallest_rank_p_value(*comparison.processes, comparison.paired) < ALPHA
-    if comparison.p_adjusted >= ALPHA or (can_confirm and comparison.p_value_rank >= ALPHA):
+    if comparison.p_adjusted >= ALPHA or (_can_ranks_confirm(comparison) and comparison.p_value_rank >= ALPHA):
         return "no difference shown"
     return "slower" if comparison.ratio.value > 1 else "faster"

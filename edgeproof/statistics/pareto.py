@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
+import scipy  # its parts take time to load, so they are loaded when they are first used
 
 from edgeproof.statistics.estimates import Array
 
@@ -73,7 +73,7 @@ def _find_leading_circles(beats: Array, rest: Array) -> Array:
     """Return the points of `rest` in circles, (N,) bool, that no other point of `rest` beats from outside."""
     places = np.flatnonzero(rest)
     among = beats[np.ix_(places, places)]
-    count, circles = connected_components(among, directed=True, connection="strong")
+    count, circles = scipy.sparse.csgraph.connected_components(among, directed=True, connection="strong")
     one, other = (circles[indices] for indices in np.nonzero(among))
     is_leading = np.ones(count, bool)
     is_leading[other[one != other]] = False

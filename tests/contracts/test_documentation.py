@@ -15,22 +15,10 @@ from edgeproof.cli import main
 from edgeproof.core import plugins
 from edgeproof.report import selected_rows, selections, table_files
 from edgeproof.report.grids import build_grid
+from tests.support.committed_tables import list_tables
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-
-
-def list_tables(root: Path) -> list[str]:
-    """Return the table's rows that README.md may show: those committed at HEAD, and those of the working tree.
-
-    A new measurement changes only the latter. An export without .git has no other.
-    """
-    path = "results/tables/table.json"
-    tables = [(root / path).read_text(encoding="utf-8")]
-    if (root / ".git").exists():
-        command = ["git", "show", f"HEAD:{path}"]
-        tables.insert(0, subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout)
-    return tables
 
 
 def is_readme_current(root: Path, scratch: Path) -> bool:
@@ -88,7 +76,7 @@ def test_a_new_measurement_in_the_working_tree_leaves_the_readme_current(checkou
 def test_a_readme_changed_by_hand_is_not_current(checkout: Path, tmp_path: Path) -> None:
     readme = checkout / "README.md"
     text = readme.read_text(encoding="utf-8")
-    readme.write_text(text.replace("| teacher | tflite |", "| Teacher | tflite |", 1), encoding="utf-8")
+    readme.write_text(text.replace("| tflite | teacher |", "| tflite | Teacher |", 1), encoding="utf-8")
     assert readme.read_text(encoding="utf-8") != text
     assert not is_readme_current(checkout, tmp_path)
 
