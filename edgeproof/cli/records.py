@@ -13,6 +13,8 @@ from edgeproof.cli.options import add_as_is_option, add_records_option
 if TYPE_CHECKING:
     from edgeproof.records.store import StoreState
 
+MAX_TIMEOUT_S = 86_400
+
 
 def add_commands(commands: Any) -> None:
     """Add `query` and `migrate` to the command line's parser."""
@@ -20,6 +22,14 @@ def add_commands(commands: Any) -> None:
     query.add_argument("sql", help="one SELECT statement; 'FROM (DESCRIBE records)' lists the columns")
     query.add_argument(
         "--format", choices=["table", "csv", "json"], default="table", help="output format (default: %(default)s)"
+    )
+    query.add_argument(
+        "--timeout-s",
+        type=_parse_timeout,
+        default=60.0,
+        metavar="SECONDS",
+        help="end the query after this time (default: %(default)g). A query may use 512 MB of memory and 1 GB of "
+        "temporary files, which are removed afterwards, and may return 1,000,000 rows",
     )
     add_as_is_option(query)
     add_records_option(query)
@@ -31,11 +41,11 @@ def add_commands(commands: Any) -> None:
 
 
 def _query(arguments: argparse.Namespace) -> int:
-    from edgeproof.records import queries, query_output, store
+    from edgeproof.records import queries, query_output
 
     code = 0 if arguments.as_is else refresh_store(arguments.records)
-    answer = queries.ask(arguments.sql, arguments.records)
-    print(query_output.format_answer(answer, arguments.format), end="")
+    answer = queries.ask(arguments.sql, arguments.records, timeout_s=arguments.timeout_s)
+    print(query_output.format_answer(answer, arguments.format, timeout_s=arguments.timeout_s), end="")
     return code
 
 
@@ -50,7 +60,7 @@ def _migrate(arguments: argparse.Namespace) -> int:
 
 def refresh_store(root: Path) -> int:
     """Bring the store of records up to date and report damaged records; return 1 if there are any, else 0."""
-    from edgeproof.records import queries, store
+    from edgeproof.records import store
 
     return report_state(store.refresh(root))
 
@@ -73,3 +83,10 @@ def report_damaged(damaged: Sequence[str]) -> int:
     if damaged:
         print(f"Skipped {len(damaged)} damaged record(s).", file=sys.stderr)
     return 1 if damaged else 0
+
+
+def _parse_timeout(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds from above 0 to {MAX_TIMEOUT_S:,}, got {text}")
+    return seconds

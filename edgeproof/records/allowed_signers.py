@@ -12,6 +12,14 @@ from edgeproof.core.errors import ConfigError
 ALLOWED_SIGNERS = Path("allowed_signers")
 
 
+def read_project_signers() -> dict[bytes, str] | None:
+    """Return the allowed signers of the project in the working directory, or None if it has no list of them.
+
+    Raises ConfigError as `read_allowed_signers` does.
+    """
+    return read_allowed_signers(ALLOWED_SIGNERS) if ALLOWED_SIGNERS.exists() else None
+
+
 def read_allowed_signers(path: Path) -> dict[bytes, str]:
     """Return the Ed25519 keys in a file of allowed signers, with their names.
 

@@ -11,11 +11,9 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from edgeproof.records.columns import StoreLine, sql_types
+from edgeproof.records.query_limits import create_scratch, open_connection
 
-MEMORY_LIMIT = "512MB"
 # The order of lines within a part.
 ORDER = "model, scheme, runtime, measured_at, path"
 # A reader of parts holds one row group of each file in memory.
@@ -45,15 +43,15 @@ def name_part(device: str, night: str) -> str:
 
 def list_parts(path: Path) -> set[str]:
     """Return the parts that the lines of one Parquet file belong to."""
-    rows = open_connection().execute(f"SELECT DISTINCT device, night FROM '{quote(path)}'").fetchall()
+    rows = open_connection(create_scratch()).execute(f"SELECT DISTINCT device, night FROM '{quote(path)}'").fetchall()
     return {name_part(device, night) for device, night in rows}
 
 
-def merge_part(old: Path, fresh: Path, changed: Collection[str], part: str, target: Path) -> None:
+def merge_part(old: Path | None, fresh: Path, changed: Collection[str], part: str, target: Path) -> None:
     """Write one part anew, from its lines of unchanged sessions and its fresh lines.
 
     Args:
-        old: the part before, which need not exist.
+        old: the part before, if there is one.
         fresh: a Parquet file with all lines of changed sessions.
         changed: the keys of changed and deleted sessions.
         part: the part's path below the store.
@@ -62,20 +60,12 @@ def merge_part(old: Path, fresh: Path, changed: Collection[str], part: str, targ
     device, month = (urllib.parse.unquote(word.partition("=")[2]) for word in part.removesuffix(".parquet").split("/"))
     sources = [f"SELECT * FROM '{quote(fresh)}' WHERE device = $device AND night[:7] = $month"]
     values: dict[str, Any] = {"device": device, "month": month}
-    if old.is_file():
+    if old is not None and old.is_file():
         sources.append(f"SELECT * FROM '{quote(old)}' WHERE NOT list_contains($changed, session_key)")
         values["changed"] = sorted(changed)
     union = " UNION ALL BY NAME ".join(sources)
     target.parent.mkdir(parents=True, exist_ok=True)
     _copy(f"SELECT * FROM ({union}) ORDER BY {ORDER}", target, values)
-
-
-def open_connection() -> duckdb.DuckDBPyConnection:
-    """Return a connection to an empty database in memory, with a limit of memory."""
-    connection = duckdb.connect()
-    for setting in (f"memory_limit = '{MEMORY_LIMIT}'", "enable_progress_bar = false"):
-        connection.execute(f"SET {setting}")
-    return connection
 
 
 def quote(path: Path) -> str:
@@ -85,7 +75,7 @@ def quote(path: Path) -> str:
 
 def _copy(select: str, target: Path, values: Mapping[str, Any] | None = None) -> None:
     options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_LINES}"
-    open_connection().execute(f"COPY ({select}) TO '{quote(target)}' ({options})", dict(values or {}))
+    open_connection(create_scratch()).execute(f"COPY ({select}) TO '{quote(target)}' ({options})", dict(values or {}))
 
 
 def _format_json(line: StoreLine) -> str:

@@ -6,7 +6,8 @@ frame = queries.ask("SELECT model, runtime, exp(avg(p50_log)) / 1000 AS p50_us F
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import duckdb
 
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.paths import RECORDS
+from edgeproof.records import query_limits
 from edgeproof.records.columns import StoreLine, list_columns, sql_types
-from edgeproof.records.parquet_parts import open_connection, quote
+from edgeproof.records.parquet_parts import quote
+from edgeproof.records.query_limits import TIMEOUT_S
 from edgeproof.records.store import locate
+from edgeproof.records.store_snapshot import list_files, open_snapshot
 from edgeproof.records.summaries import TELEMETRY_FIGURES
 
 BATCH_LINES = 10_000
@@ -27,50 +31,61 @@ _UNUSED_BY_ROWS = (
 )
 
 
-def ask(sql: str, root: Path = RECORDS) -> duckdb.DuckDBPyConnection:
+def ask(sql: str, root: Path = RECORDS, *, timeout_s: float = TIMEOUT_S) -> duckdb.DuckDBPyConnection:
     """Answer a query over the view `records`, which has one line per record.
 
     The view `columns` describes the columns. Of the result, `.df()` is a pandas DataFrame and `.fetchall()` a list of
     tuples. The store is queried as it is; `store.refresh` updates it. The query can read nothing but the store, and
-    write nothing.
+    write nothing but its own temporary files, which `close` removes. It may use query_limits.MEMORY_LIMIT of memory and
+    query_limits.SPILL_LIMIT of temporary files. After `timeout_s`, fetching raises duckdb.InterruptException.
 
     Raises EdgeproofError with DuckDB's message for a query that is not one SELECT or that fails.
     """
-    place = locate(root)
-    connection = connect(place)
-    connection.execute(f"SET allowed_directories = ['{quote(place.resolve())}']")
-    for setting in ("enable_external_access = false", "lock_configuration = true"):
-        connection.execute(f"SET {setting}")
+    scratch = query_limits.create_scratch()
+    connection = query_limits.open_connection(scratch)
+    snapshot = open_snapshot(locate(root))
+    copy = scratch / "store"
+    if snapshot is not None:
+        snapshot.copy_to(copy)  # DuckDB allows files by their real names, which change when the store is replaced
+        snapshot.close()
+    _create_views(connection, list_files(copy))
+    query_limits.lock(connection, copy)
     try:
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise EdgeproofError("a query is one SELECT over the view 'records'; 'FROM columns' lists its columns.")
+        query_limits.interrupt_after(connection, timeout_s)
         return connection.execute(statements[0].query)
     except duckdb.Error as error:
-        raise EdgeproofError(f"the query failed: {error}") from None
+        raise query_limits.translate_error(error, timeout_s) from None
 
 
 def connect(place: Path) -> duckdb.DuckDBPyConnection:
     """Return a connection with the views `records` and `columns`. Without a store, `records` is empty.
 
-    `place` is the directory of the store.
+    `place` is the directory of the store. The connection sees the store as it is now, even if it is replaced later.
     """
-    connection = open_connection()
-    files = ", ".join(f"'{quote(path.resolve())}'" for path in sorted(place.glob("device=*/*.parquet")))
+    connection = query_limits.open_connection(query_limits.create_scratch())
+    snapshot = open_snapshot(place)
+    if snapshot is not None:
+        weakref.finalize(connection, snapshot.close)
+    _create_views(connection, [] if snapshot is None else list_files(snapshot.directory))
+    return connection
+
+
+def _create_views(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
     nulls = ", ".join(f"NULL::{sql_type} AS {name}" for name, sql_type in sql_types().items())
-    source = f"read_parquet([{files}], hive_partitioning = false)" if files else f"(SELECT {nulls} LIMIT 0)"
+    paths = ", ".join(f"'{quote(path)}'" for path in files)
+    source = f"read_parquet([{paths}], hive_partitioning = false)" if files else f"(SELECT {nulls} LIMIT 0)"
     connection.execute(f"CREATE VIEW records AS FROM {source}")
     described = ", ".join(
         "('{}', '{}', '{}')".format(column.name, column.sql_type, column.description.replace("'", "''"))
         for column in list_columns()
     )
     connection.execute(f"CREATE VIEW columns AS FROM (VALUES {described}) AS c(name, type, description)")
-    return connection
 
 
-def read_last_sessions(
-    root: Path, *, order: Mapping[str, Sequence[str]], schemes: Collection[str] | None = None
-) -> list[StoreLine]:
+def read_last_sessions(root: Path, *, order: Mapping[str, Sequence[str]]) -> list[StoreLine]:
     """Return the lines of every cell's last session, and the harness's lines of these sessions, sorted by path.
 
     `report.rows.build_rows` takes these lines.
@@ -78,11 +93,8 @@ def read_last_sessions(
     Args:
         root: the directory of the records.
         order: the 'devices', 'models' and 'runtimes' to read.
-        schemes: the schemes to read; all if None.
     """
     selected: dict[str, list[str]] = {kind: list(order[f"{kind}s"]) for kind in ("device", "runtime", "model")}
-    if schemes is not None:
-        selected["scheme"] = list(schemes)
     conditions = " AND ".join(f"list_contains(${kind}, {kind})" for kind in selected)
     columns = ", ".join(f"NULL AS {name}" if name in _UNUSED_BY_ROWS else name for name in sql_types())
     answer = connect(locate(root)).execute(

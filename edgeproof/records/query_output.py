@@ -6,9 +6,15 @@ import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import duckdb
+
+from edgeproof.core.errors import EdgeproofError
+from edgeproof.records import query_limits
 from edgeproof.records.csv_text import format_csv
+from edgeproof.records.query_limits import TIMEOUT_S
 
 BATCH_ROWS = 1000
+MAX_ROWS = 1_000_000
 
 
 class QueryAnswer(Protocol):
@@ -22,10 +28,21 @@ class QueryAnswer(Protocol):
         """Return the next rows, an empty list at the end."""
 
 
-def format_answer(answer: QueryAnswer, form: str) -> str:
-    """Return the whole answer as 'table', 'csv' or 'json' (one object per line)."""
+def format_answer(answer: QueryAnswer, form: str, *, timeout_s: float = TIMEOUT_S) -> str:
+    """Return the whole answer as 'table', 'csv' or 'json' (one object per line).
+
+    Raises EdgeproofError for an answer of more than MAX_ROWS, and for a query that fails while its rows are fetched,
+    for example because its time `timeout_s` is over.
+    """
     names = [str(column[0]) for column in answer.description]
-    rows = [row for batch in iter(lambda: answer.fetchmany(BATCH_ROWS), []) for row in batch]
+    rows: list[tuple[Any, ...]] = []
+    try:
+        while batch := answer.fetchmany(BATCH_ROWS):
+            rows += batch
+            if len(rows) > MAX_ROWS:
+                raise EdgeproofError(f"the answer has more than {MAX_ROWS:,} rows. Add a LIMIT, or aggregate.")
+    except duckdb.Error as error:
+        raise query_limits.translate_error(error, timeout_s) from None
     return {"table": _format_table, "csv": _format_csv, "json": _format_json}[form](names, rows)
 
 

@@ -7,6 +7,7 @@ know stay in `Record.content`.
 from __future__ import annotations
 
 import functools
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import ArtifactError
+from edgeproof.core.regular_files import is_regular_file
 from edgeproof.records.fields import parse_fields, parse_optional
 from edgeproof.records.kinds import INTERLEAVED, RECORD_FILE
 from edgeproof.records.record_parts import (
@@ -34,6 +36,9 @@ from edgeproof.records.record_parts import (
 from edgeproof.statistics.estimates import Array
 
 MEASURE_AGAIN = "Measure again: raise bench.session in the study, then 'make repro'."
+
+# The most bytes that the arrays of one file may take in memory.
+MAX_ARRAY_BYTES = 2**31
 
 Part = TypeVar("Part")
 
@@ -185,14 +190,25 @@ class Record:
 
     def array(self, file: str, name: str) -> Array:
         """Return one of the record's raw arrays. Raises ArtifactError if it is missing or damaged."""
-        with np.load(self.file(file), allow_pickle=False) as arrays:
-            array: Array = arrays[name]
-        return array
+        return self.load_arrays(file, name)[0]
+
+    def load_arrays(self, file: str, *names: str) -> tuple[Array, ...]:
+        """Return several of the raw arrays in one file. Raises ArtifactError if one is missing or damaged."""
+        path = self.file(file)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
+                    raise ValueError(f"it unpacks to more than {MAX_ARRAY_BYTES:,} bytes")
+            with np.load(path, allow_pickle=False) as arrays:
+                return tuple(arrays[name] for name in names)
+        except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
+            problem = f"{type(error).__name__}: {error}"
+            raise ArtifactError(f"{path} holds no arrays that can be read ({problem}). {MEASURE_AGAIN}") from None
 
     def file(self, name: str) -> Path:
         """Return the path of one of the record's files. Raises ArtifactError if it is missing or damaged."""
         path = self.directory / name
-        if not path.is_file() or hash_file(path) != self.files.get(name):
+        if not is_regular_file(path) or hash_file(path) != self.files.get(name):
             raise ArtifactError(f"{path} is missing or damaged. {MEASURE_AGAIN}")
         return path
 

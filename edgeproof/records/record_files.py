@@ -15,23 +15,21 @@ Records lie in <session>/<runtime>/<model>.<scheme>/<scenario>.<process>.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeproof.core import signatures
 from edgeproof.core.directories import hash_file, write_json
 from edgeproof.core.errors import ArtifactError
+from edgeproof.core.regular_files import is_regular_file
 from edgeproof.records import migrations
 from edgeproof.records.kinds import RECORD_FILE
 from edgeproof.records.outcomes import JobOutcome, RecordHeader
 from edgeproof.records.record import MEASURE_AGAIN, Record
+from edgeproof.records.session_trust import SessionTrust, find_repeated_sessions
 
 SCHEMA = 2
-# The number of directories between a session and its records.
-_LEVELS = 3
-
-_Signatures = dict[Path, signatures.SessionSignature | ArtifactError | None]
 
 
 def write(directory: Path, header: RecordHeader, outcome: JobOutcome) -> None:
@@ -46,21 +44,29 @@ def write_content(directory: Path, content: Mapping[str, Any]) -> None:
     write_json(directory / RECORD_FILE, {"schema": SCHEMA, **content, "files": files})
 
 
-def read_all(root: Path, *, damaged: list[str] | None = None) -> Iterator[Record]:
+def read_all(root: Path, *, damaged: list[str] | None = None, trust: SessionTrust | None = None) -> Iterator[Record]:
     """Yield every record below `root`, in the order of their paths.
 
-    Raises ArtifactError for an unreadable record, unless `damaged` is given: then the message is appended to it and the
-    record is skipped.
+    `trust` decides which sessions are refused; by default it is that of the project in the working directory. Raises
+    ArtifactError for an unreadable or refused record and for a link, unless `damaged` is given: then the message is
+    appended to it and the record is skipped.
     """
-    session_signatures: _Signatures = {}
-    for directory in list_directories(root):
+    directories, links = find_directories(root)
+    if trust is None:
+        trust = SessionTrust.load(find_repeated_sessions(directories))
+    problems = [f"{link} is a link. Records are read from regular files and directories only." for link in links]
+    if problems and damaged is None:
+        raise ArtifactError(problems[0])
+    for directory in directories:
         try:
-            _verify_signature(directory, session_signatures)
+            trust.check(directory)
             yield read(directory)
         except ArtifactError as error:
             if damaged is None:
                 raise
             damaged.append(str(error))
+    if damaged is not None:
+        damaged += problems
 
 
 def read(directory: Path) -> Record:
@@ -70,8 +76,10 @@ def read(directory: Path) -> Record:
     """
     path = directory / RECORD_FILE
     try:
+        if not is_regular_file(path):
+            raise ValueError("not a regular file")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise ArtifactError(f"{path} is missing or damaged. {MEASURE_AGAIN}") from None
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} is missing or damaged. {MEASURE_AGAIN}")
@@ -88,33 +96,27 @@ def read(directory: Path) -> Record:
 
 def list_directories(root: Path) -> list[Path]:
     """Return the directories of all records below `root`, sorted. Hidden directories hold unfinished sessions."""
-    directories = [path.parent for path in root.rglob(RECORD_FILE)]
-    return sorted(
-        path for path in directories if not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+    return find_directories(root)[0]
 
 
-def get_session_directory(directory: Path) -> Path:
-    """Return the directory of the session that a record's directory belongs to."""
-    parents = directory.parents if len(directory.parents) >= _LEVELS else directory.absolute().parents
-    return parents[min(_LEVELS, len(parents)) - 1]
+def find_directories(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the directories of all records below `root` and the links to other directories, both sorted.
 
-
-def _verify_signature(directory: Path, session_signatures: _Signatures) -> None:
-    """Raise ArtifactError for a record that differs from its session's signature.
-
-    `session_signatures` caches the signature of each session.
+    Links are not followed, except `root` itself. Directories below a record are not searched.
     """
-    session = get_session_directory(directory)
-    if session not in session_signatures:
+    records: list[Path] = []
+    links: list[Path] = []
+    waiting = [root]
+    while waiting:
+        directory = waiting.pop()
         try:
-            session_signatures[session] = signatures.verify_session(session)
-        except ArtifactError as error:
-            session_signatures[session] = error
-    signature = session_signatures[session]
-    if isinstance(signature, ArtifactError):
-        raise ArtifactError(f"{directory / RECORD_FILE} can't be trusted: {signature}")
-    if signature is not None:
-        path, name = directory / RECORD_FILE, Path(*directory.absolute().parts[-_LEVELS:], RECORD_FILE).as_posix()
-        if signature.sums.get(name) != hash_file(path):
-            raise ArtifactError(f"{path} was changed after it was signed. {MEASURE_AGAIN}")
+            with os.scandir(directory) as entries:
+                children = [entry for entry in entries if not entry.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if any(entry.name == RECORD_FILE for entry in children):
+            records.append(directory)
+            continue
+        links += [directory / entry.name for entry in children if entry.is_symlink() and entry.is_dir()]
+        waiting += [directory / entry.name for entry in children if entry.is_dir(follow_symlinks=False)]
+    return sorted(records), sorted(links)

@@ -12,6 +12,7 @@ from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import ArtifactError, ConfigError
 from edgeproof.core.signatures import SIGNATURE, SUMS
 from edgeproof.records import record_files
+from edgeproof.records.session_trust import get_session_directory
 
 SignatureOutcome = Literal["verified", "unsigned", "tampered"]
 
@@ -66,9 +67,7 @@ def list_sessions(places: Sequence[Path]) -> list[Path]:
     for place in places:
         if not place.is_dir():
             raise ConfigError(f"{place} is not a directory. Name a directory with records.")
-        sessions |= {
-            record_files.get_session_directory(directory) for directory in record_files.list_directories(place)
-        }
+        sessions |= {get_session_directory(directory) for directory in record_files.list_directories(place)}
         signed = {path.parent for name in (SUMS, SIGNATURE) for path in place.rglob(name)}
         # Hidden directories hold unfinished sessions.
         sessions |= {

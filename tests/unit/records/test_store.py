@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from edgeproof.report import rows
 from edgeproof.report.row import Row
 from tests.support import record_trees
 
+ROOT = Path(__file__).parents[3]
 ORDER = {"devices": ["local", "board"], "models": ["teacher", "student"], "runtimes": ["onnx", "tflite"]}
 
 
@@ -192,7 +195,15 @@ def test_a_failed_refresh_keeps_the_store_unchanged(root: Path, monkeypatch: pyt
     with pytest.raises(EdgeproofError, match="No space left"):
         store.refresh(root)
     assert {path: path.read_bytes() for path in store.locate(root).rglob("*") if path.is_file()} == before
-    assert sorted(path.name for path in root.parent.iterdir()) == ["records", "store"]
+    assert sorted(path.name for path in root.parent.iterdir()) == [".store.lock", "records", "store"]
+
+
+def test_many_processes_at_once_count_every_record_exactly_once(root: Path) -> None:
+    command = [sys.executable, "-m", "tests.support.store_load", str(root), "4"]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert len(process.stdout.splitlines()) == 18  # one line for each reader
+    assert sorted(path.name for path in root.parent.iterdir()) == [".store.lock", "records", "store"]
 
 
 # --- bad records ---------------------------------------------------------------------------------------------------
