@@ -186,6 +186,8 @@ def _judge_run(
     if not emulated:
         disturbances = _explain_exceeded_limits(conditions.figures, limits)
         disturbances += _explain_unsteady_warm_up(result["warm_up"], limits)
+    if disturbances:
+        disturbances += _explain_quota(result)
     return RunVerdict(
         "invalid" if reasons or disturbances else "valid",
         reasons + disturbances,
@@ -223,6 +225,20 @@ def _explain_unsteady_warm_up(warm_up: Mapping[str, Any], limits: VerdictLimits)
         return []
     seconds = warm_up["duration_ns"] / 1e9
     return [f"no steady state in {seconds:.1f} s of warm-up: its last blocks differ by {warm_up['spread']:.0%}"]
+
+
+def _explain_quota(result: Mapping[str, Any]) -> list[str]:
+    """Return the likely cause of a disturbance in a container: a quota that stops the process in every period.
+
+    A quota that exceeds the runtime's threads is not the cause.
+    """
+    quota_cpus = result.get("fingerprint", {}).get("quota_cpus")
+    if quota_cpus is None or quota_cpus > result.get("threads", 1):
+        return []
+    return [
+        f"a CPU quota (cgroup) limits the runner to {quota_cpus:g} processors. Measure without it: docker run without "
+        "--cpus, Kubernetes without limits.cpu"
+    ]
 
 
 def list_exceeded_limits(figures: Mapping[str, float], limits: VerdictLimits) -> list[str]:

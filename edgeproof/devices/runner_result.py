@@ -73,6 +73,7 @@ class ReportedFingerprint(DeviceReport):
 
     cpu: str | None
     cores: int | None
+    quota_cpus: float | None = Field(default=None, gt=0)
 
 
 class LoadGenResult(DeviceReport):

@@ -15,7 +15,7 @@ from edgeproof.core.errors import EdgeproofError
 # Facts of a device's fingerprint that can change a time. A fact that is not listed here never stops a comparison.
 TIMING_FACTS = (
     *("architecture", "cpu", "cpu_flags", "microcode", "cores", "affinity", "smt", "caches", "virtualization"),
-    *("governor", "turbo", "memory_bytes", "memory_limit_bytes", "thread_variables", "kernel", "libc", "python"),
+    *("governor", "turbo", "memory_bytes", "memory_limit_bytes", "quota_cpus", "thread_variables", "kernel", "libc", "python"),
 )
 # The key of the packages that the runner imports. Their versions can change a time too.
 PACKAGES = "packages"

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgeproof.runner import cgroups
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 CPU = Path("/sys/devices/system/cpu")
 POWERCAP = Path("/sys/class/powercap")
@@ -46,6 +48,7 @@ def read_fingerprint(packages: Iterable[str] = ()) -> dict[str, Any]:
             for name in sorted(packages)
         },
         **({} if (limit := _read_limit_bytes(resource.RLIMIT_DATA)) is None else {"memory_limit_bytes": limit}),
+        **({} if (quota := cgroups.read_quota_cpus()) is None else {"quota_cpus": quota}),
         "thread_variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
     }
 

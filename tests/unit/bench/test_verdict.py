@@ -48,6 +48,26 @@ def list_reasons(given: dict[str, Any], calls: np.ndarray | None = CALLS) -> lis
     return judged.reasons
 
 
+# --- the CPU quota of a container ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("quota_cpus", "threads", "is_named"),
+    [(0.5, 1, True), (1.0, 1, True), (2.0, 4, True), (4.0, 1, False), (None, 1, False)],
+)
+def test_a_disturbed_run_names_the_quota_that_is_too_small_for_its_threads(
+    quota_cpus: float | None, threads: int, is_named: bool
+) -> None:
+    given = {**make_result(run_delay_ns=SECOND // 20), "fingerprint": {"quota_cpus": quota_cpus}, "threads": threads}
+    reasons = list_reasons(given)
+    assert "waited for a processor" in reasons[0]
+    assert [f"limits the runner to {quota_cpus:g} processors" in reason for reason in reasons[1:]] == [True] * is_named
+
+
+def test_a_quiet_run_with_a_quota_is_valid() -> None:
+    assert list_reasons({**make_result(), "fingerprint": {"quota_cpus": 0.5}}) == []
+
+
 # --- LoadGen's own verdict -------------------------------------------------------------------------------------------
 
 
