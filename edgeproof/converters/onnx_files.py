@@ -81,9 +81,13 @@ def read_spec(value: Any) -> TensorSpec:
 
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
-        return TensorSpec(value.name, None, str(kind).removesuffix("_type"))
-    tensor_type = value.type.tensor_type
-    return TensorSpec(value.name, _read_shape(value), onnx.helper.tensor_dtype_to_np_dtype(tensor_type.elem_type).name)
+        return TensorSpec(value.name, None, "an unknown type" if kind is None else kind.removesuffix("_type"))
+    element_type = value.type.tensor_type.elem_type
+    if element_type in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING):
+        dtype = onnx.TensorProto.DataType.Name(element_type).lower()
+    else:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(element_type).name
+    return TensorSpec(value.name, _read_shape(value), dtype)
 
 
 def fix_shapes(model: Any, spec: TensorSpec, input_shape: Sequence[int]) -> None:

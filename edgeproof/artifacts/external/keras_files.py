@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,8 @@ def load(path: Path) -> KerasFunction:
 
 
 def _load_keras(path: Path) -> KerasFunction:
-    model = keras.models.load_model(path, safe_mode=True, compile=False)
+    with _lower_suffix(path) as readable:
+        model = keras.models.load_model(readable, safe_mode=True, compile=False)
 
     def pack_input(x: Any) -> Any:
         """Pack a tensor in the structure of the model's only input. A Sequential model takes the tensor itself."""
@@ -60,7 +63,15 @@ def _load_keras(path: Path) -> KerasFunction:
 
 
 def _load_saved_model(path: Path) -> KerasFunction:
-    model = tf.saved_model.load(str(path))
+    try:
+        model = tf.saved_model.load(str(path))
+    except AttributeError as error:
+        if "slot" not in str(error):
+            raise
+        raise ConfigError(
+            f"{path} holds the state of an optimizer, which TensorFlow {tf.__version__} cannot restore: save the model "
+            "again without its optimizer (in Keras: model.export)."
+        ) from None
     if SIGNATURE not in model.signatures:
         raise ConfigError(f"{path} has no signature '{SIGNATURE}'. Save it with one (in Keras: model.export).")
     function = model.signatures[SIGNATURE]
@@ -78,6 +89,18 @@ def _load_saved_model(path: Path) -> KerasFunction:
         [select_output(name) for name in outputs],
         [model],
     )
+
+
+@contextmanager
+def _lower_suffix(path: Path) -> Iterator[Path]:
+    """Yield a path of the same file with a suffix in small letters, by which Keras recognizes the format."""
+    if path.suffix == path.suffix.lower():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        link = Path(directory, f"model{path.suffix.lower()}")
+        link.symlink_to(path.resolve())
+        yield link
 
 
 def _build_spec(name: str, tensor: Any) -> TensorSpec:

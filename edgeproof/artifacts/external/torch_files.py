@@ -9,6 +9,7 @@ file; it ignores the rest of the archive.
 from __future__ import annotations
 
 import json
+import math
 import operator
 import re
 import zipfile
@@ -36,6 +37,10 @@ ADVICE = (
     "Where you trust the file, convert it with torch.onnx.export(program, dynamo=True).save('model.onnx'), "
     "then measure model.onnx."
 )
+
+EXPORT_ADVICE = "Write one with torch.export.save(torch.export.export(model.eval(), (x,)), 'model.pt2')."
+# The most numbers of a tensor whose elements share memory, as those of an expanded one.
+MAX_SHARED_ELEMENTS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Program(nn.Module):
 
 
 def load(path: Path) -> tuple[Program, ModelInterface]:
-    """Rebuild a program. Raises ConfigError if it contains anything but operators of ATen on tensors."""
+    """Rebuild a program. Raises ConfigError for another archive, and for anything but operators of ATen on tensors."""
     with zipfile.ZipFile(path) as archive:
         read = _open_members(archive)
         content = json.loads(read(GRAPH))["graph_module"]
@@ -120,6 +125,8 @@ def load(path: Path) -> tuple[Program, ModelInterface]:
 def _open_members(archive: zipfile.ZipFile) -> Callable[[str], bytes]:
     """Return a function that reads an uncompressed member by its name below the archive's only folder."""
     members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+    if GRAPH not in members:
+        raise ConfigError(f"{archive.filename} {_explain_missing_graph(members)} {EXPORT_ADVICE}")
 
     def read(name: str) -> bytes:
         if name not in members:
@@ -129,6 +136,17 @@ def _open_members(archive: zipfile.ZipFile) -> Callable[[str], bytes]:
         return archive.read(members[name])
 
     return read
+
+
+def _explain_missing_graph(members: Mapping[str, object]) -> str:
+    """Say in words what an archive is that holds no graph of torch.export."""
+    if any(name.startswith("code/") for name in members):
+        return "is a TorchScript file, whose code is not run, and not a program of torch.export."
+    if "data.pkl" in members:
+        return "was written by torch.save, as pickled objects without a graph, and not by torch.export.save."
+    if any(name.startswith("data/aotinductor/") for name in members):
+        return "is a compiled package of AOTInductor, whose code is not run, and not a program of torch.export."
+    return f"holds no {GRAPH}, so it is no program of torch.export."
 
 
 def _read_tensors(read: Callable[[str], bytes], kind: str) -> dict[str, torch.Tensor]:
@@ -142,6 +160,8 @@ def _read_tensors(read: Callable[[str], bytes], kind: str) -> dict[str, torch.Te
         sizes, strides = ([size["as_int"] for size in meta[key]] for key in ("sizes", "strides"))
         raw = bytearray(read(f"{folder}/{payload['path_name']}"))
         dtype = _SERIALIZE_TO_TORCH_DTYPE[meta["dtype"]]
+        if math.prod(sizes) > max(len(raw), MAX_SHARED_ELEMENTS):
+            raise ValueError(f"'{name}' has {math.prod(sizes):,} numbers in {len(raw):,} bytes")
         flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
         tensor = flat.as_strided(sizes, strides, meta["storage_offset"]["as_int"])
         tensors[name] = nn.Parameter(tensor, tensor.is_floating_point()) if payload["is_param"] else tensor
