@@ -1,4 +1,4 @@
-"""The programs `edgeproof` and `edgeproof-sweep`: build the parser, dispatch to a command, list what exists.
+"""The programs `edgeproof` and `edgeproof-sweep`: build the parser and dispatch to a command.
 
 Everything but `entry` is imported after `entry.run` has begun, so that an interruption at any time is one message.
 """
@@ -14,6 +14,8 @@ from edgeproof import entry
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+
+    from edgeproof.cli.parser import CommandParser
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def run(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments. Ends the process with code 2 and the usage if they are invalid."""
-    return _build_parser()[0].parse_args(argv)
+    return _build_parser()[0].parse_all(argv)
 
 
 def command_names() -> set[str]:
@@ -70,30 +72,17 @@ def _run_sweep(argv: Sequence[str]) -> int:
     return sweep.main(argv)
 
 
-def _build_parser() -> tuple[argparse.ArgumentParser, Any]:
-    import argparse
-
+def _build_parser() -> tuple[CommandParser, Any]:
     import edgeproof
-    from edgeproof.cli import bench, devices, farm, provenance, records, report, signing, study, submission
+    from edgeproof.cli import bench, devices, farm, listing, provenance, records, report, signing, study, submission
+    from edgeproof.cli.parser import CommandParser, add_printing_options
 
-    parser = argparse.ArgumentParser(prog="edgeproof", description=edgeproof.__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (study, bench, report, provenance, records, submission, devices, farm, signing):
+    parser = CommandParser(prog="edgeproof", description=edgeproof.__doc__)
+    add_printing_options(parser)
+    commands = parser.add_subparsers(metavar="COMMAND")  # CommandParser reports a missing command
+    for module in (study, bench, report, provenance, records, submission, devices, farm, signing, listing):
         module.add_commands(commands)
-    listing = commands.add_parser("list", help="list the studies, devices and plugins")
-    listing.set_defaults(function=_list)
     return parser, commands
-
-
-def _list(arguments: argparse.Namespace) -> int:
-    from edgeproof.config import cards, compose
-    from edgeproof.core import plugins
-
-    print(f"studies: {', '.join(compose.list_studies())}")
-    print(f"devices: {', '.join(cards.names())}")
-    for kind in plugins.SINGULAR:
-        print(f"{kind}: {', '.join(plugins.list_names(kind))}")
-    return 0
 
 
 if __name__ == "__main__":

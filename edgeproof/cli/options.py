@@ -26,3 +26,11 @@ def split_names(text: str) -> list[str]:
     if not names:
         raise argparse.ArgumentTypeError("expected at least one name; separate several by commas")
     return names
+
+
+def parse_number(text: str, expected: str) -> float:
+    """Return the number in a text. Raises ArgumentTypeError with what is `expected` for any other text."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got '{text}'") from None

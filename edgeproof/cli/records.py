@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeproof.cli.options import add_as_is_option, add_records_option
+from edgeproof.cli.options import add_as_is_option, add_records_option, parse_number
 
 if TYPE_CHECKING:
     from edgeproof.records.store import StoreState
@@ -86,7 +86,8 @@ def report_damaged(damaged: Sequence[str]) -> int:
 
 
 def _parse_timeout(text: str) -> float:
-    seconds = float(text)
+    expected = f"a number of seconds from above 0 to {MAX_TIMEOUT_S:,}"
+    seconds = parse_number(text, expected)
     if not 0 < seconds <= MAX_TIMEOUT_S:
-        raise argparse.ArgumentTypeError(f"expected a number of seconds from above 0 to {MAX_TIMEOUT_S:,}, got {text}")
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text}")
     return seconds

@@ -11,7 +11,6 @@ import pytest
 
 from edgeproof.cli import main
 from edgeproof.config import compose, params_file
-from edgeproof.core import plugins
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.study import repro
 from tests.support.project import ROOT
@@ -40,15 +39,6 @@ def test_compose_writes_params_with_their_command(project: Path, capsys: pytest.
     assert "'edgeproof compose study=digits seed=3'" in text.partition("\n")[0]
     assert text.partition("\n")[2] == params_file.dump_params(compose.compose("digits", ["seed=3"]))
     assert "study 'digits'" in capsys.readouterr().out
-
-
-def test_list_names_every_study_device_and_plugin(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(["list"]) == 0
-    lines = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
-    assert lines["studies"].split(", ") == sorted(path.stem for path in (ROOT / "conf/study").glob("*.yaml"))
-    assert lines["devices"].split(", ") == sorted(path.stem for path in (ROOT / "devices").glob("*.yaml"))
-    assert set(plugins.SINGULAR) <= set(lines)
-    assert "null" in lines["runtimes"].split(", ")
 
 
 @pytest.mark.parametrize("argv", [[], ["compse"], ["list", "--all"]])

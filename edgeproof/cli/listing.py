@@ -1,0 +1,68 @@
+"""edgeproof list: the studies, devices and plugins that exist, each with one line that describes it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+OK = 0
+UNREADABLE = "(its file cannot be read)"
+
+
+def add_commands(commands: Any) -> None:
+    """Add `list` to the command line's parser."""
+    listing = commands.add_parser("list", help="list the studies, devices and plugins")
+    listing.set_defaults(function=_list)
+
+
+def describe_yaml(path: Path) -> str:
+    """Return the first comment line of a YAML file up to its last full stop; '' for a file without a comment.
+
+    Hydra's line '@package' is skipped.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                text = line.strip()
+                if text and not text.startswith("#"):
+                    return ""
+                comment = text.lstrip("# ")
+                if comment and not comment.startswith("@package"):
+                    sentences, stop, _ = comment.rpartition(". ")
+                    return comment if comment.endswith(".") or not stop else f"{sentences}."
+    except (OSError, ValueError):
+        return UNREADABLE
+    return ""
+
+
+def describe_module(path: Path) -> str:
+    """Return the first line of a Python file's docstring. The file is not imported."""
+    import ast
+
+    try:
+        docstring = ast.get_docstring(ast.parse(path.read_bytes()))
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return UNREADABLE
+    return (docstring or "").partition("\n")[0].strip()
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from edgeproof.config import cards, compose
+    from edgeproof.core import plugins
+
+    _print_group(
+        "studies", {name: describe_yaml(compose.CONF / "study" / f"{name}.yaml") for name in compose.list_studies()}
+    )
+    _print_group("devices", {name: describe_yaml(cards.CARDS / f"{name}.yaml") for name in cards.names()})
+    for kind in plugins.SINGULAR:
+        sources = {name: plugins.find_source(kind, name) for name in plugins.list_names(kind)}
+        _print_group(kind, {name: describe_module(path) for name, path in sources.items()})
+    return OK
+
+
+def _print_group(kind: str, descriptions: dict[str, str]) -> None:
+    print(f"{kind}:{'' if descriptions else ' none'}")
+    width = max(map(len, descriptions), default=0)
+    for name, description in descriptions.items():
+        print(f"  {name.ljust(width)}  {description}".rstrip())
