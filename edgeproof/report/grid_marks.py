@@ -64,11 +64,10 @@ class DeviceRanking:
         return self._best[device, name]
 
     def get_front(self, device: str, names: Sequence[str]) -> frozenset[RowKey]:
-        """Return the rows that no other one beats in the named figures. A single row is not on a front."""
+        """Return the rows of a device on the front of the named figures."""
         key = (device, *names)
         if key not in self._fronts:
-            rows = self._by_device[device]
-            self._fronts[key] = frozenset(find_front(rows, names)) if len(rows) > 1 else frozenset()
+            self._fronts[key] = frozenset(find_front(self._by_device[device], names))
         return self._fronts[key]
 
 

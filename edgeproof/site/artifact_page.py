@@ -73,7 +73,9 @@ def describe_artifact(facts: Facts, artifact: ArtifactKey, rows: Sequence[Row]) 
     return {
         "title": f"{model} {scheme} on {runtime}",
         "artifact": artifact,
-        "figures": render_table(measured, "Figures", "figures-", "../", rows=["device"], columns=FIGURE_NAMES),
+        "figures": render_table(
+            measured, facts.ranking, "Figures", "figures-", "../", rows=["device"], columns=FIGURE_NAMES
+        ),
         "estimated": estimated,
         "build": build,
         "ancestors": trace_ancestors(build, facts.models),

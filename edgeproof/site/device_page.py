@@ -23,7 +23,13 @@ def describe_device(facts: Facts, device: str, rows: Sequence[Row]) -> dict[str,
     is_emulated = any(row.emulated is not None for row in measured)
     columns = EMULATED_FIGURE_NAMES if is_emulated else FIGURE_NAMES
     table = render_table(
-        measured, f"Artifacts on {device}", "rows-", "../", rows=["model", "runtime", "scheme"], columns=columns
+        measured,
+        facts.ranking,
+        f"Artifacts on {device}",
+        "rows-",
+        "../",
+        rows=["model", "runtime", "scheme"],
+        columns=columns,
     )
     return {
         "title": device,

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeproof.farm.alarms import Alarm
 from edgeproof.records.columns import StoreLine
+from edgeproof.report.grid_marks import DeviceRanking
 from edgeproof.report.row import Row, RowKey
 from edgeproof.site.links import ArtifactKey
 from edgeproof.statistics.change_points import Step
@@ -140,6 +141,11 @@ class Facts:
     records: int
     damaged: Sequence[str] = ()
     older: int = 0
+
+    @functools.cached_property
+    def ranking(self) -> DeviceRanking:
+        """The best values and the front of each device, which the marks of every table and plot come from."""
+        return DeviceRanking(self.rows)
 
     @functools.cached_property
     def models(self) -> dict[str, BuildInfo]:

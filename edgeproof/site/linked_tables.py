@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from edgeproof.report import grids
 from edgeproof.report.formats import html
+from edgeproof.report.grid_marks import DeviceRanking
 from edgeproof.report.row import Row
 from edgeproof.report.selections import Selection
 from edgeproof.report.tables import ESTIMATED_COLUMNS, ESTIMATED_NOTES
@@ -26,13 +27,15 @@ class EstimateTable:
     notes: str
 
 
-def render_table(rows: Sequence[Row], title: str, prefix: str, up: str, /, **selection: Any) -> Markup:
+def render_table(
+    rows: Sequence[Row], ranking: DeviceRanking, title: str, prefix: str, up: str, /, **selection: Any
+) -> Markup:
     """Return a table of rows as markup, with escaped texts and with links.
 
-    `prefix` makes ids unique on a page, `up` leads from the page to the root of the site, `selection` are fields of
-    Selection.
+    Marks come from `ranking`, which has all rows of the devices. `prefix` makes ids unique on a page, `up` leads from
+    the page to the root of the site, `selection` are fields of Selection.
     """
-    grid = grids.build_grid(rows, Selection.model_validate({"title": title, **selection}))
+    grid = grids.build_grid(rows, Selection.model_validate({"title": title, **selection}), ranking)
     links = [
         {
             "device": up + device_page(row["device"]),

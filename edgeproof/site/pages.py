@@ -1,6 +1,6 @@
 """Write the pages of the site.
 
-index.html      overview: Pareto-optimal artifacts, devices, nights, tables
+index.html      overview: artifacts on the Pareto front, devices, nights, tables
 pareto.html     every artifact, accuracy against any cost, with filters
 compare.html    two cells side by side
 artifacts/      a page for each artifact
@@ -19,7 +19,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from edgeproof.report import fronts
 from edgeproof.report.figures import FIGURES
 from edgeproof.report.row import Row
 from edgeproof.site import links, vega
@@ -44,7 +43,7 @@ def build_pages(facts: Facts, tables: Mapping[str, Mapping[str, str]], out: Path
     shutil.copytree(HERE / "static", out / "static")
     (out / "static" / "vega.js").write_text(vega.load_bundle(), encoding="utf-8")
     (out / "data").mkdir()
-    (out / "data" / "rows.js").write_text(render_rows_script(facts.rows), encoding="utf-8")
+    (out / "data" / "rows.js").write_text(render_rows_script(facts.rows, facts.ranking), encoding="utf-8")
     writer.write("index.html", "index.html", tables=tables, front=_render_front(facts))
     writer.write("pareto.html", "pareto.html", title="Pareto plot")
     writer.write("compare.html", "compare.html", title="Compare two cells")
@@ -102,12 +101,18 @@ def _group(rows: Sequence[Row]) -> tuple[dict[ArtifactKey, list[Row]], dict[str,
 
 
 def _render_front(facts: Facts) -> Markup:
-    """Return a table of each device's Pareto-optimal artifacts in latency and accuracy, the fastest first."""
-    keys = set()
-    for device in facts.devices:
-        keys |= fronts.find_front([row for row in facts.rows if row.device == device], ["p50", "accuracy"])
+    """Return a table of each device's front in latency and accuracy, the fastest first."""
+    names = ["p50", "accuracy"]
+    keys = {key for device in facts.devices for key in facts.ranking.get_front(device, names)}
     rows = [row for row in facts.rows if row.key in keys][:MAX_SHOWN_ROWS]
     columns = ["accuracy", "size", "p50", "p99", "speed_up"]
     return render_table(
-        rows, "Pareto-optimal artifacts", "front-", "", columns=columns, sort=["device", "p50"], best=False
+        rows,
+        facts.ranking,
+        "Artifacts not beaten beyond the intervals",
+        "front-",
+        "",
+        columns=columns,
+        sort=["device", "p50"],
+        best=False,
     )

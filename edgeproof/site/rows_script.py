@@ -7,29 +7,33 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeproof.report.figures import FIGURES
+from edgeproof.report.grid_marks import DeviceRanking
 from edgeproof.report.row import Row
 from edgeproof.site.links import artifact_page
 
-# Figures for the horizontal axis of the Pareto plot.
-COSTS = ("p50", "p90", "p99", "multi_stream_p99", "offline", "server", "size", "macs", "peak", "energy", "load")
+# Figures for the horizontal axis of the Pareto plot. The rate that Server offers is chosen, so it is no cost.
+COSTS = ("p50", "p90", "p99", "multi_stream_p99", "offline", "size", "macs", "peak", "energy", "load")
 FIGURE_NAMES = ("accuracy", *COSTS)
 
 
-def render_rows_script(rows: Sequence[Row]) -> str:
+def render_rows_script(rows: Sequence[Row], ranking: DeviceRanking) -> str:
     """Return a script that sets window.EDGEPROOF to the measured rows and the figures' titles."""
     content = {
         "figures": {
             name: {"title": FIGURES[name].title, "better": FIGURES[name].better, "scenario": FIGURES[name].scenario}
             for name in FIGURE_NAMES
         },
-        "rows": [_describe_row(row) for row in rows if row.npu is None],
+        "rows": [_describe_row(row, ranking) for row in rows if row.npu is None],
     }
     text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return f"window.EDGEPROOF = {text};\n"
 
 
-def _describe_row(row: Row) -> dict[str, Any]:
-    """Return a row's names, and its figures as [value] or [value, low, high]."""
+def _describe_row(row: Row, ranking: DeviceRanking) -> dict[str, Any]:
+    """Return a row's names, its figures as [value] or [value, low, high], and the costs in which it is on the front.
+
+    The front compares all rows of the device, whatever the filters show.
+    """
     content: dict[str, Any] = {
         "device": row.device,
         "runtime": row.runtime,
@@ -38,6 +42,9 @@ def _describe_row(row: Row) -> dict[str, Any]:
         "verdict": row.verdict,
         "page": artifact_page((row.model, row.runtime, row.scheme)),
     }
+    front = [name for name in COSTS if row.key in ranking.get_front(row.device, [name, "accuracy"])]
+    if front:
+        content["front"] = front
     if row.verdict != "valid":
         content["reasons"] = "; ".join(row.reasons)
     for name in FIGURE_NAMES:

@@ -1,10 +1,11 @@
-// The Pareto plot: filter the rows, find each device's Pareto-optimal ones, draw them with Vega, list them in a table.
+// The Pareto plot: filter the rows, draw them with Vega, list them in a table. The rows say which are on the front.
 "use strict";
 (() => {
   const { figures, rows } = window.EDGEPROOF;
   const PARTS = ["device", "runtime", "scheme"];
   const ROWS_PER_PAGE = 50;
   const MARGIN_SHARE = 0.02;
+  const MAX_INTERVALS = 200;
   // The palette of Okabe and Ito can be distinguished with any colour vision. The dark page uses the bright colours first.
   const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999"];
   const ON_DARK = ["#56B4E9", "#E69F00", "#00C490", "#CC79A7", "#F0E442", "#D55E00", "#999999"];
@@ -39,21 +40,14 @@
     return new Set([...boxes].filter((box) => box.checked).map((box) => box.value));
   }
 
-  // Return a point for each row with both figures that passes the filters: Pareto-optimal points first, each part by cost.
+  // Return a point for each row with both figures that passes the filters: those on the front first, each part by cost.
   function selectPoints(cost) {
     const allowed = Object.fromEntries(PARTS.map((part) => [part, checkedValues(part)]));
     const sign = figures[cost].better === "more" ? -1 : 1;
     const points = rows
       .filter((row) => cost in row && "accuracy" in row && PARTS.every((part) => allowed[part].has(row[part])))
-      .map((row) => ({ row, cost: row[cost][0], accuracy: row.accuracy[0], front: false }))
+      .map((row) => ({ row, cost: row[cost][0], accuracy: row.accuracy[0], front: (row.front || []).includes(cost) }))
       .sort((a, b) => sign * (a.cost - b.cost) || b.accuracy - a.accuracy);
-    const best = {};
-    for (const point of points) {
-      if (!(point.accuracy <= best[point.row.device])) {
-        best[point.row.device] = point.accuracy;
-        point.front = true;
-      }
-    }
     return [...points.filter((point) => point.front), ...points.filter((point) => !point.front)];
   }
 
@@ -63,12 +57,11 @@
 
   function buildSpecification(cost, points) {
     const values = points.map(({ row, cost: x, accuracy, front }) => ({
-      x, accuracy, front, device: row.device, runtime: row.runtime, scheme: row.scheme, model: row.model, page: row.page,
+      x, accuracy, front, ...interval("x", row[cost]), ...interval("y", row.accuracy), device: row.device, runtime: row.runtime, scheme: row.scheme, model: row.model, page: row.page,
       cost: formatFigure(row[cost]), share: formatFigure(row.accuracy),
     }));
     const namesIn = (part) => [...new Set(rows.map((row) => row[part]))];
-    const accuracies = values.map((value) => value.accuracy);
-    const [low, high] = [Math.min(...accuracies), Math.max(...accuracies)];
+    const [low, high] = [Math.min(...values.map((value) => value.yLow)), Math.max(...values.map((value) => value.yHigh))];
     const margin = MARGIN_SHARE * (high - low) || 0.5;
     const x = { field: "x", type: "quantitative", title: figures[cost].title, scale: { type: "log", nice: false, padding: 12 } };
     const y = { field: "accuracy", type: "quantitative", title: figures.accuracy.title, scale: { domain: [low - margin, high + margin] } };
@@ -82,9 +75,7 @@
       width: "container", height: 400, autosize: { type: "fit", contains: "padding" }, background: null,
       data: { name: "points", values },
       layer: [
-        { transform: [{ filter: "datum.front" }],
-          mark: { type: "line", interpolate: "step-after", color: soft, strokeWidth: 1.5 },
-          encoding: { x, y, detail: { field: "device" }, order: { field: "x" } } },
+        ...drawIntervals(x, y, soft, points.length > MAX_INTERVALS),
         { mark: { type: "point", filled: true, size: 60, cursor: "pointer" },
           encoding: {
             x, y,
@@ -110,12 +101,30 @@
     };
   }
 
+  // Return the ends of a figure's interval, which are the value itself if it has none.
+  function interval(name, [value, low = value, high = value]) {
+    return { [`${name}Low`]: low, [`${name}High`]: high };
+  }
+
+  // Return the layers of both intervals; of many points, only those on the front have them.
+  function drawIntervals(x, y, color, onlyFront) {
+    const shared = {
+      mark: { type: "rule", color, strokeWidth: 1 },
+      transform: onlyFront ? [{ filter: "datum.front" }] : [],
+    };
+    const opacity = { condition: { test: "datum.front", value: 0.9 }, value: 0.35 };
+    return [
+      { ...shared, encoding: { x: { ...x, field: "xLow" }, x2: { field: "xHigh" }, y, opacity } },
+      { ...shared, encoding: { x, y: { ...y, field: "yLow" }, y2: { field: "yHigh" }, opacity } },
+    ];
+  }
+
   async function draw() {
     const cost = byId("cost").value;
     const points = selectPoints(cost);
-    const optimalCount = points.filter((point) => point.front).length;
+    const unbeatenCount = points.filter((point) => point.front).length;
     byId("status").textContent = points.length
-      ? `${points.length.toLocaleString("en")} artifacts shown, ${optimalCount} of them Pareto-optimal.`
+      ? `${points.length.toLocaleString("en")} artifacts shown, ${unbeatenCount} of them not beaten beyond the intervals.`
       : "No artifact with this figure matches the filters.";
     fillTable(cost, points);
     if (view) view.finalize();

@@ -100,7 +100,7 @@ def test_no_emulated_row_is_on_a_front_or_marked_as_the_fastest(all_rows: list[R
     assert {device for device, *_ in grid_marks.find_front(all_rows, ["p50", "accuracy"])} == {"local"}
     place = [heading.text for heading in grid.headings].index("emulated p50, µs")
     assert not any(line[place].best or line[place].pareto for line in grid.lines)
-    names = plots.format_scatter_csv(all_rows, "p50_us", lambda row: None if row.p50_ns is None else row.p50_ns.value)
+    names = plots.format_scatter_csv(all_rows, plots.LATENCY)
     assert "board" not in names
     with pytest.raises(ValueError, match="pareto has unknown 'emulated_p50'"):
         Selection.model_validate({"pareto": ["emulated_p50", "accuracy"]})
