@@ -5,24 +5,25 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def hold(path: Path, *, shared: bool = False, if_busy: str | None = None) -> Iterator[None]:
+def hold(path: Path, *, shared: bool = False, if_busy: str | Callable[[], str | None] | None = None) -> Iterator[None]:
     """Wait for the lock `path` and hold it while the block runs.
 
-    Several processes can hold a `shared` lock at once. `if_busy` is printed to stderr before waiting.
+    Several processes can hold a `shared` lock at once. `if_busy`, or what it returns, is printed to stderr before
+    waiting.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with _open(path) as descriptor:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            if if_busy is not None:
-                print(f"  {if_busy}", file=sys.stderr)
+            if (message := if_busy() if callable(if_busy) else if_busy) is not None:
+                print(f"  {message}", file=sys.stderr)
             fcntl.flock(descriptor, kind)
         yield
 
@@ -89,7 +90,7 @@ def _is_at(descriptor: int, directory: Path) -> bool:
 def _open(path: Path) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # O_CLOEXEC: programs that this process starts must not keep the lock after it.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         yield descriptor
     finally:

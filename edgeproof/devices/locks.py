@@ -2,50 +2,59 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import functools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from edgeproof.core.errors import EdgeproofError
+from edgeproof.connection.private_directory import make_private_directory
 from edgeproof.core.file_locks import hold
+from edgeproof.devices.lock_holders import describe_command, name_holder, read_holder
+
+SAFE_TO_INTERRUPT = "Ctrl-C is safe: the same command starts or continues it later."
 
 
 @contextmanager
 def hold_for_measuring(device: str, *, here: bool) -> Iterator[None]:
     """Hold the locks of a measurement, so that nothing else measures on `device`.
 
-    If the device is this machine (`here`), nothing builds on it either.
+    If the device is this machine (`here`), nothing builds on it either. A wait is explained on stderr.
     """
+    directory = _get_lock_directory()
     with ExitStack() as locks:
-        busy = f"waiting for device '{device}', on which another session measures"
-        locks.enter_context(hold(_get_lock_directory() / f"device-{device}", if_busy=busy))
+        locks.enter_context(_hold(directory / f"device-{device}", f"device '{device}', on which {{}} measures"))
         if here:
             # Builds pass the gate one by one, so that a measurement that waits at the gate comes before later builds.
-            locks.enter_context(hold(_get_lock_directory() / "gate"))
-            locks.enter_context(
-                hold(_get_lock_directory() / "building", if_busy="waiting until no build runs on this machine")
-            )
+            locks.enter_context(_hold(directory / "gate", "{}, which measures on this machine too"))
+            locks.enter_context(_hold(directory / "building", "{}, which builds on this machine"))
         yield
 
 
 @contextmanager
 def hold_for_building() -> Iterator[None]:
     """Hold the lock of a build: other builds may run, but no measurement on this machine."""
+    directory = _get_lock_directory()
     with ExitStack() as locks:
-        with hold(_get_lock_directory() / "gate"):
-            locks.enter_context(hold(_get_lock_directory() / "building", shared=True))
+        # Other builds hold the gate for a moment only, so a wait for one is not worth a line.
+        wait = functools.partial(_explain_wait, directory / "gate", "{}, which measures on this machine", None)
+        with hold(directory / "gate", if_busy=wait):
+            locks.enter_context(_hold(directory / "building", "{}, which measures on this machine", shared=True))
         yield
+
+
+@contextmanager
+def _hold(lock: Path, wait_for: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold a lock and name this process in it. `wait_for` says what is waited for, with a gap for the holder."""
+    wait = functools.partial(_explain_wait, lock, wait_for, "another process")
+    with hold(lock, shared=shared, if_busy=wait), name_holder(lock, describe_command()):
+        yield
+
+
+def _explain_wait(lock: Path, wait_for: str, unknown_holder: str | None) -> str | None:
+    holder = read_holder(lock) or unknown_holder
+    return None if holder is None else f"waiting for {wait_for.format(holder)}. {SAFE_TO_INTERRUPT}"
 
 
 def _get_lock_directory() -> Path:
     """Return the user's directory for locks, the same one for all checkouts and logins."""
-    user = os.getuid()
-    runtime = Path(f"/run/user/{user}")
-    directory = runtime / "edgeproof" if runtime.is_dir() else Path(tempfile.gettempdir(), f"edgeproof-{user}")
-    directory.mkdir(mode=0o700, exist_ok=True)
-    status = directory.lstat()
-    if status.st_uid != user or directory.is_symlink():
-        raise EdgeproofError(f"{directory} belongs to somebody else, so its locks can't be trusted. Remove it.")
-    return directory
+    return make_private_directory("locks")

@@ -75,7 +75,7 @@ class NightResult:
 
     @property
     def was_refused(self) -> bool:
-        """True if no process is valid and at least one has a reason. An emulated device is neither refused nor timed."""
+        """True if no process is valid and a reason is known. An emulated device is neither refused nor timed."""
         return not self.was_measured and bool(self.reasons)
 
     @property

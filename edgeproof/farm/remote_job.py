@@ -38,7 +38,8 @@ def run_job(inputs: bytes, job: str, params: str, reason: str | None) -> tuple[i
     """
     root = _unpack(inputs)
     with tempfile.TemporaryDirectory() as scratch:
-        study_file, out = Path(scratch, "params.yaml"), Path(scratch, "out")
+        # The signature of the records names their directory, so it is that of the job here too.
+        study_file, out = Path(scratch, "params.yaml"), Path(scratch, "records", job)
         study_file.write_text(params, encoding="utf-8")
         command = [sys.executable, "-m", "edgeproof.farm.session", job, str(study_file), str(out)]
         plugins = os.pathsep.join(str(path) for path in sorted((root / PLUGINS).glob("*")))

@@ -7,14 +7,12 @@ users and keys stay in ~/.ssh/config, and a card holds only the alias. If the de
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import tempfile
 from pathlib import Path
 
+from edgeproof.connection.private_directory import make_private_directory
 from edgeproof.connection.shell import ShellTransport
-from edgeproof.core.errors import DeviceError
 
 CONFIG = "ssh_config"
 HOST = "an alias of ~/.ssh/config"
@@ -95,10 +93,4 @@ class Transport(ShellTransport):
 
 def _make_socket_directory() -> Path:
     """Make a directory that only the user can read, with a path that is short enough for a socket."""
-    user = os.getuid()
-    directory = Path(tempfile.gettempdir(), f"edgeproof-ssh-{user}")
-    directory.mkdir(mode=0o700, exist_ok=True)
-    status = directory.lstat()
-    if directory.is_symlink() or status.st_uid != user or status.st_mode & 0o077:
-        raise DeviceError(f"{directory} is open to other users, so connections in it are not safe. Remove it.")
-    return directory
+    return make_private_directory("ssh")

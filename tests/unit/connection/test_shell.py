@@ -205,14 +205,3 @@ def test_a_devices_own_ssh_configuration_replaces_the_users(tmp_path: Path) -> N
     done = subprocess.run([*argv[:-2], "-G", *argv[-2:]], capture_output=True, text=True, check=True)
     options = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
     assert (options["hostname"], options["stricthostkeychecking"]) == ("127.0.0.1", "true")
-
-
-def test_a_directory_for_connections_that_is_open_to_others_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(tmp_path))
-    ssh.Transport(tmp_path / "pi", "board")
-    (directory,) = tmp_path.glob("edgeproof-ssh-*")
-    directory.chmod(0o755)
-    with pytest.raises(DeviceError, match="open to other users"):
-        ssh.Transport(tmp_path / "pi", "board")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
 
 from edgeproof.core import file_locks
-from edgeproof.core.errors import EdgeproofError
-from edgeproof.devices import locks
+from edgeproof.devices import lock_holders, locks
+from tests.support.damaged_json import damage
 
 
 @pytest.fixture(autouse=True)
@@ -108,19 +110,73 @@ def test_a_waiting_measurement_comes_before_later_builds() -> None:
     later.kill()
 
 
-def test_the_reason_for_waiting_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    other = Holder(lambda: locks.hold_for_measuring("pi", here=False))
-    assert other.wait_until_held()
+def test_a_wait_names_the_holder_and_says_that_it_may_be_interrupted(capfd: pytest.CaptureFixture[str]) -> None:
+    first = Holder(lambda: locks.hold_for_measuring("pi", here=False))
+    assert first.wait_until_held()
     second = Holder(lambda: locks.hold_for_measuring("pi", here=False))
-    time.sleep(0.3)
-    assert "waiting for device 'pi', on which another session measures" in capfd.readouterr().err
+    assert not second.wait_until_held(0.3)
+    line = capfd.readouterr().err
+    assert line.startswith(f"  waiting for device 'pi', on which process {first.process} on ")
+    assert re.search(r" since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 \(.*pytest.*\) measures\. ", line)
+    assert line.endswith("Ctrl-C is safe: the same command starts or continues it later.\n")
+    first.kill()
+    assert second.wait_until_held()
+    third = Holder(lambda: locks.hold_for_measuring("pi", here=False))
+    assert not third.wait_until_held(0.3)
+    assert f"on which process {second.process} on " in capfd.readouterr().err
     second.kill()
-    other.kill()
+    third.kill()
 
 
-def test_a_lock_directory_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.undo()
-    monkeypatch.setattr(locks.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(locks.os, "getuid", lambda: 54321)
-    with pytest.raises(EdgeproofError, match="belongs to somebody else"), locks.hold_for_building():
+def test_a_build_says_that_it_waits_for_a_measurement_and_is_silent_beside_other_builds(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    first = Holder(lambda: locks.hold_for_measuring("local", here=True))
+    assert first.wait_until_held()
+    builds = [Holder(locks.hold_for_building) for _ in range(3)]
+    assert not builds[0].wait_until_held(0.3)
+    assert f"waiting for process {first.process} on " in capfd.readouterr().err
+    first.kill()
+    assert all(build.wait_until_held() for build in builds)
+    builds.append(Holder(locks.hold_for_building))
+    assert builds[-1].wait_until_held()
+    assert capfd.readouterr().err == ""
+    for build in builds:
+        build.kill()
+
+
+@given(damage({"pid": 1, "host": "desk", "since": "2026-01-01T00:00:00+00:00", "why": "bench"}))
+def test_a_damaged_lock_file_names_nobody(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lock").write_bytes(content)
+    holder = lock_holders.read_holder(tmp_path / "lock")
+    assert holder is None or str(holder).isprintable()
+
+
+def test_a_lock_names_nobody_after_its_release(tmp_path: Path) -> None:
+    path = tmp_path / "machine" / "device-pi"
+    with locks.hold_for_measuring("pi", here=False):
+        holder = lock_holders.read_holder(path)
+        assert holder is not None
+        assert holder.pid == os.getpid()
+    assert lock_holders.read_holder(path) is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["/home/me/edgeproof/.venv/bin/edgeproof", "bench", "my model.tflite"], "edgeproof bench 'my model.tflite'"),
+        (["-m", "stages.bench", "pi_onnx"], "python -m stages.bench pi_onnx"),
+        ([], ""),
+    ],
+)
+def test_a_command_is_shown_as_a_user_types_it(argv: list[str], text: str) -> None:
+    assert lock_holders.describe_command(argv) == text
+
+
+def test_a_lock_is_never_written_through_a_link(tmp_path: Path, lock_directory: Path) -> None:
+    lock_directory.mkdir()
+    (tmp_path / "precious").write_text("mine")
+    (lock_directory / "device-pi").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic links"), locks.hold_for_measuring("pi", here=False):
         pass
+    assert (tmp_path / "precious").read_text() == "mine"
