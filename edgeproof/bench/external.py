@@ -13,19 +13,21 @@ import numpy as np
 from edgeproof.artifacts.external import adopt, files, inputs
 from edgeproof.artifacts.external.files import AS_IS, ExternalFile
 from edgeproof.artifacts.external.inputs import ExternalData
+from edgeproof.bench import external_results
 from edgeproof.bench import session as bench_session
+from edgeproof.bench.external_results import ExternalResults
 from edgeproof.bench.subject import Subject
 from edgeproof.bench.verdict import DEFAULT_LIMITS, VerdictLimits
 from edgeproof.config import cards, compose, packages
 from edgeproof.config.params import BenchParams, ScenarioParams
 from edgeproof.config.study import BenchSettings
 from edgeproof.config.validation import validate
-from edgeproof.core.directories import write_atomically, write_text
+from edgeproof.core.directories import write_atomically
 from edgeproof.core.errors import ConfigError, UnknownNameError
+from edgeproof.core.file_locks import hold
 from edgeproof.paths import WORK
-from edgeproof.records.kinds import EXTERNAL_METHOD, INTERLEAVED
-from edgeproof.report import interleaved, tables
-from edgeproof.report.rows import read_rows
+from edgeproof.records.kinds import EXTERNAL_METHOD
+from edgeproof.report import interleaved
 
 RESULTS = Path("results/brought")
 ARTIFACTS_DIR = WORK / EXTERNAL_METHOD
@@ -56,8 +58,8 @@ class BenchOptions:
 
 def measure_files(
     paths: Sequence[Path], options: BenchOptions, limits: VerdictLimits = DEFAULT_LIMITS
-) -> tuple[str, Path]:
-    """Measure files and write results/brought/<name>; return the table as Markdown and that directory.
+) -> ExternalResults:
+    """Measure files, write results/brought/<name>, and return the results.
 
     All options are checked and all files exported before anything is measured. Raises ConfigError for an option or a
     file that does not fit.
@@ -69,21 +71,43 @@ def measure_files(
     plan = _plan_artifacts(external_files, settings, options)
     scenarios = _select_scenarios(settings, options.scenarios)
     data = None if options.data is None else inputs.read_data(options.data)
-    sessions = {
-        f"{options.device}_{runtime}": (
-            _build_params(runtime, chosen, settings, scenarios, {"device": options.device, "transport": transport}),
-            _export_subject(runtime, chosen, data, options.output, name),
-        )
-        for runtime, chosen in plan.items()
-    }
+    # Two commands with the same name would write the same artifacts and results.
+    busy = f"waiting for another 'edgeproof bench' that writes {RESULTS / name}"
+    with hold(WORK / "locks" / f"bench-{name}", if_busy=busy):
+        sessions = {
+            f"{options.device}_{runtime}": (
+                _build_params(runtime, chosen, settings, scenarios, {"device": options.device, "transport": transport}),
+                _export_subject(runtime, chosen, data, options.output, name),
+            )
+            for runtime, chosen in plan.items()
+        }
+        return _measure_sessions(sessions, name, plan, options, limits)
+
+
+def _measure_sessions(
+    sessions: Mapping[str, tuple[BenchParams, Subject]],
+    name: str,
+    plan: Plan,
+    options: BenchOptions,
+    limits: VerdictLimits,
+) -> ExternalResults:
+    """Run the sessions and write their records and tables."""
     if options.interleaved:
         sessions = {key: _interleave(item, subject) for key, (item, subject) in sessions.items()}
     measured = {key: bench_session.run(item, subject, limits) for key, (item, subject) in sessions.items()}
     with write_atomically(RESULTS / name) as out:
         for key, session in measured.items():
             session.finish(out / "records" / key)
-        text = _write_interleaved_table(out) if options.interleaved else _write_tables(out, name, plan, options.device)
-    return text, RESULTS / name
+        if options.interleaved:
+            return external_results.write_interleaved_results(out, RESULTS / name)
+        return external_results.write_results(
+            out,
+            RESULTS / name,
+            name=name,
+            artifacts={file.name: schemes for chosen in plan.values() for file, schemes in chosen.items()},
+            device=options.device,
+            runtimes=list(plan),
+        )
 
 
 def score_top1(outputs: Array, labels: Array) -> Array:
@@ -94,10 +118,10 @@ def score_top1(outputs: Array, labels: Array) -> Array:
 
 def _choose_name(default: str, options: BenchOptions) -> str:
     """Return the name of the results' directory. Interleaved runs never overwrite the results of other runs."""
-    name = options.name or default
-    if not re.fullmatch(r"[a-z0-9_]+", name):
+    name = options.name or default  # the default is a name that files.open_files() has made
+    if options.name is not None and not re.fullmatch(r"[a-z0-9_]+", name):
         raise ConfigError(f"--name '{name}' is invalid. A name holds small letters, digits and _ only.")
-    return f"{name}_{INTERLEAVED}" if options.interleaved else name
+    return f"{name}_{external_results.INTERLEAVED_NAME}" if options.interleaved else name
 
 
 def _plan_artifacts(external_files: Sequence[ExternalFile], settings: BenchSettings, options: BenchOptions) -> Plan:
@@ -201,19 +225,3 @@ def _interleave(item: BenchParams, subject: Subject) -> tuple[BenchParams, Subje
     unlabelled = {model: replace(samples, labels=None) for model, samples in subject.samples.items()}
     changes = {"against": against, **interleaved.measure_only_interleaved(interleaved.ROUNDS)}
     return item.model_copy(update=changes), replace(subject, samples=unlabelled)
-
-
-def _write_interleaved_table(out: Path) -> str:
-    text = interleaved.format_interleaved_table(out / "records")
-    write_text(out / "tables" / f"{INTERLEAVED}.md", text)
-    return text
-
-
-def _write_tables(out: Path, name: str, plan: Plan, device: str) -> str:
-    """Write tables of the records below `out`. The first file in its first scheme is the baseline."""
-    models = {file.name: schemes for chosen in plan.values() for file, schemes in chosen.items()}
-    baseline, schemes = next(iter(models.items()))
-    order = {"devices": [device], "models": list(models), "runtimes": list(plan)}
-    rows = read_rows(out / "records", baseline=baseline, baseline_scheme=schemes[0], order=order)
-    (out / "tables").mkdir()
-    return tables.write_tables(out / "tables", rows, study=name, baseline=baseline, baseline_scheme=schemes[0])

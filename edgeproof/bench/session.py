@@ -162,7 +162,7 @@ class BenchSession:
         with directories.write_atomically(target) as out:
             self._state.copy_to(out)
             if self._signer is not None:
-                signing.sign_session(out, self._signer)
+                signing.sign_session(out, self._signer, target.name)
         self._state.delete()
 
     def _measure(self, job: Job, order: int) -> None:
@@ -227,6 +227,8 @@ class BenchSession:
 
     def _compute_digest(self, samples: Mapping[str, Path], limits: VerdictLimits) -> str:
         inputs = [
+            self._subject.study,
+            self._subject.task,
             self._item.model_dump(mode="json"),
             self._artifacts.list_sha256(),
             self._card.model_dump(),

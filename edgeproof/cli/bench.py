@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from edgeproof.cli.failures import add_fail_on_option, list_failed_comparisons, report_failures
 from edgeproof.cli.options import split_names
+from edgeproof.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgeproof.bench.external_results import ExternalResults
 
 
 def add_commands(commands: Any) -> None:
@@ -45,12 +51,15 @@ def add_commands(commands: Any) -> None:
     )
     bench.add_argument("--in-turns", dest="interleaved", action="store_true", help=argparse.SUPPRESS)
     bench.add_argument("--name", help="name of the table and its directory (default: the first file's name)")
+    add_fail_on_option(bench, "The first two need --interleaved")
     bench.set_defaults(function=_bench)
 
 
 def _bench(arguments: argparse.Namespace) -> int:
     from edgeproof.bench import external
 
+    if not arguments.interleaved and {"slower", "different"} & set(arguments.fail_on):
+        raise ConfigError("--fail-on slower and --fail-on different need --interleaved, which compares the files.")
     options = external.BenchOptions(
         device=arguments.device,
         preset=arguments.preset,
@@ -62,7 +71,19 @@ def _bench(arguments: argparse.Namespace) -> int:
         name=arguments.name,
         interleaved=arguments.interleaved,
     )
-    table, directory = external.measure_files(arguments.files, options)
-    print(table)
-    print(f"Tables: {directory / 'tables'}/  records: {directory / 'records'}/")
-    return 0
+    results = external.measure_files(arguments.files, options)
+    print(results.text)
+    print(f"Tables: {results.directory / 'tables'}/  records: {results.directory / 'records'}/")
+    return report_failures(_list_failures(results, arguments.fail_on))
+
+
+def _list_failures(results: ExternalResults, fail_on: Sequence[str]) -> list[str]:
+    """Return the reasons to exit with 1: some of any benchmark, and those that `fail_on` adds."""
+    reasons = []
+    if not results.has_latency:
+        reasons.append("no artifact has a valid latency")
+    if errors := results.runs.get("error", 0):
+        reasons.append(f"{errors} run(s) ended with an error")
+    if "refused" in fail_on and (refused := results.runs.get("invalid", 0)):
+        reasons.append(f"{refused} run(s) were refused (--fail-on refused)")
+    return reasons + list_failed_comparisons(fail_on, results.comparisons)

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from edgeproof.cli.options import CELL, add_records_option
+from edgeproof.cli.failures import add_fail_on_option, list_failed_comparisons, report_failures
+from edgeproof.cli.options import CELL, add_records_option, parse_number
 from edgeproof.cli.records import refresh_store
 from edgeproof.core.errors import EdgeproofError
 
@@ -60,6 +61,7 @@ def _add_compare(commands: Any) -> None:
     compare.add_argument(
         "--unlike", action="store_true", help="compare even if the conditions differ, and list the differences"
     )
+    add_fail_on_option(compare, "'slower' is about B")
     add_records_option(compare)
     compare.set_defaults(function=_compare)
 
@@ -91,7 +93,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     directories = [Path(name).is_dir() for name in (arguments.a, arguments.b)]
     code = 0 if all(directories) else refresh_store(arguments.records)
-    text = compare.compare(
+    report = compare.compare(
         arguments.a,
         arguments.b,
         arguments.records,
@@ -99,8 +101,11 @@ def _compare(arguments: argparse.Namespace) -> int:
         margin=arguments.margin,
         unlike=arguments.unlike,
     )
-    print(text)
-    return code
+    print(report.text)
+    reasons = list_failed_comparisons(arguments.fail_on, report.verdicts)
+    if "refused" in arguments.fail_on and report.left_out:
+        reasons.append(f"{report.left_out} refused process(es) or unmatched cell(s) left out (--fail-on refused)")
+    return report_failures(reasons) or code
 
 
 def _register(arguments: argparse.Namespace) -> int:
@@ -124,14 +129,16 @@ def _bundle(arguments: argparse.Namespace) -> int:
 
 
 def _parse_percent(text: str) -> float:
-    value = float(text)
+    expected = "a percentile between 0 and 100"
+    value = parse_number(text, expected)
     if not 0 < value < 100:
-        raise argparse.ArgumentTypeError(f"expected a percentile between 0 and 100, got {text}")
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text}")
     return value
 
 
 def _parse_margin(text: str) -> float:
-    value = float(text)
+    expected = "a number from 0 to below 1"
+    value = parse_number(text, expected)
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, got {text}")
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text}")
     return value

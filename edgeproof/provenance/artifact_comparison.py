@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgeproof.core.errors import EdgeproofError
+from edgeproof.provenance.comparison_report import ComparisonReport
 from edgeproof.records import kinds, record_files
 from edgeproof.records.conditions import (
     collect_conditions,
@@ -32,6 +33,7 @@ class ArtifactRuns:
     Attributes:
         name: model, scheme, runtime and device in words.
         refused: number of processes without a valid run.
+        repeated: the processes whose run is a repetition of a refused one.
         durations_ns: the durations of each process, in order.
         conditions: what all runs were measured under, as `edgeproof.records.conditions` defines it.
         other_facts: facts of the device that are only reported.
@@ -41,15 +43,19 @@ class ArtifactRuns:
     session: str
     runtime: str
     refused: int
+    repeated: Sequence[int]
     durations_ns: Mapping[int, Array]
     conditions: Mapping[str, Any]
     other_facts: Mapping[str, Any]
 
 
-def compare_artifacts(a: Path, b: Path, *, percent: float = 50, margin: float = 0.0, allow_unlike: bool = False) -> str:
-    """Return the comparison of two artifacts in words.
+def compare_artifacts(
+    a: Path, b: Path, *, percent: float = 50, margin: float = 0.0, allow_unlike: bool = False
+) -> ComparisonReport:
+    """Compare the latencies of two artifacts.
 
-    Processes of the same session were interleaved, so they are compared in pairs.
+    Processes of the same session were interleaved, so they are compared in pairs, unless one of them was repeated: a
+    repetition is chosen by the outcome of the run before it.
 
     Args:
         a, b: directories with the records of one artifact each.
@@ -65,7 +71,8 @@ def compare_artifacts(a: Path, b: Path, *, percent: float = 50, margin: float = 
         conditions = keep_common_packages(*conditions)
     differences = require_alike(*conditions, allow_unlike=allow_unlike)
     processes = sorted(first.durations_ns.keys() & second.durations_ns.keys())
-    paired = first.session == second.session and len(processes) == len(first.durations_ns) == len(second.durations_ns)
+    is_complete = len(processes) == len(first.durations_ns) == len(second.durations_ns)
+    paired = first.session == second.session and is_complete and not (first.repeated or second.repeated)
     comparison = compare(
         [first.durations_ns[number] for number in sorted(first.durations_ns)],
         [second.durations_ns[number] for number in sorted(second.durations_ns)],
@@ -74,13 +81,14 @@ def compare_artifacts(a: Path, b: Path, *, percent: float = 50, margin: float = 
         margin=margin,
     )
     other_differences = list_differences(first.other_facts, second.other_facts)
-    return "\n".join(
+    text = "\n".join(
         [
             *_describe(first, second, comparison),
             *(f"unlike conditions: {line}" for line in differences),
             *(f"also different: {line}" for line in other_differences),
         ]
     )
+    return ComparisonReport(text, [comparison.verdict], left_out=first.refused + second.refused)
 
 
 def read_runs(directory: Path, *, allow_unlike: bool = False) -> ArtifactRuns:
@@ -115,6 +123,7 @@ def read_runs(directory: Path, *, allow_unlike: bool = False) -> ArtifactRuns:
         session=first.session_id,
         runtime=first.runtime,
         refused=len(processes - latest.keys()),
+        repeated=[number for number in sorted(latest) if latest[number].identity.attempt > 0],
         durations_ns={record.identity.process: record.array(kinds.LATENCIES_FILE, "call_ns") for record in records},
         conditions=_get_shared_conditions(records, allow_unlike),
         other_facts=collect_other_facts(records[0].result.fingerprint if records[0].result else {}),
@@ -141,14 +150,30 @@ def _get_shared_conditions(records: Sequence[Record], allow_unlike: bool) -> Map
 
 def _describe(first: ArtifactRuns, second: ArtifactRuns, comparison: Comparison) -> list[str]:
     lines = [
-        f"{letter}: {runs.name}, {count} processes" + (f", {runs.refused} more were refused" if runs.refused else "")
+        f"{letter}: {runs.name}, {count} processes"
+        + (f", {runs.refused} more were refused" if runs.refused else "")
+        + (f", {len(runs.repeated)} were refused and repeated" if runs.repeated else "")
         for letter, runs, count in zip("AB", (first, second), comparison.processes, strict=True)
     ]
     ratio = comparison.ratio
     if np.isfinite(ratio.value):
         lines.append(
             f"p{comparison.percent:g} of B is {ratio.value:.4f} of A's [{ratio.low:.4f}, {ratio.high:.4f}], "
-            f"p = {comparison.p_value:.2g} ({'paired processes' if comparison.paired else 'unpaired'}); "
+            f"p = {comparison.p_value:.2g} ({_explain_pairing(first, second, comparison)}); "
             f"a slowdown of {100 * (comparison.smallest_detectable_ratio - 1):.1f}% would be found 4 times out of 5"
         )
+    if comparison.is_decided_by_t_alone:
+        lines.append(
+            f"the rank test cannot reach p < 0.05 with so few {'pairs' if comparison.paired else 'processes'}, so "
+            "Student's t decides alone. It assumes that the medians are about log-normal. For a confirmation by ranks, "
+            f"measure at least {comparison.processes_for_ranks} processes (bench.processes)."
+        )
     return [*lines, f"verdict: {comparison.verdict}"]
+
+
+def _explain_pairing(first: ArtifactRuns, second: ArtifactRuns, comparison: Comparison) -> str:
+    if comparison.paired:
+        return "paired processes"
+    if first.session == second.session and (first.repeated or second.repeated):
+        return "unpaired, because refused runs were repeated"
+    return "unpaired"

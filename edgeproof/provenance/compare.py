@@ -13,6 +13,7 @@ from typing import Literal
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.provenance import cells
 from edgeproof.provenance.artifact_comparison import compare_artifacts
+from edgeproof.provenance.comparison_report import ComparisonReport
 from edgeproof.provenance.group_comparison import GroupKind, compare_groups
 from edgeproof.records import queries, record_files
 
@@ -20,8 +21,8 @@ NIGHT = re.compile(r"\d{4}-\d{2}-\d{2}")
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
 
 
-def compare(a: str, b: str, root: Path, *, percent: float, margin: float, unlike: bool) -> str:
-    """Return the comparison of two things in words.
+def compare(a: str, b: str, root: Path, *, percent: float, margin: float, unlike: bool) -> ComparisonReport:
+    """Compare two things.
 
     Args:
         a, b: names of two cells, directories of records, nights, devices or commits.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edgeproof.core.errors import EdgeproofError
+from edgeproof.provenance.comparison_report import ComparisonReport
 from edgeproof.records import queries
 from edgeproof.records.conditions import add_versions, collect_other_facts, list_differences, require_alike
 from edgeproof.report.markdown_text import Column, format_markdown_table
@@ -38,8 +39,10 @@ class CellMedians:
     other_facts: Mapping[str, Any]
 
 
-def compare_groups(kind: GroupKind, a: str, b: str, root: Path, *, margin: float, allow_unlike: bool) -> str:
-    """Return the comparison of two groups of records in words, with one table row for each cell that both have.
+def compare_groups(
+    kind: GroupKind, a: str, b: str, root: Path, *, margin: float, allow_unlike: bool
+) -> ComparisonReport:
+    """Compare two groups of records, with one table row for each cell that both have.
 
     Args:
         kind: what the names are of.
@@ -68,10 +71,10 @@ def compare_groups(kind: GroupKind, a: str, b: str, root: Path, *, margin: float
     rows.sort(key=lambda row: (row[1].verdict == "no difference shown", row[0]))
     counts = Counter(comparison.verdict for comparison in comparisons)
     unmatched = len(first.keys() ^ second.keys())
-    return "\n".join(
+    text = "\n".join(
         [
             f"A: {kind} {a}, B: {kind} {b}. Medians of B over A's with 95% intervals, Welch's t test confirmed by "
-            f"ranks, corrected for {len(cells)} cells (Holm).",
+            f"ranks{_explain_unconfirmed(comparisons)}, corrected for {len(cells)} cells (Holm).",
             "",
             *format_markdown_table(rows, COLUMNS),
             "",
@@ -81,6 +84,13 @@ def compare_groups(kind: GroupKind, a: str, b: str, root: Path, *, margin: float
             *(f"also different: {line}" for line in other_differences),
         ]
     )
+    return ComparisonReport(text, [comparison.verdict for comparison in comparisons], left_out=unmatched)
+
+
+def _explain_unconfirmed(comparisons: Sequence[Comparison]) -> str:
+    """Return for how many cells the rank test confirms nothing, or nothing if it works for all of them."""
+    count = sum(comparison.is_decided_by_t_alone for comparison in comparisons)
+    return f" (in {count} cell(s) processes are too few for ranks, and t decides alone)" if count else ""
 
 
 def _read_group(kind: GroupKind, name: str, root: Path) -> dict[GroupCell, CellMedians]:

@@ -91,6 +91,6 @@ def _compare_latency(cell: CellRecords, worktree: StudyWorktree) -> str:
     if records is None:
         return "not measured: the study has no session for this device and runtime any more"
     try:
-        return compare_artifacts(cell.records[0].directory.parent, records, allow_unlike=True)
+        return compare_artifacts(cell.records[0].directory.parent, records, allow_unlike=True).text
     except EdgeproofError as error:
         return f"latency not compared: {error}"

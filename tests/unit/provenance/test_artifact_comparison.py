@@ -27,7 +27,7 @@ def write(root: Path, model: str, factor: float, processes: int = 8, **changes: 
 
 
 def test_pairs_show_a_slowdown_that_is_smaller_than_the_spread_of_processes(tmp_path: Path) -> None:
-    text = artifact_comparison.compare_artifacts(write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.03))
+    text = artifact_comparison.compare_artifacts(write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.03)).text
     assert "verdict: slower" in text
     assert "paired processes" in text
     assert "p50 of B is 1.029" in text
@@ -35,38 +35,38 @@ def test_pairs_show_a_slowdown_that_is_smaller_than_the_spread_of_processes(tmp_
 
 def test_processes_of_different_sessions_are_not_paired_and_show_less(tmp_path: Path) -> None:
     a, b = write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.03, session_id="yesterday")
-    text = artifact_comparison.compare_artifacts(a, b)
+    text = artifact_comparison.compare_artifacts(a, b).text
     assert "unpaired" in text
     assert "verdict: no difference shown" in text
     assert "would be found 4 times out of 5" in text
 
 
-def test_a_repeated_process_has_no_partner_so_the_comparison_is_unpaired(tmp_path: Path) -> None:
+def test_a_comparison_with_a_repeated_process_is_unpaired(tmp_path: Path) -> None:
     a, b = write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.03)
     disturbed = a / "single_stream.3/record.json"
     disturbed.write_text(disturbed.read_text().replace('"verdict": "valid"', '"verdict": "invalid"'))
     durations = 100_000 * np.random.default_rng(9).lognormal(0, 0.02, 2000)
     again = record_trees.write(tmp_path / "aside", model="a", process=3, attempt=1, call_ns=durations)
     again.rename(a / "single_stream.3.again1")
-    text = artifact_comparison.compare_artifacts(a, b)
+    text = artifact_comparison.compare_artifacts(a, b).text
     assert "A: a fp32 on onnx, local, 8 processes, 1 were refused and repeated" in text
-    assert "unpaired, because repeated runs have no partner" in text
+    assert "unpaired, because refused runs were repeated" in text
 
 
 @pytest.mark.parametrize(("processes", "is_alone"), [(4, True), (5, True), (6, False)])
 def test_the_output_says_when_students_t_decides_alone(tmp_path: Path, processes: int, is_alone: bool) -> None:
     # With n pairs Wilcoxon's smallest p-value is 2 / 2**n: 0.0625 for 5 and 0.03125 for 6.
     a, b = write(tmp_path, "a", 1.0, processes), write(tmp_path, "bb", 1.2, processes)
-    text = artifact_comparison.compare_artifacts(a, b)
+    text = artifact_comparison.compare_artifacts(a, b).text
     assert "verdict: slower" in text
     assert ("Student's t decides alone" in text) is is_alone
     assert ("measure at least 6 processes" in text) is is_alone
 
 
 def test_equal_artifacts_show_no_difference(tmp_path: Path) -> None:
-    assert "no difference shown" in artifact_comparison.compare_artifacts(
-        write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.0)
-    )
+    report = artifact_comparison.compare_artifacts(write(tmp_path, "a", 1.0), write(tmp_path, "bb", 1.0))
+    assert "no difference shown" in report.text
+    assert (report.verdicts, report.left_out) == (["no difference shown"], 0)
 
 
 def test_unlike_conditions_are_refused_or_listed_below_the_figures_when_allowed(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_unlike_conditions_are_refused_or_listed_below_the_figures_when_allowed(
     b = write(tmp_path, "bb", 1.0, result={"fingerprint": {"cpu": "Another"}, "threads": 4})
     with pytest.raises(UnlikeConditions, match=r"cpu: A Processor → Another; threads: 1 → 4.*--unlike"):
         artifact_comparison.compare_artifacts(a, b)
-    text = artifact_comparison.compare_artifacts(a, b, allow_unlike=True)
+    text = artifact_comparison.compare_artifacts(a, b, allow_unlike=True).text
     assert "unlike conditions: cpu: A Processor → Another" in text
     assert "unlike conditions: threads: 1 → 4" in text
 
@@ -101,7 +101,7 @@ def test_every_condition_that_can_change_a_time_stops_the_comparison(
 def test_other_facts_of_a_device_are_listed_and_stop_nothing(tmp_path: Path) -> None:
     a = write(tmp_path, "a", 1.0, result={"fingerprint": {"cpu": "x", "serial_number": "1"}})
     b = write(tmp_path, "bb", 1.0, result={"fingerprint": {"cpu": "x", "serial_number": "2"}})
-    assert "also different: serial_number: 1 → 2" in artifact_comparison.compare_artifacts(a, b)
+    assert "also different: serial_number: 1 → 2" in artifact_comparison.compare_artifacts(a, b).text
 
 
 def test_packages_that_two_runtimes_share_must_be_equal(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_packages_that_only_one_of_two_runtimes_has_never_stop_a_comparison(tmp_
 
     a = write(tmp_path, "a", 1.0, runtime="onnx", result=packages("onnxruntime"))
     b = write(tmp_path, "bb", 1.0, runtime="tflite", result=packages("litert"))
-    assert "verdict" in artifact_comparison.compare_artifacts(a, b)
+    assert "verdict" in artifact_comparison.compare_artifacts(a, b).text
     other_engine = write(tmp_path, "ccc", 1.0, runtime="onnx", result=packages("onnxruntime-gpu"))
     with pytest.raises(UnlikeConditions, match="packages"):
         artifact_comparison.compare_artifacts(a, other_engine)
