@@ -6,7 +6,9 @@ seconds, is one message too.
 
 from __future__ import annotations
 
+import codecs
 import gc
+import io
 import os
 import signal
 import sys
@@ -28,6 +30,14 @@ REPEAT_DELAY_S = 0.05
 # allocations the garbage collector takes up to a quarter of a stage's time.
 GC_THRESHOLDS = (100_000, 50, 100)
 
+# The name of the handler of letters that a terminal's encoding lacks, and how it writes them.
+SIMILAR_LETTERS = "edgeproof-similar-letters"
+ASCII_LETTERS = {
+    **{"–": "-", "−": "-", "—": "-", "─": "-", "│": "|", "├": "|", "└": "`", "·": "*", "◆": "*", "×": "x", "…": "..."},
+    **{"→": "->", "←": "<-", "±": "+-", "≤": "<=", "≥": ">=", "≠": "!=", "²": "^2", "³": "^3", "°": "deg "},
+    **{"µ": "u", "μ": "u", "Δ": "delta", "“": '"', "”": '"', "‘": "'", "’": "'"},
+}  # fmt: skip
+
 QUIET_ENVIRONMENT = {
     "OPENVINO_TELEMETRY_DISABLE": "1",
     "NNCF_TELEMETRY_DISABLE": "1",
@@ -43,10 +53,25 @@ QUIET_ENVIRONMENT = {
 def build_environment() -> dict[str, str]:
     """Return the environment of a process that runs stages and ends with this one.
 
-    This interpreter's programs come first, and telemetry is off.
+    This interpreter's programs come first, telemetry is off, and Python writes UTF-8.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, **QUIET_ENVIRONMENT, "PATH": path, orphans.STARTER_VARIABLE: str(os.getpid())}
+    own = {"PATH": path, "PYTHONIOENCODING": "utf-8:replace", orphans.STARTER_VARIABLE: str(os.getpid())}
+    return {**os.environ, **QUIET_ENVIRONMENT, **own}
+
+
+def accept_all_letters() -> None:
+    """Let stdout and stderr write letters that their encoding lacks as similar ASCII letters, instead of failing."""
+    codecs.register_error(SIMILAR_LETTERS, _replace_letters)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # it is None without a terminal, and tests replace it
+            stream.reconfigure(errors=SIMILAR_LETTERS)
+
+
+def _replace_letters(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    letters = error.object[error.start : error.end]
+    return "".join(ASCII_LETTERS.get(letter, "?") for letter in letters), error.end
 
 
 class Terminated(BaseException):
@@ -58,6 +83,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     interruption = Interruption()
     try:
         interruption.watch()
+        accept_all_letters()
         os.environ.update({key: value for key, value in QUIET_ENVIRONMENT.items() if key not in os.environ})
         # If DVC is killed, its stage must neither write outputs later nor leave a runner behind.
         signal.signal(signal.SIGTERM, _raise_terminated)

@@ -167,7 +167,15 @@ def _open_python_package(source: PackageSource) -> Locate:
 
 def _run(argv: list[str], cwd: Path) -> None:
     try:
-        done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            argv,
+            cwd=cwd,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise DataError(f"{argv[0]} did not finish in {COMMAND_TIMEOUT_S} s") from error
     if done.returncode != 0:

@@ -118,7 +118,15 @@ class StudyWorktree:
     def _run_stage(self, stage: str, arguments: Sequence[str]) -> None:
         environment = {**os.environ, **entry.QUIET_ENVIRONMENT, "PYTHONPATH": str(self.root.resolve())}
         command = [sys.executable, "-m", self._find_stage_module(stage), *arguments]
-        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
         if done.returncode != 0:
             tail = "\n".join((done.stderr or done.stdout).splitlines()[-SHOWN_ERROR_LINES:])
             raise EdgeproofError(f"'{' '.join([stage, *arguments])}' failed in {self.root}:\n{tail}")

@@ -26,7 +26,12 @@ def run_dvc_repro(directory: Path, stages: Sequence[str]) -> int:
     progress = StageProgress(stages)
     command = launcher.build_command([sys.executable, "-m", "dvc", "repro"])
     with subprocess.Popen(
-        command, cwd=directory, env=entry.build_environment(), stdout=subprocess.PIPE, text=True
+        command,
+        cwd=directory,
+        env=entry.build_environment(),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
     ) as process:
         assert process.stdout is not None
         try:

@@ -35,7 +35,13 @@ def run_git(*arguments: str, cwd: Path | None = None, extra_environment: Mapping
     environment = {**os.environ, "LC_ALL": "C", **(extra_environment or {})}
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+            ["git", *arguments],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
     except FileNotFoundError:
         raise EdgeproofError("git is not installed, or not on the PATH.") from None

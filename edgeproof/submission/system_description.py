@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeproof.records.record import RecordedResult
+from edgeproof.records.record_parts import RecordedResult
 from edgeproof.submission.errors import SubmissionError
 from edgeproof.submission.rules import STATUSES
 from edgeproof.submission.selection import Entry
@@ -163,7 +163,7 @@ def _get_result(entry: Entry) -> RecordedResult:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False)
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

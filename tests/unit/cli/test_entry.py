@@ -189,3 +189,46 @@ def test_a_command_that_was_started_with_interruptions_ignored_ignores_them() ->
     code += "def main():\n    os.kill(os.getpid(), signal.SIGINT)\n    return 7\nentry.run(main)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (7, "")
+
+
+ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+
+
+def test_letters_that_the_terminal_lacks_are_written_as_similar_ones() -> None:
+    text = "p50, µs: 1 – 2 × 3… ◆ Δ 10 °C \u6f22 \udcff"
+    done = run_entry(f"import sys; print({text!a}); print({text!a}, file=sys.stderr)", **ASCII_LOCALE)
+    assert (done.returncode, done.stdout) == (0, "p50, us: 1 - 2 x 3... * delta 10 deg C ? ?\n")
+    assert done.stderr == done.stdout
+
+
+def test_an_error_message_with_any_letters_is_printed_in_an_ascii_locale() -> None:
+    done = run_entry(f"raise errors.ConfigError({'модель→x'!a})", **ASCII_LOCALE)
+    assert (done.returncode, done.stderr) == (2, "error: ??????->x\n")
+
+
+def test_a_utf8_terminal_gets_every_letter() -> None:
+    done = run_entry("print('µs – 漢')", PYTHONIOENCODING="utf-8")
+    assert done.stdout == "µs – 漢\n"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["report", "--table", "results/tables/table.json", "--format", "markdown"],
+        ["list"],
+        ["devices", "list"],
+        ["bench", "--help"],
+        ["compare", "ünknown", "µ"],
+    ],
+    ids=" ".join,
+)
+def test_no_command_fails_for_the_encoding_of_its_output(argv: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from edgeproof.cli import main; main.main()", *argv],
+        cwd=ROOT,
+        env={**CLEAN_ENVIRONMENT, **ASCII_LOCALE},
+        capture_output=True,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode(errors="replace")
+    assert done.returncode == (2 if argv[0] == "compare" else 0)
