@@ -146,8 +146,7 @@ class Session(InferenceSession):
         np.divide(x, self._in_scale, out=scratch)
         np.rint(scratch, out=scratch)
         np.add(scratch, self._in_zero, out=scratch)
-        np.maximum(scratch, self._min, out=scratch)
-        np.minimum(scratch, self._max, out=scratch)
+        scratch.clip(self._min, self._max, out=scratch)  # np.clip() would take twice as long
         self._input_view()[...] = scratch
 
     def invoke(self) -> None:

@@ -50,6 +50,20 @@ def write_open_image(path: Path, *, reshapes: bool = False) -> Path:
     return write_model(model, path, [x], [y])
 
 
+def write_quantized_copy(path: Path, element_type: int, *, scale: float, zero: int, size: int) -> Path:
+    """Write y = x (1, size), where both are integers q that stand for (q - zero) * scale."""
+    model = build_model(schema.BuiltinOperator.RESHAPE)
+    x, y = (add_tensor(model, [1, size], name=name, element_type=element_type) for name in ("x", "y"))
+    for tensor in (model.subgraphs[0].tensors[x], model.subgraphs[0].tensors[y]):
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [zero]
+    target = add_tensor(model, [2], np.array([1, size], np.int32), element_type=schema.TensorType.INT32)
+    options = schema.ReshapeOptionsT()
+    options.newShape = [1, size]
+    add_operator(model, 0, [x, target], [y], schema.BuiltinOptions.ReshapeOptions, options)
+    return write_model(model, path, [x], [y])
+
+
 def build_model(*operators: int) -> schema.ModelT:
     """Return a model with an empty graph, whose operators are numbered in this order."""
     model = schema.ModelT()
