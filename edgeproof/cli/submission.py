@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from edgeproof.cli.options import add_records_option
+from edgeproof.cli.options import add_records_option, split_names
 
 
 def add_commands(commands: Any) -> None:
@@ -21,7 +21,15 @@ def add_commands(commands: Any) -> None:
         help="MLPerf Inference or MLPerf Tiny (default: %(default)s)",
     )
     submit.add_argument(
-        "--benchmark", help="MLPerf's benchmark for the task: resnet; with --flavour tiny ic, kws or vww"
+        "--benchmark",
+        help="MLPerf's benchmark for the task: resnet (default); with --flavour tiny, which needs it, ic, kws or vww",
+    )
+    submit.add_argument(
+        "--artifacts",
+        type=split_names,
+        default=[],
+        metavar="A,B",
+        help="artifacts to submit, as RUNTIME/MODEL.SCHEME, with * for any text (default: all)",
     )
     add_records_option(submit)
     submit.set_defaults(function=_submit)
@@ -32,16 +40,21 @@ def add_commands(commands: Any) -> None:
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    from edgeproof.submission.submit import submit
+    from edgeproof.submission.submit import choose_benchmark, submit
 
+    benchmark = choose_benchmark(arguments.flavour, arguments.benchmark)
     files = submit(
         arguments.records,
         arguments.out,
         submitter=arguments.submitter,
         flavour=arguments.flavour,
-        benchmark=arguments.benchmark,
+        benchmark=benchmark,
+        artifacts=arguments.artifacts,
     )
-    print(f"Wrote {len(files)} files to {arguments.out}. 'edgeproof validate {arguments.out}' accepts them.")
+    print(
+        f"Wrote {len(files)} files to {arguments.out}, filed under the benchmark '{benchmark}'. "
+        f"'edgeproof validate {arguments.out}' accepts them."
+    )
     return 0
 
 

@@ -180,7 +180,7 @@ def _compose_scenario_readme(entry: Entry, scenario: str, benchmark: str, accura
             "",
             f"The model is the submitter's own and solves the task '{accuracy.identity.task}'. MLPerf has no benchmark",
             f"for it, so it is mapped to '{benchmark}'. Its data set has {samples} samples, so run the official",
-            "checker with `--skip-dataset-size-check`.",
+            "checker (tools/submission of mlcommons/inference) with its option `--skip-dataset-size-check`.",
             "",
             f"Accuracy was measured once, in {accuracy.loadgen_scenario}. All scenarios contain that run.",
             "Performance is the first LoadGen run measured, with `user.conf` on top of LoadGen's own mlperf.conf.",

@@ -12,6 +12,7 @@ from edgeproof.core.directories import hash_file
 from edgeproof.records import kinds, record_files
 from edgeproof.records.record import Record
 from edgeproof.submission.errors import SubmissionError
+from edgeproof.submission.refusals import Refusal, format_message, list_reasons
 from edgeproof.submission.rules import AUDITED_SETTINGS, SCENARIOS
 
 NULL = "null"
@@ -20,6 +21,7 @@ SUMMARY_LOG = "mlperf_log_summary.txt"
 ACCURACY_LOG = "mlperf_log_accuracy.json"
 USER_CONF = "user.conf"
 MEASURE_HINT = "Measure with 'edgeproof repro <study> preset=official', on an idle machine."
+ARTIFACTS_HINT = "Leave other artifacts out with --artifacts RUNTIME/MODEL.SCHEME,…"
 # Facts of the fingerprint that must be equal in all runs of a system.
 SAME_MACHINE = ("architecture", "cpu", "cores", "kernel", "python")
 REQUIRED_KEYS = (
@@ -76,21 +78,19 @@ def select(root: Path, artifacts: Sequence[str] = ()) -> list[Entry]:
     """Return the entries below `root`, optionally only those that match a pattern '<runtime>/<model>.<scheme>'.
 
     Records of the null runtime and unsupported ones are skipped. Of several runs of the same kind the first measured
-    one is taken, not the best. Raises SubmissionError that lists every record that is not official, valid and
-    complete, and every entry whose runs do not belong together.
+    one is taken, not the best. Raises SubmissionError that lists why records are not official, valid and complete, or
+    why the runs of entries do not belong together. Equal reasons are one line.
     """
     records = [record for record in record_files.read_all(root) if _is_candidate(record.content, artifacts)]
     if not records:
         which = f" of {', '.join(artifacts)}" if artifacts else ""
         raise SubmissionError(f"{root} contains no records{which}. {MEASURE_HINT}")
-    problems = [f"{record.directory}: {reason}" for record in records for reason in _check_record(record)]
-    if problems:
-        raise _compose_error(problems)
+    if refusals := [refusal for record in records for refusal in _check_record(record)]:
+        raise _compose_error(list_reasons(refusals, "records"))
     entries = _group(records)
-    problems = [f"{entry.name}: {reason}" for entry in entries for reason in _check_entry(entry)]
-    problems += _check_machines(entries)
-    if problems:
-        raise _compose_error(problems)
+    refusals = [refusal for entry in entries for refusal in _check_entry(entry)]
+    if reasons := [*list_reasons(refusals, "artifacts"), *list_reasons(list(_check_machines(entries)), "records")]:
+        raise _compose_error(reasons)
     return entries
 
 
@@ -117,20 +117,28 @@ def _is_candidate(content: Mapping[str, Any], artifacts: Sequence[str]) -> bool:
     return not artifacts or any(fnmatch.fnmatchcase(name, pattern) for pattern in artifacts)
 
 
-def _check_record(record: Record) -> Iterator[str]:
+def _check_record(record: Record) -> Iterator[Refusal]:
     """Yield the reasons why a record cannot be submitted."""
-    content = record.content
+    content, place = record.content, str(record.directory)
     if content.get("preset") != "official":
-        yield f"was measured with the preset '{content.get('preset')}'; expected 'official'"
+        yield Refusal(place, f"was measured with the preset '{content.get('preset')}'; expected 'official'")
         return
     if content.get("verdict") != "valid":
         reasons = content.get("reasons")
-        yield f"is {content.get('verdict')}: {'; '.join(map(str, reasons)) if isinstance(reasons, list) else reasons}"
+        listed = "; ".join(map(str, reasons)) if isinstance(reasons, list) else str(reasons)
+        yield Refusal(place, f"is {content.get('verdict')}", f": {listed}")
         return
     missing = [".".join(path) for path in REQUIRED_KEYS if get_value(content, path) is None]
     if missing:
-        yield f"{kinds.RECORD_FILE} lacks {', '.join(missing)}"
+        yield Refusal(place, f"{kinds.RECORD_FILE} lacks {', '.join(missing)}")
         return
+    for reason in (*_check_content(record), *_check_files(record)):
+        yield Refusal(place, reason)
+
+
+def _check_content(record: Record) -> Iterator[str]:
+    """Yield the reasons in the content of a record that has all keys."""
+    content = record.content
     if (content.get("card") or {}).get("emulated"):
         yield "was measured on an emulator, whose latencies are meaningless; expected a real device"
     if content.get("compliance") not in (None, *AUDITED_SETTINGS):
@@ -139,11 +147,15 @@ def _check_record(record: Record) -> Iterator[str]:
         yield f"ran the scenario '{content['job']['scenario']}'; expected one of {', '.join(SCENARIOS)}"
     if _is_accuracy(record) and not _is_count(content.get("accuracy")):
         yield f"{kinds.RECORD_FILE} lacks accuracy.correct and accuracy.total"
+
+
+def _check_files(record: Record) -> Iterator[str]:
+    """Yield the files of a record that are missing or damaged."""
     for name in list_needed_files(record):
         path = record.directory / name
         if not path.is_file():
             yield f"{name} is missing"
-        elif content["files"].get(name) != hash_file(path):
+        elif record.content["files"].get(name) != hash_file(path):
             yield f"{name} is damaged: its sha256 differs from {kinds.RECORD_FILE}"
 
 
@@ -176,15 +188,15 @@ def _sort_key(record: Record) -> tuple[str, int, str]:
     return record.measured_at, record.identity.process, str(record.directory)
 
 
-def _check_entry(entry: Entry) -> Iterator[str]:
+def _check_entry(entry: Entry) -> Iterator[Refusal]:
     """Yield the reasons why an entry's runs do not belong together."""
     if entry.accuracy is None:
-        yield f"has no accuracy run. {MEASURE_HINT}"
+        yield Refusal(entry.name, "has no accuracy run")
     if not entry.performance:
-        yield f"has no performance run. {MEASURE_HINT}"
+        yield Refusal(entry.name, "has no performance run")
     for test, audited in entry.compliance.items():
         for scenario in sorted(set(audited) - set(entry.performance)):
-            yield f"has {test} of {scenario} but no performance run of it"
+            yield Refusal(entry.name, f"has {test} of {scenario} but no performance run of it")
     for what in ("artifacts", "runners"):
         by_value: dict[str, Path] = {}
         for record in entry.runs():
@@ -192,10 +204,11 @@ def _check_entry(entry: Entry) -> Iterator[str]:
             by_value.setdefault(value, record.directory)
         if len(by_value) > 1:
             listing = ", ".join(f"{value[:12]}… in {directory}" for value, directory in by_value.items())
-            yield f"its runs have different {what}: {listing}. Pass one session's directory with --records"
+            reason = f"its runs have different {what}; name the directory of one session with --records"
+            yield Refusal(entry.name, reason, f" ({listing})")
 
 
-def _check_machines(entries: Sequence[Entry]) -> Iterator[str]:
+def _check_machines(entries: Sequence[Entry]) -> Iterator[Refusal]:
     """Yield every record whose machine differs from the first record of the same system."""
     first_runs: dict[tuple[str, str], tuple[dict[str, Any], Path]] = {}
     for entry in entries:
@@ -206,12 +219,13 @@ def _check_machines(entries: Sequence[Entry]) -> Iterator[str]:
             first, place = first_runs.setdefault((entry.device, entry.runtime), (facts, record.directory))
             differing = [name for name in SAME_MACHINE if facts[name] != first[name]]
             if differing:
-                yield (
-                    f"{record.directory}: its machine differs from that of {place} in {', '.join(differing)}; "
-                    "expected one machine for each system"
+                yield Refusal(
+                    str(record.directory),
+                    f"its machine differs from that of {place} in {', '.join(differing)}; "
+                    "expected one machine for each system",
                 )
 
 
-def _compose_error(problems: Sequence[str]) -> SubmissionError:
-    listing = "\n".join(f"  - {problem}" for problem in problems)
-    return SubmissionError(f"these records cannot be submitted:\n{listing}\n{MEASURE_HINT}")
+def _compose_error(reasons: Sequence[str]) -> SubmissionError:
+    hint = f"{MEASURE_HINT} {ARTIFACTS_HINT}"
+    return SubmissionError(format_message("these records cannot be submitted:", reasons, hint))

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from edgeproof.core.directories import write_atomically
+from edgeproof.core.errors import suggest_nearest
 from edgeproof.submission import inference, selection, tiny
 from edgeproof.submission.errors import SubmissionError
+from edgeproof.submission.refusals import format_message, list_reasons, split_problem
 from edgeproof.submission.rules import INFERENCE_BENCHMARKS, INFERENCE_SYSTEM_FIELDS, TINY_BENCHMARK_HINDRANCES
 from edgeproof.submission.system_description import SubmissionInfo, read_head_commit
 from edgeproof.submission.validate import validate
@@ -30,14 +32,14 @@ def submit(
 ) -> list[Path]:
     """Write the submission of the records below `records_root` to `out`, completely or not at all; return its files.
 
-    `flavour` selects the tree of MLPerf Inference or of MLPerf Tiny. `benchmark` is MLPerf's name for the task: resnet,
-    or ic, kws or vww of MLPerf Tiny. `artifacts` are patterns of '<runtime>/<model>.<scheme>'; without any, all
-    artifacts are submitted. `system` replaces fields of the system description that records do not contain. `commit`
-    made the records, by default the current commit of the working directory.
+    `flavour` selects the tree of MLPerf Inference or of MLPerf Tiny. `benchmark` is MLPerf's name for the task: resnet
+    (the default), or ic, kws or vww of MLPerf Tiny. `artifacts` are patterns of '<runtime>/<model>.<scheme>'; without
+    any, all artifacts are submitted. `system` replaces fields of the system description that records do not contain.
+    `commit` made the records, by default the current commit of the working directory.
 
     Raises SubmissionError when the records are not official, valid and complete, or when validate() finds a problem.
     """
-    benchmark = _choose_benchmark(flavour, benchmark)
+    benchmark = choose_benchmark(flavour, benchmark)
     fields = list(INFERENCE_SYSTEM_FIELDS) if flavour == "inference" else list(tiny.SYSTEM_FIELDS)
     info = SubmissionInfo(submitter, status, system or {}, commit or read_head_commit())
     info.check(fields)
@@ -47,8 +49,9 @@ def submit(
         write(part, entries, info, flavour, benchmark)
         problems = validate(part)
         if problems:
-            listing = "\n".join(f"  - {problem}" for problem in problems)
-            raise SubmissionError(f"the submission would be invalid:\n{listing}\n{selection.MEASURE_HINT}")
+            reasons = list_reasons([split_problem(problem) for problem in problems], "files")
+            title = "the submission would be invalid:"
+            raise SubmissionError(format_message(title, reasons, selection.MEASURE_HINT))
     return sorted(path for path in out.rglob("*") if path.is_file())
 
 
@@ -59,11 +62,20 @@ def write(
     (inference if flavour == "inference" else tiny).write(out, entries, info, benchmark)
 
 
-def _choose_benchmark(flavour: Flavour, benchmark: str | None) -> str:
+def choose_benchmark(flavour: Flavour, benchmark: str | None) -> str:
+    """Return the benchmark to file the records under.
+
+    Without a given one it is MLPerf Inference's only benchmark that is scored by accuracy. Raises SubmissionError for
+    an unknown or impossible one, and for MLPerf Tiny without one, because the records do not say which it is.
+    """
     if flavour == "inference":
         return _check_known(benchmark or "resnet", INFERENCE_BENCHMARKS)
-    benchmark = _check_known(benchmark or "ic", TINY_BENCHMARK_HINDRANCES)
-    hindrance = TINY_BENCHMARK_HINDRANCES[benchmark]
+    if benchmark is None:
+        raise SubmissionError(
+            "MLPerf Tiny has several benchmarks, and records do not say which one the task stands for. Add --benchmark "
+            "ic (image classification), kws (keyword spotting) or vww (visual wake words)."
+        )
+    hindrance = TINY_BENCHMARK_HINDRANCES[_check_known(benchmark, TINY_BENCHMARK_HINDRANCES)]
     if hindrance:
         possible = ", ".join(name for name, reason in TINY_BENCHMARK_HINDRANCES.items() if not reason)
         raise SubmissionError(f"'{benchmark}' cannot be submitted: {hindrance}. Possible: {possible}.")
@@ -72,7 +84,8 @@ def _choose_benchmark(flavour: Flavour, benchmark: str | None) -> str:
 
 def _check_known(benchmark: str, known: Mapping[str, object]) -> str:
     if benchmark not in known:
-        raise SubmissionError(f"unknown benchmark '{benchmark}'. Known: {', '.join(known)}.")
+        nearest = suggest_nearest(benchmark, known)
+        raise SubmissionError(f"unknown benchmark '{benchmark}'.{nearest} Known: {', '.join(known)}.")
     return benchmark
 
 

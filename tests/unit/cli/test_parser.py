@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgeproof.cli import main
+from tests.support.command_parsers import list_commands
 from tests.support.project import ROOT
 
 
@@ -21,14 +20,6 @@ def read_usage_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str
         main.parse(argv)
     assert ended.value.code == 2
     return capsys.readouterr().err
-
-
-def list_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    yield parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from list_parsers(command)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +117,7 @@ def test_bash_completes_a_command_from_the_script(tmp_path: Path, capsys: pytest
 
 
 def test_the_help_of_no_command_imports_third_party_modules() -> None:
-    words = [" ".join(parser.prog.split()[1:]) for parser in list_parsers(main._build_parser()[0])]
-    helps = [[*word.split(), "--help"] for word in words if word != "sweep"]
+    helps = [[*command.split(), "--help"] for command in list_commands() if command != "sweep"]
     assert len(helps) > 20
     code = (
         "import sys\nbefore = set(sys.modules)\nfrom edgeproof.cli import main\n"

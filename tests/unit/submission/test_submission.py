@@ -32,7 +32,8 @@ def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def submit_records(records: Path, out: Path, flavour: Flavour = "inference", **options: Any) -> list[Path]:
-    return submit(records, out, **{"submitter": "Example", "flavour": flavour, "commit": "0123abc", **options})
+    given = {"benchmark": "ic" if flavour == "tiny" else None, "submitter": "Example", "commit": "0123abc"}
+    return submit(records, out, **{**given, "flavour": flavour, **options})
 
 
 def submit_refused(records: Path, **options: Any) -> str:
@@ -292,13 +293,42 @@ def test_records_of_another_preset_are_refused_with_the_command_to_run(records: 
         set_keys(trees.record_directory(records, scenario) / "record.json", preset="standard")
     set_keys(trees.record_directory(records, "accuracy") / "record.json", preset=None)
     message = submit_refused(records)
-    for scenario in ("offline", "server"):
-        assert (
-            f"{trees.record_directory(records, scenario)}: was measured with the preset 'standard'; expected 'official'"
-            in message
-        )
+    reason = "was measured with the preset 'standard'; expected 'official'"
+    assert f"2 records: {reason} (first: {trees.record_directory(records, 'offline')})" in message
     assert f"{trees.record_directory(records, 'accuracy')}: was measured with the preset 'None'" in message
     assert "edgeproof repro <study> preset=official" in message
+
+
+def test_many_records_refused_for_the_same_reason_are_one_line(records: Path) -> None:
+    for number in range(60):
+        target = records / "local_busy" / "busy" / "small.fp32" / f"offline.{number + 1}"
+        shutil.copytree(trees.record_directory(records, "offline"), target)
+        verdict = {"preset": "quick"} if number % 2 else {"verdict": "invalid", "reasons": [f"steal {number}%"]}
+        set_keys(target / "record.json", **verdict)
+    lines = submit_refused(records).splitlines()
+    assert len(lines) <= 10
+    assert any(line.startswith("  - 30 records: was measured with the preset 'quick'") for line in lines)
+    assert any(line.startswith("  - 30 records: is invalid (first: ") and "steal 0%" in line for line in lines)
+
+
+def test_many_different_reasons_are_counted_beyond_the_first_ones(records: Path) -> None:
+    for number in range(20):
+        target = records / "local_busy" / "busy" / "small.fp32" / f"offline.{number + 1}"
+        shutil.copytree(trees.record_directory(records, "offline"), target)
+        set_keys(target / "record.json", preset=f"own_{number}")
+    lines = submit_refused(records).splitlines()
+    assert len(lines) <= 10
+    assert "  - … and 13 other reason(s)" in lines
+
+
+def test_an_invalid_submission_lists_at_most_ten_lines(records: Path) -> None:
+    assert len(submit_refused(records).splitlines()) <= 10
+
+
+def test_the_tiny_flavour_asks_for_the_benchmark(records: Path) -> None:
+    message = submit_refused(records, flavour="tiny", benchmark=None)
+    assert all(f"{name} (" in message for name in ("ic", "kws", "vww"))
+    assert "--benchmark" in message
 
 
 @pytest.mark.parametrize("verdict", ["invalid", "error"])
