@@ -157,10 +157,13 @@ def _describe(first: ArtifactRuns, second: ArtifactRuns, comparison: Comparison)
     ]
     ratio = comparison.ratio
     if np.isfinite(ratio.value):
+        interval, detectable = f" [{ratio.low:.4f}, {ratio.high:.4f}]", 100 * (comparison.smallest_detectable_ratio - 1)
+        power = f"a slowdown of {detectable:.1f}% would be found 4 times out of 5"
+        if np.isnan(ratio.low):
+            interval, power = "", "processes do not vary, or are too few, so there is no interval"
         lines.append(
-            f"p{comparison.percent:g} of B is {ratio.value:.4f} of A's [{ratio.low:.4f}, {ratio.high:.4f}], "
-            f"p = {comparison.p_value:.2g} ({_explain_pairing(first, second, comparison)}); "
-            f"a slowdown of {100 * (comparison.smallest_detectable_ratio - 1):.1f}% would be found 4 times out of 5"
+            f"p{comparison.percent:g} of B is {ratio.value:.4f} of A's{interval}, "
+            f"p = {comparison.p_value:.2g} ({_explain_pairing(first, second, comparison)}); {power}"
         )
     if comparison.is_decided_by_t_alone:
         lines.append(

@@ -20,7 +20,6 @@ def explain_front(headings: Sequence[str]) -> str:
     """Return the meaning of the mark ◆ for figures with these headings."""
     figures = " or ".join([", ".join(headings[:-1]), headings[-1]])
     return (
-        f"◆: {UNBEATEN}, among all cells of the device, shown here or not. A cell beats another if it is better in "
-        f"{figures} beyond the interval of their difference, and worse beyond it in none. Every other cell "
-        "with these figures is beaten by one with ◆."
+        f"◆: {UNBEATEN}, among all cells of the device, shown here or not. Every other cell with these figures is "
+        f"worse than one with ◆ in {figures} beyond the interval of their difference, and better beyond it in none."
     )

@@ -62,8 +62,12 @@ class Comparison:
 
     @property
     def is_decided_by_t_alone(self) -> bool:
-        """True if the rank test cannot reach p < 0.05 with so few processes, so that it confirms nothing."""
-        return min(self.processes) >= MIN_PROCESSES and not _can_ranks_confirm(self)
+        """True if the rank test cannot reach p < 0.05 with so few processes, so that it confirms nothing.
+
+        Where no process varies there is no t test, and False is returned.
+        """
+        has_t_test = not math.isnan(self.ratio.low) and min(self.processes) >= MIN_PROCESSES
+        return has_t_test and not _can_ranks_confirm(self)
 
     @property
     def processes_for_ranks(self) -> int:

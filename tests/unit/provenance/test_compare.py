@@ -76,6 +76,18 @@ def test_nights_and_commits_are_compared_cell_by_cell(
     assert "1 slower; 1 no difference shown" in text
 
 
+def test_the_output_says_in_how_many_cells_ranks_cannot_confirm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # With 3 processes a side, the smallest p-value of Mann and Whitney's test is 2/20.
+    for night, commit, factor in zip(NIGHTS, COMMITS, (1.0, 1.5), strict=True):
+        for process in range(3):
+            write(tmp_path / "records", night, commit, "teacher", process, 1e5 * factor * (1 + process / 1000))
+    text = run_compare(tmp_path / "records", capsys, *NIGHTS)
+    assert "1 slower" in text
+    assert "in 1 cell(s) processes are too few for ranks, and t decides alone" in text
+
+
 def test_two_devices_are_compared_and_their_conditions_listed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = run_compare(root, capsys, "local", "board")
     assert "| onnx/teacher/fp32 | 5, 5 | 2." in text
