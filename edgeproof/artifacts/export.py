@@ -24,7 +24,7 @@ from edgeproof.models import frameworks, model_files, training
 from edgeproof.paths import ARTIFACTS, locate_model, name_artifact
 
 STORED_SAMPLES = 8
-# Facts of a model that are copied from its meta.json into the artifact's.
+# Facts that are copied from the meta.json of a model into the meta.json of its artifacts.
 MODEL_FACTS = (
     "name",
     "task",
@@ -89,7 +89,7 @@ def _load_calibration(task: str, input_shape: Sequence[int]) -> Array:
     damaged = np.flatnonzero(~np.isfinite(samples).all(axis=tuple(range(1, samples.ndim))))
     if len(damaged):
         raise ConfigError(
-            f"{len(damaged)} of {len(samples)} calibration samples hold NaN or infinity, the first is number "
+            f"{len(damaged)} of {len(samples)} calibration samples hold NaN or infinity. The first one is number "
             f"{damaged[0]}. {advice}"
         )
     return samples
@@ -121,7 +121,7 @@ def _finish_artifact(
 
 
 def _describe_origin(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dict[str, Any]:
-    """Return what an artifact's meta.json says of its runtime, scheme, model and packages."""
+    """Return the entries of an artifact's meta.json about its runtime, scheme, model and packages."""
     return {
         "runtime": item.runtime,
         "scheme": scheme,

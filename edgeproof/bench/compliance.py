@@ -30,7 +30,7 @@ def name_scenario(test: Compliance, base: str) -> str:
 
 
 def split_scenario(name: str) -> tuple[Compliance | None, str]:
-    """Return the compliance test and the scenario of a recorded name. The test of an ordinary run is None."""
+    """Return the compliance test and the scenario of a recorded name. The test is None for an ordinary run."""
     for test in AUDITS:
         if name.endswith(suffix := f"_{test.lower()}"):
             return test, name.removesuffix(suffix)

@@ -20,7 +20,7 @@ from edgeproof.records.record_parts import Verdict
 
 Array = np.ndarray[Any, Any]
 
-# The figure that is published of each scenario, under its name in LoadGen's log.
+# The figure that is published for each scenario, under its name in LoadGen's log.
 PUBLISHED_KEYS = {
     "SingleStream": "result_50.00_percentile_latency_ns",
     "MultiStream": "result_99.00_percentile_per_query_latency_ns",
@@ -171,7 +171,7 @@ def _judge_run(
     log = result["loadgen"]
     logged = [log.get("effective_test_mode"), log.get("effective_scenario")]
     if logged != [job.mode, job.scenario]:
-        return RunVerdict("error", [f"LoadGen's log is of {logged}, the job was {job.mode} in {job.scenario}"])
+        return RunVerdict("error", [f"LoadGen's log is for {logged}, the job was {job.mode} in {job.scenario}"])
     reasons = _explain_fallbacks(result)
     if job.mode == ACCURACY_MODE:
         return RunVerdict("invalid" if reasons else "valid", reasons)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeproof.cli.options import split_names
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
 OK, NEEDS_ATTENTION = 0, 1
 CELL_PARTS = ("device", "model", "runtime", "scheme", "scenario")
-RUN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def add_commands(commands: Any) -> None:
@@ -51,29 +48,31 @@ def add_commands(commands: Any) -> None:
         history.add_argument(f"--{part}", help=f"show only cells with this {part} (default: all)")
     history.set_defaults(function=_history)
 
-    regressions = verbs.add_parser("regressions", help="check a night; exit code 0: nothing to report, 1: look at it")
+    regressions = verbs.add_parser("regressions", help="check a night again; exit with 1 if it needs attention")
     regressions.add_argument("--run", help="the night to check (default: the latest)")
     regressions.set_defaults(function=_regressions)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from edgeproof.core.errors import ConfigError, EdgeproofError
-    from edgeproof.farm import artifact_cache, dispatcher, engines
+    from edgeproof.core.errors import EdgeproofError
+    from edgeproof.farm import artifact_cache, device_choice, dispatcher, engines
 
-    if not RUN_NAME.fullmatch(arguments.name):
-        raise ConfigError(f"'{arguments.name}' is not a valid run name: use a-z, 0-9, _ and - only.")
-    devices = None if arguments.devices is None else _expand_tags(arguments.devices)
-    params, built = dispatcher.prepare(arguments.study, devices, arguments.name)
+    name = dispatcher.check_run_name(arguments.name)
+    choice = device_choice.choose_devices(arguments.study, arguments.devices)
+    for device, error in choice.errors.items():
+        print(f"skipped device '{device}': {' '.join(str(error).split())}", file=sys.stderr)
+    params, built = dispatcher.prepare(arguments.study, choice.devices, name, choice.errors)
     for problem in artifact_cache.store_artifacts(params, built):
         print(f"not cached: {problem}", file=sys.stderr)
-    engine = engines.start_engine(arguments.engine, arguments.name, built, params, arguments.address)
-    outcomes = dispatcher.run_study(params, arguments.name, engine, _print_line)
+    engine = engines.start_engine(arguments.engine, name, built, params, arguments.address)
+    outcomes = dispatcher.run_study(params, name, engine, _print_line)
     try:
-        is_clean = _check_night(arguments.name)
+        is_clean = _check_night(name)
     except EdgeproofError as error:  # tonight's records stay valid even if other nights cannot be read
         print(f"the check of the night failed: {error}", file=sys.stderr)
         is_clean = False
-    return OK if set(outcomes.values()) <= {"done"} and is_clean else NEEDS_ATTENTION
+    is_done = set(outcomes.values()) <= {"done"}
+    return OK if is_done and is_clean and not choice.errors else NEEDS_ATTENTION
 
 
 def _regressions(arguments: argparse.Namespace) -> int:
@@ -125,7 +124,7 @@ def _release(arguments: argparse.Namespace) -> int:
 
 
 def _check_night(run: str | None) -> bool:
-    """Check a night and print the result; return True if nobody has to look at it."""
+    """Check a night and print the result; return True if nothing needs attention."""
     from edgeproof.farm import regression_check
 
     result = regression_check.check(run, _print_line)
@@ -139,26 +138,6 @@ def _check_night(run: str | None) -> bool:
 def _print_line(line: str) -> None:
     """Print one line without line breaks and control characters, which a name from outside may contain."""
     print("".join(letter if letter.isprintable() else " " for letter in line), flush=True)
-
-
-def _expand_tags(words: Sequence[str]) -> list[str]:
-    """Return device names, with 'tag:x' replaced by the devices with that tag.
-
-    Raises UnknownName for an unknown device and ConfigError for a tag without devices.
-    """
-    from edgeproof.config import cards
-    from edgeproof.core.errors import ConfigError
-
-    devices: dict[str, None] = {}
-    for word in words:
-        tag = word.removeprefix("tag:")
-        matching = [name for name in cards.names() if tag in cards.read(name).tags] if tag != word else [word]
-        if not matching:
-            raise ConfigError(f"no device has the tag '{tag}'. 'edgeproof devices list' shows all tags.")
-        devices |= dict.fromkeys(matching)
-    for name in devices:
-        cards.read(name)
-    return list(devices)
 
 
 def _job_state(event: JournalEvent, leased: set[str]) -> str:

@@ -31,7 +31,7 @@ def add_commands(commands: Any) -> None:
     register = commands.add_parser("register", help="register a cell's artifact as a version, in GTO's git tags")
     register.add_argument("cell", help=CELL)
     register.add_argument("--stage", choices=["dev", "staging", "prod"], help="also promote the version to this stage")
-    register.add_argument("--version", help="such as v1.2.0 (default: the next minor version)")
+    register.add_argument("--version", help="version number, such as v1.2.0 (default: the next minor version)")
     add_records_option(register)
     register.set_defaults(function=_register)
 
@@ -61,7 +61,7 @@ def _add_compare(commands: Any) -> None:
     compare.add_argument(
         "--unlike", action="store_true", help="compare even if the conditions differ, and list the differences"
     )
-    add_fail_on_option(compare, "'slower' is about B")
+    add_fail_on_option(compare, "'slower' means that B is slower than A")
     add_records_option(compare)
     compare.set_defaults(function=_compare)
 
@@ -69,8 +69,9 @@ def _add_compare(commands: Any) -> None:
 def _explain(arguments: argparse.Namespace) -> int:
     from edgeproof.provenance import cells, explanation
 
-    print(explanation.explain(cells.find_cell(arguments.cell, arguments.records), arguments.records))
-    return 0
+    cell = cells.find_cell(arguments.cell, arguments.records)
+    print(explanation.explain(cell, arguments.records))
+    return 1 if explanation.list_problems(cell) else 0
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:

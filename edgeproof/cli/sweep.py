@@ -65,7 +65,7 @@ PRINTING_OPTIONS = (
 HELP_HEADER = """usage: edgeproof sweep [-m] [KEY=VALUE,VALUE ...] [+name=NAME] [+workers=N]
                        [+sweep=NAME | +search=NAME]
 
-Run a study at many points, each stage once however many points share it.
+Run a study at many points. A stage that several points share runs once.
 
   edgeproof sweep --multirun study=digits prune.ratio=0.3,0.5    the grid of all values
   edgeproof sweep study=digits prune.ratio=0.4                   one point
@@ -182,7 +182,7 @@ def _run_hydra(task: Callable[[DictConfig], None], directory: Path | None, confi
 
 
 def _name_sweep(points: Sequence[ComposedPoint]) -> str:
-    """Return a name made of the study and the overrides, so that the same command continues the same sweep."""
+    """Return a name computed from the study and the overrides, so that the same command continues the same sweep."""
     overrides = sorted(" ".join(sorted(point.overrides)) for point in points)
     return f"{points[0].params.study}-{hashlib.sha256(repr(overrides).encode()).hexdigest()[:NAME_DIGITS]}"
 
@@ -191,7 +191,7 @@ def _name_sweep(points: Sequence[ComposedPoint]) -> str:
 
 
 def _find_launcher(words: Sequence[str]) -> sweeps_sweep.Launcher | None:
-    """Return a function that runs points with the Hydra launcher given; None for this machine.
+    """Return a function that runs points with the given Hydra launcher, or None for this machine.
 
     Raises UnknownNameError for an unknown launcher and ConfigError for invalid options of it.
     """

@@ -19,7 +19,7 @@ from yaml.resolver import Resolver
 from edgeproof.core.errors import ConfigError
 
 MAX_BYTES = 4_000_000
-# Nodes are scalars, lists and mappings. An alias counts as many nodes as what it stands for.
+# Nodes are scalars, lists and mappings. An alias counts as many nodes as its anchor.
 MAX_NODES = 200_000
 MAX_DEPTH = 50
 MAX_SHOWN_CHARACTERS = 40
@@ -58,7 +58,7 @@ def parse_yaml(text: str, where: str, cure: str = "") -> Any:
 class _Loader(Composer, CParser, SafeConstructor, Resolver):
     """PyYAML's safe loader with limits. libyaml parses; Composer, in Python, builds the nodes that are counted."""
 
-    # A date is text, as it is for Hydra: no setting is one.
+    # Dates are read as text, as Hydra does, because no setting is a date.
     yaml_implicit_resolvers = {
         letter: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
         for letter, resolvers in Resolver.yaml_implicit_resolvers.items()
@@ -71,7 +71,7 @@ class _Loader(Composer, CParser, SafeConstructor, Resolver):
         Resolver.__init__(self)
         self._depth = 0
         self._nodes = 0
-        # Node → the number of nodes in it. A node that is still being read is not in it.
+        # Maps the id of each finished node to the number of nodes in it.
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: Node | None, index: Any) -> Node:
@@ -125,7 +125,7 @@ class _Loader(Composer, CParser, SafeConstructor, Resolver):
 
 
 def _refuse(problem: str, mark: Any) -> ConstructorError:
-    """Return the error for a problem at a mark, PyYAML's or libyaml's."""
+    """Return the error for a problem at a mark of PyYAML or libyaml."""
     return ConstructorError(None, None, problem, mark)
 
 

@@ -1,4 +1,5 @@
-"""Artifacts of external files: models or exported files that were made elsewhere and that a user brings.
+"""Artifacts of external files: models or exported files that users made with other tools.
 
-Imports what edgeproof/artifacts may. `adopt` builds the artifacts; the other modules read files and data.
+It may import the same packages as edgeproof/artifacts. `adopt` builds the artifacts; the other modules read files and
+data.
 """

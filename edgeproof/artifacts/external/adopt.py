@@ -1,4 +1,4 @@
-"""Building artifacts from an external file, with the same content as those of a study's models."""
+"""Build artifacts from an external file, with the same content as those of a study's models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edgeproof.core.errors import ConfigError, EdgeproofError, Unsupported
 from edgeproof.data.samples import Samples
 from edgeproof.records.kinds import EXTERNAL_METHOD
 
-# Facts of a model that an external file does not tell. They are None unless ExternalFile.describe_model() knows them.
+# Facts of a model that an external file may not contain. They are None unless ExternalFile.describe_model() has them.
 UNKNOWN_FACTS = (
     "seed",
     "parameters",
@@ -77,7 +77,7 @@ def build_artifacts(
                 output=output_index,
                 out_dir=directory,
             )
-            outcome = _run_converter(f"lowering {path} to {runtime} as {scheme}", convert)
+            outcome = _run_converter(f"exporting {path} to {runtime} as {scheme}", convert)
             meta = conversion.describe_files(directory, outcome)
             if "unsupported" not in meta:
                 np.save(directory / "samples.npy", samples.inputs[:STORED_SAMPLES])
@@ -92,7 +92,7 @@ def build_artifacts(
 
 
 def name_task(data: ExternalData | None) -> str:
-    """Return the task's name in records. Other inputs are another task, so their measurements are not compared."""
+    """Return the task's name in records. It depends on the inputs, so runs with different inputs are never compared."""
     return inputs.RANDOM_INPUTS if data is None else data.description
 
 

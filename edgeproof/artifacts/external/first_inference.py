@@ -1,4 +1,4 @@
-"""The first inference of an artifact, which shows what no file declares."""
+"""Run the first inference of an artifact: it shows the output's shape and states, which no file declares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running the libraries that read a user's file: their failures become one short message."""
+"""Guard the libraries that read a user's file: each of their failures becomes one short message."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from edgeproof.artifacts import conversion
 from edgeproof.core.errors import ConfigError, EdgeproofError
 
 MAX_REASON_CHARACTERS = 300
-# An archive may unpack to this size, or to a few times its own size if that is more.
+# An archive may unpack to MAX_UNPACKED_BYTES, or to MAX_UNPACKED_RATIO times its own size if that is more.
 MAX_UNPACKED_BYTES = 1 << 30
 MAX_UNPACKED_RATIO = 4
-# A place in the engine's own source, as it precedes a message: "Exception from src/core.cpp:84: ".
+# A source location of the engine, which precedes a message: "Exception from src/core.cpp:84: ".
 SOURCE_LINE = r"(?:Exception from |Check '[^']*' failed at |File \")?[^\s'\"]*\.(?:cc|cpp|h|hpp|cu|py):\d+:?"
-# The C++ function at that place: "onnxruntime::Model::Model(const onnxruntime::PathString&, int) const ".
+# The C++ function at that location: "onnxruntime::Model::Model(const onnxruntime::PathString&, int) const ".
 SIGNATURE = r"(?: [\w:<>,&*~ ]*\w::[\w~<>=!]+\((?:[^()]|\([^()]*\))*\)(?: const)?)?"
 ENGINE_PREFIX = r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : |Load model from .*? failed: ?"
 
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 def run_guarded(failure: str, action: Callable[[], Result]) -> Result:
     """Run code on a file that may be damaged, and capture its output.
 
-    Raises ConfigError for an exception of any type. Its message is `failure` and the essence of the exception's text.
+    Raises ConfigError for an exception of any type. Its message is `failure` and the shortened text of the exception.
     """
     with conversion.capture_output():
         try:
@@ -39,7 +39,7 @@ def run_guarded(failure: str, action: Callable[[], Result]) -> Result:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the type and the text of an exception in one line, without places in sources and C++ signatures.
+    """Return the type and the text of an exception in one line, without source locations and C++ signatures.
 
     The end of a long text is kept, because engines put the cause there.
     """
@@ -57,11 +57,11 @@ def check_unpacked_size(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-    except Exception:  # no archive, or a damaged one: reading it tells more
+    except Exception:  # not an archive, or a damaged one: its reader reports a better message
         return
     limit = max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * path.stat().st_size)
     if unpacked > limit:
         raise ConfigError(
-            f"{path} unpacks to {unpacked:,} bytes, and at most {limit:,} are read. Write it without "
-            "compression if its content is right, or give less."
+            f"{path} unpacks to {unpacked:,} bytes, and at most {limit:,} are allowed. Write it without "
+            "compression, or write less data."
         )
