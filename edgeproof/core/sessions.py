@@ -46,13 +46,13 @@ class InferenceSession(ABC):
         return self.fetch()
 
     def list_states(self) -> list[str]:
-        """Describe what the model remembers from one inference to the next, one line each. Most models have none."""
+        """Describe the states that the model keeps between inferences, one line each. Most models have none."""
         return []
 
     def reset_state(self) -> None:
-        """Make the model forget all earlier inferences. Accuracy is scored so: no sample depends on the one before."""
+        """Clear the model's state. Accuracy runs call it before each sample, so that samples are independent."""
         return
 
     def fallbacks(self) -> list[str]:
-        """Describe operators that ran on other than the expected kernels or units, one line each."""
+        """Describe operators that did not run on the expected kernels or units, one line each."""
         return []

@@ -3,7 +3,7 @@
     python3 run.pyz --check                         verify, run the bundle's samples, compare with the reference model
     python3 run.pyz inputs.npy --out outputs.npy    infer raw inputs (N, …), shaped like the task's data
 
-No other file of the bundle is used before all of them are verified.
+All files of the bundle are verified before any of them is used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REFUSED = 3
 def main() -> int:
     """Verify and run. Return 3 if the bundle is damaged or the machine lacks a package."""
     parser = argparse.ArgumentParser(prog="run.pyz", description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("inputs", nargs="?", type=Path, help=".npy file with raw inputs, one sample a row")
+    parser.add_argument("inputs", nargs="?", type=Path, help=".npy file with raw inputs, one sample per row")
     parser.add_argument("--out", type=Path, help=".npy file for the outputs (default: print the class of each sample)")
     parser.add_argument("--check", action="store_true", help="run the bundle's own samples")
     parser.add_argument("--signer", help="fingerprint of the key that must have signed the bundle (SHA256:…)")

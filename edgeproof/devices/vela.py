@@ -105,10 +105,10 @@ def parse_estimate(directory: Path, output: str, *, npu: str) -> NpuEstimate:
         )
     except (KeyError, ValueError) as error:
         raise DeviceError(
-            f"Vela's summary can't be read: {error}. This version of edgeproof reads {VERSION}."
+            f"Vela's summary can't be read: {error}. edgeproof reads the summary of Vela {VERSION}."
         ) from None
     if not parsed.cycles or not parsed.inference_ns:
-        raise DeviceError("Vela's estimate holds no time")
+        raise DeviceError("Vela's estimate contains no time")
     return parsed
 
 

@@ -1,4 +1,4 @@
-"""The journal of a farm's run: one event per line of JSON, on the disk before anything depends on it."""
+"""The journal of a farm's run: one event per line of JSON, written to the disk before anything depends on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 EventKind = Literal["started", "done", "failed", "abandoned"]
-# The attempt of an event that is no attempt of the device: this host failed, or the job was abandoned.
+# The attempt number of an event that does not count for the device: this host failed, or the job was abandoned.
 HOST_FAILURE = 0
 # A longer line is damaged. A reason has at most 500 characters.
 MAX_LINE_BYTES = 100_000
@@ -85,7 +85,7 @@ def read(path: Path, damaged: list[str] | None = None) -> list[JournalEvent]:
             events.append(_EVENT.validate_json(line, strict=True))
         except ValidationError:
             if damaged is not None:
-                damaged.append(f"{path}, line {number}, is no event of a job")
+                damaged.append(f"{path}, line {number}, is not an event of a job")
     return events
 
 
@@ -106,7 +106,7 @@ def latest_by_job(events: Iterable[JournalEvent]) -> dict[str, JournalEvent]:
 
 
 def _read_lines(path: Path) -> Iterator[bytes]:
-    """Yield every line that ends with a line break. Of a line that is too long only the start is read."""
+    """Yield every line that ends with a line break. Only the start of a line that is too long is read."""
     if not path.is_file():
         return
     with path.open("rb") as file:

@@ -45,7 +45,7 @@ def compare(a: str, b: str, root: Path, *, percent: float, margin: float, unlike
 
 
 def find_kind(text: str, root: Path) -> Literal["cell"] | GroupKind:
-    """Return what a name is of. A name that is no night, device, commit or directory is taken for a cell."""
+    """Return the kind that a name refers to. A name that is not a night, device, commit or directory is a cell."""
     if NIGHT.fullmatch(text):
         return "night"
     if Path(text).is_dir():

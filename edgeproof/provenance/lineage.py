@@ -1,7 +1,7 @@
 """Trace a cell of the table back to the data: records, artifact, model, parents, data.
 
-Each link names the next by its sha256, and what is on disk under that name is checked against it. A model that is gone
-is described by the records of its own artifacts, if there are any.
+Each link names the next one by its sha256, and the files on disk are checked against it. A model that is no longer on
+disk is described from the records of its artifacts, if there are any.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgeproof.bench import recheck
 from edgeproof.config.params import Params
 from edgeproof.config.params_file import PARAMS, read_params
 from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import ArtifactError, ConfigError
 from edgeproof.paths import ARTIFACTS, DATA, MODELS, WORK, name_artifact
 from edgeproof.provenance.cells import CellRecords
-from edgeproof.provenance.stored import DAMAGED, INTACT, SHA256_DIGITS, StoredDirectory, find_stored
-from edgeproof.records import kinds, record_files
+from edgeproof.provenance.stored import CONTRADICTORY, DAMAGED, INTACT, SHA256_DIGITS, StoredDirectory, find_stored
+from edgeproof.records import kinds, record_checks, record_files
 from edgeproof.records.record import Record
 from edgeproof.records.record_parts import Commit, ModelDescription
 
@@ -30,7 +31,7 @@ class LineageLink:
 
     Attributes:
         role: record, artifact, model, parent, teacher or data.
-        stored: where it belongs, and its state there.
+        stored: the directory where it belongs, and its state there.
         depth: number of steps from the record.
         facts: what is known about it, by name.
         missing: True if only its name and sha256 are known.
@@ -70,7 +71,7 @@ def find_artifact(cell: CellRecords, root: Path) -> StoredDirectory:
 
 
 def load_study_params(name: str) -> Params | None:
-    """Return the parameters of a study from params.yaml here or in its worktree, or None if neither is of the study."""
+    """Return the parameters of a study from params.yaml here or in its worktree, or None if neither has it."""
     for path in (PARAMS, WORK / "studies" / name / PARAMS):
         try:
             params = read_params(path)
@@ -94,25 +95,34 @@ def _link_record(record: Record) -> LineageLink:
         "record",
         identity.file_name,
         hash_file(record.directory / kinds.RECORD_FILE),
-        StoredDirectory(record.directory, _check_files(record)),
+        StoredDirectory(record.directory, _check(record)),
         depth=0,
         facts=facts,
         outcome="; ".join([record.verdict, *record.reasons, record.measured_at]),
     )
 
 
-def _check_files(record: Record) -> str:
-    """Return the state of a record's files."""
+def _check(record: Record) -> str:
+    """Return the state of a record: its files, and whether its parts agree."""
     try:
         for file in record.files:
             record.file(file)
     except ArtifactError as error:
         return f"{DAMAGED}: {error}"
-    return INTACT
+    problems = list_record_problems(record)
+    return f"{CONTRADICTORY}: {'; '.join(problems)}" if problems else INTACT
+
+
+def list_record_problems(record: Record) -> list[str]:
+    """Return the contradictions between a record's figures, LoadGen's log, the raw arrays and the verdict."""
+    try:
+        return [*record_checks.list_problems(record), *recheck.list_problems(record)]
+    except ArtifactError as error:
+        return [str(error)]
 
 
 def describe_commit(commit: Commit | None) -> str:
-    """Return the commit that measured, in words."""
+    """Return a description of the commit that measured, for readers."""
     return "not recorded" if commit is None else commit.describe()
 
 
@@ -139,7 +149,7 @@ def _link_artifact(record: Record, homes: Sequence[Path], study: Params | None) 
 
 
 class _ModelTracer:
-    """Traces a model to the models that it was made from. A model that occurs twice is described once."""
+    """Trace a model to the models that it was made from. A model that occurs twice is described once."""
 
     def __init__(self, homes: Sequence[Path], root: Path) -> None:
         self._homes = homes
@@ -174,8 +184,8 @@ class _ModelTracer:
         if stored.state == INTACT and stored.meta is not None:
             return ModelDescription.parse({**stored.meta, "sha256": sha256})
         for place in sorted(self._root.glob(f"*/*/{name}.*")):
-            for directory in record_files.list_directories(place):
-                model = record_files.read(directory).artifact.model
+            for record in record_files.read_all(place):
+                model = record.artifact.model
                 if model.sha256 == sha256:
                     return model
         return None

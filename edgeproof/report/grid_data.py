@@ -33,5 +33,5 @@ def _name_column(name: str) -> str:
 
 
 def _round(number: float | None) -> float | None:
-    """Round to twelve digits, which removes what scaling to a unit adds."""
+    """Round to twelve digits, which removes the rounding errors of unit conversions."""
     return None if number is None else float(f"{number:.12g}")

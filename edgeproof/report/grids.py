@@ -18,7 +18,7 @@ from edgeproof.report.selections import PARTS, Selection
 
 # The word in a cell that has no value, by the row's verdict.
 REFUSED = {"invalid": "refused", "unsupported": "unsupported", "error": "failed"}
-# The names that reasons begin with, for scenarios that a study names as conf/scenarios does.
+# The prefixes of reasons, for scenarios that have the names of conf/scenarios.
 SCENARIO_NAMES = {
     ACCURACY: "accuracy",
     SINGLE_STREAM: "single_stream",
@@ -37,7 +37,7 @@ class TableCell:
     Attributes:
         value: the value as text; empty if there is none.
         interval: the interval in brackets; empty if there is none.
-        refused: the word for why there is no value; empty if nothing was measured.
+        refused: a word that says why there is no value; empty if nothing was measured.
         best: True if the value is the best of its figure on its device.
         pareto: True if no other row on its device beats the row beyond the intervals.
         notes: numbers of the grid's notes, from 1.
@@ -58,7 +58,7 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Heading:
-    """Heading of a column; `group` names the part that columns side by side belong to, such as a runtime."""
+    """Heading of a column; `group` is the value that neighbouring columns share, such as a runtime."""
 
     text: str
     group: str = ""
@@ -67,7 +67,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table without a format.
+    """A table before it is formatted.
 
     Attributes:
         title: heading of the table.
@@ -94,7 +94,7 @@ def build_grid(rows: Sequence[Row], chosen: Selection, ranking: DeviceRanking | 
     Args:
         rows: the rows to choose from.
         chosen: the rows and figures to show.
-        ranking: the ranking of all rows of the devices, which marks come from; that of `rows` if None.
+        ranking: the ranking of all rows of the devices, which decides the marks. None ranks `rows`.
 
     Raises EdgeproofError when two rows would share a place.
     """
@@ -215,13 +215,13 @@ def explain_missing(row: Row, name: str) -> str | None:
     if row.verdict == "unsupported":
         return "; ".join(row.reasons)
     own = [reason for reason in row.reasons if reason.startswith(SCENARIO_NAMES[scenario or ""])]
-    # A study may name its scenarios as it likes. Reasons with unknown names are given for every figure.
+    # A study may choose other names for its scenarios. Reasons with unknown names are given for every figure.
     others = [reason for reason in row.reasons if not reason.startswith(tuple(SCENARIO_NAMES.values()))]
     return "; ".join(dict.fromkeys(own or others)) or None
 
 
 def _list_captions(cells: Sequence[Sequence[TableCell]], chosen: Selection) -> list[str]:
-    """Return the meaning of the intervals and marks that the cells have."""
+    """Return an explanation of the intervals and marks that the cells have."""
     shown = [cell for line in cells for cell in line]
     captions = [INTERVALS] if any(cell.interval for cell in shown) else []
     if captions and any(FIGURES[name].scenario not in (None, ACCURACY) for name in chosen.figures):

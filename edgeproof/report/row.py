@@ -46,7 +46,7 @@ class Row:
         p50_attempts_ns: p50 over all attempts, with the refused ones; None if no timed run was refused.
         conditions: what the figures were measured under, as `edgeproof.records.conditions` defines it.
         npu: name of a simulated accelerator. Its row has no figures but `estimate`, made by its compiler.
-        emulated: durations in ns on an emulator. They stand only here, because they compare with nothing.
+        emulated: durations in ns on an emulator. No other field holds them, because they are not comparable.
     """
 
     device: str

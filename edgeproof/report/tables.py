@@ -21,7 +21,7 @@ def write_tables(
 ) -> str:
     """Write table.md, table.csv and table.json into `directory`; return the text of table.md.
 
-    `baseline` and `baseline_scheme` name the artifact that differences and speed-ups of the rows are against.
+    `baseline` and `baseline_scheme` name the artifact that the rows' differences and speed-ups refer to.
     """
     text = format_study_table(rows, study=study, baseline=baseline, baseline_scheme=baseline_scheme)
     write_text(directory / "table.md", text)
@@ -31,7 +31,7 @@ def write_tables(
 
 
 def format_study_table(rows: Sequence[Row], *, study: str, baseline: str, baseline_scheme: str = "fp32") -> str:
-    """Return table.md: the rows, then what was refused and why, then remarks, then the conditions."""
+    """Return table.md: the rows, then the refusals with their reasons, then remarks, then the conditions."""
     measured = [row for row in rows if row.npu is None and row.emulated is None]
     emulated = [row for row in rows if row.emulated is not None]
     estimated = [row for row in rows if row.npu is not None]
@@ -91,7 +91,7 @@ EMULATED_COLUMNS: tuple[Column[Row], ...] = (
 )
 EMULATED_NOTES = (
     "An emulator runs the instructions of the device, so accuracy, memory and instruction counts are those of its "
-    "architecture. Durations are those of the emulation. They compare with nothing, not even with one another."
+    "architecture. Durations are those of the emulation. They cannot be compared with any duration, not even with each other."
 )
 ESTIMATED_COLUMNS: tuple[Column[Row], ...] = (
     _DEVICE,
@@ -105,7 +105,7 @@ ESTIMATED_COLUMNS: tuple[Column[Row], ...] = (
 )
 ESTIMATED_NOTES = (
     "Cycles, time and memory are estimates by Arm's compiler Vela for the accelerator, with the memories and the clock "
-    "of a reference system. No device ran anything. Nothing here compares with a measured figure."
+    "of a reference system. No device ran anything. Do not compare these figures with measured ones."
 )
 
 
@@ -124,7 +124,7 @@ FIGURE_NOTES = (
 
 
 def _list_reasons(rows: Sequence[Row]) -> list[str]:
-    """Return what was refused, what exceeds its device's budget, and remarks of exports, each with its reasons."""
+    """Return the refused rows, the rows over their device's budget, and remarks of exports, with their reasons."""
     parts = []
     refused = [row for row in rows if row.reasons]
     if refused:
@@ -133,7 +133,7 @@ def _list_reasons(rows: Sequence[Row]) -> list[str]:
         parts += [""]
     over_budget = [(row, row.budget.reasons) for row in rows if row.budget and row.budget.reasons]
     if over_budget:
-        parts += ["Not shown to keep within the device's budget (the whole interval must):", ""]
+        parts += ["Not within the device's budget (the whole interval of a figure must be within it):", ""]
         parts += [f"- `{escape(row.device)}` {_format_remarks(row, reasons)}" for row, reasons in over_budget]
         parts += [""]
     remarks = dict.fromkeys(f"- {_format_remarks(row, row.notes)}" for row in rows if row.notes)
@@ -147,7 +147,7 @@ def _format_remarks(row: Row, remarks: Sequence[str]) -> str:
 
 
 def _describe_conditions(rows: Sequence[Row], baseline: str) -> list[str]:
-    """Return how to read the table, and one line for every device and runtime with its conditions."""
+    """Return an explanation of the table, and one line with the conditions of every device and runtime."""
     measured = [row for row in rows if row.versions]
     latest: dict[tuple[str, str], str] = {}
     repeated: dict[tuple[str, str], int] = defaultdict(int)

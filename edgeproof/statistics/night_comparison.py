@@ -43,7 +43,7 @@ def _select_promising(
 ) -> list[Key]:
     """Return the cells that Benjamini and Hochberg's method keeps of Welch's t tests, all computed at once.
 
-    The full comparison is slow, and no other cell can be shown: the method depends on the smallest p-values only.
+    The full comparison is slow, and the method never shows another cell, because it depends on the smallest p-values.
     """
     if not keys:
         return []

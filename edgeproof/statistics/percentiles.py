@@ -1,8 +1,8 @@
 """Percentiles of latencies, within one process and over several.
 
-The process is the unit of replication. All inferences of a process share its memory layout and its moment, so the
-interval of a latency comes from several processes where there are several. Within a process, neighbouring inferences
-are correlated, so its interval is based on the effective sample size.
+The process is the unit of replication. All inferences of a process share its memory layout and run at the same time,
+so the interval of a latency comes from several processes if there are several. Within a process, neighbouring
+inferences are correlated, so its interval is based on the effective sample size.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def count_required_samples(percent: float) -> int:
 
     This is the smallest n with P(Binomial(n, 1 − p) ≤ 1) ≤ 1%: the chance that fewer than two samples lie beyond the
     percentile is at most 1%. It is the rule of MLPerf's early stopping ("MLPerf inference rules", appendix on early
-    stopping) with one sample beyond the percentile discarded. Below p50 the lower side is the scarce one.
+    stopping) with one sample beyond the percentile discarded. For a percentile below p50 the rule counts the samples
+    below it.
 
     Raises ValueError for a percentile outside 0 to 100.
     """

@@ -1,4 +1,4 @@
-"""The stages of a study before anything runs, each with a digest that tells whether two studies share it."""
+"""List the stages of a study before anything runs. Two studies share a stage if its digest is the same in both."""
 
 from __future__ import annotations
 

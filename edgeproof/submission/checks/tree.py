@@ -1,4 +1,4 @@
-"""Scan a directory from an untrusted source once: its files, its directories, and what is odd about them."""
+"""Scan a directory from an untrusted source once: its files, its directories, and their problems."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Tree:
 
 
 def scan(root: Path) -> Tree:
-    """Scan `root` without following links; add a problem for every odd name, link, empty or too large file."""
+    """Scan `root` without following links; add a problem for every unusual name, link, empty or too large file."""
     tree = Tree(root)
     pending: list[Parts] = [()]
     while pending:

@@ -18,7 +18,7 @@ import pytest
 from edgeproof.cli import main
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ConfigError, UnknownNameError
-from edgeproof.farm import dispatcher, engines, journal, leases, quarantine
+from edgeproof.farm import device_choice, dispatcher, engines, journal, leases, quarantine
 from edgeproof.farm.dispatcher import FarmRun
 from edgeproof.farm.engines import JobExit
 from edgeproof.study import repro
@@ -261,7 +261,7 @@ def test_a_journal_drops_a_torn_last_line_and_continues(tmp_path: Path) -> None:
     path.write_text(f"hello\n{line.decode()}")
     damaged: list[str] = []
     assert [event.kind for event in journal.read(path, damaged)] == ["failed"]
-    assert damaged == [f"{path}, line 1, is no event of a job"]
+    assert damaged == [f"{path}, line 1, is not an event of a job"]
 
 
 def test_failures_are_counted_since_the_job_was_last_done_or_abandoned() -> None:
@@ -316,7 +316,7 @@ def project(plugin_root: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--name", "../night"], "is not a valid run name"),
+        (["--name", "../night"], "is not a valid name of a run"),
         (["--devices", "tag:arm"], "no device has the tag 'arm'"),
         (["--devices", "dsk"], "Did you mean 'desk'?"),
     ],
@@ -328,10 +328,9 @@ def test_a_wrong_argument_is_refused_with_the_reason(project: Path, argv: list[s
 
 
 def test_devices_are_chosen_by_name_or_tag_and_listed_once(project: Path) -> None:
-    from edgeproof.cli import farm
-
     (project / "devices" / "pi.yaml").write_text(json.dumps({"transport": "fake", "threads": 1, "tags": ["arm"]}))
-    assert farm._expand_tags(["tag:arm", "desk", "pi"]) == ["pi", "desk"]
+    choice = device_choice.choose_devices(None, ["tag:arm", "desk", "pi"])
+    assert (choice.devices, choice.errors) == (["pi", "desk"], {})
 
 
 def test_a_run_stores_the_parameters_of_the_study_on_the_chosen_devices(
