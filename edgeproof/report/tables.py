@@ -91,7 +91,8 @@ EMULATED_COLUMNS: tuple[Column[Row], ...] = (
 )
 EMULATED_NOTES = (
     "An emulator runs the instructions of the device, so accuracy, memory and instruction counts are those of its "
-    "architecture. Durations are those of the emulation. They cannot be compared with any duration, not even with each other."
+    "architecture. Durations are those of the emulation. They cannot be compared with any duration, not even with each "
+    "other."
 )
 ESTIMATED_COLUMNS: tuple[Column[Row], ...] = (
     _DEVICE,

@@ -27,7 +27,8 @@ CHEAP = (
     "tasks.digits.quality_target=0.0",
 )  # fmt: skip
 GRID = ("--multirun", *CHEAP, "prune.ratio=0.2,0.4", "scheme=int8-static")
-# Once: prepare, teacher, student, the teacher's export. Twice: pruned, quantized, export, session, report.
+# Stages that run once: prepare, teacher, student, the teacher's export. Stages that run twice: pruning, quantization,
+# export, bench, report.
 DISTINCT_STAGES = 14
 
 # Its models are those of the grid. No model reaches the limit after one epoch.
@@ -60,7 +61,7 @@ def read_rows(project: ProjectClone, name: str) -> list[dict[str, str]]:
 
 
 def list_builds(project: ProjectClone, name: str) -> list[tuple[str, ...]]:
-    """Return what must be bit-identical however often a sweep was interrupted."""
+    """Return the columns that must be identical even if a sweep was interrupted."""
     columns = ("prune.ratio", "status", "accuracy", "size_bytes", "of_artifact_sha256", "models_sha256")
     return [tuple(row[column] for column in columns) for row in read_rows(project, name)]
 

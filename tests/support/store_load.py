@@ -2,7 +2,7 @@
 
 Twelve processes refresh the store and count its records, six only count them, and two replace sessions by equal ones.
 Every count that differs from the number of records on disk is printed, and so is every error. The exit code is the
-number of processes that saw one.
+number of processes that failed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def run(root: Path, duration_s: float) -> int:
     expected = len(record_files.list_directories(root))
     store.refresh(root)
     deadline = time.monotonic() + duration_s
-    # The parent has open connections to nothing, so its children can be forks, which start at once.
+    # The parent has no open connection, so it may fork. Forked processes start at once.
     children = [_fork(partial(_work, ROLES[n % len(ROLES)], root, expected, deadline, n)) for n in range(PROCESSES)]
     return sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child in children)
 

@@ -1,1 +1,1 @@
-"""Unit tests: one file a module, no network, no hardware, no sleep."""
+"""Unit tests: one file per module, no network, no hardware, no sleep."""

@@ -40,19 +40,19 @@ def test_a_command_exits_with_the_code_that_it_returns(body: str, code: int) -> 
 
 
 @pytest.mark.parametrize("kind", ["EdgeproofError", "ConfigError", "DeviceError"])
-def test_an_edgeproof_error_is_one_message_and_exit_code_two(kind: str) -> None:
+def test_an_edgeproof_error_gives_one_message_and_exit_code_two(kind: str) -> None:
     done = run_entry(f"raise errors.{kind}('the disk is made of cheese')")
     assert (done.returncode, done.stderr) == (2, "error: the disk is made of cheese\n")
 
 
-def test_an_os_error_is_one_message_and_exit_code_two() -> None:
+def test_an_os_error_gives_one_message_and_exit_code_two() -> None:
     done = run_entry("open('/nowhere/at/all')")
     assert done.returncode == 2
     assert done.stderr.startswith("error: [Errno 2] No such file or directory: '/nowhere/at/all'")
     assert "Traceback" not in done.stderr
 
 
-def test_an_interruption_is_one_line_and_the_shells_exit_code() -> None:
+def test_an_interruption_gives_one_line_and_the_shells_exit_code() -> None:
     done = run_entry("raise KeyboardInterrupt")
     assert done.returncode == 130
     assert len(done.stderr.splitlines()) == 1
@@ -145,7 +145,7 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("number", [1, 2, 5, 20, 60, 150])
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_an_interruption_during_the_imports_is_one_line(program: str, number: int) -> None:
+def test_an_interruption_during_the_imports_gives_one_line(program: str, number: int) -> None:
     code = INTERRUPT.format(number=number, program=PROGRAMS[program])
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr == "interrupted. Finished work is kept: run the same command again to continue.\n"
@@ -166,7 +166,7 @@ def test_a_program_imports_only_light_modules_before_it_handles_interruptions(mo
     assert {name.partition(".")[0] for name in done.stdout.split()} - {"edgeproof", "stages"} <= sys.stdlib_module_names
 
 
-def test_an_interruption_that_a_library_turns_into_another_error_is_still_one_line() -> None:
+def test_an_interruption_that_a_library_turns_into_another_error_still_gives_one_line() -> None:
     body = (
         "import os, signal\n    try:\n        os.kill(os.getpid(), signal.SIGINT)\n"
         "    except KeyboardInterrupt:\n        raise ImportError('broken') from None"

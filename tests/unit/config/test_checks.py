@@ -174,7 +174,7 @@ def test_network_options_cannot_be_set_for_a_model_with_a_parent(content: dict[s
     assert "models.student_slim: network_options" in study_contents.read_error(content)
 
 
-def test_a_method_that_needs_a_teacher_cannot_go_without(content: dict[str, Any]) -> None:
+def test_a_method_that_needs_a_teacher_must_have_one(content: dict[str, Any]) -> None:
     study_contents.put(content, "models/student/teacher", None)
     assert "models.student: method 'distill' learns from a teacher" in study_contents.read_error(content)
 

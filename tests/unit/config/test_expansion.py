@@ -83,6 +83,6 @@ def test_interleaved_processes_compare_each_artifact_of_a_family_with_its_refere
     session = study_contents.expand(content).bench["local_onnx"]
     assert session.interleaved == 3
     assert session.against == {
-        "student_slim_w4": {"fp32": ["student", "fp32"]},  # its control has no other
+        "student_slim_w4": {"fp32": ["student", "fp32"]},  # its control has no other scheme
         "student_slim": {"int8-static": ["student_slim", "fp32"]},
     }

@@ -21,7 +21,7 @@ def test_the_plugins_of_a_kind_are_the_files_of_its_directory(kind: str, monkeyp
     )
 
 
-def test_the_error_for_an_unknown_plugin_lists_names_suggests_the_nearest_and_tells_which_files_to_add() -> None:
+def test_the_error_for_an_unknown_plugin_lists_names_suggests_the_nearest_and_names_the_files_to_add() -> None:
     with pytest.raises(UnknownNameError) as caught:
         plugins.load("runtimes", "onx")
     message = str(caught.value)
@@ -33,7 +33,7 @@ def test_the_error_for_an_unknown_plugin_lists_names_suggests_the_nearest_and_te
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../core/errors", "__init__", "null.py", "os", "edgeproof"])
-def test_a_name_that_is_no_plugin_is_unknown(name: str) -> None:
+def test_a_name_that_is_not_a_plugin_is_unknown(name: str) -> None:
     with pytest.raises(UnknownNameError):
         plugins.load("runtimes", name)
 

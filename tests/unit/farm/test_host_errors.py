@@ -150,14 +150,14 @@ def raise_from(error: OSError) -> None:
     ],
     ids=["disk full", "stale handle", "write to a full device", "lost link", "refused"],
 )
-def test_the_exit_code_of_a_session_says_who_failed(
+def test_the_exit_code_of_a_session_says_whether_the_host_or_the_device_failed(
     study_file: Path, monkeypatch: pytest.MonkeyPatch, fail: Callable[[], object], code: int
 ) -> None:
     monkeypatch.setattr(bench_session, "run", lambda *arguments: fail())
     assert session.main([SESSION, str(study_file), "out"]) == code
 
 
-def test_an_error_of_the_study_is_no_failure_of_the_host(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_study_is_not_a_failure_of_the_host(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_session, "run", lambda *arguments: raise_from(PermissionError(errno.EACCES, "denied")))
     with pytest.raises(ConfigError):
         session.main([SESSION, str(study_file), "out"])

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 @pytest.fixture
 def module() -> nn.Module:
-    """A small untrained resnet8."""
+    """Return a small untrained resnet8."""
     return build_module()
 
 
@@ -75,7 +75,7 @@ def test_a_layer_that_rounding_would_empty_is_not_pruned(
 
 
 @pytest.mark.parametrize(("method", "options"), METHODS)
-def test_zeros_of_remaining_channels_are_held(method: ModuleType, options: dict[str, Any], module: nn.Module) -> None:
+def test_zeros_of_remaining_channels_stay_zero(method: ModuleType, options: dict[str, Any], module: nn.Module) -> None:
     convolutions = [m for m in module.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     with torch.no_grad():
         for layer in convolutions:

@@ -68,11 +68,11 @@ def test_signatures_of_a_library_are_verified_and_those_with_a_flipped_bit_refus
 
 
 @given(st.binary(max_size=40), st.binary(max_size=70))
-def test_bytes_that_are_no_key_or_signature_are_refused(key: bytes, signature: bytes) -> None:
+def test_bytes_that_are_not_a_key_or_a_signature_are_refused(key: bytes, signature: bytes) -> None:
     assert not ed25519.verify(key, b"message", signature)
 
 
-def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
+def test_a_fingerprint_equals_the_one_that_openssh_prints(tmp_path: Path) -> None:
     key = Ed25519PrivateKey.from_private_bytes(b"k" * 32).public_key()
     public = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     (tmp_path / "key.pub").write_bytes(public + b" comment\n")
@@ -82,7 +82,7 @@ def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
             ["ssh-keygen", "-lf", tmp_path / "key.pub"], capture_output=True, text=True, check=True
         )
     except FileNotFoundError:
-        pytest.skip("there is no ssh-keygen")
+        pytest.skip("ssh-keygen is not installed")
     assert manifest.fingerprint(raw) in printed.stdout.split()
 
 
@@ -141,7 +141,9 @@ def read_signer(capsys: pytest.CaptureFixture[str]) -> str:
     return next(word for word in capsys.readouterr().out.split() if word.startswith("SHA256:"))
 
 
-def test_one_command_verifies_and_runs_it_from_the_tar(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_command_verifies_and_runs_a_bundle_from_its_tar_file(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_bundle("--key", "key")
     fingerprint = read_signer(capsys).rstrip(".")
     with tarfile.open("out/m.tar") as archive:
@@ -204,9 +206,11 @@ def test_a_bundle_with_any_change_is_refused_before_anything_runs(project: Path,
         (place / manifest.SIGNATURE).write_text("00" * 64)
     else:
         artifact.write_bytes(b"x")
-        content_ = json.loads(listing.read_text())
-        content_["files"]["artifact/matrix.npy"] = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
-        listing.write_text(json.dumps(content_) if harm == "both" else "{")
+        manifest_content = json.loads(listing.read_text())
+        manifest_content["files"]["artifact/matrix.npy"] = (
+            "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+        )
+        listing.write_text(json.dumps(manifest_content) if harm == "both" else "{")
     done = run(place, "--check")
     assert done.returncode == 3
     assert done.stderr.startswith("refused: ")
@@ -223,7 +227,7 @@ def test_a_signature_by_another_key_than_the_given_one_is_refused(
     assert run(unsigned, "--check").returncode == 0
 
 
-def test_another_version_of_a_package_is_refused_with_the_command(project: Path) -> None:
+def test_another_version_of_a_package_is_refused_with_the_command_that_installs_the_right_one(project: Path) -> None:
     for path in RECORDS.rglob("record.json"):
         path.write_text(path.read_text().replace(f'"numpy": "{np.__version__}"', '"numpy": "0.1"'))
     done = run(write_bundle(), "--check")
@@ -232,7 +236,7 @@ def test_another_version_of_a_package_is_refused_with_the_command(project: Path)
 
 
 @pytest.mark.parametrize("inputs", ["missing", "text", "shape"])
-def test_wrong_inputs_are_one_message(project: Path, inputs: str) -> None:
+def test_wrong_inputs_give_one_message(project: Path, inputs: str) -> None:
     place = write_bundle()
     if inputs == "text":
         Path("inputs.npy").write_text("no array")
@@ -259,7 +263,9 @@ def test_an_artifact_whose_runs_failed_is_not_bundled(project: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"])
-def test_a_key_that_cannot_sign_is_refused_with_how_to_make_one(project: Path, content: bytes | None) -> None:
+def test_a_key_that_cannot_sign_is_refused_with_the_command_that_makes_one(
+    project: Path, content: bytes | None
+) -> None:
     Path("key").unlink()
     if content is not None:
         Path("key").write_bytes(content)

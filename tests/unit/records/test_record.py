@@ -102,7 +102,7 @@ def test_a_record_has_only_the_keys_of_its_kind(tmp_path: Path, outcome: JobOutc
         ({"device": None}, "'device' is None, expected str"),
     ],
 )
-def test_a_part_of_another_type_raises_with_its_key(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_a_part_of_the_wrong_type_raises_with_its_key(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = record_trees.write(tmp_path, call_ns=[1]) / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     record = record_files.read(path.parent)

@@ -274,7 +274,7 @@ def test_no_written_file_contains_the_key_or_its_path(project: Path) -> None:
         (format_signer(KEY, 'namespaces="git" '), "contains no Ed25519 key"),
     ],
 )
-def test_an_invalid_file_of_allowed_signers_is_an_error(text: str, message: str) -> None:
+def test_an_invalid_file_of_allowed_signers_is_refused(text: str, message: str) -> None:
     Path("allowed").write_text(text)
     with pytest.raises(ConfigError, match=message):
         allowed_signers.read_allowed_signers(Path("allowed"))
@@ -340,11 +340,11 @@ def test_a_signature_with_a_flipped_bit_is_invalid(message: bytes, bit: int) -> 
     flipped = bytearray(armored.encode())
     flipped[bit // 8 % len(flipped)] ^= 1 << bit % 8
     try:
-        key, holds = signatures.verify(flipped.decode("ascii"), message)
+        key, is_valid = signatures.verify(flipped.decode("ascii"), message)
     except ValueError:
         return
-    # What is left may be the same bytes write_key otherwise (the last format_signer's end), and nothing else.
-    assert not holds or (key == signing.get_public_key(KEY) and flipped.decode().split() == armored.split())
+    # A flipped bit in a line break may leave the same text. Any other text must be invalid.
+    assert not is_valid or (key == signing.get_public_key(KEY) and flipped.decode().split() == armored.split())
 
 
 @given(st.text(max_size=300))

@@ -45,7 +45,7 @@ def test_the_pareto_front_holds_all_points_that_no_other_dominates(figures: list
         assert row.on_pareto_front == (not beaten)
 
 
-def test_seeds_are_compared_by_their_means_not_by_one_lucky_seed() -> None:
+def test_seeds_are_compared_by_their_means_and_not_by_the_best_seed() -> None:
     lucky = [make_row(accuracy=0.95), make_row(accuracy=0.75)]
     steady = [make_row(accuracy=0.90), make_row(accuracy=0.90)]
     marked = mark_pareto_front([lucky, steady], SweepRequest((), CodeVersion("", "", ())))
