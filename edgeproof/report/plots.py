@@ -119,7 +119,7 @@ def draw_scatter(rows: Sequence[Row], axis: CostAxis, path: Path) -> None:
         for number, device in enumerate(devices):
             axes = figure.add_subplot(len(devices), 1, number + 1)
             _draw_panel(axes, _list_points(rows, device, axis), _find_front(rows, device, axis), rows)
-            axes.set(xscale="log", xlabel=axis.label, ylabel="accuracy, %", title=f"device: {device}")
+            axes.set(xscale="log", xlabel=axis.label, ylabel="accuracy, %", title=_describe_device(rows, device))
             axes.xaxis.set_major_locator(LogLocator(subs=TICKS))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
@@ -197,6 +197,12 @@ def _get_span(row: Row, name: str, scale: float = 1.0) -> Span | None:
         return None
     low, high = (None, None) if interval is None else (interval[0] * scale, interval[1] * scale)
     return Span(value * scale, low, high)
+
+
+def _describe_device(rows: Sequence[Row], device: str) -> str:
+    """Return the name of a device's card and its processor."""
+    cpu = next((row.cpu for row in rows if row.device == device and row.cpu), None)
+    return f"device: {device}" + (f" ({cpu})" if cpu else "")
 
 
 def _list_devices(rows: Sequence[Row]) -> list[str]:

@@ -95,8 +95,8 @@ def test_the_drawing_is_well_formed_with_a_panel_a_device_and_a_legend(many_rows
         for element in ElementTree.parse(tmp_path / "plot.svg").iter("{http://www.w3.org/2000/svg}text")
     ]
     for text in (
-        "device: local",
-        "device: board",
+        "device: local (A Processor)",
+        "device: board (A Processor)",
         "onnx",
         "tflite",
         "fp32",
