@@ -75,7 +75,7 @@ def _compute_waiting(
     waiting = None if delay_ns is None else delay_ns / elapsed_ns
     pressure = None if pressure_us is None else pressure_us * 1e3 / elapsed_ns
     if before.get("processors") == 1 and waiting is not None and own is not None:
-        # On one processor, LoadGen's logger and the queries wait for each other, which is no disturbance. Other
+        # On one processor, LoadGen's logger and the queries wait for each other, which is not a disturbance. Other
         # processes can have had the processor only while none of our threads ran. An involuntary switch between two
         # of our threads is matched by a voluntary one.
         among_own = max(0.0, waiting - max(0.0, 1 - own / elapsed_ns))

@@ -24,4 +24,4 @@ def require_project() -> None:
     # A parent directory comes first, then the clone that this program is installed from.
     nearest = next((directory for directory in [*here.parents, REPOSITORY] if is_project(directory)), None)
     cure = f"Go to one: cd {nearest}" if nearest is not None else "Clone edgeproof with git, and 'cd' into the clone"
-    raise ConfigError(f"{here} is no edgeproof project: it has no {MARKER}/. {cure}")
+    raise ConfigError(f"{here} is not an edgeproof project: it has no {MARKER}/. {cure}")

@@ -38,7 +38,7 @@ def _make(directory: Path) -> None:
         ) from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise EdgeproofError(
-            f"{directory} belongs to another user or is no directory, so it is not safe to use. "
+            f"{directory} belongs to another user or is not a directory, so it is not safe to use. "
             f"Ask its owner or root to remove it: rm -r {directory}"
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

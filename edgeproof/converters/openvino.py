@@ -72,7 +72,7 @@ def compress_weights(model: Any, bits: int) -> Any:
     wider = sum(count for (_, element_type), count in layers.items() if element_type != "i4")
     if 2 * wider > layers.total():
         raise Unsupported(
-            "NNCF compresses fully connected layers alone to 4 bits, and keeps the weights of "
+            "NNCF compresses only fully connected layers to 4 bits, and keeps the weights of "
             f"{wider} of this model's {layers.total()} layers at 8"
         )
     return compressed

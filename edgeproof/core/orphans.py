@@ -1,6 +1,6 @@
 """End a process when a process above it ends, also by SIGKILL, and also with a shell between the two. Linux only.
 
-The kernel's own signal (`processes.die_with_parent`) reaches direct children alone, and DVC starts stages in a shell.
+The kernel's own signal (`processes.die_with_parent`) reaches only direct children, and DVC starts stages in a shell.
 """
 
 from __future__ import annotations

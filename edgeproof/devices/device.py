@@ -7,13 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeproof.config.cards import Card, Fingerprint
+from edgeproof.config.file_names import check_file_name
 from edgeproof.connection.transport import DeviceTransport
 from edgeproof.core import plugins
 from edgeproof.paths import WORK
 
 
 def open_transport(name: str, card: Card) -> DeviceTransport:
-    """Return the transport to the device `name`. It keeps files on this machine in a directory of that name."""
+    """Return the transport to the device `name`. It keeps files on this machine in a directory of that name.
+
+    Raises ConfigError for a name that is not a file name.
+    """
+    check_file_name("device", name)
     module = plugins.load("transports", card.transport)
     transport: DeviceTransport = module.Transport(WORK / "devices" / name, card.host)
     return transport

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from edgeproof.config.file_names import check_file_name
 from edgeproof.connection.private_directory import make_private_directory
 from edgeproof.core.file_locks import hold
 from edgeproof.devices.lock_holders import describe_command, name_holder, read_holder
@@ -18,8 +19,10 @@ SAFE_TO_INTERRUPT = "Ctrl-C is safe: the same command starts or continues it lat
 def hold_for_measuring(device: str, *, here: bool) -> Iterator[None]:
     """Hold the locks of a measurement, so that nothing else measures on `device`.
 
-    If the device is this machine (`here`), nothing builds on it either. A wait is explained on stderr.
+    If the device is this machine (`here`), nothing builds on it either. A wait is explained on stderr. Raises
+    ConfigError for a device whose name is not a file name.
     """
+    check_file_name("device", device)
     directory = _get_lock_directory()
     with ExitStack() as locks:
         locks.enter_context(_hold(directory / f"device-{device}", f"device '{device}', on which {{}} measures"))
@@ -44,7 +47,7 @@ def hold_for_building() -> Iterator[None]:
 
 @contextmanager
 def _hold(lock: Path, wait_for: str, *, shared: bool = False) -> Iterator[None]:
-    """Hold a lock and name this process in it. `wait_for` says what is waited for, with a gap for the holder."""
+    """Hold a lock and name this process in it. `wait_for` is the message to waiters, with a gap for the holder."""
     wait = functools.partial(_explain_wait, lock, wait_for, "another process")
     with hold(lock, shared=shared, if_busy=wait), name_holder(lock, describe_command()):
         yield

@@ -54,7 +54,7 @@ class Alarm:
 
     @property
     def needs_attention(self) -> bool:
-        """True if somebody has to look. A suspicion that an A/B test did not confirm is settled."""
+        """True if a person has to look at it. A suspicion that an A/B test did not confirm is settled."""
         return self.kind != "not confirmed"
 
     def __str__(self) -> str:

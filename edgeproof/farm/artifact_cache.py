@@ -70,6 +70,6 @@ def _root() -> Path:
 
 
 def _entry(sha256: str, scheme: str) -> Path:
-    """Return the path of an artifact. A record may hold any text: one that is no file name is never in the cache."""
+    """Return the path of an artifact. A record may contain any text, and only file names are in the cache."""
     name = f"{sha256}-{scheme}"
     return _root() / (name if Path(name).name == name and not name.startswith(".") else "nowhere")

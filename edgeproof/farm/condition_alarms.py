@@ -64,7 +64,7 @@ def _summarize(changes: list[str]) -> str:
 
 
 def _describe_largest_move(moved: Mapping[HistoryCell, float]) -> str:
-    """Describe the cell whose duration moved most. It is no verdict, since its conditions changed."""
+    """Describe the cell whose duration moved most. This is not a verdict, because its conditions changed."""
     if not moved:
         return ""
     cell, ratio = max(moved.items(), key=lambda item: abs(math.log(item[1])))

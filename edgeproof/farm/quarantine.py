@@ -1,4 +1,4 @@
-"""The quarantine of devices that kept failing. No job runs on them until somebody releases them."""
+"""The quarantine of devices that kept failing. No job runs on them until a user releases them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeproof.config.file_names import check_file_name
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import EdgeproofError, UnknownNameError
 from edgeproof.paths import WORK
@@ -67,4 +68,4 @@ def release(device: str) -> None:
 
 
 def _path(device: str) -> Path:
-    return QUARANTINE / f"{device}.json"
+    return QUARANTINE / f"{check_file_name('device', device)}.json"

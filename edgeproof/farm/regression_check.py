@@ -1,7 +1,7 @@
 """Check a night: find missing cells, changed devices, and cells that got slower, and write their alarms.
 
-A night is judged by what was known when it ended. So a repeated check gives the same alarms, and repeats only the A/B
-tests that could not run.
+A check uses only the records that existed when the night ended. So a repeated check gives the same alarms, and
+repeats only the A/B tests that could not run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CheckResult:
 
     @property
     def is_clean(self) -> bool:
-        """True if nobody has to look at the night."""
+        """True if nothing in the night needs attention."""
         measured_nothing = self.recorded == self.refused
         return not (measured_nothing or self.damaged or any(alarm.needs_attention for alarm in self.alarms))
 

@@ -70,8 +70,8 @@ def count_sparse_bytes(zeros: Counts, counts: Counts, gap_bits: int) -> int:
 def count_value_bytes(counts: Counts) -> int:
     """Return the size of values, Huffman-coded or plain, from the frequency of each distinct value."""
     plain = VALUE_BYTES * int(counts.sum())
-    # No code is shorter than the entropy. If even the entropy is no gain, the code is not built: for 100,000 distinct
-    # weights this would take a second.
+    # No code is shorter than the entropy. If the entropy already saves nothing, the code is not built, because this
+    # takes a second for 100,000 distinct weights.
     lower_bound = len(counts) * (LENGTH_BYTES + VALUE_BYTES) + compute_entropy_bits(counts) / 8
     return plain if lower_bound >= plain else min(plain, _count_huffman_bytes(counts, VALUE_BYTES))
 

@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Facts that follow from a model alone.
+    """Facts that depend only on the model.
 
     `macs` counts the multiply-accumulates of one inference in convolutions and matrix products. `weight_sparsity` is
     the share (0 to 1) of exact zeros in all weight tensors. `entropy_coded_bytes` covers all floating-point tensors,

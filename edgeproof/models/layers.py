@@ -32,7 +32,7 @@ def zero_smallest(weights: Sequence[nn.Parameter], sparsity: float) -> None:
 def refuse_dead_network(module: nn.Module, task: TrainingTask) -> None:
     """Raise ConfigError if layers are empty and the outputs no longer depend on the input.
 
-    An empty layer alone is no error, because a shortcut may lead around it.
+    An empty layer is not an error by itself, because a shortcut may bypass it.
     """
     empty = [name for name, layer in find_weighted_layers(module).items() if not layer.weight.any()]
     if not empty:

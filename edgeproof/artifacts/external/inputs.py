@@ -145,12 +145,12 @@ def _check_size(shape: tuple[int, ...], path: str) -> tuple[int, ...]:
 def _read_arrays(path: Path) -> dict[str, Array]:
     """Read the arrays of an .npz after a look at their names. An .npy has none."""
     if not zipfile.is_zipfile(path):
-        raise ValueError("it is no zip archive")
+        raise ValueError("it is not a zip archive")
     with np.load(path, allow_pickle=False) as archive:
         for name in archive.files:
             if name not in ARRAYS:
                 raise ConfigError(
-                    f"{path} holds an array '{name}'.{suggest_nearest(name, ARRAYS)} It may hold x and y alone."
+                    f"{path} holds an array '{name}'.{suggest_nearest(name, ARRAYS)} It may contain only x and y."
                 )
         return {name: archive[name] for name in archive.files}
 

@@ -106,7 +106,7 @@ def load(path: Path) -> tuple[Program, ModelInterface]:
             source = spec.get("parameter_name") or spec.get("buffer_name") or spec.get("tensor_constant_name")
             tensors[spec["arg"]["name"]] = weights[source] if source in weights else constants[source]
         elif kind != "constant_input":
-            raise ConfigError(f"{path} takes an input that is no tensor ({kind}). {ADVICE}")
+            raise ConfigError(f"{path} takes an input that is not a tensor ({kind}). {ADVICE}")
     outputs = [
         spec["arg"]["as_tensor"]["name"]
         for entry in signature["output_specs"]
@@ -146,7 +146,7 @@ def _explain_missing_graph(members: Mapping[str, object]) -> str:
         return "was written by torch.save, as pickled objects without a graph, and not by torch.export.save."
     if any(name.startswith("data/aotinductor/") for name in members):
         return "is a compiled package of AOTInductor, whose code is not run, and not a program of torch.export."
-    return f"holds no {GRAPH}, so it is no program of torch.export."
+    return f"holds no {GRAPH}, so it is not a program of torch.export."
 
 
 def _read_tensors(read: Callable[[str], bytes], kind: str) -> dict[str, torch.Tensor]:

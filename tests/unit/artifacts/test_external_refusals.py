@@ -141,7 +141,7 @@ def test_data_that_does_not_fit_is_refused(
     expect_refusal(match, "m.onnx", "--data", "data.npz")
 
 
-def test_a_data_file_that_is_no_npz_is_refused(bench_project: Path, expect_refusal: Refusal) -> None:
+def test_a_data_file_that_is_not_an_npz_is_refused(bench_project: Path, expect_refusal: Refusal) -> None:
     write_onnx(bench_project / "m.onnx")
     expect_refusal(r"absent\.npz does not exist", "m.onnx", "--data", "absent.npz")
     np.save(bench_project / "x.npy", X)
@@ -151,7 +151,7 @@ def test_a_data_file_that_is_no_npz_is_refused(bench_project: Path, expect_refus
     expect_refusal(r"can't be read as an \.npz", "m.onnx", "--data", "cut.npz")
 
 
-def test_labels_are_refused_if_the_output_is_no_row_of_values(bench_project: Path, expect_refusal: Refusal) -> None:
+def test_labels_are_refused_if_the_output_is_not_a_row_of_values(bench_project: Path, expect_refusal: Refusal) -> None:
     write_onnx(bench_project / "m.onnx", outputs=("y", "best"))
     expect_refusal(
         r"answers with shape \(1\): y is compared",

@@ -191,7 +191,7 @@ def test_expressions_and_guards_are_not_evaluated(plain: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["as_graph", "as_custom_obj", "as_operator"])
-def test_an_argument_that_is_no_data_is_refused(plain: Path, kind: str) -> None:
+def test_an_argument_that_is_not_data_is_refused(plain: Path, kind: str) -> None:
     def replace_argument(program: dict[str, Any]) -> None:
         program["graph_module"]["graph"]["nodes"][-1]["inputs"][0]["arg"] = {kind: {"name": "torch.os.system"}}
 

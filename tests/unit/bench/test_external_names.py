@@ -37,7 +37,7 @@ def test_an_interleaved_run_with_a_name_keeps_the_results_that_have_that_name(pr
     assert (project / "results/brought/mine_interleaved/tables/interleaved.md").is_file()
 
 
-def test_a_name_that_is_no_directory_name_is_refused_before_anything_is_measured(project: Path) -> None:
+def test_a_name_that_is_not_a_directory_name_is_refused_before_anything_is_measured(project: Path) -> None:
     with pytest.raises(ConfigError, match="--name 'My Files' is invalid"):
         run_bench("one.onnx", "two.onnx", "--name", "My Files")
     assert not (project / "results").exists()

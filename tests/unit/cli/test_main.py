@@ -63,7 +63,7 @@ def test_repro_takes_an_optional_study_and_then_overrides(
     monkeypatch: pytest.MonkeyPatch, words: list[str], study: str | None, overrides: list[str]
 ) -> None:
     calls: list[object] = []
-    monkeypatch.setattr(repro, "run_study", lambda *arguments: calls.append(arguments) or 0)
+    monkeypatch.setattr(repro, "run_study", lambda *arguments, print_table: calls.append(arguments) or 0)
     assert main.run(["repro", *words]) == 0
     assert calls == [(study, overrides)]
 
@@ -146,7 +146,7 @@ def test_a_command_outside_a_project_says_where_to_go_and_writes_nothing(
 ) -> None:
     (tmp_path / "conf").mkdir()  # other programs have such a directory too
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=f"{tmp_path} is no edgeproof project.* cd {ROOT}"):
+    with pytest.raises(ConfigError, match=f"{tmp_path} is not an edgeproof project.* cd {ROOT}"):
         main.run(argv)
     assert [path.name for path in tmp_path.rglob("*")] == ["conf"]
 

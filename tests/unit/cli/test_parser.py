@@ -74,7 +74,7 @@ def test_a_name_that_resembles_nothing_gets_no_suggestion(capsys: pytest.Capture
         ["query", "SELECT 1", "--timeout-s", "nan"],
     ],
 )
-def test_a_value_that_is_no_number_is_answered_with_what_is_expected(
+def test_the_error_for_a_value_that_is_not_a_number_says_what_is_expected(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = read_usage_error(argv, capsys)

@@ -58,11 +58,11 @@ def test_a_link_or_a_file_in_its_place_is_refused(root: Path) -> None:
     own = root / f"edgeproof-{os.getuid()}"
     (root / "elsewhere").mkdir()
     own.symlink_to(root / "elsewhere")
-    with pytest.raises(EdgeproofError, match="is no directory"):
+    with pytest.raises(EdgeproofError, match="is not a directory"):
         make_private_directory("locks")
     own.unlink()
     own.write_text("")
-    with pytest.raises(EdgeproofError, match=r"File exists|is no directory"):
+    with pytest.raises(EdgeproofError, match=r"File exists|is not a directory"):
         make_private_directory("locks")
 
 

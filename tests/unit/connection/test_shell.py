@@ -111,7 +111,7 @@ def test_a_missing_result_and_an_unreachable_device_are_different_errors(tmp_pat
         make_device(tmp_path, "sys.exit(255)\n").pull("jobs/1/result", tmp_path / "back")
 
 
-def test_removing_from_an_unreachable_device_is_no_error(tmp_path: Path) -> None:
+def test_removing_from_an_unreachable_device_is_not_an_error(tmp_path: Path) -> None:
     make_device(tmp_path, "sys.exit(255)\n").remove("jobs/1")
 
 

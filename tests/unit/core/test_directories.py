@@ -182,7 +182,7 @@ def test_a_directory_that_a_reader_holds_is_removed_by_the_next_writer_after_it(
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
-def test_a_directory_that_another_process_is_filling_is_no_leftover(tmp_path: Path) -> None:
+def test_a_directory_that_another_process_is_filling_is_not_a_leftover(tmp_path: Path) -> None:
     with directories.write_atomically(tmp_path / "made") as out:
         (out / "file").write_bytes(b"slow")
         build(tmp_path / "made", {"file": b"fast"})

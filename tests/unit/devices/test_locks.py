@@ -146,13 +146,13 @@ def test_a_build_says_that_it_waits_for_a_measurement_and_is_silent_beside_other
 
 
 @given(damage({"pid": 1, "host": "desk", "since": "2026-01-01T00:00:00+00:00", "why": "bench"}))
-def test_a_damaged_lock_file_names_nobody(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_lock_file_names_no_holder(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "lock").write_bytes(content)
     holder = lock_holders.read_holder(tmp_path / "lock")
     assert holder is None or str(holder).isprintable()
 
 
-def test_a_lock_names_nobody_after_its_release(tmp_path: Path) -> None:
+def test_a_lock_names_no_holder_after_its_release(tmp_path: Path) -> None:
     path = tmp_path / "machine" / "device-pi"
     with locks.hold_for_measuring("pi", here=False):
         holder = lock_holders.read_holder(path)
