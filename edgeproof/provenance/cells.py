@@ -17,6 +17,7 @@ from edgeproof.core.errors import EdgeproofError, suggest_nearest
 from edgeproof.records import record_files, summaries
 from edgeproof.records.kinds import ACCURACY
 from edgeproof.records.record import Record
+from edgeproof.records.session_trust import SessionTrust, find_repeated_sessions
 from edgeproof.report import rows
 from edgeproof.report.figures import FIGURES
 from edgeproof.report.row import Row
@@ -103,12 +104,13 @@ def find_cell(text: str, root: Path) -> CellRecords:
     addresses = sorted(set(matching.values()))
     if len(addresses) != 1:
         raise EdgeproofError(_explain_mismatch(text, words, addresses, directories))
-    records = [record for directory in sorted(matching) for record in record_files.read_all(directory)]
+    trust = SessionTrust.load(find_repeated_sessions(_list_first_records(root)))
+    records = [record for directory in sorted(matching) for record in record_files.read_all(directory, trust=trust)]
     return CellRecords(addresses[0], _select_last_session(records), figure)
 
 
 def _pop_figure(words: list[str], directories: Sequence[Path]) -> str | None:
-    """Remove a figure from the end of the words and return it. A word that is part of a cell's name is no figure."""
+    """Remove a figure from the end of the words and return it. A word that is part of a cell's name is not a figure."""
     if not words or words[-1] not in FIGURE_SCENARIOS:
         return None
     is_part = any(words[-1] in _read_address(directory).words for directory in directories)
@@ -124,6 +126,11 @@ def _list_directories(root: Path) -> list[Path]:
     """Return the directories with an artifact's records: <session>/<runtime>/<model>.<scheme>."""
     parents = {directory.parent for directory in record_files.list_directories(root)}
     return sorted(directory for directory in parents if directory.parent.name != "null")
+
+
+def _list_first_records(root: Path) -> list[Path]:
+    """Return one record's directory of each artifact in each session."""
+    return list({directory.parent: directory for directory in record_files.list_directories(root)}.values())
 
 
 def _read_address(directory: Path) -> CellAddress:

@@ -35,7 +35,7 @@ class StudyWorktree:
 
     Attributes:
         root: the directory of the worktree.
-        notes: what is not as it was when the records were made, in words.
+        notes: the differences from the time when the records were made, one sentence each.
     """
 
     def __init__(self, study: str, commit: str, recorded_commit: Commit | None) -> None:

@@ -15,7 +15,17 @@ from edgeproof.core.errors import EdgeproofError
 # Facts of a device's fingerprint that can change a time. A fact that is not listed here never stops a comparison.
 TIMING_FACTS = (
     *("architecture", "cpu", "cpu_flags", "microcode", "cores", "affinity", "smt", "caches", "virtualization"),
-    *("governor", "turbo", "memory_bytes", "memory_limit_bytes", "quota_cpus", "thread_variables", "kernel", "libc", "python"),
+    *(
+        "governor",
+        "turbo",
+        "memory_bytes",
+        "memory_limit_bytes",
+        "quota_cpus",
+        "thread_variables",
+        "kernel",
+        "libc",
+        "python",
+    ),
 )
 # The key of the packages that the runner imports. Their versions can change a time too.
 PACKAGES = "packages"
@@ -57,7 +67,7 @@ def add_versions(conditions: Mapping[str, Any], versions: Mapping[str, str | Non
 def keep_common_packages(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return both conditions with only the packages that both have.
 
-    Use it for two runtimes: their own packages are what is compared, but shared ones, such as LoadGen, must be equal.
+    Use it for two runtimes: their own packages may differ, but shared ones, such as LoadGen, must be equal.
     """
     common = a.get(PACKAGES, {}).keys() & b.get(PACKAGES, {}).keys()
     first, second = (
@@ -87,7 +97,7 @@ def require_alike(a: Mapping[str, Any], b: Mapping[str, Any], *, allow_unlike: b
 def list_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """Return the conditions that differ, as 'key: a → b'. Keys of nested conditions are joined by dots.
 
-    Of 'cpu_flags', a hundred words, only those are given that one side alone has.
+    'cpu_flags' has a hundred words, so only the flags that differ are listed.
     """
     first, second = dict(_flatten(a)), dict(_flatten(b))
     _shorten_flags(first, second)
@@ -99,7 +109,7 @@ def list_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
 
 
 def _shorten_flags(first: dict[str, Any], second: dict[str, Any], key: str = "cpu_flags") -> None:
-    """Keep only the flags that one side alone has. Their order means nothing."""
+    """Keep only the flags that one of the two sides lacks. Their order has no meaning."""
     if isinstance(first.get(key), str) and isinstance(second.get(key), str):
         ours, theirs = set(first[key].split()), set(second[key].split())
         first[key] = " ".join(sorted(ours - theirs)) or "none"

@@ -237,7 +237,7 @@ def _add_conditions(row: Row, runs: Sequence[StoreLine]) -> Row:
 
 @functools.lru_cache(maxsize=1024)
 def _parse_json(text: str) -> dict[str, Any]:
-    """Return the parsed text. Most rows share one text, so the result is shared too: nobody may change it."""
+    """Return the parsed text. Most rows share one text, so the result is shared too and must not be changed."""
     content: dict[str, Any] = json.loads(text)
     return content
 

@@ -264,7 +264,7 @@ _REGISTRY = (
         scenario=OFFLINE,
         better="more",
     ),
-    # The study chooses the offered rate, so more of it is not better.
+    # The study chooses the offered rate, so a higher rate is not better.
     Figure(
         "server",
         "Server offered",

@@ -1,4 +1,4 @@
-"""The row of a results table: one artifact on one device, with every figure that may be shown of it."""
+"""The row of a results table: one artifact on one device, with every figure that a table may show."""
 
 from __future__ import annotations
 

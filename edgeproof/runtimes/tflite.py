@@ -27,7 +27,7 @@ DELEGATE = "DELEGATE"  # the type of the operator that stands for all that a del
 STATEFUL_OPERATORS = ("ASSIGN_VARIABLE", "RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL")
 _EXTREMES = "AI Edge Quantizer knows no more of a sample's activations than their minimum and maximum"
 UNSUPPORTED_SCHEMES = {
-    "bf16": "LiteRT's converter takes no bfloat16 weights, and AI Edge Quantizer casts floats to float16 alone",
+    "bf16": "LiteRT's converter takes no bfloat16 weights, and AI Edge Quantizer casts floats only to float16",
     "int8-static-percentile": _EXTREMES,
     "int8-static-entropy": _EXTREMES,
 }

@@ -11,7 +11,7 @@ from edgeproof.report.grid_marks import DeviceRanking
 from edgeproof.report.row import Row
 from edgeproof.site.links import artifact_page
 
-# Figures for the horizontal axis of the Pareto plot. The rate that Server offers is chosen, so it is no cost.
+# Figures for the horizontal axis of the Pareto plot. A study chooses the rate that Server offers, so it is not a cost.
 COSTS = ("p50", "p90", "p99", "multi_stream_p99", "offline", "size", "macs", "peak", "energy", "load")
 FIGURE_NAMES = ("accuracy", *COSTS)
 

@@ -12,7 +12,7 @@ from edgeproof.sweeps.outcomes import PointStatus
 from edgeproof.sweeps.points import SweepPoint
 from edgeproof.sweeps.store import SweepStore
 
-# Every figure that a sweep can report, and whether more of it is better.
+# Every figure that a sweep can report, and whether a higher value is better.
 MORE_IS_BETTER = {
     "accuracy": True,
     "p50_us": False,

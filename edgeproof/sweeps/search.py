@@ -161,7 +161,7 @@ def _find_worst(rows: Sequence[results.ResultRow], figure: str) -> float | None:
 def _compute_importance(study: optuna.Study, objectives: Sequence[str]) -> dict[str, dict[str, float]]:
     """Return, for each objective, the share of its variance over the space that each key explains.
 
-    It uses functional ANOVA over a random forest (Hutter, Hoos and Leyton-Brown 2014), since a search is no full grid.
+    It uses functional ANOVA over a random forest (Hutter, Hoos and Leyton-Brown 2014), as a search is not a full grid.
     """
     trials = [trial for trial in study.trials if all(abs(value) < PENALTY for value in trial.values or [math.inf])]
     shares: dict[str, dict[str, float]] = {}

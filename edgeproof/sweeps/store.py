@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from edgeproof.config.file_names import check_file_name
 from edgeproof.config.params import Params
 from edgeproof.config.params_file import read_params
 from edgeproof.core.directories import write_json, write_text
@@ -36,7 +37,7 @@ class SweepStore:
     """One sweep's directory. Many processes may call its methods at once."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = check_file_name("sweep", name)
         self.directory = SWEEPS.resolve() / name
 
     def write_request(self, request: SweepRequest) -> None:
@@ -53,7 +54,7 @@ class SweepStore:
 
     def params_path(self, digest: str) -> Path:
         """Return the path of a point's params.yaml."""
-        return self.directory / "asked" / f"{digest}.yaml"
+        return self._locate("asked", digest, ".yaml")
 
     def load_params(self, digest: str) -> Params:
         """Return a point's parameters."""
@@ -61,7 +62,7 @@ class SweepStore:
 
     def point_directory(self, digest: str) -> Path:
         """Return the directory of a finished point."""
-        return self.directory / "points" / digest
+        return self._locate("points", digest)
 
     def write_outcome(self, directory: Path, outcome: PointOutcome) -> None:
         """Write a point's outcome into `directory`, which becomes the point's directory."""
@@ -74,7 +75,7 @@ class SweepStore:
 
     def log_path(self, digest: str) -> Path:
         """Return the path of a point's log, which holds its attempts one after another."""
-        return self.directory / "logs" / f"{digest}.log"
+        return self._locate("logs", digest, ".log")
 
     def open_log(self, digest: str) -> BinaryIO:
         """Open a point's log for another attempt."""
@@ -125,11 +126,11 @@ class SweepStore:
 
     def mark_built(self, digest: str) -> None:
         """Note that all builds of a point are in the cache."""
-        write_text(self.directory / "built" / digest, "")
+        write_text(self._locate("built", digest), "")
 
     def is_built(self, digest: str) -> bool:
         """Return whether all builds of a point were put into the cache."""
-        return (self.directory / "built" / digest).is_file()
+        return self._locate("built", digest).is_file()
 
     def append_journal(self, entry: JournalEntry) -> None:
         """Append a line to the journal in one write, so that processes never mix their lines."""
@@ -153,7 +154,11 @@ class SweepStore:
         return entries
 
     def _failure_path(self, digest: str) -> Path:
-        return self.directory / "failed" / f"{digest}.json"
+        return self._locate("failed", digest, ".json")
+
+    def _locate(self, folder: str, digest: str, suffix: str = "") -> Path:
+        """Return the path of a point's file. Raises ConfigError for a digest that is not a file name."""
+        return self.directory / folder / f"{check_file_name('point', digest)}{suffix}"
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

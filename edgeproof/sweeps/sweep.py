@@ -1,4 +1,4 @@
-"""Run a sweep: skip finished points, run the others, and write the report. A failed point becomes a row of it."""
+"""Run a sweep: skip finished points, run the others, and write the report. Failed points are rows of the report."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def test_a_hostile_name_stays_in_its_cell_in_markdown(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_hostile_name_is_no_formula_in_a_spreadsheet_and_no_command_in_latex(text: str) -> None:
+def test_a_hostile_name_is_neither_a_formula_in_a_spreadsheet_nor_a_command_in_latex(text: str) -> None:
     lines = list(csv.DictReader(io.StringIO(render(build_with_text(text), "csv").decode())))
     assert lines[0]["model"].lstrip("'") == text
     assert not any(value and value.startswith(("=", "+", "@")) for line in lines for value in line.values())

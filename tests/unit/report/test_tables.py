@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgeproof.records.csv_text import escape_formula
+from edgeproof.records.csv_text import escape_cell
 from edgeproof.report import row_data, tables
 from edgeproof.report.row import Row
 from edgeproof.report.rows import read_rows
@@ -157,7 +157,7 @@ def test_shares_sizes_and_counts_are_shown_in_the_units_of_their_headings() -> N
     ("parent", "teacher", "cell"),
     [(None, None, "–"), ("big", None, "big"), (None, "wise", "taught by wise"), ("big", "wise", "big, taught by wise")],
 )
-def test_a_row_says_what_its_model_was_made_from(parent: str | None, teacher: str | None, cell: str) -> None:
+def test_a_row_names_parent_and_teacher_of_its_model(parent: str | None, teacher: str | None, cell: str) -> None:
     (row,) = read_cells(markdown(replace(PLAIN, parent=parent, teacher=teacher)))
     assert row["from"] == cell
 
@@ -251,6 +251,6 @@ def test_any_text_stays_in_its_cell_and_its_line(text: str) -> None:
 def test_any_reason_is_unchanged_in_the_csv_and_the_json_apart_from_escaped_formulas(text: str) -> None:
     row = replace(PLAIN, reasons=(text,))
     (flat,) = csv.DictReader(io.StringIO(row_data.format_rows_as_csv([row]), newline=""))
-    assert flat["reasons"] == escape_formula(text)
+    assert flat["reasons"] == escape_cell(text)
     content = json.loads(json.dumps(row_data.describe_rows([row], study="study")))
     assert content["rows"][0]["reasons"] == [text]

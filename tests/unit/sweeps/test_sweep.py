@@ -198,7 +198,7 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_same_table(grid: list[Co
 # --- two at once ----------------------------------------------------------------------------------------------------
 
 
-def test_a_second_sweep_is_refused_and_told_the_name_of_the_first(grid: list[ComposedPoint]) -> None:
+def test_a_second_sweep_is_refused_with_the_name_of_the_first(grid: list[ComposedPoint]) -> None:
     write_json(sweep.RUNNING_SWEEP, {"name": "first", "process": 17})
     lock = file_locks.hold(worktree_pool.LOCKS / "sweep")
     with lock, pytest.raises(ConfigError, match=r"sweep 'first' is running here"):

@@ -101,7 +101,7 @@ def test_a_refusal_begins_with_what_happened_and_ends_with_what_to_type(
 
 
 @pytest.mark.parametrize("text", LOST_LINKS)
-def test_a_lost_link_is_no_refusal(make_device: MakeDevice, text: str) -> None:
+def test_a_lost_link_is_not_a_refusal(make_device: MakeDevice, text: str) -> None:
     with pytest.raises(DeviceUnreachableError):
         make_device(text, 255).run(["true"], 10)
 
