@@ -7,7 +7,6 @@ A second Python thread in this process would cost milliseconds, so there is none
 from __future__ import annotations
 
 import gc
-import json
 import time
 from array import array
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeproof.core import loadgen_log
 from edgeproof.core.job import ACCURACY_MODE, MLPERF_DURATION_MS
 from edgeproof.core.sessions import InferenceSession
 from edgeproof.runner import conditions
@@ -117,7 +117,7 @@ def run(
     lg.StartTestWithLogSettings(sut, qsl, test, log, str(audit_config))
     gc.enable()
     _save(under_test, out_dir)
-    detail_log = _read_detail_log(out_dir / "mlperf_log_detail.txt")
+    detail_log = _read_detail_log(out_dir / loadgen_log.DETAIL_LOG)
     return LoadGenOutcome(detail_log, under_test.error, under_test.before, under_test.after)
 
 
@@ -256,13 +256,7 @@ def _save(under_test: _SystemUnderTest, out_dir: Path) -> None:
 
 
 def _read_detail_log(path: Path) -> dict[str, Any]:
-    """Return the ':::MLLOG {json}' lines as key → value. The last line of a key counts."""
-    values = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith(":::MLLOG "):
-            try:
-                entry = json.loads(line.removeprefix(":::MLLOG "))
-            except ValueError:
-                raise OSError(f"LoadGen's {path.name} is cut short; is the device's disk full?") from None
-            values[entry["key"]] = entry["value"]
-    return values
+    try:
+        return loadgen_log.parse_detail_log(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise OSError(f"LoadGen's {path.name} is cut short; is the device's disk full?") from None
