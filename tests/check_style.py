@@ -1,9 +1,9 @@
-"""Count what docs/contributing rules limit: sizes, names, docstrings. Exit with 1 where a limit is exceeded.
+"""Check the limits on sizes, names and docstrings (CONTRIBUTING.md). Exit with 1 if a limit is exceeded.
 
     python tests/check_style.py                    # the whole project
     python tests/check_style.py edgeproof/bench    # one part of it
 
-A share (of function names, of docstrings) is judged over the whole project alone: for one part its cases are listed.
+The shares of function names and docstrings have limits for the whole project only. For one part, the cases are listed.
 """
 
 from __future__ import annotations

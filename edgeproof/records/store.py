@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeproof.core import file_locks
+from edgeproof.core import file_locks, signatures
 from edgeproof.core.directories import hash_file, write_atomically, write_json
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.paths import RECORDS
@@ -30,11 +30,15 @@ from edgeproof.records import (
     conditions,
     energy,
     fields,
+    latencies,
     migrations,
     parquet_parts,
     record,
+    record_checks,
     record_files,
     record_parts,
+    session_ids,
+    session_trust,
     summaries,
 )
 from edgeproof.records.allowed_signers import ALLOWED_SIGNERS
@@ -55,6 +59,7 @@ MAKERS = [
     Path(str(module.__file__))
     for module in (
         *(summaries, columns, conditions, fields, record, record_parts, migrations, energy, parquet_parts),
+        *(latencies, record_checks, session_trust, session_ids, signatures),
         *(percentiles, autocorrelation, estimates),
     )
 ] + [Path(__file__)]
@@ -85,7 +90,7 @@ class SessionState:
 
 @dataclass(frozen=True)
 class SessionPlan:
-    """What is known of a session before its records are read. The attributes are those of SessionState."""
+    """Facts about a session before its records are read. The attributes are those of SessionState."""
 
     stamp: str
     ids: Mapping[str, Sequence[str]]

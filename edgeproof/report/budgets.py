@@ -1,6 +1,6 @@
 """Check an artifact's figures against the limits on its device's card.
 
-The check stands beside the verdict, which judges the run. A figure keeps to its limit if its whole 95% interval does.
+The check stands beside the verdict, which judges the run. A figure is within its limit if its whole 95% interval is.
 Latency is the 90th percentile of a single stream, as in MLPerf. A figure that was not measured never passes.
 """
 

@@ -36,9 +36,9 @@ class Figure:
         heading: what tables call it, without the unit.
         unit: the unit it is shown in; empty for counts and text.
         field: the field of the row that it comes from.
-        read: returns the value from the row, where it is not the field itself.
+        read: returns the value from the row, if it is not the field itself.
         scale: factor from the field's unit to `unit`.
-        digits: digits after the decimal point; None for as many as the interval deserves.
+        digits: digits after the decimal point; None if the interval decides.
         scenario: LoadGen scenario of the runs that it comes from; None if it needs no run.
         better: direction of better values; None if there is none, as for text. Such a figure is never marked as best.
         signed: True if a plus sign is written.

@@ -16,7 +16,7 @@ from edgeproof.report.markdown_text import EMPTY_CELL, Column, escape, format_ma
 from edgeproof.statistics.comparison import Comparison, compare_logs
 from edgeproof.statistics.multiple_comparisons import adjust_p_values
 
-# Processes of an interleaved comparison, where nothing else is asked for.
+# The default number of processes of an interleaved comparison.
 ROUNDS = 10
 ArtifactKey = tuple[str, str, str]  # runtime, model, scheme
 

@@ -1,6 +1,6 @@
 """Serial dependence of durations: effective sample size, autocorrelation, and a test of independence.
 
-Inferences of one process resemble their neighbours, so they carry less information than as many independent ones.
+Neighbouring inferences of a process are similar, so they carry less information than independent ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_BATCHES = 20
 
 
 def estimate_effective_samples(durations: Array, share: float) -> float:
-    """Return the effective sample size for a quantile: as many independent samples would be equally precise.
+    """Return the effective sample size for a quantile: the number of independent samples with the same precision.
 
     The result lies between 1 and the number of samples.
 
@@ -50,7 +50,7 @@ def estimate_effective_samples(durations: Array, share: float) -> float:
     variance = float(batches @ batches) * length * n / ((n - length) * (n - length + 1))
     if independent_variance <= 0 or variance <= 0:
         return float(n)
-    # Overlapping batches are as precise as 1.5 times as many separate ones.
+    # Overlapping batches have the precision of 1.5 times the number of separate batches.
     t_quantile = compute_t_quantile(1.5 * (batch_count - 1))
     effective = n * independent_variance / variance * (NORMAL_QUANTILE / t_quantile) ** 2
     return float(min(max(effective, 1.0), n))

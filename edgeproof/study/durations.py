@@ -40,7 +40,7 @@ def write_durations(durations_s: Mapping[str, float], path: Path = DURATIONS) ->
 
 
 def estimate_s(durations_s: Mapping[str, float], stage: str) -> float:
-    """Return the seconds that a stage may take: as many as last time, or a default for its kind."""
+    """Return the seconds that a stage may take: its last duration, or a default for its kind."""
     return durations_s.get(stage, DEFAULTS_S.get(stage.partition("@")[0], OTHER_S))
 
 

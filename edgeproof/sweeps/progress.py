@@ -16,7 +16,7 @@ POINT_OVERHEAD_S = 3.0
 
 
 class SweepProgress:
-    """Prints one line when a point ends. The estimate counts each stage once, however many points share it."""
+    """Prints one line when a point ends. The estimate counts each stage once, even if several points share it."""
 
     def __init__(
         self, store: SweepStore, plans: Mapping[str, Mapping[str, str]], todo: Sequence[str], workers: int
