@@ -134,17 +134,24 @@ def _report_interruption() -> int:
 def _report(error: Exception) -> int:
     """Print the message of an expected error and return the exit code. Raises any other error again."""
     if isinstance(error, EdgeproofError):
-        print(f"error: {error}", file=sys.stderr)
+        _print_error(str(error))
         return USAGE_ERROR
     if isinstance(error, ModuleNotFoundError):
-        print(f"error: the Python module '{error.name}' is not installed. Run 'make setup'.", file=sys.stderr)
+        _print_error(f"the Python module '{error.name}' is not installed. Run 'make setup'.")
         return USAGE_ERROR
     if isinstance(error, BrokenPipeError):  # the reader of stdout has closed it, as in 'edgeproof explain CELL | head'
         return BROKEN_PIPE
     if isinstance(error, OSError):
-        print(f"error: {error}. Finished work is kept: run the same command again to continue.", file=sys.stderr)
+        _print_error(f"{error}. Finished work is kept: run the same command again to continue.")
         return USAGE_ERROR
     raise error
+
+
+def _print_error(message: str) -> None:
+    """Print a message, which may contain names from outside and answers of devices."""
+    from edgeproof.core.plain_text import escape_controls  # here, so that commands start faster
+
+    print(f"error: {escape_controls(message)}", file=sys.stderr)
 
 
 def _raise_terminated(_signal: int, _frame: object) -> NoReturn:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from edgeproof.cli.options import split_names
+from edgeproof.cli.output import show
 
 OK, PROBLEMS = 0, 1
 
@@ -55,9 +56,9 @@ def _list(arguments: argparse.Namespace) -> int:
             lines.append(tuple(str(word or "–") for word in words))
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
-        print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+        show("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
     for name, error in errors.items():
-        print(f"skipped device '{name}': {error}", file=sys.stderr)
+        show(f"skipped device '{name}': {error}", file=sys.stderr)
     return PROBLEMS if errors else OK
 
 
@@ -65,7 +66,7 @@ def _show(arguments: argparse.Namespace) -> int:
     from edgeproof.config import cards
     from edgeproof.devices import registration
 
-    print(registration.dump_yaml(cards.read(arguments.name).model_dump(mode="json")), end="")
+    show(registration.dump_yaml(cards.read(arguments.name).model_dump(mode="json")), end="")
     return OK
 
 
@@ -89,12 +90,12 @@ def _probe(arguments: argparse.Namespace) -> int:
     fingerprint = registration.read_fingerprint(name, card)
     changes = device.list_fingerprint_changes(card.fingerprint, fingerprint.model_dump())
     for change in changes:
-        print(f"changed: {change}")
+        show(f"changed: {change}")
     if changes or card.fingerprint is None:
-        print(f"To accept the device as it is now, put this into devices/{name}.yaml:")
-        print(registration.dump_yaml({"fingerprint": fingerprint.model_dump(exclude_none=True)}), end="")
+        show(f"To accept the device as it is now, put this into devices/{name}.yaml:")
+        show(registration.dump_yaml({"fingerprint": fingerprint.model_dump(exclude_none=True)}), end="")
     else:
-        print(f"'{name}' matches its card.")
+        show(f"'{name}' matches its card.")
     return PROBLEMS if changes else OK
 
 
@@ -111,8 +112,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     }
     diagnoses = doctor.diagnose(arguments.name, card, needed)
     for diagnosis in diagnoses:
-        print(f"{diagnosis.problem}\n    {diagnosis.cure}")
+        show(f"{diagnosis.problem}\n    {diagnosis.cure}")
     if not diagnoses:
         runtimes = ", ".join(needed) or "none: its card lists no runtime"
-        print(f"'{arguments.name}' has everything it needs. Runtimes: {runtimes}.")
+        show(f"'{arguments.name}' has everything it needs. Runtimes: {runtimes}.")
     return PROBLEMS if diagnoses else OK

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from edgeproof.cli.options import split_names
+from edgeproof.cli.output import show
 
 if TYPE_CHECKING:
     from edgeproof.statistics.comparison import ComparisonVerdict
@@ -45,7 +46,7 @@ def list_failed_comparisons(fail_on: Collection[str], verdicts: Sequence[Compari
 def report_failures(reasons: Sequence[str]) -> int:
     """Print the reasons on stderr; return FAILED if there are any, else OK."""
     for reason in reasons:
-        print(f"failed: {reason}", file=sys.stderr)
+        show(f"failed: {reason}", file=sys.stderr)
     return FAILED if reasons else OK
 
 

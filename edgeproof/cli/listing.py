@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from edgeproof.cli.output import show
+
 OK = 0
 UNREADABLE = "(its file cannot be read)"
 
@@ -62,7 +64,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _print_group(kind: str, descriptions: dict[str, str]) -> None:
-    print(f"{kind}:{'' if descriptions else ' none'}")
+    show(f"{kind}:{'' if descriptions else ' none'}")
     width = max(map(len, descriptions), default=0)
     for name, description in descriptions.items():
-        print(f"  {name.ljust(width)}  {description}".rstrip())
+        show(f"  {name.ljust(width)}  {description}".rstrip())

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from edgeproof.cli.output import show
 from edgeproof.core.errors import suggest_nearest
 
 SHELLS = ("bash", "zsh")
@@ -63,7 +64,7 @@ class PrintVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         import importlib.metadata  # here, so that commands start faster
 
-        print(f"edgeproof {importlib.metadata.version('edgeproof')}")
+        show(f"edgeproof {importlib.metadata.version('edgeproof')}")
         parser.exit()
 
 
@@ -74,7 +75,7 @@ class PrintCompletion(argparse.Action):
         import shtab  # here, so that commands start faster
 
         _complete_paths(parser, shtab.FILE)
-        print(shtab.complete(parser, str(shell)))
+        show(shtab.complete(parser, str(shell)))
         parser.exit()
 
 

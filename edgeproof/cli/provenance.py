@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeproof.cli.failures import add_fail_on_option, list_failed_comparisons, report_failures
 from edgeproof.cli.options import CELL, add_records_option, parse_number
+from edgeproof.cli.output import show
 from edgeproof.cli.records import refresh_store
 from edgeproof.core.errors import EdgeproofError
 
@@ -70,7 +71,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     from edgeproof.provenance import cells, explanation
 
     cell = cells.find_cell(arguments.cell, arguments.records)
-    print(explanation.explain(cell, arguments.records))
+    show(explanation.explain(cell, arguments.records))
     return 1 if explanation.list_problems(cell) else 0
 
 
@@ -84,8 +85,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     identical = 0
     for outcome in reproduce.reproduce(matching, measure=not arguments.build_only):
         identical += outcome.is_identical
-        print(outcome, flush=True)
-    print(f"{identical} of {len(matching)} artifacts are identical.")
+        show(outcome, flush=True)
+    show(f"{identical} of {len(matching)} artifacts are identical.")
     return 0 if identical == len(matching) else 1
 
 
@@ -102,7 +103,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         margin=arguments.margin,
         unlike=arguments.unlike,
     )
-    print(report.text)
+    show(report.text)
     reasons = list_failed_comparisons(arguments.fail_on, report.verdicts)
     if "refused" in arguments.fail_on and report.left_out:
         reasons.append(f"{report.left_out} refused process(es) or unmatched cell(s) left out (--fail-on refused)")
@@ -113,7 +114,7 @@ def _register(arguments: argparse.Namespace) -> int:
     from edgeproof.provenance import cells, releases
 
     cell = cells.find_cell(arguments.cell, arguments.records)
-    print(*releases.register(cell, arguments.records, stage=arguments.stage, version=arguments.version), sep="\n")
+    show(*releases.register(cell, arguments.records, stage=arguments.stage, version=arguments.version), sep="\n")
     return 0
 
 
@@ -123,9 +124,9 @@ def _bundle(arguments: argparse.Namespace) -> int:
     cell = cells.find_cell(arguments.cell, arguments.records)
     signer = bundle.write_bundle(cell, arguments.records, arguments.out, key=arguments.key)
     signed = "not signed (use --key to sign it)" if signer is None else f"signed by {signer}"
-    print(f"{arguments.out} and {arguments.out}.tar, {signed}.")
+    show(f"{arguments.out} and {arguments.out}.tar, {signed}.")
     option = "" if signer is None else f" --signer {signer}"
-    print(f"On the board: tar xf {arguments.out.name}.tar && python3 {arguments.out.name}/run.pyz --check{option}")
+    show(f"On the board: tar xf {arguments.out.name}.tar && python3 {arguments.out.name}/run.pyz --check{option}")
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeproof.cli.options import add_as_is_option, add_records_option, parse_number
+from edgeproof.cli.output import show
 
 if TYPE_CHECKING:
     from edgeproof.records.store import StoreState
@@ -45,7 +46,7 @@ def _query(arguments: argparse.Namespace) -> int:
 
     code = 0 if arguments.as_is else refresh_store(arguments.records)
     answer = queries.ask(arguments.sql, arguments.records, timeout_s=arguments.timeout_s)
-    print(query_output.format_answer(answer, arguments.format, timeout_s=arguments.timeout_s), end="")
+    show(query_output.format_answer(answer, arguments.format, timeout_s=arguments.timeout_s), end="")
     return code
 
 
@@ -54,7 +55,7 @@ def _migrate(arguments: argparse.Namespace) -> int:
 
     damaged: list[str] = []
     for session, count in session_migration.migrate_sessions(arguments.records, damaged):
-        print(f"{session}: rewrote {count} record(s) in the current schema")
+        show(f"{session}: rewrote {count} record(s) in the current schema")
     return report_damaged(damaged)
 
 
@@ -68,7 +69,7 @@ def refresh_store(root: Path) -> int:
 def report_state(state: StoreState) -> int:
     """Report records that are damaged or have an older schema on stderr; return 1 if any is damaged, else 0."""
     if state.older:
-        print(
+        show(
             f"{state.older} record(s) have an older schema and were converted while reading. "
             "'edgeproof migrate' rewrites them.",
             file=sys.stderr,
@@ -79,9 +80,9 @@ def report_state(state: StoreState) -> int:
 def report_damaged(damaged: Sequence[str]) -> int:
     """List damaged records on stderr; return 1 if there are any, else 0."""
     for reason in damaged:
-        print(f"skipped: {reason}", file=sys.stderr)
+        show(f"skipped: {reason}", file=sys.stderr)
     if damaged:
-        print(f"Skipped {len(damaged)} damaged record(s).", file=sys.stderr)
+        show(f"Skipped {len(damaged)} damaged record(s).", file=sys.stderr)
     return 1 if damaged else 0
 
 

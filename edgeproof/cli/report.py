@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeproof.cli.options import add_as_is_option, add_records_option, split_names
+from edgeproof.cli.output import show
 from edgeproof.cli.records import refresh_store, report_state
 from edgeproof.paths import SITE
 
@@ -64,12 +65,12 @@ def _report(arguments: argparse.Namespace) -> int:
     code = 0 if arguments.as_is or arguments.table else refresh_store(arguments.records)
     table = build_grid(_read_rows(arguments, chosen), chosen)
     if arguments.save:
-        print(f"Saved the selection as {selections.save(chosen, arguments.save)}.", file=sys.stderr)
+        show(f"Saved the selection as {selections.save(chosen, arguments.save)}.", file=sys.stderr)
     if arguments.out:
         table_files.write_table(arguments.out, table, table_files.find_format(arguments.out))
     elif chosen.into and arguments.format is None:
         table_files.insert_table(Path(chosen.into), table)
-        print(f"Wrote the table between the markers in {chosen.into}.")
+        show(f"Wrote the table between the markers in {chosen.into}.")
     else:
         sys.stdout.flush()
         sys.stdout.buffer.write(render(table, arguments.format or "markdown"))
@@ -105,5 +106,5 @@ def _publish(arguments: argparse.Namespace) -> int:
 
     state = store.read_state(arguments.records) if arguments.as_is else store.refresh(arguments.records)
     tables, pages = publish.publish(arguments.records, arguments.out, state)
-    print(f"{arguments.out / 'index.html'}: {pages} pages and {tables} tables from {state.records} records.")
+    show(f"{arguments.out / 'index.html'}: {pages} pages and {tables} tables from {state.records} records.")
     return report_state(state)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.cli.options import add_records_option, split_names
+from edgeproof.cli.output import show
 
 
 def add_commands(commands: Any) -> None:
@@ -51,7 +52,7 @@ def _submit(arguments: argparse.Namespace) -> int:
         benchmark=benchmark,
         artifacts=arguments.artifacts,
     )
-    print(
+    show(
         f"Wrote {len(files)} files to {arguments.out}, filed under the benchmark '{benchmark}'. "
         f"'edgeproof validate {arguments.out}' accepts them."
     )
@@ -63,6 +64,6 @@ def _validate(arguments: argparse.Namespace) -> int:
 
     problems = validate(arguments.root)
     for problem in problems:
-        print(problem)
-    print(f"{arguments.root}: {len(problems)} problem(s)" if problems else f"{arguments.root}: accepted")
+        show(problem)
+    show(f"{arguments.root}: {len(problems)} problem(s)" if problems else f"{arguments.root}: accepted")
     return 1 if problems else 0

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import duckdb
 
 from edgeproof.core.errors import EdgeproofError
+from edgeproof.core.plain_text import escape_controls
 from edgeproof.records import query_limits
 from edgeproof.records.csv_text import format_csv
 from edgeproof.records.query_limits import TIMEOUT_S
@@ -73,7 +74,7 @@ def _format_csv(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def _format_json(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     objects = (dict(zip(names, row, strict=True)) for row in rows)
-    return "".join(json.dumps(row, ensure_ascii=False, default=_to_text) + "\n" for row in objects)
+    return "".join(escape_controls(json.dumps(row, ensure_ascii=False, default=_to_text)) + "\n" for row in objects)
 
 
 def _to_text(value: Any) -> str:

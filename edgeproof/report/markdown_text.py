@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from edgeproof.core.plain_text import escape_controls
+
 # A cell without a value.
 EMPTY_CELL = "–"
 
@@ -47,9 +49,14 @@ def _format_line(cells: Sequence[str]) -> str:
 def escape(text: str) -> str:
     """Return text that stays in its cell and its line, and that is never markup."""
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("](", "]\\(")
-    return " ".join(plain.splitlines())
+    return _join_lines(plain)
 
 
 def escape_lines(lines: Sequence[str]) -> str:
     """Return the lines of a document in which names may be anything. No line becomes two, and no text a tag."""
-    return "".join(" ".join(line.replace("&", "&amp;").replace("<", "&lt;").splitlines()) + "\n" for line in lines)
+    return "".join(_join_lines(line.replace("&", "&amp;").replace("<", "&lt;")) + "\n" for line in lines)
+
+
+def _join_lines(text: str) -> str:
+    """Return text on one line, with control characters escaped."""
+    return escape_controls(" ".join(text.splitlines()), keep="\t")

@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from edgeproof.report.figures import FIGURES
+from edgeproof.report.formats.html import escape_value
 from edgeproof.report.row import Row
 from edgeproof.site import links, vega
 from edgeproof.site.artifact_page import describe_artifact
@@ -67,6 +68,7 @@ class _PageWriter:
         self._environment = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
+            finalize=escape_value,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment
 
+from edgeproof.core.plain_text import escape_controls
 from edgeproof.report import captions
 from edgeproof.report.grids import Grid
 
@@ -68,7 +69,14 @@ PAGE = """<!DOCTYPE html>
 </main></body>
 </html>
 """
-_ENVIRONMENT = Environment(autoescape=True)
+
+
+def escape_value(value: object) -> object:
+    """Return a value of a template with control characters escaped, unless it is markup (jinja2's `finalize`)."""
+    return escape_controls(value) if type(value) is str else value
+
+
+_ENVIRONMENT = Environment(autoescape=True, finalize=escape_value)
 _TABLE, _PAGE = _ENVIRONMENT.from_string(TABLE), _ENVIRONMENT.from_string(PAGE)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 
+from edgeproof.core.plain_text import escape_controls
 from edgeproof.report.grids import Grid, TableCell
 
 SUFFIX = ".tex"
@@ -49,12 +50,13 @@ def escape(text: str) -> str:
 
     Characters that its fonts lack become question marks.
     """
-    plain = "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))
+    plain = "".join(_SPECIAL.get(character, character) for character in _join_words(text))
     return plain.encode("latin-1", "replace").decode("latin-1")
 
 
 def _join_words(text: str) -> str:
-    return " ".join(text.split())
+    """Return text on one line, with control characters escaped."""
+    return escape_controls(" ".join(text.split()))
 
 
 def _format_groups(grid: Grid) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 
+from edgeproof.core.plain_text import escape_controls
 from edgeproof.report.grids import Grid
 
 SUFFIX = ".parquet"
@@ -21,10 +22,16 @@ def render(grid: Grid) -> bytes:
     described = ", ".join(f"\"{name}\": '{sql}'" for name, sql in types.items()) or "\"model\": 'VARCHAR'"
     with tempfile.TemporaryDirectory() as scratch:
         text, path = Path(scratch, "rows.json"), Path(scratch, "rows.parquet")
-        text.write_text("".join(json.dumps(dict(datum)) + "\n" for datum in grid.data), encoding="utf-8")
+        rows = ({name: _escape_text(value) for name, value in datum.items()} for datum in grid.data)
+        text.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         source = f"read_json('{text}', format = 'newline_delimited', columns = {{{described}}})"
         duckdb.connect().execute(f"COPY (FROM {source}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
         return path.read_bytes()
+
+
+def _escape_text(value: object) -> object:
+    """Return text as in CSV: with control characters escaped, so that no lone surrogate makes it unreadable."""
+    return escape_controls(value) if isinstance(value, str) else value
 
 
 def _choose_sql_type(values: list[object]) -> str:

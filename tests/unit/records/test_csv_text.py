@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeproof.core.plain_text import escape_controls
 from edgeproof.records.csv_text import FORMULA_STARTS, format_csv
 
 NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.decimals(allow_nan=False))
@@ -29,7 +30,8 @@ def test_text_survives_and_never_begins_like_a_formula(texts: list[str], quote_t
     cells = parse(format_csv(headings, [texts], quote_text=quote_text))[1]
     assert not any(cell.startswith(FORMULA_STARTS) for cell in cells)
     for cell, text in zip(cells, texts, strict=True):
-        assert cell == (f"'{text}" if text.startswith(FORMULA_STARTS) else text)
+        shown = escape_controls(text)
+        assert cell == (f"'{shown}" if text.startswith(FORMULA_STARTS) else shown)
 
 
 @given(st.lists(NUMBERS, min_size=1), st.booleans())
@@ -55,3 +57,12 @@ def test_missing_values_are_empty_cells_and_quotes_are_optional() -> None:
     rows = [["text", 1, None, -2.5]]
     assert format_csv(["a", "b", "c", "d"], rows) == "a,b,c,d\ntext,1,,-2.5\n"
     assert format_csv(["a", "b", "c", "d"], rows, quote_text=True).splitlines()[1].startswith('"text",1,"",-2.5')
+
+
+@pytest.mark.parametrize("control", ["\0", "\x1b[2J", "\r", "\x9b31m", "\u202e", "\ud800"])
+def test_control_characters_are_escaped(control: str) -> None:
+    assert parse(format_csv(["a"], [[f"x{control}"]]))[1] == [f"x\\u{ord(control[0]):04x}{control[1:]}"]
+
+
+def test_line_feeds_and_tabs_stay_within_their_cell() -> None:
+    assert parse(format_csv(["a", "b"], [["x\ny", "p\tq"]]))[1:] == [["x\ny", "p\tq"]]

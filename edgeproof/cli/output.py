@@ -1,0 +1,13 @@
+"""Print for people: every command prints through `show`, so that no text from outside controls the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+from edgeproof.core.plain_text import escape_controls
+
+
+def show(*texts: object, sep: str = " ", end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
+    """Print like print(), with control characters in the texts escaped. Line breaks and tabs stay."""
+    print(*(escape_controls(str(text)) for text in texts), sep=sep, end=end, file=file or sys.stdout, flush=flush)
