@@ -37,7 +37,7 @@ def run_converter(task: str, convert: Callable[[], ExportResult]) -> ExportResul
 
 
 def describe_files(directory: Path, outcome: ExportResult | Unsupported) -> dict[str, Any]:
-    """Return what an artifact's meta.json says of the files that a converter wrote into its directory.
+    """Return the entries of an artifact's meta.json about the files that a converter wrote into its directory.
 
     Call it before any other file is written there. If the outcome is Unsupported, the files are removed.
     """

@@ -49,7 +49,7 @@ def _add_compare(commands: Any) -> None:
     compare.add_argument(
         "a", help="a cell (device/runtime/model/scheme), a directory of records, a device, a commit or a night"
     )
-    compare.add_argument("b", help="another of the same kind")
+    compare.add_argument("b", help="a second one of the same kind")
     compare.add_argument(
         "--percent", type=_parse_percent, default=50.0, help="percentile to compare (default: %(default)s)"
     )

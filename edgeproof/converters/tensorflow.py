@@ -23,7 +23,7 @@ def convert(model: Callable[[Any], Any], variables: Sequence[Any], samples: Arra
     import tensorflow as tf
 
     if scheme not in SCHEMES:
-        raise Unsupported(f"edgeproof has TensorFlow's own converter make no '{scheme}'")
+        raise Unsupported(f"edgeproof does not make '{scheme}' with TensorFlow's own converter")
 
     class VariableHolder(tf.Module):  # type: ignore[misc]
         """The object in which the converter looks for variables."""
