@@ -161,8 +161,8 @@ def set_value(samples: np.ndarray, chosen: slice, value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda x: set_value(x, slice(3, 4), np.nan), "1 of 17 .* NaN or infinity, the first is number 3"),
-        (lambda x: set_value(x, slice(4, None), -np.inf), "13 of 17 .* NaN or infinity, the first is number 4"),
+        (lambda x: set_value(x, slice(3, 4), np.nan), "1 of 17 .* NaN or infinity. The first one is number 3"),
+        (lambda x: set_value(x, slice(4, None), -np.inf), "13 of 17 .* NaN or infinity. The first one is number 4"),
         (lambda x: x.astype(np.float64), r"float64 of shape \(17, 1, 2, 4\).* float32 of shape \(N, 1, 2, 4\)"),
         (lambda x: x[:, 0], r"float32 of shape \(17, 2, 4\).* \(N, 1, 2, 4\)"),
         (lambda x: x[:0], r"shape \(0, 1, 2, 4\)"),
