@@ -11,9 +11,9 @@ from edgeproof.core.directories import write_text
 from edgeproof.records import record_files
 from edgeproof.records.record_parts import RecordIdentity, Verdict
 from edgeproof.report import interleaved, tables
+from edgeproof.report.interleaved import InterleavedComparison
 from edgeproof.report.row import Row
 from edgeproof.report.rows import read_rows
-from edgeproof.statistics.comparison import ComparisonVerdict
 
 # The names of the directory's suffix and of the table of interleaved runs.
 INTERLEAVED_NAME = "interleaved"
@@ -27,7 +27,8 @@ class ExternalResults:
         text: the table as Markdown.
         directory: where tables/ and records/ are.
         rows: the rows of the table; none for interleaved runs.
-        comparisons: the verdicts of interleaved runs; none for other runs.
+        comparisons: the comparisons of interleaved runs; none for other runs.
+        table: the file of the table.
         runs: the number of runs by verdict, of repeated runs only the last attempt.
         has_latency: True if a latency of at least one artifact is valid.
     """
@@ -35,7 +36,8 @@ class ExternalResults:
     text: str
     directory: Path
     rows: Sequence[Row]
-    comparisons: Sequence[ComparisonVerdict]
+    comparisons: Sequence[InterleavedComparison]
+    table: Path
     runs: Mapping[Verdict, int]
     has_latency: bool
 
@@ -44,14 +46,15 @@ def write_interleaved_results(out: Path, directory: Path) -> ExternalResults:
     """Write the table of the interleaved runs below `out`, which becomes `directory`, and return the results."""
     text = interleaved.format_interleaved_table(out / "records")
     write_text(out / "tables" / f"{INTERLEAVED_NAME}.md", text)
-    comparisons = [line.comparison for line in interleaved.read_comparisons(out / "records")]
+    comparisons = interleaved.read_comparisons(out / "records")
     return ExternalResults(
         text,
         directory,
         rows=[],
-        comparisons=[comparison.verdict for comparison in comparisons],
+        comparisons=comparisons,
+        table=directory / "tables" / f"{INTERLEAVED_NAME}.md",
         runs=_count_runs(out / "records"),
-        has_latency=any(min(comparison.processes) > 0 for comparison in comparisons),
+        has_latency=any(min(line.comparison.processes) > 0 for line in comparisons),
     )
 
 
@@ -77,6 +80,7 @@ def write_results(
         directory,
         rows,
         comparisons=[],
+        table=directory / "tables/table.md",
         runs=_count_runs(out / "records"),
         has_latency=any(map(_has_latency, rows)),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeproof.cli.failures import add_fail_on_option, list_failed_comparisons, report_failures
 from edgeproof.cli.options import split_names
+from edgeproof.cli.output import show
 from edgeproof.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def add_commands(commands: Any) -> None:
 
 def _bench(arguments: argparse.Namespace) -> int:
     from edgeproof.bench import external
+    from edgeproof.report import terminal_table
 
     if not arguments.interleaved and {"slower", "different"} & set(arguments.fail_on):
         raise ConfigError("--fail-on slower and --fail-on different need --interleaved, which compares the files.")
@@ -72,8 +74,11 @@ def _bench(arguments: argparse.Namespace) -> int:
         interleaved=arguments.interleaved,
     )
     results = external.measure_files(arguments.files, options)
-    print(results.text)
-    print(f"Tables: {results.directory / 'tables'}/  records: {results.directory / 'records'}/")
+    if arguments.interleaved:
+        terminal_table.print_comparisons(results.comparisons, markdown=results.text, path=results.table)
+    else:
+        terminal_table.print_rows(results.rows, markdown=results.text, path=results.table)
+    show(f"Tables: {results.directory / 'tables'}/  records: {results.directory / 'records'}/")
     return report_failures(_list_failures(results, arguments.fail_on))
 
 
@@ -86,4 +91,4 @@ def _list_failures(results: ExternalResults, fail_on: Sequence[str]) -> list[str
         reasons.append(f"{errors} run(s) ended with an error")
     if "refused" in fail_on and (refused := results.runs.get("invalid", 0)):
         reasons.append(f"{refused} run(s) were refused (--fail-on refused)")
-    return reasons + list_failed_comparisons(fail_on, results.comparisons)
+    return reasons + list_failed_comparisons(fail_on, [line.comparison.verdict for line in results.comparisons])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from edgeproof.cli.output import show
+
 OVERRIDES = "Hydra overrides, such as study=digits distill.temperature=2"
 
 
@@ -33,19 +35,20 @@ def _compose(arguments: argparse.Namespace) -> int:
 
     params = compose.compose(overrides=arguments.overrides)
     if arguments.print:
-        print(params_file.dump_params(params), end="")
+        show(params_file.dump_params(params), end="")
     else:
         params_file.write_params(params, " ".join(arguments.overrides))
-        print(f"params.yaml holds study '{params.study}'. Run it with 'dvc repro'.")
+        show(f"params.yaml holds study '{params.study}'. Run it with 'dvc repro'.")
     return 0
 
 
 def _repro(arguments: argparse.Namespace) -> int:
+    from edgeproof.report import terminal_table
     from edgeproof.study import repro
 
     words = [word for word in (arguments.study, *arguments.overrides) if word is not None]
     study = None if not words or "=" in words[0] else words.pop(0)
-    return repro.run_study(study, words)
+    return repro.run_study(study, words, print_table=terminal_table.print_study_table)
 
 
 def _sweep(arguments: argparse.Namespace) -> int:

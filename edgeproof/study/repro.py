@@ -8,7 +8,7 @@ results/studies/<name>.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeproof.config import compose, params_file
@@ -25,10 +25,20 @@ RESULTS = Path("results/studies")
 WRITTEN_FILES = ("results", "dvc.lock", "params.yaml")
 
 
-def run_study(study: str | None, overrides: Sequence[str] = ()) -> int:
-    """Run a study (None: the committed one), print its table and return DVC's exit code. Raises EdgeproofError."""
+def print_markdown_table(tables: Path) -> None:
+    """Print table.md of a directory of tables."""
+    print((tables / "table.md").read_text(encoding="utf-8"))
+
+
+def run_study(
+    study: str | None, overrides: Sequence[str] = (), *, print_table: Callable[[Path], None] = print_markdown_table
+) -> int:
+    """Run a study (None: the committed one), print its table and return DVC's exit code.
+
+    `print_table` prints the table in a directory of tables. Raises EdgeproofError.
+    """
     if study in (None, compose.read_default_study()) and not overrides:
-        return _run_in_place()
+        return _run_in_place(print_table)
     params = compose.compose(study, overrides)
     directory = WORKTREES / params.study
     worktrees.refresh(directory)
@@ -37,7 +47,7 @@ def run_study(study: str | None, overrides: Sequence[str] = ()) -> int:
     if code == 0:
         with write_atomically(RESULTS / params.study) as out:
             shutil.copytree(directory / "results", out, dirs_exist_ok=True)
-        _print_table(RESULTS / params.study / "tables", params.study)
+        _print_results(RESULTS / params.study / "tables", params.study, print_table)
     return code
 
 
@@ -46,7 +56,7 @@ def locate_study(params: Params) -> Path:
     return Path() if params.study == compose.read_default_study() else WORKTREES / params.study
 
 
-def _run_in_place() -> int:
+def _run_in_place(print_table: Callable[[Path], None]) -> int:
     if params_file.is_edited_by_hand():
         print("params.yaml was edited by hand and is used as it is. To write the study's own again: edgeproof compose")
         params = params_file.read_params()
@@ -55,7 +65,7 @@ def _run_in_place() -> int:
         params_file.write_params(params)
     code = run_dvc_repro(Path(), list(plan.list_stages(params)))
     if code == 0:
-        _print_table(TABLES, params.study)
+        _print_results(TABLES, params.study, print_table)
         print(explain_changes())
     return code
 
@@ -81,6 +91,6 @@ def explain_changes() -> str:
     )
 
 
-def _print_table(tables: Path, study: str) -> None:
-    print((tables / "table.md").read_text(encoding="utf-8"))
+def _print_results(tables: Path, study: str, print_table: Callable[[Path], None]) -> None:
+    print_table(tables)
     print(f"Study '{study}'. Tables: {tables}/  plots: {tables.parent / 'plots'}/")
