@@ -140,19 +140,32 @@ class Session(InferenceSession):
         self._raw_output = np.zeros([] if self.output_size_varies else model_output.shape, DTYPES[model_output.type])
         raw = self._raw_output
         self._output = raw if raw.dtype == np.float32 else raw.astype(np.float32)
-        if not self.output_size_varies:
+        if self.output_size_varies:
+            self._let_engine_allocate()
+        else:
             self._binding.bind_output(model_output.name, "cpu", 0, raw.dtype, list(raw.shape), raw.ctypes.data)
         self._run = self._session.run_with_iobinding
 
     def feed(self, x: Array) -> None:
         self._input[...] = x
         if self.output_size_varies:
-            # The engine would write into the output of the previous inference, which has another size.
-            self._binding.clear_binding_outputs()
-            self._binding.bind_output(self._output_name, "cpu")
+            self._let_engine_allocate()
 
     def invoke(self) -> None:
-        self._run(self._binding)
+        try:
+            self._run(self._binding)
+        except RuntimeError:
+            if self.output_size_varies:
+                raise
+            # The file may claim a fixed size of an output whose size depends on the data.
+            self._let_engine_allocate()
+            self._run(self._binding)
+
+    def _let_engine_allocate(self) -> None:
+        """Bind no memory. Else the engine would write into the output of the last inference, which has another size."""
+        self.output_size_varies = True
+        self._binding.clear_binding_outputs()
+        self._binding.bind_output(self._output_name, "cpu")
 
     def fetch(self) -> Array:
         if self.output_size_varies:

@@ -239,8 +239,9 @@ def _find_class(path: Path) -> type[ExternalFile]:
     if path.is_dir():
         if not (path / SAVED_MODEL).is_file():
             raise ConfigError(f"{path} is a directory without {SAVED_MODEL}, so it is no SavedModel.")
-        for name in list_files(path):
-            check_regular_file(path / name)
+        for entry in sorted(path.rglob("*")):
+            if not entry.is_dir():
+                check_regular_file(entry)
         return KerasModel
     check_regular_file(path)
     suffix = path.suffix.lower()
