@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from edgeproof.bench.session import BenchSession
+from edgeproof.bench.subject import build_subject
 from edgeproof.config.params import BenchParams, Params
 from edgeproof.core import directories
 from tests.support import tiny_task
+from tests.support.verdict_limits import TOLERANT
 
 SESSION = "desk_matrix"
 SINGLE_STREAM = {"scenario": "SingleStream", "settings": {"min_duration_ms": 5, "min_query_count": 200}}
@@ -44,6 +47,13 @@ def build_study(digits_study: Params, **changes: Any) -> Params:
     item = BenchParams.model_validate({**ITEM, **changes})
     task = digits_study.task.model_copy(update={"name": "tiny"})
     return digits_study.model_copy(update={"study": "tiny", "task": task, "bench": {SESSION: item}})
+
+
+def open_session(digits_study: Params, **changes: Any) -> BenchSession:
+    """Return a session of such a study, whose runs no state of the machine refuses."""
+    study = build_study(digits_study, **changes)
+    item = study.bench[SESSION]
+    return BenchSession(item, build_subject(item, study), TOLERANT)
 
 
 def write_project(root: Path, runtime: str = tiny_task.RUNTIME, timeout_s: int = 60) -> None:

@@ -19,7 +19,7 @@ from tests.support.project import ROOT
 
 
 @pytest.fixture
-def measured_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bench_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an empty directory of records, which `edgeproof bench` finds as if it had just measured them."""
     monkeypatch.chdir(ROOT)
     records = tmp_path / "records"
@@ -46,47 +46,47 @@ def write_run(records: Path, process: int = 0, scenario: str = "single_stream", 
 REFUSED = {"verdict": "invalid", "reasons": ["busy"]}
 
 
-def test_valid_latencies_exit_with_zero(measured_records: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(measured_records)
+def test_valid_latencies_exit_with_zero(bench_records: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(bench_records)
     assert main.run(["bench", "a.onnx", "--fail-on", "refused"]) == 0
     assert capsys.readouterr().err == ""
 
 
 def test_a_benchmark_whose_latencies_are_all_refused_exits_with_one(
-    measured_records: Path, capsys: pytest.CaptureFixture[str]
+    bench_records: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for process in range(2):
-        write_run(measured_records, process, **REFUSED)
+        write_run(bench_records, process, **REFUSED)
     assert main.run(["bench", "a.onnx"]) == 1
     assert capsys.readouterr().err == "failed: no artifact has a valid latency\n"
 
 
-def test_a_benchmark_of_unsupported_artifacts_only_exits_with_one(measured_records: Path) -> None:
-    record_trees.write_unsupported(measured_records, "no kernels", model="a", scheme="as-is")
+def test_a_benchmark_of_unsupported_artifacts_only_exits_with_one(bench_records: Path) -> None:
+    record_trees.write_unsupported(bench_records, "no kernels", model="a", scheme="as-is")
     assert main.run(["bench", "a.onnx"]) == 1
 
 
-def test_an_error_of_any_run_exits_with_one(measured_records: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(measured_records)
-    write_run(measured_records, scenario="offline", verdict="error", reasons=["crashed"])
+def test_an_error_of_any_run_exits_with_one(bench_records: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(bench_records)
+    write_run(bench_records, scenario="offline", verdict="error", reasons=["crashed"])
     assert main.run(["bench", "a.onnx"]) == 1
     assert capsys.readouterr().err == "failed: 1 run(s) ended with an error\n"
 
 
 def test_a_refused_run_beside_a_valid_latency_fails_only_if_asked_for(
-    measured_records: Path, capsys: pytest.CaptureFixture[str]
+    bench_records: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_run(measured_records)
-    write_run(measured_records, scenario="offline", **REFUSED)
+    write_run(bench_records)
+    write_run(bench_records, scenario="offline", **REFUSED)
     assert main.run(["bench", "a.onnx"]) == 0
     assert main.run(["bench", "a.onnx", "--fail-on", "refused"]) == 1
     assert capsys.readouterr().err == "failed: 1 run(s) were refused (--fail-on refused)\n"
 
 
-def test_a_refused_attempt_that_was_repeated_successfully_does_not_count(measured_records: Path) -> None:
-    first = write_run(measured_records, **REFUSED)
+def test_a_refused_attempt_that_was_repeated_successfully_does_not_count(bench_records: Path) -> None:
+    first = write_run(bench_records, **REFUSED)
     first.rename(first.with_name("first"))
-    second = write_run(measured_records, attempt=1)
+    second = write_run(bench_records, attempt=1)
     second.rename(second.with_name("single_stream.0.again1"))
     (second.parent / "first").rename(first)
     assert main.run(["bench", "a.onnx", "--fail-on", "refused"]) == 0
@@ -103,20 +103,20 @@ def test_a_refused_attempt_that_was_repeated_successfully_does_not_count(measure
     ],
 )
 def test_interleaved_runs_fail_on_the_verdict_that_was_named(
-    measured_records: Path, log_ratio: float, fail_on: list[str], code: int
+    bench_records: Path, log_ratio: float, fail_on: list[str], code: int
 ) -> None:
     for process in range(8):
         noise = 0.001 * (-1) ** process
-        record_trees.write_interleaved(measured_records, log_ratio + noise, process, model="new")
+        record_trees.write_interleaved(bench_records, log_ratio + noise, process, model="new")
     assert main.run(["bench", "good.onnx", "new.onnx", "--interleaved", *fail_on]) == code
 
 
-def test_interleaved_runs_without_a_valid_one_exit_with_one(measured_records: Path) -> None:
-    record_trees.write_interleaved(measured_records, 0.0, 0, model="new", **REFUSED)
+def test_interleaved_runs_without_a_valid_one_exit_with_one(bench_records: Path) -> None:
+    record_trees.write_interleaved(bench_records, 0.0, 0, model="new", **REFUSED)
     assert main.run(["bench", "good.onnx", "new.onnx", "--interleaved"]) == 1
 
 
-def test_a_verdict_of_comparisons_needs_interleaved_runs(measured_records: Path) -> None:
+def test_a_verdict_of_comparisons_needs_interleaved_runs(bench_records: Path) -> None:
     with pytest.raises(ConfigError, match="need --interleaved"):
         main.run(["bench", "a.onnx", "--fail-on", "slower"])
 
