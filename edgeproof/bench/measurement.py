@@ -82,7 +82,9 @@ class Measurer:
             emulated=self._card.emulated,
             device_changes=self._list_device_changes(result),
         )
-        run = LoadGenRun(runner_job.to_json(), run_verdict.figures, run_verdict.unknown, self.harness_ns)
+        run = LoadGenRun(
+            runner_job.to_json(), run_verdict.figures, run_verdict.unknown, self.harness_ns, self._limits.to_json()
+        )
         return replace(run_verdict.to_outcome(), run=run, result=result)
 
     def _measure_accuracy(self, job: Job, out: Path) -> JobOutcome:

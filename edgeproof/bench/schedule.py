@@ -86,6 +86,15 @@ def plan_jobs(
     return jobs + [Job(*artifact, kinds.PROFILE, 0) for artifact in final]
 
 
+def count_processes(item: BenchParams, job: Job) -> int | None:
+    """Return the number of processes that a session plans for jobs like this one, or None for untimed jobs."""
+    if job.scenario == kinds.ACCURACY:
+        return len(item.seeds)
+    if job.scenario == kinds.INTERLEAVED:
+        return item.interleaved
+    return None if job.scenario in kinds.UNTIMED else item.processes
+
+
 def get_partner(item: BenchParams, artifact: ArtifactKey) -> ArtifactKey | None:
     """Return the artifact with which an artifact is interleaved, or None."""
     partner = item.against.get(artifact.model, {}).get(artifact.scheme)

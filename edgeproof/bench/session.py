@@ -24,7 +24,7 @@ from edgeproof.bench.dispatch import Dispatcher
 from edgeproof.bench.measurement import Measurer
 from edgeproof.bench.pause import BusyPause
 from edgeproof.bench.runner_jobs import RunnerJobBuilder
-from edgeproof.bench.schedule import Job, plan_jobs
+from edgeproof.bench.schedule import Job, count_processes, plan_jobs
 from edgeproof.bench.state import SessionState
 from edgeproof.bench.subject import Subject, build_subject
 from edgeproof.bench.verdict import DEFAULT_LIMITS, VerdictLimits
@@ -223,6 +223,7 @@ class BenchSession:
             runner=self._dispatcher.get_runner_sha256(job.runtime),
             order=order,
             measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            processes=count_processes(self._item, job),
         )
 
     def _compute_digest(self, samples: Mapping[str, Path], limits: VerdictLimits) -> str:

@@ -6,8 +6,9 @@ docs/methodology.md has the figures. A figure that the machine cannot report is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,16 @@ class VerdictLimits:
     requires_steady_state: bool = True
     min_inferences: int = 64
     min_pairs: int = 20
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the limits as they are recorded. An infinite limit is null."""
+        return {name: None if value == math.inf else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> VerdictLimits:
+        """Return recorded limits. Limits that this version does not know are ignored."""
+        known = {field.name for field in fields(cls)} & content.keys()
+        return cls(**{name: math.inf if content[name] is None else content[name] for name in known})
 
 
 DEFAULT_LIMITS = VerdictLimits()

@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from edgeproof.cli.output import show
+
 RESULTS = Path("results")
 OK, PROBLEMS = 0, 1
 
@@ -17,7 +19,9 @@ def add_commands(commands: Any) -> None:
     _add_places(sign)
     sign.set_defaults(function=_sign)
 
-    verify = commands.add_parser("verify", help="check that records are unchanged since they were signed, and by whom")
+    verify = commands.add_parser(
+        "verify", help="check that records are consistent, unchanged since they were signed, and by whom"
+    )
     _add_places(verify)
     verify.add_argument(
         "--allowed-signers",
@@ -54,19 +58,20 @@ def _sign(arguments: argparse.Namespace) -> int:
     findings = list(signature_checks.verify_sessions(arguments.places, None))
     damaged = [problem for finding in findings for problem in finding.problems]
     if damaged:
-        print(*damaged, sep="\n")
-        print(f"Signed nothing: {len(damaged)} problem(s). Remove or restore these records first.")
+        show(*damaged, sep="\n")
+        show(f"Signed nothing: {len(damaged)} problem(s). Remove or restore these records first.")
         return PROBLEMS
     unsigned = [finding.session for finding in findings if finding.outcome == "unsigned"]
     for session in unsigned:
         signing.sign_session(session, key)
     signer = signatures.fingerprint(signing.get_public_key(key))
-    print(f"Signed {len(unsigned)} session(s) as {signer}. {len(findings) - len(unsigned)} were signed before.")
-    print("If DVC tracks these records, run 'dvc commit' to add the signatures.")
+    show(f"Signed {len(unsigned)} session(s) as {signer}. {len(findings) - len(unsigned)} were signed before.")
+    show("If DVC tracks these records, run 'dvc commit' to add the signatures.")
     return OK
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from edgeproof.bench import recheck
     from edgeproof.records import signature_checks
     from edgeproof.records.allowed_signers import ALLOWED_SIGNERS, read_allowed_signers
 
@@ -75,21 +80,26 @@ def _verify(arguments: argparse.Namespace) -> int:
     outcomes: Counter[str] = Counter()
     signers: Counter[str] = Counter()
     are_required = arguments.require_signatures or trusted is not None
-    for finding in signature_checks.verify_sessions(arguments.places, trusted):
+    for finding in signature_checks.verify_sessions(arguments.places, trusted, recheck.list_problems):
         outcomes[finding.outcome] += 1
         outcomes["records"] += finding.records
         if finding.outcome == "verified":
             signers[str(finding.signer)] += 1
         for problem in finding.problems:
-            print(f"tampered: {problem}")
+            show(f"tampered: {problem}")
         if finding.outcome == "unsigned" and are_required:
-            print(f"unsigned: {finding.session}")
-    print(
+            show(f"unsigned: {finding.session}")
+    show(
         f"{outcomes['records']} record(s) in {outcomes.total() - outcomes['records']} session(s): "
         f"{outcomes['verified']} verified, {outcomes['unsigned']} unsigned, {outcomes['tampered']} tampered with"
     )
+    if outcomes["unsigned"]:
+        show(
+            "An unsigned session can only be checked for damage and contradictions: whoever edits all of its files alike "
+            "is not found. 'edgeproof sign' protects it from now on."
+        )
     for signer, count in sorted(signers.items()):
-        print(f"signed by {signer}: {count}")
+        show(f"signed by {signer}: {count}")
     if signers and trusted is None:
-        print("The signers are not checked. List the trusted ones in a file and pass it with --allowed-signers.")
+        show("The signers are not checked. List the trusted ones in a file and pass it with --allowed-signers.")
     return PROBLEMS if outcomes["tampered"] or (are_required and outcomes["unsigned"]) else OK

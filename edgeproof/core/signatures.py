@@ -1,7 +1,10 @@
 """Signatures of a session's records: one OpenSSH signature over the sha256 of every file.
 
+    session.json      the name of the session's directory and the ids in its records
     SHA256SUMS        one line for each file, in the format of sha256sum
     SHA256SUMS.sig    its signature, as 'ssh-keygen -Y sign -n edgeproof' writes it with an Ed25519 key
+
+Sessions that were signed by older versions have no session.json. Their signature does not depend on the name.
 
 OpenSSH's document PROTOCOL.sshsig defines the format. Every reader of records verifies them, so this module needs the
 standard library only.
@@ -12,14 +15,18 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeproof.core import ed25519
 from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import ArtifactError
+from edgeproof.core.regular_files import is_regular_file, list_content
 
 SUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
+BINDING = "session.json"
 NAMESPACE = "edgeproof"
 _MAGIC, _VERSION = b"SSHSIG", 1
 _ALGORITHM, _HASHES = b"ssh-ed25519", {b"sha256": hashlib.sha256, b"sha512": hashlib.sha512}
@@ -44,11 +51,11 @@ class SessionSignature:
 def verify_session(session: Path) -> SessionSignature | None:
     """Verify the signature of a session's SHA256SUMS. Returns None if the session is not signed.
 
-    Raises ArtifactError when the signature is damaged, incomplete, or of another content.
+    Raises ArtifactError when the signature is damaged, incomplete, or of another content or another session's name.
     The files themselves are not hashed here: the caller compares them with `sums`.
     """
     paths = session / SUMS, session / SIGNATURE
-    exists = [path.is_file() for path in paths]
+    exists = [is_regular_file(path) for path in paths]
     if not any(exists):
         return None
     if not all(exists):
@@ -64,6 +71,7 @@ def verify_session(session: Path) -> SessionSignature | None:
         raise ArtifactError(f"{session}: {SIGNATURE} is no Ed25519 signature for '{NAMESPACE}': {error}.") from None
     if not is_valid:
         raise ArtifactError(f"{session}: {SUMS} was changed after it was signed: {SIGNATURE} does not match it.")
+    _verify_name(session, sums)
     return SessionSignature(public_key, sums)
 
 
@@ -117,14 +125,43 @@ def fingerprint(public_key: bytes) -> str:
 
 
 def list_signed_files(session: Path) -> list[str]:
-    """List the relative paths of all files of a session that its signature covers, sorted."""
-    names = (path.relative_to(session).as_posix() for path in session.rglob("*") if path.is_file())
-    return sorted(name for name in names if name not in (SUMS, SIGNATURE))
+    """List the relative paths of all files of a session that its signature covers, sorted.
+
+    Raises ArtifactError for a session with links, pipes or other special files.
+    """
+    content = list_content(session)
+    if content.others:
+        raise ArtifactError(f"{session / content.others[0]} is not a regular file, so {session} can't be signed.")
+    return [name for name in content.files if name not in (SUMS, SIGNATURE)]
+
+
+def format_binding(name: str, session_ids: Iterable[str]) -> bytes:
+    """Return the content of session.json."""
+    content = {"name": name, "session_ids": sorted(session_ids)}
+    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def format_sums(session: Path) -> bytes:
     """Hash a session's files and return the content of SHA256SUMS."""
     return "".join(f"{hash_file(session / name)}  {name}\n" for name in list_signed_files(session)).encode()
+
+
+def _verify_name(session: Path, sums: dict[str, str]) -> None:
+    """Compare the name under which a session was signed with its own. Raises ArtifactError if they differ."""
+    if BINDING not in sums:
+        return
+    path, own = session / BINDING, session.absolute().name
+    if not is_regular_file(path) or hash_file(path) != sums[BINDING]:
+        raise ArtifactError(f"{path} was changed or removed after the session was signed.")
+    try:
+        name = json.loads(path.read_bytes())["name"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} names no session: {error}.") from None
+    if name != own:
+        raise ArtifactError(
+            f"{session} was signed under the name '{name}'. It is a copy, or it replaces another session. "
+            "Rename it, or remove it."
+        )
 
 
 def _parse_sums(content: bytes) -> dict[str, str]:

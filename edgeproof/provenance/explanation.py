@@ -7,9 +7,11 @@ from pathlib import Path
 
 from edgeproof.core.errors import ArtifactError
 from edgeproof.provenance.cells import CellRecords
-from edgeproof.provenance.lineage import LineageLink, trace_lineage
+from edgeproof.provenance.lineage import LineageLink, list_record_problems, trace_lineage
 from edgeproof.provenance.stored import SHA256_DIGITS
-from edgeproof.records import kinds
+from edgeproof.records import kinds, record_files
+from edgeproof.records.session_checks import list_missing
+from edgeproof.records.session_trust import SessionTrust, get_session_directory
 from edgeproof.report.figures import FIGURES
 
 SHOWN_FIGURES = ("accuracy", "p50", "p99", "size")
@@ -33,9 +35,26 @@ def explain(cell: CellRecords, root: Path) -> str:
                 "record describes it, so its own lineage is unknown."
                 + ("" if is_external else " Run 'dvc pull' or 'dvc repro' to restore it.")
             )
+    lines += [f"warning: {problem}" for problem in _list_missing_records(cell)]
     if is_external:
         return "\n".join([*lines, "measure it again: edgeproof bench"])
     return "\n".join([*lines, f"make it again: edgeproof reproduce {cell.address}"])
+
+
+def list_problems(cell: CellRecords) -> list[str]:
+    """Return the contradictions in the cell's records, and the records that their sessions lack."""
+    problems = [problem for record in cell.select_figure_records() for problem in list_record_problems(record)]
+    return problems + _list_missing_records(cell)
+
+
+def _list_missing_records(cell: CellRecords) -> list[str]:
+    sessions = sorted({get_session_directory(record.directory) for record in cell.records})
+    trust = SessionTrust(None, {})  # only the names and numbers of the records count here
+    return [
+        problem
+        for session in sessions
+        for problem in list_missing(session, list(record_files.read_all(session, damaged=[], trust=trust)))
+    ]
 
 
 def _describe_links(links: Sequence[LineageLink]) -> list[str]:

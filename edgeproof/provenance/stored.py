@@ -12,6 +12,7 @@ from edgeproof.core.errors import ArtifactError
 
 SHA256_DIGITS = 12
 INTACT, OTHER, DAMAGED, ABSENT = "intact", "another build is there", "damaged", "not on this machine"
+CONTRADICTORY = "contradictory"
 
 
 @dataclass(frozen=True)

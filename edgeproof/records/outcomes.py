@@ -22,6 +22,7 @@ class RecordHeader:
         runner: the beginning of the runner's sha256.
         order: the job's place in the order of the session.
         measured_at: ISO 8601 in UTC.
+        processes: the number of processes that the session plans for this kind of job, if it is known.
     """
 
     identity: RecordIdentity
@@ -31,6 +32,7 @@ class RecordHeader:
     runner: str
     order: int
     measured_at: str
+    processes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the keys of record.json."""
@@ -42,6 +44,7 @@ class RecordHeader:
             "runner": self.runner,
             "order": self.order,
             "measured_at": self.measured_at,
+            **({} if self.processes is None else {"processes": self.processes}),
         }
 
 
@@ -53,12 +56,14 @@ class LoadGenRun:
         job: the content of job.json.
         figures: the conditions during the run, `unknown` the names of those that the device could not measure.
         harness_p50_ns: the median latency of the harness alone, if it was measured before.
+        limits: the limits by which the run was judged.
     """
 
     job: Mapping[str, Any]
     figures: Mapping[str, float] = field(default_factory=dict)
     unknown: Sequence[str] = ()
     harness_p50_ns: float | None = None
+    limits: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,8 @@ class JobOutcome:
         """Return the keys of record.json. Parts that are None are left out."""
         content: dict[str, Any] = {"verdict": self.verdict, "reasons": list(self.reasons)}
         if self.run is not None:
-            content |= {**asdict(self.run), "disturbed": self.disturbed}
+            run = {key: value for key, value in asdict(self.run).items() if key != "limits" or value is not None}
+            content |= {**run, "disturbed": self.disturbed}
         elif self.disturbed:
             content["disturbed"] = True
         if self.unreachable:

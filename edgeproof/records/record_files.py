@@ -54,7 +54,7 @@ def read_all(root: Path, *, damaged: list[str] | None = None, trust: SessionTrus
     directories, links = find_directories(root)
     if trust is None:
         trust = SessionTrust.load(find_repeated_sessions(directories))
-    problems = [f"{link} is a link. Records are read from regular files and directories only." for link in links]
+    problems = [explain_link(link) for link in links]
     if problems and damaged is None:
         raise ArtifactError(problems[0])
     for directory in directories:
@@ -92,6 +92,11 @@ def read(directory: Path) -> Record:
             "Read it with the edgeproof that wrote it, or measure again."
         )
     return Record(migrations.upgrade(content, SCHEMA), directory, schema)
+
+
+def explain_link(path: Path) -> str:
+    """Return the problem of a link in place of a directory."""
+    return f"{path} is a link. Records are read from regular files and directories only: put a copy in its place."
 
 
 def list_directories(root: Path) -> list[Path]:

@@ -29,5 +29,5 @@ def migrate_sessions(root: Path, damaged: list[str]) -> Iterator[tuple[str, int]
                     write_json(path, dict(record.content))
                 signing.remove_signature(out)
                 if key is not None:
-                    signing.sign_session(out, key)
+                    signing.sign_session(out, key, session.name)
             yield session.name, len(older)

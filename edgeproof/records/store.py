@@ -256,8 +256,12 @@ def _read_session(root: Path, key: str, plan: SessionPlan) -> tuple[SessionState
     for _ in range(MAX_READS):
         stamp = stamp_session(root / key)
         damaged: list[str] = []
-        records = record_files.read_all(root / key, damaged=damaged, trust=SessionTrust.load(repeated))
-        lines = summaries.summarize_records(records, root, damaged=damaged)
+        lines: list[StoreLine] = []
+        if (root / key).is_symlink():
+            damaged.append(record_files.explain_link(root / key))
+        else:
+            records = record_files.read_all(root / key, damaged=damaged, trust=SessionTrust.load(repeated))
+            lines = summaries.summarize_records(records, root, damaged=damaged)
         if stamp == stamp_session(root / key):
             break
         time.sleep(READ_PAUSE_S)

@@ -13,18 +13,18 @@ import numpy as np
 
 from edgeproof.core.errors import ArtifactError
 from edgeproof.core.job import NULL_RUNTIME
-from edgeproof.records import energy
+from edgeproof.records import energy, record_checks
 from edgeproof.records.columns import LOG_PERCENTILES, StoreLine
 from edgeproof.records.conditions import collect_conditions
 from edgeproof.records.kinds import (
     INTERLEAVED,
     LATENCIES_FILE,
-    OUTPUTS_FILE,
     RECORD_FILE,
     SERVER,
     SINGLE_STREAM,
     TELEMETRY_FILE,
 )
+from edgeproof.records.latencies import read_latencies
 from edgeproof.records.record import MEASURE_AGAIN, Record
 from edgeproof.records.record_parts import ArtifactDescription
 from edgeproof.statistics import autocorrelation, percentiles
@@ -75,13 +75,14 @@ def summarize_records(records: Iterable[Record], root: Path, *, damaged: list[st
 def _summarize_checked(record: Record, root: Path) -> StoreLine:
     try:
         return _summarize(record, root)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ArtifactError(
             f"{record.directory / RECORD_FILE} is damaged ({type(error).__name__}: {error}). {MEASURE_AGAIN}"
         ) from None
 
 
 def _summarize(record: Record, root: Path) -> StoreLine:
+    record_checks.require_log(record)
     figures = {
         **{name: record.figures.get(name) for name in TELEMETRY_FIGURES},
         **_describe_result(record),
@@ -196,7 +197,7 @@ def _describe_accuracy(record: Record) -> Columns:
         return {}
     if record.accuracy is None:
         raise KeyError("accuracy")
-    hits = record.array(OUTPUTS_FILE, "correct")
+    hits = record_checks.read_hits(record)
     return {**asdict(record.accuracy), "hits": np.packbits(hits).tobytes()}
 
 
@@ -205,7 +206,9 @@ def _describe_latencies(record: Record) -> Columns:
     is_timed = record.performance_scenario == SINGLE_STREAM and record.identity.runtime != NULL_RUNTIME
     if not is_timed or record.verdict not in ("valid", "invalid") or LATENCIES_FILE not in record.files:
         return {}
-    calls_ns = record.array(LATENCIES_FILE, "call_ns")
+    latencies = read_latencies(record)
+    record_checks.require_plausible(record, latencies)
+    calls_ns = latencies.call_ns
     if record.verdict == "invalid":
         log = percentiles.estimate_log_percentile(calls_ns, 50)
         return {} if log is None else {"refused_p50_log": log.value}
@@ -216,7 +219,7 @@ def _describe_latencies(record: Record) -> Columns:
         "energy_uj": _compute_energy_uj(record, len(calls_ns)),
     }
     measured = {f"p{percent}": (calls_ns, percent) for percent in SUMMARIZED_PERCENTS}
-    measured["invoke_p50"] = record.array(LATENCIES_FILE, "invoke_ns"), 50
+    measured["invoke_p50"] = latencies.invoke_ns, 50
     for name, (durations_ns, percent) in measured.items():
         log = percentiles.estimate_log_percentile(durations_ns, percent)
         if log is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgeproof.core.loadgen_log import DETAIL_LOG
 from edgeproof.records import record_files
 
 LOADGEN = {
@@ -49,7 +51,7 @@ def write(
         "task": "task",
         "device": device,
         "session": 1,
-        "session_id": f"{device} today",
+        "session_id": f"{session} today",
         "runtime": runtime,
         "model": model,
         "scheme": scheme,
@@ -90,15 +92,25 @@ def write(
             "versions": {"numpy": "2.0"},
             **(result or {}),
         }
+        if verdict != "error":
+            write_detail_log(directory, content["result"]["loadgen"])
     if call_ns is not None:
         durations = np.asarray(call_ns, np.uint64)
-        np.savez_compressed(directory / "latencies.npz", call_ns=durations, invoke_ns=durations * 9 // 10)
+        started = np.concatenate([np.zeros(1, np.uint64), np.cumsum(durations)[:-1]])
+        invoke = np.maximum(durations * 9 // 10, 1)
+        np.savez_compressed(directory / "latencies.npz", call_ns=durations, invoke_ns=invoke, started_ns=started)
     if correct is not None:
         hits = np.asarray(correct, bool)
         np.savez_compressed(directory / "outputs.npz", correct=hits)
         content["accuracy"] = {"correct": int(hits.sum()), "total": len(hits)}
     record_files.write_content(directory, content)
     return directory
+
+
+def write_detail_log(directory: Path, log: Mapping[str, Any]) -> None:
+    """Write LoadGen's detail log with the given values."""
+    lines = [f":::MLLOG {json.dumps({'key': key, 'value': value})}\n" for key, value in log.items()]
+    (directory / DETAIL_LOG).write_text("".join(["a log\n", *lines]))
 
 
 def write_unsupported(root: Path, reason: str, **identity: Any) -> Path:

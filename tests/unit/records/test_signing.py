@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from edgeproof.cli import main
 from edgeproof.core import signatures
 from edgeproof.core.errors import ArtifactError, ConfigError
-from edgeproof.core.signatures import SIGNATURE, SUMS
+from edgeproof.core.signatures import BINDING, SIGNATURE, SUMS
 from edgeproof.records import allowed_signers, record_files, session_migration, signature_checks, signing, store
 from tests.support import record_trees
 
@@ -75,7 +76,8 @@ def test_every_changed_file_is_named_as_tampered_with(capsys: pytest.CaptureFixt
     main.run(["sign"])
     names = [*signatures.list_signed_files(SESSION), SUMS, SIGNATURE]
     assert {"session_id"} | {Path(name).name for name in names} == {
-        *("session_id", "record.json", "latencies.npz", "outputs.npz", SUMS, SIGNATURE)
+        *("session_id", "session.json", "record.json", "latencies.npz", "outputs.npz", "mlperf_log_detail.txt"),
+        *(SUMS, SIGNATURE),
     }
     for name in names:
         path = SESSION / name
@@ -134,6 +136,83 @@ def test_verifying_a_directory_without_records_is_an_error(project: Path) -> Non
         main.run(["verify", str(project / "empty")])
     with pytest.raises(ConfigError, match="is not a directory"):
         main.run(["verify", str(project / "nowhere")])
+
+
+def test_a_signed_session_holds_only_under_its_own_name(capsys: pytest.CaptureFixture[str]) -> None:
+    main.run(["sign"])
+    shutil.rmtree(ROOT / "board_onnx")
+    shutil.copytree(SESSION, ROOT / "board_onnx")  # over another session
+    shutil.copytree(SESSION, ROOT / "copy")  # under another name
+    assert verify_all() == {"board_onnx": "tampered", "copy": "tampered", "local_onnx": "tampered"}
+    capsys.readouterr()
+    assert main.run(["verify"]) == 1
+    output = capsys.readouterr().out
+    assert f"{ROOT / 'copy'} was signed under the name 'local_onnx'" in output
+    assert "the session 'local_onnx today' is in 3 directories" in output
+    assert main.run(["query", "SELECT count(*) AS n FROM records", "--format", "csv"]) == 1
+    assert capsys.readouterr().out == "n\n0\n"
+    for name in ("copy", "board_onnx"):
+        shutil.rmtree(ROOT / name)
+    assert main.run(["query", "SELECT count(*) AS n FROM records", "--format", "csv"]) == 0
+    assert capsys.readouterr().out == "n\n2\n"
+    SESSION.rename(ROOT / "renamed")
+    assert verify_all() == {"renamed": "tampered"}
+
+
+def test_signatures_of_older_versions_hold_without_the_sessions_name() -> None:
+    main.run(["sign"])
+    (SESSION / BINDING).unlink()
+    message = signatures.format_sums(SESSION)
+    (SESSION / SUMS).write_bytes(message)
+    signature = signatures.armor(signing.get_public_key(KEY), KEY.sign(signatures.encode_signed_data(message)))
+    (SESSION / SIGNATURE).write_text(signature)
+    assert verify_all() == {"board_onnx": "verified", "local_onnx": "verified"}
+    assert len(list(record_files.read_all(ROOT))) == 4
+
+
+@pytest.mark.parametrize("command", [["query", "SELECT 1 FROM records"], ["report"], ["publish"], ["verify"]])
+@pytest.mark.parametrize("attack", ["strip", "sign again"])
+def test_every_reader_refuses_a_session_that_no_allowed_signer_signed(
+    command: list[str], attack: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main.run(["sign"])
+    allowed_signers.ALLOWED_SIGNERS.write_text(format_signer(KEY))
+    assert main.run(command) == 0
+    if attack == "strip":
+        signing.remove_signature(SESSION)
+    else:
+        signing.sign_session(SESSION, OTHER)
+    capsys.readouterr()
+    assert main.run(command) == 1
+    captured = capsys.readouterr()
+    assert str(SESSION) in captured.out + captured.err
+    assert ("unsigned" in captured.out) if command == ["verify"] and attack == "strip" else True
+    with pytest.raises(ArtifactError, match="is not signed" if attack == "strip" else "not an allowed signer"):
+        list(record_files.read_all(ROOT))
+
+
+def test_an_unreadable_list_of_signers_stops_every_reader() -> None:
+    allowed_signers.ALLOWED_SIGNERS.write_text("me\n")
+    with pytest.raises(ConfigError, match="is not 'name ssh-ed25519 key'"):
+        list(record_files.read_all(ROOT))
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "pipe"])
+def test_links_and_pipes_in_a_session_are_refused(kind: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main.run(["sign"])
+    place = SESSION / "onnx/teacher.fp32/accuracy.0"
+    if kind == "pipe":
+        os.mkfifo(place / "pipe")
+    elif kind == "file":
+        (place / "outputs.npz").rename(project / "outputs.npz")
+        (place / "outputs.npz").symlink_to(project / "outputs.npz")
+    else:
+        (SESSION / "more").symlink_to(project)
+    capsys.readouterr()
+    assert main.run(["verify"]) == 1
+    assert "is not a regular file. Links, pipes and devices are refused" in capsys.readouterr().out
+    with pytest.raises(ArtifactError, match="is not a regular file"):
+        signing.sign_session(SESSION, KEY)
 
 
 def test_signatures_swapped_between_sessions_are_refused() -> None:

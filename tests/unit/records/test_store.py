@@ -104,7 +104,6 @@ def test_the_last_session_of_a_cell_is_its_row(root: Path) -> None:
 def test_only_the_selected_names_are_read(root: Path) -> None:
     record_trees.write(root, model="student", scheme="int8-static", call_ns=np.full(100, 500))
     store.refresh(root)
-    assert {row.scheme for row in read_rows_from_store(root, schemes=["int8-static"])} == {"int8-static"}
     chosen = {**ORDER, "devices": ["board"]}
     assert {line.device for line in queries.read_last_sessions(root, order=chosen)} == {"board"}
 
