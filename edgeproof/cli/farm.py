@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from edgeproof.cli.options import split_names
+from edgeproof.cli.output import show
 from edgeproof.cli.records import report_damaged
 
 if TYPE_CHECKING:
@@ -60,16 +61,16 @@ def _run(arguments: argparse.Namespace) -> int:
     name = dispatcher.check_run_name(arguments.name)
     choice = device_choice.choose_devices(arguments.study, arguments.devices)
     for device, error in choice.errors.items():
-        print(f"skipped device '{device}': {' '.join(str(error).split())}", file=sys.stderr)
+        show(f"skipped device '{device}': {' '.join(str(error).split())}", file=sys.stderr)
     params, built = dispatcher.prepare(arguments.study, choice.devices, name, choice.errors)
     for problem in artifact_cache.store_artifacts(params, built):
-        print(f"not cached: {problem}", file=sys.stderr)
+        show(f"not cached: {problem}", file=sys.stderr)
     engine = engines.start_engine(arguments.engine, name, built, params, arguments.address)
     outcomes = dispatcher.run_study(params, name, engine, _print_line)
     try:
         is_clean = _check_night(name)
     except EdgeproofError as error:  # tonight's records stay valid even if other nights cannot be read
-        print(f"the check of the night failed: {error}", file=sys.stderr)
+        show(f"the check of the night failed: {error}", file=sys.stderr)
         is_clean = False
     is_done = set(outcomes.values()) <= {"done"}
     return OK if is_done and is_clean and not choice.errors else NEEDS_ATTENTION
@@ -104,13 +105,13 @@ def _status(arguments: argparse.Namespace) -> int:
     leased = {device for device in {event.device for event in last.values()} if leases.describe_holder(device)}
     states = {job: _job_state(event, leased) for job, event in last.items()}
     for job, event in sorted(last.items()):
-        print(f"{event.at}  {event.device}  {job}: {states[job]}{f': {event.reason}' if event.reason else ''}")
+        show(f"{event.at}  {event.device}  {job}: {states[job]}{f': {event.reason}' if event.reason else ''}")
     for device in sorted(leased):
-        print(f"{device} is in use by {leases.describe_holder(device)}")
+        show(f"{device} is in use by {leases.describe_holder(device)}")
     for device in quarantine.list_devices():
-        print(quarantine.find(device))
+        show(quarantine.find(device))
     counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(states.values()).items()))
-    print(f"run {name}: {counts or 'no job started'}")
+    show(f"run {name}: {counts or 'no job started'}")
     is_bad = any(state in ("failed", "abandoned", "interrupted") for state in states.values())
     return NEEDS_ATTENTION if is_bad or quarantine.list_devices() else OK
 
@@ -119,7 +120,7 @@ def _release(arguments: argparse.Namespace) -> int:
     from edgeproof.farm import quarantine
 
     quarantine.release(arguments.device)
-    print(f"device '{arguments.device}' is no longer in quarantine")
+    show(f"device '{arguments.device}' is no longer in quarantine")
     return OK
 
 
@@ -137,7 +138,7 @@ def _check_night(run: str | None) -> bool:
 
 def _print_line(line: str) -> None:
     """Print one line without line breaks and control characters, which a name from outside may contain."""
-    print("".join(letter if letter.isprintable() else " " for letter in line), flush=True)
+    show("".join(letter if letter.isprintable() else " " for letter in line), flush=True)
 
 
 def _job_state(event: JournalEvent, leased: set[str]) -> str:

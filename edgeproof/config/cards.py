@@ -6,11 +6,13 @@ in the configuration of the program that connects to it (~/.ssh/config).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from edgeproof.config.file_names import check_file_name
 from edgeproof.config.validation import Frozen, Id, validate
 from edgeproof.config.yaml_file import read_yaml
 from edgeproof.core import plugins
@@ -19,6 +21,7 @@ from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownNameError
 CARDS = Path("devices")
 # The most processors that Linux can be built for.
 MAX_CORES = 8192
+_NAME = re.compile(r"[a-z0-9_]+")
 
 # Both end up on a command line. The patterns exclude what a program would read as an option or as two words.
 Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=255)]
@@ -120,8 +123,15 @@ class Card(Frozen):
 
 
 def names(cards: Path = CARDS) -> list[str]:
-    """Return the names of all devices that have a card."""
-    return sorted(path.stem for path in cards.glob("*.yaml"))
+    """Return the names of all devices that have a card. Hidden files, which editors leave behind, are no cards."""
+    return sorted(path.stem for path in cards.glob("*.yaml") if not path.name.startswith("."))
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError unless a device may have this name in a study and as a file name."""
+    check_file_name("device", name)
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"'{name}' is not a valid name of a device. Use small letters, digits and '_'.")
 
 
 def read(name: str, cards: Path = CARDS) -> Card:
@@ -129,9 +139,11 @@ def read(name: str, cards: Path = CARDS) -> Card:
 
     Raises UnknownNameError when it has no card, ConfigError when the card is wrong.
     """
+    check_file_name("device", name)
     path = cards / f"{name}.yaml"
     if name not in names(cards):
         raise UnknownNameError("device", name, names(cards), f"To add one: 'edgeproof devices add', or write {path}.")
+    check_name(name)
     card = validate(Card, read_yaml(path), str(path))
     check(card, str(path))
     return card

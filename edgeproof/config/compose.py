@@ -61,6 +61,16 @@ def compose(study: str | None = None, overrides: Sequence[str] = (), conf: Path 
     return expand(_validate_study(_compose_study(study, overrides, conf), study, conf))
 
 
+def list_study_devices(study: str | None = None, conf: Path = CONF) -> list[str]:
+    """Return the names of a study's devices (None: of the default study). Their cards are not read.
+
+    Raises ConfigError when conf/ cannot be composed. A study with no list of devices gives an empty list.
+    """
+    bench = _compose_study(study, (), conf).get("bench")
+    devices = bench.get("devices") if isinstance(bench, dict) else None
+    return [str(name) for name in devices] if isinstance(devices, list) else []
+
+
 def expand_composed(composed: DictConfig, other_keys: Collection[str] = ()) -> tuple[Params, dict[str, Any]]:
     """Return the checked params of a composition, and the values of `other_keys`, which don't belong to the study.
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from edgeproof.config import cards, compose, packages
 from edgeproof.config.cards import Card, Fingerprint
-from edgeproof.config.validation import Id, validate
+from edgeproof.config.validation import validate
 from edgeproof.config.yaml_file import read_yaml
 from edgeproof.core.directories import write_text
 from edgeproof.core.errors import ConfigError
 from edgeproof.core.job import NULL_RUNTIME
 from edgeproof.devices import device
 from edgeproof.devices.description import describe
-
-_ID: TypeAdapter[str] = TypeAdapter(Id)
 
 
 def register(name: str, content: dict[str, Any]) -> None:
@@ -28,8 +24,10 @@ def register(name: str, content: dict[str, Any]) -> None:
     Raises ConfigError when the name is invalid or taken or a field is invalid, and DeviceError when the device cannot
     be probed. Then no card is written.
     """
+    cards.check_name(name)
     path = cards.CARDS / f"{name}.yaml"
-    _check_name(name, path)
+    if path.exists():
+        raise ConfigError(f"{path} already exists. Remove it to register '{name}' again.")
     where = f"the card of '{name}'"
     card = validate(Card, content, where)
     cards.check(card, where)
@@ -81,12 +79,3 @@ def list_runtime_packages() -> dict[str, dict[str, str]]:
 def dump_yaml(content: Mapping[str, Any]) -> str:
     """Return a card's content as YAML, its keys in the given order."""
     return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=120)
-
-
-def _check_name(name: str, path: Path) -> None:
-    try:
-        _ID.validate_python(name)
-    except ValidationError:
-        raise ConfigError(f"'{name}' is not a valid device name: use a-z, 0-9 and _ only.") from None
-    if path.exists():
-        raise ConfigError(f"{path} already exists. Remove it to register '{name}' again.")

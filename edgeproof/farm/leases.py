@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgeproof.config.file_names import check_file_name
 from edgeproof.core.errors import DeviceError
 from edgeproof.devices.lock_holders import name_holder, read_holder
 from edgeproof.paths import WORK
@@ -64,4 +65,4 @@ def describe_holder(device: str) -> str | None:
 
 
 def _locate(device: str) -> Path:
-    return LEASES / device
+    return LEASES / check_file_name("device", device)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeproof import entry, paths
+from edgeproof.config.file_names import check_file_name
 from edgeproof.config.params import FAMILIES, Params
 from edgeproof.config.params_file import PARAMS
 from edgeproof.core import file_locks
@@ -32,6 +33,7 @@ def main() -> int:
     """Run the point that the command line names and return the exit code. A failure is stored."""
     name, digest, *phase = sys.argv[1:]
     store = SweepStore(name)
+    check_file_name("point", digest)
     try:
         # A process that a killed sweep left behind may still be running this point.
         with file_locks.hold(worktree_pool.LOCKS / "points" / digest):

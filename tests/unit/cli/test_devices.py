@@ -118,8 +118,8 @@ def test_probe_prints_changes_and_the_new_fingerprint(project: Path, capsys: pyt
     ("argv", "message"),
     [
         (["desk", "--transport", "locl"], "Did you mean 'local'?"),
-        (["Desk", "--transport", "local"], "'Desk' is not a valid device name"),
-        (["../desk", "--transport", "local"], "is not a valid device name"),
+        (["Desk", "--transport", "local"], "'Desk' is not a valid name of a device"),
+        (["../desk", "--transport", "local"], "is not a valid name of a device"),
         (["pi"], "transport 'ssh' needs 'host'"),
         (["pi", "--host=-oProxyCommand=x"], "host"),
         (["desk", "--transport", "local", "--threads", "0"], "threads"),
