@@ -1,5 +1,6 @@
 """Verify the bundle that holds this file, then infer.
 
+    python3 run.pyz --verify --signer SHA256:…      verify only; needs no package
     python3 run.pyz --check                         verify, run the bundle's samples, compare with the reference model
     python3 run.pyz inputs.npy --out outputs.npy    infer raw inputs (N, …), shaped like the task's data
 
@@ -21,19 +22,25 @@ REFUSED = 3
 
 
 def main() -> int:
-    """Verify and run. Return 3 if the bundle is damaged or the machine lacks a package."""
+    """Verify and run. Return 3 if the bundle is damaged or signed by another key, or the machine lacks a package."""
     parser = argparse.ArgumentParser(prog="run.pyz", description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("inputs", nargs="?", type=Path, help=".npy file with raw inputs, one sample per row")
     parser.add_argument("--out", type=Path, help=".npy file for the outputs (default: print the class of each sample)")
     parser.add_argument("--check", action="store_true", help="run the bundle's own samples")
+    parser.add_argument("--verify", action="store_true", help="verify the bundle only, before anything is installed")
     parser.add_argument("--signer", help="fingerprint of the key that must have signed the bundle (SHA256:…)")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    if arguments.check == (arguments.inputs is not None):
-        parser.error("give either a file with inputs or --check")
+    if [arguments.check, arguments.verify, arguments.inputs is not None].count(True) != 1:
+        parser.error("give a file with inputs, or --check, or --verify")
     os.environ.pop("EDGEPROOF_PLUGINS", None)  # plugins outside the bundle are not verified
     root = Path(sys.argv[0]).resolve().parent
-    problems = manifest.find_problems(root, arguments.signer) or find_package_problems(root)
+    problems = manifest.find_problems(root, arguments.signer)
+    if arguments.verify and not problems:
+        signer = manifest.read_signer(root)
+        print(f"verified; signed by {signer}" if signer else "verified; not signed, so anybody may have changed it")
+        return 0
+    problems = problems or find_package_problems(root)
     if problems:
         print(*(f"refused: {line}" for line in problems), sep="\n", file=sys.stderr)
         return REFUSED

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.core import ed25519
+from edgeproof.core.regular_files import is_regular_file, list_content
 from edgeproof.core.signatures import fingerprint
 
 MANIFEST, SIGNATURE = "MANIFEST.json", "MANIFEST.sig"
@@ -21,6 +22,8 @@ def find_problems(root: Path, signer: str | None) -> list[str]:
     any key or no signature.
     """
     try:
+        if not is_regular_file(root / MANIFEST):
+            raise ValueError("not a regular file")
         raw = (root / MANIFEST).read_bytes()
         content = json.loads(raw)
         files = dict(content["files"])
@@ -29,7 +32,9 @@ def find_problems(root: Path, signer: str | None) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):
         return [f"{MANIFEST} is missing or damaged"]
     problems = _find_signature_problems(root, raw, content, signer)
-    present = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} - {MANIFEST, SIGNATURE}
+    listing = list_content(root)
+    problems += [f"{name} is not a regular file: links, pipes and devices are refused" for name in listing.others]
+    present = set(listing.files) - {MANIFEST, SIGNATURE}
     problems += [f"{name} is not in the manifest" for name in sorted(present - set(files))]
     problems += [f"{name} is missing" for name in sorted(set(files) - present)]
     for name in sorted(present & set(files)):
@@ -43,10 +48,10 @@ def _find_signature_problems(root: Path, raw: bytes, content: dict[str, Any], si
     if key is None:
         return [] if signer is None else [f"the bundle is not signed; it must be signed by {signer}"]
     try:
-        public_key, signature = (
-            bytes.fromhex(key),
-            bytes.fromhex((root / SIGNATURE).read_text(encoding="ascii").strip()),
-        )
+        if not is_regular_file(root / SIGNATURE):
+            raise ValueError("not a regular file")
+        public_key = bytes.fromhex(key)
+        signature = bytes.fromhex((root / SIGNATURE).read_text(encoding="ascii").strip())
     except (OSError, ValueError, TypeError):
         return [f"{SIGNATURE} is missing or damaged"]
     if not ed25519.verify(public_key, raw, signature):
@@ -54,3 +59,9 @@ def _find_signature_problems(root: Path, raw: bytes, content: dict[str, Any], si
     if signer is not None and fingerprint(public_key) != signer:
         return [f"the bundle is signed by {fingerprint(public_key)}; it must be signed by {signer}"]
     return []
+
+
+def read_signer(root: Path) -> str | None:
+    """Return the fingerprint of the key that signed a bundle without problems, or None for an unsigned one."""
+    key = json.loads((root / MANIFEST).read_bytes()).get("public_key")
+    return None if key is None else fingerprint(bytes.fromhex(key))

@@ -22,9 +22,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edgeproof.core import directories, plugins, signatures
+from edgeproof.core import plugins, signatures
 from edgeproof.core.directories import hash_file, write_atomically, write_bytes, write_json, write_text
 from edgeproof.core.errors import EdgeproofError
+from edgeproof.core.regular_files import list_content
 from edgeproof.deployed import manifest
 from edgeproof.devices import imports, runner_zipapp
 from edgeproof.provenance.cells import CellRecords
@@ -41,9 +42,21 @@ LOADGEN = "mlcommons-loadgen"
 DOCKERFILE = """FROM python:{python}-slim
 WORKDIR /model
 COPY . .
-RUN python -m pip install --no-cache-dir -r requirements.txt && python run.pyz --check
+RUN python -I run.pyz --verify
+RUN python -m pip install --no-cache-dir -r requirements.txt && python -I run.pyz --check
 USER 65534
-ENTRYPOINT ["python", "/model/run.pyz"]
+ENTRYPOINT ["python", "-I", "/model/run.pyz"]
+CMD ["--check"]
+"""
+# Whoever changes the bundle can change this file too. The build argument pins the signer from outside.
+SIGNED_DOCKERFILE = """FROM python:{python}-slim
+ARG SIGNER={signer}
+WORKDIR /model
+COPY . .
+RUN python -I run.pyz --verify --signer "$SIGNER"
+RUN python -m pip install --no-cache-dir -r requirements.txt && python -I run.pyz --check --signer "$SIGNER"
+USER 65534
+ENTRYPOINT ["python", "-I", "/model/run.pyz", "--signer", "{signer}"]
 CMD ["--check"]
 """
 
@@ -73,7 +86,7 @@ def write_bundle(cell: CellRecords, root: Path, out: Path, *, key: Path | None) 
         write_json(directory / "bundle.json", _describe(record, packages))
         requirements = "".join(f"{name}=={version}\n" for name, version in sorted(packages.items()))
         write_text(directory / "requirements.txt", requirements)
-        write_text(directory / "Dockerfile", DOCKERFILE.format(python=_get_python_version(record)))
+        write_text(directory / "Dockerfile", _format_dockerfile(record, signer))
         write_text(directory / "MODEL_CARD.md", _format_card(cell, root, row))
         fingerprint = _sign(directory, signer)
         _write_tar(directory, out.with_name(f"{out.name}.tar"), out.name)
@@ -97,6 +110,9 @@ def _find_artifact(cell: CellRecords, root: Path) -> Path:
             f"the measured artifact of {cell.address} ({sha256}) is not at {stored.path}: {stored.state}. "
             "Run 'dvc pull' or 'dvc repro' to restore it."
         )
+    others = list_content(stored.path).others
+    if others:
+        raise EdgeproofError(f"{stored.path / others[0]} is not a regular file. Replace it by a copy of its target.")
     return stored.path
 
 
@@ -110,6 +126,14 @@ def _get_python_version(record: Record) -> str:
     """Return the major and minor version of the Python that measured."""
     fingerprint = {} if record.result is None else record.result.fingerprint
     return ".".join(str(fingerprint.get("python", "3.11")).split(".")[:2])
+
+
+def _format_dockerfile(record: Record, key: Ed25519PrivateKey | None) -> str:
+    """Return the Dockerfile, which verifies the bundle, and its signer, before it installs anything."""
+    python = _get_python_version(record)
+    if key is None:
+        return DOCKERFILE.format(python=python)
+    return SIGNED_DOCKERFILE.format(python=python, signer=signatures.fingerprint(signing.get_public_key(key)))
 
 
 def _describe(record: Record, packages: Mapping[str, str]) -> dict[str, Any]:
@@ -182,7 +206,7 @@ def _format_card(cell: CellRecords, root: Path, row: Row) -> str:
 def _sign(directory: Path, key: Ed25519PrivateKey | None) -> str | None:
     """Write the manifest of all files, and its signature if there is a key. Return the key's fingerprint."""
     public_key = None if key is None else signing.get_public_key(key)
-    files = {name: hash_file(directory / name) for name in _list_files(directory)}
+    files = {name: hash_file(directory / name) for name in list_content(directory).files}
     content = {
         "schema": manifest.SCHEMA,
         "files": files,
@@ -196,19 +220,13 @@ def _sign(directory: Path, key: Ed25519PrivateKey | None) -> str | None:
     return signatures.fingerprint(public_key)
 
 
-def _list_files(directory: Path) -> list[str]:
-    """Return the relative paths of all files, sorted, including every meta.json."""
-    metas = (path.relative_to(directory).as_posix() for path in directory.rglob("meta.json"))
-    return sorted({*directories.list_files(directory), *metas})
-
-
 def _write_tar(directory: Path, path: Path, name: str) -> None:
     """Write the directory as a tar whose bytes depend on its files only."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for file in sorted(entry for entry in directory.rglob("*") if entry.is_file()):
-            content = file.read_bytes()
-            info = tarfile.TarInfo(f"{name}/{file.relative_to(directory).as_posix()}")
+        for file in list_content(directory).files:
+            content = (directory / file).read_bytes()
+            info = tarfile.TarInfo(f"{name}/{file}")
             info.size, info.mode = len(content), 0o644
             archive.addfile(info, io.BytesIO(content))
     write_bytes(path, stream.getvalue())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +19,9 @@ from hypothesis import strategies as st
 
 from edgeproof.cli import main
 from edgeproof.core import ed25519
-from edgeproof.core.directories import content_sha256, read_meta, write_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.deployed import manifest
-from tests.support import record_trees, tiny_task
+from tests.support import bundle_project, tiny_task
 
 RECORDS = Path("results/records")
 
@@ -95,35 +95,7 @@ def project(tmp_path: Path, plugin_root: Path, monkeypatch: pytest.MonkeyPatch) 
     project = tmp_path / "project"
     project.mkdir()
     monkeypatch.chdir(project)
-    tiny_task.write_plugins(plugin_root)
-    place = Path("artifacts/matrix/m/fp32")
-    place.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    samples = rng.standard_normal((6, *tiny_task.INPUT_SHAPE)).astype(np.float32)
-    np.save(place / "matrix.npy", tiny_task.matrix())
-    np.save(place / "samples.npy", samples)
-    np.save(place / "expected.npy", samples.reshape(6, -1) @ tiny_task.matrix().T)
-    write_meta(place, {"output_shape": [1, 3], "size_bytes": 10})
-    network = {"name": "net", "options": {}, "input_shape": list(tiny_task.INPUT_SHAPE), "classes": 3}
-    described = {"name": "m", "task": "tiny", "sha256": "a" * 64, "data_sha256": "b" * 64, "network": network}
-    identity: dict[str, Any] = {
-        "runtime": "matrix",
-        "model": "m",
-        "task": "tiny",
-        "artifact": {"sha256": content_sha256(read_meta(place))},
-        "described": {**described, "options": {}},
-        "result": {"fingerprint": {"cpu": "A", "python": "3.11.7"}},
-    }
-    record_trees.write(RECORDS, call_ns=np.full(100, 5000), **identity)
-    record_trees.write(RECORDS, "accuracy", correct=[True] * 9 + [False], **identity)
-    for path in RECORDS.rglob("record.json"):
-        content = json.loads(path.read_text())
-        content["job"]["packages"] = {"numpy": np.__version__, "mlcommons-loadgen": "6"}
-        path.write_text(json.dumps(content))
-    key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
-    Path("key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
-    )
+    bundle_project.write_project(project, plugin_root)
     return project
 
 
@@ -233,6 +205,65 @@ def test_another_version_of_a_package_is_refused_with_the_command_that_installs_
     done = run(write_bundle(), "--check")
     assert done.returncode == 3
     assert f"needs numpy 0.1, has {np.__version__}: python3 -m pip install -r requirements.txt" in done.stderr
+
+
+@pytest.mark.parametrize("harm", ["linked file", "linked directory", "pipe", "manifest"])
+def test_links_and_pipes_are_refused_even_if_their_content_is_right(project: Path, harm: str) -> None:
+    place, outside = write_bundle("--key", "key"), project / "outside"
+    if harm == "pipe":
+        os.mkfifo(place / "pipe")
+    else:
+        name = {"linked file": "artifact/matrix.npy", "linked directory": "artifact"}.get(harm, manifest.MANIFEST)
+        (place / name).rename(outside)
+        (place / name).symlink_to(outside)
+    done = run(place, "--verify")
+    assert done.returncode == 3
+    assert ("is missing or damaged" if harm == "manifest" else "is not a regular file") in done.stderr
+
+
+def test_an_artifact_with_a_link_is_not_bundled(project: Path) -> None:
+    (project / "more.npy").write_bytes(b"x")
+    Path("artifacts/matrix/m/fp32/more.npy").symlink_to(project / "more.npy")
+    with pytest.raises(EdgeproofError, match=r"more\.npy is not a regular file"):
+        write_bundle()
+    assert not Path("out").exists()
+
+
+def test_the_container_verifies_the_signer_before_it_installs_anything(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = write_bundle("--key", "key")
+    signer = read_signer(capsys).rstrip(".")
+    lines = (place / "Dockerfile").read_text().splitlines()
+    verification = next(number for number, line in enumerate(lines) if "--verify" in line)
+    installation = next(number for number, line in enumerate(lines) if "pip install" in line)
+    assert verification < installation
+    assert f"ARG SIGNER={signer}" in lines
+    assert all("--signer" in line for line in lines if "run.pyz" in line)
+    # Without site-packages: the base image has Python only.
+    command = [sys.executable, "-I", "-S", str(place / "run.pyz"), "--verify", "--signer", signer]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"verified; signed by {signer}\n"), done.stderr
+
+
+def test_a_changed_bundle_with_renewed_sums_fails_its_own_containers_verification(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = write_bundle("--key", "key")
+    signer = read_signer(capsys).rstrip(".")
+    (place / "artifact/matrix.npy").write_bytes(b"x")
+    content = json.loads((place / manifest.MANIFEST).read_text())
+    content["files"]["artifact/matrix.npy"] = hashlib.sha256(b"x").hexdigest()
+    content["public_key"] = None
+    (place / manifest.MANIFEST).write_text(json.dumps(content))
+    assert run(place, "--verify").returncode == 0  # without a signer nothing is wrong
+    done = run(place, "--verify", "--signer", signer)
+    assert done.returncode == 3
+    assert f"the bundle is not signed; it must be signed by {signer}" in done.stderr
+
+
+def test_verification_of_an_unsigned_bundle_says_what_it_cannot_show(project: Path) -> None:
+    assert "not signed, so anybody may have changed it" in run(write_bundle(), "--verify").stdout
 
 
 @pytest.mark.parametrize("inputs", ["missing", "text", "shape"])
