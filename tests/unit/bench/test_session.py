@@ -200,7 +200,7 @@ def test_a_finished_session_is_signed_if_a_key_is_configured(
         open_session(digits_study)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", elsewhere / "key"], check=True)
     monkeypatch.setenv(signing.KEY_VARIABLE, str(elsewhere / "key"))
-    session = open_session(digits_study)
+    session = open_session(digits_study, seeds=[4])
     session.measure(session.plan()[0], 0)
     session.finish(elsewhere / "signed")
     assert [finding.outcome for finding in signature_checks.verify_sessions([elsewhere / "signed"], None)] == [
