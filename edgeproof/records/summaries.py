@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def summarize_records(records: Iterable[Record], root: Path, *, damaged: list[st
     for line in lines:
         session = line.session_key, line.session_id
         nights[session] = min(nights.get(session, line.night), line.night)
-    return [replace(line, night=nights[line.session_key, line.session_id]) for line in lines]
+    return [line._replace(night=nights[line.session_key, line.session_id]) for line in lines]
 
 
 def _summarize_checked(record: Record, root: Path) -> StoreLine:
