@@ -56,14 +56,15 @@ def read_meta(directory: Path, *, verify: bool = True) -> dict[str, Any]:
         meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"{directory} has no {META}: it was never built. Build it with 'dvc repro'.") from None
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise ArtifactError(f"{path} is not JSON. {_suggest_rebuild(directory)}") from None
     if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
         raise ArtifactError(f"{path} has a schema other than {SCHEMA}. {_suggest_rebuild(directory)}")
-    if not isinstance(meta.get("files"), dict):
-        raise ArtifactError(f"{path} names no files. {_suggest_rebuild(directory)}")
+    files = meta.get("files")
+    if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
+        raise ArtifactError(f"{path} names no files with their sha256. {_suggest_rebuild(directory)}")
     if verify:
-        for name, expected in meta["files"].items():
+        for name, expected in files.items():
             verify_file(directory / name, expected, cure=_suggest_rebuild(directory))
     return meta
 

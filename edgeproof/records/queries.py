@@ -41,6 +41,10 @@ def ask(sql: str, root: Path = RECORDS, *, timeout_s: float = TIMEOUT_S) -> duck
 
     Raises EdgeproofError with DuckDB's message for a query that is not one SELECT or that fails.
     """
+    try:
+        sql.encode()
+    except UnicodeEncodeError:
+        raise EdgeproofError("the query is not valid UTF-8. Type it again, or check the terminal's encoding.") from None
     scratch = query_limits.create_scratch()
     connection = query_limits.open_connection(scratch)
     snapshot = open_snapshot(locate(root))

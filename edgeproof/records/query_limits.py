@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import threading
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import duckdb
 
-from edgeproof.core.errors import EdgeproofError
+from edgeproof.core.errors import EdgeproofError, suggest_nearest
+from edgeproof.records.columns import list_columns
 
 MEMORY_LIMIT = "512MB"
 # The limit of a query's temporary files, to which DuckDB writes what does not fit into memory.
 SPILL_LIMIT = "1GB"
 TIMEOUT_S = 60.0
+# DuckDB's messages for a column that no table of the query has.
+UNKNOWN_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
 
 
 def create_scratch() -> Path:
@@ -75,4 +79,16 @@ def translate_error(error: duckdb.Error, timeout_s: float) -> EdgeproofError:
             f"the query needs more than {MEMORY_LIMIT} of memory and {SPILL_LIMIT} of temporary files. Select fewer "
             f"columns or lines. DuckDB: {str(error).splitlines()[0]}"
         )
+    if (unknown := UNKNOWN_COLUMN.search(str(error))) is not None:
+        return _describe_unknown_column(unknown[1], str(error))
     return EdgeproofError(f"the query failed: {error}")
+
+
+def _describe_unknown_column(name: str, message: str) -> EdgeproofError:
+    """Return an error with the nearest column of the view 'records'. DuckDB's own candidates are often far away."""
+    nearest = suggest_nearest(name.lower(), [column.name for column in list_columns()])
+    place = message.partition("\n\n")[2]
+    return EdgeproofError(
+        f"the query failed: there is no column '{name}' here.{nearest} "
+        f"All columns: edgeproof query \"FROM columns\"{place and chr(10)}{place}"
+    )

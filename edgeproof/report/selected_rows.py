@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from edgeproof.config.params_file import PARAMS, read_params
 from edgeproof.core.errors import ConfigError, EdgeproofError, suggest_nearest
 from edgeproof.paths import RECORDS
@@ -14,6 +16,9 @@ from edgeproof.report import selections
 from edgeproof.report.row import Row
 from edgeproof.report.rows import build_rows
 from edgeproof.report.selections import Selection
+
+# Checks the types of all fields.
+_ROWS = TypeAdapter(Row)
 
 
 def select_rows(chosen: Selection, root: Path = RECORDS) -> list[Row]:
@@ -35,11 +40,14 @@ def select_rows(chosen: Selection, root: Path = RECORDS) -> list[Row]:
 def read_rows(path: Path) -> list[Row]:
     """Return the rows of a table.json that `dvc repro` wrote. Raises ConfigError for another file."""
     try:
-        return [Row.from_dict(row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path} is not a table.json ({type(error).__name__}: {error}). Write one with 'dvc repro'."
-        ) from None
+        rows = [Row.from_dict(row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+        return [_ROWS.validate_python(row.as_dict()) for row in rows]
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise ConfigError(f"{path} is not a table.json ({reason}). Write one with 'dvc repro'.")
 
 
 def order_names(names: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -236,7 +236,9 @@ def test_a_directory_without_a_meta_is_reported_as_never_built(tmp_path: Path) -
         directories.read_meta(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"{'a': 1}", b"\xff\xfe\x00", b'{"schema": 1, "fil', b"nul"])
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"{'a': 1}", b"\xff\xfe\x00", b'{"schema": 1, "fil', b"nul", b"[" * 200_000]
+)
 def test_a_meta_that_is_not_json_is_refused(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "meta.json").write_bytes(text)
     with pytest.raises(ArtifactError, match="not JSON"):
@@ -250,7 +252,10 @@ def test_a_meta_of_another_schema_is_refused(tmp_path: Path, content: Any) -> No
         directories.read_meta(tmp_path)
 
 
-@pytest.mark.parametrize("content", [{"schema": 1}, {"schema": 1, "files": None}, {"schema": 1, "files": ["a"]}])
+@pytest.mark.parametrize(
+    "content",
+    [{"schema": 1}, {"schema": 1, "files": None}, {"schema": 1, "files": ["a"]}, {"schema": 1, "files": {"a": None}}],
+)
 def test_a_meta_without_a_list_of_files_is_refused(tmp_path: Path, content: Any) -> None:
     (tmp_path / "meta.json").write_text(json.dumps(content))
     with pytest.raises(ArtifactError):

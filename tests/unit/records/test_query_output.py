@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgeproof.cli import main
+from edgeproof.core.errors import EdgeproofError
 from edgeproof.records import query_output, record_files
 from tests.support import record_trees
 
@@ -58,6 +59,33 @@ def root(tmp_path: Path) -> Path:
     for process in range(3):
         record_trees.write(tmp_path / "records", process=process, call_ns=np.full(100, 1000 + process))
     return tmp_path / "records"
+
+
+@pytest.mark.parametrize(
+    ("sql", "nearest"),
+    [
+        ("SELECT modl FROM records", "model"),
+        ("SELECT count(*) FROM records WHERE VERDCT = 'valid'", "verdict"),
+        ("SELECT r.p50log FROM records r", "p50_log"),
+        ("SELECT model FROM records ORDER BY measuredat", "measured_at"),
+    ],
+)
+def test_an_unknown_column_is_answered_with_the_nearest_and_the_query_that_lists_all(
+    root: Path, sql: str, nearest: str
+) -> None:
+    with pytest.raises(EdgeproofError, match=f"Did you mean '{nearest}'.*edgeproof query \"FROM columns\""):
+        main.run(["query", sql, "--records", str(root)])
+
+
+def test_a_column_that_resembles_none_gets_no_suggestion(root: Path) -> None:
+    with pytest.raises(EdgeproofError, match="there is no column 'zzz'") as error:
+        main.run(["query", "SELECT zzz FROM records", "--records", str(root)])
+    assert "Did you mean" not in str(error.value)
+
+
+def test_a_query_that_is_not_utf_8_is_refused(root: Path) -> None:
+    with pytest.raises(EdgeproofError, match="not valid UTF-8"):
+        main.run(["query", "SELECT '\udc96'", "--records", str(root)])
 
 
 def test_a_query_includes_new_records_unless_the_store_is_used_as_it_is(
