@@ -27,6 +27,7 @@ from omegaconf import DictConfig
 from pydantic import Field
 
 from edgeproof import entry
+from edgeproof.cli.output import show
 from edgeproof.config import compose as config_compose
 from edgeproof.config.conf_files import check_conf_files
 from edgeproof.config.validation import Frozen, validate
@@ -216,7 +217,7 @@ def _find_launcher(words: Sequence[str]) -> sweeps_sweep.Launcher | None:
                 _run_hydra(run_point, None, POINT_CONFIG, ["--multirun", *words, f"point={points}"])
             except Exception as error:
                 message = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_SHOWN_CHARACTERS]
-                print(f"launcher '{chosen}' failed ({message}). Finished points are kept; run the command again.")
+                show(f"launcher '{chosen}' failed ({message}). Finished points are kept; run the command again.")
 
     return launch
 
