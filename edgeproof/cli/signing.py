@@ -95,7 +95,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     )
     if outcomes["unsigned"]:
         show(
-            "An unsigned session can only be checked for damage and contradictions: whoever edits all of its files alike "
+            "An unsigned session can only be checked for damage and contradictions: an edit of all its files alike "
             "is not found. 'edgeproof sign' protects it from now on."
         )
     for signer, count in sorted(signers.items()):
