@@ -69,7 +69,8 @@ class VerdictLimits:
     def from_json(cls, content: Mapping[str, Any]) -> VerdictLimits:
         """Return recorded limits. Limits that this version does not know are ignored."""
         known = {field.name for field in fields(cls)} & content.keys()
-        return cls(**{name: math.inf if content[name] is None else content[name] for name in known})
+        limits: dict[str, Any] = {name: math.inf if content[name] is None else content[name] for name in known}
+        return cls(**limits)
 
 
 DEFAULT_LIMITS = VerdictLimits()
