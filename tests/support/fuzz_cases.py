@@ -224,7 +224,8 @@ def make_words(rng: random.Random, seeds: Path, place: Path) -> Case:
     return Case(rng.choice(commands), project)
 
 
-MODEL_SUFFIXES = (".onnx", ".tflite", ".xml", ".keras", ".pt2")
+# The .xml file is written first: it is made from an .onnx file of the same name, which is removed.
+MODEL_SUFFIXES = (".xml", ".onnx", ".tflite", ".keras", ".pt2")
 KINDS: dict[str, Callable[[random.Random, Path, Path], Case]] = {
     "study": make_study,
     "card": make_card,
