@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -71,11 +71,13 @@ class PrintVersion(argparse.Action):
 class PrintCompletion(argparse.Action):
     """Print a script that completes commands, options and paths in a shell, and exit."""
 
-    def __call__(self, parser: argparse.ArgumentParser, _namespace: object, shell: object, _option: object) -> NoReturn:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: object, values: object, option_string: object = None
+    ) -> NoReturn:
         import shtab  # here, so that commands start faster
 
         _complete_paths(parser, shtab.FILE)
-        show(shtab.complete(parser, str(shell)))
+        show(shtab.complete(parser, str(values)))
         parser.exit()
 
 
@@ -92,7 +94,7 @@ def add_printing_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _complete_paths(parser: argparse.ArgumentParser, completion: dict[str, str]) -> None:
+def _complete_paths(parser: argparse.ArgumentParser, completion: Mapping[str, Any]) -> None:
     """Complete the arguments that are paths, in this parser and those of its commands."""
     for action in parser._actions:
         if action.type is Path:

@@ -55,7 +55,7 @@ def name_holder(path: Path, purpose: str) -> Iterator[None]:
     The name only explains waits, so a failure to write it is ignored.
     """
     since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    holder = LockHolder(pid=os.getpid(), host=socket.gethostname(), since=since, purpose=purpose)
+    holder = LockHolder(pid=os.getpid(), host=socket.gethostname(), since=since, why=purpose)
     _try_write(path, json.dumps(holder.model_dump(by_alias=True)).encode())
     try:
         yield

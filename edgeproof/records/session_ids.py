@@ -38,7 +38,7 @@ def find_repeated(ids: Mapping[str, Iterable[str]]) -> dict[str, str]:
     for directory, own in ids.items():
         for session_id in own:
             places[session_id].add(directory)
-    problems = {}
+    problems: dict[str, str] = {}
     for session_id, directories in places.items():
         if len(directories) > 1:
             problem = (

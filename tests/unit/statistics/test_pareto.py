@@ -41,7 +41,7 @@ def list_points(objectives: int, width: float | None = None) -> st.SearchStrateg
 
 
 def beats(one: Point, other: Point) -> bool:
-    """Return whether `one` beats `other` by the definition of the documentation, from the variances of normal figures."""
+    """Return whether `one` beats `other` by the definition of the documentation, from normal variances."""
     quantile = NormalDist().inv_cdf(0.975)
     signs = []
     for (a, a_width), (b, b_width) in zip(one, other, strict=True):
