@@ -245,7 +245,7 @@ def test_a_sample_whose_inference_failed_has_an_empty_output(tmp_path: Path) -> 
     assert all(struct.unpack("<f", data) == (index,) for index, data in outputs if data)
 
 
-# --- an audit.config in the working directory ---------------------------------------------------------------------------
+# --- an audit.config in the working directory --------------------
 
 AUDIT = "*.*.mode = 1\n*.*.accuracy_log_rng_seed = 77\n"
 
