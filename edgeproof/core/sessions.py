@@ -18,11 +18,11 @@ class InferenceSession(ABC):
 
     Inputs and outputs are float32 arrays with the model's own shapes, including the batch axis of 1.
 
-    `output_size_varies` is True if the size of the output depends on the values of the input. Then the engine allocates
-    the output, and every fetch() returns a new array.
+    `allocates_output` is True if the engine allocates the output in each inference, because its size may depend on the
+    values of the input. Then fetch() may return a new array each time.
     """
 
-    output_size_varies: bool = False
+    allocates_output: bool = False
 
     @abstractmethod
     def feed(self, x: Array) -> None:
@@ -36,7 +36,7 @@ class InferenceSession(ABC):
     def fetch(self) -> Array:
         """Return the output. It is dequantized if the model returns integers.
 
-        Every call returns the same buffer, so copy it to keep it. It is a new array if `output_size_varies`.
+        Every call returns the same buffer, so copy it to keep it. It may be a new array if `allocates_output`.
         """
 
     def __call__(self, x: Array) -> Array:

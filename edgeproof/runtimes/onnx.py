@@ -135,12 +135,12 @@ class Session(InferenceSession):
         self._input = np.zeros(model_input.shape, DTYPES[model_input.type])
         self._binding = self._session.io_binding()
         self._binding.bind_cpu_input(model_input.name, self._input)
-        self.output_size_varies = not all(isinstance(size, int) for size in model_output.shape)
+        self.allocates_output = not all(isinstance(size, int) for size in model_output.shape)
         self._output_name = model_output.name
-        self._raw_output = np.zeros([] if self.output_size_varies else model_output.shape, DTYPES[model_output.type])
+        self._raw_output = np.zeros([] if self.allocates_output else model_output.shape, DTYPES[model_output.type])
         raw = self._raw_output
         self._output = raw if raw.dtype == np.float32 else raw.astype(np.float32)
-        if self.output_size_varies:
+        if self.allocates_output:
             self._let_engine_allocate()
         else:
             self._binding.bind_output(model_output.name, "cpu", 0, raw.dtype, list(raw.shape), raw.ctypes.data)
@@ -148,14 +148,14 @@ class Session(InferenceSession):
 
     def feed(self, x: Array) -> None:
         self._input[...] = x
-        if self.output_size_varies:
+        if self.allocates_output:
             self._let_engine_allocate()
 
     def invoke(self) -> None:
         try:
             self._run(self._binding)
         except RuntimeError:
-            if self.output_size_varies:
+            if self.allocates_output:
                 raise
             # The file may claim a fixed size of an output whose size depends on the data.
             self._let_engine_allocate()
@@ -163,12 +163,12 @@ class Session(InferenceSession):
 
     def _let_engine_allocate(self) -> None:
         """Bind no memory. Else the engine would write into the output of the last inference, which has another size."""
-        self.output_size_varies = True
+        self.allocates_output = True
         self._binding.clear_binding_outputs()
         self._binding.bind_output(self._output_name, "cpu")
 
     def fetch(self) -> Array:
-        if self.output_size_varies:
+        if self.allocates_output:
             return np.asarray(self._binding.get_outputs()[0].numpy(), np.float32)
         if self._raw_output is not self._output:
             self._output[...] = self._raw_output

@@ -130,7 +130,7 @@ class Session(InferenceSession):
         self._input = np.zeros(list(compiled.input(0).shape), compiled.input(0).element_type.to_dtype())
         request = compiled.create_infer_request()
         request.set_input_tensor(0, ov.Tensor(self._input, shared_memory=True))
-        self.output_size_varies = compiled.output(0).partial_shape.is_dynamic
+        self.allocates_output = compiled.output(0).partial_shape.is_dynamic
         self._get_output_tensor = request.get_output_tensor
         self._raw_output = raw = request.get_output_tensor(0).data
         self._output = raw if raw.dtype == np.float32 else raw.astype(np.float32)
@@ -147,7 +147,7 @@ class Session(InferenceSession):
         self._infer({}, True, False)  # no inputs to copy, outputs are shared, no strings to decode
 
     def fetch(self) -> Array:
-        if self.output_size_varies:  # the engine has allocated another tensor
+        if self.allocates_output:  # the engine has allocated another tensor
             return np.array(self._get_output_tensor(0).data, np.float32)
         if self._raw_output is not self._output:
             self._output[...] = self._raw_output

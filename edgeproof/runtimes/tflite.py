@@ -124,8 +124,8 @@ class Session(InferenceSession):
         self._out_scale, self._out_zero = (np.array(part, np.float32) for part in model_output["quantization"])
         self._min, self._max = (np.array(limit, np.float32) for limit in _get_integer_range(model_input["dtype"]))
         self._scratch = np.zeros(model_input["shape"], np.float32)
-        self.output_size_varies = not _is_allocated(self._output_view)
-        self._output = np.zeros([] if self.output_size_varies else model_output["shape"], np.float32)
+        self.allocates_output = not _is_allocated(self._output_view)
+        self._output = np.zeros(model_output["shape"], np.float32)
 
     def _load(self) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -153,17 +153,23 @@ class Session(InferenceSession):
         self._invoke()
 
     def fetch(self) -> Array:
-        if self.output_size_varies:
-            shape = self._interpreter.get_output_details()[0]["shape"]
-            self._output = np.zeros(shape, np.float32)
-            if not self._output.size:  # the interpreter makes no view of an empty tensor
-                return self._output
+        view = self._read_allocated_output() if self.allocates_output else self._output_view()
         if not self._dequantizes:
-            self._output[...] = self._output_view()
+            self._output[...] = view
             return self._output
-        np.subtract(self._output_view(), self._out_zero, out=self._output)
+        np.subtract(view, self._out_zero, out=self._output)
         np.multiply(self._output, self._out_scale, out=self._output)
         return self._output
+
+    def _read_allocated_output(self) -> Array:
+        """Return a view of an output that the engine has allocated, and fit the buffer to its shape."""
+        try:
+            view = self._output_view()
+        except ValueError:  # the interpreter makes no view of an empty tensor
+            view = np.zeros(self._interpreter.get_output_details()[0]["shape"], np.float32)
+        if view.shape != self._output.shape:
+            self._output = np.zeros(view.shape, np.float32)
+        return view
 
     def list_states(self) -> list[str]:
         """List variable tensors, as of an LSTM, and the operators that keep variables or a random generator."""
@@ -217,7 +223,7 @@ def _is_quantized(details: dict[str, Any]) -> bool:
 
 
 def _is_allocated(view: Callable[[], Array]) -> bool:
-    """Return True if a tensor has memory before the first inference. One whose size depends on the data has none."""
+    """Return True if a tensor has memory before the first inference. One whose size is computed has none."""
     try:
         view()
     except ValueError:

@@ -50,6 +50,27 @@ def write_open_image(path: Path, *, reshapes: bool = False) -> Path:
     return write_model(model, path, [x], [y])
 
 
+def write_computed_reshape(path: Path) -> Path:
+    """Write y (FEATURES,) = x (1, FEATURES), reshaped to a shape that the graph computes in each inference.
+
+    It computes min(argmax(x), -1), which is -1. So the engine allocates y, although its size never varies, as in files
+    that were converted from Keras with an open batch.
+    """
+    operators = schema.BuiltinOperator
+    model = build_model(operators.ARG_MAX, operators.MINIMUM, operators.RESHAPE)
+    x, y = add_tensor(model, [1, FEATURES], name="x"), add_tensor(model, [FEATURES], name="y")
+    integers = schema.TensorType.INT32
+    axis, least = (add_tensor(model, [1], np.array([n], np.int32), element_type=integers) for n in (1, -1))
+    best, target = (add_tensor(model, [1], element_type=integers) for _ in range(2))
+    options = schema.ArgMaxOptionsT()
+    options.outputType = integers
+    add_operator(model, 0, [x, axis], [best], schema.BuiltinOptions.ArgMaxOptions, options)
+    minimum = schema.BuiltinOptions.MaximumMinimumOptions, schema.MaximumMinimumOptionsT()
+    add_operator(model, 1, [best, least], [target], *minimum)
+    add_operator(model, 2, [x, target], [y], schema.BuiltinOptions.NONE, None)
+    return write_model(model, path, [x], [y])
+
+
 def write_quantized_copy(path: Path, element_type: int, *, scale: float, zero: int, size: int) -> Path:
     """Write y = x (1, size), where both are integers q that stand for (q - zero) * scale."""
     model = build_model(schema.BuiltinOperator.RESHAPE)

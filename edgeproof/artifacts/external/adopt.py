@@ -81,7 +81,7 @@ def build_artifacts(
             meta = conversion.describe_files(directory, outcome)
             if "unsupported" not in meta:
                 np.save(directory / "samples.npy", samples.inputs[:STORED_SAMPLES])
-                first = first_inference.run(path, runtime, directory, samples.inputs[:1])
+                first = first_inference.run(path, runtime, directory, samples.inputs)
                 meta |= first.to_meta()
                 meta["notes"] += first.describe()
                 meta["notes"] += _describe_measurement(scheme, interface, output_index, data, len(calibration))

@@ -11,6 +11,9 @@ import numpy as np
 from edgeproof.artifacts.external.guards import run_guarded
 from edgeproof.core import plugins
 
+# The most samples whose outputs are compared in size.
+MAX_SAMPLES = 32
+
 Array = np.ndarray[Any, Any]
 
 
@@ -20,7 +23,7 @@ class FirstInference:
 
     Attributes:
         output_shape: the shape of the first output.
-        output_size_varies: another input may give an output of another shape.
+        output_size_varies: outputs of several samples had several shapes.
         states: what the artifact remembers between inferences, one line each.
     """
 
@@ -44,15 +47,16 @@ class FirstInference:
         return remarks
 
 
-def run(path: str, runtime: str, directory: Path, sample: Array) -> FirstInference:
-    """Run the artifact of the file `path` on one sample (1, ...) with this machine's engine.
+def run(path: str, runtime: str, directory: Path, samples: Array) -> FirstInference:
+    """Run the artifact of the file `path` on some samples (N, ...) with this machine's engine.
 
     Raises ConfigError if that fails.
     """
 
     def infer() -> FirstInference:
         session = plugins.load("runtimes", runtime).Session(directory, threads=1)
-        shape = list(session(sample).shape)
-        return FirstInference(shape, session.output_size_varies, session.list_states())
+        count = MAX_SAMPLES if session.allocates_output else 1
+        shapes = [list(session(samples[index : index + 1]).shape) for index in range(min(count, len(samples)))]
+        return FirstInference(shapes[0], any(shape != shapes[0] for shape in shapes), session.list_states())
 
     return run_guarded(f"{path} can't be run by {runtime}", infer)

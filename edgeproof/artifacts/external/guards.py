@@ -11,7 +11,8 @@ from typing import TypeVar
 from edgeproof.artifacts import conversion
 from edgeproof.core.errors import ConfigError, EdgeproofError
 
-MAX_REASON_CHARACTERS = 300
+MAX_REASON_CHARACTERS = 400
+HEAD_CHARACTERS = 100  # of a reason that is longer
 # An archive may unpack to MAX_UNPACKED_BYTES, or to MAX_UNPACKED_RATIO times its own size if that is more.
 MAX_UNPACKED_BYTES = 1 << 30
 MAX_UNPACKED_RATIO = 4
@@ -41,14 +42,15 @@ def run_guarded(failure: str, action: Callable[[], Result]) -> Result:
 def describe_error(error: BaseException) -> str:
     """Return the type and the text of an exception in one line, without source locations and C++ signatures.
 
-    The end of a long text is kept, because engines put the cause there.
+    The middle of a long text is left out: libraries name the part first, and engines put the cause at the end.
     """
     text = " ".join(str(error).split())
     for noise in (ENGINE_PREFIX, SOURCE_LINE + SIGNATURE):
         text = re.sub(noise, " ", text)
     text = " ".join(text.split())
     if len(text) > MAX_REASON_CHARACTERS:
-        text = "… " + text[-MAX_REASON_CHARACTERS:].partition(" ")[2]
+        head, tail = text[:HEAD_CHARACTERS], text[HEAD_CHARACTERS - MAX_REASON_CHARACTERS :]
+        text = f"{head.rpartition(' ')[0]} … {tail.partition(' ')[2]}"
     return f"{type(error).__name__}: {text}"
 
 

@@ -125,6 +125,9 @@ def load(path: Path) -> tuple[Program, ModelInterface]:
 def _open_members(archive: zipfile.ZipFile) -> Callable[[str], bytes]:
     """Return a function that reads an uncompressed member by its name below the archive's only folder."""
     members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+    if min((info.header_offset for info in archive.infolist()), default=0) > 0:
+        # The directory of an archive inside this one is read if this one's own directory is cut off.
+        raise ValueError("the archive is cut off")
     if GRAPH not in members:
         raise ConfigError(f"{archive.filename} {_explain_missing_graph(members)} {EXPORT_ADVICE}")
 

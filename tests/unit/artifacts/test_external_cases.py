@@ -204,6 +204,17 @@ def test_an_output_of_a_tflite_file_whose_size_depends_on_the_data_is_read_anew(
     assert directories.read_meta(artifact)["output_size_varies"]
 
 
+def test_a_size_that_a_tflite_file_computes_without_the_data_does_not_vary(tmp_path: Path) -> None:
+    artifact = build(tflite_files.write_computed_reshape(tmp_path / "m.tflite"), "tflite")
+    assert "output_size_varies" not in directories.read_meta(artifact)
+    session = plugins.load("runtimes", "tflite").Session(artifact, threads=1)
+    assert session.allocates_output
+    first = session(X[:1, :3])
+    np.testing.assert_array_equal(first, X[0, :3])
+    assert session(X[2:3, :3]) is first
+    np.testing.assert_array_equal(first, X[2, :3])
+
+
 @pytest.mark.parametrize("runtime", ONNX_RUNTIMES)
 def test_a_detector_returns_as_many_boxes_as_remain(tmp_path: Path, runtime: str) -> None:
     artifact = build(onnx_cases.write_non_maximum_suppression(tmp_path / "m.onnx"), runtime)
@@ -240,7 +251,7 @@ def test_latency_is_measured_if_the_size_of_the_output_depends_on_the_data(bench
 def test_a_shape_that_follows_from_the_batch_is_fixed(tmp_path: Path, runtime: str) -> None:
     artifact = build(onnx_cases.write_computed_reshape(tmp_path / "m.onnx"), runtime)
     expect_linear_map(artifact, runtime)
-    assert not plugins.load("runtimes", runtime).Session(artifact, threads=1).output_size_varies
+    assert not plugins.load("runtimes", runtime).Session(artifact, threads=1).allocates_output
     if runtime == "onnx":
         (output,) = onnx.load(artifact / "model.onnx").graph.output
         assert [axis.dim_value for axis in output.type.tensor_type.shape.dim] == [1, CLASSES]
