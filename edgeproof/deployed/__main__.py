@@ -16,6 +16,7 @@ import os
 import sys
 from pathlib import Path
 
+from edgeproof.core.plain_text import escape_controls
 from edgeproof.deployed import manifest
 
 REFUSED = 3
@@ -42,7 +43,7 @@ def main() -> int:
         return 0
     problems = problems or find_package_problems(root)
     if problems:
-        print(*(f"refused: {line}" for line in problems), sep="\n", file=sys.stderr)
+        print(*(f"refused: {escape_controls(line)}" for line in problems), sep="\n", file=sys.stderr)
         return REFUSED
     from edgeproof.deployed import inference
 

@@ -29,7 +29,7 @@ def find_problems(root: Path, signer: str | None) -> list[str]:
         files = dict(content["files"])
         if content["schema"] != SCHEMA:
             return [f"{MANIFEST} has schema {content['schema']}, this program reads {SCHEMA}"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return [f"{MANIFEST} is missing or damaged"]
     problems = _find_signature_problems(root, raw, content, signer)
     listing = list_content(root)

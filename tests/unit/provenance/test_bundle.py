@@ -303,3 +303,15 @@ def test_a_key_that_cannot_sign_is_refused_with_the_command_that_makes_one(
     with pytest.raises(ConfigError, match="ssh-keygen -t ed25519"):
         write_bundle("--key", "key")
     assert not Path("out").exists()
+
+
+def test_a_name_in_a_manifest_never_controls_the_terminal(project: Path) -> None:
+    place = write_bundle()
+    content = json.loads((place / manifest.MANIFEST).read_text())
+    content["files"]["\x1b[2J"] = "0" * 64
+    (place / manifest.MANIFEST).write_text(json.dumps(content))
+    done = run(place, "--check")
+    assert done.returncode == 3
+    assert "refused: \\u001b[2J is missing" in done.stderr
+    (place / manifest.MANIFEST).write_text("[" * 100_000)
+    assert run(place, "--check").stderr == "refused: MANIFEST.json is missing or damaged\n"
