@@ -40,20 +40,18 @@ def try_hold(path: Path) -> Iterator[bool]:
             yield True
 
 
-def lock_directory(directory: Path) -> int | None:
-    """Lock a directory itself, without waiting. Closing the returned descriptor releases it.
+def lock_directory(directory: Path) -> int:
+    """Lock a directory itself, without waiting. Returns a descriptor, whose closing releases the lock.
 
-    Returns None if another process holds the lock, or if the directory is gone.
+    Raises BlockingIOError if another process holds the lock, FileNotFoundError if the directory is gone, and another
+    OSError on a file system without such locks.
     """
-    try:
-        descriptor = open_directory(directory)
-    except OSError:
-        return None
+    descriptor = open_directory(directory)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BaseException:
         os.close(descriptor)
-        return None
+        raise
     return descriptor
 
 

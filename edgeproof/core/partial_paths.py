@@ -6,6 +6,7 @@ being filled. Without its lock it is a leftover of a killed process, which the n
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -35,23 +36,36 @@ def name_partial(path: Path) -> Path:
 def hold_partial_directory(directory: Path) -> Iterator[Path]:
     """Yield a new, locked partial directory beside `directory`. Whatever lies under its name is removed afterwards."""
     for leftover in _list_partial(directory):
-        remove_unused(leftover)
+        _remove_unused(leftover, without_locks=False)
     partial, descriptor = _create(directory)
     try:
         yield partial
     finally:
-        os.close(descriptor)
-        remove_unused(partial)
+        if descriptor is not None:
+            os.close(descriptor)
+        _remove_unused(partial, without_locks=True)
 
 
-def remove_unused(path: Path) -> None:
-    """Remove a directory or file, unless a process holds the directory's lock. Never raises OSError."""
-    descriptor = file_locks.lock_directory(path)
+def _remove_unused(path: Path, *, without_locks: bool) -> None:
+    """Remove a directory or file, unless a process holds the directory's lock. Never raises OSError.
+
+    `without_locks` says whether to remove it on a file system that has no locks.
+    """
+    descriptor = None
+    try:
+        descriptor = file_locks.lock_directory(path)
+    except (BlockingIOError, FileNotFoundError):
+        return
+    except NotADirectoryError:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return
+    except OSError:
+        if not without_locks:
+            return
+    shutil.rmtree(path, ignore_errors=True)
     if descriptor is not None:
-        shutil.rmtree(path, ignore_errors=True)
         os.close(descriptor)
-    elif path.is_file() or path.is_symlink():
-        path.unlink(missing_ok=True)
 
 
 def swap(new: Path, target: Path) -> None:
@@ -72,7 +86,7 @@ def swap(new: Path, target: Path) -> None:
             if has_older and not target.exists():
                 older.rename(target)
             if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                remove_unused(older)  # another process was faster
+                _remove_unused(older, without_locks=True)  # another process was faster
                 continue
             raise
         if has_older:
@@ -89,17 +103,21 @@ def _rename_if_exists(path: Path, name: Path) -> bool:
     return True
 
 
-def _create(directory: Path) -> tuple[Path, int]:
-    """Create and lock a partial directory; return its path and the descriptor of the lock."""
-    while True:
+def _create(directory: Path) -> tuple[Path, int | None]:
+    """Create and lock a partial directory; return its path and the lock, None on a file system without locks."""
+    for _ in range(_MAX_ATTEMPTS):
         partial = name_partial(directory)
         partial.mkdir()
-        descriptor = file_locks.lock_directory(partial)
-        # Another writer may have taken it for a leftover before it was locked.
-        if descriptor is not None and partial.is_dir():
+        try:
+            descriptor = file_locks.lock_directory(partial)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # another writer has taken it for a leftover before it was locked
+        except OSError:
+            return partial, None
+        if partial.is_dir():
             return partial, descriptor
-        if descriptor is not None:
-            os.close(descriptor)
+        os.close(descriptor)
+    raise OSError(errno.EBUSY, "other processes keep removing its partial directories")
 
 
 def _list_partial(directory: Path) -> list[Path]:

@@ -182,6 +182,19 @@ def test_a_directory_that_a_reader_holds_is_removed_by_the_next_writer_after_it(
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
+def test_directories_are_written_on_a_file_system_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(file_locks.fcntl, "flock", refuse)
+    build(tmp_path / "made", {"file": b"1"})
+    build(tmp_path / "made", {"file": b"2"})
+    assert (tmp_path / "made/file").read_bytes() == b"2"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
 def test_a_directory_that_another_process_is_filling_is_not_a_leftover(tmp_path: Path) -> None:
     with directories.write_atomically(tmp_path / "made") as out:
         (out / "file").write_bytes(b"slow")
