@@ -50,24 +50,26 @@ def write_open_image(path: Path, *, reshapes: bool = False) -> Path:
     return write_model(model, path, [x], [y])
 
 
-def write_computed_reshape(path: Path) -> Path:
-    """Write y (FEATURES,) = x (1, FEATURES), reshaped to a shape that the graph computes in each inference.
+def write_computed_size(path: Path) -> Path:
+    """Write y = x (1, FEATURES), tiled as often as the graph computes in each inference, which is once.
 
-    It computes min(argmax(x), -1), which is -1. So the engine allocates y, although its size never varies, as in files
-    that were converted from Keras with an open batch.
+    It computes max(min(argmax(x), 0), 1). So the engine allocates y, although its size never varies, as in files that
+    were converted from Keras with an open batch.
     """
-    operators = schema.BuiltinOperator
-    model = build_model(operators.ARG_MAX, operators.MINIMUM, operators.RESHAPE)
-    x, y = add_tensor(model, [1, FEATURES], name="x"), add_tensor(model, [FEATURES], name="y")
+    operators, options = schema.BuiltinOperator, schema.BuiltinOptions
+    model = build_model(operators.ARG_MAX, operators.MINIMUM, operators.MAXIMUM, operators.TILE)
+    x, y = (add_tensor(model, [1, FEATURES], name=name) for name in ("x", "y"))
     integers = schema.TensorType.INT32
-    axis, least = (add_tensor(model, [1], np.array([n], np.int32), element_type=integers) for n in (1, -1))
-    best, target = (add_tensor(model, [1], element_type=integers) for _ in range(2))
-    options = schema.ArgMaxOptionsT()
-    options.outputType = integers
-    add_operator(model, 0, [x, axis], [best], schema.BuiltinOptions.ArgMaxOptions, options)
-    minimum = schema.BuiltinOptions.MaximumMinimumOptions, schema.MaximumMinimumOptionsT()
-    add_operator(model, 1, [best, least], [target], *minimum)
-    add_operator(model, 2, [x, target], [y], schema.BuiltinOptions.NONE, None)
+    axis = add_tensor(model, [1], np.array([1], np.int32), element_type=integers)
+    zeros, ones = (add_tensor(model, [2], np.full(2, n, np.int32), element_type=integers) for n in (0, 1))
+    best = add_tensor(model, [1], element_type=integers)
+    least, counts = (add_tensor(model, [2], element_type=integers) for _ in range(2))
+    arg_max = schema.ArgMaxOptionsT()
+    arg_max.outputType = integers
+    add_operator(model, 0, [x, axis], [best], options.ArgMaxOptions, arg_max)
+    add_operator(model, 1, [best, zeros], [least], options.MaximumMinimumOptions, schema.MaximumMinimumOptionsT())
+    add_operator(model, 2, [least, ones], [counts], options.MaximumMinimumOptions, schema.MaximumMinimumOptionsT())
+    add_operator(model, 3, [x, counts], [y], options.TileOptions, schema.TileOptionsT())
     return write_model(model, path, [x], [y])
 
 
