@@ -164,7 +164,7 @@ class Session(InferenceSession):
     def _read_allocated_output(self) -> Array:
         """Return a view of an output that the engine has allocated, and fit the buffer to its shape."""
         try:
-            view = self._output_view()
+            view: Array = self._output_view()
         except ValueError:  # the interpreter makes no view of an empty tensor
             view = np.zeros(self._interpreter.get_output_details()[0]["shape"], np.float32)
         if view.shape != self._output.shape:
