@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edgeproof.bench import external, runner_jobs
@@ -13,8 +14,9 @@ from edgeproof.core import directories
 from edgeproof.core.errors import ConfigError
 from edgeproof.records import record_files
 from edgeproof.report import interleaved
-from tests.support.external_files import WEIGHTS, make_samples, write_data, write_onnx, write_openvino
+from tests.support.external_files import FEATURES, WEIGHTS, make_samples, write_data, write_onnx, write_openvino
 from tests.support.external_project import run_bench, write_project
+from tests.support.onnx_cases import write_graph
 
 pytestmark = pytest.mark.usefixtures("tolerant_limits")
 
@@ -110,3 +112,16 @@ def test_without_data_there_is_no_accuracy_and_the_table_says_so(bench_project: 
     assert "- `b` openvino as-is: no accuracy: random inputs, seed 0" in results.text
     assert results.text.count("| valid |") == 2
     assert results.directory == Path("results/brought/a")
+
+
+def test_nan_in_the_outputs_of_late_samples_is_counted(bench_project: Path) -> None:
+    x = np.ones((40, FEATURES), np.float32)
+    x[30:33] = -1
+    log = onnx.helper.make_node("Log", ["x"], ["y"])
+    output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, FEATURES])
+    write_graph(bench_project / "m.onnx", [log], outputs=[output])
+    np.savez(bench_project / "data.npz", x=x, y=np.zeros(40, np.int64))
+    run_bench("m.onnx", "--data", "data.npz", "--name", "late")
+    record = record_files.read(bench_project / "results/brought/late/records/local_onnx/onnx/m.as-is/accuracy.0")
+    assert record.verdict == "error"
+    assert any("3 of 40 outputs hold NaN or infinity" in reason for reason in record.reasons)

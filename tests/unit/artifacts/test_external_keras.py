@@ -308,3 +308,30 @@ def test_the_commands_of_the_guide_run_as_written(
     assert capsys.readouterr().out.count("| valid |") == 2
     compared = re.findall(r"results/brought/\S+", guide.partition("edgeproof compare")[2])[:2]
     assert main.run(["compare", *compared]) == 0
+
+
+def test_a_saved_model_with_the_state_of_an_optimizer_is_refused_with_the_cure(tmp_path: Path) -> None:
+    class Trained(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.weights = tf.Variable(tf.ones([2, 2]))
+            self.optimizer = tf.compat.v1.train.MomentumOptimizer(0.1, 0.9)
+            self.optimizer.minimize(lambda: tf.reduce_sum(self.weights**2), var_list=[self.weights])
+
+        @tf.function(input_signature=[tf.TensorSpec([1, 2], tf.float32)])  # type: ignore[untyped-decorator]
+        def predict(self, x: Any) -> Any:
+            return {"y": x @ self.weights}
+
+    model = Trained()
+    tf.saved_model.save(model, str(tmp_path / "saved"), signatures=model.predict)
+    with pytest.raises(ConfigError, match=r"saved holds the state of an optimizer.*without its optimizer"):
+        files.open_files([tmp_path / "saved"])[0].read_interface("tflite")
+
+
+@pytest.mark.parametrize("suffix", [".KERAS", ".H5"])
+def test_the_case_of_the_suffix_of_a_keras_file_does_not_matter(tmp_path: Path, suffix: str) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    path = tmp_path / f"m{suffix.lower()}"
+    model.save(path)
+    path.rename(tmp_path / f"M{suffix}")
+    interface = files.open_files([tmp_path / f"M{suffix}"])[0].read_interface("tflite")
+    assert [spec.shape for spec in interface.inputs] == [(None, 3)]

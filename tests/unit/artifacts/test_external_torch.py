@@ -212,3 +212,34 @@ def test_weights_that_are_too_short_for_their_shape_raise_one_error(plain: Path)
     rewrite_members(plain, lambda name, content: content[:8] if name.endswith("weight_0") else content)
     with pytest.raises(ConfigError, match=r"m\.pt2 can't be read by torch"):
         files.open_files([plain])[0].read_interface("onnx")
+
+
+@pytest.mark.parametrize(
+    ("write", "match"),
+    [
+        (lambda module, path: torch.jit.script(module).save(path), "is a TorchScript file, whose code is not run"),
+        (lambda module, path: torch.save(module.state_dict(), path), "was written by torch.save, as pickled objects"),
+    ],
+)
+def test_another_file_of_torch_is_refused_with_the_command_that_writes_a_program(
+    tmp_path: Path, write: Callable[[torch.nn.Module, Path], None], match: str
+) -> None:
+    write(torch.nn.Linear(2, 2), tmp_path / "m.pt2")
+    with pytest.raises(ConfigError, match=rf"m\.pt2 {match}.* Write one with torch\.export\.save\("):
+        files.open_files([tmp_path / "m.pt2"])[0].read_interface("onnx")
+
+
+def test_a_tensor_that_claims_more_numbers_than_its_bytes_hold_is_refused(plain: Path, tmp_path: Path) -> None:
+    huge = tmp_path / "huge.pt2"
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(huge, "w") as target:
+        for info in source.infolist():
+            content = source.read(info)
+            if info.filename.endswith("model_weights_config.json"):
+                config = json.loads(content)
+                meta = next(iter(config["config"].values()))["tensor_meta"]
+                meta["sizes"] = [{"as_int": 10**6}] * len(meta["sizes"])
+                meta["strides"] = [{"as_int": 0}] * len(meta["strides"])
+                content = json.dumps(config).encode()
+            target.writestr(info, content)
+    with pytest.raises(ConfigError, match=r"has 1,000,000,[0,]* numbers in \d+ bytes"):
+        files.open_files([huge])[0].read_interface("onnx")
