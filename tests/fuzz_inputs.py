@@ -2,7 +2,7 @@
 
     python -m tests.fuzz_inputs --count 1000 --seed 0
 
-Each input is damaged by a generator of its own, so `--only 17` with the same kinds repeats one. A failure is a
+Each input is damaged by a generator of its own, so `--first 17 --count 1` with the same kinds repeats one. A failure is a
 traceback, a crash, a hang, control characters in the output, an unknown exit code, a silent failure, or success where
 the input cannot be used. Exits with 1 if there are any, and keeps their directories.
 """
@@ -61,14 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=1000, help="number of inputs (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all inputs (default: %(default)s)")
     parser.add_argument("--kinds", default=",".join(KINDS), help="kinds of inputs (default: %(default)s)")
-    parser.add_argument("--only", type=int, help="run only the input with this number")
+    parser.add_argument("--first", type=int, default=0, help="number of the first input (default: %(default)s)")
     parser.add_argument("--limit-s", type=float, default=LIMIT_S, help="limit of each input (default: %(default)g)")
     arguments = parser.parse_args(argv)
     kinds = arguments.kinds.split(",")
     root = Path(tempfile.mkdtemp(prefix="edgeproof-fuzz-"))
     suffixes = [suffix for suffix in MODEL_SUFFIXES if suffix[1:] in kinds or (suffix == ".onnx" and "npz" in kinds)]
     write_seeds(root / "seeds", suffixes)
-    numbers = range(arguments.count) if arguments.only is None else [arguments.only]
+    numbers = range(arguments.first, arguments.first + arguments.count)
     cycle = [kind for kind in kinds if kind not in SLOW_KINDS] * FAST_ROUNDS + kinds
     counts, failures = run_inputs(root, cycle, numbers, arguments.seed, arguments.limit_s)
     for kind in kinds:

@@ -36,6 +36,9 @@ HOSTILE_SQL = (
 )
 
 
+HOSTILE_WORDS = ("", "--", "-1", "*", "a" * 5000, "=", "x=[", "{", "${a}", "é", "🙂", "nan", "1e999", ",", "a,,b")
+
+
 @dataclass(frozen=True)
 class Case:
     """A command in a directory with a malformed input. `must_fail` says that success would be a lie."""
@@ -172,9 +175,9 @@ def make_query(rng: random.Random, seeds: Path, place: Path) -> Case:
     if rng.random() < 0.5:
         sql = rng.choice(HOSTILE_SQL)
     else:
-        sql = mutate_bytes(rng, rng.choice(QUERIES).encode()).decode("utf-8", "surrogateescape").replace("\0", " ")
+        sql = mutate_bytes(rng, rng.choice(QUERIES).encode()).decode("utf-8", "surrogateescape")
     options = ["--format", rng.choice(("table", "csv", "json")), "--timeout-s", "3"]
-    return Case(["query", *options, "--", sql.replace("\0", " ")], project)
+    return Case(["query", *options, "--", _as_argument(sql)], project)
 
 
 def make_submission(rng: random.Random, seeds: Path, place: Path) -> Case:
@@ -187,9 +190,7 @@ def make_submission(rng: random.Random, seeds: Path, place: Path) -> Case:
 def make_words(rng: random.Random, seeds: Path, place: Path) -> Case:
     """Give malformed words to a command that reads only."""
     project = _copy(seeds / "project", place)
-    word = rng.choice((*HOSTILE_TEXT, "", "--", "-1", "*", "a" * 5000, "=", "x=[", "{", "${a}", "é", "🙂")).replace(
-        "\0", ""
-    )
+    word = _as_argument(rng.choice((*HOSTILE_TEXT, *HOSTILE_WORDS)))
     commands = (
         *(["explain", word], ["compare", word, CELL], ["report", word], ["devices", "show", word], ["repro", word]),
         *(
@@ -240,6 +241,11 @@ KINDS: dict[str, Callable[[random.Random, Path, Path], Case]] = {
     "words": make_words,
     **{suffix.removeprefix("."): make_model(suffix) for suffix in MODEL_SUFFIXES},
 }
+
+
+def _as_argument(text: str) -> str:
+    """Return text as a program receives it: without NUL, and with bytes that are not UTF-8 as low surrogates."""
+    return text.replace("\0", "").replace("\ud800", "\udcff")
 
 
 def _bench(name: str) -> list[str]:
