@@ -2,9 +2,9 @@
 
     python -m tests.fuzz_inputs --count 1000 --seed 0
 
-Each input is damaged by a generator of its own, so `--first 17 --count 1` with the same kinds repeats one. A failure is a
-traceback, a crash, a hang, control characters in the output, an unknown exit code, a silent failure, or success where
-the input cannot be used. Exits with 1 if there are any, and keeps their directories.
+Each input is damaged by a generator of its own, so `--first 17 --count 1` with the same seed and kinds repeats one. A
+failure is a traceback, a crash, a hang, control characters in the output, an unknown exit code, a silent failure, or
+success where the input cannot be used. Exits with 1 if there are any, and keeps their directories.
 """
 
 from __future__ import annotations
