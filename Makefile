@@ -25,8 +25,11 @@ $(READY): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed. On Debian or Ubuntu: sudo apt-get install python3.11 python3.11-venv, or name yours: make PYTHON=python3"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: the lock is made for Python 3.11, $(PYTHON) is $$($(PYTHON) -V). Name another: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	sed -n '/^torch==/,/[^\]$$/p' requirements.lock > $(VENV)/torch.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --retries 1 --extra-index-url $(TORCH_INDEX) -r $(VENV)/torch.lock
+	@sed -nE 's/^(torch==[^ ]+) .*/\1+cpu \\/p' requirements.lock > $(VENV)/torch.lock
+	@sed -n '/^torch==/{n;s/ *\\$$//;p;q}' requirements.lock >> $(VENV)/torch.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --retries 1 --extra-index-url $(TORCH_INDEX) -r $(VENV)/torch.lock \
+	|| { echo "The CPU build of torch is not at $(TORCH_INDEX). PyPI's build is installed instead (about 3 GB, its CUDA packages are not in the lock)."; \
+	     $(BIN)/pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(torch==[^ ]*\) .*/\1/p' requirements.lock)"; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar on --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
