@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from edgeproof.board.disk import HOST_KEY, IMAGE, INITRAMFS, KERNEL, USER_KEY
 from edgeproof.board.programs import find_program, make_library_environment, run_program
@@ -41,6 +42,9 @@ class MachineConfig:
     memory_mib: int = MEMORY_MIB
     port: int = PORT
     disk: str = ""
+
+
+_CONFIG = TypeAdapter(MachineConfig)
 
 
 def start(config: MachineConfig, disk: Path, tools: Path) -> None:
@@ -92,8 +96,8 @@ def find_running() -> MachineConfig | None:
     if _find_pid() is None:
         return None
     try:
-        return MachineConfig(**json.loads((BOARD / CONFIG_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return _CONFIG.validate_json((BOARD / CONFIG_FILE).read_bytes(), strict=True)
+    except (OSError, ValidationError):
         return MachineConfig(0, 0)
 
 

@@ -41,5 +41,5 @@ def hash_step(directory: Path) -> str:
 def _read_step_file(directory: Path) -> Any:
     try:
         return json.loads((directory / STEP_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None

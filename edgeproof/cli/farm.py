@@ -101,19 +101,24 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.name not in (None, *runs):
         raise ConfigError(f"there is no run '{arguments.name}'. Runs: {', '.join(runs)}.")
     name = arguments.name or runs[-1]
-    last = journal.latest_by_job(journal.read(engines.FARM / name / engines.JOURNAL))
-    leased = {device for device in {event.device for event in last.values()} if leases.describe_holder(device)}
+    damaged: list[str] = []
+    last = journal.latest_by_job(journal.read(engines.FARM / name / engines.JOURNAL, damaged))
+    holders = {device: leases.describe_holder(device) for device in sorted({event.device for event in last.values()})}
+    leased = {device for device, holder in holders.items() if holder is not None}
     states = {job: _job_state(event, leased) for job, event in last.items()}
     for job, event in sorted(last.items()):
         show(f"{event.at}  {event.device}  {job}: {states[job]}{f': {event.reason}' if event.reason else ''}")
     for device in sorted(leased):
-        show(f"{device} is in use by {leases.describe_holder(device)}")
-    for device in quarantine.list_devices():
-        show(quarantine.find(device))
+        show(f"{device} is in use by {holders[device]}")
+    quarantined = quarantine.list_devices()
+    for device in quarantined:
+        show(quarantine.describe(device))
     counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(states.values()).items()))
     show(f"run {name}: {counts or 'no job started'}")
+    for line in damaged:
+        show(f"skipped: {line}", file=sys.stderr)
     is_bad = any(state in ("failed", "abandoned", "interrupted") for state in states.values())
-    return NEEDS_ATTENTION if is_bad or quarantine.list_devices() else OK
+    return NEEDS_ATTENTION if is_bad or quarantined or damaged else OK
 
 
 def _release(arguments: argparse.Namespace) -> int:

@@ -13,9 +13,11 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from pydantic import TypeAdapter
 
 from edgeproof.core.directories import write_atomically, write_json
 from edgeproof.farm.alarm_details import AlarmDetails, FingerprintDetails, MissingDetails, SlowdownDetails
@@ -81,6 +83,9 @@ class Alarm:
         return cls(kind, content["run"], content["subject"], content["told"], details and _read_details(kind, details))
 
 
+_ALARM = TypeAdapter(Alarm)
+
+
 def find_latest(run: str, subject: str) -> Alarm | None:
     """Return the latest readable alarm about a subject on a night, or None."""
     versions = [alarm for path in _list_versions(run, subject) if (alarm := _read(path)) is not None]
@@ -90,13 +95,19 @@ def find_latest(run: str, subject: str) -> Alarm | None:
 def read_by_run() -> dict[str, list[Alarm]]:
     """Return the latest alarms about each subject by run, sorted by kind and subject. Unreadable ones are skipped."""
     latest: dict[str, dict[str, Alarm]] = {}
-    for path in sorted(ALARMS.glob("*/*"), key=_version_number):
+    for path in sorted(ALARMS.glob("*/[!.]*"), key=_version_number):
         if (alarm := _read(path)) is not None:
             latest.setdefault(alarm.run, {})[alarm.subject] = alarm
     return {
         run: sorted(by_subject.values(), key=lambda alarm: (KINDS.index(alarm.kind), alarm.subject))
         for run, by_subject in latest.items()
     }
+
+
+def list_damaged(run: str) -> list[str]:
+    """Return a line for each alarm of a night that cannot be read."""
+    paths = sorted(_night_directory(run).glob("[!.]*"))
+    return [f"{path / ALARM_FILE} is damaged. Remove it: rm -r {path}" for path in paths if _read(path) is None]
 
 
 def write(alarm: Alarm, records: Path | None = None) -> Alarm:
@@ -130,15 +141,21 @@ def _base_path(run: str, subject: str) -> Path:
     """Return a readable path that is safe and unique, whatever characters the names contain."""
     words = re.sub(r"[^a-z0-9_-]+", "-", subject.lower()).strip("-")[:80]
     digest = hashlib.sha256(subject.encode(errors="surrogatepass")).hexdigest()[:8]
+    return _night_directory(run) / f"{words}-{digest}"
+
+
+def _night_directory(run: str) -> Path:
     night = re.sub(r"[^A-Za-z0-9_-]+", "-", run)
-    night = night if night == run and night else f"{night}-{hashlib.sha256(run.encode()).hexdigest()[:8]}"
-    return ALARMS / night / f"{words}-{digest}"
+    unique = hashlib.sha256(run.encode(errors="surrogatepass")).hexdigest()[:8]
+    return ALARMS / (night if night == run and night else f"{night}-{unique}")
 
 
 def _read(path: Path) -> Alarm | None:
+    """Return the alarm in a directory, or None if it is damaged: no JSON, or values of wrong types."""
     try:
-        return Alarm.from_json(json.loads((path / ALARM_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        alarm = Alarm.from_json(json.loads((path / ALARM_FILE).read_text(encoding="utf-8")))
+        return _ALARM.validate_python(asdict(alarm))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -69,7 +69,10 @@ class FarmRun:
     def __post_init__(self) -> None:
         directory = FARM / self.name
         self._journal = Journal(directory / JOURNAL)
-        events = journal.read(directory / JOURNAL)
+        damaged: list[str] = []
+        events = journal.read(directory / JOURNAL, damaged)
+        for line in damaged:
+            self.report(f"skipped: {line}")
         self._failures = journal.count_failures(events)
         self._abandoned = {job for job, event in journal.latest_by_job(events).items() if event.kind == "abandoned"}
         self._outcomes: dict[str, JobOutcome] = {}

@@ -95,23 +95,24 @@ def read_history(root: Path | None = None) -> History:
     root = engines.HISTORY if root is None else root
     state = store.refresh(root)
     runs = {name: HistoryRun(name, started_at, study) for name, started_at, study in _query(root, _RUNS_SQL)}
-    runs |= {run.name: run for run in _find_runs_without_records(runs)}
+    damaged = list(state.damaged)
+    runs |= {run.name: run for run in _find_runs_without_records(runs, damaged)}
     if not runs:
-        damaged = f" {len(state.damaged)} damaged record(s): {'; '.join(state.damaged)}" if state.damaged else ""
-        raise EdgeproofError(f"{root} holds no night. Measure one with 'edgeproof farm run'.{damaged}")
+        listing = f" Damaged: {'; '.join(damaged)}" if damaged else ""
+        raise EdgeproofError(f"{root} holds no night. Measure one with 'edgeproof farm run'.{listing}")
     fingerprints: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = defaultdict(dict)
     for device, runtime, run, text in _query(root, _FINGERPRINTS_SQL):
         fingerprints[device, runtime][run] = json.loads(text)
     ordered = sorted(runs.values(), key=lambda run: (run.started_at, run.name))
-    return History(ordered, _read_cells(root), fingerprints, state.damaged)
+    return History(ordered, _read_cells(root), fingerprints, damaged)
 
 
-def _find_runs_without_records(with_records: Mapping[str, HistoryRun]) -> list[HistoryRun]:
-    """Return runs that have started but left no record."""
+def _find_runs_without_records(with_records: Mapping[str, HistoryRun], damaged: list[str]) -> list[HistoryRun]:
+    """Return runs that have started but left no record. Damaged lines of their journals are added to `damaged`."""
     runs = []
     for path in sorted(engines.FARM.glob(f"*/{engines.JOURNAL}")):
         name = path.parent.name
-        if name in with_records or not (events := journal.read(path)):
+        if name in with_records or not (events := journal.read(path, damaged)):
             continue
         expected = expected_cells.read_expected_cells(name)
         if expected:

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from edgeproof.config.file_names import FileName
+
 EventKind = Literal["started", "done", "failed", "abandoned"]
 # The attempt number of an event that does not count for the device: this host failed, or the job was abandoned.
 HOST_FAILURE = 0
@@ -33,7 +35,7 @@ class JournalEvent:
 
     kind: EventKind
     job: str
-    device: str
+    device: FileName
     attempt: int
     at: str
     reason: str = ""
@@ -76,16 +78,18 @@ class Journal:
 def read(path: Path, damaged: list[str] | None = None) -> list[JournalEvent]:
     """Return all events in order, without a last line that a crash cut short.
 
-    A damaged line is skipped, and described in `damaged` if it is given. Skipping one is safe: finished jobs are those
-    with records in the history.
+    Damaged lines are skipped, and counted in one line of `damaged` if it is given. Skipping them is safe: finished jobs
+    are those with records in the history.
     """
     events: list[JournalEvent] = []
+    wrong: list[int] = []
     for number, line in enumerate(_read_lines(path), 1):
         try:
             events.append(_EVENT.validate_json(line, strict=True))
         except ValidationError:
-            if damaged is not None:
-                damaged.append(f"{path}, line {number}, is not an event of a job")
+            wrong.append(number)
+    if wrong and damaged is not None:
+        damaged.append(f"{path} has {len(wrong)} damaged line(s), the first is line {wrong[0]}")
     return events
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from edgeproof.config.file_names import check_file_name
 from edgeproof.core.directories import write_json
@@ -35,6 +36,10 @@ class QuarantineEntry:
         return asdict(self)
 
 
+_ENTRY = TypeAdapter(QuarantineEntry)
+MAX_BYTES = 1_000_000
+
+
 def add(device: str, reason: str) -> QuarantineEntry:
     """Put a device into quarantine."""
     since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -49,9 +54,20 @@ def find(device: str) -> QuarantineEntry | None:
     if not path.is_file():
         return None
     try:
-        return QuarantineEntry(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        raise EdgeproofError(f"{path} is damaged. Remove it to release the device.") from None
+        with path.open("rb") as file:
+            return _ENTRY.validate_json(file.read(MAX_BYTES), strict=True)
+    except ValidationError:
+        raise EdgeproofError(
+            f"{path} is damaged. To release the device, run 'edgeproof farm release {device}'."
+        ) from None
+
+
+def describe(device: str) -> str:
+    """Return one line about a device in quarantine, also if its entry is damaged."""
+    try:
+        return str(find(device))
+    except EdgeproofError as error:
+        return f"device '{device}' is in quarantine: {error}"
 
 
 def list_devices() -> list[str]:

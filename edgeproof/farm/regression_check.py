@@ -27,7 +27,7 @@ class CheckResult:
         faster: a line for each cell that got faster.
         unjudged: cells that were measured on too few nights under the same conditions.
         recorded, refused: the numbers of cells with records of this night, and of those without a valid one.
-        damaged: a line for each record that could not be read.
+        damaged: a line for each record, alarm or event that could not be read.
     """
 
     run: str
@@ -54,7 +54,7 @@ class CheckResult:
             counts.append("no cell has a record")
         elif self.refused:
             counts.append(f"{self.refused} of {self.recorded} cell(s) refused, see 'edgeproof farm history'")
-        counts += [f"{len(self.damaged)} damaged record(s) skipped"] if self.damaged else []
+        counts += [f"{len(self.damaged)} damaged record(s) or event(s) skipped"] if self.damaged else []
         unjudged = (
             f"; {len(self.unjudged)} cell(s) have fewer than the {MIN_BASELINE_NIGHTS + 1} nights under the same "
             "conditions that monitoring needs"
@@ -95,7 +95,8 @@ def check(
     faster = [str(change) for change in changes.faster]
     results = [nights[run] for nights in history.cells.values() if run in nights]
     refused = sum(result.was_refused for result in results)
-    return CheckResult(run, night_alarms, faster, changes.unjudged, len(results), refused, history.damaged)
+    damaged = [*history.damaged, *alarms.list_damaged(run)]
+    return CheckResult(run, night_alarms, faster, changes.unjudged, len(results), refused, damaged)
 
 
 def _list_recent_artifacts(history: History) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeproof.config.file_names import FileName
 from edgeproof.config.params import Params
 
 DIGEST_CHARACTERS = 16
@@ -53,7 +54,7 @@ class SweepPoint:
     """A stored point: Hydra's overrides, and the digest of its parameters and of the code."""
 
     overrides: tuple[str, ...]
-    digest: str
+    digest: FileName
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean
 
+from pydantic import TypeAdapter
+
 from edgeproof.config.params_file import read_params
+from edgeproof.core.errors import EdgeproofError
 from edgeproof.report.row import Row
 from edgeproof.sweeps.outcomes import PointStatus
 from edgeproof.sweeps.points import SweepPoint
-from edgeproof.sweeps.store import SweepStore
+from edgeproof.sweeps.store import SweepStore, describe_damaged_point
 
 # Every figure that a sweep can report, and whether a higher value is better.
 MORE_IS_BETTER = {
@@ -21,6 +25,8 @@ MORE_IS_BETTER = {
     "macs": False,
     "peak_rss_bytes": False,
 }
+
+_ROWS = TypeAdapter(list[Row])
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,7 @@ def read_point_rows(store: SweepStore, point: SweepPoint) -> list[ResultRow]:
         return [ResultRow(point, store.read_status(point.digest), "not run yet" if failure is None else failure.reason)]
     directory = store.point_directory(point.digest)
     report = read_params(directory / "params.yaml").report
-    table = json.loads((directory / "tables" / "table.json").read_text(encoding="utf-8"))
-    rows = [Row.from_dict(content) for content in table["rows"]]
+    rows = _read_table(directory)
     final = [row for row in rows if row.scheme in report.final.get(row.model, [])]
     final = final or [row for row in rows if row.model != report.baseline] or rows
     models = tuple((name, model.sha256) for name, model in outcome.models.items())
@@ -85,3 +90,14 @@ def read_point_rows(store: SweepStore, point: SweepPoint) -> list[ResultRow]:
         ResultRow(point, "finished", "; ".join(row.reasons), row, models, code.commit, code.changed_files)
         for row in final
     ]
+
+
+def _read_table(directory: Path) -> list[Row]:
+    """Return the rows of a finished point's table. Raises EdgeproofError for a damaged one."""
+    path = directory / "tables" / "table.json"
+    try:
+        rows = [Row.from_dict(content) for content in json.loads(path.read_bytes())["rows"]]
+        _ROWS.validate_json(json.dumps([asdict(row) for row in rows]), strict=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise EdgeproofError(describe_damaged_point(path, directory)) from None
+    return rows

@@ -71,7 +71,7 @@ def run_search(
     """
     _check(options, space, compose)
     with sweep.hold_sweep_lock(name):
-        store, code = SweepStore(name), sweep.snapshot_code()
+        store, code = sweep.open_store(name), sweep.snapshot_code()
         print(f"Search '{name}': {options.trials} trials by {options.sampler} for {', '.join(options.objectives)}.")
         study = create_study(options)
         points: list[ComposedPoint] = []

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from pydantic import TypeAdapter
 
 from edgeproof.config.file_names import check_file_name
 from edgeproof.config.params import Params
@@ -26,11 +28,19 @@ from edgeproof.core.errors import EdgeproofError
 from edgeproof.sweeps.outcomes import JournalEntry, PointFailure, PointOutcome, PointStatus
 from edgeproof.sweeps.points import VALIDATION_LIMIT, SweepRequest
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 SWEEPS = Path("results/sweeps")
 SCHEMA = 1
 POINT_FILE = "point.json"
+JOURNAL_FILE = "journal.jsonl"
+DAMAGED = object()
 # Separates the attempts in a point's log.
 ATTEMPT_MARK = "--- attempt ---"
+T = TypeVar("T", bound="DataclassInstance")
+_REQUEST, _OUTCOME = TypeAdapter(SweepRequest), TypeAdapter(PointOutcome)
+_FAILURE, _ENTRY = TypeAdapter(PointFailure), TypeAdapter(JournalEntry)
 
 
 class SweepStore:
@@ -48,9 +58,12 @@ class SweepStore:
         """Return the sweep's request. Raises EdgeproofError when there is none or its schema is another one."""
         path = self.directory / "sweep.json"
         content = _read_json(path)
-        if content is None or content.get("schema") != SCHEMA:
+        if content is None or (isinstance(content, dict) and content.get("schema") != SCHEMA):
             raise EdgeproofError(f"{path} is missing or has another schema than {SCHEMA}. Run the sweep again.")
-        return SweepRequest.from_json(content)
+        request = _parse(content, SweepRequest.from_json, _REQUEST)
+        if request is None:
+            raise EdgeproofError(f"{path} is damaged. Remove it with 'rm {path}', then run the sweep again.")
+        return request
 
     def params_path(self, digest: str) -> Path:
         """Return the path of a point's params.yaml."""
@@ -70,8 +83,12 @@ class SweepStore:
 
     def read_outcome(self, digest: str) -> PointOutcome | None:
         """Return a finished point's outcome, or None for any other point."""
-        content = _read_json(self.point_directory(digest) / POINT_FILE)
-        return None if content is None else PointOutcome.from_json(content)
+        directory = self.point_directory(digest)
+        content = _read_json(directory / POINT_FILE)
+        outcome = None if content is None else _parse(content, PointOutcome.from_json, _OUTCOME)
+        if content is not None and outcome is None:
+            raise EdgeproofError(describe_damaged_point(directory / POINT_FILE, directory))
+        return outcome
 
     def log_path(self, digest: str) -> Path:
         """Return the path of a point's log, which holds its attempts one after another."""
@@ -116,9 +133,12 @@ class SweepStore:
         write_json(self._failure_path(digest), failure.to_json())
 
     def read_failure(self, digest: str) -> PointFailure | None:
-        """Return why a point has no result, or None."""
-        content = _read_json(self._failure_path(digest))
-        return None if content is None else PointFailure.from_json(content)
+        """Return why a point has no result, or None. If the file is damaged, the reason says so."""
+        path = self._failure_path(digest)
+        content = _read_json(path)
+        if content is None:
+            return None
+        return _parse(content, PointFailure.from_json, _FAILURE) or PointFailure(f"it failed, and {path} is damaged")
 
     def clear_failure(self, digest: str) -> None:
         """Remove an earlier failure."""
@@ -135,23 +155,28 @@ class SweepStore:
     def append_journal(self, entry: JournalEntry) -> None:
         """Append a line to the journal in one write, so that processes never mix their lines."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.directory / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(self.directory / JOURNAL_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(descriptor, (json.dumps(entry.to_json(), sort_keys=True) + "\n").encode())
         finally:
             os.close(descriptor)
 
     def read_journal(self) -> list[JournalEntry]:
-        """Return all entries of the journal. A line that a crash cut short is skipped."""
+        """Return all entries of the journal. Damaged lines, such as one that a crash cut short, are skipped."""
+        return [entry for entry in self._parse_journal() if entry is not None]
+
+    def count_damaged_entries(self) -> int:
+        """Return the number of damaged lines of the journal."""
+        return sum(entry is None for entry in self._parse_journal())
+
+    def _parse_journal(self) -> Iterator[JournalEntry | None]:
+        """Yield the entry of each line of the journal, or None for a damaged line."""
         try:
-            lines = (self.directory / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+            lines = (self.directory / JOURNAL_FILE).read_bytes().splitlines()
         except FileNotFoundError:
-            return []
-        entries = []
+            return
         for line in lines:
-            with suppress(ValueError):
-                entries.append(JournalEntry.from_json(json.loads(line)))
-        return entries
+            yield _parse(_load_json(line), JournalEntry.from_json, _ENTRY)
 
     def _failure_path(self, digest: str) -> Path:
         return self._locate("failed", digest, ".json")
@@ -161,11 +186,29 @@ class SweepStore:
         return self.directory / folder / f"{check_file_name('point', digest)}{suffix}"
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def describe_damaged_point(path: Path, directory: Path) -> str:
+    """Return the message about a damaged file of a finished point."""
+    return f"{path} is damaged. Remove the point with 'rm -r {directory}', then run the sweep again."
+
+
+def _read_json(path: Path) -> Any:
+    """Return the content of a file of JSON, DAMAGED if it is not JSON, or None if there is no file."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return _load_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError:
-        raise EdgeproofError(f"{path} is not valid JSON. Remove it and run the sweep again.") from None
-    return content
+
+
+def _load_json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return DAMAGED
+
+
+def _parse(content: Any, from_json: Callable[[Any], T], adapter: TypeAdapter[T]) -> T | None:
+    """Return what `from_json` makes of the content, or None if that fails or a value has a wrong type."""
+    try:
+        return adapter.validate_python(asdict(from_json(content)))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from edgeproof.sweeps.points import (
     compute_digest,
 )
 from edgeproof.sweeps.progress import SweepProgress
-from edgeproof.sweeps.store import SweepStore
+from edgeproof.sweeps.store import JOURNAL_FILE, SweepStore
 
 MAX_SHOWN_FILES = 5
 # Names the sweep that is running here.
@@ -52,7 +53,7 @@ def run_sweep(
     Raises ConfigError when another sweep is running, and EdgeproofError outside a git checkout.
     """
     with hold_sweep_lock(name):
-        store = SweepStore(name)
+        store = open_store(name)
         request = write_request(store, snapshot_code(), points)
         _print_summary(store, request, points, workers)
         run_points(store, request, workers=workers, launch=launch, starter=starter)
@@ -60,12 +61,20 @@ def run_sweep(
         return compute_exit_code(store, request)
 
 
+def open_store(name: str) -> SweepStore:
+    """Return the directory of the sweep `name`, and print how many lines of its journal are damaged, if any."""
+    store = SweepStore(name)
+    if damaged := store.count_damaged_entries():
+        print(f"skipped: {store.directory / JOURNAL_FILE} has {damaged} damaged line(s)", file=sys.stderr)
+    return store
+
+
 @contextlib.contextmanager
 def hold_sweep_lock(name: str) -> Iterator[None]:
     """Hold the lock that allows one sweep at a time. Raises ConfigError, naming the other sweep, when it is taken."""
     with file_locks.try_hold(worktree_pool.LOCKS / "sweep") as is_held:
         if not is_held:
-            with contextlib.suppress(OSError, ValueError, KeyError):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
                 other = json.loads(RUNNING_SWEEP.read_text(encoding="utf-8"))
                 raise ConfigError(
                     f"sweep '{other['name']}' is running here (process {other['process']}). Wait until it ends or "

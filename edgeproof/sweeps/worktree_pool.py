@@ -33,7 +33,7 @@ def hold_worktree(code_sha256: str) -> Iterator[Path]:
     """
     with _hold_free_worktree() as worktree:
         code_file = worktree / paths.WORK / CODE_FILE
-        current = code_file.read_text(encoding="ascii") if code_file.is_file() else ""
+        current = code_file.read_text(encoding="ascii", errors="replace") if code_file.is_file() else ""
         if current != code_sha256 and _refresh(worktree, SOURCE_WORKTREE) != code_sha256:
             raise EdgeproofError("another sweep has started with other code. Run the same command again.")
         # A killed process leaves DVC's lock behind. No process that uses it can be running: we hold the worktree.

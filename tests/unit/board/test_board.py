@@ -19,6 +19,7 @@ from edgeproof.board import debian, disk, machine, programs, python, steps
 from edgeproof.board.machine import MachineConfig
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.study import worktrees
+from tests.support.damaged_json import HUGE
 from tests.support.project import ROOT
 
 
@@ -262,3 +263,16 @@ def test_the_worktree_of_another_study_has_the_boards_ssh_configuration(project:
     machine.SSH_CONFIG.write_text("Host board\n")
     worktrees.refresh(Path(".edgeproof/studies/other"))
     assert (project / ".edgeproof/studies/other" / machine.SSH_CONFIG).read_text() == "Host board\n"
+
+
+@pytest.mark.parametrize("content", [*HUGE, b"", b"[]", b'{"memory_mib": "2048"}', b'{"port": null}', b"\xff"])
+def test_damaged_settings_of_a_running_board_are_no_settings(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "BOARD", tmp_path)
+    monkeypatch.setattr(machine, "_find_pid", lambda: 1)
+    (tmp_path / machine.CONFIG_FILE).write_bytes(content)
+    assert machine.find_running() == machine.MachineConfig(0, 0)
+    monkeypatch.undo()
+    (tmp_path / steps.STEP_FILE).write_bytes(content)
+    assert steps._read_step_file(tmp_path) != {"key": {}, "code": ""}

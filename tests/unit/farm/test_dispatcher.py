@@ -261,7 +261,7 @@ def test_a_journal_drops_a_torn_last_line_and_continues(tmp_path: Path) -> None:
     path.write_text(f"hello\n{line.decode()}")
     damaged: list[str] = []
     assert [event.kind for event in journal.read(path, damaged)] == ["failed"]
-    assert damaged == [f"{path}, line 1, is not an event of a job"]
+    assert damaged == [f"{path} has 1 damaged line(s), the first is line 1"]
 
 
 def test_failures_are_counted_since_the_job_was_last_done_or_abandoned() -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from edgeproof.config.params import Params
 from edgeproof.study import git, worktrees
 from edgeproof.sweeps import worktree_pool
+from edgeproof.sweeps.points import ComposedPoint
+from tests.support.sweep_points import compose_point
 
 
 @pytest.fixture
@@ -18,3 +21,9 @@ def empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(git, "run_git", lambda *words: "h" * 40)
     monkeypatch.setattr(worktrees, "list_changes_since_head", lambda: [])
     return tmp_path
+
+
+@pytest.fixture
+def grid(digits_study: Params) -> list[ComposedPoint]:
+    """Return four points of the digits study: two ratios of pruning by two numbers of bits."""
+    return [compose_point(digits_study, ratio=ratio, bits=bits) for ratio in (0.2, 0.4) for bits in (3, 4)]

@@ -25,11 +25,6 @@ from tests.support.sweep_points import StubStarter, compose_point, list_started
 pytestmark = pytest.mark.usefixtures("empty_project")
 
 
-@pytest.fixture
-def grid(digits_study: Params) -> list[ComposedPoint]:
-    return [compose_point(digits_study, ratio=ratio, bits=bits) for ratio in (0.2, 0.4) for bits in (3, 4)]
-
-
 def rows(store: SweepStore) -> list[dict[str, str]]:
     with (store.directory / "table.csv").open() as file:
         return list(csv.DictReader(file))
