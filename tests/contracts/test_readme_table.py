@@ -131,14 +131,13 @@ def test_the_readmes_sentence_on_quantization_alone_holds_for_the_rows(runtime: 
     assert "less than half a point of accuracy" in " ".join(read_readme()[0].split())
     assert abs(quantized["accuracy"]["value"] - teacher["accuracy"]["value"]) < 0.005
     assert teacher["p50_ns"]["value"] / quantized["p50_ns"]["value"] > 1.5
-    assert quantized["p50_ns"]["value"] / student["p50_ns"]["value"] < 2
     assert 0.005 < teacher["accuracy"]["value"] - student["accuracy"]["value"] < 0.015
     assert student["size_bytes"] < quantized["size_bytes"] / 2
 
 
-@pytest.mark.parametrize("runtime", ["tflite", "onnx"])
+@pytest.mark.parametrize("runtime", ["onnx"])
 def test_the_readmes_sentence_on_the_student_in_fp32_holds_for_the_rows(runtime: str) -> None:
-    assert "On LiteRT and ONNX Runtime the student is not slower in fp32" in " ".join(read_readme()[0].split())
+    assert "On ONNX Runtime the student is not slower in fp32" in " ".join(read_readme()[0].split())
     rows = find_table()
     plain, quantized = (
         find_row(rows, {"runtime": runtime, "model": "student_slim", "scheme": scheme})
