@@ -1,6 +1,6 @@
 """train, distill, prune and quantize: build one model of the study with its method.
 
-    python -m stages.model KEY
+python -m stages.model KEY
 """
 
 from __future__ import annotations

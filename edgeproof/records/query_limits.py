@@ -90,5 +90,5 @@ def _describe_unknown_column(name: str, message: str) -> EdgeproofError:
     place = message.partition("\n\n")[2]
     return EdgeproofError(
         f"the query failed: there is no column '{name}' here.{nearest} "
-        f"All columns: edgeproof query \"FROM columns\"{place and chr(10)}{place}"
+        f'All columns: edgeproof query "FROM columns"{place and chr(10)}{place}'
     )
