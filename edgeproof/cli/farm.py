@@ -85,9 +85,10 @@ def _history(arguments: argparse.Namespace) -> int:
 
     history = history_reader.read_history()
     chosen = {part: getattr(arguments, part) for part in CELL_PARTS if getattr(arguments, part) is not None}
+    code = report_damaged(history.damaged)
     for line in history_table.format_tables(history, chosen):
         _print_line(line)
-    return report_damaged(history.damaged)
+    return code
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -96,6 +97,9 @@ def _status(arguments: argparse.Namespace) -> int:
 
     journals = sorted(engines.FARM.glob(f"*/{engines.JOURNAL}"), key=lambda path: path.stat().st_mtime)
     runs = [path.parent.name for path in journals]
+    quarantined = quarantine.list_devices()
+    for device in quarantined:
+        show(quarantine.describe(device))
     if not runs:
         raise ConfigError("there is no run yet. Start one with 'edgeproof farm run'.")
     if arguments.name not in (None, *runs):
@@ -110,9 +114,6 @@ def _status(arguments: argparse.Namespace) -> int:
         show(f"{event.at}  {event.device}  {job}: {states[job]}{f': {event.reason}' if event.reason else ''}")
     for device in sorted(leased):
         show(f"{device} is in use by {holders[device]}")
-    quarantined = quarantine.list_devices()
-    for device in quarantined:
-        show(quarantine.describe(device))
     counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(states.values()).items()))
     show(f"run {name}: {counts or 'no job started'}")
     for line in damaged:

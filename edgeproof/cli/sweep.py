@@ -30,6 +30,7 @@ from edgeproof import entry
 from edgeproof.cli.output import show
 from edgeproof.config import compose as config_compose
 from edgeproof.config.conf_files import check_conf_files
+from edgeproof.config.file_names import check_file_name
 from edgeproof.config.validation import Frozen, validate
 from edgeproof.core.errors import ConfigError, UnknownNameError
 from edgeproof.sweeps import local_executor
@@ -91,7 +92,7 @@ NAME_DIGITS = 8
 class SweepOptions(Frozen):
     """Options of the sweep itself, given with a plus: +name=mine +workers=2 +search=within_a_budget."""
 
-    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")
+    name: str | None = None
     workers: int = Field(default=1, ge=1, le=256)
     search: dict[str, Any] | None = None
 
@@ -115,6 +116,8 @@ def main(arguments: Sequence[str]) -> int:
     if any(other != own for _, other in composed):
         raise ConfigError(f"{', '.join(SWEEP_KEYS)} apply to the whole sweep. Give each of them one value.")
     options = validate(SweepOptions, own, "the sweep's own keys")
+    if options.name is not None:
+        check_file_name("sweep", options.name)
     launch = _find_launcher(launcher_words)
     if options.search is not None:
         return _run_search(points, options, launch)

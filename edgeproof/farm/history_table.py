@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from edgeproof.core.errors import UnknownNameError
+from edgeproof.core.errors import EdgeproofError, UnknownNameError
 from edgeproof.farm import expected_cells
 from edgeproof.farm.history import FIGURE_NAMES, History, HistoryCell, NightResult
 from edgeproof.records.conditions import list_differences
@@ -32,9 +32,13 @@ def format_tables(history: History, filters: Mapping[str, str]) -> Iterator[str]
     Args:
         filters: required values of a cell's fields, such as {"device": "pi"}.
 
-    Raises UnknownNameError when no cell has such a value.
+    Raises EdgeproofError when no night has a record, and UnknownNameError when no cell has such a value.
     """
     cells = list(history.cells)
+    if not cells:
+        raise EdgeproofError(
+            "no night has a record of a timed run. 'edgeproof farm status' shows what became of the jobs."
+        )
     for part, name in filters.items():
         known = {getattr(cell, part) for cell in history.cells}
         if name not in known:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeproof.config.file_names import check_file_name
 from edgeproof.core.directories import write_json
-from edgeproof.core.errors import EdgeproofError, UnknownNameError
+from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownNameError
 from edgeproof.paths import WORK
 
 QUARANTINE = WORK / "farm" / "quarantine"
@@ -76,8 +76,13 @@ def list_devices() -> list[str]:
 
 
 def release(device: str) -> None:
-    """Release a device. Raises UnknownNameError when it is not in quarantine."""
+    """Release a device. Raises ConfigError when no device is in quarantine, UnknownNameError when this one is not."""
     devices = list_devices()
+    if not devices:
+        raise ConfigError(
+            f"no device is in quarantine here, so there is nothing to release (given: {device!a:.60}). "
+            "To measure, run 'edgeproof farm run'."
+        )
     if device not in devices:
         raise UnknownNameError("device in quarantine", device, devices, "'edgeproof farm status' lists them.")
     _path(device).unlink()

@@ -13,7 +13,7 @@ from edgeproof import paths
 from edgeproof.config import params_file
 from edgeproof.core import file_locks
 from edgeproof.core.directories import write_json
-from edgeproof.core.errors import ConfigError
+from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.study import git, plan, worktrees
 from edgeproof.sweeps import local_executor, report, worktree_pool
 from edgeproof.sweeps.points import (
@@ -86,12 +86,13 @@ def hold_sweep_lock(name: str) -> Iterator[None]:
 
 
 def snapshot_code() -> CodeVersion:
-    """Copy the current code for the sweep's points and return its version."""
+    """Copy the current code for the sweep's points and return its version. Raises ConfigError without a commit."""
+    commit = _read_commit()
     changed = tuple(worktrees.list_changes_since_head())
     if changed:
         names = ", ".join(changed[:MAX_SHOWN_FILES]) + (", …" if len(changed) > MAX_SHOWN_FILES else "")
         print(f"The working tree differs from its last commit ({names}). The table marks every point with '*'.")
-    return CodeVersion(worktree_pool.prepare_code(), git.run_git("rev-parse", "HEAD"), changed)
+    return CodeVersion(worktree_pool.prepare_code(), commit, changed)
 
 
 def write_request(
@@ -199,3 +200,15 @@ def _choose_least_shared(
 
 def _relative_to_here(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _read_commit() -> str:
+    try:
+        return git.run_git("rev-parse", "--verify", "HEAD")
+    except git.ForeignCheckoutError:
+        raise
+    except EdgeproofError as error:
+        raise ConfigError(
+            "a sweep needs a git checkout with a commit, because each point is saved as an experiment "
+            f"({str(error).splitlines()[0]}). In a clone this is so; otherwise: git init && git add . && git commit"
+        ) from None

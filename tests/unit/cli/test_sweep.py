@@ -165,7 +165,7 @@ def test_the_key_scheme_applies_to_every_model_but_the_baseline(run: Callable[..
         (["prune.ratio=0.3,0.5"], ["--multirun"]),
         (["+sweep=paretto"], ["paretto", "pareto"]),
         (["+nam=mine"], ["nam: unknown key"]),
-        (["+name=../mine"], ["name", "pattern"]),
+        (["+name=../mine"], ["is not a valid name of a sweep"]),
         (["+workers=0"], ["workers", "greater than or equal to 1"]),
         (["--multirun", "+workers=1,2"], ["apply to the whole sweep"]),
         (["hydra/launcher=submitit"], ["unknown launcher 'submitit'", "basic"]),

@@ -16,13 +16,14 @@ from edgeproof.config.params import Params
 from edgeproof.core import file_locks
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError
-from edgeproof.study import plan
+from edgeproof.study import git, plan
 from edgeproof.sweeps import local_executor, sweep, worktree_pool
 from edgeproof.sweeps.points import ComposedPoint, find_axes, format_label
 from edgeproof.sweeps.store import SweepStore
 from tests.support.sweep_points import StubStarter, compose_point, list_started
 
 pytestmark = pytest.mark.usefixtures("empty_project")
+RUN_GIT = git.run_git  # the fixture replaces it
 
 
 def rows(store: SweepStore) -> list[dict[str, str]]:
@@ -215,3 +216,16 @@ def test_axes_are_the_differing_keys_and_labels_hold_their_values(grid: list[Com
 def test_more_threads_than_cores_print_a_warning(grid: list[ComposedPoint], capsys: pytest.CaptureFixture[str]) -> None:
     sweep.run_sweep("s", grid, workers=64, starter=StubStarter())
     assert "64 workers × 2 threads exceed this machine's" in capsys.readouterr().out
+
+
+def test_a_sweep_outside_a_git_checkout_says_what_it_needs(
+    grid: list[ComposedPoint], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(git, "run_git", RUN_GIT)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    for prepare in ([], ["init", "-q"]):  # no repository, then one without a commit
+        if prepare:
+            RUN_GIT(*prepare)
+        with pytest.raises(ConfigError, match=r"needs a git checkout with a commit.*git init") as refused:
+            sweep.run_sweep("s", grid, starter=StubStarter())
+        assert len(str(refused.value).splitlines()) == 1

@@ -54,7 +54,6 @@ def test_sessions_that_send_the_same_files_at_once_do_not_disturb_each_other(roo
     assert (root / "store/artifact0/b").read_bytes() == b"b" * 100_000
 
 
-
 def test_a_push_after_an_interrupted_one_sends_the_whole_directory(
     device: Transport, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
