@@ -29,7 +29,7 @@ CELL = SESSION / "matrix/m.fp32"
 
 
 @pytest.fixture(scope="module")
-def measured(digits_study: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def measured_session(digits_study: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project with a session of two processes in all scenarios, and an interleaved run."""
     root = tmp_path_factory.mktemp("measured")
     for kind in ("tasks", "runtimes"):
@@ -44,8 +44,8 @@ def measured(digits_study: Params, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def project(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(measured / "results", tmp_path / "results")
+def project(measured_session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(measured_session / "results", tmp_path / "results")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""What lies below a directory is listed without following links."""
+"""List the content of a directory without following links."""
 
 from __future__ import annotations
 
