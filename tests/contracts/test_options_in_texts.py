@@ -26,7 +26,7 @@ OTHER_PROGRAMS = {
     "pip": {"--no-binary", "--no-cache-dir"},
     "python -m edgeproof.board": {"--memory-mib", "--port"},
     "ray": {"--address", "--head", "--resources"},
-    "run.pyz": {"--check", "--out", "--signer", "--threads"},
+    "run.pyz": {"--check", "--out", "--signer", "--threads", "--verify"},
 }
 
 

@@ -130,9 +130,8 @@ def test_an_emulated_run_cannot_be_submitted(tmp_path: Path) -> None:
     record = next(iter(record_files.read_all(tmp_path)))
     record.content["job"]["mode"] = "AccuracyOnly"  # type: ignore[index]
     record.content["artifact"]["model"]["sha256"] = "s"  # type: ignore[index]
-    assert "was measured on an emulator, whose latencies are meaningless; expected a real device" in list(
-        selection._check_record(record)
-    )
+    reasons = [refusal.reason for refusal in selection._check_record(record)]
+    assert "was measured on an emulator, whose latencies are meaningless; expected a real device" in reasons
     with pytest.raises(SubmissionError):
         selection.select(tmp_path)
 
