@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from edgeproof.connection.private_directory import make_private_directory
 from edgeproof.core.file_locks import hold
 from edgeproof.devices.lock_holders import describe_command, name_holder, read_holder
 
+NAME_ATTEMPTS = 20
+NAME_RETRY_S = 0.05
 SAFE_TO_INTERRUPT = "Ctrl-C is safe: the same command starts or continues it later."
 
 
@@ -39,7 +42,7 @@ def hold_for_building() -> Iterator[None]:
     directory = _get_lock_directory()
     with ExitStack() as locks:
         # Other builds hold the gate for a moment only, so a wait for one is not worth a line.
-        wait = functools.partial(_explain_wait, directory / "gate", "{}, which measures on this machine", None)
+        wait = functools.partial(_explain_wait, directory / "gate", "{}, which measures on this machine")
         with hold(directory / "gate", if_busy=wait):
             locks.enter_context(_hold(directory / "building", "{}, which measures on this machine", shared=True))
         yield
@@ -48,13 +51,23 @@ def hold_for_building() -> Iterator[None]:
 @contextmanager
 def _hold(lock: Path, wait_for: str, *, shared: bool = False) -> Iterator[None]:
     """Hold a lock and name this process in it. `wait_for` is the message to waiters, with a gap for the holder."""
-    wait = functools.partial(_explain_wait, lock, wait_for, "another process")
+    wait = functools.partial(_explain_wait_for_holder, lock, wait_for)
     with hold(lock, shared=shared, if_busy=wait), name_holder(lock, describe_command()):
         yield
 
 
-def _explain_wait(lock: Path, wait_for: str, unknown_holder: str | None) -> str | None:
-    holder = read_holder(lock) or unknown_holder
+def _explain_wait_for_holder(lock: Path, wait_for: str) -> str:
+    """Return the message to a process that waits. The holder may have taken the lock just now, and name itself next."""
+    for _ in range(NAME_ATTEMPTS):
+        if (message := _explain_wait(lock, wait_for)) is not None:
+            return message
+        time.sleep(NAME_RETRY_S)
+    return f"waiting for {wait_for.format('another process')}. {SAFE_TO_INTERRUPT}"
+
+
+def _explain_wait(lock: Path, wait_for: str) -> str | None:
+    """Return the message to a process that waits, or None if the lock names nobody."""
+    holder = read_holder(lock)
     return None if holder is None else f"waiting for {wait_for.format(holder)}. {SAFE_TO_INTERRUPT}"
 
 

@@ -6,8 +6,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -150,6 +150,28 @@ def test_a_damaged_lock_file_names_no_holder(tmp_path: Path, content: bytes) -> 
     (tmp_path / "lock").write_bytes(content)
     holder = lock_holders.read_holder(tmp_path / "lock")
     assert holder is None or str(holder).isprintable()
+
+
+def test_a_waiting_process_learns_the_name_of_a_holder_that_names_itself_a_moment_later(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "machine" / "device-pi"
+
+    @contextmanager
+    def hold_and_name_late() -> Iterator[None]:
+        with file_locks.hold(path):
+            time.sleep(0.4)
+            with lock_holders.name_holder(path, "slow"):
+                yield
+
+    first = Holder(hold_and_name_late)
+    time.sleep(0.2)
+    second = Holder(lambda: locks.hold_for_measuring("pi", here=False))
+    assert first.wait_until_held()
+    assert not second.wait_until_held(0.5)
+    assert f"process {first.process} on " in capfd.readouterr().err
+    first.kill()
+    second.kill()
 
 
 def test_a_lock_names_no_holder_after_its_release(tmp_path: Path) -> None:

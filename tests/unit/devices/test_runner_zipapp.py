@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 import subprocess
 import sys
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import grimp
@@ -31,9 +32,9 @@ def test_the_runner_has_the_same_bytes_wherever_it_is_packed(tmp_path: Path) -> 
 
 
 def test_several_sessions_that_pack_the_runner_at_once_get_one_whole_file(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(4) as executor:
-        paths = set(executor.map(lambda _: runner_zipapp.pack("null", tmp_path), range(8)))
-    assert list(tmp_path.iterdir()) == list(paths)
+    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as executor:
+        paths = set(executor.map(runner_zipapp.pack, ["null"] * 12, [tmp_path / "runners"] * 12))
+    assert list((tmp_path / "runners").iterdir()) == list(paths)
     with zipfile.ZipFile(paths.pop()) as archive:
         assert archive.testzip() is None
 

@@ -122,7 +122,7 @@ def test_a_device_in_quarantine_runs_no_job_until_it_is_released() -> None:
     quarantine.release("a")
     board = Board()
     assert board.run("a_tflite") == {"a_tflite": "done"}
-    with pytest.raises(UnknownNameError, match="farm status"):
+    with pytest.raises(ConfigError, match="no device is in quarantine here"):
         quarantine.release("a")
 
 
