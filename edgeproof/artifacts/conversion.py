@@ -17,6 +17,8 @@ from edgeproof.core.directories import list_files
 from edgeproof.core.errors import EdgeproofError, Unsupported
 
 MAX_LOG_LINES = 15
+# Samples that an artifact keeps as examples of its input.
+STORED_SAMPLES = 8
 
 
 def run_converter(task: str, convert: Callable[[], ExportResult]) -> ExportResult | Unsupported:

@@ -23,7 +23,6 @@ from edgeproof.data import layouts, preparation
 from edgeproof.models import frameworks, model_files, training
 from edgeproof.paths import ARTIFACTS, locate_model, name_artifact
 
-STORED_SAMPLES = 8
 # Facts that are copied from the meta.json of a model into the meta.json of its artifacts.
 MODEL_FACTS = (
     "name",
@@ -111,11 +110,11 @@ def _finish_artifact(
     facts = conversion.describe_files(directory, outcome)
     if isinstance(outcome, Unsupported):
         return facts
-    expected = frameworks.predict(module, samples[:STORED_SAMPLES])
+    expected = frameworks.predict(module, samples[: conversion.STORED_SAMPLES])
     layout = {}
     if not isinstance(module, torch.nn.Module):
         samples, layout = layouts.move_channels_last(samples), {layouts.LAYOUT: layouts.CHANNELS_LAST}
-    np.save(directory / "samples.npy", samples[:STORED_SAMPLES])
+    np.save(directory / "samples.npy", samples[: conversion.STORED_SAMPLES])
     np.save(directory / "expected.npy", expected)
     return {**facts, **layout, "output_shape": [1, *expected.shape[1:]]}
 

@@ -65,7 +65,7 @@ class BusyPause:
 
     def wait_until_quiet(self) -> None:
         """Wait if the last attempts were all refused for the same figure and the device is still busy."""
-        if self._refused < REFUSED_IN_A_ROW or self._left_s <= 0:
+        if self._refused < REFUSED_IN_A_ROW or self._left_s < INTERVAL_S:
             return
         self._refused = 0
         begin_s = self._clock()

@@ -6,7 +6,6 @@ Keras and TensorFlow are imported only for a Keras model, since the import takes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,29 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgeproof.core import plugins
 from edgeproof.models import qat, training
 from edgeproof.models.entropy_coding import count_entropy_coded_bytes
+from edgeproof.models.model_facts import ModelFacts, compute_sparsity
 
 KERAS = "keras"  # the FRAMEWORK of a network that builds a keras.Model
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """Facts that depend only on the model.
-
-    `macs` counts the multiply-accumulates of one inference in convolutions and matrix products. `weight_sparsity` is
-    the share (0 to 1) of exact zeros in all weight tensors. `entropy_coded_bytes` covers all floating-point tensors,
-    including the statistics of normalizations.
-    """
-
-    parameters: int
-    macs: int
-    weight_sparsity: float
-    entropy_coded_bytes: int
-
-    def to_meta(self) -> dict[str, Any]:
-        """Return the entries of meta.json."""
-        return asdict(self)
 
 
 def make_deterministic(network: str, seed: int, threads: int) -> None:
@@ -92,9 +73,3 @@ def compute_facts(module: Any, input_shape: Sequence[int]) -> ModelFacts:
             {name: tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}
         ),
     )
-
-
-def compute_sparsity(weights: Sequence[Array]) -> float:
-    """Return the share (0 to 1) of exact zeros in weight tensors, rounded to six digits; 0 if there are no weights."""
-    count = sum(weight.size for weight in weights)
-    return round(sum(int((weight == 0).sum()) for weight in weights) / count, 6) if count else 0.0

@@ -20,7 +20,7 @@ from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.errors import ArtifactError, Unsupported
 from edgeproof.data.layouts import move_channels_last
 from edgeproof.models.entropy_coding import count_entropy_coded_bytes
-from edgeproof.models.frameworks import ModelFacts, compute_sparsity
+from edgeproof.models.model_facts import ModelFacts, compute_sparsity
 
 Array = np.ndarray[Any, Any]
 

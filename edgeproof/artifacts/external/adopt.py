@@ -34,7 +34,6 @@ UNKNOWN_FACTS = (
     "data_sha256",
 )
 CALIBRATION_SAMPLES = 256
-STORED_SAMPLES = 8
 
 Array = np.ndarray[Any, Any]
 
@@ -80,7 +79,7 @@ def build_artifacts(
             outcome = _run_converter(f"exporting {path} to {runtime} as {scheme}", convert)
             meta = conversion.describe_files(directory, outcome)
             if "unsupported" not in meta:
-                np.save(directory / "samples.npy", samples.inputs[:STORED_SAMPLES])
+                np.save(directory / "samples.npy", samples.inputs[: conversion.STORED_SAMPLES])
                 first = first_inference.run(path, runtime, directory, samples.inputs)
                 meta |= first.to_meta()
                 meta["notes"] += first.describe()
