@@ -223,4 +223,4 @@ def test_the_committed_parameters_are_the_composition_of_the_default_study() -> 
 
     text = (ROOT / "params.yaml").read_text()
     assert yaml.safe_load(text) == compose.compose().model_dump(mode="json", by_alias=True)
-    assert not params_file.is_edited_reference_runs(ROOT / "params.yaml")
+    assert not params_file.is_edited_by_hand(ROOT / "params.yaml")
