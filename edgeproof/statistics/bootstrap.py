@@ -1,0 +1,99 @@
+"""Bootstrap intervals of a quality that is computed from many units together, such as mAP, AUC or F1.
+
+The units are resampled with replacement, and the interval is that of the percentiles of the resampled qualities.
+The seed is fixed, so the same evidence always gives the same interval.
+
+Source: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 and 15 (percentile interval).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from edgeproof.core.errors import DataError
+from edgeproof.statistics.estimates import CONFIDENCE, Array, Estimate
+from edgeproof.statistics.metric import Compute, Evidence, count_units, select_units
+
+RESAMPLES = 1000
+SEED = 0
+# A resample may lack what the metric needs, such as a positive sample. If more than this share of them does, the
+# interval would describe another population.
+MAX_UNDEFINED_SHARE = 0.5
+_QUANTILES = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The difference of two qualities on the same units, and the p-value of the hypothesis that there is none."""
+
+    estimate: Estimate
+    p_value: float
+
+
+def estimate_quality(compute: Compute, evidence: Evidence, *, resamples: int = RESAMPLES) -> Estimate:
+    """Return the quality of some evidence with its 95% bootstrap interval.
+
+    Raises DataError if the quality is undefined for the evidence or for most of its resamples.
+    """
+    value = compute(evidence)
+    rows = _draw_rows(count_units(evidence), resamples)
+    return _build_estimate(value, _drop_undefined([_try_compute(compute, evidence, row) for row in rows]))
+
+
+def compare_qualities(
+    compute: Compute, evidence: Evidence, reference: Evidence, *, resamples: int = RESAMPLES
+) -> PairedDifference:
+    """Return the difference of two qualities on the same units: the same rows of both are resampled together.
+
+    The p-value is that of the normal distribution with the standard deviation of the resampled differences.
+    Raises DataError like `estimate_quality`, and ValueError if the numbers of units differ.
+    """
+    total = count_units(evidence)
+    if total != count_units(reference):
+        raise ValueError(f"{total} units can't be paired with {count_units(reference)}")
+    difference = compute(evidence) - compute(reference)
+    differences = _drop_undefined(
+        [
+            _try_compute(compute, evidence, row) - _try_compute(compute, reference, row)
+            for row in _draw_rows(total, resamples)
+        ]
+    )
+    deviation = float(np.std(differences, ddof=1))
+    if deviation > 0:
+        p_value = float(2 * special.ndtr(-abs(difference) / deviation))
+    else:
+        p_value = 1.0 if difference == 0 else 0.0
+    return PairedDifference(_build_estimate(difference, differences), p_value)
+
+
+def _draw_rows(total: int, resamples: int) -> list[Array]:
+    random = np.random.default_rng(SEED)
+    return [random.integers(0, total, total) for _ in range(resamples)]
+
+
+def _try_compute(compute: Compute, evidence: Evidence, rows: Array) -> float:
+    """Return the quality of a resample, or NaN where it is undefined."""
+    try:
+        return compute(select_units(evidence, rows))
+    except DataError:
+        return math.nan
+
+
+def _drop_undefined(qualities: list[float]) -> Array:
+    values = np.array(qualities)
+    defined: Array = values[~np.isnan(values)]
+    if len(defined) < (1 - MAX_UNDEFINED_SHARE) * len(values):
+        raise DataError(
+            f"no interval: the metric is undefined in {len(values) - len(defined)} of {len(values)} resamples, because "
+            "the samples of one kind are too few"
+        )
+    return defined
+
+
+def _build_estimate(value: float, resampled: Array) -> Estimate:
+    low, high = np.quantile(resampled, _QUANTILES)
+    return Estimate(value, float(low), float(high))
