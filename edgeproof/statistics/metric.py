@@ -1,6 +1,6 @@
 """The description of a quality metric, and the evidence from which a quality and its interval are computed.
 
-Evidence is a dictionary of arrays with a common first axis. A row is the unit that is resampled: a sample, a sound file,
+Evidence is a dictionary of arrays with a common first axis. A row is the unit that is resampled: a sample, a sound,
 a picture. The metrics themselves are in edgeproof/metrics, a file each.
 """
 
