@@ -12,6 +12,6 @@ CHANNELS_LAST = "channels_last"
 Array = np.ndarray[Any, Any]
 
 
-def move_channels_last(samples: Array) -> Array:
-    """Return samples (N, C, H, W) as (N, H, W, C). Samples with a single axis (N, C) are unchanged."""
-    return np.ascontiguousarray(np.moveaxis(samples, 1, -1))
+def move_channels_last(inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return inputs (N, C, H, W) as (N, H, W, C). Inputs with a single axis (N, C) are unchanged."""
+    return tuple(np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in inputs)

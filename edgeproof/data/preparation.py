@@ -2,11 +2,14 @@
 
 data/<task>/build   train, validation and calibration samples: every model and export depends on it
 data/<task>/test    the test split: only the bench stages depend on it
+
+A split is stored as <split>_x.npy, further inputs as <split>_x1.npy and so on, and its targets as <split>_y.npy.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,9 +19,13 @@ from edgeproof.core import plugins
 from edgeproof.core.directories import hash_file, read_meta, write_atomically, write_meta
 from edgeproof.core.errors import DataError
 from edgeproof.data import sources
+from edgeproof.data.task_checks import as_tuple, check_inputs, check_targets
 from edgeproof.paths import DATA
 
 Array = np.ndarray[Any, Any]
+
+# Samples of each split that are preprocessed and checked when the data is prepared.
+CHECKED_SAMPLES = 16
 
 
 def prepare(task: TaskParams, root: Path = DATA) -> list[str]:
@@ -31,39 +38,67 @@ def prepare(task: TaskParams, root: Path = DATA) -> list[str]:
     reasons = [] if _is_intact(directory, task) else sources.fetch(task.name, task.sources, task.files, directory)
     files = {name: directory / name for name in task.files}
     splits = plugin.data(files, validation_samples=task.validation_samples, seed=task.seed)
-    if task.calibration_samples > len(splits["train"][0]):
+    _check_splits(task.name, plugin, splits)
+    samples = len(splits["train"][1])
+    if task.calibration_samples > samples:
         raise DataError(
-            f"task '{task.name}' has {len(splits['train'][0])} training samples, fewer than calibration_samples "
+            f"task '{task.name}' has {samples} training samples, fewer than calibration_samples "
             f"{task.calibration_samples}. Lower it in conf/tasks/{task.name}.yaml."
         )
-    order = np.random.default_rng(task.seed).permutation(len(splits["train"][0]))
+    order = np.random.default_rng(task.seed).permutation(samples)
     calibration = np.sort(order[: task.calibration_samples])
     _store(root / task.name / "build", task, {name: splits[name] for name in ("train", "validation")}, calibration)
     _store(root / task.name / "test", task, {"test": splits["test"]}, None)
     return reasons
 
 
-def load_split(task: str, split: str, root: Path = DATA) -> tuple[Array, Array]:
-    """Return a split, preprocessed: float32 inputs (N, *input_shape) and int64 labels (N,).
+def load_split(task: str, split: str, root: Path = DATA) -> tuple[tuple[Array, ...], Array]:
+    """Return a split: a preprocessed array (N, *shape) for each input, and the targets (N, …). Classes are int64.
 
-    Raises ArtifactError if the data is missing or damaged.
+    Raises ArtifactError if the data is missing or damaged, and DataError if the task's file no longer fits it.
     """
     directory = _find_directory(task, split, root)
     plugin = plugins.load("tasks", task)
-    inputs: Array = plugin.preprocess(np.load(directory / f"{split}_x.npy", allow_pickle=False))
-    return inputs, np.load(directory / f"{split}_y.npy", allow_pickle=False).astype(np.int64)
+    inputs = _preprocess(task, plugin, [np.load(path, allow_pickle=False) for path in _list_inputs(directory, split)])
+    targets: Array = np.load(directory / f"{split}_y.npy", allow_pickle=False)
+    check_targets(task, plugin, targets, len(inputs[0]))
+    return inputs, targets.astype(np.int64) if targets.dtype.kind in "iub" else targets
 
 
-def load_calibration(task: str, root: Path = DATA) -> Array:
-    """Return the training samples that calibrate static quantization, float32 (N, *input_shape).
+def load_calibration(task: str, root: Path = DATA) -> tuple[Array, ...]:
+    """Return the training samples that calibrate static quantization, an array (N, *shape) for each input.
 
-    Raises ArtifactError if the data is missing or damaged.
+    Raises ArtifactError if the data is missing or damaged, and DataError if the task's file no longer fits it.
     """
     directory = _find_directory(task, "train", root)
     indices = np.load(directory / "calibration.npy", allow_pickle=False)
-    raw = np.load(directory / "train_x.npy", mmap_mode="r", allow_pickle=False)[indices]
-    inputs: Array = plugins.load("tasks", task).preprocess(raw)
+    raw = [np.load(path, mmap_mode="r", allow_pickle=False)[indices] for path in _list_inputs(directory, "train")]
+    return _preprocess(task, plugins.load("tasks", task), raw)
+
+
+def _preprocess(task: str, plugin: ModuleType, raw: list[Array]) -> tuple[Array, ...]:
+    inputs = as_tuple(plugin.preprocess(raw[0] if len(raw) == 1 else tuple(raw)))
+    check_inputs(task, plugin.INPUTS, inputs)
     return inputs
+
+
+def _list_inputs(directory: Path, split: str) -> list[Path]:
+    """Return the files of a split's inputs, in the order of the task's inputs."""
+    further = sorted(directory.glob(f"{split}_x[0-9]*.npy"), key=lambda path: int(path.stem.rpartition("x")[2]))
+    return [directory / f"{split}_x.npy", *further]
+
+
+def _check_splits(task: str, plugin: ModuleType, splits: dict[str, Any]) -> None:
+    """Check the splits of a task's data(). Raises DataError for what is missing or does not fit its declaration."""
+    missing = {"train", "validation", "test"} - set(splits)
+    if missing:
+        raise DataError(f"data() of task '{task}' returns no split {', '.join(sorted(missing))}.")
+    for inputs, targets in splits.values():
+        raw = as_tuple(inputs)
+        first = _preprocess(task, plugin, [array[:CHECKED_SAMPLES] for array in raw])
+        check_targets(task, plugin, targets, len(raw[0]))
+        if any(len(array) != len(raw[0]) for array in raw) or not len(first[0]):
+            raise DataError(f"data() of task '{task}' returns inputs of different lengths, or an empty split.")
 
 
 def _find_directory(task: str, split: str, root: Path) -> Path:
@@ -76,13 +111,12 @@ def _is_intact(directory: Path, task: TaskParams) -> bool:
     return all((directory / n).is_file() and hash_file(directory / n) == s for n, s in task.files.items())
 
 
-def _store(
-    directory: Path, task: TaskParams, splits: dict[str, tuple[Array, Array]], calibration: Array | None
-) -> None:
+def _store(directory: Path, task: TaskParams, splits: dict[str, Any], calibration: Array | None) -> None:
     with write_atomically(directory) as out:
-        for name, (x, y) in splits.items():
-            np.save(out / f"{name}_x.npy", np.ascontiguousarray(x))
-            np.save(out / f"{name}_y.npy", np.ascontiguousarray(y))
+        for name, (inputs, targets) in splits.items():
+            for number, array in enumerate(as_tuple(inputs)):
+                np.save(out / f"{name}_x{number or ''}.npy", np.ascontiguousarray(array))
+            np.save(out / f"{name}_y.npy", np.ascontiguousarray(targets))
         if calibration is not None:
             np.save(out / "calibration.npy", calibration)
         write_meta(out, {"task": task.name, "samples": {name: len(y) for name, (_, y) in splits.items()}})

@@ -1,4 +1,4 @@
-"""Samples: the inputs of an artifact, and their labels if they are known."""
+"""Samples: the inputs of an artifact, and their targets if they are known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Inputs (N, *input_shape), float32, and labels (N,), or None if the labels are unknown."""
+    """One array (N, *shape) for each input of an artifact, and targets (N, …), or None if they are unknown."""
 
-    inputs: Array
-    labels: Array | None
+    inputs: tuple[Array, ...]
+    targets: Array | None
+
+    def __len__(self) -> int:
+        return len(self.inputs[0])

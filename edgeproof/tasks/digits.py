@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeproof.core.ports import Port
+
 if TYPE_CHECKING:
     import torch
 
 Array = np.ndarray[Any, Any]
 
-INPUT_SHAPE = (1, 8, 8)
-CLASSES = 10
+INPUTS = (Port("image", (1, 8, 8)),)
+OUTPUTS = (Port("logits", (10,)),)
+METRICS = ("accuracy",)
 VIEWS = 5
 TEST_SAMPLES = 597
 
@@ -27,7 +30,7 @@ def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> di
     Returns uint8 images (N, 1, 8, 8) and labels (N,) of train, validation and test.
     """
     table = np.loadtxt(files["digits.csv"], delimiter=",").astype(np.uint8)
-    images, labels = table[:, :-1].reshape(-1, *INPUT_SHAPE), table[:, -1]
+    images, labels = table[:, :-1].reshape(-1, *INPUTS[0].shape), table[:, -1]
     order = np.random.default_rng(seed).permutation(len(images))
     parts = np.split(order, [TEST_SAMPLES, TEST_SAMPLES + validation_samples])
     names = ("test", "validation", "train")
@@ -50,9 +53,3 @@ def view(x: torch.Tensor, k: int) -> torch.Tensor:
     shifted = x.roll(step, axis)
     shifted.select(axis, 0 if step > 0 else -1).fill_(-1)
     return shifted
-
-
-def score(outputs: Array, labels: Array) -> Array:
-    """Return for each sample whether it is classified correctly, from outputs (N, 10) and labels (N,)."""
-    correct: Array = outputs.argmax(axis=1) == labels
-    return correct

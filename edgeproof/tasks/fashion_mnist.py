@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeproof.core.errors import DataError
+from edgeproof.core.ports import Port
 
 if TYPE_CHECKING:
     import torch
 
 Array = np.ndarray[Any, Any]
 
-INPUT_SHAPE = (1, 28, 28)
-CLASSES = 10
+INPUTS = (Port("image", (1, 28, 28)),)
+OUTPUTS = (Port("logits", (10,)),)
+METRICS = ("accuracy",)
 VIEWS = 2
 MEAN, STANDARD_DEVIATION = 0.2860, 0.3530  # of the training images scaled to 0..1
 
@@ -54,12 +56,6 @@ def preprocess(raw: Array) -> Array:
 def view(x: torch.Tensor, k: int) -> torch.Tensor:
     """Return view k of images (N, 1, 28, 28): 0 is the image itself, 1 its mirror image."""
     return x.flip(-1) if k == 1 else x
-
-
-def score(outputs: Array, labels: Array) -> Array:
-    """Return for each sample whether it is classified correctly, from outputs (N, 10) and labels (N,)."""
-    correct: Array = outputs.argmax(axis=1) == labels
-    return correct
 
 
 def read_idx(path: Path, magic: int) -> Array:
