@@ -125,6 +125,12 @@ class StoreLine(NamedTuple):
     energy_uj: Annotated[float | None, "energy of one inference in microjoules"] = None
     instructions: Annotated[int | None, "instructions of one inference"] = None
     instructions_method: Annotated[str | None, "tool that counted the instructions"] = None
+    metric: Annotated[str | None, "name of the task's metric, such as accuracy or map_50"] = None
+    metric_json: Annotated[str | None, "JSON: the metric's label, unit, scale, digits, direction and interval"] = None
+    quality: Annotated[float | None, "quality over the test split in natural units: a share for a proportion"] = None
+    quality_low: Annotated[float | None, "lower end of its 95% interval"] = None
+    quality_high: Annotated[float | None, "upper end of its 95% interval"] = None
+    quality_units: Annotated[int | None, "number of resampling units: samples, sounds, pictures"] = None
     correct: Annotated[int | None, "samples that the accuracy run got right"] = None
     npu: Annotated[str | None, "the card's NPU"] = None
     budget: Annotated[str | None, "JSON: the card's budget"] = None
@@ -133,7 +139,7 @@ class StoreLine(NamedTuple):
     in_turns: Annotated[str | None, "JSON: result of an interleaved run"] = None
     emulated: Annotated[str | None, "JSON: percentiles in ns of an emulated device"] = None
     total: Annotated[int | None, "samples of the accuracy run"] = None
-    hits: Annotated[bytes | None, "one bit per sample: was it right?"] = None
+    hits: Annotated[bytes | None, "one bit per sample of a proportion: was it right?"] = None
 
     @classmethod
     def from_values(cls, values: Sequence[Any]) -> StoreLine:
