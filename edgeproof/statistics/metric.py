@@ -70,6 +70,11 @@ class Metric:
         return cls(**{key: value for key, value in content.items() if key in known})
 
 
+# The name and the description of the metric of earlier versions, whose records, tables and models name none.
+ACCURACY_NAME = "accuracy"
+ACCURACY = Metric("accuracy", "%", 100.0, 2, "more", "wilson")
+
+
 def count_units(evidence: Evidence) -> int:
     """Return the number of resampling units. Raises ValueError if arrays differ in it or there is none."""
     counts = {len(array) for array in evidence.values()}
