@@ -1,16 +1,19 @@
 """Distill the logits of a teacher into a student.
 
 The student is trained on the true labels and on the teacher's softened logits: Hinton, Vinyals, Dean: "Distilling the
-Knowledge in a Neural Network" (2015). The formula is at losses.hinton_loss.
+Knowledge in a Neural Network" (2015). The formula is at losses.hinton_loss. A task that is no classification may define
+distillation_loss(outputs, teacher_outputs) in its file, which then takes the place of the softened logits.
 """
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field, PositiveFloat
 from torch import nn
 
 from edgeproof.models.losses import make_hinton_loss
-from edgeproof.models.training import Recipe, TrainingTask, compute_teacher_logits, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import Batch, Loss, Outputs, TrainingTask, make_teacher
 
 
 class Options(Recipe):
@@ -21,8 +24,25 @@ class Options(Recipe):
 
 
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options: object) -> nn.Module:
-    """Train the student `model` on the true labels and the teacher's softened logits."""
+    """Train the student `model` on the true labels and the teacher's softened logits.
+
+    Raises ConfigError for a task that is no classification and defines no distillation_loss of its own.
+    """
     chosen = Options.model_validate(options)
-    teacher_logits = compute_teacher_logits(teacher, task)
-    loss = make_hinton_loss(teacher_logits, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
+    if task.distillation_loss is not None:
+        return fit(model, task, chosen, loss=_make_task_loss(task, teacher, chosen.hard_weight))
+    task.require_classification("distill")
+    loss = make_hinton_loss(make_teacher(teacher, task), temperature=chosen.temperature, hard_weight=chosen.hard_weight)
     return fit(model, task, chosen, loss=loss)
+
+
+def _make_task_loss(task: TrainingTask, teacher: nn.Module, hard_weight: float) -> Loss:
+    """Return h · (the task's loss) + (1 − h) · (the task's distillation loss), for tasks without class scores."""
+    teach = make_teacher(teacher, task)
+    compare = task.distillation_loss
+    assert compare is not None
+
+    def loss(outputs: Outputs, batch: Batch) -> torch.Tensor:
+        return hard_weight * task.loss(outputs, batch) + (1 - hard_weight) * compare(outputs, teach(batch))
+
+    return loss

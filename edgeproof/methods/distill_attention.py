@@ -21,7 +21,8 @@ from torch import nn
 from torch.nn import functional
 
 from edgeproof.models.layer_outputs import pool_to_same_resolution, record_outputs
-from edgeproof.models.training import Batch, Recipe, TrainingTask, cross_entropy, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import Batch, TrainingTask
 
 
 class Options(Recipe):
@@ -46,10 +47,10 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
 
         def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
-                teacher(batch.x)
+                teacher(*batch.inputs)
             pairs = zip(chosen.student_layers, chosen.teacher_layers, strict=True)
             terms = [attention_loss(ours[our_name], theirs[their_name]) for our_name, their_name in pairs]
-            return cross_entropy(logits, batch) + chosen.beta * torch.stack(terms).sum()
+            return task.loss(logits, batch) + chosen.beta * torch.stack(terms).sum()
 
         return fit(model, task, chosen, loss=loss)
 

@@ -17,7 +17,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import nn
 from torch.nn import functional
 
-from edgeproof.models.training import Batch, Recipe, TrainingTask, compute_teacher_logits, cross_entropy, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import Batch, TrainingTask, make_teacher
 
 
 class Options(Recipe):
@@ -31,15 +32,15 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options: object) -> nn.Module:
     """Train the student `model` on the true labels and both parts of the teacher's predictions."""
     chosen = Options.model_validate(options)
-    teacher_logits = compute_teacher_logits(teacher, task)
+    task.require_classification("distill_dkd")
+    teach = make_teacher(teacher, task)
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        teacher_batch = teacher_logits[batch.views, batch.samples]
         target, others = compute_decoupled_losses(
-            logits / chosen.temperature, teacher_batch / chosen.temperature, batch.labels
+            logits / chosen.temperature, teach(batch) / chosen.temperature, batch.targets
         )
         soft = chosen.alpha * target.mean() + chosen.beta * others.mean()
-        return cross_entropy(logits, batch) + chosen.temperature**2 * soft
+        return task.loss(logits, batch) + chosen.temperature**2 * soft
 
     return fit(model, task, chosen, loss=loss)
 

@@ -14,7 +14,8 @@ from pydantic import Field, PositiveFloat
 from torch import nn
 
 from edgeproof.models.losses import make_hinton_loss
-from edgeproof.models.training import Recipe, TrainingTask, compute_teacher_logits, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import Batch, TrainingTask, make_teacher
 
 
 class Options(Recipe):
@@ -27,8 +28,13 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, *, teachers: Sequence[nn.Module], **options: object) -> nn.Module:
     """Train the student `model` on the true labels and the average prediction of the teachers."""
     chosen = Options.model_validate(options)
-    logits = average_predictions([compute_teacher_logits(teacher, task) for teacher in teachers], chosen.temperature)
-    loss = make_hinton_loss(logits, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
+    task.require_classification("distill_ensemble")
+    teach = [make_teacher(teacher, task) for teacher in teachers]
+
+    def average(batch: Batch) -> torch.Tensor:
+        return average_predictions([each(batch) for each in teach], chosen.temperature)
+
+    loss = make_hinton_loss(average, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
     return fit(model, task, chosen, loss=loss)
 
 

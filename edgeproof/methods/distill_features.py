@@ -12,6 +12,8 @@ same width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field, PositiveFloat
 from torch import nn
@@ -19,7 +21,8 @@ from torch.nn import functional
 
 from edgeproof.models.layer_outputs import StudentWithAdapter, pool_to_same_resolution, record_outputs
 from edgeproof.models.losses import hinton_loss
-from edgeproof.models.training import Batch, Recipe, TrainingTask, compute_logits, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import Batch, TrainingTask, compute_outputs
 
 
 class Options(Recipe):
@@ -40,21 +43,30 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
         record_outputs(teacher, [chosen.teacher_layer]) as theirs,
     ):
         for module in (model, teacher):
-            compute_logits(module, task.train_x[:1])
+            compute_outputs(module, task.train.select(slice(1)).inputs)
         widths = ours[chosen.student_layer].shape[1], theirs[chosen.teacher_layer].shape[1]
         student = StudentWithAdapter(model, _build_adapter(*widths, task.seed))
 
-        def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        def loss(outputs: Any, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
-                teacher_logits = teacher(batch.x)
-            distillation = hinton_loss(
-                logits, teacher_logits, batch.labels, temperature=chosen.temperature, hard_weight=chosen.hard_weight
-            )
+                teacher_outputs = teacher(*batch.inputs)
+            distillation = _compare_outputs(outputs, teacher_outputs, batch, task, chosen)
             hint = hint_loss(ours[chosen.student_layer], theirs[chosen.teacher_layer], student.adapter)
             return distillation + chosen.hint_weight * hint
 
         fit(student, task, chosen, loss=loss)
     return model
+
+
+def _compare_outputs(
+    outputs: Any, teacher_outputs: Any, batch: Batch, task: TrainingTask, chosen: Options
+) -> torch.Tensor:
+    """Return Hinton's loss for a classification, and the task's own loss for any other task."""
+    if not task.is_classification:
+        return task.loss(outputs, batch)
+    return hinton_loss(
+        outputs, teacher_outputs, batch.targets, temperature=chosen.temperature, hard_weight=chosen.hard_weight
+    )
 
 
 def hint_loss(student: torch.Tensor, teacher: torch.Tensor, adapter: nn.Module) -> torch.Tensor:

@@ -17,7 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from edgeproof.models.layer_outputs import record_outputs
-from edgeproof.models.training import Batch, Recipe, TrainingTask, cross_entropy, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import Batch, TrainingTask
 
 
 class Options(Recipe):
@@ -41,11 +42,11 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
 
         def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
-                teacher(batch.x)
+                teacher(*batch.inputs)
             student, features = ours[chosen.student_layer].flatten(1), theirs[chosen.teacher_layer].flatten(1)
             relations = chosen.distance_weight * distance_loss(student, features)
             relations += chosen.angle_weight * angle_loss(student, features)
-            return cross_entropy(logits, batch) + relations
+            return task.loss(logits, batch) + relations
 
         return fit(model, task, chosen, loss=loss)
 

@@ -14,6 +14,7 @@ networks with heads of different widths. If the numbers of heads differ, A is th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
@@ -23,7 +24,8 @@ from torch.nn import functional
 from edgeproof.core.errors import ConfigError
 from edgeproof.models.layer_outputs import StudentWithAdapter, record_outputs
 from edgeproof.models.losses import hinton_loss
-from edgeproof.models.training import Batch, Recipe, TrainingTask, compute_logits, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import Batch, TrainingTask, compute_outputs
 
 LayerNames = tuple[str, ...]
 
@@ -64,17 +66,15 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
     teacher_layers = [*chosen.teacher_attention, *chosen.teacher_hidden]
     with record_outputs(model, student_layers) as ours, record_outputs(teacher, teacher_layers) as theirs:
         for module in (model, teacher):
-            compute_logits(module, task.train_x[:1])
+            compute_outputs(module, task.train.select(slice(1)).inputs)
         _check_shapes(ours, theirs, chosen)
         widths = _find_hidden_width(ours, chosen.student_hidden), _find_hidden_width(theirs, chosen.teacher_hidden)
         student = StudentWithAdapter(model, _build_adapter(*widths, task.seed))
 
-        def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        def loss(outputs: Any, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
-                teacher_logits = teacher(batch.x)
-            total = hinton_loss(
-                logits, teacher_logits, batch.labels, temperature=chosen.temperature, hard_weight=chosen.hard_weight
-            )
+                teacher_outputs = teacher(*batch.inputs)
+            total = _compare_outputs(outputs, teacher_outputs, batch, task, chosen)
             for our_name, their_name in zip(chosen.student_attention, chosen.teacher_attention, strict=True):
                 total = total + chosen.attention_weight * attention_loss(ours[our_name], theirs[their_name])
             for our_name, their_name in zip(chosen.student_hidden, chosen.teacher_hidden, strict=True):
@@ -84,6 +84,17 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
 
         fit(student, task, chosen, loss=loss)
     return model
+
+
+def _compare_outputs(
+    outputs: Any, teacher_outputs: Any, batch: Batch, task: TrainingTask, chosen: Options
+) -> torch.Tensor:
+    """Return Hinton's loss for a classification, and the task's own loss for any other task."""
+    if not task.is_classification:
+        return task.loss(outputs, batch)
+    return hinton_loss(
+        outputs, teacher_outputs, batch.targets, temperature=chosen.temperature, hard_weight=chosen.hard_weight
+    )
 
 
 def attention_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

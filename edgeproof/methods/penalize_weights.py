@@ -30,7 +30,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
 from edgeproof.models.layers import refuse_dead_network
-from edgeproof.models.training import Recipe, TrainingTask, find_weights, fit
+from edgeproof.models.training import Recipe, find_weights, fit
+from edgeproof.models.training_task import TrainingTask
 
 
 class Options(Recipe):

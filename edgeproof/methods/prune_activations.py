@@ -27,7 +27,8 @@ from torch import nn
 from edgeproof.core.errors import ConfigError
 from edgeproof.models.channel_pruning import remove_channels, sum_coupled_values
 from edgeproof.models.layers import find_weighted_layers
-from edgeproof.models.training import Recipe, TrainingTask, compute_logits, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import Inputs, TrainingTask, compute_outputs
 
 RESPONSES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"mean": torch.abs, "apoz": lambda values: values != 0}
 
@@ -54,7 +55,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
             "prune_activations: the criterion 'apoz' counts the zeros after ReLU layers, and this network has none. "
             "Use 'criterion: mean'."
         )
-    responses = measure_responses(model, task.train_x[: chosen.samples], RESPONSES[chosen.criterion])
+    responses = measure_responses(model, task.train.select(slice(chosen.samples)).inputs, RESPONSES[chosen.criterion])
 
     def importance(group: Any) -> torch.Tensor:
         return sum_coupled_values(group, lambda layer, reads: responses[layer] if reads else None)
@@ -64,18 +65,18 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
 
 
 def measure_responses(
-    model: nn.Module, x: torch.Tensor, response: Callable[[torch.Tensor], torch.Tensor]
+    model: nn.Module, inputs: Inputs, response: Callable[[torch.Tensor], torch.Tensor]
 ) -> dict[nn.Module, torch.Tensor]:
-    """Return, for each convolution and linear layer, the mean response of its input channels to the samples `x`."""
+    """Return, for each convolution and linear layer, the mean response of its input channels to some samples."""
     sums: dict[nn.Module, torch.Tensor] = {}
 
-    def record(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def record(layer: nn.Module, layer_inputs: tuple[torch.Tensor, ...]) -> None:
         channel_axis = -1 if isinstance(layer, nn.Linear) else 1
-        by_channel = response(inputs[0]).double().movedim(channel_axis, 0).flatten(1).mean(1)
-        sums[layer] = sums.get(layer, 0) + by_channel * len(inputs[0])
+        by_channel = response(layer_inputs[0]).double().movedim(channel_axis, 0).flatten(1).mean(1)
+        sums[layer] = sums.get(layer, 0) + by_channel * len(layer_inputs[0])
 
     handles = [layer.register_forward_pre_hook(record) for layer in find_weighted_layers(model).values()]
-    compute_logits(model, x)
+    compute_outputs(model, inputs)
     for handle in handles:
         handle.remove()
-    return {layer: (total / len(x)).float() for layer, total in sums.items()}
+    return {layer: (total / len(inputs[0])).float() for layer, total in sums.items()}

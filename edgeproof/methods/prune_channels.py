@@ -11,7 +11,8 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from edgeproof.models.channel_pruning import remove_channels
-from edgeproof.models.training import Recipe, TrainingTask, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import TrainingTask
 
 
 class Options(Recipe):

@@ -23,7 +23,8 @@ from torch import nn
 
 from edgeproof.core.errors import ConfigError
 from edgeproof.models.channel_pruning import remove_channels
-from edgeproof.models.training import Batch, Recipe, TrainingTask, cross_entropy, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import Batch, TrainingTask
 
 
 class Options(Recipe):
@@ -54,7 +55,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
         )
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        return cross_entropy(logits, batch) + chosen.penalty * torch.stack([n.weight.abs().sum() for n in norms]).sum()
+        return task.loss(logits, batch) + chosen.penalty * torch.stack([n.weight.abs().sum() for n in norms]).sum()
 
     penalized = chosen.model_copy(update={"epochs": chosen.penalty_epochs})
     fit(model, task, penalized, loss=loss, keep_zeros=True)

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from pydantic import Field, PositiveInt
 from torch import nn
-from torch.nn import functional
 
 from edgeproof.models.channel_pruning import remove_channels, sum_coupled_values
-from edgeproof.models.training import Recipe, TrainingTask, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import Batch, TrainingTask
 
 
 class Options(Recipe):
@@ -39,8 +39,7 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Remove the channels with the smallest importance from every layer but the last, then fine-tune."""
     chosen = Options.model_validate(options)
-    x, labels = task.train_x[: chosen.samples], task.train_y[: chosen.samples]
-    scores = compute_taylor_scores(model, x, labels, chosen.batch_size)
+    scores = compute_taylor_scores(model, task, chosen.samples, chosen.batch_size)
 
     def importance(group: Any) -> torch.Tensor:
         return sum_coupled_values(group, lambda layer, reads: _sum_by_channel(layer, scores, reads=reads))
@@ -50,18 +49,24 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
 
 
 def compute_taylor_scores(
-    model: nn.Module, x: torch.Tensor, labels: torch.Tensor, batch_size: int
+    model: nn.Module, task: TrainingTask, samples: int, batch_size: int
 ) -> dict[nn.Parameter, torch.Tensor]:
-    """Return (g w)² of each parameter, averaged over batches of the samples `x`."""
+    """Return (g w)² of each parameter, averaged over batches of the first training samples."""
     model.eval()
     parameters = list(model.parameters())
     sums = [torch.zeros_like(p) for p in parameters]
-    batches = list(zip(torch.split(x, batch_size), torch.split(labels, batch_size), strict=True))
-    for batch_x, batch_labels in batches:
-        gradients = torch.autograd.grad(functional.cross_entropy(model(batch_x), batch_labels), parameters)
+    rows = torch.arange(min(samples, len(task.train)))
+    batches = [_build_plain_batch(task, part) for part in torch.split(rows, batch_size)]
+    for batch in batches:
+        gradients = torch.autograd.grad(task.loss(model(*batch.inputs), batch), parameters)
         for total, p, gradient in zip(sums, parameters, gradients, strict=True):
             total += (gradient * p.detach()).square()
     return {p: total / len(batches) for p, total in zip(parameters, sums, strict=True)}
+
+
+def _build_plain_batch(task: TrainingTask, rows: torch.Tensor) -> Batch:
+    split = task.train.select(rows)
+    return Batch(split.inputs, split.targets, rows, torch.zeros_like(rows))
 
 
 def _sum_by_channel(layer: nn.Module, scores: dict[nn.Parameter, torch.Tensor], *, reads: bool) -> torch.Tensor | None:

@@ -17,15 +17,8 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
 from edgeproof.models.layers import refuse_dead_network, zero_smallest
-from edgeproof.models.training import (
-    Recipe,
-    TrainingTask,
-    count_steps,
-    find_weights,
-    find_zeros,
-    fit,
-    restore_zeros,
-)
+from edgeproof.models.training import Recipe, find_weights, find_zeros, fit, restore_zeros
+from edgeproof.models.training_task import TrainingTask, count_steps
 
 
 class Options(Recipe):

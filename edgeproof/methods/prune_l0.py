@@ -32,7 +32,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from edgeproof.models.layers import find_weighted_layers, refuse_dead_network
-from edgeproof.models.training import Batch, ParameterGroup, Recipe, TrainingTask, cross_entropy, fit
+from edgeproof.models.training import ParameterGroup, Recipe, fit
+from edgeproof.models.training_task import Batch, TrainingTask
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 # The initial value of the paper for a dropout rate of 0.1. After stretching, a gate is zero in one of 45 steps.
@@ -70,7 +71,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         expected_weights = torch.stack([gate.count_expected_weights() for gate in gates]).sum()
-        return cross_entropy(logits, batch) + chosen.penalty * expected_weights
+        return task.loss(logits, batch) + chosen.penalty * expected_weights
 
     fit(
         model,

@@ -19,7 +19,8 @@ from torch import nn
 from torch.nn import functional
 
 from edgeproof.models.layers import find_weighted_layers
-from edgeproof.models.training import Recipe, TrainingTask, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import TrainingTask
 
 
 class Options(Recipe):

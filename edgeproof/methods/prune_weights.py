@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import nn
 
 from edgeproof.models.layers import refuse_dead_network, zero_smallest
-from edgeproof.models.training import Recipe, TrainingTask, find_weights, fit
+from edgeproof.models.training import Recipe, find_weights, fit
+from edgeproof.models.training_task import TrainingTask
 
 
 class Options(Recipe):

@@ -16,7 +16,8 @@ from torch import nn
 
 from edgeproof.models.losses import make_hinton_loss
 from edgeproof.models.qat import Runtime, prepare
-from edgeproof.models.training import Loss, Recipe, TrainingTask, compute_teacher_logits, cross_entropy, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import Loss, TrainingTask, make_teacher, split_inputs
 
 FINAL = True  # no method can follow this one
 CALIBRATION_SAMPLES, CALIBRATION_BATCH = 1000, 100
@@ -33,10 +34,11 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module | None = None, **options: object) -> nn.Module:
     """Prepare `model` for the runtime, calibrate it, and fine-tune it on the true labels and the teacher, if any."""
     chosen = Options.model_validate(options)
-    prepared = prepare(model, chosen.runtime, task.input_shape)
-    order = torch.randperm(len(task.train_x), generator=torch.Generator().manual_seed(task.seed))
-    prepared.calibrate(torch.split(task.train_x[order[:CALIBRATION_SAMPLES]], CALIBRATION_BATCH))
-    loss = cross_entropy if teacher is None else _distill_from(teacher, task, chosen)
+    prepared = prepare(model, chosen.runtime, task.inputs)
+    order = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(task.seed))
+    calibration = task.train.select(order[:CALIBRATION_SAMPLES]).inputs
+    prepared.calibrate(split_inputs(calibration, CALIBRATION_BATCH))
+    loss = None if teacher is None else _distill_from(teacher, task, chosen)
     fit(prepared, task, chosen, loss=loss, keep_zeros=True)
     prepared.round_weights()
     # A loaded model is contiguous. Another memory layout adds in another order and moves some values by a whole level.
@@ -44,6 +46,5 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module | None = N
 
 
 def _distill_from(teacher: nn.Module, task: TrainingTask, chosen: Options) -> Loss:
-    return make_hinton_loss(
-        compute_teacher_logits(teacher, task), temperature=chosen.temperature, hard_weight=chosen.hard_weight
-    )
+    task.require_classification("quantize_aware with a teacher")
+    return make_hinton_loss(make_teacher(teacher, task), temperature=chosen.temperature, hard_weight=chosen.hard_weight)

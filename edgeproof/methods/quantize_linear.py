@@ -21,7 +21,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from edgeproof.models.training import Recipe, TrainingTask
+from edgeproof.models.training import Recipe
+from edgeproof.models.training_task import TrainingTask
 from edgeproof.models.weight_rounding import fit_with_rounding
 
 Clipping = Literal["minmax", "mse"] | Annotated[float, Field(gt=50, lt=100)]

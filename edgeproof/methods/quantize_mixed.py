@@ -28,7 +28,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
 
 from edgeproof.models.layers import find_weighted_layers
-from edgeproof.models.training import Recipe, TrainingTask, compute_logits
+from edgeproof.models.training import Recipe
+from edgeproof.models.training_task import TrainingTask, build_batch, compute_outputs
 from edgeproof.models.weight_rounding import fit_with_rounding, round_weight
 
 
@@ -56,9 +57,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Choose the bits of every convolution and linear layer, then fine-tune `model` with rounded weights."""
     chosen = Options.model_validate(options)
     layers = find_weighted_layers(model)
-    sensitivities = measure_sensitivities(
-        model, task.train_x[: chosen.samples], task.train_y[: chosen.samples], chosen.bits
-    )
+    sensitivities = measure_sensitivities(model, task, chosen.samples, chosen.bits)
     sizes = [layer.weight.numel() for layer in layers.values()]
     widths = dict(zip(layers, allocate_bits(sensitivities, sizes, chosen.bits, chosen.mean_bits), strict=True))
     print("  bits: " + ", ".join(f"{name} {bits}" for name, bits in widths.items()), file=sys.stderr)
@@ -69,12 +68,19 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
 
 @torch.no_grad()
 def measure_sensitivities(
-    model: nn.Module, x: torch.Tensor, labels: torch.Tensor, bits: Sequence[int]
+    model: nn.Module, task: TrainingTask, samples: int, bits: Sequence[int]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return ΔL (layers, widths): the increase of the mean cross-entropy when one layer alone is rounded."""
+    """Return ΔL (layers, widths): the increase of the task's loss when one layer alone is rounded.
+
+    The loss is computed over the first `samples` training samples.
+    """
+    rows = torch.arange(min(samples, len(task.train)))
+    batch = build_batch(task, rows, torch.zeros_like(rows))
 
     def loss() -> float:
-        return float(nn.functional.cross_entropy(compute_logits(model, x).double(), labels))
+        outputs = compute_outputs(model, batch.inputs)
+        doubled = tuple(each.double() for each in outputs) if isinstance(outputs, tuple) else outputs.double()
+        return float(task.loss(doubled, batch))
 
     baseline, increases = loss(), []
     for layer in find_weighted_layers(model).values():

@@ -18,7 +18,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from edgeproof.models.training import Recipe, TrainingTask
+from edgeproof.models.training import Recipe
+from edgeproof.models.training_task import TrainingTask
 from edgeproof.models.weight_rounding import fit_with_rounding
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import nn
 
-from edgeproof.models.training import Recipe, TrainingTask
+from edgeproof.models.training import Recipe
+from edgeproof.models.training_task import TrainingTask
 from edgeproof.models.weight_rounding import fit_with_rounding, round_weight
 
 

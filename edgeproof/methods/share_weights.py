@@ -20,7 +20,8 @@ from scipy.cluster.vq import kmeans
 from torch import nn
 from torch.nn.utils import parametrize
 
-from edgeproof.models.training import Recipe, TrainingTask, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import TrainingTask
 
 
 class Options(Recipe):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from edgeproof.models.training import Recipe, TrainingTask, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import TrainingTask
 
 
 class Options(Recipe):
@@ -15,5 +16,5 @@ class Options(Recipe):
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
-    """Minimize the cross-entropy of `model` on the training split of the task."""
+    """Minimize the task's loss of `model` on its training split: the cross-entropy for a classification."""
     return fit(model, task, Options.model_validate(options))

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from edgeproof.models.training import WARMUP_SHARE, Recipe, TrainingTask, count_steps, draw_batches
+from edgeproof.models.training import WARMUP_SHARE, Recipe
+from edgeproof.models.training_task import TrainingTask, count_steps, draw_batches
 from edgeproof.progress import Progress
 
 FRAMEWORK = "keras"
@@ -28,6 +29,7 @@ def apply(model: Any, task: TrainingTask, **options: object) -> Any:
     """
     import keras
 
+    task.require_classification("train_keras")
     chosen = Options.model_validate(options)
     if chosen.epochs == 0:
         return model
@@ -46,6 +48,6 @@ def apply(model: Any, task: TrainingTask, **options: object) -> Any:
     with Progress("training", total_steps) as progress:
         for _ in range(chosen.epochs):
             for batch in draw_batches(task, chosen.batch_size, generator):
-                model.train_on_batch(torch.movedim(batch.x, 1, -1).contiguous().numpy(), batch.labels.numpy())
+                model.train_on_batch(torch.movedim(batch.inputs[0], 1, -1).contiguous().numpy(), batch.targets.numpy())
                 progress.advance()
     return model

@@ -8,17 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from edgeproof.config import packages
 from edgeproof.config.params import ModelParams, Params
 from edgeproof.config.validation import validate
 from edgeproof.core import plugins
 from edgeproof.core.directories import content_sha256, read_meta, write_atomically
 from edgeproof.core.errors import ConfigError
-from edgeproof.data import preparation
-from edgeproof.models import frameworks, model_files, qat, training
+from edgeproof.models import frameworks, model_files, qat, task_loading
 from edgeproof.models.layer_outputs import UnknownLayerError
+from edgeproof.models.training_task import TrainingTask
 from edgeproof.paths import DATA, MODELS, locate_model
 
 
@@ -42,18 +40,18 @@ def _build_from_seed(
 ) -> None:
     item = params.find_model(name)
     frameworks.make_deterministic(item.network, seed, item.threads)
-    task = load_training_task(params.task.name, seed, item.threads, from_parent=item.parent is not None)
+    task = task_loading.load_training_task(params.task.name, seed, item.threads, from_parent=item.parent is not None)
     module, spec = _load_start(item, task)
     teachers = _load_teachers(method, item, seed)
     try:
         trained = method.apply(module, task, **teachers, **options)
     except UnknownLayerError as error:
         raise ConfigError(_explain_unknown_layer(error, name, params)) from None
-    accuracy = frameworks.measure_accuracy(trained, task.validation_x, task.validation_y)
-    meta = model_files.save(trained, spec, _describe_model(name, item, params, seed, accuracy), directory)
+    quality = frameworks.measure_quality(trained, task)
+    meta = model_files.save(trained, spec, _describe_model(name, item, params, seed, quality), directory)
     print(
-        f"  {name}: seed {seed}, validation accuracy {accuracy:.2%}, {meta['parameters']:,} parameters, "
-        f"{meta['macs']:,} MACs",
+        f"  {name}: seed {seed}, validation {task.metric.label} {task.metric.format(quality)}, "
+        f"{meta['parameters']:,} parameters, {meta['macs']:,} MACs",
         file=sys.stderr,
     )
 
@@ -73,28 +71,7 @@ def _explain_unknown_layer(error: UnknownLayerError, name: str, params: Params) 
     )
 
 
-def load_training_task(name: str, seed: int, threads: int, *, from_parent: bool = False) -> training.TrainingTask:
-    """Load the part of a prepared task that a method may see."""
-    plugin = plugins.load("tasks", name)
-    train_x, train_y = preparation.load_split(name, "train")
-    validation_x, validation_y = preparation.load_split(name, "validation")
-    return training.TrainingTask(
-        name=name,
-        input_shape=plugin.INPUT_SHAPE,
-        classes=plugin.CLASSES,
-        train_x=torch.from_numpy(train_x),
-        train_y=torch.from_numpy(train_y),
-        validation_x=torch.from_numpy(validation_x),
-        validation_y=torch.from_numpy(validation_y),
-        views=plugin.VIEWS,
-        view=plugin.view,
-        seed=seed,
-        threads=threads,
-        from_parent=from_parent,
-    )
-
-
-def _load_start(item: ModelParams, task: training.TrainingTask) -> tuple[Any, model_files.NetworkSpec]:
+def _load_start(item: ModelParams, task: TrainingTask) -> tuple[Any, model_files.NetworkSpec]:
     """Return the module that the method starts from: the parent, or the network with random weights."""
     if item.parent is not None:
         module, spec, _ = model_files.load(locate_model(item.parent, item.seeds, task.seed))
@@ -104,7 +81,7 @@ def _load_start(item: ModelParams, task: training.TrainingTask) -> tuple[Any, mo
                 "which must be the last method of a model. Choose another parent in the study."
             )
         return module, spec
-    spec = model_files.NetworkSpec(item.network, item.network_options, task.input_shape, task.classes)
+    spec = model_files.NetworkSpec(item.network, item.network_options, task.inputs, task.outputs)
     return spec.build(), spec
 
 
@@ -116,7 +93,7 @@ def _load_teachers(method: Any, item: ModelParams, seed: int) -> dict[str, Any]:
     return {"teacher": loaded[0]} if loaded else {}
 
 
-def _describe_model(name: str, item: ModelParams, params: Params, seed: int, accuracy: float) -> dict[str, Any]:
+def _describe_model(name: str, item: ModelParams, params: Params, seed: int, quality: float) -> dict[str, Any]:
     """Return the entries of meta.json that say how the model was made."""
     sources = [("parent", item.parent)] if item.parent else []
     sources += [(f"teacher_{n}" if n > 1 else "teacher", teacher) for n, teacher in enumerate(item.teachers, 1)]
@@ -135,11 +112,11 @@ def _describe_model(name: str, item: ModelParams, params: Params, seed: int, acc
         "seed": seed,
         "threads": item.threads,
         "packages": item.packages,
-        "validation_accuracy": accuracy,
+        "validation_quality": quality,
     }
 
 
 def _describe_ancestor(name: str, meta: dict[str, Any]) -> dict[str, Any]:
     """Return a parent's or teacher's entry in the lineage: its hash and how it was made, back to the data."""
-    entries = ("method", "options", "network", "seed", "validation_accuracy", "lineage")
-    return {"name": name, "sha256": content_sha256(meta), **{key: meta[key] for key in entries}}
+    entries = ("method", "options", "network", "seed", "validation_quality", "lineage")
+    return {"name": name, "sha256": content_sha256(meta), **{key: meta[key] for key in entries if key in meta}}

@@ -16,7 +16,7 @@ import torch_pruning
 from torch import nn
 
 from edgeproof.core.errors import ConfigError
-from edgeproof.models.training import TrainingTask
+from edgeproof.models.training_task import Inputs, TrainingTask
 
 Scope = Literal["global", "layer"]
 # Maps a group of coupled layers to one value a channel, or to None for a group that must stay as it is.
@@ -48,11 +48,11 @@ def remove_channels(
     the network can't be pruned.
     """
     parameters_before = sum(p.numel() for p in module.parameters())
-    example = torch.zeros(1, *task.input_shape)
+    examples = task.make_examples(1)
     try:
-        _remove(module, example, importance, ratio=ratio, round_to=round_to, scope=scope)
+        _remove(module, examples, importance, ratio=ratio, round_to=round_to, scope=scope)
         with torch.no_grad():
-            module.eval()(example)
+            module.eval()(*examples)
     except ConfigError:
         raise
     except Exception as error:  # any error of Torch-Pruning or of the network's own code
@@ -68,7 +68,7 @@ def remove_channels(
 
 
 def _remove(
-    module: nn.Module, example: torch.Tensor, importance: Importance, *, ratio: float, round_to: int, scope: Scope
+    module: nn.Module, examples: Inputs, importance: Importance, *, ratio: float, round_to: int, scope: Scope
 ) -> None:
     last = [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1:]
     names = {layer: name for name, layer in module.named_modules()}
@@ -87,7 +87,7 @@ def _remove(
         warnings.filterwarnings("ignore", "Unwrapped parameters")
         pruner = torch_pruning.pruner.BasePruner(
             module,
-            example,
+            examples,
             importance=record_importance,
             global_pruning=scope == "global",
             pruning_ratio=ratio - RATIO_EPSILON,

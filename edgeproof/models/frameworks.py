@@ -1,4 +1,4 @@
-"""Treat modules of torch and models of Keras alike: determinism, predictions, accuracy, size.
+"""Treat modules of torch and models of Keras alike: determinism, predictions, quality, size.
 
 Keras and TensorFlow are imported only for a Keras model, since the import takes seconds.
 """
@@ -14,9 +14,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgeproof.core import plugins
-from edgeproof.models import qat, training
+from edgeproof.core.ports import Port
+from edgeproof.data.task_checks import as_tuple
+from edgeproof.models import qat, training, training_task
 from edgeproof.models.entropy_coding import count_entropy_coded_bytes
 from edgeproof.models.model_facts import ModelFacts, compute_sparsity
+from edgeproof.models.training_task import TrainingTask, make_examples
 
 KERAS = "keras"  # the FRAMEWORK of a network that builds a keras.Model
 
@@ -32,26 +35,27 @@ def make_deterministic(network: str, seed: int, threads: int) -> None:
         keras_models.make_deterministic(seed, threads)
 
 
-def predict(module: Any, samples: Array) -> Array:
-    """Return the outputs (N, classes) of a torch module or a keras.Model for a task's samples (N, C, H, W)."""
+def predict(module: Any, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return the outputs (N, …) of a torch module or a keras.Model for a task's inputs (N, *shape)."""
     if not isinstance(module, nn.Module):
         from edgeproof.models import keras_models
 
-        return keras_models.predict(module, samples)
+        return keras_models.predict(module, inputs)
     with torch.no_grad():
-        outputs: Array = module(torch.from_numpy(samples)).numpy()
-    return outputs
+        outputs = module(*map(torch.from_numpy, inputs))
+    return tuple(output.numpy() for output in as_tuple(outputs))
 
 
-def measure_accuracy(module: Any, x: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the share (0 to 1) of samples `x` whose largest output belongs to their label."""
+def measure_quality(module: Any, task: TrainingTask) -> float:
+    """Return the quality of a torch module or a keras.Model on the validation split, by the task's metric."""
     if isinstance(module, nn.Module):
-        return training.measure_accuracy(module, x, labels)
-    return float((predict(module, x.numpy()).argmax(1) == labels.numpy()).mean())
+        return training_task.measure_quality(module, task, task.validation)
+    inputs = tuple(tensor.numpy() for tensor in task.validation.inputs)
+    return task.measure(inputs, predict(module, inputs), task.validation.targets.numpy())
 
 
-def compute_facts(module: Any, input_shape: Sequence[int]) -> ModelFacts:
-    """Compute the facts of a torch module or a keras.Model for inputs of `input_shape`, without the batch dimension.
+def compute_facts(module: Any, inputs: Sequence[Port]) -> ModelFacts:
+    """Compute the facts of a torch module or a keras.Model with the given inputs.
 
     The parameters of a network with fake quantization are those of the network that it was made from.
     """
@@ -64,7 +68,7 @@ def compute_facts(module: Any, input_shape: Sequence[int]) -> ModelFacts:
     else:
         parameters, state = sum(p.numel() for p in module.parameters()), module.state_dict()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module.eval()(torch.zeros(1, *input_shape))
+        module.eval()(*make_examples(inputs, 1))
     return ModelFacts(
         parameters=parameters,
         macs=counter.get_total_flops() // 2,  # two operations: a multiplication and an addition

@@ -63,18 +63,21 @@ def compute_facts(model: Any) -> ModelFacts:
     )
 
 
-def predict(model: Any, samples: Array) -> Array:
-    """Return the outputs (N, classes) for a task's samples (N, C, H, W)."""
-    outputs: Array = model.predict(move_channels_last(samples), batch_size=500, verbose=0)
-    return outputs
+def predict(model: Any, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return the outputs (N, …) for a task's inputs (N, C, H, W)."""
+    arrays = move_channels_last(inputs)
+    outputs = model.predict(arrays[0] if len(arrays) == 1 else list(arrays), batch_size=500, verbose=0)
+    return tuple(outputs) if isinstance(outputs, list) else (outputs,)
 
 
-def export(runtime: ModuleType, model: Any, samples: Array, scheme: str, out_dir: Path) -> ExportResult:
-    """Export a model with a task's samples (N, C, H, W). Raises Unsupported for a runtime that can't export Keras."""
+def export(runtime: ModuleType, model: Any, samples: tuple[Array, ...], scheme: str, out_dir: Path) -> ExportResult:
+    """Export a model with a task's inputs (N, C, H, W). Raises Unsupported for a runtime that can't export Keras."""
     if not hasattr(runtime, "export_keras"):
         raise Unsupported("this runtime's converter starts from torch, and the network was trained in Keras")
     variables = [variable.value for variable in model.variables]
-    result: ExportResult = runtime.export_keras(
-        lambda x: model(x, training=False), variables, move_channels_last(samples), scheme, out_dir
-    )
+
+    def compute(*inputs: Any) -> Any:
+        return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+
+    result: ExportResult = runtime.export_keras(compute, variables, move_channels_last(samples), scheme, out_dir)
     return result

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edgeproof.core.errors import ConfigError
-from edgeproof.models.training import EVALUATION_BATCH, TrainingTask, compute_logits
+from edgeproof.models.training_task import EVALUATION_BATCH, TrainingTask, compute_outputs
 
 
 def find_weighted_layers(module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
@@ -37,8 +37,9 @@ def refuse_dead_network(module: nn.Module, task: TrainingTask) -> None:
     empty = [name for name, layer in find_weighted_layers(module).items() if not layer.weight.any()]
     if not empty:
         return
-    logits = compute_logits(module, task.train_x[:EVALUATION_BATCH])
-    if float((logits - logits[0]).abs().max()) <= 1e-6 * float(logits.abs().max()):
+    outputs = compute_outputs(module, task.train.select(slice(EVALUATION_BATCH)).inputs)
+    tensors = outputs if isinstance(outputs, tuple) else (outputs,)
+    if all(float((each - each[0]).abs().max()) <= 1e-6 * float(each.abs().max()) for each in tensors):
         raise ConfigError(
             f"the network's output no longer depends on its input: no weight is left in {', '.join(empty)}. Remove "
             "less: use a smaller sparsity or penalty, more bits, a wider clipping, or another scope if the method has "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch.nn import functional
 
-from edgeproof.models.training import Batch, Loss
+from edgeproof.models.training_task import Batch, Loss
 
 
 def hinton_loss(
@@ -30,11 +33,10 @@ def hinton_loss(
     return hard_weight * hard + (1 - hard_weight) * temperature**2 * soft
 
 
-def make_hinton_loss(teacher_logits: torch.Tensor, *, temperature: float, hard_weight: float) -> Loss:
-    """Return Hinton's loss as a function for `fit`, with precomputed teacher logits (views, samples, classes)."""
+def make_hinton_loss(teach: Callable[[Batch], Any], *, temperature: float, hard_weight: float) -> Loss:
+    """Return Hinton's loss as a function for `fit`. `teach` gives the teacher's logits (N, classes) for a batch."""
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        teacher = teacher_logits[batch.views, batch.samples]
-        return hinton_loss(logits, teacher, batch.labels, temperature=temperature, hard_weight=hard_weight)
+        return hinton_loss(logits, teach(batch), batch.targets, temperature=temperature, hard_weight=hard_weight)
 
     return loss

@@ -7,7 +7,7 @@ names the runtime and the tensor shapes of the network that it was made from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from edgeproof.config import packages
 from edgeproof.core import plugins
 from edgeproof.core.directories import read_meta, write_atomically, write_meta
 from edgeproof.core.errors import ArtifactError
+from edgeproof.core.ports import Port
 from edgeproof.models import frameworks, qat
 
 WEIGHTS = "weights.safetensors"
@@ -28,26 +29,35 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Everything needed to build a network: the name of its plugin, its options, its input shape, its classes."""
+    """Everything needed to build a network: the name of its plugin, its options, its inputs and its outputs."""
 
     name: str
     options: Mapping[str, Any]
-    input_shape: Sequence[int]
-    classes: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
 
     def build(self) -> Any:
         """Build the untrained module or keras.Model. Raises UnknownNameError when no file provides the network."""
         plugin = plugins.load("networks", self.name)
-        return plugin.build(tuple(self.input_shape), self.classes, **self.options)
+        return plugin.build(self.inputs, self.outputs, **self.options)
 
     def to_meta(self) -> dict[str, Any]:
         """Return the entry of meta.json."""
         return {
             "name": self.name,
             "options": dict(self.options),
-            "input_shape": list(self.input_shape),
-            "classes": self.classes,
+            "inputs": [port.to_json() for port in self.inputs],
+            "outputs": [port.to_json() for port in self.outputs],
         }
+
+    @classmethod
+    def from_meta(cls, content: Mapping[str, Any]) -> NetworkSpec:
+        """Return the network in a meta.json. Models of version 0.1 have one input shape and a number of classes."""
+        if "classes" in content:
+            inputs = (Port("image", tuple(content["input_shape"])),)
+            return cls(content["name"], content["options"], inputs, (Port("logits", (content["classes"],)),))
+        ports = {key: tuple(Port.from_json(port) for port in content[key]) for key in ("inputs", "outputs")}
+        return cls(content["name"], content["options"], **ports)
 
 
 def save(module: Any, spec: NetworkSpec, meta: dict[str, Any], directory: Path) -> dict[str, Any]:
@@ -57,7 +67,7 @@ def save(module: Any, spec: NetworkSpec, meta: dict[str, Any], directory: Path) 
             _save_weights(module, out / WEIGHTS)
         except safetensors.SafetensorError as error:
             raise OSError(0, str(error)) from error
-        facts = frameworks.compute_facts(module, spec.input_shape).to_meta()
+        facts = frameworks.compute_facts(module, spec.inputs).to_meta()
         complete_meta = {**meta, "network": spec.to_meta(), **facts}
         if isinstance(module, qat.FakeQuantizedModule):
             complete_meta["prepared"] = {"runtime": module.runtime, "shapes": module.original_shapes}
@@ -83,7 +93,7 @@ def load(directory: Path) -> tuple[Any, NetworkSpec, dict[str, Any]]:
     Raises ArtifactError when the directory is missing or damaged, or does not fit its network.
     """
     meta = read_meta(directory)
-    spec = NetworkSpec(**meta["network"])
+    spec = NetworkSpec.from_meta(meta["network"])
     module = spec.build()
     path = directory / WEIGHTS
     if not isinstance(module, nn.Module):
@@ -95,7 +105,7 @@ def load(directory: Path) -> tuple[Any, NetworkSpec, dict[str, Any]]:
     if prepared := meta.get("prepared"):
         packages.require(meta.get("packages", {}))
         resize_layers(module, {name: torch.empty(shape) for name, shape in prepared["shapes"].items()})
-        module = qat.prepare(module, prepared["runtime"], spec.input_shape)
+        module = qat.prepare(module, prepared["runtime"], spec.inputs)
     else:
         resize_layers(module, weights)
     try:
@@ -112,7 +122,7 @@ def resize_layers(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> Non
     """Give every convolution, linear layer and batch normalization the size of its stored tensors."""
     for name, layer in module.named_modules():
         weight = weights.get(f"{name}.weight")
-        if weight is None or not isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+        if weight is None or not isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
             continue
         _resize(layer, weight)
         for key, tensor in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
@@ -122,7 +132,7 @@ def resize_layers(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> Non
                 setattr(layer, key, nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty)
 
 
-def _resize(layer: nn.Conv2d | nn.Linear | nn.BatchNorm2d, weight: torch.Tensor) -> None:
+def _resize(layer: nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d, weight: torch.Tensor) -> None:
     """Set the size attributes of a layer to those of its stored weight."""
     if isinstance(layer, nn.Conv2d):
         if layer.groups > 1 and layer.groups == layer.in_channels:  # depthwise

@@ -24,6 +24,8 @@ import torch
 from torch import nn
 
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.ports import Port
+from edgeproof.models.training_task import make_examples
 
 SCHEME = "int8-qat"
 Runtime = Literal["onnx", "openvino", "tflite"]
@@ -50,8 +52,8 @@ class FakeQuantizedModule(nn.Module):
         self.original_shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
         self.original_parameter_count = sum(p.numel() for p in network.parameters())
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        outputs: torch.Tensor = self.graph(x)
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        outputs = self.graph(*inputs)
         return outputs
 
     def train(self, mode: bool = True) -> Self:
@@ -66,14 +68,14 @@ class FakeQuantizedModule(nn.Module):
         return self
 
     @torch.no_grad()
-    def calibrate(self, batches: Sequence[torch.Tensor]) -> None:
+    def calibrate(self, batches: Sequence[Inputs]) -> None:
         """Set the initial ranges from the values that the network computes for `batches` without fake quantization."""
         from torchao.quantization.pt2e import disable_fake_quant, enable_fake_quant
 
         self.graph.apply(disable_fake_quant)
         self.train()
         for batch in batches:
-            self.graph(batch)
+            self.graph(*batch)
         self.graph.apply(enable_fake_quant)
         self.eval()
 
@@ -105,16 +107,16 @@ class FakeQuantizedModule(nn.Module):
         }
 
 
-def prepare(network: nn.Module, runtime: Runtime, input_shape: Sequence[int]) -> FakeQuantizedModule:
+def prepare(network: nn.Module, runtime: Runtime, inputs: Sequence[Port]) -> FakeQuantizedModule:
     """Return a copy of `network` with fake quantization wherever `runtime` computes in integers.
 
-    `input_shape` has no batch dimension.
+    `inputs` are those of the network.
     """
     from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
-    example = torch.zeros(2, *input_shape)
+    examples = make_examples(inputs, 2)
     network = copy.deepcopy(network).eval()
-    program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    program = torch.export.export(network, examples, dynamic_shapes=({0: torch.export.Dim.AUTO},) * len(examples))
     # The quantizer prints every pattern that it skips.
     with contextlib.redirect_stdout(io.StringIO()):
         graph = prepare_pt2e(program.module(check_guards=False), _build_quantizer(runtime))

@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from edgeproof.models.layers import find_weighted_layers, refuse_dead_network
-from edgeproof.models.training import Recipe, TrainingTask, fit
+from edgeproof.models.training import Recipe, fit
+from edgeproof.models.training_task import TrainingTask
 
 Rounding = Callable[[torch.Tensor], torch.Tensor]
 

@@ -13,9 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import nn
 
 from edgeproof.core.errors import ConfigError
+from edgeproof.core.ports import Port
 
 KERNEL = 5
 MIN_SIDE_PX = {0: 16, 1: 10, 2: 4}  # smallest side of an image, by padding
+
+KIND = "image_classifier"
 
 
 class Options(BaseModel):
@@ -27,12 +30,14 @@ class Options(BaseModel):
     padding: int = Field(ge=0, le=2, description="pixels on each side; 0 as in LeNet-5, 2 for images below 10×10")
 
 
-def build(input_shape: Sequence[int], classes: int, *, widths: Sequence[int], hidden: int, padding: int) -> nn.Module:
-    """Build the network with random weights for inputs of `input_shape` (channels, height, width).
+def build(
+    inputs: Sequence[Port], outputs: Sequence[Port], *, widths: Sequence[int], hidden: int, padding: int
+) -> nn.Module:
+    """Build the network with random weights for one image (channels, height, width) and one output of class scores.
 
     Raises ConfigError if the image is too small for both convolutions and poolings.
     """
-    channels, height, width = input_shape
+    channels, height, width = inputs[0].shape
     sides = [compute_pooled_side(compute_pooled_side(side, padding), padding) for side in (height, width)]
     if min(sides) < 1:
         smallest = MIN_SIDE_PX[padding]
@@ -40,7 +45,7 @@ def build(input_shape: Sequence[int], classes: int, *, widths: Sequence[int], hi
             f"cnn2 with padding {padding} needs images of at least {smallest}×{smallest} pixels, not "
             f"{height}×{width}. Use more padding (at most 2), or another network."
         )
-    return LeNet(channels, widths, sides[0] * sides[1], hidden, classes, padding)
+    return LeNet(channels, widths, sides[0] * sides[1], hidden, outputs[0].size, padding)
 
 
 def compute_pooled_side(side: int, padding: int) -> int:

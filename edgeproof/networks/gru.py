@@ -20,6 +20,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import nn
 
+from edgeproof.core.ports import Port
+
+KIND = "image_classifier"
+
 
 class Options(BaseModel):
     """Options of the network, set in conf/networks/gru.yaml."""
@@ -28,10 +32,10 @@ class Options(BaseModel):
     hidden: PositiveInt = Field(description="units of the hidden state")
 
 
-def build(input_shape: Sequence[int], classes: int, *, hidden: int) -> nn.Module:
-    """Build the network with random weights for inputs of `input_shape` (channels, height, width)."""
-    channels, _, width = input_shape
-    return GRU(channels * width, hidden, classes)
+def build(inputs: Sequence[Port], outputs: Sequence[Port], *, hidden: int) -> nn.Module:
+    """Build the network with random weights for one image (channels, height, width) and one output of class scores."""
+    channels, _, width = inputs[0].shape
+    return GRU(channels * width, hidden, outputs[0].size)
 
 
 class GRU(nn.Module):

@@ -10,7 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from edgeproof.core.ports import Port
+
 FRAMEWORK = "keras"
+KIND = "image_classifier"
 
 
 class Options(BaseModel):
@@ -21,12 +24,12 @@ class Options(BaseModel):
     stem_stride: int = Field(ge=1, le=4, description="stride of the first convolution; 2 halves the resolution")
 
 
-def build(input_shape: Sequence[int], classes: int, *, widths: Sequence[int], stem_stride: int) -> Any:
-    """Build the keras.Model with random weights for a task's `input_shape` (channels, height, width)."""
+def build(inputs: Sequence[Port], outputs: Sequence[Port], *, widths: Sequence[int], stem_stride: int) -> Any:
+    """Build the keras.Model with random weights for one image (channels, height, width) and one output of classes."""
     import keras
     from keras import layers
 
-    channels, height, width = input_shape
+    channels, height, width = inputs[0].shape
 
     def convolve(x: Any, size: int, name: str, *, kernel: int = 3, stride: int = 1) -> Any:
         x = layers.Conv2D(size, kernel, stride, padding="same", use_bias=False, name=name)(x)
@@ -42,4 +45,4 @@ def build(input_shape: Sequence[int], classes: int, *, widths: Sequence[int], st
             x = convolve(x, size, f"{name}_shortcut", kernel=1, stride=stride)
         x = layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([y, x]))
     x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(images, layers.Dense(classes, name="classifier")(x), name="keras_resnet8")
+    return keras.Model(images, layers.Dense(outputs[0].size, name="classifier")(x), name="keras_resnet8")

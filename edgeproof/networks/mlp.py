@@ -8,11 +8,14 @@ classifier.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import nn
+
+from edgeproof.core.ports import Port
+
+KIND = "image_classifier"
 
 
 class Options(BaseModel):
@@ -24,10 +27,10 @@ class Options(BaseModel):
     )
 
 
-def build(input_shape: Sequence[int], classes: int, *, hidden: Sequence[int]) -> nn.Module:
-    """Build the network with random weights. It maps inputs (N, *input_shape) to logits (N, classes)."""
+def build(inputs: Sequence[Port], outputs: Sequence[Port], *, hidden: Sequence[int]) -> nn.Module:
+    """Build the network with random weights. It maps one input of any shape to one output of class scores."""
     layers: list[nn.Module] = [nn.Flatten()]
-    widths = [math.prod(input_shape), *hidden]
-    for inputs, outputs in itertools.pairwise(widths):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
+    widths = [inputs[0].size, *hidden]
+    for width_in, width_out in itertools.pairwise(widths):
+        layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], outputs[0].size))

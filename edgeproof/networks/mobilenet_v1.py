@@ -13,6 +13,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import nn
 
+from edgeproof.core.ports import Port
+
+KIND = "image_classifier"
+
 
 class Options(BaseModel):
     """Options of the network, set in conf/networks/mobilenet_v1.yaml."""
@@ -24,10 +28,10 @@ class Options(BaseModel):
 
 
 def build(
-    input_shape: Sequence[int], classes: int, *, widths: Sequence[int], blocks: int, stem_stride: int
+    inputs: Sequence[Port], outputs: Sequence[Port], *, widths: Sequence[int], blocks: int, stem_stride: int
 ) -> nn.Module:
-    """Build the network with random weights for inputs of `input_shape` (channels, height, width)."""
-    return MobileNetV1(input_shape[0], classes, widths, blocks, stem_stride)
+    """Build the network with random weights for one image (channels, height, width) and one output of class scores."""
+    return MobileNetV1(inputs[0].shape[0], outputs[0].size, widths, blocks, stem_stride)
 
 
 class MobileNetV1(nn.Module):

@@ -14,6 +14,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import nn
 
+from edgeproof.core.ports import Port
+
+KIND = "image_classifier"
+
 
 class Options(BaseModel):
     """Options of the network, set in conf/networks/mobilenet_v2.yaml."""
@@ -27,8 +31,8 @@ class Options(BaseModel):
 
 
 def build(
-    input_shape: Sequence[int],
-    classes: int,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
     *,
     widths: Sequence[int],
     blocks: int,
@@ -36,10 +40,10 @@ def build(
     head: int,
     stem_stride: int,
 ) -> nn.Module:
-    """Build the network with random weights for inputs of `input_shape` (channels, height, width)."""
-    stem = build_convolution(input_shape[0], widths[0], 3, stride=stem_stride)
+    """Build the network with random weights for one image (channels, height, width) and one output of class scores."""
+    stem = build_convolution(inputs[0].shape[0], widths[0], 3, stride=stem_stride)
     stages = nn.Sequential(*build_blocks(widths, blocks, expansion))
-    return MobileNetV2(stem, stages, build_convolution(widths[-1], head, 1), nn.Linear(head, classes))
+    return MobileNetV2(stem, stages, build_convolution(widths[-1], head, 1), nn.Linear(head, outputs[0].size))
 
 
 class MobileNetV2(nn.Module):

@@ -14,6 +14,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import nn
 
+from edgeproof.core.ports import Port
+
+KIND = "image_classifier"
+
 
 class Options(BaseModel):
     """Options of the network, set in conf/networks/resnet8.yaml."""
@@ -23,9 +27,9 @@ class Options(BaseModel):
     stem_stride: int = Field(ge=1, le=4, description="stride of the first convolution; 2 halves the resolution")
 
 
-def build(input_shape: Sequence[int], classes: int, *, widths: Sequence[int], stem_stride: int) -> nn.Module:
-    """Build the network with random weights for inputs of `input_shape` (channels, height, width)."""
-    return ResNet(input_shape[0], classes, widths, stem_stride)
+def build(inputs: Sequence[Port], outputs: Sequence[Port], *, widths: Sequence[int], stem_stride: int) -> nn.Module:
+    """Build the network with random weights for one image (channels, height, width) and one output of class scores."""
+    return ResNet(inputs[0].shape[0], outputs[0].size, widths, stem_stride)
 
 
 class ResNet(nn.Module):

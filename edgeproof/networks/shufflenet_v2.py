@@ -13,7 +13,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import nn
 
+from edgeproof.core.ports import Port
+
 Even = Annotated[int, Field(gt=0, multiple_of=2)]
+
+KIND = "image_classifier"
 
 
 class Options(BaseModel):
@@ -27,12 +31,12 @@ class Options(BaseModel):
 
 
 def build(
-    input_shape: Sequence[int], classes: int, *, widths: Sequence[int], blocks: int, head: int, stem_stride: int
+    inputs: Sequence[Port], outputs: Sequence[Port], *, widths: Sequence[int], blocks: int, head: int, stem_stride: int
 ) -> nn.Module:
-    """Build the network with random weights for inputs of `input_shape` (channels, height, width)."""
-    stem = nn.Sequential(*build_convolution(input_shape[0], widths[0], 3, stride=stem_stride), nn.ReLU())
+    """Build the network with random weights for one image (channels, height, width) and one output of class scores."""
+    stem = nn.Sequential(*build_convolution(inputs[0].shape[0], widths[0], 3, stride=stem_stride), nn.ReLU())
     last = nn.Sequential(*build_convolution(widths[-1], head, 1), nn.ReLU())
-    return ShuffleNetV2(stem, nn.Sequential(*build_units(widths, blocks)), last, nn.Linear(head, classes))
+    return ShuffleNetV2(stem, nn.Sequential(*build_units(widths, blocks)), last, nn.Linear(head, outputs[0].size))
 
 
 class ShuffleNetV2(nn.Module):

@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import nn
 
 from edgeproof.core.errors import ConfigError
+from edgeproof.core.ports import Port
+
+KIND = "image_classifier"
 
 
 class Options(BaseModel):
@@ -33,8 +36,8 @@ class Options(BaseModel):
 
 
 def build(
-    input_shape: Sequence[int],
-    classes: int,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
     *,
     patch: Sequence[int],
     width: int,
@@ -42,11 +45,11 @@ def build(
     heads: int,
     expansion: int,
 ) -> nn.Module:
-    """Build the network with random weights for inputs of `input_shape` (channels, height, width).
+    """Build the network with random weights for one image (channels, height, width) and one output of class scores.
 
     Raises ConfigError if patches do not tile the image or `heads` does not divide `width`.
     """
-    channels, *sides = input_shape
+    channels, *sides = inputs[0].shape
     if sides[0] % patch[0] or sides[1] % patch[1]:
         raise ConfigError(
             f"transformer: patches of {patch[0]}×{patch[1]} do not tile an image of {sides[0]}×{sides[1]}. "
@@ -58,7 +61,7 @@ def build(
         )
     tokens = (sides[0] // patch[0]) * (sides[1] // patch[1])
     blocks = [Block(width, heads, expansion) for _ in range(depth)]
-    return Transformer(Embedding(channels, patch, tokens, width), blocks, nn.Linear(width, classes))
+    return Transformer(Embedding(channels, patch, tokens, width), blocks, nn.Linear(width, outputs[0].size))
 
 
 class Transformer(nn.Module):
