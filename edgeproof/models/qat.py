@@ -25,7 +25,7 @@ from torch import nn
 
 from edgeproof.core.errors import Unsupported
 from edgeproof.core.ports import Port
-from edgeproof.models.training_task import make_examples
+from edgeproof.models.training_task import Inputs, make_examples
 
 SCHEME = "int8-qat"
 Runtime = Literal["onnx", "openvino", "tflite"]
