@@ -1,4 +1,4 @@
-"""Lookup of plugins: tasks, networks, methods, runtimes and transports.
+"""Lookup of plugins: tasks, metrics, networks, methods, runtimes and transports.
 
 A plugin is one file, edgeproof/<kind>/<name>.py, and its file name is its key in the configuration.
 The environment variable EDGEPROOF_PLUGINS lists further directories, separated as in PATH. They are searched first, and
@@ -19,6 +19,7 @@ from edgeproof.core.errors import ConfigError, UnknownNameError
 
 SINGULAR = {
     "tasks": "task",
+    "metrics": "metric",
     "networks": "network",
     "methods": "method",
     "runtimes": "runtime",
@@ -67,7 +68,7 @@ def find_source(kind: str, name: str) -> Path:
 
 def build_unknown_name_error(kind: str, name: str) -> UnknownNameError:
     """Build the error for a plugin that does not exist."""
-    definition = "" if kind == "transports" else f" and conf/{kind}/{name}.yaml"
+    definition = "" if kind in ("transports", "metrics") else f" and conf/{kind}/{name}.yaml"
     return UnknownNameError(
         SINGULAR[kind], name, list_names(kind), f"To add one: edgeproof/{kind}/{name}.py{definition}."
     )
