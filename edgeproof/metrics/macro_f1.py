@@ -1,7 +1,7 @@
 """Macro F1: the mean over all classes of the harmonic mean of precision and recall.
 
 Classes that are neither predicted nor present are left out, as in sklearn.metrics.f1_score(average="macro"). The
-formula is here because an interval needs a thousand evaluations, and that function takes many times as long as this formula.
+formula is here because an interval needs a thousand evaluations, and that function takes many times as long.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Partial AUC: the area under the ROC curve up to a false positive rate of 0.1.
 
-It is scaled, so that chance gives 0.5 and the best detector 1. It tells how well a detector works with few false alarms.
-DCASE's task on anomalous sounds is judged by it too.
+It is scaled, so that chance gives 0.5 and the best detector 1. It tells how well a detector works with few false
+alarms. DCASE's task on anomalous sounds is judged by it too.
 
 Source: McClish, "Analyzing a portion of the ROC curve", Medical Decision Making 9, 1989.
 sklearn.metrics.roc_auc_score(max_fpr=0.1) gives the same values.

@@ -80,7 +80,7 @@ def _compute_average_precision(hits: Array, boxes: int) -> float:
     """Return the mean interpolated precision of one class, from the hits (M, T) of detections in order of scores."""
     if not len(hits):
         return 0.0
-    true_positives = np.cumsum(hits, axis=0)
+    true_positives: Array = np.cumsum(hits, axis=0)
     precision = true_positives / (np.arange(1, len(hits) + 1)[:, None] + np.spacing(1))
     envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     recall = true_positives / boxes
@@ -88,7 +88,7 @@ def _compute_average_precision(hits: Array, boxes: int) -> float:
     for column in range(hits.shape[1]):
         places = np.searchsorted(recall[:, column], RECALLS, side="left")
         total += float(envelope[places[places < len(hits)], column].sum())
-    return total / (len(RECALLS) * hits.shape[1])
+    return total / (len(RECALLS) * int(hits.shape[1]))
 
 
 def _match_class(boxes: _Items, detected: _Items, thresholds: Array) -> tuple[Array, Array]:
