@@ -44,15 +44,18 @@ CALIBRATIONS = {
 _fp32_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
 
-def convert(model: nn.Module, samples: Array) -> bytes:
+def convert(model: nn.Module, samples: tuple[Array, ...]) -> bytes:
     """Convert a module to an ONNX file with a batch of one, and keep the number formats of its operators."""
     import torch
 
+    examples = tuple(torch.from_numpy(array[:1]) for array in samples)
+    with torch.no_grad():
+        outputs = model(*examples)
     program = torch.onnx.export(
         model,
-        (torch.from_numpy(samples[:1]),),
-        input_names=["input"],
-        output_names=["output"],
+        examples,
+        input_names=name_ports("input", len(samples)),
+        output_names=name_ports("output", 1 if isinstance(outputs, torch.Tensor) else len(outputs)),
         opset_version=OPSET,
         dynamo=True,
         external_data=False,
@@ -69,14 +72,19 @@ def convert(model: nn.Module, samples: Array) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def convert_fp32(model: nn.Module, samples: Array) -> bytes:
+def name_ports(kind: str, count: int) -> list[str]:
+    """Return the names of a file's inputs or outputs: 'input', or 'input_0', 'input_1', … if there are several."""
+    return [kind] if count == 1 else [f"{kind}_{number}" for number in range(count)]
+
+
+def convert_fp32(model: nn.Module, samples: tuple[Array, ...]) -> bytes:
     """Convert a module to fp32. The result is cached while the module lives, because every scheme starts from it."""
     if model not in _fp32_files:
         _fp32_files[model] = convert(model, samples)
     return _fp32_files[model]
 
 
-def write_fp16(model: nn.Module, samples: Array, path: Path) -> None:
+def write_fp16(model: nn.Module, samples: tuple[Array, ...], path: Path) -> None:
     """Write the module with fp16 weights and arithmetic. Inputs and outputs stay fp32."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -85,7 +93,7 @@ def write_fp16(model: nn.Module, samples: Array, path: Path) -> None:
     onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), path)
 
 
-def write_int8_dynamic(model: nn.Module, samples: Array, path: Path) -> None:
+def write_int8_dynamic(model: nn.Module, samples: tuple[Array, ...], path: Path) -> None:
     """Write the module with int8 weights. ONNX Runtime finds the ranges of activations during each inference."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -94,7 +102,7 @@ def write_int8_dynamic(model: nn.Module, samples: Array, path: Path) -> None:
     preprocessed.unlink()
 
 
-def write_int8_static(model: nn.Module, samples: Array, scheme: str, path: Path) -> None:
+def write_int8_static(model: nn.Module, samples: tuple[Array, ...], scheme: str, path: Path) -> None:
     """Write the module with int8 weights and activations, whose ranges are calibrated on all samples.
 
     `scheme` is a key of CALIBRATIONS. Weights have one scale for each output channel, or for the whole tensor in
@@ -119,7 +127,7 @@ def write_int8_static(model: nn.Module, samples: Array, scheme: str, path: Path)
     ranges.unlink()
 
 
-def write_integer_weights(model: nn.Module, samples: Array, bits: int, path: Path) -> None:
+def write_integer_weights(model: nn.Module, samples: tuple[Array, ...], bits: int, path: Path) -> None:
     """Write the module with weights of 8 or 4 bits and one scale for each output channel. All arithmetic stays fp32.
 
     A Cast and a Mul turn the integers into floats. ONNX Runtime folds both when it loads the file. It would keep a
@@ -172,7 +180,7 @@ def describe_float_layers(path: Path) -> tuple[str, ...]:
     return tuple(f"weights of {count} {kind} left in fp32" for kind, count in sorted(counts.items()))
 
 
-def _write_preprocessed(model: nn.Module, samples: Array, directory: Path) -> Path:
+def _write_preprocessed(model: nn.Module, samples: tuple[Array, ...], directory: Path) -> Path:
     """Write the fp32 file after ONNX Runtime's preprocessing (shape inference, folding of batch norms)."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -183,7 +191,7 @@ def _write_preprocessed(model: nn.Module, samples: Array, directory: Path) -> Pa
     return preprocessed
 
 
-def _write_ranges(preprocessed: Path, samples: Array, calibration: Calibration, path: Path) -> None:
+def _write_ranges(preprocessed: Path, samples: tuple[Array, ...], calibration: Calibration, path: Path) -> None:
     """Calibrate on all samples and write the ranges of all tensors.
 
     quantize_static could calibrate by itself, but it does not pass the number of bins to the calibrator.
@@ -195,7 +203,9 @@ def _write_ranges(preprocessed: Path, samples: Array, calibration: Calibration, 
         """Yields the calibration samples one at a time."""
 
         def __init__(self) -> None:
-            self._feed: Iterator[dict[str, Array]] = iter({"input": samples[i : i + 1]} for i in range(len(samples)))
+            names = name_ports("input", len(samples))
+            rows = ([array[i : i + 1] for array in samples] for i in range(len(samples[0])))
+            self._feed: Iterator[dict[str, Array]] = (dict(zip(names, row, strict=True)) for row in rows)
 
         def get_next(self) -> dict[str, Array] | None:
             return next(self._feed, None)

@@ -90,17 +90,18 @@ def read_spec(value: Any) -> TensorSpec:
     return TensorSpec(value.name, _read_shape(value), dtype)
 
 
-def fix_shapes(model: Any, spec: TensorSpec, input_shape: Sequence[int]) -> None:
-    """Set the input's shape, and the sizes of the outputs that follow from it. Other sizes depend on the data.
+def fix_shapes(model: Any, specs: Sequence[TensorSpec], input_shapes: Sequence[Sequence[int]]) -> None:
+    """Set the inputs' shapes, and the sizes of the outputs that follow from them. Other sizes depend on the data.
 
     These stay open, and the engine computes them in every inference.
     """
     graph = model.graph
-    model_input = next(value for value in graph.input if value.name == spec.name)
+    model_inputs = {value.name: value for value in graph.input}
     bindings = {}  # the sizes that stand for the names of axes
-    for axis, size in zip(model_input.type.tensor_type.shape.dim, input_shape, strict=True):
-        bindings[axis.dim_param] = size
-        axis.dim_value = size
+    for spec, input_shape in zip(specs, input_shapes, strict=True):
+        for axis, size in zip(model_inputs[spec.name].type.tensor_type.shape.dim, input_shape, strict=True):
+            bindings[axis.dim_param] = size
+            axis.dim_value = size
     bindings.pop("", None)
     declared = [_read_shape(value, bindings) for value in graph.output]
     del graph.value_info[:]  # shapes of intermediate tensors, some still open; ONNX Runtime infers them again

@@ -23,7 +23,7 @@ LAYERS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution", "GroupCo
 _fp32_models: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 
 
-def convert(model: nn.Module, samples: Array) -> Any:
+def convert(model: nn.Module, samples: tuple[Array, ...]) -> Any:
     """Convert a module to an OpenVINO model with a batch of one.
 
     The result is cached while the module lives, because every scheme starts from it. Returns a copy.
@@ -33,8 +33,9 @@ def convert(model: nn.Module, samples: Array) -> Any:
 
     if model not in _fp32_models:
         with torch.no_grad():
-            converted = ov.convert_model(torch.export.export(model, (torch.from_numpy(samples[:1]),)))
-        converted.reshape([1, *samples.shape[1:]])
+            examples = tuple(torch.from_numpy(array[:1]) for array in samples)
+            converted = ov.convert_model(torch.export.export(model, examples))
+        converted.reshape({index: [1, *array.shape[1:]] for index, array in enumerate(samples)})
         _fp32_models[model] = converted
     return _fp32_models[model].clone()
 
@@ -78,7 +79,9 @@ def compress_weights(model: Any, bits: int) -> Any:
     return compressed
 
 
-def quantize(model: Any, samples: Array, *, ranges: str | None = None, per_channel: bool | None = None) -> Any:
+def quantize(
+    model: Any, samples: tuple[Array, ...], *, ranges: str | None = None, per_channel: bool | None = None
+) -> Any:
     """Quantize weights and activations to int8 with NNCF, calibrated on all samples.
 
     `ranges` names NNCF's estimator for the ranges of activations. The default averages the minimum and maximum of each
@@ -91,7 +94,8 @@ def quantize(model: Any, samples: Array, *, ranges: str | None = None, per_chann
     from nncf.quantization import advanced_parameters, range_estimator
 
     nncf.set_log_level("ERROR")
-    batches = [samples[i : i + 1] for i in range(len(samples))]
+    rows = [tuple(array[i : i + 1] for array in samples) for i in range(len(samples[0]))]
+    batches = [row[0] if len(row) == 1 else row for row in rows]
     weights = advanced_parameters.QuantizationParameters(per_channel=per_channel)
     advanced = nncf.AdvancedQuantizationParameters(weights_quantization_params=weights)
     if ranges is not None:

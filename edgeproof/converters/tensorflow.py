@@ -14,10 +14,10 @@ Array = np.ndarray[Any, Any]
 SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")
 
 
-def convert(model: Callable[[Any], Any], variables: Sequence[Any], samples: Array, scheme: str) -> bytes:
-    """Convert a function of one tensor, which reads `variables`, to a TFLite file with a batch of one.
+def convert(model: Callable[..., Any], variables: Sequence[Any], samples: tuple[Array, ...], scheme: str) -> bytes:
+    """Convert a function of tensors, which reads `variables`, to a TFLite file with a batch of one.
 
-    `samples` (N, *input_shape) have the element type of the input; int8-static is calibrated on all of them.
+    `samples` have an array (N, *shape) of the element type of each input; int8-static is calibrated on all of them.
     Raises Unsupported for a scheme or a network that the converter cannot do.
     """
     import tensorflow as tf
@@ -32,8 +32,11 @@ def convert(model: Callable[[Any], Any], variables: Sequence[Any], samples: Arra
             super().__init__()
             self.held = list(variables)
 
-    spec = tf.TensorSpec([1, *samples.shape[1:]], samples.dtype, name="input")
-    function = tf.function(model, autograph=False).get_concrete_function(spec)
+    names = ["input"] if len(samples) == 1 else [f"input_{number}" for number in range(len(samples))]
+    specs = [
+        tf.TensorSpec([1, *array.shape[1:]], array.dtype, name=name) for name, array in zip(names, samples, strict=True)
+    ]
+    function = tf.function(model, autograph=False).get_concrete_function(*specs)
     if scheme == "int8-static" and _has_loop(function.graph.as_graph_def()):
         raise Unsupported(
             "TensorFlow's converter can't calibrate a network with a loop, as recurrent layers have, and takes its "
@@ -45,10 +48,12 @@ def convert(model: Callable[[Any], Any], variables: Sequence[Any], samples: Arra
     if scheme == "fp16":
         converter.target_spec.supported_types = [tf.float16]
     if scheme == "int8-static":
-        converter.representative_dataset = lambda: ([samples[i : i + 1]] for i in range(len(samples)))
+        converter.representative_dataset = lambda: (
+            [array[i : i + 1] for array in samples] for i in range(len(samples[0]))
+        )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_output_type = tf.int8
-        if samples.dtype == np.float32:
+        if all(array.dtype == np.float32 for array in samples):
             converter.inference_input_type = tf.int8
     return bytes(converter.convert())
 

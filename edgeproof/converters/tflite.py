@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -27,7 +28,7 @@ INT8 = {"activation_num_bits": 8, "weight_num_bits": 8}
 _fp32_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
 
-def convert_fp32(model: nn.Module, samples: Array) -> bytes:
+def convert_fp32(model: nn.Module, samples: tuple[Array, ...]) -> bytes:
     """Convert a module to an fp32 TFLite file with a batch of one.
 
     The result is cached while the module lives, because every scheme starts from it.
@@ -37,7 +38,7 @@ def convert_fp32(model: nn.Module, samples: Array) -> bytes:
     return _fp32_files[model]
 
 
-def convert_integers(model: nn.Module, samples: Array) -> bytes:
+def convert_integers(model: nn.Module, samples: tuple[Array, ...]) -> bytes:
     """Convert a module that contains its own quantize and dequantize operators to a TFLite file in integers."""
     from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
     from litert_torch.quantize.quant_config import QuantConfig
@@ -83,7 +84,7 @@ def build_recipe(scheme: str) -> Any:
     return manager.get_quantization_recipe()
 
 
-def quantize(path: Path, recipe: Any, samples: Array, *, averages_ranges: bool) -> bytes:
+def quantize(path: Path, recipe: Any, samples: tuple[Array, ...], *, averages_ranges: bool) -> bytes:
     """Quantize an fp32 TFLite file, calibrated on all samples if the recipe requires it.
 
     The range of an activation is a moving average (0.95) of each sample's minimum and maximum, as in AI Edge
@@ -96,7 +97,10 @@ def quantize(path: Path, recipe: Any, samples: Array, *, averages_ranges: bool) 
     if not engine.need_calibration:
         return bytes(engine.quantize().quantized_model)
     signature, inputs = next(iter(_list_signatures(path).items()))
-    feed = [{inputs[0]: samples[i : i + 1]} for i in range(len(samples))]
+    typed = [array.astype(dtype, copy=False) for array, dtype in zip(samples, inputs.values(), strict=True)]
+    feed = [
+        {name: array[i : i + 1] for name, array in zip(inputs, typed, strict=True)} for i in range(len(samples[0]))
+    ]
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(recipe)
     update = qsv_utils.moving_average_update if averages_ranges else qsv_utils.min_max_update
@@ -119,19 +123,56 @@ def describe_float_layers(path: Path) -> tuple[str, ...]:
     return tuple(f"weights of {count} {kind} left in fp32" for kind, count in sorted(counts.items()))
 
 
-def _convert(model: nn.Module, samples: Array, **settings: Any) -> bytes:
+def _convert(model: nn.Module, samples: tuple[Array, ...], **settings: Any) -> bytes:
     import litert_torch
     import torch
 
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "model.tflite")
-        litert_torch.convert(model, (torch.from_numpy(samples[:1]),), **settings).export(str(path))
+        examples = tuple(torch.from_numpy(array[:1]) for array in samples)
+        litert_torch.convert(model, examples, **settings).export(str(path))
+        order_ports(path)
         return path.read_bytes()
 
 
-def _list_signatures(path: Path) -> dict[str, list[str]]:
-    """List the input names of each signature of a TFLite file."""
+def order_ports(path: Path) -> None:
+    """Give a file's inputs and outputs the order of their names in its signature: args_0, args_1, …
+
+    Converters may write them in another order. Sessions take and give tensors in the file's order.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    graph, signature = model.subgraphs[0], (model.signatureDefs or [None])[0]
+    if signature is None:
+        return
+    ordered = _sort_by_name(signature.inputs), _sort_by_name(signature.outputs)
+    if ordered != (list(graph.inputs), list(graph.outputs)):
+        graph.inputs, graph.outputs = ordered
+        flatbuffer_utils.write_model(model, str(path))
+
+
+def _sort_by_name(ports: Any) -> list[int]:
+    """Return the tensors of a signature's ports, sorted by the number at the end of each name."""
+    names = {port.name.decode(): port.tensorIndex for port in ports}
+    return [names[name] for name in sorted(names, key=_read_number)]
+
+
+def _read_number(name: str) -> int:
+    digits = re.search(r"\d+$", name)
+    return int(digits[0]) if digits else 0
+
+
+def _list_signatures(path: Path) -> dict[str, dict[str, Any]]:
+    """List the inputs of each signature of a TFLite file, in the order of the module's: name → element type.
+
+    The converter may store integers in fewer bits than the module takes.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
-    signatures = Interpreter(str(path)).get_signature_list()
-    return {name: list(signature["inputs"]) for name, signature in signatures.items()}
+    interpreter = Interpreter(str(path))
+    signatures = {}
+    for name in interpreter.get_signature_list():
+        details = interpreter.get_signature_runner(name).get_input_details()
+        signatures[name] = {port: details[port]["dtype"] for port in sorted(details, key=_read_number)}
+    return signatures

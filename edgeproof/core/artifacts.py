@@ -1,8 +1,12 @@
-"""Types of the runtimes' contract: the result of an export, and the inputs and outputs of a model file."""
+"""Types of the runtimes' contract: the result of an export, the ports of an artifact, the interface of a model file."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from edgeproof.core.ports import Port
 
 
 @dataclass(frozen=True)
@@ -37,3 +41,20 @@ class ModelInterface:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+
+def read_inputs(meta: Mapping[str, Any]) -> tuple[Port, ...]:
+    """Return the inputs in the meta.json of an artifact. They are empty if an older one names none."""
+    if "inputs" in meta:
+        return tuple(map(Port.from_json, meta["inputs"]))
+    return (Port("input", tuple(meta["input_shape"][1:])),) if "input_shape" in meta else ()
+
+
+def read_outputs(meta: Mapping[str, Any]) -> tuple[Port, ...]:
+    """Return the outputs in the meta.json of an artifact, also of an older one that has the shape of a single output.
+
+    They are empty if it names none.
+    """
+    if "outputs" in meta:
+        return tuple(map(Port.from_json, meta["outputs"]))
+    return (Port("output", tuple(meta["output_shape"][1:])),) if "output_shape" in meta else ()

@@ -31,11 +31,12 @@ MAX_PAIRS = 10_000
 class InterleavedPartner:
     """The second artifact of an interleaved job. Paths are relative to the job's directory.
 
-    `order_seed` decides which artifact is loaded first and which one begins each pair of blocks.
+    `against_samples` has a path for each input, as RunnerJob.samples. `order_seed` decides which artifact is loaded
+    first and which one begins each pair of blocks.
     """
 
     against: str
-    against_samples: str
+    against_samples: tuple[str, ...]
     order_seed: int
     duration_ms: int
 
@@ -45,12 +46,14 @@ class RunnerJob:
     """One job for the runner. Paths are relative to the job's directory.
 
     Attributes:
+        samples: a .npy file for each input of the artifact, with one row a sample.
         mode: PERFORMANCE_MODE, ACCURACY_MODE, PROFILE_MODE or INTERLEAVED_MODE.
         scenario: the LoadGen scenario.
         settings: LoadGen's settings under its own names.
         warm_up_s: the longest time that the warm-up may take.
         packages: the packages whose versions the runner reports.
-        samples_sha256: checked before accuracy is measured.
+        samples_sha256: the sha256 of each file in `samples`, checked before accuracy is measured.
+        task: the task whose postprocess() runs after each inference, or None.
         audit: the text of an audit.config for a compliance run.
         energy_counter: a file on the device that counts microjoules.
         cores, memory_bytes: the limits that the runner sets for itself.
@@ -59,14 +62,15 @@ class RunnerJob:
 
     runtime: str
     artifact: str
-    samples: str
+    samples: tuple[str, ...]
     threads: int
     mode: str
     scenario: str
     settings: Mapping[str, int | float]
     warm_up_s: float
     packages: Mapping[str, str]
-    samples_sha256: str | None = None
+    samples_sha256: tuple[str, ...] | None = None
+    task: str | None = None
     audit: str | None = None
     energy_counter: str | None = None
     cores: Sequence[int] | None = None
@@ -88,12 +92,17 @@ class RunnerJob:
         problems += [f"missing key '{key}'" for key in sorted(required - set(content))]
         if problems:
             raise ValueError(f"{FILE} does not describe a job: {', '.join(problems)}")
+        values: dict[str, Any] = {
+            key: _to_tuple(value) if key in _TUPLE_FIELDS else value for key, value in content.items()
+        }
         return cls(
-            **{key: content[key] for key in _JOB_FIELDS if key in content},
-            partner=InterleavedPartner(**{key: content[key] for key in _PARTNER_FIELDS}) if partner else None,
+            **{key: values[key] for key in _JOB_FIELDS if key in values},
+            partner=InterleavedPartner(**{key: values[key] for key in _PARTNER_FIELDS}) if partner else None,
         )
 
 
+# Fields with an entry for each input. Jobs had a single input once, and a string in these places.
+_TUPLE_FIELDS = ("samples", "samples_sha256", "against_samples")
 _PARTNER_FIELDS = tuple(field.name for field in dataclasses.fields(InterleavedPartner))
 _JOB_FIELDS = tuple(field.name for field in dataclasses.fields(RunnerJob) if field.name != "partner")
 _REQUIRED_FIELDS = tuple(
@@ -101,6 +110,10 @@ _REQUIRED_FIELDS = tuple(
     for field in dataclasses.fields(RunnerJob)
     if field.name != "partner" and field.default is dataclasses.MISSING
 )
+
+
+def _to_tuple(value: Any) -> tuple[str, ...] | None:
+    return (value,) if isinstance(value, str) else None if value is None else tuple(value)
 
 
 def read(directory: Path) -> RunnerJob:

@@ -10,38 +10,48 @@ from typing import Any
 
 import numpy as np
 
+from edgeproof.core.ports import DTYPES
+
 Array = np.ndarray[Any, Any]
+
+# The element types of a file that no port has, and the wider ones that sessions give instead.
+WIDER_DTYPES = {"int16": "int32", "uint16": "int32", "uint32": "int64", "uint64": "int64"}
 
 
 class InferenceSession(ABC):
     """A loaded model whose input and output buffers are bound once.
 
-    Inputs and outputs are float32 arrays with the model's own shapes, including the batch axis of 1.
+    Inputs and outputs are arrays with the model's own shapes, including the batch axis of 1, in the order of the
+    artifact's ports. Their element types are those of choose_port_dtype().
 
-    `allocates_output` is True if the engine allocates the output in each inference, because its size may depend on the
-    values of the input. Then fetch() may return a new array each time.
+    `allocates_output` is True if the engine allocates an output in each inference, because its size may depend on the
+    values of the inputs. Then fetch() may return new arrays each time.
     """
 
     allocates_output: bool = False
 
     @abstractmethod
-    def feed(self, x: Array) -> None:
-        """Copy an input into the engine's buffer. It is quantized if the model takes integers."""
+    def feed(self, *inputs: Array) -> None:
+        """Copy one array for each input into the engine's buffers.
+
+        float32 is quantized if the model takes integers for it. Integers are copied as they are.
+        """
 
     @abstractmethod
     def invoke(self) -> None:
         """Run the engine. No copy or conversion happens here."""
 
     @abstractmethod
-    def fetch(self) -> Array:
-        """Return the output. It is dequantized if the model returns integers.
+    def fetch(self) -> tuple[Array, ...]:
+        """Return one array for each output. Quantized ones are dequantized, other integers stay integers.
 
-        Every call returns the same buffer, so copy it to keep it. It may be a new array if `allocates_output`.
+        Every call returns the same tuple of the same buffers, so copy them to keep them. They may be new arrays if
+        `allocates_output`.
         """
 
-    def __call__(self, x: Array) -> Array:
-        """Run one whole inference, as an application does, and return the output."""
-        self.feed(x)
+    def __call__(self, *inputs: Array) -> tuple[Array, ...]:
+        """Run one whole inference, as an application does, and return the outputs."""
+        self.feed(*inputs)
         self.invoke()
         return self.fetch()
 
@@ -56,3 +66,12 @@ class InferenceSession(ABC):
     def fallbacks(self) -> list[str]:
         """Describe operators that did not run on the expected kernels or units, one line each."""
         return []
+
+
+def choose_port_dtype(dtype: str) -> str:
+    """Return the element type that a session takes or gives for a tensor of the file's element type `dtype`.
+
+    Integers and truth values stay what they are, or become wider where no port has their type. All other types, which
+    are floats of other sizes, become float32.
+    """
+    return dtype if dtype in DTYPES else WIDER_DTYPES.get(dtype, "float32")

@@ -12,10 +12,9 @@ import ctypes
 import gc
 from pathlib import Path
 
-import numpy as np
-
 from edgeproof.core import job as core_job
 from edgeproof.core import plugins
+from edgeproof.runner.samples import load_row, open_samples
 
 FLAG = "--count"
 WARM_UP_CALLS = 3
@@ -25,10 +24,9 @@ def count(job_dir: Path, inferences: int) -> None:
     """Load the job's artifact, warm up, and run the engine `inferences` times inside one foreign call."""
     job = core_job.read(job_dir)
     session = plugins.load("runtimes", job.runtime).Session(job_dir / job.artifact, threads=job.threads)
-    inputs = np.load(job_dir / job.samples, mmap_mode="r", allow_pickle=False)
-    sample = np.ascontiguousarray(inputs[:1])
+    sample = load_row(open_samples(job_dir, job.samples), 0)
     for _ in range(WARM_UP_CALLS):
-        session(sample)
+        session(*sample)
 
     def run_inferences(_key: int, _element: int) -> int:
         for _ in range(inferences):

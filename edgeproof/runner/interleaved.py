@@ -23,9 +23,10 @@ import numpy as np
 
 from edgeproof.core import plugins
 from edgeproof.core.job import MAX_PAIRS, RunnerJob
-from edgeproof.core.sessions import InferenceSession
 from edgeproof.runner import conditions, limits, warmup
-from edgeproof.runner.outputs import check_output
+from edgeproof.runner.inference import Inference, load_postprocessing
+from edgeproof.runner.outputs import check_outputs
+from edgeproof.runner.samples import load_row, open_samples
 
 BLOCK_NS = 1_000_000
 # The fewest timed calls of a block. They follow an untimed one, which finds the caches as the other artifact left them.
@@ -35,7 +36,7 @@ BLOCK_CALLS = 3
 MIN_PAIRS = 40
 
 Array = np.ndarray[Any, Any]
-SessionInput = tuple[InferenceSession, Array]
+InferenceInput = tuple[Inference, tuple[Array, ...]]
 
 
 def run(job: RunnerJob, job_dir: Path) -> dict[str, Any]:
@@ -48,22 +49,23 @@ def run(job: RunnerJob, job_dir: Path) -> dict[str, Any]:
     runtime = plugins.load("runtimes", job.runtime)
     order_seed = job.partner.order_seed
     paths = [(job.artifact, job.samples), (job.partner.against, job.partner.against_samples)]
-    inputs = [_load_first_sample(job_dir / samples) for _, samples in paths]
+    inputs = [load_row(open_samples(job_dir, samples), 0) for _, samples in paths]
+    postprocessing = load_postprocessing(job.task)
     limits.apply(job.cores, job.memory_bytes)
-    loaded: dict[int, SessionInput] = {}
+    loaded: dict[int, InferenceInput] = {}
     # The artifact that is loaded first is a tenth of a percent faster or slower, so the order alternates.
     for index in (0, 1) if order_seed % 2 else (1, 0):
         artifact = job_dir / paths[index][0]
-        loaded[index] = runtime.Session(artifact, threads=job.threads), inputs[index]
-    sessions = [loaded[0], loaded[1]]
-    for session, sample in sessions:
-        check_output(session(sample), None)
-    warm_ups = [warmup.warm_up(partial(session, sample), job.warm_up_s) for session, sample in sessions]
+        loaded[index] = Inference(runtime.Session(artifact, threads=job.threads), postprocessing), inputs[index]
+    inferences = [loaded[0], loaded[1]]
+    for inference, sample in inferences:
+        check_outputs(inference(*sample), ())
+    warm_ups = [warmup.warm_up(partial(inference, *sample), job.warm_up_s) for inference, sample in inferences]
     calls = 1 + max(BLOCK_CALLS, BLOCK_NS // max(warm_up.call_ns for warm_up in warm_ups))
     gc.collect()
     gc.freeze()
     gc.disable()
-    own, other = (partial(_measure_block_ns, session, sample, calls) for session, sample in sessions)
+    own, other = (partial(_measure_block_ns, inference, sample, calls) for inference, sample in inferences)
     own_ns, other_ns = alternate(own, other, job.partner.duration_ms * 1_000_000, order_seed)
     gc.enable()
     return {
@@ -71,7 +73,7 @@ def run(job: RunnerJob, job_dir: Path) -> dict[str, Any]:
         "own_ns": own_ns,
         "other_ns": other_ns,
         "calls": calls - 1,
-        "fallbacks": [line for session, _ in sessions for line in session.fallbacks()],
+        "fallbacks": [line for inference, _ in inferences for line in inference.session.fallbacks()],
         "versions": {name: conditions.read_version(name) for name in job.packages},
         "runtime_build": runtime.describe(),
         "threads": job.threads,
@@ -96,18 +98,18 @@ def alternate(
     return measured
 
 
-def _load_first_sample(path: Path) -> Array:
-    return np.ascontiguousarray(np.load(path, mmap_mode="r", allow_pickle=False)[:1])
-
-
-def _measure_block_ns(session: InferenceSession, sample: Array, calls: int) -> int:
-    """Return the median call of a block in ns, from feeding the input to fetching the output. The first is left out."""
-    clock, feed, invoke, fetch = time.perf_counter_ns, session.feed, session.invoke, session.fetch
+def _measure_block_ns(inference: Inference, sample: tuple[Array, ...], calls: int) -> int:
+    """Return the median call of a block in ns, from feeding the inputs to the last step. The first is left out."""
+    clock, session = time.perf_counter_ns, inference.session
+    feed, invoke, fetch = session.feed, session.invoke, session.fetch
+    postprocess = None if inference.postprocessing is None else inference.postprocessing.run
     durations = []
     for _ in range(calls):
         started = clock()
-        feed(sample)
+        feed(*sample)
         invoke()
-        fetch()
+        outputs = fetch()
+        if postprocess is not None:
+            postprocess(*outputs)
         durations.append(clock() - started)
     return int(np.median(durations[1:]))

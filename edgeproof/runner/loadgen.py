@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,12 @@ import numpy as np
 
 from edgeproof.core import loadgen_log
 from edgeproof.core.job import ACCURACY_MODE, MLPERF_DURATION_MS
+from edgeproof.core.ports import Port
 from edgeproof.core.sessions import InferenceSession
 from edgeproof.runner import conditions
+from edgeproof.runner.inference import Inference
+from edgeproof.runner.outputs import ResponsePacker
+from edgeproof.runner.samples import load_row
 
 Array = np.ndarray[Any, Any]
 # LoadGen's settings under their names in TestSettings.
@@ -73,9 +77,10 @@ class LoadGenOutcome:
 
 
 def run(
-    session: InferenceSession,
-    inputs: Array,
+    inference: Inference,
+    samples: Sequence[Array],
     *,
+    ports: Sequence[Port] = (),
     mode: str,
     scenario: str,
     settings: Settings,
@@ -83,25 +88,27 @@ def run(
     out_dir: Path,
     audit: str | None = None,
 ) -> LoadGenOutcome:
-    """Run one test over `inputs` (N, *input_shape) and write LoadGen's logs, user.conf and latencies.npz to `out_dir`.
+    """Run one test and write LoadGen's logs, user.conf and latencies.npz to `out_dir`.
 
-    In ACCURACY_MODE the session forgets all earlier inferences before each sample. While performance is measured it
-    keeps its state, as in an application.
+    `samples` have an array (N, *shape) for each input; `ports` describe what an inference returns. In ACCURACY_MODE the
+    session forgets all earlier inferences before each sample. While performance is measured it keeps its state, as in
+    an application.
 
     `call_ns` is the measured duration of an inference, from which LoadGen's expected latency is computed.
 
     latencies.npz holds one entry an inference, in the order of execution: call_ns is the duration from feeding the
-    input to fetching the output, invoke_ns is the engine's part of it, and started_ns is the start, 0 for the first.
+    inputs to the last step, invoke_ns is the engine's part of it, postprocess_ns is the task's part if it has
+    postprocessing, and started_ns is the start, 0 for the first.
 
     Raises ValueError for settings that LoadGen does not have.
     """
     import mlperf_loadgen as lg
 
-    under_test = _SystemUnderTest(session, inputs, lg, resets_state=mode == ACCURACY_MODE)
+    packer = ResponsePacker(ports) if mode == ACCURACY_MODE or audit else None
+    under_test = _SystemUnderTest(inference, samples, lg, packer, resets_state=mode == ACCURACY_MODE)
     sut = lg.ConstructFastSUT(under_test.issue, under_test.flush)
-    qsl = lg.ConstructQSL(
-        len(inputs), min(len(inputs), PERFORMANCE_SAMPLES), under_test.load_samples, under_test.unload_samples
-    )
+    count = len(samples[0])
+    qsl = lg.ConstructQSL(count, min(count, PERFORMANCE_SAMPLES), under_test.load_samples, under_test.unload_samples)
     log = lg.LogSettings()
     log.enable_trace = False
     log.log_output.outdir = str(out_dir)
@@ -137,56 +144,96 @@ def estimate_memory_bytes(scenario: str, settings: Settings, call_ns: int) -> in
 class _SystemUnderTest:
     """LoadGen's callbacks. No callback may raise: an exception in one ends the process with a segmentation fault."""
 
-    def __init__(self, session: InferenceSession, inputs: Array, lg: Any, *, resets_state: bool = False) -> None:
+    def __init__(
+        self,
+        inference: Inference,
+        samples: Sequence[Array],
+        lg: Any,
+        packer: ResponsePacker | None,
+        *,
+        resets_state: bool = False,
+    ) -> None:
         self.error: str | None = None
         self.before: dict[str, Any] = {}
         self.after: dict[str, Any] = {}
         self.call_ns, self.invoke_ns, self.started_ns = array("Q"), array("Q"), array("Q")
+        self.postprocess_ns = None if inference.postprocessing is None else array("Q")
         self._record = self.call_ns.append, self.invoke_ns.append, self.started_ns.append
+        session = inference.session
         self._steps = _reset_and_feed(session) if resets_state else session.feed, session.invoke, session.fetch
-        self._inputs = inputs
-        self._rows: dict[int, Array] = {}
-        self._output: Array | None = None
+        self._postprocess = self._build_postprocess(inference)
+        self._samples = samples
+        self._packer = packer
+        self._rows: dict[int, tuple[Array, ...]] = {}
+        self._outputs: tuple[Array, ...] | None = None
         self._complete = lg.QuerySamplesComplete
         self._response = lg.QuerySampleResponse(0, 0, 0)
         self._responses = [self._response]
 
     def issue(self, ids: list[int], indices: list[int]) -> None:
-        """Run each sample and complete it at once, with the output's bytes as the response."""
+        """Run each sample and complete it at once, with the outputs' bytes as the response."""
         rows, response, responses, complete = self._rows, self._response, self._responses, self._complete
-        feed, invoke, fetch = self._steps
+        (feed, invoke, fetch), postprocess = self._steps, self._postprocess
         record_call, record_invoke, record_start = self._record
         clock = time.perf_counter_ns
         for query, index in zip(ids, indices, strict=True):
             try:
                 started = clock()
-                feed(rows[index])
+                feed(*rows[index])
                 fed = clock()
                 invoke()
                 invoked = clock()
-                output = fetch()
+                outputs = fetch()
+                if postprocess is not None:
+                    outputs = postprocess(outputs)
                 ended = clock()
                 record_call(ended - started)
                 record_invoke(invoked - fed)
                 record_start(started)
-                # Sessions return one buffer. Reading its address takes a microsecond, so it is read once.
-                if output is not self._output:
-                    self._output = output
-                    response.data, response.size = output.ctypes.data, output.nbytes
+                # Sessions return the same buffers. Reading an address takes a microsecond, so it is read once.
+                if outputs is not self._outputs:
+                    self._respond(outputs)
             except Exception as error:
                 self.error = self.error or f"{type(error).__name__}: {error}"
-                self._output = None
+                self._outputs = None
                 response.data, response.size = 0, 0
             response.id = query
             complete(responses)
+
+    def _respond(self, outputs: tuple[Array, ...]) -> None:
+        """Set the response: the only output itself, or the packed outputs, or nothing if LoadGen logs no response."""
+        if self._packer is not None and (self.postprocess_ns is not None or self._packer.changes(outputs)):
+            response = self._packer.pack(outputs)
+        elif len(outputs) == 1 and self.postprocess_ns is None:
+            response = outputs[0]
+            self._outputs = outputs
+        else:
+            self._outputs = outputs
+            self._response.data, self._response.size = 0, 0
+            return
+        self._response.data, self._response.size = response.ctypes.data, response.nbytes
+
+    def _build_postprocess(self, inference: Inference) -> Callable[[tuple[Array, ...]], tuple[Array, ...]] | None:
+        """Return a function that runs the task's postprocessing and records its duration, or None without one."""
+        if inference.postprocessing is None or self.postprocess_ns is None:
+            return None
+        run, record, clock = inference.postprocessing.run, self.postprocess_ns.append, time.perf_counter_ns
+
+        def postprocess(outputs: tuple[Array, ...]) -> tuple[Array, ...]:
+            fetched = clock()
+            results = run(*outputs)
+            record(clock() - fetched)
+            return results
+
+        return postprocess
 
     def flush(self) -> None:
         """Read the counters. Every query was completed when it was issued, so none is left."""
         self.after = conditions.read_counters()
 
     def load_samples(self, indices: list[int]) -> None:
-        """Load samples of this test into memory, one contiguous array each."""
-        self._rows.update((i, np.ascontiguousarray(self._inputs[i : i + 1])) for i in indices)
+        """Load samples of this test into memory, one contiguous array for each input."""
+        self._rows.update((i, load_row(self._samples, i)) for i in indices)
         self.before = self.before or conditions.read_counters()
 
     def unload_samples(self, indices: list[int]) -> None:
@@ -194,10 +241,10 @@ class _SystemUnderTest:
         self._rows.clear()
 
 
-def _reset_and_feed(session: InferenceSession) -> Callable[[Array], None]:
-    def reset_and_feed(x: Array) -> None:
+def _reset_and_feed(session: InferenceSession) -> Callable[..., None]:
+    def reset_and_feed(*inputs: Array) -> None:
         session.reset_state()
-        session.feed(x)
+        session.feed(*inputs)
 
     return reset_and_feed
 
@@ -247,12 +294,14 @@ def _build_settings(lg: Any, mode: str, scenario: str, settings: Settings, out_d
 
 def _save(under_test: _SystemUnderTest, out_dir: Path) -> None:
     started = np.frombuffer(under_test.started_ns, np.uint64)
-    np.savez_compressed(
-        out_dir / LATENCIES,
-        call_ns=np.frombuffer(under_test.call_ns, np.uint64),
-        invoke_ns=np.frombuffer(under_test.invoke_ns, np.uint64),
-        started_ns=started - (started[0] if len(started) else np.uint64(0)),
-    )
+    arrays: dict[str, Any] = {
+        "call_ns": np.frombuffer(under_test.call_ns, np.uint64),
+        "invoke_ns": np.frombuffer(under_test.invoke_ns, np.uint64),
+        "started_ns": started - (started[0] if len(started) else np.uint64(0)),
+    }
+    if under_test.postprocess_ns is not None:
+        arrays["postprocess_ns"] = np.frombuffer(under_test.postprocess_ns, np.uint64)
+    np.savez_compressed(out_dir / LATENCIES, **arrays)
 
 
 def _read_detail_log(path: Path) -> dict[str, Any]:

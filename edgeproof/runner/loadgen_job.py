@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from typing import Any
 import numpy as np
 
 from edgeproof.core import plugins
+from edgeproof.core.artifacts import read_outputs
 from edgeproof.core.directories import hash_file, read_meta
 from edgeproof.core.job import ACCURACY_MODE, PERFORMANCE_MODE, RunnerJob
-from edgeproof.core.sessions import InferenceSession
+from edgeproof.core.ports import Port
 from edgeproof.runner import conditions, limits, loadgen, telemetry, warmup
-from edgeproof.runner.outputs import check_output
+from edgeproof.runner.inference import Inference, load_postprocessing
+from edgeproof.runner.outputs import check_outputs
+from edgeproof.runner.samples import load_row, open_samples
 from edgeproof.runner.warmup import WarmUp
 
 # LoadGen reads a clock that can be set, and a jump of it falsifies LoadGen's times. NTP's slewing stays far below this.
@@ -33,11 +37,15 @@ class RefusedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class LoadedSession:
-    """A session after its first inference, with the time and memory that it took so far."""
+class LoadedArtifact:
+    """An artifact after its first inference, with the time and memory that it took so far.
 
-    session: InferenceSession
-    output_shape: tuple[int, ...]
+    `ports` describe what an inference returns: the artifact's outputs, or what the task's postprocessing makes of them.
+    """
+
+    inference: Inference
+    ports: tuple[Port, ...]
+    output_shapes: list[list[int]]
     load_ns: int
     first_inference_ns: int
     rss_before_bytes: int
@@ -49,28 +57,26 @@ def run(job: RunnerJob, job_dir: Path, result_dir: Path) -> dict[str, Any]:
     Raises RefusedError for damaged samples or too little memory, and TypeError or ValueError for an unusable output.
     """
     runtime = plugins.load("runtimes", job.runtime)
-    inputs = np.load(job_dir / job.samples, mmap_mode="r", allow_pickle=False)
-    meta = read_meta(job_dir / job.artifact)
-    # The size of another first output is as good if it depends on the data.
-    shape = None if meta.get("output_size_varies") else meta.get("output_shape")
+    samples = open_samples(job_dir, job.samples)
     if job.mode == ACCURACY_MODE and job.samples_sha256 is not None:
-        _check_samples(job_dir / job.samples, job.samples_sha256)
+        _check_samples(job_dir, job.samples, job.samples_sha256)
     with telemetry.record_telemetry(result_dir / telemetry.FILE, job.energy_counter):
         # The limits hold for this process. The telemetry process, which runs already, stays outside them.
         limits.apply(job.cores, job.memory_bytes)
-        sample = np.ascontiguousarray(inputs[:1])
-        loaded = _load(runtime, job_dir / job.artifact, job.threads, sample, shape)
+        sample = load_row(samples, 0)
+        loaded = _load(runtime, job, job_dir / job.artifact, sample)
         # Outputs are the same on a cold and on a warm machine, so accuracy needs no warm-up.
         timed = job.mode == PERFORMANCE_MODE
-        warm_up = warmup.warm_up(lambda: loaded.session(sample), job.warm_up_s if timed else 0.0)
+        warm_up = warmup.warm_up(lambda: loaded.inference(*sample), job.warm_up_s if timed else 0.0)
         gc.collect()
         needed_bytes = None
         if timed:
             needed_bytes = loadgen.estimate_memory_bytes(job.scenario, job.settings, warm_up.call_ns)
             _require_memory(needed_bytes)
         outcome = loadgen.run(
-            loaded.session,
-            inputs,
+            loaded.inference,
+            samples,
+            ports=loaded.ports,
             mode=job.mode,
             scenario=job.scenario,
             settings=job.settings,
@@ -98,16 +104,25 @@ def find_clock_error(before: dict[str, Any], after: dict[str, Any]) -> str | Non
     return f"the device's clock jumped by {jump / 1e9:+.3f} s during the run, and LoadGen's times with it"
 
 
-def _load(runtime: Any, artifact: Path, threads: int, sample: Array, shape: list[int] | None) -> LoadedSession:
-    """Load an artifact and run its first inference, whose output is checked."""
+def _load(runtime: Any, job: RunnerJob, artifact: Path, sample: tuple[Array, ...]) -> LoadedArtifact:
+    """Load an artifact and run its first inference, whose outputs are checked."""
+    meta = read_meta(artifact)
+    postprocessing = load_postprocessing(job.task)
     rss_before = conditions.read_peak_rss_bytes()
     started = time.perf_counter_ns()
-    session: InferenceSession = runtime.Session(artifact, threads=threads)
+    session = runtime.Session(artifact, threads=job.threads)
     loaded = time.perf_counter_ns()
-    output = session(sample)
+    outputs = session(*sample)
     first_inference_ns = time.perf_counter_ns() - loaded
-    check_output(output, shape)
-    return LoadedSession(session, output.shape, loaded - started, first_inference_ns, rss_before)
+    # An output of another size is as good if its size depends on the data.
+    check_outputs(outputs, read_outputs(meta), sizes_vary=meta.get("output_size_varies", False))
+    shapes = [list(output.shape) for output in outputs]
+    ports = read_outputs(meta)
+    if postprocessing is not None:
+        check_outputs(postprocessing.run(*outputs), postprocessing.ports)
+        ports = postprocessing.ports
+    inference = Inference(session, postprocessing)
+    return LoadedArtifact(inference, ports, shapes, loaded - started, first_inference_ns, rss_before)
 
 
 def _describe_outcome(outcome: loadgen.LoadGenOutcome) -> dict[str, Any]:
@@ -120,17 +135,17 @@ def _describe_outcome(outcome: loadgen.LoadGenOutcome) -> dict[str, Any]:
     }
 
 
-def _describe_session(loaded: LoadedSession, warm_up: WarmUp) -> dict[str, Any]:
-    states = loaded.session.list_states()
+def _describe_session(loaded: LoadedArtifact, warm_up: WarmUp) -> dict[str, Any]:
+    states = loaded.inference.session.list_states()
     return {
         **({"states": states} if states else {}),
         "load_ns": loaded.load_ns,
         "first_inference_ns": loaded.first_inference_ns,
         "warm_up": warm_up.as_dict(),
-        "output_shape": list(loaded.output_shape),
+        "output_shapes": loaded.output_shapes,
         "peak_rss_bytes": conditions.read_peak_rss_bytes(),
         "rss_before_load_bytes": loaded.rss_before_bytes,
-        "fallbacks": loaded.session.fallbacks(),
+        "fallbacks": loaded.inference.session.fallbacks(),
     }
 
 
@@ -144,10 +159,11 @@ def _require_memory(needed_bytes: int) -> None:
         )
 
 
-def _check_samples(path: Path, expected_sha256: str) -> None:
+def _check_samples(job_dir: Path, names: Sequence[str], expected_sha256: Sequence[str]) -> None:
     """Raise RefusedError for a damaged samples file, which would otherwise look like a worse model."""
-    if hash_file(path) != expected_sha256:
-        raise RefusedError(f"{path.name} is damaged on the device")
+    for name, sha256 in zip(names, expected_sha256, strict=True):
+        if hash_file(job_dir / name) != sha256:
+            raise RefusedError(f"{Path(name).name} is damaged on the device")
 
 
 def _describe_energy_method(counter: str | None) -> str | None:

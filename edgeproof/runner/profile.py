@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgeproof.core import plugins
 from edgeproof.core.errors import Unsupported
 from edgeproof.core.job import RunnerJob
 from edgeproof.runner import limits
+from edgeproof.runner.samples import load_row, open_samples
 
 
 def run(job: RunnerJob, job_dir: Path) -> dict[str, Any]:
@@ -19,8 +18,7 @@ def run(job: RunnerJob, job_dir: Path) -> dict[str, Any]:
     The result names the reason if the runtime has no profiler or cannot profile this artifact.
     """
     runtime = plugins.load("runtimes", job.runtime)
-    inputs = np.load(job_dir / job.samples, mmap_mode="r", allow_pickle=False)
-    sample = np.ascontiguousarray(inputs[:1])
+    sample = load_row(open_samples(job_dir, job.samples), 0)
     limits.apply(job.cores, job.memory_bytes)
     try:
         if not hasattr(runtime, "profile"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeproof.core.artifacts import ExportResult
+from edgeproof.core.artifacts import ExportResult, read_outputs
 from edgeproof.core.directories import read_meta
 from edgeproof.core.errors import Unsupported
 from edgeproof.core.sessions import InferenceSession
@@ -15,11 +15,13 @@ from edgeproof.core.sessions import InferenceSession
 if TYPE_CHECKING:
     from torch import nn
 
+Array = np.ndarray[Any, Any]
+
 SCHEMES = ("fp32",)
 
 
-def export(model: nn.Module, samples: np.ndarray[Any, Any], scheme: str, out_dir: Path) -> ExportResult:
-    """Write an empty file. Session only needs the output shape, which is in every artifact's meta.json.
+def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: Path) -> ExportResult:
+    """Write an empty file. Session only needs the outputs, which are in every artifact's meta.json.
 
     Raises Unsupported for any scheme but fp32.
     """
@@ -30,20 +32,20 @@ def export(model: nn.Module, samples: np.ndarray[Any, Any], scheme: str, out_dir
 
 
 class Session(InferenceSession):
-    """Opens an artifact of any runtime, and returns zeros of its output shape for every input."""
+    """Opens an artifact of any runtime, and returns zeros of its outputs' shapes for every input."""
 
     def __init__(self, artifact_dir: Path, *, threads: int) -> None:
-        shape = read_meta(artifact_dir, verify=False)["output_shape"]
-        self._output = np.zeros(shape, np.float32)
+        outputs = read_outputs(read_meta(artifact_dir, verify=False))
+        self._outputs = tuple(np.zeros((1, *port.shape), port.dtype) for port in outputs)
 
-    def feed(self, x: np.ndarray[Any, Any]) -> None:
+    def feed(self, *inputs: Array) -> None:
         pass
 
     def invoke(self) -> None:
         pass
 
-    def fetch(self) -> np.ndarray[Any, Any]:
-        return self._output
+    def fetch(self) -> tuple[Array, ...]:
+        return self._outputs
 
 
 def describe() -> dict[str, str]:

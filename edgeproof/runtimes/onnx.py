@@ -14,7 +14,7 @@ import numpy as np
 from edgeproof.core.artifacts import ExportResult, ModelInterface
 from edgeproof.core.errors import Unsupported
 from edgeproof.core.profiles import Operator, Profile, call_repeatedly
-from edgeproof.core.sessions import InferenceSession
+from edgeproof.core.sessions import InferenceSession, choose_port_dtype
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,11 +47,11 @@ UNSUPPORTED_SCHEMES = {
 }
 
 
-def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> ExportResult:
+def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: Path) -> ExportResult:
     """Convert a module to ONNX and quantize it with ONNX Runtime's own tools: see edgeproof/converters/onnx.py.
 
-    `samples` (N, *input_shape) float32 calibrate the static schemes. Raises Unsupported for a scheme that ONNX Runtime
-    does not have.
+    `samples` have an array (N, *shape) for each input and calibrate the static schemes. Raises Unsupported for a scheme
+    that ONNX Runtime does not have.
     """
     from edgeproof.converters import onnx as converter
     from edgeproof.models import qat
@@ -86,10 +86,10 @@ def read_interface(path: Path) -> ModelInterface:
     return ModelInterface(tuple(map(onnx_files.read_spec, inputs)), tuple(map(onnx_files.read_spec, graph.output)))
 
 
-def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> ExportResult:
-    """Copy an .onnx file. Fix its open sizes to `input_shape`, and include weights that it keeps in other files.
+def adopt(path: Path, out_dir: Path, *, input_shapes: Sequence[Sequence[int]], output: int) -> ExportResult:
+    """Copy an .onnx file. Fix its open sizes to `input_shapes`, and include weights that it keeps in other files.
 
-    `output` is the index of the output to measure. It is moved to the front; the others are still computed.
+    `input_shapes` include a batch of one. `output` is the index of the output to score, which is moved to the front.
     """
     import onnx
 
@@ -108,7 +108,7 @@ def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int)
     del model.graph.output[:]
     model.graph.output.extend([outputs.pop(output), *outputs])
     if not is_fixed:
-        onnx_files.fix_shapes(model, interface.inputs[0], input_shape)
+        onnx_files.fix_shapes(model, interface.inputs, input_shapes)
     onnx.save(model, out_dir / FILE)
     return ExportResult()
 
@@ -116,7 +116,8 @@ def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int)
 class Session(InferenceSession):
     """Runs model.onnx with input and output buffers that are bound once.
 
-    Inputs and outputs of other types than float32 are converted in feed() and fetch().
+    Inputs and outputs of types that no port has are converted in feed() and fetch(). Outputs that are not tensors of
+    numbers are not fetched.
     """
 
     def __init__(self, artifact_dir: Path, *, threads: int, profile: Path | None = None) -> None:
@@ -131,23 +132,37 @@ class Session(InferenceSession):
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
         self._session = ort.InferenceSession(artifact_dir / FILE, options, providers=[PROVIDER])
-        model_input, model_output = self._session.get_inputs()[0], self._session.get_outputs()[0]
-        self._input = np.zeros(model_input.shape, DTYPES[model_input.type])
         self._binding = self._session.io_binding()
-        self._binding.bind_cpu_input(model_input.name, self._input)
-        self.allocates_output = not all(isinstance(size, int) for size in model_output.shape)
-        self._output_name = model_output.name
-        self._raw_output = np.zeros([] if self.allocates_output else model_output.shape, DTYPES[model_output.type])
-        raw = self._raw_output
-        self._output = raw if raw.dtype == np.float32 else raw.astype(np.float32)
-        if self.allocates_output:
-            self._let_engine_allocate()
+        self._inputs = [
+            np.zeros(model_input.shape, DTYPES[model_input.type]) for model_input in self._session.get_inputs()
+        ]
+        for model_input, buffer in zip(self._session.get_inputs(), self._inputs, strict=True):
+            self._binding.bind_cpu_input(model_input.name, buffer)
+        model_outputs = [model_output for model_output in self._session.get_outputs() if model_output.type in DTYPES]
+        self._output_names = [model_output.name for model_output in model_outputs]
+        self._output_dtypes = [choose_port_dtype(DTYPES[model_output.type]) for model_output in model_outputs]
+        if all(isinstance(size, int) for model_output in model_outputs for size in model_output.shape):
+            self._bind_outputs(model_outputs)
         else:
-            self._binding.bind_output(model_output.name, "cpu", 0, raw.dtype, list(raw.shape), raw.ctypes.data)
+            self._let_engine_allocate()
         self._run = self._session.run_with_iobinding
 
-    def feed(self, x: Array) -> None:
-        self._input[...] = x
+    def _bind_outputs(self, model_outputs: Sequence[Any]) -> None:
+        """Bind a buffer for each output, and a further one where its elements are converted."""
+        raw_outputs = [np.zeros(model_output.shape, DTYPES[model_output.type]) for model_output in model_outputs]
+        for name, raw in zip(self._output_names, raw_outputs, strict=True):
+            self._binding.bind_output(name, "cpu", 0, raw.dtype, list(raw.shape), raw.ctypes.data)
+        self._raw_outputs = raw_outputs
+        self._outputs = tuple(
+            raw.astype(dtype, copy=False) for raw, dtype in zip(raw_outputs, self._output_dtypes, strict=True)
+        )
+        self._converted = [
+            (output, raw) for output, raw in zip(self._outputs, raw_outputs, strict=True) if output is not raw
+        ]
+
+    def feed(self, *inputs: Array) -> None:
+        for buffer, x in zip(self._inputs, inputs, strict=True):
+            buffer[...] = x
         if self.allocates_output:
             self._let_engine_allocate()
 
@@ -162,17 +177,19 @@ class Session(InferenceSession):
             self._run(self._binding)
 
     def _let_engine_allocate(self) -> None:
-        """Bind no memory. Else the engine would write into the output of the last inference, which has another size."""
+        """Bind no memory. Else the engine would write into the outputs of the last inference, of other sizes."""
         self.allocates_output = True
         self._binding.clear_binding_outputs()
-        self._binding.bind_output(self._output_name, "cpu")
+        for name in self._output_names:
+            self._binding.bind_output(name, "cpu")
 
-    def fetch(self) -> Array:
+    def fetch(self) -> tuple[Array, ...]:
         if self.allocates_output:
-            return np.asarray(self._binding.get_outputs()[0].numpy(), np.float32)
-        if self._raw_output is not self._output:
-            self._output[...] = self._raw_output
-        return self._output
+            values = zip(self._binding.get_outputs(), self._output_dtypes, strict=True)
+            return tuple(np.asarray(value.numpy(), dtype) for value, dtype in values)
+        for output, raw in self._converted:
+            output[...] = raw
+        return self._outputs
 
     def fallbacks(self) -> list[str]:
         providers: list[str] = self._session.get_providers()
@@ -183,12 +200,12 @@ class Session(InferenceSession):
         return Path(self._session.end_profiling())
 
 
-def profile(artifact_dir: Path, x: Array, *, threads: int) -> Profile:
+def profile(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> Profile:
     """Measure the kernel time of each node with ONNX Runtime's profiler."""
     with tempfile.TemporaryDirectory() as scratch:
         session = Session(artifact_dir, threads=threads, profile=Path(scratch, "profile"))
-        session(x)
-        count = call_repeatedly(lambda: session(x), PROFILED_INFERENCES)
+        session(*inputs)
+        count = call_repeatedly(lambda: session(*inputs), PROFILED_INFERENCES)
         events = json.loads(session.end_profiling().read_text(encoding="utf-8"))
     events_by_name: dict[str, list[Any]] = {}
     for event in events:

@@ -14,7 +14,7 @@ import numpy as np
 from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.errors import Unsupported
 from edgeproof.core.profiles import Operator, Profile, call_repeatedly
-from edgeproof.core.sessions import InferenceSession
+from edgeproof.core.sessions import InferenceSession, choose_port_dtype
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,11 +34,11 @@ UNSUPPORTED_SCHEMES = {
 }
 
 
-def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> ExportResult:
+def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: Path) -> ExportResult:
     """Convert a module to OpenVINO IR and quantize it with NNCF: see edgeproof/converters/openvino.py.
 
-    `samples` (N, *input_shape) float32 calibrate the static schemes. Raises Unsupported for a scheme or a network that
-    OpenVINO does not support.
+    `samples` have an array (N, *shape) for each input and calibrate the static schemes. Raises Unsupported for a scheme
+    or a network that OpenVINO does not support.
     """
     from edgeproof.converters import openvino as converter
     from edgeproof.models import qat
@@ -77,10 +77,10 @@ def read_interface(path: Path) -> ModelInterface:
         return ModelInterface(tuple(map(_read_spec, model.inputs)), tuple(map(_read_spec, model.outputs)))
 
 
-def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> ExportResult:
-    """Copy an OpenVINO file, or convert an .onnx file. Fix open sizes to `input_shape`.
+def adopt(path: Path, out_dir: Path, *, input_shapes: Sequence[Sequence[int]], output: int) -> ExportResult:
+    """Copy an OpenVINO file, or convert an .onnx file. Fix open sizes to `input_shapes`, which include a batch of one.
 
-    `output` is the index of the output to measure. It is moved to the front; the others are still computed.
+    `output` is the index of the output to score, which is moved to the front.
     """
     import openvino as ov
 
@@ -95,15 +95,16 @@ def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int)
         results = list(model.get_results())
         results.insert(0, results.pop(output))
         model = ov.Model(results, model.get_sinks(), model.get_parameters(), "model")
-        model.reshape(list(input_shape))
+        model.reshape({index: list(shape) for index, shape in enumerate(input_shapes)})
         converter.save(model, out_dir / FILE)
     return ExportResult(("converted from ONNX",) if _is_onnx(path) else ())
 
 
 class Session(InferenceSession):
-    """Runs model.xml with an input tensor that shares memory and is set once.
+    """Runs model.xml with input tensors that share memory and are set once.
 
-    Inputs and outputs of other types than float32 are converted in feed() and fetch().
+    Inputs and outputs of types that no port has are converted in feed() and fetch(). Outputs of types that numpy lacks
+    are not fetched.
     Raises Unsupported for a bf16 model on a processor without bfloat16 arithmetic.
     """
 
@@ -127,32 +128,46 @@ class Session(InferenceSession):
         compiled = core.compile_model(model, "CPU", options)
         if precision == "bf16":
             _check_computes_bf16(core, compiled)
-        self._input = np.zeros(list(compiled.input(0).shape), compiled.input(0).element_type.to_dtype())
         request = compiled.create_infer_request()
-        request.set_input_tensor(0, ov.Tensor(self._input, shared_memory=True))
-        self.allocates_output = compiled.output(0).partial_shape.is_dynamic
-        self._get_output_tensor = request.get_output_tensor
-        self._raw_output = raw = request.get_output_tensor(0).data
-        self._output = raw if raw.dtype == np.float32 else raw.astype(np.float32)
+        self._inputs = [np.zeros(list(port.shape), port.element_type.to_dtype()) for port in compiled.inputs]
+        for index, buffer in enumerate(self._inputs):
+            request.set_input_tensor(index, ov.Tensor(buffer, shared_memory=True))
+        self._bind_outputs(request, compiled.outputs)
         # The call of the C++ binding, without its Python wrapper, which would add 3 µs.
         self._infer = super(type(request), request).infer  # type: ignore[misc]
         self._query_state, self._reset_state = request.query_state, request.reset_state
         self._compiled = compiled
         self.get_counters = request.get_profiling_info
 
-    def feed(self, x: Array) -> None:
-        self._input[...] = x
+    def _bind_outputs(self, request: Any, ports: Sequence[Any]) -> None:
+        """Keep a view of each output of numbers, and a buffer where its elements are converted."""
+        self._get_output_tensor = request.get_output_tensor
+        known = [(index, port) for index, port in enumerate(ports) if port.element_type.get_type_name() in NUMPY_TYPES]
+        self._output_indices = [index for index, _ in known]
+        self._output_dtypes = [choose_port_dtype(np.dtype(port.element_type.to_dtype()).name) for _, port in known]
+        self.allocates_output = any(port.partial_shape.is_dynamic for _, port in known)
+        raw_outputs = [request.get_output_tensor(index).data for index in self._output_indices]
+        self._outputs = tuple(
+            raw.astype(dtype, copy=False) for raw, dtype in zip(raw_outputs, self._output_dtypes, strict=True)
+        )
+        self._converted = [
+            (output, raw) for output, raw in zip(self._outputs, raw_outputs, strict=True) if output is not raw
+        ]
+
+    def feed(self, *inputs: Array) -> None:
+        for buffer, x in zip(self._inputs, inputs, strict=True):
+            buffer[...] = x
 
     def invoke(self) -> None:
         self._infer({}, True, False)  # no inputs to copy, outputs are shared, no strings to decode
 
-    def fetch(self) -> Array:
-        if self.allocates_output:  # the engine has allocated another tensor
-            return np.array(self._get_output_tensor(0).data, np.float32)
-        if self._raw_output is not self._output:
-            self._output[...] = self._raw_output
-        output: Array = self._output
-        return output
+    def fetch(self) -> tuple[Array, ...]:
+        if self.allocates_output:  # the engine has allocated other tensors
+            outputs = zip(self._output_indices, self._output_dtypes, strict=True)
+            return tuple(np.array(self._get_output_tensor(index).data, dtype) for index, dtype in outputs)
+        for output, raw in self._converted:
+            output[...] = raw
+        return self._outputs
 
     def list_states(self) -> list[str]:
         """List the model's variables, which hold a state such as that of an LSTM."""
@@ -168,16 +183,16 @@ class Session(InferenceSession):
         return [f"{count} × {kind}" for kind, count in Counter(kinds).items() if kind == "Reference"]
 
 
-def profile(artifact_dir: Path, x: Array, *, threads: int) -> Profile:
+def profile(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> Profile:
     """Measure the time of each executed node with OpenVINO's performance counters.
 
     A counter is the mean over all inferences so far. The means before and after the profiled inferences give the mean
     of these alone, without the first inferences, which compile kernels and take longer than all others together.
     """
     session = Session(artifact_dir, threads=threads, profile=True)
-    warm_up_count = call_repeatedly(lambda: session(x), WARM_UP_INFERENCES)
+    warm_up_count = call_repeatedly(lambda: session(*inputs), WARM_UP_INFERENCES)
     warm_up_means_us = [_to_microseconds(counter) for counter in session.get_counters()]
-    count = call_repeatedly(lambda: session(x), PROFILED_INFERENCES)
+    count = call_repeatedly(lambda: session(*inputs), PROFILED_INFERENCES)
     operators = []
     for counter, warm_up_mean_us in zip(session.get_counters(), warm_up_means_us, strict=True):
         if counter.status == counter.Status.EXECUTED:

@@ -13,7 +13,7 @@ import numpy as np
 from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.errors import ConfigError, Unsupported
 from edgeproof.core.profiles import Profile
-from edgeproof.core.sessions import InferenceSession
+from edgeproof.core.sessions import InferenceSession, choose_port_dtype
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,11 +36,11 @@ REMARKS = {
 }
 
 
-def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> ExportResult:
+def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: Path) -> ExportResult:
     """Convert a module to TFLite and quantize it with AI Edge Quantizer: see edgeproof/converters/tflite.py.
 
-    `samples` (N, *input_shape) float32 calibrate the static schemes. Raises Unsupported for a scheme that these tools
-    do not have.
+    `samples` have an array (N, *shape) for each input and calibrate the static schemes. Raises Unsupported for a scheme
+    that these tools do not have.
     """
     from edgeproof.converters import tflite as converter
     from edgeproof.models import qat
@@ -63,12 +63,12 @@ def export(model: nn.Module, samples: Array, scheme: str, out_dir: Path) -> Expo
 
 
 def export_keras(
-    model: Callable[[Any], Any], variables: Sequence[Any], samples: Array, scheme: str, out_dir: Path
+    model: Callable[..., Any], variables: Sequence[Any], samples: tuple[Array, ...], scheme: str, out_dir: Path
 ) -> ExportResult:
     """Convert a TensorFlow function with TensorFlow's own converter: see edgeproof/converters/tensorflow.py.
 
-    `model` maps a tensor to a tensor and reads `variables`; `samples` (N, *input_shape) have the input's element type.
-    Raises Unsupported for a scheme or a network that the converter does not support.
+    `model` maps tensors to a tensor or a list of tensors and reads `variables`; `samples` have an array (N, *shape) of
+    the element type of each input. Raises Unsupported for a scheme or a network that the converter does not support.
     """
     from edgeproof.converters import tensorflow, tflite
 
@@ -86,14 +86,15 @@ def read_interface(path: Path) -> ModelInterface:
     return ModelInterface(tuple(map(_read_spec, inputs)), tuple(map(_read_spec, outputs)))
 
 
-def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int) -> ExportResult:
-    """Copy a .tflite file. Its input is resized to `input_shape`, which includes a batch of one, where it is open.
+def adopt(path: Path, out_dir: Path, *, input_shapes: Sequence[Sequence[int]], output: int) -> ExportResult:
+    """Copy a .tflite file. Its inputs are resized to `input_shapes`, which include a batch of one, where they are open.
 
-    `output` is the index of the output to measure. It is moved to the front; the others are still computed.
-    Raises ConfigError if the file cannot be resized.
+    `output` is the index of the output to score, which is moved to the front. Raises ConfigError if the file cannot be
+    resized.
     """
     shutil.copyfile(path, out_dir / FILE)
-    resizes = _read_input_shape(path) != list(input_shape)
+    shapes = [list(shape) for shape in input_shapes]
+    resizes = _read_input_shapes(path) != shapes
     if output == 0 and not resizes:
         return ExportResult()
     from ai_edge_litert.tools import flatbuffer_utils
@@ -103,29 +104,20 @@ def adopt(path: Path, out_dir: Path, *, input_shape: Sequence[int], output: int)
     order = list(graph.outputs)
     graph.outputs = [order.pop(output), *order]
     if resizes:
-        graph.tensors[graph.inputs[0]].shape = list(input_shape)
+        for index, shape in zip(graph.inputs, shapes, strict=True):
+            graph.tensors[index].shape = shape
     flatbuffer_utils.write_model(model, str(out_dir / FILE))
     if resizes:
-        _check_allocatable(out_dir / FILE, path, input_shape)
+        _check_allocatable(out_dir / FILE, path, shapes)
     return ExportResult()
 
 
 class Session(InferenceSession):
-    """Runs model.tflite. Integer inputs and outputs are (de)quantized in feed() and fetch(), as an application must."""
+    """Runs model.tflite. Quantized inputs and outputs are converted in feed() and fetch(), as an application must."""
 
     def __init__(self, artifact_dir: Path, *, threads: int) -> None:
         self._path, self._threads = artifact_dir / FILE, threads
         self._load()
-        model_input = self._interpreter.get_input_details()[0]
-        model_output = self._interpreter.get_output_details()[0]
-        self._quantizes, self._dequantizes = _is_quantized(model_input), _is_quantized(model_output)
-        # Arrays without axes: a ufunc takes these faster than numbers, which it would convert in each call.
-        self._in_scale, self._in_zero = (np.array(part, np.float32) for part in model_input["quantization"])
-        self._out_scale, self._out_zero = (np.array(part, np.float32) for part in model_output["quantization"])
-        self._min, self._max = (np.array(limit, np.float32) for limit in _get_integer_range(model_input["dtype"]))
-        self._scratch = np.zeros(model_input["shape"], np.float32)
-        self.allocates_output = not _is_allocated(self._output_view)
-        self._output = np.zeros(model_output["shape"], np.float32)
 
     def _load(self) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -135,41 +127,35 @@ class Session(InferenceSession):
         self._interpreter = interpreter
         self._invoke = interpreter.invoke
         # tensor() returns a function that makes a view of the interpreter's memory. invoke() fails while a view exists.
-        self._input_view = interpreter.tensor(interpreter.get_input_details()[0]["index"])
-        self._output_view = interpreter.tensor(interpreter.get_output_details()[0]["index"])
+        self._writers = [
+            _build_writer(interpreter.tensor(details["index"]), details) for details in interpreter.get_input_details()
+        ]
+        self._readers = [
+            _OutputReader(interpreter, index)
+            for index, details in enumerate(interpreter.get_output_details())
+            if np.dtype(details["dtype"]).kind in "fiub"  # numbers, and not text
+        ]
+        self._outputs = tuple(reader.buffer for reader in self._readers)
+        self.allocates_output = any(reader.is_allocated_late for reader in self._readers)
 
-    def feed(self, x: Array) -> None:
-        if not self._quantizes:
-            self._input_view()[...] = x
-            return
-        scratch = self._scratch
-        np.divide(x, self._in_scale, out=scratch)
-        np.rint(scratch, out=scratch)
-        np.add(scratch, self._in_zero, out=scratch)
-        scratch.clip(self._min, self._max, out=scratch)  # np.clip() would take twice as long
-        self._input_view()[...] = scratch
+    def feed(self, *inputs: Array) -> None:
+        for write, x in zip(self._writers, inputs, strict=True):
+            write(x)
 
     def invoke(self) -> None:
         self._invoke()
 
-    def fetch(self) -> Array:
-        view = self._read_allocated_output() if self.allocates_output else self._output_view()
-        if not self._dequantizes:
-            self._output[...] = view
-            return self._output
-        np.subtract(view, self._out_zero, out=self._output)
-        np.multiply(self._output, self._out_scale, out=self._output)
-        return self._output
+    def fetch(self) -> tuple[Array, ...]:
+        for reader in self._readers:
+            reader.read()
+        if self.allocates_output:
+            self._fit_outputs()
+        return self._outputs
 
-    def _read_allocated_output(self) -> Array:
-        """Return a view of an output that the engine has allocated, and fit the buffer to its shape."""
-        try:
-            view: Array = self._output_view()
-        except ValueError:  # the interpreter makes no view of an empty tensor
-            view = np.zeros(self._interpreter.get_output_details()[0]["shape"], np.float32)
-        if view.shape != self._output.shape:
-            self._output = np.zeros(view.shape, np.float32)
-        return view
+    def _fit_outputs(self) -> None:
+        """Replace the outputs if an output got another size, and with it another buffer."""
+        if any(reader.buffer is not output for reader, output in zip(self._readers, self._outputs, strict=True)):
+            self._outputs = tuple(reader.buffer for reader in self._readers)
 
     def list_states(self) -> list[str]:
         """List variable tensors, as of an LSTM, and the operators that keep variables or a random generator."""
@@ -195,7 +181,66 @@ class Session(InferenceSession):
         return [] if has_delegate else ["the XNNPACK delegate took no operator"]
 
 
-def profile(artifact_dir: Path, x: Array, *, threads: int) -> Profile:
+class _OutputReader:
+    """Copies one output from the interpreter's memory into `buffer`, which is dequantized if the file is quantized.
+
+    `is_allocated_late` is True if the output has no memory before the first inference, because its size is computed.
+    """
+
+    def __init__(self, interpreter: Any, index: int) -> None:
+        self._interpreter, self._index = interpreter, index
+        details = interpreter.get_output_details()[index]
+        self._view = interpreter.tensor(details["index"])
+        self._dequantizes = _is_quantized(details)
+        # Arrays without axes: a ufunc takes these faster than numbers, which it would convert in each call.
+        self._scale, self._zero = (np.array(part, np.float32) for part in details["quantization"])
+        self._dtype = "float32" if self._dequantizes else choose_port_dtype(np.dtype(details["dtype"]).name)
+        self.is_allocated_late = not _is_allocated(self._view)
+        self.buffer: Array = np.zeros(details["shape"], self._dtype)
+
+    def read(self) -> None:
+        view = self._read_late_output() if self.is_allocated_late else self._view()
+        if not self._dequantizes:
+            self.buffer[...] = view
+            return
+        np.subtract(view, self._zero, out=self.buffer)
+        np.multiply(self.buffer, self._scale, out=self.buffer)
+
+    def _read_late_output(self) -> Array:
+        """Return a view of an output that the engine has allocated, and fit the buffer to its shape."""
+        try:
+            view: Array = self._view()
+        except ValueError:  # the interpreter makes no view of an empty tensor
+            view = np.zeros(self._interpreter.get_output_details()[self._index]["shape"], self._dtype)
+        if view.shape != self.buffer.shape:
+            self.buffer = np.zeros(view.shape, self._dtype)
+        return view
+
+
+def _build_writer(view: Callable[[], Array], details: dict[str, Any]) -> Callable[[Array], None]:
+    """Return a function that copies an array into the memory of an input, quantized if the file is quantized."""
+
+    def copy(x: Array) -> None:
+        view()[...] = x
+
+    if not _is_quantized(details):
+        return copy
+    scale, zero = (np.array(part, np.float32) for part in details["quantization"])
+    limits = np.iinfo(details["dtype"])
+    lowest, highest = np.array(limits.min, np.float32), np.array(limits.max, np.float32)
+    scratch = np.zeros(details["shape"], np.float32)
+
+    def quantize(x: Array) -> None:
+        np.divide(x, scale, out=scratch)
+        np.rint(scratch, out=scratch)
+        np.add(scratch, zero, out=scratch)
+        scratch.clip(lowest, highest, out=scratch)  # np.clip() would take twice as long
+        view()[...] = scratch
+
+    return quantize
+
+
+def profile(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> Profile:
     """Raise Unsupported: the engine has a profiler, but its Python interpreter does not offer it."""
     raise Unsupported("LiteRT's Python interpreter gives no way to the engine's profiler; its C++ benchmark_model does")
 
@@ -242,29 +287,22 @@ def _find_states(path: Path) -> tuple[int, list[str]]:
     return variables, [name for name in STATEFUL_OPERATORS if getattr(schema.BuiltinOperator, name) in codes]
 
 
-def _get_integer_range(dtype: Any) -> tuple[int, int]:
-    """Return the smallest and the largest integer of a type, (0, 0) for a type of floats."""
-    if not np.issubdtype(dtype, np.integer):
-        return 0, 0
-    limits = np.iinfo(dtype)
-    return int(limits.min), int(limits.max)
-
-
-def _read_input_shape(path: Path) -> list[int]:
-    """Read the input shape that a file's memory is planned for. Open sizes are 1."""
+def _read_input_shapes(path: Path) -> list[list[int]]:
+    """Read the input shapes that a file's memory is planned for. Open sizes are 1."""
     from ai_edge_litert.interpreter import Interpreter
 
-    return [int(size) for size in Interpreter(str(path)).get_input_details()[0]["shape"]]
+    return [[int(size) for size in details["shape"]] for details in Interpreter(str(path)).get_input_details()]
 
 
-def _check_allocatable(resized: Path, path: Path, input_shape: Sequence[int]) -> None:
+def _check_allocatable(resized: Path, path: Path, shapes: list[list[int]]) -> None:
     """Raise ConfigError if an operator of a resized file was built for another shape."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:
         Interpreter(str(resized)).allocate_tensors()
     except RuntimeError as error:
+        planned = " and ".join(map(str, _read_input_shapes(path)))
         raise ConfigError(
-            f"{path} leaves sizes of its input open, but an operator in it fits {_read_input_shape(path)} alone, not "
-            f"{list(input_shape)} ({str(error).splitlines()[0]}). Convert the model again for that shape."
+            f"{path} leaves sizes of its input open, but an operator in it fits {planned} alone, not "
+            f"{' and '.join(map(str, shapes))} ({str(error).splitlines()[0]}). Convert the model again for that shape."
         ) from None
