@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from edgeproof.config import cards
 from edgeproof.config.model_graph import find_network, read_framework
-from edgeproof.config.study import ModelEntry, Study
+from edgeproof.config.study import ModelEntry, Study, TaskDefinition
+from edgeproof.config.task_metric import load_task_metric
+from edgeproof.config.validation import validate
 from edgeproof.core import plugins
 from edgeproof.core.errors import ConfigError, UnknownNameError
 from edgeproof.records import kinds
@@ -34,6 +36,7 @@ def check_study(study: Study) -> None:
             plugins.load(f"{mention.kind}s", mention.name)
     for device in study.bench.devices:
         cards.read(device)
+    _check_quality_limits(study)
     _check_scheme_names(study)
     for name in study.models:
         _check_model(name, study)
@@ -84,6 +87,22 @@ def _explain_where_to_add(mention: Mention) -> str:
     if kind == "scenario":
         return f"To add one: conf/scenarios/{name}.yaml."
     return "Models are named under 'models' in the study's YAML."
+
+
+def _check_quality_limits(study: Study) -> None:
+    """Check that the task's floor is not better than its target, and that limits of a proportion are shares."""
+    where = f"conf/tasks/{study.task}.yaml"
+    definition = validate(TaskDefinition, study.tasks[study.task], where)
+    _, metric = load_task_metric(study.task)
+    target, floor = definition.quality_target, definition.quality_floor
+    for key, limit in (("quality_target", target), ("quality_floor", floor)):
+        if metric.interval == "wilson" and limit is not None and not 0 <= limit <= 1:
+            raise ConfigError(f"{where}: {key} is a share from 0 to 1, because the task's metric is {metric.label}.")
+    if floor is not None and metric.is_better(floor, target):
+        raise ConfigError(
+            f"{where}: quality_floor {metric.format(floor)} is better than quality_target {metric.format(target)}. "
+            f"{'Less' if metric.better == 'less' else 'More'} is better in {metric.label}."
+        )
 
 
 def _check_scheme_names(study: Study) -> None:

@@ -12,6 +12,7 @@ from edgeproof.config.packages import pin
 from edgeproof.config.params import FAMILIES, SCHEMA, Params
 from edgeproof.config.references import find_reference
 from edgeproof.config.study import ModelEntry, Study, TaskDefinition
+from edgeproof.config.task_metric import load_task_metric
 from edgeproof.config.validation import validate
 from edgeproof.core import plugins
 
@@ -64,7 +65,8 @@ def _limit_schemes(study: Study) -> Study:
 def _expand_task(study: Study) -> dict[str, Any]:
     where = f"conf/tasks/{study.task}.yaml"
     definition = validate(TaskDefinition, study.tasks[study.task], where)
-    return {**definition.model_dump(mode="json"), "name": study.task, "seed": study.seed}
+    metric, _ = load_task_metric(study.task)
+    return {**definition.model_dump(mode="json"), "name": study.task, "metric": metric, "seed": study.seed}
 
 
 def _expand_model(study: Study, name: str) -> dict[str, Any]:
@@ -120,6 +122,7 @@ def _expand_bench(study: Study, names: Sequence[str], device: str, runtime: str)
     models = {name: study.models[name] for name in names if runtime in study.list_runtimes(name)}
     every = {key: study.scenarios[key].model_dump(mode="json") for key in study.bench.every}
     final = {key: study.scenarios[key].model_dump(mode="json") for key in study.bench.final}
+    task = _expand_task(study)
     return {
         "device": device,
         "transport": cards.read(device).transport,
@@ -138,7 +141,7 @@ def _expand_bench(study: Study, names: Sequence[str], device: str, runtime: str)
         "final": {name: list(entry.final) for name, entry in models.items() if entry.final},
         "every": every,
         "all": {**every, **final},
-        "quality_target": _expand_task(study)["quality_target"],
+        **{name: task[name] for name in ("quality_target", "quality_floor")},
         "packages": pin([*study.runtimes[runtime].device_packages, "mlcommons-loadgen", "numpy"]),
     }
 

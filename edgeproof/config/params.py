@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field
 
-from edgeproof.config.validation import Frozen, Id, Sha256
+from edgeproof.config.validation import Checksum, Frozen, Id
 from edgeproof.core.errors import ConfigError, suggest_nearest
 
 SCHEMA = 1
@@ -25,21 +25,34 @@ Family = Literal["train", "distill", "prune", "quantize"]
 FAMILIES: tuple[Family, ...] = ("train", "distill", "prune", "quantize")
 
 
-class FolderSource(Frozen):
-    """A folder that the user has filled."""
+Files = Annotated[dict[str, Checksum], Field(min_length=1)]
+
+
+class SourceFiles(Frozen):
+    """The files of a source that does not have the task's own ones: name → checksum. Null means the task's."""
+
+    files: Files | None = Field(default=None, exclude_if=lambda files: files is None)
+
+
+class FolderSource(SourceFiles):
+    """A folder that the user has filled.
+
+    With `pattern`, such as '**/*.wav', the files are the user's own. Any file that fits is taken, without a checksum.
+    """
 
     kind: Literal["folder"]
     path: str
+    pattern: str | None = Field(default=None, exclude_if=lambda pattern: pattern is None)
 
 
-class UrlSource(Frozen):
-    """A directory on an HTTP server that holds gzip files."""
+class UrlSource(SourceFiles):
+    """A directory on an HTTP server that holds gzip files and archives."""
 
     kind: Literal["url"]
     base: str
 
 
-class DebianSource(Frozen):
+class DebianSource(SourceFiles):
     """A folder inside a Debian package."""
 
     kind: Literal["debian"]
@@ -47,7 +60,7 @@ class DebianSource(Frozen):
     path: str
 
 
-class PackageSource(Frozen):
+class PackageSource(SourceFiles):
     """A folder inside an installed Python package."""
 
     kind: Literal["package"]
@@ -59,14 +72,21 @@ Source = Annotated[FolderSource | UrlSource | DebianSource | PackageSource, Fiel
 
 
 class TaskParams(Frozen):
-    """A task: its files and the sources to get them from, with the seed that splits its samples."""
+    """A task: its files and the sources to get them from, with the seed that splits its samples.
+
+    `metric` is what its quality is measured by, `quality_target` the quality to reach, and `quality_floor` the worst
+    valid one, which is the target if it is left out. Both are in the metric's natural unit, a share for a proportion.
+    """
 
     name: Id
     sources: list[Source] = Field(min_length=1)
-    files: dict[str, Sha256] = Field(min_length=1)
+    files: Files
     validation_samples: Samples
     calibration_samples: Samples
-    quality_target: float = Field(ge=0, le=1)
+    quality_target: float
+    quality_floor: float | None = None
+    # Earlier versions knew no other metric and wrote none.
+    metric: Id = "accuracy"
     seed: Seed
 
 
@@ -154,8 +174,14 @@ class BenchParams(Frozen):
     final: dict[str, list[str]]
     every: dict[str, ScenarioParams]
     all: dict[str, ScenarioParams]
-    quality_target: float = Field(ge=0, le=1)
+    quality_target: float
+    quality_floor: float | None = None
     packages: dict[str, str]
+
+    @property
+    def worst_valid_quality(self) -> float:
+        """The task's floor, or its target if it has none."""
+        return self.quality_target if self.quality_floor is None else self.quality_floor
 
 
 class ReportParams(Frozen):

@@ -94,7 +94,9 @@ class RuntimeDefinition(Frozen):
 
 
 class TaskDefinition(TaskParams):
-    """Content of conf/tasks/<name>.yaml. The name comes from the file, the seed from the study."""
+    """Content of conf/tasks/<name>.yaml. The file gives the name, the task's code the metric, the study the seed."""
+
+    RENAMED_KEYS: ClassVar[dict[str, str]] = {"accuracy_target": "quality_target", "accuracy": "quality_target"}
 
     name: Id = "unnamed"
     seed: Seed = 0
