@@ -9,11 +9,11 @@ from edgeproof import entry
 
 def main() -> None:
     """Run the export named on the command line."""
-    from edgeproof.artifacts import export
+    from edgeproof.artifacts import isolation
     from edgeproof.config import params_file
 
     study = params_file.read_params()
-    export.export(study.export[sys.argv[1]], study.task.name)
+    isolation.export(study.export[sys.argv[1]], study.task.name)
 
 
 if __name__ == "__main__":

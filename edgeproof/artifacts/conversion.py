@@ -7,16 +7,20 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.directories import list_files
 from edgeproof.core.errors import EdgeproofError, Unsupported
 
 MAX_LOG_LINES = 15
+Array = np.ndarray[Any, Any]
+
 # Samples that an artifact keeps as examples of its input.
 STORED_SAMPLES = 8
 
@@ -54,6 +58,12 @@ def describe_files(directory: Path, outcome: ExportResult | Unsupported) -> dict
         "gzip_bytes": sum(len(gzip.compress((directory / name).read_bytes(), 9, mtime=0)) for name in names),
         "notes": list(outcome.notes),
     }
+
+
+def save_arrays(directory: Path, name: str, arrays: Sequence[Array]) -> None:
+    """Write <name>.npy with the first array and <name>_1.npy, <name>_2.npy, … with further ones."""
+    for number, array in enumerate(arrays):
+        np.save(directory / (f"{name}_{number}.npy" if number else f"{name}.npy"), array)
 
 
 def print_outcome(source: str, runtime: str, artifact: str, meta: Mapping[str, Any], seconds: float) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,10 +18,12 @@ from edgeproof.config import packages
 from edgeproof.config.params import ExportParams
 from edgeproof.core import plugins
 from edgeproof.core.artifacts import ExportResult
-from edgeproof.core.directories import content_sha256, read_meta, write_atomically, write_meta
+from edgeproof.core.directories import META, content_sha256, read_meta, write_atomically, write_meta
 from edgeproof.core.errors import ConfigError, Unsupported
+from edgeproof.core.ports import Port
 from edgeproof.data import layouts, preparation
 from edgeproof.models import frameworks, model_files, training
+from edgeproof.models.model_files import NetworkSpec
 from edgeproof.paths import ARTIFACTS, locate_model, name_artifact
 
 # Facts that are copied from the meta.json of a model into the meta.json of its artifacts.
@@ -44,79 +47,101 @@ Array = np.ndarray[Any, Any]
 
 
 def export(item: ExportParams, task: str) -> None:
-    """Export a model and write artifacts/<runtime>/<model>, with one directory for each scheme and seed.
-
-    A scheme that the runtime does not support gets a meta.json with the reason. Raises ConfigError for calibration
-    samples that do not fit the model, EdgeproofError when a converter fails.
-    """
+    """Export a model in this process and write artifacts/<runtime>/<model>. See export_schemes()."""
     packages.require(item.packages)
-    runtime = plugins.load("runtimes", item.runtime)
     with write_atomically(ARTIFACTS / item.runtime / item.model) as out:
-        for seed in item.seeds:
-            model_dir = locate_model(item.model, item.seeds, seed)
-            frameworks.make_deterministic(read_meta(model_dir)["network"]["name"], seed, item.threads)
-            module, network, model_meta = model_files.load(model_dir)
-            training.make_deterministic(seed, item.threads)  # again, because building the module drew random numbers
-            samples = _load_calibration(task, network.input_shape)
-            for scheme in item.schemes:
-                started = time.monotonic()
-                directory = out / name_artifact(scheme, item.seeds, seed)
-                directory.mkdir()
+        export_schemes(item, task, out, crashes={})
+
+
+def export_schemes(item: ExportParams, task: str, out: Path, crashes: Mapping[str, str]) -> None:
+    """Export a model to a directory in `out` for each scheme and seed. A finished directory is left as it is.
+
+    A scheme that the runtime does not support gets a meta.json with the reason. `crashes` maps the names of directories
+    to the reasons why they can't be exported. Raises ConfigError for calibration samples that do not fit the model,
+    EdgeproofError when a converter fails.
+    """
+    runtime = plugins.load("runtimes", item.runtime)
+    for seed in item.seeds:
+        model_dir = locate_model(item.model, item.seeds, seed)
+        frameworks.make_deterministic(read_meta(model_dir)["network"]["name"], seed, item.threads)
+        module, network, model_meta = model_files.load(model_dir)
+        training.make_deterministic(seed, item.threads)  # again, because building the module drew random numbers
+        samples = _load_calibration(task, network.inputs)
+        for scheme in item.schemes:
+            directory = out / name_artifact(scheme, item.seeds, seed)
+            if (directory / META).exists():
+                continue
+            started = time.monotonic()
+            directory.mkdir(exist_ok=True)
+            if directory.name in crashes:
+                outcome: ExportResult | Unsupported = Unsupported(crashes[directory.name])
+            else:
                 outcome = conversion.run_converter(
                     f"exporting '{item.model}' to {item.runtime} as {scheme}",
                     functools.partial(_convert, runtime, module, samples, scheme, directory),
                 )
-                meta = {
-                    **_finish_artifact(directory, module, samples, outcome),
-                    **_describe_origin(item, scheme, model_meta),
-                }
-                write_meta(directory, meta)
-                seconds = time.monotonic() - started
-                conversion.print_outcome(item.model, item.runtime, directory.name, meta, seconds)
+            meta = {
+                **_finish_artifact(directory, module, network, samples, outcome),
+                **_describe_origin(item, scheme, model_meta),
+            }
+            write_meta(directory, meta)
+            seconds = time.monotonic() - started
+            conversion.print_outcome(item.model, item.runtime, directory.name, meta, seconds)
 
 
-def _load_calibration(task: str, input_shape: Sequence[int]) -> Array:
+def _load_calibration(task: str, inputs: Sequence[Port]) -> tuple[Array, ...]:
     """Load a task's calibration samples. Raises ConfigError if a runtime's calibrator could not use them."""
     samples = preparation.load_calibration(task)
     advice = f"See preprocess() of the task '{task}' and the data it reads."
-    if len(samples) == 0 or samples.dtype != np.float32 or samples.shape[1:] != tuple(input_shape):
-        expected = ", ".join(["N", *map(str, input_shape)])
-        raise ConfigError(
-            f"the calibration samples are {samples.dtype} of shape {samples.shape}, and the model takes float32 of "
-            f"shape ({expected}). {advice}"
-        )
-    damaged = np.flatnonzero(~np.isfinite(samples).all(axis=tuple(range(1, samples.ndim))))
-    if len(damaged):
-        raise ConfigError(
-            f"{len(damaged)} of {len(samples)} calibration samples hold NaN or infinity. The first one is number "
-            f"{damaged[0]}. {advice}"
-        )
+    if len(samples) != len(inputs):
+        raise ConfigError(f"the task gives {len(samples)} inputs and the model takes {len(inputs)}. {advice}")
+    for port, array in zip(inputs, samples, strict=True):
+        if len(array) == 0 or array.dtype.name != port.dtype or array.shape[1:] != port.shape:
+            expected = ", ".join(["N", *map(str, port.shape)])
+            raise ConfigError(
+                f"the calibration samples of '{port.name}' are {array.dtype} of shape {array.shape}, and the model "
+                f"takes {port.dtype} of shape ({expected}). {advice}"
+            )
+        damaged = np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
+        if len(damaged):
+            raise ConfigError(
+                f"{len(damaged)} of {len(array)} calibration samples of '{port.name}' hold NaN or infinity. The first "
+                f"one is number {damaged[0]}. {advice}"
+            )
     return samples
 
 
-def _convert(runtime: ModuleType, module: Any, samples: Array, scheme: str, directory: Path) -> ExportResult:
+def _convert(runtime: ModuleType, module: Any, samples: tuple[Array, ...], scheme: str, out: Path) -> ExportResult:
     if isinstance(module, torch.nn.Module):
-        result: ExportResult = runtime.export(module, samples, scheme, directory)
+        result: ExportResult = runtime.export(module, samples, scheme, out)
         return result
     from edgeproof.models import keras_models  # imports TensorFlow, which takes seconds
 
-    return keras_models.export(runtime, module, samples, scheme, directory)
+    return keras_models.export(runtime, module, samples, scheme, out)
 
 
 def _finish_artifact(
-    directory: Path, module: Any, samples: Array, outcome: ExportResult | Unsupported
+    directory: Path,
+    module: Any,
+    network: NetworkSpec,
+    samples: tuple[Array, ...],
+    outcome: ExportResult | Unsupported,
 ) -> dict[str, Any]:
     """Describe the exported files, then write some samples and the model's own outputs for them beside the files."""
     facts = conversion.describe_files(directory, outcome)
     if isinstance(outcome, Unsupported):
         return facts
-    expected = frameworks.predict(module, samples[: conversion.STORED_SAMPLES])
-    layout = {}
+    stored = tuple(array[: conversion.STORED_SAMPLES] for array in samples)
+    expected = frameworks.predict(module, stored)
+    outputs = [replace(port, shape=array.shape[1:]) for port, array in zip(network.outputs, expected, strict=True)]
+    inputs, layout = list(network.inputs), {}
     if not isinstance(module, torch.nn.Module):
-        samples, layout = layouts.move_channels_last(samples), {layouts.LAYOUT: layouts.CHANNELS_LAST}
-    np.save(directory / "samples.npy", samples[: conversion.STORED_SAMPLES])
-    np.save(directory / "expected.npy", expected)
-    return {**facts, **layout, "output_shape": [1, *expected.shape[1:]]}
+        stored, layout = layouts.move_channels_last(stored), {layouts.LAYOUT: layouts.CHANNELS_LAST}
+        inputs = [replace(port, shape=array.shape[1:]) for port, array in zip(inputs, stored, strict=True)]
+    conversion.save_arrays(directory, "samples", stored)
+    conversion.save_arrays(directory, "expected", expected)
+    ports = {"inputs": [port.to_json() for port in inputs], "outputs": [port.to_json() for port in outputs]}
+    return {**facts, **layout, **ports}
 
 
 def _describe_origin(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,17 @@ class Dispatcher:
     Attributes:
         transport: the open transport to the device.
         python: the interpreter that runs the session's runtime on the device.
+        task: the task whose postprocess() runs on the device, or None.
     """
 
-    def __init__(self, name: str, card: Card, runtime: str) -> None:
+    def __init__(self, name: str, card: Card, runtime: str, task: str | None = None) -> None:
         self.transport = device.open_transport(name, card)
         self.python = device.choose_interpreter(card, runtime)
+        self.task = task
         self._card = card
-        self._runners = {key: runner_zipapp.pack(key, WORK / "runners") for key in {runtime, NULL_RUNTIME}}
+        # The null runtime measures the harness alone, without postprocessing.
+        tasks = {NULL_RUNTIME: None} | ({} if runtime == NULL_RUNTIME else {runtime: task})
+        self._runners = {key: runner_zipapp.pack(key, WORK / "runners", tasks[key]) for key in tasks}
 
     @property
     def runner_names(self) -> list[str]:
@@ -60,11 +64,12 @@ class Dispatcher:
         """Return the sha256 that names a runtime's runner."""
         return self._runners[runtime].stem.removeprefix("runner-")
 
-    def push_samples(self, samples: Path) -> str:
-        """Send a samples file unless the device has it; return its path on the device."""
-        name = f"store/{samples.name}"
-        self.transport.push(samples, name)
-        return name
+    def push_samples(self, samples: Sequence[Path]) -> tuple[str, ...]:
+        """Send the files of samples that the device lacks; return their paths on the device."""
+        names = tuple(f"store/{path.name}" for path in samples)
+        for path, name in zip(samples, names, strict=True):
+            self.transport.push(path, name)
+        return names
 
     def push_artifact(self, artifact: Path, meta: Mapping[str, Any]) -> str:
         """Send an artifact unless the device has it; return its path on the device."""
@@ -132,17 +137,22 @@ class Dispatcher:
         return self._card.timeout_s + 2 * least_ms / 1000
 
 
-def store_samples(samples: Mapping[str, Samples]) -> dict[str, Path]:
-    """Write every model's inputs as a file that is named by its sha256; return the files by model."""
-    paths: dict[Samples, Path] = {}
+def store_samples(samples: Mapping[str, Samples]) -> dict[str, tuple[Path, ...]]:
+    """Write every model's inputs as files that are named by their sha256; return the files by model."""
+    paths: dict[Samples, tuple[Path, ...]] = {}
     for model_samples in samples.values():
         if model_samples not in paths:
-            with tempfile.TemporaryDirectory() as scratch:
-                path = Path(scratch, "samples.npy")
-                np.save(path, model_samples.inputs)
-                paths[model_samples] = WORK / "samples" / f"{hash_file(path)}.npy"
-                _copy_atomically(path, paths[model_samples])
+            paths[model_samples] = tuple(map(_store_array, model_samples.inputs))
     return {model: paths[model_samples] for model, model_samples in samples.items()}
+
+
+def _store_array(array: Array) -> Path:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "samples.npy")
+        np.save(path, array)
+        target = WORK / "samples" / f"{hash_file(path)}.npy"
+        _copy_atomically(path, target)
+    return target
 
 
 def read_call_ns(out: Path) -> Array | None:
@@ -158,7 +168,8 @@ def read_call_ns(out: Path) -> Array | None:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
                 raise ValueError(f"it unpacks to more than {MAX_ARRAY_BYTES:,} bytes")
         with np.load(path, allow_pickle=False) as stored:
-            arrays: dict[str, Array] = {name: stored[name] for name in ("call_ns", "invoke_ns", "started_ns")}
+            names = {"call_ns", "invoke_ns", "started_ns"} | ({"postprocess_ns"} & set(stored))
+            arrays: dict[str, Array] = {name: stored[name] for name in names}
     except Exception as error:
         raise DeviceError(f"the device's {path.name} can't be read: {error}") from None
     shapes = {array.shape for array in arrays.values()}

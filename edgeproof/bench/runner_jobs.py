@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class RunnerJobBuilder:
         card: Card,
         dispatcher: Dispatcher,
         artifacts: ArtifactSet,
-        samples: Mapping[str, Path],
+        samples: Mapping[str, Sequence[Path]],
         state: SessionState,
     ) -> None:
         self._item = item
@@ -86,12 +86,12 @@ class RunnerJobBuilder:
 
     def _build(self, job: Job, mode: str, scenario: ScenarioParams, *, audit: str | None = None) -> RunnerJob:
         samples = self._samples[job.model]
-        stored_samples = self._dispatcher.push_samples(samples)
         return RunnerJob(
             runtime=job.runtime,
             artifact=f"../../{self.push_artifact(job)}",
-            samples=f"../../{stored_samples}",
-            samples_sha256=samples.stem,
+            samples=tuple(f"../../{name}" for name in self._dispatcher.push_samples(samples)),
+            samples_sha256=tuple(path.stem for path in samples),
+            task=None if job.runtime == NULL_RUNTIME else self._dispatcher.task,
             threads=self._card.threads,
             mode=mode,
             scenario=scenario.scenario,

@@ -1,4 +1,4 @@
-"""Package the runner as one file: a zipapp with the device's part of edgeproof and one runtime.
+"""Package the runner as one file: a zipapp with the device's part of edgeproof, one runtime and at most one task.
 
 The archive has the same bytes wherever it is built.
 """
@@ -18,12 +18,16 @@ _ENTRY = "edgeproof.runner.__main__"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def pack(runtime: str, directory: Path) -> Path:
+def pack(runtime: str, directory: Path, task: str | None = None) -> Path:
     """Write the runner with one runtime into `directory` and return its path. Its name holds the sha256 of its files.
 
-    Raises UnknownNameError when there is no such runtime.
+    `task` names the task whose postprocess() jobs run, or None. Raises UnknownNameError when there is no such runtime
+    or task.
     """
-    files = imports.read_program(_ENTRY, {f"edgeproof.runtimes.{runtime}": plugins.find_source("runtimes", runtime)})
+    chosen = [("runtimes", runtime), *([] if task is None else [("tasks", task)])]
+    files = imports.read_program(
+        _ENTRY, {f"edgeproof.{kind}.{name}": plugins.find_source(kind, name) for kind, name in chosen}
+    )
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)

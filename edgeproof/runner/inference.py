@@ -41,4 +41,9 @@ def load_postprocessing(task: str | None) -> Postprocessing | None:
     if task is None:
         return None
     plugin = plugins.load("tasks", task)
-    return Postprocessing(plugin.postprocess, tuple(plugin.POSTPROCESSED))
+
+    def run(*outputs: Array) -> tuple[Array, ...]:
+        results = plugin.postprocess(*outputs)
+        return results if isinstance(results, tuple) else (results,)
+
+    return Postprocessing(run, tuple(plugin.POSTPROCESSED))

@@ -1,0 +1,88 @@
+"""Export in a process of its own, because some converters end their process on networks that they can't take.
+
+OpenVINO's compiler, for example, ends with a segmentation fault on some pruned networks. The scheme that was being
+exported then becomes unsupported, and a new process exports the others.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from edgeproof.config import packages
+from edgeproof.config.params import ExportParams
+from edgeproof.core import processes
+from edgeproof.core.directories import META, write_atomically
+from edgeproof.core.errors import EdgeproofError
+from edgeproof.paths import ARTIFACTS
+
+# The signals of a process that has failed by itself. Others come from a user or from the system.
+CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
+
+
+def export(item: ExportParams, task: str) -> None:
+    """Export a model and write artifacts/<runtime>/<model>, with one directory for each scheme and seed.
+
+    A scheme that the runtime does not support, or whose converter crashes, gets a meta.json with the reason. Raises
+    EdgeproofError when a converter fails in another way.
+    """
+    packages.require(item.packages)
+    with write_atomically(ARTIFACTS / item.runtime / item.model) as out:
+        crashes: dict[str, str] = {}
+        while (crash := _export_in_child(item, task, out, crashes)) is not None:
+            unfinished = [path.name for path in sorted(out.iterdir()) if not (path / META).exists()]
+            if not unfinished or unfinished[-1] in crashes:
+                raise EdgeproofError(f"exporting '{item.model}' to {item.runtime} ended with {crash}")
+            crashes[unfinished[-1]] = f"the converter for {item.runtime} ended with {crash} on this network"
+
+
+def _export_in_child(item: ExportParams, task: str, out: Path, crashes: Mapping[str, str]) -> str | None:
+    """Export in a child process. Return the name of the signal if the child crashed, or None when it has finished.
+
+    Raises the EdgeproofError or OSError of the child, and EdgeproofError if it ended in another way.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_export_and_send, args=(sender, item, task, out, dict(crashes)))
+    child.start()
+    sender.close()
+    try:
+        error: Exception | None = receiver.recv()
+    except EOFError:  # the child ended before it could send anything
+        child.join()
+        return _name_crash(item, child.exitcode or 0)
+    finally:
+        child.terminate()
+        child.join()
+        receiver.close()
+    if error is not None:
+        raise error
+    return None
+
+
+def _name_crash(item: ExportParams, exit_code: int) -> str:
+    """Return the signal of a process that crashed. Raises EdgeproofError if it ended in another way."""
+    name = signal.Signals(-exit_code).name if exit_code < 0 else f"code {exit_code}"
+    if name in CRASHES:
+        return name
+    memory = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+    raise EdgeproofError(f"exporting '{item.model}' to {item.runtime} ended with {name}{memory}.")
+
+
+def _export_and_send(sender: Connection, item: ExportParams, task: str, out: Path, crashes: Mapping[str, str]) -> None:
+    """Export, then send None or the error to the parent. This runs in the child."""
+    from edgeproof.artifacts import export  # imports torch, which the parent doesn't need
+
+    processes.die_with_parent(signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it too, and ends this process
+    try:
+        export.export_schemes(item, task, out, crashes)
+    except EdgeproofError as error:
+        sender.send(EdgeproofError(str(error)))  # a subclass may not survive the way through the pipe
+    except OSError as error:
+        sender.send(OSError(error.errno or 0, error.strerror or str(error), error.filename))
+    else:
+        sender.send(None)
