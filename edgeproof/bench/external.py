@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from edgeproof.artifacts.external import adopt, files, inputs
 from edgeproof.artifacts.external.files import AS_IS, ExternalFile
 from edgeproof.artifacts.external.inputs import ExternalData
-from edgeproof.bench import external_results
+from edgeproof.bench import external_quality, external_results
 from edgeproof.bench import session as bench_session
 from edgeproof.bench.external_results import ExternalResults
 from edgeproof.bench.subject import Subject
@@ -22,6 +20,7 @@ from edgeproof.config import cards, compose, packages
 from edgeproof.config.params import BenchParams, ScenarioParams
 from edgeproof.config.study import BenchSettings
 from edgeproof.config.validation import validate
+from edgeproof.core import plugins
 from edgeproof.core.directories import write_atomically
 from edgeproof.core.errors import ConfigError, UnknownNameError
 from edgeproof.core.file_locks import hold
@@ -34,7 +33,6 @@ ARTIFACTS_DIR = WORK / EXTERNAL_METHOD
 # The schemes of a model that has none yet, if the user chooses none.
 DEFAULT_SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")
 
-Array = np.ndarray[Any, Any]
 Plan = dict[str, dict[ExternalFile, Sequence[str]]]  # runtime → file → schemes
 
 
@@ -42,6 +40,7 @@ Plan = dict[str, dict[ExternalFile, Sequence[str]]]  # runtime → file → sche
 class BenchOptions:
     """Options of a benchmark of a user's files. An option that is None follows from the files.
 
+    `metric` names the metric of the quality, and `labels` an array of `data` or an .npy file with the targets.
     `interleaved` compares each artifact with the runtime's first one and measures nothing else.
     """
 
@@ -49,6 +48,8 @@ class BenchOptions:
     preset: str = "standard"
     scenarios: Sequence[str] = ("single_stream", "offline")
     data: Path | None = None
+    labels: str | None = None
+    metric: str | None = None
     runtimes: Sequence[str] | None = None
     schemes: Sequence[str] | None = None
     output: str | None = None
@@ -70,17 +71,16 @@ def measure_files(
     name = _choose_name(external_files[0].name, options)
     plan = _plan_artifacts(external_files, settings, options)
     scenarios = _select_scenarios(settings, options.scenarios)
-    data = None if options.data is None else inputs.read_data(options.data)
+    data = _read_data(options)
     # Two commands with the same name would write the same artifacts and results.
     busy = f"waiting for another 'edgeproof bench' that writes {RESULTS / name}"
     with hold(WORK / "locks" / f"bench-{name}", if_busy=busy):
-        sessions = {
-            f"{options.device}_{runtime}": (
-                _build_params(runtime, chosen, settings, scenarios, {"device": options.device, "transport": transport}),
-                _export_subject(runtime, chosen, data, options.output, name),
-            )
-            for runtime, chosen in plan.items()
-        }
+        sessions = {}
+        for runtime, chosen in plan.items():
+            subject = _export_subject(runtime, chosen, data, options, name)
+            device = {"device": options.device, "transport": transport}
+            params = _build_params(runtime, chosen, settings, scenarios, device)
+            sessions[f"{options.device}_{runtime}"] = _remove_floor(params, subject), subject
         return _measure_sessions(sessions, name, plan, options, limits)
 
 
@@ -110,10 +110,15 @@ def _measure_sessions(
         )
 
 
-def score_top1(outputs: Array, labels: Array) -> Array:
-    """Return the hits (N,) of top-1 accuracy: outputs (N, classes) whose highest value is at the label (N,)."""
-    hits: Array = outputs.argmax(axis=1) == labels
-    return hits
+def _read_data(options: BenchOptions) -> ExternalData | None:
+    """Read the inputs and targets. Raises ConfigError for an option that needs others, or a metric that is unknown."""
+    if options.metric is not None:
+        plugins.load("metrics", options.metric)
+    if options.data is None:
+        if options.labels is not None:
+            raise ConfigError("--labels needs --data: nobody knows the labels of random inputs.")
+        return None
+    return inputs.read_data(options.data, options.labels)
 
 
 def _choose_name(default: str, options: BenchOptions) -> str:
@@ -167,15 +172,25 @@ def _check_names(kind: str, names: Sequence[str], known: Iterable[str]) -> list[
 
 
 def _export_subject(
-    runtime: str, chosen: Mapping[ExternalFile, Sequence[str]], data: ExternalData | None, output: str | None, name: str
+    runtime: str,
+    chosen: Mapping[ExternalFile, Sequence[str]],
+    data: ExternalData | None,
+    options: BenchOptions,
+    name: str,
 ) -> Subject:
     """Export each file for the runtime and return the subject of the runtime's session."""
     root = ARTIFACTS_DIR / name / runtime
     samples = {
-        file.name: adopt.build_artifacts(file, runtime, schemes, data=data, output=output, out_dir=root / file.name)
+        file.name: adopt.build_artifacts(
+            file, runtime, schemes, data=data, output=options.output, out_dir=root / file.name
+        )
         for file, schemes in chosen.items()
     }
-    return Subject(name, adopt.name_task(data), root, samples, score=score_top1, scorer=Path(__file__))
+    quality = external_quality.choose_quality(
+        options.metric, None if data is None else data.y, [root / file.name for file in chosen]
+    )
+    scorers = external_quality.list_scorers(quality)
+    return Subject(name, adopt.name_task(data), root, samples, quality=quality, scorers=scorers)
 
 
 def _build_params(
@@ -206,6 +221,12 @@ def _build_params(
     return validate(BenchParams, content, "the session")
 
 
+def _remove_floor(item: BenchParams, subject: Subject) -> BenchParams:
+    """Return the session without a limit of the quality: that of a user's file is shown and never refused."""
+    is_error = subject.quality is not None and subject.quality.metric.better == "less"
+    return item.model_copy(update={"quality_target": math.inf if is_error else -math.inf, "quality_floor": None})
+
+
 def _interleave(item: BenchParams, subject: Subject) -> tuple[BenchParams, Subject]:
     """Return the session that interleaves the first artifact with each other one. Raises ConfigError for only one."""
     card = cards.read(item.device)
@@ -222,6 +243,6 @@ def _interleave(item: BenchParams, subject: Subject) -> tuple[BenchParams, Subje
     against: dict[str, dict[str, list[str]]] = {}
     for model, scheme in artifacts[1:]:
         against.setdefault(model, {})[scheme] = list(artifacts[0])
-    unlabelled = {model: replace(samples, labels=None) for model, samples in subject.samples.items()}
+    unlabelled = {model: replace(samples, targets=None) for model, samples in subject.samples.items()}
     changes = {"against": against, **interleaved.measure_only_interleaved(interleaved.ROUNDS)}
     return item.model_copy(update=changes), replace(subject, samples=unlabelled)

@@ -88,15 +88,20 @@ class Measurer:
         return replace(run_verdict.to_outcome(), run=run, result=result)
 
     def _measure_accuracy(self, job: Job, out: Path) -> JobOutcome:
-        outcome = self._measure_scenario(self._builder.build_accuracy(job), out)
+        runner_job = self._builder.build_accuracy(job)
+        outcome = self._measure_scenario(runner_job, out)
         if outcome.verdict != "valid":
             return outcome
-        labels = self._subject.samples[job.model].labels
-        assert labels is not None
-        keep_log = self._item.preset == "official"
-        count = quality.score_outputs(out, labels, self._subject.score, keep_log=keep_log)
-        judged = verdict.judge_accuracy(count.correct, count.total, self._item.quality_target)
-        return replace(outcome, accuracy=count, verdict=judged.verdict, reasons=judged.reasons)
+        assert self._subject.quality is not None
+        result = quality.score_outputs(
+            out,
+            self._subject.samples[job.model],
+            self._subject.quality,
+            quality.list_output_ports(self._artifacts.meta(job), runner_job.task),
+            keep_log=self._item.preset == "official",
+        )
+        judged = verdict.judge_quality(result.description, result.value, self._item.worst_valid_quality)
+        return replace(outcome, quality=result, verdict=judged.verdict, reasons=judged.reasons)
 
     def _measure_interleaved(self, job: Job, out: Path) -> JobOutcome:
         """Run an artifact and its partner interleaved in one process."""

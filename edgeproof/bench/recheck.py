@@ -1,4 +1,4 @@
-"""Judge a record again from its inputs: LoadGen's values, the counters, and the raw durations."""
+"""Judge a record again from its inputs: LoadGen's values, the counters, the raw durations, the evidence and outputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from pydantic import ValidationError
 
-from edgeproof.bench import verdict
+from edgeproof.bench import quality_recheck, verdict
 from edgeproof.bench.verdict import RunVerdict, VerdictLimits
 from edgeproof.config.cards import Card
 from edgeproof.core.errors import ArtifactError
@@ -50,7 +50,11 @@ def _recheck_run(record: Record) -> list[str]:
         emulated=record.card.emulated,
         device_changes=changes,
     )
-    return [*_compare_verdicts(record, judged), *_compare_figures(record.figures, judged.figures)]
+    return [
+        *_compare_verdicts(record, judged),
+        *_compare_figures(record.figures, judged.figures),
+        *quality_recheck.list_problems(record),
+    ]
 
 
 def _recheck_interleaved(record: Record) -> list[str]:
@@ -65,7 +69,7 @@ def _recheck_interleaved(record: Record) -> list[str]:
 
 
 def _compare_verdicts(record: Record, judged: RunVerdict) -> list[str]:
-    # The task's floor of accuracy is not in the record.
+    # The task's floor is not in the record.
     is_below_floor = record.identity.is_accuracy and record.verdict == "invalid" and judged.verdict == "valid"
     if record.verdict == judged.verdict or is_below_floor:
         return []

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ class BenchSession:
         self._signer = signing.load_configured_key()  # a key that can't sign raises before anything is measured
         self._card = cards.read(item.device)
         self._artifacts = ArtifactSet(item, subject.artifacts)
-        self._dispatcher = Dispatcher(item.device, self._card, item.runtime)
+        self._dispatcher = Dispatcher(item.device, self._card, item.runtime, subject.postprocessing)
         self._limits = limits
         self._pause = BusyPause(lambda: pause.read_pressure_us(self._dispatcher.transport), limits.pressure_share)
         samples = dispatch.store_samples(subject.samples)
@@ -131,7 +131,7 @@ class BenchSession:
     def plan(self) -> list[Job]:
         """Return the jobs of the session in their order."""
         supported, unsupported = self._artifacts.split_supported(self._explain_unsupported)
-        labelled = {model for model, samples in self._subject.samples.items() if samples.labels is not None}
+        labelled = {model for model, samples in self._subject.samples.items() if samples.targets is not None}
         return plan_jobs(self._item, self._card, supported=supported, unsupported=unsupported, labelled=labelled)
 
     def measure(self, job: Job, order: int) -> Record:
@@ -226,20 +226,20 @@ class BenchSession:
             processes=count_processes(self._item, job),
         )
 
-    def _compute_digest(self, samples: Mapping[str, Path], limits: VerdictLimits) -> str:
+    def _compute_digest(self, samples: Mapping[str, Sequence[Path]], limits: VerdictLimits) -> str:
         inputs = [
             self._subject.study,
             self._subject.task,
             self._item.model_dump(mode="json"),
             self._artifacts.list_sha256(),
             self._card.model_dump(),
-            {model: path.stem for model, path in samples.items()},
-            {model: _hash_labels(samples.labels) for model, samples in self._subject.samples.items()},
+            {model: [path.stem for path in paths] for model, paths in samples.items()},
+            {model: _hash_targets(samples.targets) for model, samples in self._subject.samples.items()},
             repr(limits),
             self._dispatcher.runner_names,
         ]
-        return state.compute_digest(inputs, self._subject.scorer)
+        return state.compute_digest(inputs, self._subject.scorers)
 
 
-def _hash_labels(labels: Array | None) -> str | None:
-    return None if labels is None else hashlib.sha256(labels.tobytes()).hexdigest()
+def _hash_targets(targets: Array | None) -> str | None:
+    return None if targets is None else hashlib.sha256(targets.tobytes()).hexdigest()

@@ -21,11 +21,16 @@ from edgeproof.devices import runner_result
 from edgeproof.paths import WORK
 from edgeproof.records import kinds, record_files
 from edgeproof.records.record import Record
+from edgeproof.statistics import bootstrap
 
 SESSION_ID = "session_id"
 STALE_S = 3600
 # The code that decides verdicts. A session that was begun under other code is not continued.
-_RULES = (*sorted(Path(__file__).parent.glob("*.py")), Path(runner_result.__file__))
+_RULES = (
+    *sorted(Path(__file__).parent.glob("*.py")),
+    *sorted(Path(bootstrap.__file__).parent.glob("*.py")),
+    Path(runner_result.__file__),
+)
 
 
 class SessionState:
@@ -79,13 +84,13 @@ class SessionState:
         return path.read_text(encoding="ascii")
 
 
-def compute_digest(inputs: Any, scorer: Path) -> str:
+def compute_digest(inputs: Any, scorers: Iterable[Path]) -> str:
     """Return the digest of everything that decides a session's records.
 
-    `inputs` is plain data that describes the session. The code that decides verdicts and the file `scorer`, which
-    scores outputs, are added to it.
+    `inputs` is plain data that describes the session. The code that decides verdicts and the files `scorers`, which
+    score outputs, are added to it.
     """
-    content = [inputs, [hash_file(path) for path in (*_RULES, scorer)]]
+    content = [inputs, [hash_file(path) for path in (*_RULES, *scorers)]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

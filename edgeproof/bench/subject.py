@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from edgeproof.config.params import BenchParams, Params
 from edgeproof.core import directories, plugins
 from edgeproof.core.directories import read_meta
 from edgeproof.data import layouts, preparation
 from edgeproof.data.samples import Samples
+from edgeproof.data.task_quality import TaskQuality, load_task_quality
 from edgeproof.paths import ARTIFACTS
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -27,34 +23,38 @@ class Subject:
         study, task: their names in records.
         artifacts: the directory that holds <model>/<scheme>.
         samples: the samples of each model.
-        score: maps outputs (N, values) and labels (N,) to hits (N,).
-        scorer: the file that defines `score`.
+        quality: the metric by which outputs are scored, or None if no sample has a target.
+        scorers: the files that define it: the task's and the metric's.
+        postprocessing: the task whose postprocess() runs on the device after each inference, or None.
     """
 
     study: str
     task: str
     artifacts: Path
     samples: Mapping[str, Samples]
-    score: Callable[[Array, Array], Array]
-    scorer: Path
+    quality: TaskQuality | None
+    scorers: tuple[Path, ...]
+    postprocessing: str | None = None
 
 
 def build_subject(item: BenchParams, study: Params) -> Subject:
     """Return the subject of a study's session: its artifacts over the task's test split."""
     task = study.task.name
     artifacts = ARTIFACTS / item.runtime
-    inputs, labels = preparation.load_split(task, "test")
-    by_layout: dict[str | None, Samples] = {None: Samples(inputs, labels)}
+    metric = study.task.metric
+    inputs, targets = preparation.load_split(task, "test")
+    by_layout: dict[str | None, Samples] = {None: Samples(inputs, targets)}
     layout = {model: _read_layout(artifacts / model) for model in item.artifacts}
     if layouts.CHANNELS_LAST in layout.values():
-        by_layout[layouts.CHANNELS_LAST] = Samples(layouts.move_channels_last(inputs), labels)
+        by_layout[layouts.CHANNELS_LAST] = Samples(layouts.move_channels_last(inputs), targets)
     return Subject(
         study=study.study,
         task=task,
         artifacts=artifacts,
         samples={model: by_layout[layout[model]] for model in item.artifacts},
-        score=plugins.load("tasks", task).score,
-        scorer=plugins.find_source("tasks", task),
+        quality=load_task_quality(task, metric),
+        scorers=(plugins.find_source("tasks", task), plugins.find_source("metrics", metric)),
+        postprocessing=task if hasattr(plugins.load("tasks", task), "postprocess") else None,
     )
 
 

@@ -18,6 +18,7 @@ from edgeproof.core.errors import DeviceError, DeviceUnreachableError, Unsupport
 from edgeproof.core.job import ACCURACY_MODE, RunnerJob
 from edgeproof.records.outcomes import JobOutcome
 from edgeproof.records.record_parts import Verdict
+from edgeproof.statistics.metric import Metric
 
 Array = np.ndarray[Any, Any]
 
@@ -135,12 +136,12 @@ def judge_run(
     return replace(judged, verdict="invalid", reasons=reasons, disturbed=False)
 
 
-def judge_accuracy(correct: int, total: int, floor: float) -> RunVerdict:
-    """Judge the accuracy of a valid accuracy run against the task's floor."""
-    share = correct / total
-    if share >= floor:
+def judge_quality(metric: Metric, value: float, floor: float) -> RunVerdict:
+    """Judge the quality of a valid accuracy run against the task's floor, which is the worst valid quality."""
+    if metric.meets(value, floor):
         return RunVerdict("valid")
-    return RunVerdict("invalid", [f"accuracy {share:.2%} is below the task's floor of {floor:.2%}"])
+    quality, limit = metric.format(value), metric.format(floor)
+    return RunVerdict("invalid", [f"{metric.label} {quality} is {metric.worse_side} the task's floor of {limit}"])
 
 
 def judge_interleaved(

@@ -30,6 +30,16 @@ def add_commands(commands: Any) -> None:
         metavar="NPZ",
         help="file with the inputs x (N, ...) and optionally the labels y (N,) (default: random inputs)",
     )
+    bench.add_argument(
+        "--labels",
+        metavar="NPY|KEY",
+        help="the labels: an .npy file with a row for each sample, or an array of --data (default: y)",
+    )
+    bench.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="metric of the quality, see 'edgeproof list' (default: accuracy for class numbers and one output of scores)",
+    )
     bench.add_argument("--runtimes", type=split_names, metavar="A,B", help="runtimes to use (default: the file's own)")
     bench.add_argument(
         "--schemes",
@@ -67,6 +77,8 @@ def _bench(arguments: argparse.Namespace) -> int:
         preset=arguments.preset,
         scenarios=arguments.scenarios,
         data=arguments.data,
+        labels=arguments.labels,
+        metric=arguments.metric,
         runtimes=arguments.runtimes,
         schemes=arguments.schemes,
         output=arguments.output,

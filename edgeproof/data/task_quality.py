@@ -53,6 +53,17 @@ def load_task_quality(task: str, metric: str | None = None) -> TaskQuality:
     return TaskQuality(name, metric_plugin.METRIC, collect, metric_plugin.compute)
 
 
+def load_metric_quality(metric: str) -> TaskQuality:
+    """Return a metric for samples of no task, whose inputs it does not use. Raises UnknownNameError."""
+    plugin = plugins.load("metrics", metric)
+
+    def collect(inputs: tuple[Array, ...], outputs: tuple[Array, ...], targets: Array) -> Evidence:
+        evidence: Evidence = plugin.collect(outputs, targets)
+        return evidence
+
+    return TaskQuality(metric, plugin.METRIC, collect, plugin.compute)
+
+
 def postprocess_all(plugin: ModuleType, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
     """Return the outputs of all samples as the application sees them: each sample is postprocessed by itself."""
     if not hasattr(plugin, "postprocess"):

@@ -2,7 +2,7 @@
 
 A line has the record's identity, verdict and conditions, LoadGen's figures, and those results of the raw arrays that
 tables, queries and the site need: logarithms of percentiles with their intervals within the process, quantiles to draw
-a distribution from, and the samples that were right. The arrays themselves stay with the record.
+a distribution from, and the samples of a proportion that were right. The arrays themselves stay with the record.
 
 Durations are in ns, logarithms are natural logarithms of ns, shares are fractions of 1. NULL means unknown. A record of
 an emulated device has its times in `emulated` only, so that they are never compared.
@@ -77,7 +77,7 @@ class StoreLine(NamedTuple):
     data_sha256: Annotated[str | None, "sha256 of the data set"] = None
     options: Annotated[str | None, "JSON: options of the method"] = None
     packages: Annotated[str | None, "JSON: versions of the converters"] = None
-    validation_accuracy: Annotated[float | None, "accuracy on the validation split before export"] = None
+    validation_quality: Annotated[float | None, "quality over the validation split before export"] = None
     size_bytes: Annotated[int | None, "size of the artifact's files"] = None
     gzip_bytes: Annotated[int | None, "size after gzip"] = None
     entropy_coded_bytes: Annotated[int | None, "size of the model's entropy-coded weights"] = None
@@ -131,14 +131,12 @@ class StoreLine(NamedTuple):
     quality_low: Annotated[float | None, "lower end of its 95% interval"] = None
     quality_high: Annotated[float | None, "upper end of its 95% interval"] = None
     quality_units: Annotated[int | None, "number of resampling units: samples, sounds, pictures"] = None
-    correct: Annotated[int | None, "samples that the accuracy run got right"] = None
     npu: Annotated[str | None, "the card's NPU"] = None
     budget: Annotated[str | None, "JSON: the card's budget"] = None
     estimate: Annotated[str | None, "JSON: estimate of the NPU's compiler"] = None
     profile: Annotated[str | None, "JSON: time by operator"] = None
     in_turns: Annotated[str | None, "JSON: result of an interleaved run"] = None
     emulated: Annotated[str | None, "JSON: percentiles in ns of an emulated device"] = None
-    total: Annotated[int | None, "samples of the accuracy run"] = None
     hits: Annotated[bytes | None, "one bit per sample of a proportion: was it right?"] = None
 
     @classmethod
@@ -156,10 +154,10 @@ class StoreLine(NamedTuple):
         return None if percentile.value is None else percentile
 
     def unpack_hits(self) -> Array | None:
-        """Return the samples that were right, (N,) bool, or None for a record without accuracy."""
-        if self.hits is None or self.total is None:
+        """Return the samples that were right, (N,) bool, or None for another metric."""
+        if self.hits is None or self.quality_units is None:
             return None
-        return np.unpackbits(np.frombuffer(self.hits, np.uint8), count=self.total).astype(bool)
+        return np.unpackbits(np.frombuffer(self.hits, np.uint8), count=self.quality_units).astype(bool)
 
 
 @dataclass(frozen=True)

@@ -18,4 +18,5 @@ SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = "SingleStream", "MultiStream", "O
 EXTERNAL_METHOD = "brought"
 
 RECORD_FILE = "record.json"
-LATENCIES_FILE, TELEMETRY_FILE, OUTPUTS_FILE = "latencies.npz", "telemetry.csv", "outputs.npz"
+LATENCIES_FILE, TELEMETRY_FILE = "latencies.npz", "telemetry.csv"
+OUTPUTS_FILE, EVIDENCE_FILE = "outputs.npz", "evidence.npz"

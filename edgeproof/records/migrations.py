@@ -6,9 +6,17 @@ Reading a record upgrades its content in memory and never changes the file. sess
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
+from edgeproof.records.record_parts import QualityResult
+from edgeproof.statistics.metric import Metric
+from edgeproof.statistics.proportions import estimate_proportion
+
 Content = dict[str, Any]
+
+# The only metric before schema 3.
+ACCURACY_METRIC = Metric(label="accuracy", unit="%", scale=100.0, digits=2, interval="wilson")
 
 
 def upgrade(content: Mapping[str, Any], target: int) -> Content:
@@ -26,4 +34,19 @@ def _upgrade_from_1(content: Content) -> Content:
     return {"commit": None, "session_id": session_id, "attempt": 0, "compliance": None, **content}
 
 
-STEPS: dict[int, Callable[[Content], Content]] = {1: _upgrade_from_1}
+def _upgrade_from_2(content: Content) -> Content:
+    """Put a quality in place of the count of correct samples. A damaged count stays, and raises when it is used."""
+    upgraded = {key: value for key, value in content.items() if key != "accuracy"}
+    if "accuracy" in content:
+        upgraded["quality"] = _describe_accuracy(content["accuracy"])
+    return upgraded
+
+
+def _describe_accuracy(count: Any) -> Any:
+    correct, total = (count.get(key) for key in ("correct", "total")) if isinstance(count, dict) else (None, None)
+    if type(correct) is not int or type(total) is not int or not 0 <= correct <= total or total == 0:
+        return count
+    return asdict(QualityResult.build("accuracy", ACCURACY_METRIC, estimate_proportion(correct, total), total))
+
+
+STEPS: dict[int, Callable[[Content], Content]] = {1: _upgrade_from_1, 2: _upgrade_from_2}

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgeproof.records.kinds import INTERLEAVED
-from edgeproof.records.record_parts import AccuracyCount, InterleavedResult, RecordIdentity, Verdict
+from edgeproof.records.record_parts import InterleavedResult, QualityResult, RecordIdentity, Verdict
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class JobOutcome:
         unreachable: the device could not be reached.
         run: for a run under LoadGen.
         result: the content of the runner's result.json.
-        accuracy, interleaved, profile, instructions, estimate: the result of a job of this kind.
+        quality, interleaved, profile, instructions, estimate: the result of a job of this kind.
     """
 
     verdict: Verdict
@@ -84,7 +84,7 @@ class JobOutcome:
     unreachable: bool = False
     run: LoadGenRun | None = None
     result: Mapping[str, Any] | None = None
-    accuracy: AccuracyCount | None = None
+    quality: QualityResult | None = None
     interleaved: InterleavedResult | None = None
     profile: Mapping[str, Any] | None = None
     instructions: Mapping[str, Any] | None = None
@@ -102,7 +102,7 @@ class JobOutcome:
             content["unreachable"] = True
         parts = {
             "result": self.result,
-            "accuracy": None if self.accuracy is None else asdict(self.accuracy),
+            "quality": None if self.quality is None else asdict(self.quality),
             INTERLEAVED: None if self.interleaved is None else asdict(self.interleaved),
             "profile": self.profile,
             "instructions": self.instructions,

@@ -27,7 +27,7 @@ BATCH_LINES = 10_000
 # Columns that report.rows doesn't use, so that they need not be read.
 _UNUSED_BY_ROWS = (
     *("fingerprint", "quantiles_ns", "options", "packages", "runner", "data_sha256", "lineage", "network"),
-    *("validation_accuracy", "inferences", "profile", *TELEMETRY_FIGURES),
+    *("validation_quality", "inferences", "profile", *TELEMETRY_FIGURES),
 )
 
 

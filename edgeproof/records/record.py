@@ -19,14 +19,14 @@ from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import ArtifactError
 from edgeproof.core.regular_files import is_regular_file
 from edgeproof.records.fields import parse_fields, parse_optional
-from edgeproof.records.kinds import INTERLEAVED, RECORD_FILE
+from edgeproof.records.kinds import EVIDENCE_FILE, INTERLEAVED, OUTPUTS_FILE, RECORD_FILE
 from edgeproof.records.record_parts import (
-    AccuracyCount,
     ArtifactDescription,
     Commit,
     InstructionCount,
     InterleavedResult,
     OperatorTime,
+    QualityResult,
     RecordedCard,
     RecordedJob,
     RecordedResult,
@@ -34,6 +34,7 @@ from edgeproof.records.record_parts import (
     Verdict,
 )
 from edgeproof.statistics.estimates import Array
+from edgeproof.statistics.metric import CORRECT
 
 MEASURE_AGAIN = "Measure again: raise bench.session in the study, then 'make repro'."
 
@@ -143,9 +144,9 @@ class Record:
         return self._parse(lambda: parse_optional(RecordedResult, self.content, "result"))
 
     @functools.cached_property
-    def accuracy(self) -> AccuracyCount | None:
-        """The hits of a valid accuracy run."""
-        return self._parse(lambda: parse_optional(AccuracyCount, self.content, "accuracy"))
+    def quality(self) -> QualityResult | None:
+        """The quality of an accuracy run, valid or below the task's floor."""
+        return self._parse(lambda: parse_optional(QualityResult, self.content, "quality"))
 
     @functools.cached_property
     def interleaved(self) -> InterleavedResult | None:
@@ -188,19 +189,51 @@ class Record:
         identity = self.identity
         return None if identity.is_accuracy or identity.compliance else self.loadgen_scenario
 
+    def load_evidence(self) -> dict[str, Array]:
+        """Return the arrays that the quality is computed from, with one row for each of its units.
+
+        Records of older schemas keep the hits of an accuracy beside the outputs. Raises ArtifactError if the evidence
+        is missing or damaged, or has another number of rows than the quality has units.
+        """
+        is_older = EVIDENCE_FILE not in self.files and OUTPUTS_FILE in self.files
+        file = OUTPUTS_FILE if is_older else EVIDENCE_FILE
+        arrays = {CORRECT: self.array(file, CORRECT)} if is_older else self._load_all_arrays(file)
+        lengths = {array.shape[:1] for array in arrays.values()}
+        if self.quality is None or lengths != {(self.quality.units,)}:
+            rows = ", ".join(f"'{name}' {array.shape}" for name, array in arrays.items())
+            units = "no quality" if self.quality is None else f"{self.quality.units} units"
+            raise ArtifactError(
+                f"{self.directory / file} is damaged: it holds {rows or 'nothing'}, and the record has {units}. "
+                f"{MEASURE_AGAIN}"
+            )
+        return arrays
+
+    def load_outputs(self) -> tuple[Array, ...]:
+        """Return the outputs (N, …) of an accuracy run, one array for each port. Raises ArtifactError."""
+        arrays = self._load_all_arrays(OUTPUTS_FILE)
+        if "outputs" in arrays:
+            return (arrays["outputs"],)
+        return tuple(arrays[f"outputs_{number}"] for number in range(len(arrays)) if f"outputs_{number}" in arrays)
+
     def array(self, file: str, name: str) -> Array:
         """Return one of the record's raw arrays. Raises ArtifactError if it is missing or damaged."""
         return self.load_arrays(file, name)[0]
 
     def load_arrays(self, file: str, *names: str) -> tuple[Array, ...]:
         """Return several of the raw arrays in one file. Raises ArtifactError if one is missing or damaged."""
+        return tuple(self._read_arrays(file, lambda stored: {name: stored[name] for name in names}).values())
+
+    def _load_all_arrays(self, file: str) -> dict[str, Array]:
+        return self._read_arrays(file, dict)
+
+    def _read_arrays(self, file: str, select: Callable[[Mapping[str, Array]], dict[str, Array]]) -> dict[str, Array]:
         path = self.file(file)
         try:
             with zipfile.ZipFile(path) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
                     raise ValueError(f"it unpacks to more than {MAX_ARRAY_BYTES:,} bytes")
             with np.load(path, allow_pickle=False) as arrays:
-                return tuple(arrays[name] for name in names)
+                return select(arrays)
         except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
             problem = f"{type(error).__name__}: {error}"
             raise ArtifactError(f"{path} holds no arrays that can be read ({problem}). {MEASURE_AGAIN}") from None

@@ -15,10 +15,20 @@ import numpy as np
 from edgeproof.core.errors import ArtifactError
 from edgeproof.core.job import NULL_RUNTIME, PERFORMANCE_MODE
 from edgeproof.core.loadgen_log import DETAIL_LOG, parse_detail_log
-from edgeproof.records.kinds import LATENCIES_FILE, MULTI_STREAM, OFFLINE, OUTPUTS_FILE, SERVER, SINGLE_STREAM
+from edgeproof.records.kinds import (
+    EVIDENCE_FILE,
+    LATENCIES_FILE,
+    MULTI_STREAM,
+    OFFLINE,
+    OUTPUTS_FILE,
+    SERVER,
+    SINGLE_STREAM,
+)
 from edgeproof.records.latencies import Latencies, read_latencies
-from edgeproof.records.record import Record
+from edgeproof.records.record import MEASURE_AGAIN, Record
 from edgeproof.statistics.estimates import Array
+from edgeproof.statistics.metric import CORRECT
+from edgeproof.statistics.proportions import estimate_proportion
 
 # LoadGen and the runner read different clocks. The runner refuses a run if they disagree by more than this share.
 CLOCK_SHARE = 0.002
@@ -55,8 +65,8 @@ def list_problems(record: Record, harness_p50_ns: float | None = None) -> list[s
         *_compare_with_log(record),
         *_compare_with_arrays(record, record.harness_p50_ns or harness_p50_ns),
     ]
-    if record.accuracy is not None and OUTPUTS_FILE in record.files:
-        read_hits(record)
+    if record.quality is not None and (EVIDENCE_FILE in record.files or OUTPUTS_FILE in record.files):
+        read_evidence(record)
     return [f"{record.directory}: {problem}" for problem in problems]
 
 
@@ -171,16 +181,25 @@ def _compare_span(latencies: Latencies, samples_per_s: object, *, longest: float
         )
 
 
-def read_hits(record: Record) -> Array:
-    """Return the samples that an accuracy run got right, (N,) bool.
+def read_evidence(record: Record) -> dict[str, Array]:
+    """Return the evidence of a record's quality.
 
-    Raises ArtifactError for arrays that are damaged, or that differ from the record's count.
+    Raises ArtifactError for arrays that are damaged, and for a proportion that differs from its hits. The metric itself
+    is not at hand here: bench/recheck.py computes other qualities again.
     """
-    hits = record.load_arrays(OUTPUTS_FILE, "correct")[0]
-    count = record.accuracy
-    if count is None or hits.dtype != bool or hits.shape != (count.total,) or int(hits.sum()) != count.correct:
+    quality = record.quality
+    evidence = record.load_evidence()
+    if quality is None or not quality.description.is_proportion:
+        return evidence
+    hits = evidence.get(CORRECT)
+    if hits is None or hits.dtype != bool or hits.ndim != 1:
+        shown = "missing" if hits is None else f"of type {hits.dtype} and shape {hits.shape}"
+        raise ArtifactError(f"the evidence in {record.directory} is damaged: its hits are {shown}. {MEASURE_AGAIN}")
+    expected = estimate_proportion(int(hits.sum()), quality.units)
+    if quality.estimate != expected:
         raise ArtifactError(
-            f"{record.directory / OUTPUTS_FILE} is damaged: its hits are of type {hits.dtype} and shape {hits.shape}, "
-            f"and differ from the record's count ({count}). Measure again."
+            f"the evidence in {record.directory} is damaged: its hits give {expected.value:.6f} ({expected.low:.6f} to "
+            f"{expected.high:.6f}), and the record has {quality.value:.6f} ({quality.low:.6f} to {quality.high:.6f}). "
+            f"{MEASURE_AGAIN}"
         )
-    return hits
+    return evidence

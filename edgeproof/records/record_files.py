@@ -6,7 +6,8 @@ A record is a directory:
     latencies.npz    call_ns, invoke_ns, started_ns: one entry per inference, in order (performance runs)
     telemetry.csv    the state of the machine during the run
     user.conf        LoadGen's settings
-    outputs.npz      outputs and correct, one row per test sample (accuracy runs)
+    outputs.npz      outputs, or outputs_0, outputs_1, … of several ports: one row per test sample (accuracy runs)
+    evidence.npz     the arrays that the quality is computed from, one row per resampling unit (accuracy runs)
     mlperf_log_*     LoadGen's own logs
 
 Records lie in <session>/<runtime>/<model>.<scheme>/<scenario>.<process>.
@@ -29,7 +30,7 @@ from edgeproof.records.outcomes import JobOutcome, RecordHeader
 from edgeproof.records.record import MEASURE_AGAIN, Record
 from edgeproof.records.session_trust import SessionTrust, find_repeated_sessions
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 def write(directory: Path, header: RecordHeader, outcome: JobOutcome) -> None:

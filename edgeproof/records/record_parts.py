@@ -6,11 +6,13 @@ Fields have the names of the keys in record.json.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from edgeproof.records.fields import parse_fields
 from edgeproof.records.kinds import ACCURACY
+from edgeproof.statistics.estimates import Estimate
+from edgeproof.statistics.metric import Metric
 
 Verdict = Literal["valid", "invalid", "unsupported", "error"]
 
@@ -79,12 +81,17 @@ class ModelDescription:
     macs: int | None = None
     weight_sparsity: float | None = None
     entropy_coded_bytes: int | None = None
-    validation_accuracy: float | None = None
+    validation_quality: float | None = None
     data_sha256: str | None = None
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> ModelDescription:
-        """Parse the description in a record, or a model's meta.json. Raises KeyError or TypeError."""
+        """Parse the description in a record, or a model's meta.json. Raises KeyError or TypeError.
+
+        Earlier versions wrote the quality of every model as 'validation_accuracy'.
+        """
+        if isinstance(content, Mapping) and "validation_quality" not in content:
+            content = {**content, "validation_quality": content.get("validation_accuracy")}
         return parse_fields(cls, content, "artifact.model")
 
 
@@ -173,11 +180,47 @@ class RecordedResult:
 
 
 @dataclass(frozen=True)
-class AccuracyCount:
-    """The hits of an accuracy run: `correct` of `total` samples."""
+class QualityResult:
+    """The quality of an artifact over the whole test split.
 
-    correct: int
-    total: int
+    Attributes:
+        metric: the name of the metric. `label` to `interval` are the fields of its description, as Metric has them.
+        value: the quality in natural units, a share for a proportion.
+        low, high: its 95% interval.
+        units: the number of resampling units, which are the rows of the evidence.
+    """
+
+    metric: str
+    label: str
+    unit: str
+    scale: float
+    digits: int
+    better: str
+    interval: str
+    value: float
+    low: float
+    high: float
+    units: int
+
+    @classmethod
+    def build(cls, name: str, metric: Metric, estimate: Estimate, units: int) -> QualityResult:
+        """Return the result of a metric with its interval."""
+        return cls(name, **metric.to_json(), value=estimate.value, low=estimate.low, high=estimate.high, units=units)
+
+    @property
+    def description(self) -> Metric:
+        """The description of the metric."""
+        return Metric.from_json(asdict(self))
+
+    @property
+    def estimate(self) -> Estimate:
+        """The quality with its interval."""
+        return Estimate(self.value, self.low, self.high)
+
+    @property
+    def correct(self) -> int | None:
+        """The number of units that are right, or None for a metric that is no proportion."""
+        return round(self.value * self.units) if self.description.is_proportion else None
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ from edgeproof.records.session_ids import find_repeated, read_session_ids
 from edgeproof.records.session_stamps import MISSING, list_sessions, stamp_session
 from edgeproof.records.session_trust import SessionTrust, get_session_directory
 from edgeproof.records.store_snapshot import locate_lock
-from edgeproof.statistics import autocorrelation, estimates, percentiles
+from edgeproof.statistics import autocorrelation, estimates, metric, percentiles, proportions
 
 INDEX = "index.json"
 # The number of times that a session is read while other processes replace it, and the pause between two of them.
@@ -60,7 +60,7 @@ MAKERS = [
     for module in (
         *(summaries, columns, conditions, fields, record, record_parts, migrations, energy, parquet_parts),
         *(latencies, record_checks, session_trust, session_ids, signatures),
-        *(percentiles, autocorrelation, estimates),
+        *(percentiles, autocorrelation, estimates, metric, proportions),
     )
 ] + [Path(__file__)]
 

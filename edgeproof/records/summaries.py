@@ -28,6 +28,7 @@ from edgeproof.records.latencies import read_latencies
 from edgeproof.records.record import MEASURE_AGAIN, Record
 from edgeproof.records.record_parts import ArtifactDescription
 from edgeproof.statistics import autocorrelation, percentiles
+from edgeproof.statistics.metric import CORRECT
 
 SUMMARIZED_PERCENTS = (50, 90, 99)
 # The shares of the quantiles that a distribution with its tail is drawn from. With more than 1,000 durations the
@@ -111,7 +112,7 @@ def _summarize(record: Record, root: Path) -> StoreLine:
         estimate=_format_json(record.estimate),
         **figures,
         **_describe_artifact(record.artifact),
-        **_describe_accuracy(record),
+        **_describe_quality(record),
     )
 
 
@@ -144,7 +145,7 @@ def _describe_artifact(artifact: ArtifactDescription) -> Columns:
         "macs": model.macs,
         "weight_sparsity": model.weight_sparsity,
         "entropy_coded_bytes": model.entropy_coded_bytes,
-        "validation_accuracy": model.validation_accuracy,
+        "validation_quality": model.validation_quality,
         "data_sha256": model.data_sha256,
     }
 
@@ -192,13 +193,22 @@ def _describe_server(log: Mapping[str, Any]) -> Columns:
     }
 
 
-def _describe_accuracy(record: Record) -> Columns:
+def _describe_quality(record: Record) -> Columns:
     if not record.identity.is_accuracy or record.verdict != "valid":
         return {}
-    if record.accuracy is None:
-        raise KeyError("accuracy")
-    hits = record_checks.read_hits(record)
-    return {**asdict(record.accuracy), "hits": np.packbits(hits).tobytes()}
+    quality = record.quality
+    if quality is None:
+        raise KeyError("quality")
+    evidence = record_checks.read_evidence(record)
+    return {
+        "metric": quality.metric,
+        "metric_json": _format_json(quality.description.to_json()),
+        "quality": quality.value,
+        "quality_low": quality.low,
+        "quality_high": quality.high,
+        "quality_units": quality.units,
+        "hits": np.packbits(evidence[CORRECT]).tobytes() if quality.description.is_proportion else None,
+    }
 
 
 def _describe_latencies(record: Record) -> Columns:

@@ -26,13 +26,17 @@ def require_single_output(label: str, outputs: tuple[Array, ...], count: int) ->
 
 
 def require_class_scores(label: str, outputs: tuple[Array, ...], targets: Array) -> Array:
-    """Return the only output, which has scores (N, classes). Raises DataError unless `targets` are its classes (N,)."""
+    """Return the only output as scores (N, classes). It may have further axes of size one.
+
+    Raises DataError unless `targets` are classes (N,) of it.
+    """
     labels = np.asarray(targets)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(f"{label} needs a whole number for each sample, and the targets are {_describe(labels)}.")
     scores = require_single_output(label, outputs, len(labels))
-    if scores.ndim != 2:
+    if scores.ndim < 2 or sum(size > 1 for size in scores.shape[1:]) > 1:
         raise DataError(f"{label} needs an output (N, classes), and it has the shape {scores.shape}.")
+    scores = scores.reshape(len(scores), -1)
     if labels.min() < 0 or labels.max() >= scores.shape[1]:
         raise DataError(
             f"{label}: the output has {scores.shape[1]} classes, and the targets go from {labels.min()} to "

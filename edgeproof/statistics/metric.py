@@ -42,9 +42,19 @@ class Metric:
     interval: Literal["wilson", "bootstrap"] = "bootstrap"
 
     @property
+    def is_proportion(self) -> bool:
+        """True for a share of independent units, whose evidence is whether each of them is right."""
+        return self.interval == "wilson"
+
+    @property
     def difference_unit(self) -> str:
         """The unit of a difference of two qualities: points for percent."""
         return "points" if self.unit == "%" else self.unit
+
+    @property
+    def worse_side(self) -> Literal["below", "above"]:
+        """The side of a quality on which worse ones are."""
+        return "below" if self.better == "more" else "above"
 
     def is_better(self, one: float, two: float) -> bool:
         """Return True if the quality `one` is better than `two`."""
@@ -58,6 +68,10 @@ class Metric:
         """Return a quality as text with its unit, such as 91.20% or 0.853."""
         text = f"{quality * self.scale:.{self.digits}f}"
         return f"{text}%" if self.unit == "%" else f"{text} {self.unit}".rstrip()
+
+    def format_difference(self, difference: float) -> str:
+        """Return the size of a difference of two qualities as text with its unit, such as 1.20 points or 0.012."""
+        return f"{abs(difference) * self.scale:.{self.digits}f} {self.difference_unit}".rstrip()
 
     def to_json(self) -> dict[str, Any]:
         """Return the description as it is recorded."""

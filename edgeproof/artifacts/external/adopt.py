@@ -29,7 +29,7 @@ UNKNOWN_FACTS = (
     "macs",
     "weight_sparsity",
     "entropy_coded_bytes",
-    "validation_accuracy",
+    "validation_quality",
     "network",
     "data_sha256",
 )
@@ -84,7 +84,6 @@ def build_artifacts(
                 meta |= first.to_meta()
                 meta["notes"] += first.describe()
                 meta["notes"] += _describe_measurement(scheme, interface, output_index, data, len(calibration))
-                inputs.check_labels(samples.labels, first.output_shape, path, varies=first.output_size_varies)
             write_meta(directory, {**meta, "runtime": runtime, "scheme": scheme, "model": model, "packages": versions})
             conversion.print_outcome(path, runtime, scheme, meta, time.monotonic() - started)
     return samples
@@ -120,7 +119,7 @@ def _select_calibration(samples: Array) -> Array:
 def _describe_measurement(
     scheme: str, interface: ModelInterface, output_index: int, data: ExternalData | None, calibration_count: int
 ) -> list[str]:
-    """Return the remarks about outputs, calibration and accuracy that a reader of the table needs."""
+    """Return the remarks about outputs, calibration and quality that a reader of the table needs."""
     notes = []
     if len(interface.outputs) > 1:
         notes.append(f"output '{interface.outputs[output_index].name}' of {len(interface.outputs)}")
@@ -129,9 +128,9 @@ def _describe_measurement(
             f"calibrated with {calibration_count} {'random inputs' if data is None else 'of the inputs measured'}"
         )
     if data is None:
-        notes.append(f"no accuracy: {inputs.RANDOM_INPUTS}")
+        notes.append(f"no quality: {inputs.RANDOM_INPUTS}")
     elif data.y is None:
-        notes.append(f"no accuracy: {data.path.name} has no y")
+        notes.append(f"no quality: {data.path.name} has no y")
     return notes
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,46 +23,51 @@ RANDOM_SAMPLES = 32
 # The most numbers of one input, and of all random inputs together.
 MAX_INPUT_ELEMENTS = 1 << 26
 MAX_RANDOM_ELEMENTS = 1 << 28
-ARRAYS = ("x", "y")
+INPUTS, TARGETS = "x", "y"
 DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64")
 RANDOM_INPUTS = f"random inputs, seed {SEED}"  # the task's name in records
 
 Array = np.ndarray[Any, Any]
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
 class ExternalData:
-    """Inputs x (N, *input_shape) and labels y (N,) that a user gave, and the path of their file."""
+    """Inputs x (N, *input_shape) and targets y (N, …) that a user gave, and the path of their file.
+
+    `targets` is the file of the targets if they have one of their own.
+    """
 
     path: Path
     x: Array
     y: Array | None
+    targets: Path | None = None
 
     @property
     def description(self) -> str:
         """The task's name in records. It contains a hash, because other content is another task."""
-        return f"{self.path.name} {hash_file(self.path)[:12]}"
+        files = [self.path] if self.targets is None else [self.path, self.targets]
+        return ", ".join(f"{path.name} {hash_file(path)[:12]}" for path in files)
 
 
-def read_data(path: Path) -> ExternalData:
-    """Read an .npz with x and optionally y. Raises ConfigError for any other file or content."""
+def read_data(path: Path, labels: str | None = None) -> ExternalData:
+    """Read an .npz with x and optionally targets. Raises ConfigError for any other file or content.
+
+    `labels` names the targets: an array of the .npz, or an .npy file. Without it they are y, if there is one.
+    """
     if not path.exists():
         raise ConfigError(f"{path} does not exist. --data names an .npz with x and, optionally, y.")
-    check_regular_file(path)
-    check_unpacked_size(path)
-    try:
-        arrays = _read_arrays(path)
-    except EdgeproofError:
-        raise
-    except Exception as error:  # a damaged archive raises exceptions of many types
-        raise ConfigError(
-            f"{path} can't be read as an .npz ({describe_error(error)}). "
-            "Write it with numpy.savez(path, x=inputs, y=labels), without objects."
-        ) from None
-    if "x" not in arrays:
+    labels_file = Path(labels) if labels is not None and labels.endswith(".npy") else None
+    name = TARGETS if labels is None or labels_file is not None else labels
+    arrays = _read_guarded(path, lambda: _read_arrays(path, name), "npz", f"savez(path, x=inputs, {name}=labels)")
+    if INPUTS not in arrays:
         raise ConfigError(f"{path} holds no x: the inputs, one row a sample.")
-    x = _check_x(path, arrays["x"])
-    return ExternalData(path, x, _check_y(path, x, arrays["y"]) if "y" in arrays else None)
+    x = _check_x(path, arrays[INPUTS])
+    if labels_file is not None:
+        return ExternalData(path, x, _read_labels(labels_file, x), labels_file)
+    if labels is not None and name not in arrays:
+        raise ConfigError(f"{path} holds no '{name}', which --labels names. Name an array of it, or an .npy file.")
+    return ExternalData(path, x, _check_y(path, name, x, arrays[name]) if name in arrays else None)
 
 
 def infer_input_shape(spec: TensorSpec, data: ExternalData | None, path: str) -> tuple[int, ...]:
@@ -108,31 +113,6 @@ def prepare_samples(spec: TensorSpec, shape: Sequence[int], data: ExternalData |
     return Samples(_fit_data(spec, data, path), data.y)
 
 
-def check_labels(labels: Array | None, output_shape: Sequence[int], path: str, *, varies: bool = False) -> None:
-    """Raise ConfigError if the labels cannot be compared with the index of the file's highest output.
-
-    `varies` says that the size of the output depends on the data.
-    """
-    if labels is None:
-        return
-    if varies:
-        raise ConfigError(
-            f"{path} has an output whose size depends on the data, so y can't be compared with its highest value. "
-            "Leave y out of --data to measure without accuracy."
-        )
-    sizes = [size for size in output_shape[1:] if size > 1]
-    if len(sizes) != 1:
-        raise ConfigError(
-            f"{path} answers with shape {_format_shape(output_shape)}: y is compared with the highest of one row of "
-            "values. Leave y out of --data to measure without accuracy."
-        )
-    if labels.max() >= sizes[0]:
-        raise ConfigError(
-            f"y in --data goes up to {labels.max()}, and {path} has {sizes[0]} classes: "
-            f"labels are whole numbers from 0 to {sizes[0] - 1}."
-        )
-
-
 def _check_size(shape: tuple[int, ...], path: str) -> tuple[int, ...]:
     if math.prod(shape) > MAX_INPUT_ELEMENTS:
         raise ConfigError(
@@ -142,16 +122,38 @@ def _check_size(shape: tuple[int, ...], path: str) -> tuple[int, ...]:
     return shape
 
 
-def _read_arrays(path: Path) -> dict[str, Array]:
+def _read_guarded(path: Path, read: Callable[[], Content], kind: str, advice: str) -> Content:
+    """Read a file of numpy's. Raises ConfigError for one that is no regular file, too large or damaged."""
+    check_regular_file(path)
+    check_unpacked_size(path)
+    try:
+        return read()
+    except EdgeproofError:
+        raise
+    except Exception as error:  # a damaged file raises exceptions of many types
+        raise ConfigError(
+            f"{path} can't be read as an .{kind} ({describe_error(error)}). Write it with numpy.{advice}, without "
+            "objects."
+        ) from None
+
+
+def _read_labels(path: Path, x: Array) -> Array:
+    """Read targets from an .npy file. Raises ConfigError."""
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist. --labels names an .npy file, or an array of --data.")
+    labels = _read_guarded(path, lambda: np.load(path, allow_pickle=False), "npy", "save(path, labels)")
+    return _check_y(path, "the array", x, labels)
+
+
+def _read_arrays(path: Path, targets: str) -> dict[str, Array]:
     """Read the arrays of an .npz after a look at their names. An .npy has none."""
     if not zipfile.is_zipfile(path):
         raise ValueError("it is not a zip archive")
     with np.load(path, allow_pickle=False) as archive:
         for name in archive.files:
-            if name not in ARRAYS:
-                raise ConfigError(
-                    f"{path} holds an array '{name}'.{suggest_nearest(name, ARRAYS)} It may contain only x and y."
-                )
+            if name not in (INPUTS, TARGETS, targets):
+                near = suggest_nearest(name, (INPUTS, targets))
+                raise ConfigError(f"{path} holds an array '{name}'.{near} It may contain only x and {targets}.")
         return {name: archive[name] for name in archive.files}
 
 
@@ -165,15 +167,14 @@ def _check_x(path: Path, x: Array) -> Array:
     return x
 
 
-def _check_y(path: Path, x: Array, y: Array) -> Array:
-    if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
+def _check_y(path: Path, name: str, x: Array, y: Array) -> Array:
+    """Return targets, integers as int64. Their metric checks the rest."""
+    if y.dtype.kind not in "fiub" or y.shape[:1] != x.shape[:1]:
         raise ConfigError(
-            f"y in {path} is of {y.dtype} with shape {_format_shape(y.shape)}: give one whole number for each of the "
-            f"{len(x)} rows of x."
+            f"{name} in {path} is of {y.dtype} with shape {_format_shape(y.shape)}: give a number for each of the "
+            f"{len(x)} rows of x, or a row of numbers."
         )
-    if y.min() < 0:
-        raise ConfigError(f"y in {path} goes down to {y.min()}: labels are whole numbers from 0.")
-    return y.astype(np.int64)
+    return y.astype(np.int64) if y.dtype.kind in "iu" else y
 
 
 def _fit_data(spec: TensorSpec, data: ExternalData, path: str) -> Array:

@@ -1,0 +1,81 @@
+"""Choose the metric of a benchmark of a user's files, and check the targets against it before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeproof.bench.quality import list_output_ports
+from edgeproof.core import plugins
+from edgeproof.core.directories import META, read_meta
+from edgeproof.core.errors import ConfigError, DataError
+from edgeproof.core.ports import Port
+from edgeproof.data.task_quality import TaskQuality, load_metric_quality
+
+DEFAULT_METRIC = "accuracy"
+ADVICE = "Leave the labels out to measure without a quality."
+
+Array = np.ndarray[Any, Any]
+
+
+def choose_quality(metric: str | None, targets: Array | None, artifacts: Sequence[Path]) -> TaskQuality | None:
+    """Return the metric by which the outputs of some files' artifacts are scored, or None without targets.
+
+    `artifacts` are the directories of the files, which hold a directory for each scheme. Raises ConfigError if the
+    metric is not given and does not follow from targets and outputs, or does not fit them.
+    """
+    if targets is None:
+        if metric is not None:
+            raise ConfigError("--metric needs labels: y in --data, or --labels.")
+        return None
+    answers = {str(path): list_output_ports(meta, None) for path, meta in _read_metas(artifacts)}
+    quality = load_metric_quality(metric or _choose_metric(targets, answers))
+    for path, ports in answers.items():
+        _check_targets(quality, targets, ports, path)
+    return quality
+
+
+def list_scorers(quality: TaskQuality | None) -> tuple[Path, ...]:
+    """Return the files that define how outputs are scored."""
+    return (Path(__file__),) if quality is None else (Path(__file__), plugins.find_source("metrics", quality.name))
+
+
+def _read_metas(artifacts: Sequence[Path]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield the directory and the meta.json of every artifact that the runtime supports."""
+    for directory in artifacts:
+        for path in sorted(directory.glob(f"*/{META}")):
+            meta = read_meta(path.parent, verify=False)
+            if "unsupported" not in meta:
+                yield path.parent, meta
+
+
+def _choose_metric(targets: Array, answers: Mapping[str, Sequence[Port]]) -> str:
+    """Return accuracy for class numbers and one output with a row of scores. Raises ConfigError for anything else."""
+    is_classes = targets.dtype.kind in "iu" and targets.ndim == 1
+    if is_classes and all(len(ports) == 1 and _has_one_row(ports[0]) for ports in answers.values()):
+        return DEFAULT_METRIC
+    names = ", ".join(plugins.list_names("metrics"))
+    shown = next(iter(answers.values()), ())
+    outputs = ", ".join(f"'{port.name}' {port.dtype} {list(port.shape)}" for port in shown) or "of an unknown shape"
+    raise ConfigError(
+        f"the labels are {targets.dtype} of shape {targets.shape} and the outputs {outputs}. Name their metric with "
+        f"--metric: {names}. {ADVICE}"
+    )
+
+
+def _has_one_row(port: Port) -> bool:
+    return sum(size > 1 for size in port.shape) == 1
+
+
+def _check_targets(quality: TaskQuality, targets: Array, ports: Sequence[Port], path: str) -> None:
+    """Score outputs of zeros, which fail as the real ones would. Raises ConfigError with the metric's reason."""
+    if not ports:
+        raise ConfigError(f"{path} has outputs whose size depends on the data, which no metric can score. {ADVICE}")
+    outputs = tuple(np.broadcast_to(np.zeros((), port.dtype), (len(targets), *port.shape)) for port in ports)
+    try:
+        quality.compute(quality.collect((), outputs, targets))
+    except DataError as error:
+        raise ConfigError(f"{path}: {error} Change the labels, or name another --metric. {ADVICE}") from None
