@@ -156,8 +156,9 @@ def load_subject(item: BenchParams, study: Params, artifacts: Path) -> Subject:
         task=task,
         artifacts=artifacts,
         samples=samples,
-        score=plugins.load("tasks", task).score,
-        scorer=plugins.find_source("tasks", task),
+        quality=None,
+        scorers=(plugins.find_source("tasks", task),),
+        postprocessing=task if hasattr(plugins.load("tasks", task), "postprocess") else None,
     )
 
 

@@ -34,7 +34,7 @@ from edgeproof.provenance.lineage import find_artifact
 from edgeproof.provenance.stored import INTACT, SHA256_DIGITS
 from edgeproof.records import signing
 from edgeproof.records.record import Record
-from edgeproof.report.figures import FIGURES
+from edgeproof.report.figures import FIGURES, choose_figure
 from edgeproof.report.markdown_text import escape_lines
 from edgeproof.report.row import Row
 
@@ -95,9 +95,9 @@ def write_bundle(cell: CellRecords, root: Path, out: Path, *, key: Path | None) 
 
 def _build_row(cell: CellRecords, root: Path) -> Row:
     row = cell.build_row(root)
-    if row.verdict in ("unsupported", "error") or row.accuracy is None:
+    if row.verdict in ("unsupported", "error") or row.quality is None:
         raise EdgeproofError(
-            f"{cell.address} is {row.verdict} and has no accuracy: {'; '.join(row.reasons)}. Nothing is bundled."
+            f"{cell.address} is {row.verdict} and has no quality: {'; '.join(row.reasons)}. Nothing is bundled."
         )
     return row
 
@@ -169,10 +169,11 @@ def _format_card(cell: CellRecords, root: Path, row: Row) -> str:
     """Return MODEL_CARD.md: what a user must know before using the artifact, from the records."""
 
     def text(name: str) -> str:
-        return FIGURES[name].format_cell(FIGURES[name].get_value(row))
+        return FIGURES[name].format_row_cell(row)
 
+    quality = choose_figure("quality", [row])
     facts = [
-        ("accuracy", f"{text('accuracy')} %, over the task's whole test split"),
+        (quality.heading, f"{text('quality')} {quality.unit}".rstrip() + ", over the task's whole test split"),
         ("median latency", f"{text('p50')} µs, batch 1, {row.threads} thread(s)"),
         ("99th percentile", f"{text('p99')} µs"),
         ("size", f"{text('size')} KiB"),
@@ -187,7 +188,7 @@ def _format_card(cell: CellRecords, root: Path, row: Row) -> str:
             "",
             *(f"- **{name}**: {fact}" for name, fact in facts),
             "",
-            "Brackets are 95% intervals. Latency holds on the machine named above and nowhere else; accuracy on the "
+            "Brackets are 95% intervals. Latency holds on the machine named above and nowhere else; quality on the "
             "task's own test split and on inputs like it. No other property was measured: neither fairness nor "
             "robustness nor behaviour on inputs of another kind.",
             "",

@@ -19,7 +19,7 @@ from edgeproof.records.kinds import ACCURACY
 from edgeproof.records.record import Record
 from edgeproof.records.session_trust import SessionTrust, find_repeated_sessions
 from edgeproof.report import rows
-from edgeproof.report.figures import FIGURES
+from edgeproof.report.figures import FIGURES, FORMER_NAMES
 from edgeproof.report.row import Row
 
 SHOWN_CELLS = 8
@@ -111,10 +111,13 @@ def find_cell(text: str, root: Path) -> CellRecords:
 
 def _pop_figure(words: list[str], directories: Sequence[Path]) -> str | None:
     """Remove a figure from the end of the words and return it. A word that is part of a cell's name is not a figure."""
-    if not words or words[-1] not in FIGURE_SCENARIOS:
+    if not words or words[-1] not in {*FIGURE_SCENARIOS, *FORMER_NAMES}:
         return None
-    is_part = any(words[-1] in _read_address(directory).words for directory in directories)
-    return None if is_part else words.pop()
+    if any(words[-1] in _read_address(directory).words for directory in directories):
+        return None
+    if words[-1] in FORMER_NAMES:
+        raise EdgeproofError(f"the figure '{words[-1]}' is now called '{FORMER_NAMES[words[-1]]}'.")
+    return words.pop()
 
 
 def list_cells(root: Path) -> list[CellAddress]:

@@ -12,9 +12,9 @@ from edgeproof.provenance.stored import SHA256_DIGITS
 from edgeproof.records import kinds, record_files
 from edgeproof.records.session_checks import list_missing
 from edgeproof.records.session_trust import SessionTrust, get_session_directory
-from edgeproof.report.figures import FIGURES
+from edgeproof.report.figures import choose_figure
 
-SHOWN_FIGURES = ("accuracy", "p50", "p99", "size")
+SHOWN_FIGURES = ("quality", "p50", "p99", "size")
 SHOWN_OPERATORS = 5
 
 
@@ -81,8 +81,8 @@ def _describe_figures(cell: CellRecords, root: Path) -> str:
         row = cell.build_row(root)
     except ArtifactError as error:
         return f"no figure: {error}"
-    figures = [FIGURES[name] for name in SHOWN_FIGURES]
-    texts = [f"{figure.heading} {figure.unit} {figure.format_cell(figure.get_value(row))}" for figure in figures]
+    figures = [choose_figure(name, [row]) for name in SHOWN_FIGURES]
+    texts = [" ".join(filter(None, (figure.heading, figure.unit, figure.format_row_cell(row)))) for figure in figures]
     return ", ".join([*texts, f"verdict {row.verdict}"])
 
 

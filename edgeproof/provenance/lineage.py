@@ -15,6 +15,7 @@ from typing import Any
 from edgeproof.bench import recheck
 from edgeproof.config.params import Params
 from edgeproof.config.params_file import PARAMS, read_params
+from edgeproof.config.task_metric import load_task_metric
 from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import ArtifactError, ConfigError
 from edgeproof.paths import ARTIFACTS, DATA, MODELS, WORK, name_artifact
@@ -192,14 +193,25 @@ class _ModelTracer:
 
 
 def _describe_model(model: ModelDescription) -> dict[str, str]:
-    network, accuracy = model.network, model.validation_accuracy
+    network = model.network
     facts = {
         "method": f"{model.method} ({_format_pairs(model.options or {})})",
         "network": f"{network['name']} ({_format_pairs(network['options'])})" if network else "",
         "seed": "" if model.seed is None else str(model.seed),
-        "validation accuracy": "" if accuracy is None else f"{accuracy:.2%}",
+        **_describe_quality(model),
     }
     return {name: text for name, text in facts.items() if text}
+
+
+def _describe_quality(model: ModelDescription) -> dict[str, str]:
+    """Return the quality on the validation split, in natural units for a task that is not installed here."""
+    if model.validation_quality is None:
+        return {}
+    try:
+        _, metric = load_task_metric(str(model.task))
+    except ConfigError:
+        return {"validation quality": f"{model.validation_quality:.4g}"}
+    return {f"validation {metric.label}": metric.format(model.validation_quality)}
 
 
 def _link_data(model: ModelDescription, homes: Sequence[Path], study: Params | None) -> LineageLink:

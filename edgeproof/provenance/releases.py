@@ -81,8 +81,8 @@ def _check_artifact(cell: CellRecords, root: Path, *, production: bool) -> None:
     """Raise EdgeproofError when the artifact may not be registered or, with `production`, not promoted to prod."""
     address, row = cell.address, cell.build_row(root)
     allowed = ("valid",) if production else ("valid", "invalid")
-    if row.verdict not in allowed or row.accuracy is None:
-        missing = " and has no accuracy" if row.accuracy is None else ""
+    if row.verdict not in allowed or row.quality is None:
+        missing = " and has no quality" if row.quality is None else ""
         rule = "Only what is valid in every scenario goes to prod" if production else "Nothing is registered"
         raise EdgeproofError(f"{address} is {row.verdict}{missing}: {'; '.join(row.reasons)}. {rule}.")
     stored = find_artifact(cell, root)

@@ -10,13 +10,10 @@ from dataclasses import asdict
 from typing import Any
 
 from edgeproof.records.record_parts import QualityResult
-from edgeproof.statistics.metric import Metric
+from edgeproof.statistics.metric import ACCURACY, ACCURACY_NAME
 from edgeproof.statistics.proportions import estimate_proportion
 
 Content = dict[str, Any]
-
-# The only metric before schema 3.
-ACCURACY_METRIC = Metric(label="accuracy", unit="%", scale=100.0, digits=2, interval="wilson")
 
 
 def upgrade(content: Mapping[str, Any], target: int) -> Content:
@@ -46,7 +43,7 @@ def _describe_accuracy(count: Any) -> Any:
     correct, total = (count.get(key) for key in ("correct", "total")) if isinstance(count, dict) else (None, None)
     if type(correct) is not int or type(total) is not int or not 0 <= correct <= total or total == 0:
         return count
-    return asdict(QualityResult.build("accuracy", ACCURACY_METRIC, estimate_proportion(correct, total), total))
+    return asdict(QualityResult.build(ACCURACY_NAME, ACCURACY, estimate_proportion(correct, total), total))
 
 
 STEPS: dict[int, Callable[[Content], Content]] = {1: _upgrade_from_1, 2: _upgrade_from_2}

@@ -194,15 +194,19 @@ def _describe_server(log: Mapping[str, Any]) -> Columns:
 
 
 def _describe_quality(record: Record) -> Columns:
-    if not record.identity.is_accuracy or record.verdict != "valid":
+    """Return the quality of a valid run. A run that misses the floor has its metric, which headings of tables need."""
+    if not record.identity.is_accuracy:
         return {}
-    quality = record.quality
+    quality, is_valid = record.quality, record.verdict == "valid"
     if quality is None:
-        raise KeyError("quality")
+        if is_valid:
+            raise KeyError("quality")
+        return {}
+    metric = {"metric": quality.metric, "metric_json": _format_json(quality.description.to_json())}
+    if not is_valid:
+        return metric
     evidence = record_checks.read_evidence(record)
-    return {
-        "metric": quality.metric,
-        "metric_json": _format_json(quality.description.to_json()),
+    return metric | {
         "quality": quality.value,
         "quality_low": quality.low,
         "quality_high": quality.high,

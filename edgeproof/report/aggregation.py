@@ -16,8 +16,9 @@ from edgeproof.records.columns import StoreLine
 from edgeproof.records.kinds import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
 from edgeproof.report import budgets
 from edgeproof.report.row import Row
-from edgeproof.statistics import percentiles, proportions
-from edgeproof.statistics.estimates import Array, Estimate, estimate_mean
+from edgeproof.statistics import percentiles
+from edgeproof.statistics.estimates import Estimate, estimate_mean
+from edgeproof.statistics.metric import Metric
 
 # From the best verdict to the worst.
 VERDICTS = ("valid", "unsupported", "invalid", "error")
@@ -43,6 +44,7 @@ def aggregate_row(attempts: Sequence[StoreLine], harness: Sequence[StoreLine]) -
         **{name: getattr(first, name) for name in _COPIED},
         estimate=estimates[0] if estimates else None,
         emulated=None if first.emulated is None else _average_emulated(runs),
+        **_describe_metric(runs),
         model_entropy_coded_bytes=first.entropy_coded_bytes,
         commit=first.commit_id,
         verdict=verdict,
@@ -53,7 +55,7 @@ def aggregate_row(attempts: Sequence[StoreLine], harness: Sequence[StoreLine]) -
         measured_at=max(run.measured_at for run in runs),
     )
     if verdict != "unsupported" and first.npu is None:
-        row = replace(row, accuracy=_estimate_accuracy(runs), seed_accuracies=_get_seed_accuracies(runs))
+        row = replace(row, quality=_get_quality(runs), seed_qualities=_get_seed_qualities(runs))
         row = _add_conditions(_add_interleaved(_add_measured(row, runs), runs), runs)
     if row.p50_ns is not None:
         overhead = _average(_select_valid(_select_last_attempts(harness), SINGLE_STREAM), "loadgen_p50_ns")
@@ -63,10 +65,9 @@ def aggregate_row(attempts: Sequence[StoreLine], harness: Sequence[StoreLine]) -
     return replace(row, budget=budgets.check_budget(row, json.loads(first.budget)))
 
 
-def read_hits(attempts: Sequence[StoreLine]) -> Array | None:
-    """Return whether the artifact got each test sample right, (N,) bool, or None without a valid accuracy run."""
-    run = _find_accuracy_run(_select_last_attempts(attempts))
-    return None if run is None else run.unpack_hits()
+def find_quality_run(attempts: Sequence[StoreLine]) -> StoreLine | None:
+    """Return the valid accuracy run of the first seed's model, or None without one."""
+    return _find_quality_run(_select_last_attempts(attempts))
 
 
 # --- selecting runs ------------------------------------------------------------------------------------------------
@@ -242,29 +243,33 @@ def _parse_json(text: str) -> dict[str, Any]:
     return content
 
 
-# --- accuracy ------------------------------------------------------------------------------------------------------
+# --- quality -------------------------------------------------------------------------------------------------------
 
 
-def _get_seed_accuracies(runs: Sequence[StoreLine]) -> dict[int, float] | None:
-    """Return the accuracy of every seed's model, or None if any accuracy run is not valid."""
+def _describe_metric(runs: Sequence[StoreLine]) -> dict[str, Any]:
+    """Return the fields of the metric, which the records of all seeds share."""
+    run = next((run for run in runs if run.metric is not None and run.metric_json is not None), None)
+    if run is None:
+        return {}
+    return {"metric_name": run.metric, "metric": Metric.from_json(_parse_json(run.metric_json or "{}"))}
+
+
+def _get_seed_qualities(runs: Sequence[StoreLine]) -> dict[int, float] | None:
+    """Return the quality of every seed's model, or None if any accuracy run is not valid."""
     accuracy_runs = [run for run in runs if run.scenario == kinds.ACCURACY]
     if not accuracy_runs or any(run.verdict != "valid" for run in accuracy_runs):
         return None
-    return {
-        run.seed: run.correct / run.total
-        for run in accuracy_runs
-        if run.correct is not None and run.total and run.seed is not None
-    }
+    return {run.seed: run.quality for run in accuracy_runs if run.quality is not None and run.seed is not None}
 
 
-def _find_accuracy_run(runs: Sequence[StoreLine]) -> StoreLine | None:
-    """Return the valid accuracy run of the first seed's model."""
+def _find_quality_run(runs: Sequence[StoreLine]) -> StoreLine | None:
     valid = (run for run in runs if run.scenario == kinds.ACCURACY and run.verdict == "valid")
     return next((run for run in valid if not _has_other_seed(run)), None)
 
 
-def _estimate_accuracy(runs: Sequence[StoreLine]) -> Estimate | None:
-    run = _find_accuracy_run(runs)
-    if run is None or run.correct is None or run.total is None:
+def _get_quality(runs: Sequence[StoreLine]) -> Estimate | None:
+    run = _find_quality_run(runs)
+    if run is None or run.quality is None:
         return None
-    return proportions.estimate_proportion(run.correct, run.total)
+    low, high = (math.nan if end is None else end for end in (run.quality_low, run.quality_high))
+    return Estimate(run.quality, low, high)

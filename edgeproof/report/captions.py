@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-INTERVALS = (
-    "Brackets are 95% intervals: Wilson's for accuracy, paired for its difference, Student's t over processes for "
-    "latency, never narrower than the order statistics within them."
-)
+from edgeproof.statistics.metric import Metric
+
+_INTERVAL_NAMES = {"wilson": "Wilson's", "bootstrap": "bootstrap percentiles"}
 # The differences between machines are those of docs/methodology.md.
 COVERAGE = (
     "Intervals of times cover the spread between processes of one session: on another machine of the same model, "
     "absolute times differed by 5 to 19%, and ratios agreed."
 )
 UNBEATEN = "not beaten beyond the intervals"
+
+
+def explain_intervals(metrics: Sequence[Metric]) -> str:
+    """Return the meaning of the brackets in a table of rows with these metrics."""
+    names = [f"{_INTERVAL_NAMES[metric.interval]} for {metric.label}" for metric in metrics]
+    if metrics:
+        names.append(f"paired for {'its difference' if len(metrics) == 1 else 'their differences'}")
+    names.append("Student's t over processes for latency, never narrower than the order statistics within them")
+    return f"Brackets are 95% intervals: {', '.join(names)}."
+
+
+def explain_direction(metrics: Sequence[Metric]) -> str:
+    """Return which metrics are better when they are less, or nothing if there is none."""
+    labels = [metric.label for metric in metrics if metric.better == "less"]
+    return f"Less is better in {' and '.join(labels)}." if labels else ""
 
 
 def explain_front(headings: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Compare the techniques of a family with their controls: accuracy over training seeds, sizes and speed-ups.
+"""Compare the techniques of a family with their controls: quality over training seeds, sizes and speed-ups.
 
 A control is the model without the technique: a student that had no teacher, or a parent that was trained as long. An
 artifact is compared with the control's artifact in the same runtime and scheme, and a model of quantization-aware
@@ -9,14 +9,16 @@ artifact, which shows the cost of its scheme.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from edgeproof.config.references import find_reference
 from edgeproof.records.csv_text import format_csv
-from edgeproof.report.figures import FIGURES, make_column
+from edgeproof.report.captions import explain_direction
+from edgeproof.report.figure import Figure
+from edgeproof.report.figures import FIGURES, choose_figure, list_metrics, make_column
 from edgeproof.report.markdown_text import EMPTY_CELL, Column, format_markdown_table
 from edgeproof.report.row import Row
 from edgeproof.report.row_data import flatten_estimate
@@ -32,8 +34,9 @@ class FamilyRow:
     """An artifact compared with its reference. A figure is None if a run was refused or there is no reference.
 
     Attributes:
-        seeds: number of training seeds with an accuracy.
-        accuracy_mean, accuracy_sd: mean and standard deviation over seeds, as shares of 1. One seed has no deviation.
+        seeds: number of training seeds with a quality.
+        quality_mean, quality_sd: mean and standard deviation over seeds in the metric's natural unit. One seed has no
+            deviation.
         difference: mean over seeds of the difference to the control of the same seed, with Student's t interval.
         macs_ratio: multiply-accumulates of the reference over those of the row.
         speed_up: time of the reference over that of the row.
@@ -43,8 +46,8 @@ class FamilyRow:
     control: str | None
     row: Row
     seeds: int
-    accuracy_mean: float | None
-    accuracy_sd: float | None
+    quality_mean: float | None
+    quality_sd: float | None
     difference: Estimate | None
     macs_ratio: float | None
     speed_up: Estimate | None
@@ -63,15 +66,15 @@ def build_family_rows(rows: Sequence[Row], families: Families) -> list[FamilyRow
 
 
 def _compare(family: str, control: str | None, row: Row, other: Row | None) -> FamilyRow:
-    accuracies = list((row.seed_accuracies or {}).values())
+    qualities = list((row.seed_qualities or {}).values())
     return FamilyRow(
         family=family,
         control=control,
         row=row,
-        seeds=len(accuracies),
-        accuracy_mean=float(np.mean(accuracies)) if accuracies else None,
-        accuracy_sd=float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
-        difference=_average_difference(row.seed_accuracies, other.seed_accuracies if other else None),
+        seeds=len(qualities),
+        quality_mean=float(np.mean(qualities)) if qualities else None,
+        quality_sd=float(np.std(qualities, ddof=1)) if len(qualities) > 1 else None,
+        difference=_average_difference(row.seed_qualities, other.seed_qualities if other else None),
         macs_ratio=other.macs / row.macs if other and other.macs and row.macs else None,
         speed_up=_choose_speed_up(row, other),
     )
@@ -97,8 +100,8 @@ def format_families(family_rows: Sequence[FamilyRow], *, study: str) -> str:
     parts = [f"# Techniques of study `{study}`", ""]
     for family in dict.fromkeys(row.family for row in family_rows):
         members = [row for row in family_rows if row.family == family]
-        parts += [f"## {family}", "", *format_markdown_table(members, COLUMNS), ""]
-    return "\n".join([*parts, NOTES, ""])
+        parts += [f"## {family}", "", *format_markdown_table(members, list_columns(members)), ""]
+    return "\n".join([*parts, _format_notes(family_rows), ""])
 
 
 def format_families_as_csv(family_rows: Sequence[FamilyRow]) -> str:
@@ -114,7 +117,7 @@ def _flatten(family_row: FamilyRow) -> dict[str, Any]:
         "family": family_row.family,
         "control": family_row.control,
         **{name: getattr(row, name) for name in ("device", "model", "method", "runtime", "scheme", "verdict")},
-        **{name: getattr(family_row, name) for name in ("seeds", "accuracy_mean", "accuracy_sd", "macs_ratio")},
+        **{name: getattr(family_row, name) for name in ("seeds", "quality_mean", "quality_sd", "macs_ratio")},
         **{name: getattr(row, name) for name in ("parameters", "macs", "size_bytes", "gzip_bytes")},
         "model_entropy_coded_bytes": row.model_entropy_coded_bytes,
         "speed_up_in_turns": row.in_turns_speed_up is not None and family_row.speed_up is row.in_turns_speed_up,
@@ -124,11 +127,12 @@ def _flatten(family_row: FamilyRow) -> dict[str, Any]:
     }
 
 
-def _format_accuracy(family_row: FamilyRow) -> str:
-    if family_row.accuracy_mean is None:
+def _format_quality(family_row: FamilyRow, figure: Figure) -> str:
+    """Return the mean over seeds with its standard deviation."""
+    mean = figure.format_value(family_row.quality_mean).value
+    if not mean:
         return EMPTY_CELL
-    deviation = "" if family_row.accuracy_sd is None else f" ± {100 * family_row.accuracy_sd:.2f}"
-    return f"{100 * family_row.accuracy_mean:.2f}{deviation}"
+    return f"{mean} ± {figure.format_value(family_row.quality_sd).value}" if family_row.quality_sd is not None else mean
 
 
 def _format_speed_up(family_row: FamilyRow) -> str:
@@ -140,24 +144,37 @@ def _column(name: str) -> Column[FamilyRow]:
     return make_column(FIGURES[name], lambda family_row: family_row.row)
 
 
-COLUMNS: tuple[Column[FamilyRow], ...] = (
-    Column("model", lambda family_row: family_row.row.model),
-    _column("method"),
-    Column("control", lambda family_row: family_row.control or EMPTY_CELL),
-    Column("runtime", lambda family_row: family_row.row.runtime),
-    Column("scheme", lambda family_row: family_row.row.scheme),
-    Column(FIGURES["accuracy"].title, _format_accuracy),
-    Column("Δ control, points", lambda family_row: FIGURES["accuracy_difference"].format_cell(family_row.difference)),
-    *(_column(name) for name in ("parameters", "macs", "size", "gzip", "entropy_coded", "p50")),
-    Column(
-        "MACs ratio",
-        lambda family_row: EMPTY_CELL if family_row.macs_ratio is None else f"{family_row.macs_ratio:.2f}×",
-    ),
-    Column("speed-up", _format_speed_up),
-    Column("verdict", lambda family_row: family_row.row.verdict),
-)
+def list_columns(family_rows: Sequence[FamilyRow]) -> list[Column[FamilyRow]]:
+    """Return the columns of a family's table. A study has one task, so its rows share one metric."""
+    rows = [family_row.row for family_row in family_rows]
+    quality = choose_figure("quality", rows)
+    difference = replace(choose_figure("quality_difference", rows), heading="Δ control")
+    return [
+        Column("model", lambda family_row: family_row.row.model),
+        _column("method"),
+        Column("control", lambda family_row: family_row.control or EMPTY_CELL),
+        Column("runtime", lambda family_row: family_row.row.runtime),
+        Column("scheme", lambda family_row: family_row.row.scheme),
+        Column(quality.title, lambda family_row: _format_quality(family_row, quality)),
+        Column(difference.title, lambda family_row: difference.format_cell(family_row.difference)),
+        *(_column(name) for name in ("parameters", "macs", "size", "gzip", "entropy_coded", "p50")),
+        Column(
+            "MACs ratio",
+            lambda family_row: EMPTY_CELL if family_row.macs_ratio is None else f"{family_row.macs_ratio:.2f}×",
+        ),
+        Column("speed-up", _format_speed_up),
+        Column("verdict", lambda family_row: family_row.row.verdict),
+    ]
+
+
+def _format_notes(family_rows: Sequence[FamilyRow]) -> str:
+    metrics = list_metrics(family_row.row for family_row in family_rows)
+    label = metrics[0].label if len(metrics) == 1 else "quality"
+    return " ".join(filter(None, (f"The {label} {NOTES}", explain_direction(metrics))))
+
+
 NOTES = (
-    "Accuracy is the mean ± standard deviation over training seeds, measured on the device with the whole test split. "
+    "is the mean ± standard deviation over training seeds, measured on the device with the whole test split. "
     "Δ is the mean difference to the control of the same seed, with its 95% interval (Student's t over seeds). A row "
     "without a control is compared with its own fp32 artifact. Sizes, latency and speed-up are those of the first "
     "seed. 'Model entropy-coded' is the size of the model's weights in a Huffman code. It belongs to the model, not "

@@ -1,4 +1,4 @@
-"""The registry of figures: for each its heading, unit, digits, better direction, and where its value comes from.
+"""The registry of figures, the figures of a compiler's estimates, and the choice of a figure for a table's rows.
 
 Every table takes its headings and formats from here: results/tables, families, sweeps, reports and the site. The names
 are what `columns`, `sort` and `pareto` of a selection in conf/reports may hold.
@@ -6,127 +6,16 @@ are what `columns`, `sort` and `pareto` of a selection in conf/reports may hold.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from edgeproof.records import kinds
 from edgeproof.records.kinds import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from edgeproof.report.figure import Figure, FigureValue
 from edgeproof.report.markdown_text import EMPTY_CELL, Column, Item
 from edgeproof.report.row import Row
 from edgeproof.statistics.estimates import Estimate
-
-FigureValue = Estimate | float | int | str | None
-
-
-class FigureText(NamedTuple):
-    """A figure as text: its value and its interval in brackets. Both are empty without a value."""
-
-    value: str
-    interval: str
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of a row.
-
-    Attributes:
-        name: key of the registry.
-        heading: what tables call it, without the unit.
-        unit: the unit it is shown in; empty for counts and text.
-        field: the field of the row that it comes from.
-        read: returns the value from the row, if it is not the field itself.
-        scale: factor from the field's unit to `unit`.
-        digits: digits after the decimal point; None if the interval decides.
-        scenario: LoadGen scenario of the runs that it comes from; None if it needs no run.
-        better: direction of better values; None if there is none, as for text. Such a figure is never marked as best.
-        signed: True if a plus sign is written.
-        is_relative: True if values of different runtimes do not compare, so that none is marked as the best.
-        is_condition: True for an estimate that describes a run: no direction is better, but its interval is exported.
-        is_text: True if its values are words.
-    """
-
-    name: str
-    heading: str
-    unit: str = ""
-    field: str = ""
-    read: Callable[[Row], FigureValue] | None = None
-    scale: float = 1.0
-    digits: int | None = None
-    scenario: str | None = None
-    better: Literal["less", "more"] | None = None
-    signed: bool = False
-    is_relative: bool = False
-    is_condition: bool = False
-    is_text: bool = False
-
-    @property
-    def title(self) -> str:
-        """The heading with its unit."""
-        return f"{self.heading}, {self.unit}" if self.unit else self.heading
-
-    @property
-    def has_interval(self) -> bool:
-        """True if exported data has columns for the ends of its interval."""
-        return self.better is not None or self.signed or self.is_condition
-
-    def get_value(self, row: Row) -> FigureValue:
-        """Return the row's value in the field's unit."""
-        if self.read is not None:
-            return self.read(row)
-        value: FigureValue = getattr(row, self.field)
-        return value
-
-    def get_number(self, row: Row) -> float | None:
-        """Return the row's value in `unit`, or None if it has none or it is text."""
-        return self._scale_number(self.get_value(row))
-
-    def get_interval(self, row: Row) -> tuple[float, float] | None:
-        """Return the 95% interval in `unit`, if there is one."""
-        return self._scale_interval(self.get_value(row))
-
-    def format_row(self, row: Row) -> FigureText:
-        """Return the row's value and interval as text."""
-        return self.format_value(self.get_value(row))
-
-    def format_value(self, value: FigureValue) -> FigureText:
-        """Return a value in the field's unit as text, in `unit`.
-
-        Value and interval have `digits` digits, or the digits that the interval deserves: two of its half width.
-        """
-        number, interval = self._scale_number(value), self._scale_interval(value)
-        if number is None:
-            return FigureText(value if isinstance(value, str) else "", "")
-        digits = self.digits
-        if digits is None and interval is not None:
-            half_width = max(interval[1] - number, number - interval[0])
-            digits = 0 if half_width <= 0 else max(0, min(3, 1 - math.floor(math.log10(half_width))))
-        sign = "+" if self.signed else ""
-        if digits is None:
-            form = f"{sign},.4g" if isinstance(value, float | Estimate) else f"{sign},.0f"
-            return FigureText(f"{number:{form}}", "")
-        text = f"{number:{sign},.{digits}f}"
-        if interval is None:
-            return FigureText(text, "")
-        return FigureText(text, f"[{interval[0]:{sign},.{digits}f}, {interval[1]:{sign},.{digits}f}]")
-
-    def format_cell(self, value: FigureValue, *, with_interval: bool = True) -> str:
-        """Return a value in the field's unit as the text of a Markdown cell, a dash if there is none."""
-        text = self.format_value(value)
-        if not text.value:
-            return EMPTY_CELL
-        return f"{text.value} {text.interval}" if text.interval and with_interval else text.value
-
-    def _scale_number(self, value: FigureValue) -> float | None:
-        if value is None or isinstance(value, str):
-            return None
-        return (value.value if isinstance(value, Estimate) else float(value)) * self.scale
-
-    def _scale_interval(self, value: FigureValue) -> tuple[float, float] | None:
-        if not isinstance(value, Estimate) or math.isnan(value.low):
-            return None
-        return value.low * self.scale, value.high * self.scale
+from edgeproof.statistics.metric import Metric
 
 
 def make_column(figure: Figure, get_row: Callable[[Item], Row | None], *, with_interval: bool = True) -> Column[Item]:
@@ -134,7 +23,7 @@ def make_column(figure: Figure, get_row: Callable[[Item], Row | None], *, with_i
 
     def cell(item: Item) -> str:
         row = get_row(item)
-        return EMPTY_CELL if row is None else figure.format_cell(figure.get_value(row), with_interval=with_interval)
+        return EMPTY_CELL if row is None else figure.format_row_cell(row, with_interval=with_interval)
 
     return Column(figure.title, cell)
 
@@ -199,20 +88,18 @@ def _emulator_duration(name: str) -> Figure:
     return Figure(f"emulated_{name}", heading, "µs", "emulated", read, scale=1e-3, digits=0)
 
 
-_ACCURACY = kinds.ACCURACY
 _REGISTRY = (
     _text("from", "from", "parent", _format_origin),
     _text("method", "method", "method"),
-    Figure("accuracy", "accuracy", "%", "accuracy", scale=100, digits=2, scenario=_ACCURACY, better="more"),
+    # The metric of the rows replaces heading, unit, scale, digits and direction.
+    Figure("quality", "quality", field="quality", scenario=kinds.ACCURACY, better="more", is_quality=True),
     Figure(
-        "accuracy_difference",
-        "Δ accuracy",
-        "points",
-        "accuracy_difference",
-        scale=100,
-        digits=2,
-        scenario=_ACCURACY,
+        "quality_difference",
+        "Δ quality",
+        field="quality_difference",
+        scenario=kinds.ACCURACY,
         signed=True,
+        is_quality=True,
     ),
     _count("parameters", "parameters"),
     _count("macs", "MACs"),
@@ -298,6 +185,26 @@ _REGISTRY = (
     _text("verdict", "verdict", "verdict", format_verdict),
 )
 FIGURES: dict[str, Figure] = {figure.name: figure for figure in _REGISTRY}
+# Names of earlier versions, in which every task was judged by its accuracy.
+FORMER_NAMES = {"accuracy": "quality", "accuracy_difference": "quality_difference"}
+
+
+def choose_figure(name: str, rows: Iterable[Row]) -> Figure:
+    """Return a figure as a table of these rows shows it.
+
+    A figure of a quality is that of the rows' metric. If they have several metrics, it is called 'quality', and its
+    cells name their metrics.
+    """
+    figure = FIGURES[name]
+    if not figure.is_quality:
+        return figure
+    metrics = list_metrics(rows)
+    return figure.for_metric(metrics[0]) if len(metrics) == 1 else replace(figure, names_metric=len(metrics) > 1)
+
+
+def list_metrics(rows: Iterable[Row]) -> list[Metric]:
+    """Return the metrics that the rows' qualities are measured by, in the order of the rows."""
+    return list(dict.fromkeys(row.metric for row in rows if row.metric is not None))
 
 
 def _estimate(

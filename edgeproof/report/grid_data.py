@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
-from edgeproof.report.figures import FIGURES
+from edgeproof.report.figure import Figure
 from edgeproof.report.grid_marks import Marks
 from edgeproof.report.row import Row
-from edgeproof.report.selections import PARTS, Selection
+from edgeproof.report.selections import PARTS
 
 
-def describe_row(row: Row, chosen: Selection, marks: Marks) -> dict[str, Any]:
-    """Return every chosen figure of a row in its unit, with interval, marks and reasons."""
+def describe_row(row: Row, figures: Sequence[Figure], marks: Marks) -> dict[str, Any]:
+    """Return every figure of a row in its unit, with interval, marks and reasons.
+
+    With a quality comes the column `metric`, because the unit in the name of a column does not name it.
+    """
     values: dict[str, Any] = {part: getattr(row, part) for part in PARTS}
-    for name in chosen.figures:
-        figure, column = FIGURES[name], _name_column(name)
+    if any(figure.is_quality for figure in figures):
+        values["metric"] = row.metric_name
+    for figure in figures:
+        column = _name_column(figure)
         value, interval = figure.get_value(row), figure.get_interval(row)
         values[column] = value if isinstance(value, str) else _round(figure.get_number(row))
         if figure.has_interval:
@@ -26,9 +32,9 @@ def describe_row(row: Row, chosen: Selection, marks: Marks) -> dict[str, Any]:
 
 
 @functools.cache
-def _name_column(name: str) -> str:
+def _name_column(figure: Figure) -> str:
     """Return a figure's name with its unit, in characters that any program accepts."""
-    column = f"{name}_{FIGURES[name].unit}" if FIGURES[name].unit else name
+    column = f"{figure.name}_{figure.unit}" if figure.unit else figure.name
     return column.replace("%", "percent").replace("µ", "u").replace("×", "times").replace("/", "_per_")
 
 

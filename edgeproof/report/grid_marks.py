@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeproof.records.conditions import PACKAGES, add_versions, list_differences
-from edgeproof.report.figures import FIGURES
+from edgeproof.report.figures import FIGURES, choose_figure
 from edgeproof.report.fronts import find_front
 from edgeproof.report.row import Row, RowKey
 from edgeproof.report.selections import Selection
@@ -55,10 +55,12 @@ class DeviceRanking:
     def get_best(self, device: str, name: str) -> float | None:
         """Return the best value of a figure in its unit, or None if values do not compare or are all equal."""
         if (device, name) not in self._best:
-            figure = FIGURES[name]
-            values = {value for row in self._by_device[device] if (value := figure.get_number(row)) is not None}
+            rows = self._by_device[device]
+            figure = choose_figure(name, rows)
+            values = {value for row in rows if (value := figure.get_number(row)) is not None}
             best = None
-            if figure.better is not None and not figure.is_relative and len(values) > 1:
+            is_comparable = not figure.is_relative and not figure.names_metric
+            if figure.better is not None and is_comparable and len(values) > 1:
                 best = min(values) if figure.better == "less" else max(values)
             self._best[device, name] = best
         return self._best[device, name]

@@ -9,8 +9,9 @@ from typing import Any
 
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.records.kinds import ACCURACY, MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
-from edgeproof.report.captions import COVERAGE, INTERVALS, explain_front
-from edgeproof.report.figures import FIGURES
+from edgeproof.report.captions import COVERAGE, explain_direction, explain_front, explain_intervals
+from edgeproof.report.figure import Figure
+from edgeproof.report.figures import FIGURES, choose_figure, list_metrics
 from edgeproof.report.grid_data import describe_row
 from edgeproof.report.grid_marks import DeviceRanking, Marks, find_marks
 from edgeproof.report.row import Row
@@ -103,18 +104,15 @@ def build_grid(rows: Sequence[Row], chosen: Selection, ranking: DeviceRanking | 
     notes = _Notes()
     lines, groups = _place_rows(selected, chosen)
     stubs = [Heading(part, numeric=False) for part in chosen.rows]
-    headings = [
-        Heading(FIGURES[name].title, " ".join(group), not FIGURES[name].is_text)
-        for group in groups
-        for name in chosen.figures
-    ]
+    figures = [choose_figure(name, selected) for name in chosen.figures]
+    headings = [Heading(figure.title, " ".join(group), not figure.is_text) for group in groups for figure in figures]
     cells = [
         [TableCell(part) for part in line]
-        + [_make_cell(places.get(group), name, marks, notes) for group in groups for name in chosen.figures]
+        + [_make_cell(places.get(group), figure, marks, notes) for group in groups for figure in figures]
         for line, places in lines.items()
     ]
-    data = [describe_row(row, chosen, marks) for places in lines.values() for row in places.values()]
-    captions = _list_captions(cells, chosen)
+    data = [describe_row(row, figures, marks) for places in lines.values() for row in places.values()]
+    captions = _list_captions(cells, chosen, selected)
     return Grid(chosen.title, len(stubs), [*stubs, *headings], cells, notes.texts, captions, data)
 
 
@@ -176,10 +174,11 @@ class _Notes:
         return self._numbers.setdefault(text, len(self._numbers) + 1)
 
 
-def _make_cell(row: Row | None, name: str, marks: Marks, notes: _Notes) -> TableCell:
+def _make_cell(row: Row | None, figure: Figure, marks: Marks, notes: _Notes) -> TableCell:
     if row is None:
         return TableCell()
-    value, interval = FIGURES[name].format_row(row)
+    name = figure.name
+    value, interval = figure.format_row(row)
     if not value:
         reason = explain_missing(row, name)
         if reason is None:
@@ -220,11 +219,15 @@ def explain_missing(row: Row, name: str) -> str | None:
     return "; ".join(dict.fromkeys(own or others)) or None
 
 
-def _list_captions(cells: Sequence[Sequence[TableCell]], chosen: Selection) -> list[str]:
+def _list_captions(cells: Sequence[Sequence[TableCell]], chosen: Selection, rows: Sequence[Row]) -> list[str]:
     """Return an explanation of the intervals and marks that the cells have."""
     shown = [cell for line in cells for cell in line]
-    captions = [INTERVALS] if any(cell.interval for cell in shown) else []
-    if captions and any(FIGURES[name].scenario not in (None, ACCURACY) for name in chosen.figures):
+    metrics = list_metrics(rows)
+    captions = [explain_intervals(metrics)] if any(cell.interval for cell in shown) else []
+    if any(FIGURES[name].is_quality for name in chosen.figures) and (direction := explain_direction(metrics)):
+        captions.append(direction)
+    has_runs = any(FIGURES[name].scenario not in (None, ACCURACY) for name in chosen.figures)
+    if has_runs and any(cell.interval for cell in shown):
         captions.append(COVERAGE)
     if any(cell.best for cell in shown):
         captions.append(
@@ -232,5 +235,5 @@ def _list_captions(cells: Sequence[Sequence[TableCell]], chosen: Selection) -> l
             "within its interval."
         )
     if any(cell.pareto for cell in shown):
-        captions.append(explain_front([FIGURES[name].heading for name in chosen.pareto]))
+        captions.append(explain_front([choose_figure(name, rows).heading for name in chosen.pareto]))
     return captions

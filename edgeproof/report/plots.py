@@ -1,10 +1,11 @@
-"""Plots of accuracy against latency and against size, one panel for each device, with intervals and the front.
+"""Plots of quality against latency and against size, one panel for each device, with intervals and the front.
 
 Each plot is an SVG for people and a CSV for DVC.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgeproof.report.captions import UNBEATEN
 from edgeproof.report.figures import FIGURES
 from edgeproof.report.fronts import find_front
 from edgeproof.report.row import Row, RowKey
+from edgeproof.statistics.metric import Metric
 
 # The palette of Okabe and Ito, for any colour vision. Colours are runtimes, markers are schemes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -53,6 +55,15 @@ SIZE_ON_DISK = CostAxis("size", "size_bytes", "file size, bytes", 1024)
 
 
 @dataclass(frozen=True)
+class Panel:
+    """A part of a plot: the rows of one device whose qualities compare, because they have one metric."""
+
+    device: str
+    metric: Metric
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True)
 class Span:
     """A value and its 95% interval. Both ends are None if there is no interval."""
 
@@ -70,56 +81,61 @@ class Span:
 
 @dataclass(frozen=True)
 class Point:
-    """A row in a plot, with its cost in the unit of the axis and its accuracy in percent."""
+    """A row in a plot, with its cost in the unit of the axis and its quality in the unit of its metric."""
 
     row: Row
     cost: Span
-    accuracy: Span
+    quality: Span
 
 
 def draw_plots(rows: Sequence[Row], directory: Path) -> None:
-    """Write accuracy_latency.svg and accuracy_size.svg into `directory`."""
-    draw_scatter(rows, LATENCY, directory / "accuracy_latency.svg")
-    draw_scatter(rows, SIZE_ON_DISK, directory / "accuracy_size.svg")
+    """Write quality_latency.svg and quality_size.svg into `directory`."""
+    draw_scatter(rows, LATENCY, directory / "quality_latency.svg")
+    draw_scatter(rows, SIZE_ON_DISK, directory / "quality_size.svg")
 
 
 def write_points(rows: Sequence[Row], directory: Path) -> None:
-    """Write the points of the plots as accuracy_latency.csv and accuracy_size.csv into `directory`."""
-    write_text(directory / "accuracy_latency.csv", format_scatter_csv(rows, LATENCY))
-    write_text(directory / "accuracy_size.csv", format_scatter_csv(rows, SIZE_ON_DISK))
+    """Write the points of the plots as quality_latency.csv and quality_size.csv into `directory`."""
+    write_text(directory / "quality_latency.csv", format_scatter_csv(rows, LATENCY))
+    write_text(directory / "quality_size.csv", format_scatter_csv(rows, SIZE_ON_DISK))
 
 
 def format_scatter_csv(rows: Sequence[Row], axis: CostAxis) -> str:
-    """Return the points as CSV: artifact, cost and accuracy with their intervals, and whether nothing beats the point.
+    """Return the points as CSV: artifact, cost and quality with their intervals, and whether nothing beats the point.
 
-    Accuracies are shares of 1.
+    Qualities are in the natural unit of their metric, shares of 1 for a proportion.
     """
     lines = []
-    for device in _list_devices(rows):
-        front = _find_front(rows, device, axis)
-        for point in _list_points(rows, device, axis):
-            row, accuracy = point.row, point.row.accuracy
-            assert accuracy is not None  # a point has one
+    for panel in _list_panels(rows):
+        front = _find_front(panel, axis)
+        for point in _list_points(panel, axis):
+            row, quality = point.row, point.row.quality
+            assert quality is not None  # a point has one
             lines.append(
                 [
-                    *(device, row.model, row.runtime, row.scheme, point.cost.value, accuracy.value, row.key in front),
-                    *(point.cost.low, point.cost.high, accuracy.low, accuracy.high),
+                    *(row.device, row.model, row.runtime, row.scheme, point.cost.value, quality.value),
+                    *(row.key in front, point.cost.low, point.cost.high),
+                    *(None if math.isnan(end) else end for end in (quality.low, quality.high)),
+                    row.metric_name,
                 ]
             )
-    ends = [f"{name}_{end}" for name in (axis.column, "accuracy") for end in ("low", "high")]
-    return format_csv(["device", "model", "runtime", "scheme", axis.column, "accuracy", "pareto", *ends], lines)
+    ends = [f"{name}_{end}" for name in (axis.column, "quality") for end in ("low", "high")]
+    return format_csv(
+        ["device", "model", "runtime", "scheme", axis.column, "quality", "pareto", *ends, "metric"], lines
+    )
 
 
 def draw_scatter(rows: Sequence[Row], axis: CostAxis, path: Path) -> None:
     """Draw the points as SVG. The file is byte-identical for the same rows."""
     with mpl.rc_context({"svg.hashsalt": "edgeproof", "font.size": 9, "svg.fonttype": "none"}):
         # A device without the figure has no panel: an emulated one has no latency.
-        devices = [device for device in _list_devices(rows) if _list_points(rows, device, axis)] or _list_devices(rows)
-        figure = Figure(figsize=(8, 4.6 * max(1, len(devices))), layout="constrained")
-        for number, device in enumerate(devices):
-            axes = figure.add_subplot(len(devices), 1, number + 1)
-            _draw_panel(axes, _list_points(rows, device, axis), _find_front(rows, device, axis), rows)
-            axes.set(xscale="log", xlabel=axis.label, ylabel="accuracy, %", title=_describe_device(rows, device))
+        panels = [panel for panel in _list_panels(rows) if _list_points(panel, axis)] or _list_panels(rows)
+        figure = Figure(figsize=(8, 4.6 * max(1, len(panels))), layout="constrained")
+        for number, panel in enumerate(panels):
+            axes = figure.add_subplot(len(panels), 1, number + 1)
+            _draw_panel(axes, _list_points(panel, axis), _find_front(panel, axis), rows)
+            label, title = _describe_quality(panel.metric), _describe_device(rows, panel.device)
+            axes.set(xscale="log", xlabel=axis.label, ylabel=label, title=title)
             axes.xaxis.set_major_locator(LogLocator(subs=TICKS))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
@@ -135,9 +151,9 @@ def _draw_panel(axes: mpl.axes.Axes, points: Sequence[Point], front: set[RowKey]
         row, is_unbeaten = point.row, point.row.key in front
         axes.errorbar(
             point.cost.value,
-            point.accuracy.value,
+            point.quality.value,
             xerr=point.cost.error,
-            yerr=point.accuracy.error,
+            yerr=point.quality.error,
             marker=MARKERS[schemes.index(row.scheme) % len(MARKERS)],
             color=COLOURS[runtimes.index(row.runtime) % len(COLOURS)],
             markersize=UNBEATEN_SIZE if is_unbeaten else SIZE,
@@ -150,7 +166,7 @@ def _draw_panel(axes: mpl.axes.Axes, points: Sequence[Point], front: set[RowKey]
     for number, point in enumerate(labelled):
         axes.annotate(
             f"{point.row.model}\n{point.row.scheme}",
-            (point.cost.value, point.accuracy.value),
+            (point.cost.value, point.quality.value),
             xytext=(10, LABEL_OFFSETS[number % len(LABEL_OFFSETS)]),
             textcoords="offset points",
             fontsize=7,
@@ -177,17 +193,27 @@ def _make_entry(label: str, colour: str, marker: str) -> Line2D:
     return Line2D([], [], color=colour, marker=marker, linestyle="", label=label)
 
 
-def _find_front(rows: Sequence[Row], device: str, axis: CostAxis) -> set[RowKey]:
-    return find_front([row for row in rows if row.device == device], [axis.figure, "accuracy"])
+def _list_panels(rows: Sequence[Row]) -> list[Panel]:
+    """Return a panel for each device and metric, in the order of the rows."""
+    pairs = dict.fromkeys((row.device, row.metric) for row in rows if row.metric is not None)
+    return [
+        Panel(device, metric, [row for row in rows if row.device == device and row.metric == metric])
+        for device, metric in pairs
+        if metric is not None
+    ]
 
 
-def _list_points(rows: Sequence[Row], device: str, axis: CostAxis) -> list[Point]:
-    """Return the points of the device's rows that have the figure and an accuracy."""
+def _find_front(panel: Panel, axis: CostAxis) -> set[RowKey]:
+    return find_front(panel.rows, [axis.figure, "quality"])
+
+
+def _list_points(panel: Panel, axis: CostAxis) -> list[Point]:
+    """Return the points of the panel's rows that have the figure and a quality."""
     points = []
-    for row in rows:
-        cost, accuracy = _get_span(row, axis.figure, axis.scale), _get_span(row, "accuracy")
-        if row.device == device and cost is not None and accuracy is not None:
-            points.append(Point(row, cost, accuracy))
+    for row in panel.rows:
+        cost, quality = _get_span(row, axis.figure, axis.scale), _get_span(row, "quality")
+        if cost is not None and quality is not None:
+            points.append(Point(row, cost, quality))
     return points
 
 
@@ -199,11 +225,13 @@ def _get_span(row: Row, name: str, scale: float = 1.0) -> Span | None:
     return Span(value * scale, low, high)
 
 
+def _describe_quality(metric: Metric) -> str:
+    """Return the label of the vertical axis, which says so where less is better."""
+    title = FIGURES["quality"].for_metric(metric).title
+    return f"{title} (less is better)" if metric.better == "less" else title
+
+
 def _describe_device(rows: Sequence[Row], device: str) -> str:
     """Return the name of a device's card and its processor."""
     cpu = next((row.cpu for row in rows if row.device == device and row.cpu), None)
     return f"device: {device}" + (f" ({cpu})" if cpu else "")
-
-
-def _list_devices(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row.device for row in rows))

@@ -7,9 +7,15 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from edgeproof.statistics.estimates import Estimate
+from edgeproof.statistics.metric import ACCURACY, ACCURACY_NAME, Metric
 
 RowKey = tuple[str, str, str, str]  # device, runtime, model, scheme
 BudgetOutcome = Literal["within", "exceeded", "unknown"]
+_FORMER_FIELDS = {
+    "accuracy": "quality",
+    "accuracy_difference": "quality_difference",
+    "seed_accuracies": "seed_qualities",
+}
 
 
 @dataclass(frozen=True)
@@ -24,16 +30,18 @@ class BudgetGate:
 class Row:
     """One artifact on one device. A figure that was not measured, or whose run was refused, is None.
 
-    The field names are the keys of table.json and the columns of table.csv. Accuracies and sparsity are shares of 1.
+    The field names are the keys of table.json and the columns of table.csv. Qualities are in the natural unit of their
+    metric, which is a share of 1 for a proportion such as accuracy. Sparsity is a share of 1.
 
     Attributes:
         reasons: one line for every run that is not valid.
         notes: remarks of the export.
-        seed_accuracies: accuracy of the model made from each training seed.
+        metric_name, metric: the metric of the task, and its description.
+        seed_qualities: quality of the model made from each training seed.
         p50_between, p50_within: relative standard deviation of p50 between and within processes.
         independent_share: effective sample size over sample size.
         invoke_p50_ns: median time of the engine alone.
-        reference: model and scheme that `accuracy_difference` and `speed_up` are against.
+        reference: model and scheme that `quality_difference` and `speed_up` are against.
         in_turns_speed_up: speed-up that interleaved runs measured against `in_turns_against` (model, scheme).
         harness_p50_ns: median cost of LoadGen and the interpreter, measured with the null runtime.
         overhead_p50_ns: LoadGen's median of this artifact minus the median of its calls, in the same processes.
@@ -66,9 +74,11 @@ class Row:
     size_bytes: int | None = None
     gzip_bytes: int | None = None
     model_entropy_coded_bytes: int | None = None
-    accuracy: Estimate | None = None
-    accuracy_difference: Estimate | None = None
-    seed_accuracies: Mapping[int, float] | None = None
+    metric_name: str | None = None
+    metric: Metric | None = None
+    quality: Estimate | None = None
+    quality_difference: Estimate | None = None
+    seed_qualities: Mapping[int, float] | None = None
     p50_ns: Estimate | None = None
     p90_ns: Estimate | None = None
     p99_ns: Estimate | None = None
@@ -131,10 +141,12 @@ class Row:
     def from_dict(cls, content: Mapping[str, Any]) -> Row:
         """Return the row that `content`, an entry of table.json, describes. A figure that it lacks is None.
 
-        Tables of earlier versions call `model_entropy_coded_bytes` entropy_coded_bytes.
+        Tables of earlier versions call `model_entropy_coded_bytes` entropy_coded_bytes, and their qualities are
+        accuracies.
 
         Raises KeyError or TypeError when a field without a default is missing.
         """
+        content = _rename_accuracy(content)
         values = {field.name: content[field.name] for field in fields(cls) if field.name in content}
         estimates = {
             name: Estimate(*(float("nan") if value[part] is None else value[part] for part in ("value", "low", "high")))
@@ -143,7 +155,8 @@ class Row:
         }
         values.setdefault("model_entropy_coded_bytes", content.get("entropy_coded_bytes"))
         pairs = {name: values.get(name) for name in ("reference", "in_turns_against")}
-        seeds, gate = (values.get(name) for name in ("seed_accuracies", "budget"))
+        seeds, gate = (values.get(name) for name in ("seed_qualities", "budget"))
+        metric = values.get("metric")
         return cls(
             **{
                 **values,
@@ -152,6 +165,15 @@ class Row:
                 "notes": tuple(values.get("notes", ())),
                 **{name: tuple(pair) if pair else None for name, pair in pairs.items()},
                 "budget": None if gate is None else BudgetGate(gate["outcome"], tuple(gate["reasons"])),
-                "seed_accuracies": None if seeds is None else {int(seed): share for seed, share in seeds.items()},
+                "seed_qualities": None if seeds is None else {int(seed): value for seed, value in seeds.items()},
+                "metric": None if metric is None else Metric.from_json(metric),
             }
         )
+
+
+def _rename_accuracy(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an entry of table.json with the names of this version."""
+    if "metric" in content or not _FORMER_FIELDS.keys() & content.keys():
+        return content
+    renamed = {_FORMER_FIELDS.get(name, name): value for name, value in content.items()}
+    return {**renamed, "metric_name": ACCURACY_NAME, "metric": ACCURACY.to_json()}

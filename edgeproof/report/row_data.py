@@ -10,6 +10,9 @@ from edgeproof.records.csv_text import format_csv
 from edgeproof.report.row import Row
 from edgeproof.statistics.estimates import Estimate
 
+# The schema of table.json. Schema 1 has accuracies and no metric.
+SCHEMA = 2
+
 
 def format_rows_as_csv(rows: Sequence[Row]) -> str:
     """Return one CSV line for each row, with units in the column names.
@@ -23,7 +26,7 @@ def format_rows_as_csv(rows: Sequence[Row]) -> str:
 
 def describe_rows(rows: Sequence[Row], *, study: str) -> dict[str, Any]:
     """Return the content of table.json: every field of every row, a missing figure as None."""
-    return {"schema": 1, "study": study, "rows": [_replace_nan(row.as_dict()) for row in rows]}
+    return {"schema": SCHEMA, "study": study, "rows": [_replace_nan(row.as_dict()) for row in rows]}
 
 
 def flatten_estimate(name: str, estimate: Estimate | None) -> dict[str, float | None]:
@@ -42,6 +45,15 @@ def _flatten(row: Row) -> dict[str, Any]:
             columns[name] = None if value is None else " ".join(value)
         elif name in ("reasons", "notes"):
             columns[name] = "; ".join(value)
+        elif name == "metric":
+            columns |= (
+                {"metric_unit": None, "metric_better": None}
+                if value is None
+                else {
+                    "metric_unit": value.unit,
+                    "metric_better": value.better,
+                }
+            )
         elif name == "budget":
             columns |= {
                 name: None if value is None else value.outcome,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from edgeproof.records import record_files, summaries
 from edgeproof.records.columns import StoreLine
-from edgeproof.report.aggregation import aggregate_row, read_hits
+from edgeproof.report.aggregation import aggregate_row, find_quality_run
 from edgeproof.report.disagreements import find_disagreements
+from edgeproof.report.quality_runs import QualityRun, estimate_difference, make_quality_run
 from edgeproof.report.row import Row, RowKey
-from edgeproof.statistics import estimates, proportions
-from edgeproof.statistics.estimates import Array
+from edgeproof.statistics import estimates
 
 # The order of schemes in a table. Others follow by name.
 SCHEMES = (
@@ -66,11 +66,11 @@ def build_rows(
             grouped[line.device, line.runtime, line.model, line.scheme].append(line)
     latest = {key: _select_last_session(group) for key, group in grouped.items()}
     rows = {key: aggregate_row(group, harness[_get_session(group[0])]) for key, group in latest.items()}
-    hits = {key: read_hits(group) for key, group in latest.items()}
-    for key, reason in find_disagreements(hits).items():
-        rows[key] = replace(rows[key], verdict="invalid", reasons=(*rows[key].reasons, reason), accuracy=None)
-        hits[key] = None
-    compared = [_compare(key, rows, hits, (key[0], key[1], baseline, baseline_scheme)) for key in rows]
+    runs = {key: make_quality_run(find_quality_run(group)) for key, group in latest.items()}
+    for key, reason in find_disagreements(runs).items():
+        rows[key] = replace(rows[key], verdict="invalid", reasons=(*rows[key].reasons, reason), quality=None)
+        runs[key] = None
+    compared = [_compare(key, rows, runs, (key[0], key[1], baseline, baseline_scheme)) for key in rows]
     places = {kind: {name: n for n, name in enumerate(order[f"{kind}s"])} for kind in ("device", "model", "runtime")}
     return sorted(compared, key=lambda row: _rank(row, places))
 
@@ -84,17 +84,19 @@ def _select_last_session(lines: Sequence[StoreLine]) -> list[StoreLine]:
     return [line for line in lines if _get_session(line) == last]
 
 
-def _compare(key: RowKey, rows: Mapping[RowKey, Row], hits: Mapping[RowKey, Array | None], reference: RowKey) -> Row:
-    """Return the row with its accuracy difference and speed-up against the reference artifact."""
+def _compare(
+    key: RowKey, rows: Mapping[RowKey, Row], runs: Mapping[RowKey, QualityRun | None], reference: RowKey
+) -> Row:
+    """Return the row with its quality difference and speed-up against the reference artifact."""
     row, other = rows[key], rows.get(reference)
-    ours, theirs = hits[key], hits.get(reference)
+    ours, theirs = runs[key], runs.get(reference)
     if other is None or key == reference:
         return row
-    difference = None if ours is None or theirs is None else proportions.estimate_paired_difference(ours, theirs)
+    difference = None if ours is None or theirs is None else estimate_difference(ours, theirs)
     speed_up = (
         None if row.p50_ns is None or other.p50_ns is None else estimates.divide_estimates(other.p50_ns, row.p50_ns)
     )
-    return replace(row, accuracy_difference=difference, speed_up=speed_up, reference=reference[2:])
+    return replace(row, quality_difference=difference, speed_up=speed_up, reference=reference[2:])
 
 
 def _rank(row: Row, places: Mapping[str, Mapping[str, int]]) -> tuple[int, int, int, int, str]:

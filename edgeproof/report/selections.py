@@ -16,7 +16,7 @@ from edgeproof.config.validation import Frozen, validate
 from edgeproof.config.yaml_file import read_yaml
 from edgeproof.core.directories import write_text
 from edgeproof.core.errors import ConfigError, UnknownNameError, suggest_nearest
-from edgeproof.report.figures import FIGURES
+from edgeproof.report.figures import FIGURES, FORMER_NAMES
 
 REPORTS = Path("conf/reports")
 PARTS = ("device", "runtime", "model", "scheme")
@@ -40,10 +40,10 @@ class Selection(Frozen):
     baseline: str | None = Field(default=None, description="model whose fp32 artifact is the reference")
     rows: list[Part] = Field(default=["device", "model", "runtime", "scheme"], min_length=1)
     across: list[Part] = Field(default=[], description="parts to show side by side")
-    columns: list[str] = Field(default=["accuracy", "size", "p50", "p99", "speed_up", "verdict"], min_length=1)
+    columns: list[str] = Field(default=["quality", "size", "p50", "p99", "speed_up", "verdict"], min_length=1)
     sort: list[str] = Field(default=[], description="parts or figures, with a minus for descending order")
     best: bool = Field(default=True, description="mark the best value of each figure among all cells of its device")
-    pareto: list[str] = Field(default=["p50", "accuracy"], description="figures of the Pareto front of each device")
+    pareto: list[str] = Field(default=["p50", "quality"], description="figures of the Pareto front of each device")
     into: str | None = Field(default=None, description="Markdown file that holds the table between two markers")
 
     @model_validator(mode="after")
@@ -57,6 +57,8 @@ class Selection(Frozen):
             ("sort", [name.removeprefix("-") for name in self.sort], {*FIGURES, *PARTS}),
         ):
             for name in names:
+                if name in FORMER_NAMES:
+                    raise ValueError(f"{key} has '{name}', which is now called '{FORMER_NAMES[name]}'")
                 if name not in known:
                     raise ValueError(
                         f"{key} has unknown '{name}'.{suggest_nearest(name, known)} Known: {', '.join(sorted(known))}"

@@ -50,11 +50,11 @@ def _collect_metrics(rows: Sequence[Row], report: ReportParams) -> dict[str, Any
     artifacts.add((report.baseline, "fp32"))
     metrics: dict[str, Any] = {}
     for row in rows:
-        if row.accuracy is None or (row.model, row.scheme) not in artifacts:
+        if row.quality is None or (row.model, row.scheme) not in artifacts:
             continue
         runtime = metrics.setdefault(row.device, {}).setdefault(row.runtime, {})
         figures = runtime.setdefault(f"{row.model} {row.scheme}", {})
-        figures["accuracy"] = round(row.accuracy.value, 6)
+        figures[row.metric_name or "quality"] = round(row.quality.value, 6)
         figures["size_bytes"] = row.size_bytes
         if row.p50_ns is not None:
             figures["p50_us"] = round(row.p50_ns.value / 1000, 3)

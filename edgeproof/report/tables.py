@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeproof.core.directories import write_json, write_text
-from edgeproof.report.captions import COVERAGE, INTERVALS
-from edgeproof.report.figures import ESTIMATES, FIGURES, Figure, format_verdict, make_column
+from edgeproof.report.captions import COVERAGE, explain_direction, explain_intervals
+from edgeproof.report.figure import Figure
+from edgeproof.report.figures import ESTIMATES, FIGURES, choose_figure, format_verdict, list_metrics, make_column
 from edgeproof.report.markdown_text import EMPTY_CELL, Column, escape, format_markdown_table
 from edgeproof.report.row import Row
 from edgeproof.report.row_data import describe_rows, format_rows_as_csv
@@ -37,9 +38,10 @@ def format_study_table(rows: Sequence[Row], *, study: str, baseline: str, baseli
     estimated = [row for row in rows if row.npu is not None]
     parts = [f"# Study `{study}`", ""]
     if measured or not (estimated or emulated):
-        parts += [*format_markdown_table(measured, COLUMNS), ""]
+        parts += [*format_markdown_table(measured, list_columns(measured)), ""]
     if emulated:
-        parts += ["## Emulated: answers measured, times not", "", *format_markdown_table(emulated, EMULATED_COLUMNS)]
+        columns = list_emulated_columns(emulated)
+        parts += ["## Emulated: answers measured, times not", "", *format_markdown_table(emulated, columns)]
         parts += ["", EMULATED_NOTES, ""]
     if estimated:
         parts += ["## Estimated, not measured", "", *format_markdown_table(estimated, ESTIMATED_COLUMNS)]
@@ -60,37 +62,38 @@ _DEVICE, _MODEL, _RUNTIME, _SCHEME = (
 )
 # Figures that table.md shows without their intervals, to stay readable.
 WITHOUT_INTERVAL = ("load", "first", "offline", "server")
-COLUMNS: tuple[Column[Row], ...] = (
-    _DEVICE,
-    _MODEL,
-    *(_column(FIGURES[name]) for name in ("from", "method")),
-    _RUNTIME,
-    _SCHEME,
-    *(
-        _column(FIGURES[name], with_interval=name not in WITHOUT_INTERVAL)
-        for name in (
-            *("accuracy", "accuracy_difference", "parameters", "macs", "zeros", "size", "gzip", "entropy_coded"),
-            *("p50", "p50_attempts", "engine_p50", "p90", "p99", "deviation", "speed_up", "load", "first", "peak"),
-            *("multi_stream_p99", "multi_stream_estimate", "energy", "instructions", "offline"),
-            *("server", "server_p99", "server_limit", "overhead", "harness", "refused_runs", "budget", "verdict"),
-        )
-    ),
+SHOWN_FIGURES = (
+    *("quality", "quality_difference", "parameters", "macs", "zeros", "size", "gzip", "entropy_coded"),
+    *("p50", "p50_attempts", "engine_p50", "p90", "p99", "deviation", "speed_up", "load", "first", "peak"),
+    *("multi_stream_p99", "multi_stream_estimate", "energy", "instructions", "offline"),
+    *("server", "server_p99", "server_limit", "overhead", "harness", "refused_runs", "budget", "verdict"),
 )
-EMULATED_COLUMNS: tuple[Column[Row], ...] = (
-    _DEVICE,
-    _MODEL,
-    _RUNTIME,
-    _SCHEME,
-    *(
-        _column(FIGURES[name])
-        for name in (
-            *("accuracy", "accuracy_difference", "size", "peak", "instructions"),
-            *("emulated_p50", "emulated_p99", "verdict"),
-        )
-    ),
+EMULATED_FIGURES = (
+    *("quality", "quality_difference", "size", "peak", "instructions"),
+    *("emulated_p50", "emulated_p99", "verdict"),
 )
+
+
+def list_columns(rows: Sequence[Row]) -> list[Column[Row]]:
+    """Return the columns of table.md for measured rows, whose metric decides the headings of the quality."""
+    return [
+        _DEVICE,
+        _MODEL,
+        *(_column(FIGURES[name]) for name in ("from", "method")),
+        _RUNTIME,
+        _SCHEME,
+        *(_column(choose_figure(name, rows), with_interval=name not in WITHOUT_INTERVAL) for name in SHOWN_FIGURES),
+    ]
+
+
+def list_emulated_columns(rows: Sequence[Row]) -> list[Column[Row]]:
+    """Return the columns of table.md for emulated rows."""
+    figures = (choose_figure(name, rows) for name in EMULATED_FIGURES)
+    return [_DEVICE, _MODEL, _RUNTIME, _SCHEME, *map(_column, figures)]
+
+
 EMULATED_NOTES = (
-    "An emulator runs the instructions of the device, so accuracy, memory and instruction counts are those of its "
+    "An emulator runs the instructions of the device, so answers, memory and instruction counts are those of its "
     "architecture. Durations are those of the emulation. They cannot be compared with any duration, not even with each "
     "other."
 )
@@ -165,5 +168,7 @@ def _describe_conditions(rows: Sequence[Row], baseline: str) -> list[str]:
         for row in measured
         if row.processes
     )
-    notes = f"{INTERVALS} {COVERAGE} Differences and speed-ups are against {baseline} on the same device and runtime."
-    return [f"{notes} {FIGURE_NOTES}", "", *map(escape, lines)]
+    metrics = list_metrics(rows)
+    texts = [explain_intervals(metrics), explain_direction(metrics), COVERAGE]
+    texts.append(f"Differences and speed-ups are against {baseline} on the same device and runtime.")
+    return [" ".join(filter(None, [*texts, FIGURE_NOTES])), "", *map(escape, lines)]

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeproof.core.plain_text import escape_controls
-from edgeproof.report.figures import ESTIMATES, FIGURES, Figure, format_verdict, make_column
+from edgeproof.report.figure import Figure
+from edgeproof.report.figures import ESTIMATES, FIGURES, choose_figure, format_verdict, make_column
 from edgeproof.report.interleaved import COLUMNS as INTERLEAVED_COLUMNS
 from edgeproof.report.interleaved import InterleavedComparison
 from edgeproof.report.markdown_text import EMPTY_CELL, Column, Item
@@ -25,10 +26,10 @@ _NUMBER = re.compile(r"[+-]?\d")
 _UNIT_START = re.compile(r", ")
 _WORD_END = re.compile(r", | |(?<=-)")
 # Figures of measured rows, and of rows whose times an emulator or a compiler made. These never share a table.
-MEASURED = ("accuracy", "size", "p50", "speed_up")
-EMULATED = ("accuracy", "size", "emulated_p50")
+MEASURED = ("quality", "size", "p50", "speed_up")
+EMULATED = ("quality", "size", "emulated_p50")
 # Figures with an interval, from the widest table to the narrowest.
-INTERVALS: Sequence[Collection[str]] = (("accuracy", "p50", "speed_up"), ("p50",), ())
+INTERVALS: Sequence[Collection[str]] = (("quality", "p50", "speed_up"), ("p50",), ())
 STYLES = {
     "valid": "green",
     "slower": "red",
@@ -64,10 +65,13 @@ def print_rows(rows: Sequence[Row], *, markdown: str, path: Path, console: Conso
     measured = [row for row in rows if row.npu is None and row.emulated is None]
     emulated = [row for row in rows if row.emulated is not None]
     estimated = [row for row in rows if row.npu is not None]
-    _print_widest(console, measured, [_list_columns(measured, _select(MEASURED), shown) for shown in INTERVALS])
+    _print_widest(
+        console, measured, [_list_columns(measured, _select(MEASURED, measured), shown) for shown in INTERVALS]
+    )
     if emulated:
         console.print("\nEmulated: answers measured, times not")
-        _print_widest(console, emulated, [_list_columns(emulated, _select(EMULATED), shown) for shown in INTERVALS])
+        figures = _select(EMULATED, emulated)
+        _print_widest(console, emulated, [_list_columns(emulated, figures, shown) for shown in INTERVALS])
     if estimated:
         console.print("\nEstimated, not measured")
         figures = {"size": FIGURES["size"], **ESTIMATES}
@@ -93,8 +97,8 @@ def _is_terminal() -> bool:
     return Console(file=sys.stdout).is_terminal
 
 
-def _select(names: Sequence[str]) -> dict[str, Figure]:
-    return {name: FIGURES[name] for name in names}
+def _select(names: Sequence[str], rows: Sequence[Row]) -> dict[str, Figure]:
+    return {name: choose_figure(name, rows) for name in names}
 
 
 def _list_columns(rows: Sequence[Row], figures: dict[str, Figure], with_interval: Collection[str]) -> list[Column[Row]]:

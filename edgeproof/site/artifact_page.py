@@ -17,7 +17,7 @@ from edgeproof.site.linked_tables import render_table, split_estimated
 from edgeproof.site.links import ArtifactKey
 from edgeproof.statistics import proportions
 
-FIGURE_NAMES = ["accuracy", "accuracy_difference", "size", "p50", "p90", "p99", "speed_up", "load", "first", "peak"]
+FIGURE_NAMES = ["quality", "quality_difference", "size", "p50", "p90", "p99", "speed_up", "load", "first", "peak"]
 MAX_SHOWN_OPERATORS = 25
 
 
@@ -172,15 +172,16 @@ def _compare_runtimes(facts: Facts, row: Row) -> Iterator[RuntimeDisagreement]:
         return
     for runtime in facts.runtimes:
         other = facts.accuracy_lines.get((row.device, runtime, row.model, row.scheme))
-        if runtime == row.runtime or other is None or other.total != line.total:
+        if runtime == row.runtime or other is None or other.quality_units != line.quality_units:
             continue
         other_hits = other.unpack_hits()
-        assert other_hits is not None
+        if other_hits is None:
+            continue
         yield RuntimeDisagreement(
             device=row.device,
             other_runtime=runtime,
             right_only_here=int((hits & ~other_hits).sum()),
             right_only_there=int((~hits & other_hits).sum()),
-            samples=line.total or 0,
+            samples=line.quality_units or 0,
             p_value=proportions.compute_mcnemar_p_value(hits, other_hits),
         )

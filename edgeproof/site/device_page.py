@@ -12,8 +12,8 @@ from edgeproof.site.fact_text import format_facts
 from edgeproof.site.facts import Facts
 from edgeproof.site.linked_tables import render_table, split_estimated
 
-FIGURE_NAMES = ["accuracy", "size", "p50", "p99", "speed_up", "verdict"]
-EMULATED_FIGURE_NAMES = ["accuracy", "size", "peak", "instructions", "emulated_p50", "verdict"]
+FIGURE_NAMES = ["quality", "size", "p50", "p99", "speed_up", "verdict"]
+EMULATED_FIGURE_NAMES = ["quality", "size", "peak", "instructions", "emulated_p50", "verdict"]
 
 
 def describe_device(facts: Facts, device: str, rows: Sequence[Row]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Write the pages of the site.
 
 index.html      overview: artifacts on the Pareto front, devices, nights, tables
-pareto.html     every artifact, accuracy against any cost, with filters
+pareto.html     every artifact, quality against any cost, with filters
 compare.html    two cells side by side
 artifacts/      a page for each artifact
 devices/        a page for each device
@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from edgeproof.report.figures import FIGURES
+from edgeproof.report.figures import FIGURES, choose_figure
 from edgeproof.report.formats.html import escape_value
 from edgeproof.report.row import Row
 from edgeproof.site import links, vega
@@ -76,7 +76,7 @@ class _PageWriter:
         self._environment.globals |= {
             "site": title,
             "facts": facts,
-            "figure_titles": {name: figure.title for name, figure in FIGURES.items()},
+            "figure_titles": {name: choose_figure(name, facts.rows).title for name in FIGURES},
             "artifact_page": links.artifact_page,
             "device_page": links.device_page,
             "night_page": links.night_page,
@@ -103,11 +103,11 @@ def _group(rows: Sequence[Row]) -> tuple[dict[ArtifactKey, list[Row]], dict[str,
 
 
 def _render_front(facts: Facts) -> Markup:
-    """Return a table of each device's front in latency and accuracy, the fastest first."""
-    names = ["p50", "accuracy"]
+    """Return a table of each device's front in latency and quality, the fastest first."""
+    names = ["p50", "quality"]
     keys = {key for device in facts.devices for key in facts.ranking.get_front(device, names)}
     rows = [row for row in facts.rows if row.key in keys][:MAX_SHOWN_ROWS]
-    columns = ["accuracy", "size", "p50", "p99", "speed_up"]
+    columns = ["quality", "size", "p50", "p99", "speed_up"]
     return render_table(
         rows,
         facts.ranking,

@@ -6,30 +6,31 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from edgeproof.report.figures import FIGURES
+from edgeproof.report.figures import FIGURES, choose_figure, list_metrics
 from edgeproof.report.grid_marks import DeviceRanking
 from edgeproof.report.row import Row
 from edgeproof.site.links import artifact_page
 
 # Figures for the horizontal axis of the Pareto plot. A study chooses the rate that Server offers, so it is not a cost.
 COSTS = ("p50", "p90", "p99", "multi_stream_p99", "offline", "size", "macs", "peak", "energy", "load")
-FIGURE_NAMES = ("accuracy", *COSTS)
+FIGURE_NAMES = ("quality", *COSTS)
 
 
 def render_rows_script(rows: Sequence[Row], ranking: DeviceRanking) -> str:
     """Return a script that sets window.EDGEPROOF to the measured rows and the figures' titles."""
+    has_several = len(list_metrics(rows)) > 1
     content = {
         "figures": {
-            name: {"title": FIGURES[name].title, "better": FIGURES[name].better, "scenario": FIGURES[name].scenario}
-            for name in FIGURE_NAMES
+            figure.name: {"title": figure.title, "better": figure.better, "scenario": figure.scenario}
+            for figure in (choose_figure(name, rows) for name in FIGURE_NAMES)
         },
-        "rows": [_describe_row(row, ranking) for row in rows if row.npu is None],
+        "rows": [_describe_row(row, ranking, has_several) for row in rows if row.npu is None],
     }
     text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return f"window.EDGEPROOF = {text};\n"
 
 
-def _describe_row(row: Row, ranking: DeviceRanking) -> dict[str, Any]:
+def _describe_row(row: Row, ranking: DeviceRanking, names_metric: bool) -> dict[str, Any]:
     """Return a row's names, its figures as [value] or [value, low, high], and the costs in which it is on the front.
 
     The front compares all rows of the device, whatever the filters show.
@@ -42,9 +43,11 @@ def _describe_row(row: Row, ranking: DeviceRanking) -> dict[str, Any]:
         "verdict": row.verdict,
         "page": artifact_page((row.model, row.runtime, row.scheme)),
     }
-    front = [name for name in COSTS if row.key in ranking.get_front(row.device, [name, "accuracy"])]
+    front = [name for name in COSTS if row.key in ranking.get_front(row.device, [name, "quality"])]
     if front:
         content["front"] = front
+    if names_metric and row.metric is not None:
+        content |= {"metric": FIGURES["quality"].for_metric(row.metric).title, "better": row.metric.better}
     if row.verdict != "valid":
         content["reasons"] = "; ".join(row.reasons)
     for name in FIGURE_NAMES:

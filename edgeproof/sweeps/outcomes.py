@@ -45,19 +45,20 @@ class JournalEntry:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """A model that a point built: the hash of its content and its accuracy on the validation split."""
+    """A model that a point built: the hash of its content and its quality on the validation split."""
 
     sha256: str
-    validation_accuracy: float
+    validation_quality: float
 
     def to_json(self) -> dict[str, Any]:
         """Return the content as it is stored."""
-        return {"sha256": self.sha256, "validation_accuracy": self.validation_accuracy}
+        return {"sha256": self.sha256, "validation_quality": self.validation_quality}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> ModelSummary:
-        """Read what `to_json` returned."""
-        return cls(content["sha256"], content["validation_accuracy"])
+        """Read what `to_json` returned, here or in an earlier version, which called the quality accuracy."""
+        key = "validation_quality" if "validation_quality" in content else "validation_accuracy"
+        return cls(content["sha256"], content[key])
 
 
 @dataclass(frozen=True)

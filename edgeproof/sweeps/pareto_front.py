@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
+from edgeproof.statistics.metric import Metric
 from edgeproof.sweeps.points import SweepRequest
-from edgeproof.sweeps.results import MORE_IS_BETTER, ResultRow, read_rows
+from edgeproof.sweeps.results import FIGURE_NAMES, ResultRow, is_more_better, read_rows
 from edgeproof.sweeps.store import SweepStore
 
 
@@ -23,8 +24,8 @@ def mark_pareto_front(groups: Sequence[Sequence[ResultRow]], request: SweepReque
     """Return the groups with the rows of each device's Pareto front marked.
 
     A group, such as the seeds of one configuration, is compared by its mean figures. It is on the front if no other
-    group of its device dominates it. Groups outside the limits are not compared, unless all of them are outside: then
-    the front shows how far away the limits are.
+    group of its device and metric dominates it. Groups outside the limits are not compared, unless all of them are
+    outside: then the front shows how far away the limits are.
     """
     are_within = [all(is_within_limits(row, request.limits) for row in group) for group in groups]
     are_eligible = are_within if any(are_within) else [True] * len(groups)
@@ -32,13 +33,14 @@ def mark_pareto_front(groups: Sequence[Sequence[ResultRow]], request: SweepReque
         _compute_costs(group, request.objectives) if is_eligible else None
         for group, is_eligible in zip(groups, are_eligible, strict=True)
     ]
-    by_device: dict[str | None, list[tuple[float, ...]]] = defaultdict(list)
+    by_device: dict[tuple[str | None, Metric | None], list[tuple[float, ...]]] = defaultdict(list)
     for group, cost in zip(groups, costs, strict=True):
         if cost is not None:
-            by_device[_get_device(group)].append(cost)
+            by_device[_get_comparison(group)].append(cost)
     marked = []
     for group, cost in zip(groups, costs, strict=True):
-        is_on_front = cost is not None and not any(dominates(other, cost) for other in by_device[_get_device(group)])
+        others = by_device[_get_comparison(group)]
+        is_on_front = cost is not None and not any(dominates(other, cost) for other in others)
         marked.append([replace(row, on_pareto_front=is_on_front) for row in group])
     return marked
 
@@ -50,10 +52,10 @@ def is_within_limits(row: ResultRow, limits: Mapping[str, float]) -> bool:
 
 def compute_excess(row: ResultRow, name: str, limit: float) -> float:
     """Return by which share of its limit a figure exceeds it: negative within the limit, infinite if not measured."""
-    value = row.get_figure(name) if name in MORE_IS_BETTER else limit
+    value = row.get_figure(name) if name in FIGURE_NAMES else limit
     if value is None:
         return math.inf
-    return (limit - value if MORE_IS_BETTER.get(name, True) else value - limit) / limit
+    return (limit - value if is_more_better(name, row.metric) else value - limit) / limit
 
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -69,10 +71,11 @@ def _compute_costs(group: Sequence[ResultRow], objectives: Sequence[str]) -> tup
         values = [value for row in group if (value := row.get_figure(name)) is not None]
         if len(values) < len(group):
             return None
-        means.append(-fmean(values) if MORE_IS_BETTER[name] else fmean(values))
+        means.append(-fmean(values) if is_more_better(name, group[0].metric) else fmean(values))
     return tuple(means)
 
 
-def _get_device(group: Sequence[ResultRow]) -> str | None:
+def _get_comparison(group: Sequence[ResultRow]) -> tuple[str | None, Metric | None]:
+    """Return what groups must share to be compared: the device, and the metric of their qualities."""
     row = group[0].table_row
-    return None if row is None else row.device
+    return (None, None) if row is None else (row.device, row.metric)

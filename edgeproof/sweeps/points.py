@@ -12,9 +12,11 @@ from edgeproof.config.params import Params
 
 DIGEST_CHARACTERS = 16
 # The figures that a sweep reports unless it names others.
-DEFAULT_OBJECTIVES = ("accuracy", "p50_us", "size_bytes")
+DEFAULT_OBJECTIVES = ("quality", "p50_us", "size_bytes")
 # The limit that is checked before anything is exported or measured.
-VALIDATION_LIMIT = "validation_accuracy"
+VALIDATION_LIMIT = "validation_quality"
+# Names of figures and limits in earlier versions, in which every task was judged by its accuracy.
+FORMER_NAMES = {"accuracy": "quality", "validation_accuracy": VALIDATION_LIMIT}
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,12 @@ class SweepRequest:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> SweepRequest:
-        """Read what `to_json` returned."""
+        """Read what `to_json` returned, here or in an earlier version."""
         return cls(
             points=tuple(SweepPoint(tuple(point["overrides"]), point["digest"]) for point in content["points"]),
             code=CodeVersion.from_json(content["code"]),
-            objectives=tuple(content["objectives"]),
-            limits=content["limits"],
+            objectives=tuple(FORMER_NAMES.get(name, name) for name in content["objectives"]),
+            limits={FORMER_NAMES.get(name, name): limit for name, limit in content["limits"].items()},
         )
 
 

@@ -12,7 +12,8 @@ from statistics import fmean, stdev
 from edgeproof.core.directories import write_json, write_text
 from edgeproof.records.csv_text import format_csv
 from edgeproof.report import plots
-from edgeproof.report.figures import FIGURES
+from edgeproof.report.figure import Figure
+from edgeproof.report.figures import FIGURES, choose_figure
 from edgeproof.report.markdown_text import EMPTY_CELL, Column, format_markdown_table
 from edgeproof.report.row import Row
 from edgeproof.statistics.estimates import Estimate
@@ -56,7 +57,7 @@ def _format_markdown(
     groups = [[row] for row in rows]
     if SEED in keys:
         groups = pareto_front.mark_pareto_front(_group_seeds(rows, keys), store.read_request())
-    columns = [*_make_axis_columns([key for key in keys if key != SEED]), *COLUMNS]
+    columns = [*_make_axis_columns([key for key in keys if key != SEED]), *_list_columns(rows)]
     parts = [f"# Sweep `{store.name}`", "", *format_markdown_table(groups, columns), ""]
     reasons = [f"- {_format_reason(row, keys)}" for row in rows if row.reason]
     if reasons:
@@ -90,12 +91,21 @@ def _row_cell(cell: Callable[[Row], str]) -> Callable[[Sequence[ResultRow]], str
     return lambda group: EMPTY_CELL if group[0].table_row is None else cell(group[0].table_row)
 
 
-def _format_accuracy(group: Sequence[ResultRow]) -> str:
-    """Return the accuracy with its interval, or the mean over seeds with their sample standard deviation."""
-    percents = [100 * accuracy for row in group for accuracy in row.accuracies]
-    if len(percents) > 1:
-        return f"{fmean(percents):.2f} ± {stdev(percents):.2f} ({len(percents)} seeds)"
-    return FIGURES["accuracy"].format_cell(None if group[0].table_row is None else group[0].table_row.accuracy)
+def _format_quality(group: Sequence[ResultRow], figure: Figure) -> str:
+    """Return the quality with its interval, or the mean over seeds with their sample standard deviation."""
+    row = group[0].table_row
+    if row is None:
+        return EMPTY_CELL
+    qualities = [quality for row in group for quality in row.qualities]
+    if len(qualities) < 2:
+        return figure.format_row_cell(row)
+    mean, deviation = figure.format_row(replace(row, quality=_make_exact(fmean(qualities)))).value, stdev(qualities)
+    scaled = figure.for_metric(row.metric) if row.metric else figure
+    return f"{mean} ± {scaled.format_value(deviation).value} ({len(qualities)} seeds)"
+
+
+def _make_exact(value: float) -> Estimate:
+    return Estimate(value, math.nan, math.nan)
 
 
 def _format_latency(group: Sequence[ResultRow]) -> str:
@@ -124,17 +134,19 @@ def _format_result(group: Sequence[ResultRow]) -> str:
     return ", ".join(dict.fromkeys(row.status if row.table_row is None else row.table_row.verdict for row in group))
 
 
-COLUMNS: list[Column[Sequence[ResultRow]]] = [
-    Column("device", _row_cell(lambda row: row.device)),
-    Column("model", _row_cell(lambda row: row.model)),
-    Column("runtime", _row_cell(lambda row: row.runtime)),
-    Column("artifact's scheme", _row_cell(lambda row: row.scheme)),
-    Column(FIGURES["accuracy"].title, _format_accuracy),
-    Column(FIGURES["p50"].title, _format_latency),
-    Column(FIGURES["size"].title, _format_size),
-    Column("Pareto front", lambda group: "yes" if group[0].on_pareto_front else ""),
-    Column("result", _format_result),
-]
+def _list_columns(rows: Sequence[ResultRow]) -> list[Column[Sequence[ResultRow]]]:
+    quality = choose_figure("quality", [row.table_row for row in rows if row.table_row is not None])
+    return [
+        Column("device", _row_cell(lambda row: row.device)),
+        Column("model", _row_cell(lambda row: row.model)),
+        Column("runtime", _row_cell(lambda row: row.runtime)),
+        Column("artifact's scheme", _row_cell(lambda row: row.scheme)),
+        Column(quality.title, lambda group: _format_quality(group, quality)),
+        Column(FIGURES["p50"].title, _format_latency),
+        Column(FIGURES["size"].title, _format_size),
+        Column("Pareto front", lambda group: "yes" if group[0].on_pareto_front else ""),
+        Column("result", _format_result),
+    ]
 
 
 def _group_seeds(rows: Sequence[ResultRow], keys: Sequence[str]) -> list[list[ResultRow]]:
@@ -230,7 +242,7 @@ def _make_csv_row(row: ResultRow, keys: Sequence[str]) -> dict[str, object]:
         "status": row.status,
         **{key: values.get(key, "") for key in keys},
         **{f"of_{name}": getattr(row.table_row, name, "") for name in ARTIFACT_FIELDS},
-        **{name: row.get_figure(name) for name in results.MORE_IS_BETTER},
+        **{name: row.get_figure(name) for name in results.FIGURE_NAMES},
         "pareto": row.on_pareto_front,
         "models_sha256": " ".join(f"{name}:{sha256}" for name, sha256 in row.models),
         "commit": row.commit,

@@ -12,19 +12,14 @@ from pydantic import TypeAdapter
 from edgeproof.config.params_file import read_params
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.report.row import Row
+from edgeproof.statistics.metric import Metric
 from edgeproof.sweeps.outcomes import PointStatus
 from edgeproof.sweeps.points import SweepPoint
 from edgeproof.sweeps.store import SweepStore, describe_damaged_point
 
-# Every figure that a sweep can report, and whether a higher value is better.
-MORE_IS_BETTER = {
-    "accuracy": True,
-    "p50_us": False,
-    "size_bytes": False,
-    "parameters": False,
-    "macs": False,
-    "peak_rss_bytes": False,
-}
+QUALITY = "quality"
+# Every figure that a sweep can report. Less is better in all but the quality, whose metric decides.
+FIGURE_NAMES = (QUALITY, "p50_us", "size_bytes", "parameters", "macs", "peak_rss_bytes")
 
 _ROWS = TypeAdapter(list[Row])
 
@@ -50,22 +45,32 @@ class ResultRow:
     on_pareto_front: bool = False
 
     @property
-    def accuracies(self) -> tuple[float, ...]:
-        """Accuracy of the model for each training seed. Empty if it was not measured."""
-        if self.table_row is None or self.table_row.accuracy is None:
+    def metric(self) -> Metric | None:
+        """The metric of its quality. None if it was not measured."""
+        return None if self.table_row is None else self.table_row.metric
+
+    @property
+    def qualities(self) -> tuple[float, ...]:
+        """Quality of the model for each training seed. Empty if it was not measured."""
+        if self.table_row is None or self.table_row.quality is None:
             return ()
-        return tuple((self.table_row.seed_accuracies or {}).values()) or (self.table_row.accuracy.value,)
+        return tuple((self.table_row.seed_qualities or {}).values()) or (self.table_row.quality.value,)
 
     def get_figure(self, name: str) -> float | None:
         """Return a figure, or None if it was not measured."""
         if self.table_row is None:
             return None
-        if name == "accuracy":
-            return fmean(self.accuracies) if self.accuracies else None
+        if name == QUALITY:
+            return fmean(self.qualities) if self.qualities else None
         if name == "p50_us":
             return None if self.table_row.p50_ns is None else self.table_row.p50_ns.value / 1000
         value: float | None = getattr(self.table_row, name)
         return value
+
+
+def is_more_better(figure: str, metric: Metric | None) -> bool:
+    """Return whether a higher value of a figure is better, where qualities are measured by `metric`."""
+    return figure == QUALITY and (metric is None or metric.better == "more")
 
 
 def read_rows(store: SweepStore) -> list[ResultRow]:

@@ -14,12 +14,14 @@ from typing import Literal
 import optuna
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from edgeproof.config.task_metric import load_metric
 from edgeproof.config.validation import Frozen
 from edgeproof.core.errors import ConfigError
+from edgeproof.statistics.metric import Metric
 from edgeproof.sweeps import local_executor, report, results, sweep
 from edgeproof.sweeps.pareto_front import compute_excess
-from edgeproof.sweeps.points import VALIDATION_LIMIT, ComposedPoint, SweepPoint, SweepRequest
-from edgeproof.sweeps.results import MORE_IS_BETTER
+from edgeproof.sweeps.points import FORMER_NAMES, VALIDATION_LIMIT, ComposedPoint, SweepPoint, SweepRequest
+from edgeproof.sweeps.results import FIGURE_NAMES, is_more_better
 from edgeproof.sweeps.search_space import SearchSpace
 from edgeproof.sweeps.store import SweepStore
 from edgeproof.sweeps.sweep import Launcher
@@ -69,11 +71,11 @@ def run_search(
 
     Raises ConfigError when a figure does not exist or the study refuses a value at an end of the space.
     """
-    _check(options, space, compose)
+    metric = _check(options, space, compose)
     with sweep.hold_sweep_lock(name):
         store, code = sweep.open_store(name), sweep.snapshot_code()
         print(f"Search '{name}': {options.trials} trials by {options.sampler} for {', '.join(options.objectives)}.")
-        study = create_study(options)
+        study = create_study(options, metric)
         points: list[ComposedPoint] = []
         while len(points) < options.trials:
             size = min(options.batch, options.trials - len(points))
@@ -83,33 +85,39 @@ def run_search(
             request = sweep.write_request(store, code, points, options.objectives, options.limits)
             sweep.run_points(store, request, workers=workers, launch=launch, starter=starter)
             for trial, point in zip(trials, request.points[-size:], strict=True):
-                _tell_result(study, trial, store, request, point)
+                _tell_result(study, trial, store, request, point, metric)
             print(f"{len(points)} of {options.trials} trials done.", flush=True)
         print(report.write_report(store, _compute_importance(study, options.objectives)), end="")
         return sweep.compute_exit_code(store, request)
 
 
-def _check(options: SearchOptions, space: SearchSpace, compose: Callable[[Mapping[str, str]], ComposedPoint]) -> None:
-    known = ", ".join(MORE_IS_BETTER)
+def _check(options: SearchOptions, space: SearchSpace, compose: Callable[[Mapping[str, str]], ComposedPoint]) -> Metric:
+    """Check the options and the ends of the space. Return the metric of the study's task."""
     for figure in options.objectives:
-        if figure not in MORE_IS_BETTER:
-            raise ConfigError(f"search.objectives: there is no figure '{figure}'. Figures: {known}.")
+        _check_figure("search.objectives", figure, FIGURE_NAMES)
     for figure, limit in options.limits.items():
-        if figure not in (*MORE_IS_BETTER, VALIDATION_LIMIT):
-            raise ConfigError(f"search.limits: there is no figure '{figure}'. Figures: {known}, {VALIDATION_LIMIT}.")
+        _check_figure("search.limits", figure, (*FIGURE_NAMES, VALIDATION_LIMIT))
         if limit <= 0:
             raise ConfigError(f"search.limits.{figure} must be greater than 0 (given: {limit:g}).")
     lowest = {key: axis.list_probe_values()[0] for key, axis in space.items()}
     for key, axis in space.items():
         for value in axis.list_probe_values():
             compose({**lowest, key: value})
+    return load_metric(compose(lowest).params.task.metric)
 
 
-def create_study(options: SearchOptions) -> optuna.Study:
+def _check_figure(key: str, figure: str, known: Sequence[str]) -> None:
+    if figure in known:
+        return
+    hint = f" It is now called '{FORMER_NAMES[figure]}'." if figure in FORMER_NAMES else ""
+    raise ConfigError(f"{key}: there is no figure '{figure}'.{hint} Figures: {', '.join(known)}.")
+
+
+def create_study(options: SearchOptions, metric: Metric) -> optuna.Study:
     """Create Optuna's study in memory, with a direction for each objective."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     maximize, minimize = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
-    directions = [maximize if MORE_IS_BETTER[figure] else minimize for figure in options.objectives]
+    directions = [maximize if is_more_better(figure, metric) else minimize for figure in options.objectives]
     return optuna.create_study(directions=directions)
 
 
@@ -130,7 +138,12 @@ def _make_sampler(options: SearchOptions, seed: int) -> optuna.samplers.BaseSamp
 
 
 def _tell_result(
-    study: optuna.Study, trial: optuna.Trial, store: SweepStore, request: SweepRequest, point: SweepPoint
+    study: optuna.Study,
+    trial: optuna.Trial,
+    store: SweepStore,
+    request: SweepRequest,
+    point: SweepPoint,
+    metric: Metric,
 ) -> None:
     """Tell the study a trial's values: for each objective the worst of the point's artifacts.
 
@@ -138,7 +151,10 @@ def _tell_result(
     domination, Deb et al. 2002). A point without figures gets the penalty.
     """
     rows = results.read_point_rows(store, point)
-    worst = [_find_worst(rows, figure) for figure in request.objectives]
+    are_more_better = [is_more_better(figure, metric) for figure in request.objectives]
+    worst = [
+        _find_worst(rows, figure, is_more) for figure, is_more in zip(request.objectives, are_more_better, strict=True)
+    ]
     values = [value for value in worst if value is not None]
     if len(values) == len(worst):
         excesses = [max(compute_excess(row, name, limit) for row in rows) for name, limit in request.limits.items()]
@@ -147,15 +163,15 @@ def _tell_result(
     else:
         failure = store.read_failure(point.digest)
         trial.set_constraint(EXCESS_CONSTRAINT, (failure.excess if failure else None) or PENALTY)
-        study.tell(trial, [-PENALTY if MORE_IS_BETTER[figure] else PENALTY for figure in request.objectives])
+        study.tell(trial, [-PENALTY if is_more else PENALTY for is_more in are_more_better])
 
 
-def _find_worst(rows: Sequence[results.ResultRow], figure: str) -> float | None:
+def _find_worst(rows: Sequence[results.ResultRow], figure: str, is_more: bool) -> float | None:
     """Return the worst value of a figure, or None if it was not measured for one of the rows."""
     values = [value for row in rows if (value := row.get_figure(figure)) is not None]
     if len(values) < len(rows):
         return None
-    return min(values) if MORE_IS_BETTER[figure] else max(values)
+    return min(values) if is_more else max(values)
 
 
 def _compute_importance(study: optuna.Study, objectives: Sequence[str]) -> dict[str, dict[str, float]]:

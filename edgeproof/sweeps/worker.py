@@ -16,6 +16,7 @@ from edgeproof import entry, paths
 from edgeproof.config.file_names import check_file_name
 from edgeproof.config.params import FAMILIES, Params
 from edgeproof.config.params_file import PARAMS
+from edgeproof.config.task_metric import load_metric
 from edgeproof.core import file_locks
 from edgeproof.core.directories import content_sha256, read_meta, write_atomically
 from edgeproof.core.errors import EdgeproofError
@@ -62,7 +63,7 @@ def _run(store: SweepStore, digest: str, *, build_only: bool) -> None:
         limit = request.limits.get(VALIDATION_LIMIT)
         if limit is not None:
             run([stage for stage in builds if not stage.startswith("export@")])
-            if _stop_below_limit(store, digest, params, worktree, limit):
+            if _stop_beyond_limit(store, digest, params, worktree, limit):
                 return
         if build_only:
             run(builds)
@@ -91,21 +92,23 @@ def _store_point(store: SweepStore, digest: str, request: SweepRequest, worktree
         store.write_outcome(out, outcome)
 
 
-def _stop_below_limit(store: SweepStore, digest: str, params: Params, worktree: Path, limit: float) -> bool:
+def _stop_beyond_limit(store: SweepStore, digest: str, params: Params, worktree: Path, limit: float) -> bool:
     """Stop the point if one of its final models misses the limit in validation. Return whether it was stopped."""
+    metric = load_metric(params.task.metric)
     final = params.report.final or [model for model in params.report.models if model != params.report.baseline]
     for name in final:
-        accuracy = _summarize_model(worktree, name).validation_accuracy
-        if accuracy < limit:
-            reason = f"{name} reaches {accuracy:.2%} in validation, below {limit:.2%}: neither exported nor measured"
-            store.write_failure(digest, PointFailure(reason, (limit - accuracy) / limit, limit))
+        quality = _summarize_model(worktree, name).validation_quality
+        if not metric.meets(quality, limit):
+            missed = f"{metric.worse_side} {metric.format(limit)}"
+            reason = f"{name} reaches {metric.format(quality)} in validation, {missed}: neither exported nor measured"
+            store.write_failure(digest, PointFailure(reason, abs(limit - quality) / limit, limit))
             return True
     return False
 
 
 def _summarize_model(worktree: Path, name: str) -> ModelSummary:
     meta = read_meta(worktree / paths.MODELS / name, verify=False)
-    return ModelSummary(content_sha256(meta), meta["validation_accuracy"])
+    return ModelSummary(content_sha256(meta), meta["validation_quality"])
 
 
 def _list_models(params: Params) -> list[str]:

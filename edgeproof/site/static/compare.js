@@ -47,11 +47,14 @@
     for (const [key, figure] of Object.entries(figures)) {
       if (!(key in a) && !(key in b)) continue;
       const line = document.createElement("tr");
-      const change = key in a && key in b ? divide(a[key], b[key]) : undefined;
+      const isComparable = key !== "quality" || a.metric === b.metric;
+      const change = key in a && key in b && isComparable ? divide(a[key], b[key]) : undefined;
+      const format = (row) => (key === "quality" ? formatQuality(row) : formatFigure(row[key]));
+      const better = (key === "quality" && a.better) || figure.better;
       line.append(
-        createElement("th", figure.title, { scope: "row" }), createElement("td", formatFigure(a[key]), { class: "number" }),
-        createElement("td", formatFigure(b[key]), { class: "number" }), createElement("td", formatFigure(change), { class: "number" }),
-        createElement("td", change ? describeChange(figure, change) : "refused or not measured"),
+        createElement("th", figure.title, { scope: "row" }), createElement("td", format(a), { class: "number" }),
+        createElement("td", format(b), { class: "number" }), createElement("td", formatFigure(change), { class: "number" }),
+        createElement("td", change ? describeChange({ ...figure, better }, change) : isComparable ? "refused or not measured" : "different metrics"),
       );
       byId("figures").append(line);
     }

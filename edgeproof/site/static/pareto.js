@@ -17,7 +17,7 @@
 
   // Fill the list of figures and the filters; return true if there is any figure.
   function buildFilters() {
-    const available = Object.keys(figures).filter((key) => key !== "accuracy" && rows.some((row) => key in row));
+    const available = Object.keys(figures).filter((key) => key !== "quality" && rows.some((row) => key in row));
     for (const key of available) {
       const scenario = figures[key].scenario;
       byId("cost").append(createElement("option", (scenario ? `${scenario}: ` : "") + figures[key].title, { value: key }));
@@ -44,10 +44,11 @@
   function selectPoints(cost) {
     const allowed = Object.fromEntries(PARTS.map((part) => [part, checkedValues(part)]));
     const sign = figures[cost].better === "more" ? -1 : 1;
+    const qualitySign = figures.quality.better === "more" ? -1 : 1;
     const points = rows
-      .filter((row) => cost in row && "accuracy" in row && PARTS.every((part) => allowed[part].has(row[part])))
-      .map((row) => ({ row, cost: row[cost][0], accuracy: row.accuracy[0], front: (row.front || []).includes(cost) }))
-      .sort((a, b) => sign * (a.cost - b.cost) || b.accuracy - a.accuracy);
+      .filter((row) => cost in row && "quality" in row && PARTS.every((part) => allowed[part].has(row[part])))
+      .map((row) => ({ row, cost: row[cost][0], quality: row.quality[0], front: (row.front || []).includes(cost) }))
+      .sort((a, b) => sign * (a.cost - b.cost) || qualitySign * (a.quality - b.quality));
     return [...points.filter((point) => point.front), ...points.filter((point) => !point.front)];
   }
 
@@ -56,22 +57,22 @@
   }
 
   function buildSpecification(cost, points) {
-    const values = points.map(({ row, cost: x, accuracy, front }) => ({
-      x, accuracy, front, ...interval("x", row[cost]), ...interval("y", row.accuracy), device: row.device, runtime: row.runtime, scheme: row.scheme, model: row.model, page: row.page,
-      cost: formatFigure(row[cost]), share: formatFigure(row.accuracy),
+    const values = points.map(({ row, cost: x, quality, front }) => ({
+      x, quality, front, ...interval("x", row[cost]), ...interval("y", row.quality), device: row.device, runtime: row.runtime, scheme: row.scheme, model: row.model, page: row.page,
+      cost: formatFigure(row[cost]), share: formatQuality(row),
     }));
     const namesIn = (part) => [...new Set(rows.map((row) => row[part]))];
     const [low, high] = [Math.min(...values.map((value) => value.yLow)), Math.max(...values.map((value) => value.yHigh))];
     const margin = MARGIN_SHARE * (high - low) || 0.5;
     const x = { field: "x", type: "quantitative", title: figures[cost].title, scale: { type: "log", nice: false, padding: 12 } };
-    const y = { field: "accuracy", type: "quantitative", title: figures.accuracy.title, scale: { domain: [low - margin, high + margin] } };
+    const y = { field: "quality", type: "quantitative", title: figures.quality.title, scale: { domain: [low - margin, high + margin] } };
     const [ink, soft, line] = ["--ink", "--soft", "--line"].map(cssColour);
     const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
     const narrow = byId("plot").clientWidth < NARROW_PX;
     const text = { labelFontSize: 12, titleFontSize: 12 };
     return {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json",
-      description: `Accuracy against ${figures[cost].title} of ${values.length} artifacts. The table below has the same values.`,
+      description: `${figures.quality.title} against ${figures[cost].title} of ${values.length} artifacts. The table below has the same values.`,
       width: "container", height: 400, autosize: { type: "fit", contains: "padding" }, background: null,
       data: { name: "points", values },
       layer: [
@@ -85,7 +86,7 @@
             href: { field: "page" },
             tooltip: [
               { field: "model" }, { field: "scheme" }, { field: "runtime" }, { field: "device" },
-              { field: "cost", title: figures[cost].title }, { field: "share", title: figures.accuracy.title },
+              { field: "cost", title: figures[cost].title }, { field: "share", title: figures.quality.title },
             ],
           } },
       ],
@@ -144,7 +145,7 @@
       first.append(createElement("a", `${row.model} ${row.scheme} on ${row.runtime}`, { href: row.page }));
       line.append(
         first, createElement("td", row.device), createElement("td", formatFigure(row[cost]), { class: "number" }),
-        createElement("td", formatFigure(row.accuracy), { class: "number" }), createElement("td", front ? "◆ yes" : "no"),
+        createElement("td", formatQuality(row), { class: "number" }), createElement("td", front ? "◆ yes" : "no"),
       );
       return line;
     });

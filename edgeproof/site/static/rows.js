@@ -17,6 +17,11 @@ function formatFigure(figure) {
   return `${value} [${low}, ${high}]`;
 }
 
+// Format the quality of a row. Rows name their metric where the site has several.
+function formatQuality(row) {
+  return row.quality === undefined ? formatFigure() : [row.metric, formatFigure(row.quality)].filter(Boolean).join(" ");
+}
+
 function createElement(tag, text, attributes = {}) {
   const node = document.createElement(tag);
   node.textContent = text;
