@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
 
 from edgeproof.config.validation import Checksum, Frozen, Id
 from edgeproof.core.errors import ConfigError, suggest_nearest
@@ -24,25 +24,35 @@ WarmUpSeconds = Annotated[float, Field(gt=0, le=3600)]
 Family = Literal["train", "distill", "prune", "quantize"]
 FAMILIES: tuple[Family, ...] = ("train", "distill", "prune", "quantize")
 
-
 Files = Annotated[dict[str, Checksum], Field(min_length=1)]
 
 
 class SourceFiles(Frozen):
-    """The files of a source that does not have the task's own ones: name → checksum. Null means the task's."""
+    """The files of a source that has others than the task names: name → checksum."""
 
-    files: Files | None = Field(default=None, exclude_if=lambda files: files is None)
+    files: Files | None = None
+
+    @model_serializer(mode="wrap")
+    def leave_out_nulls(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return the entry of params.yaml, with what is set only."""
+        return {key: value for key, value in serialize(self).items() if value is not None}
 
 
-class FolderSource(SourceFiles):
-    """A folder that the user has filled.
+class ConvertibleSource(SourceFiles):
+    """A source that may hold the data in another form, which the task's convert() turns into its files.
 
     With `pattern`, such as '**/*.wav', the files are the user's own. Any file that fits is taken, without a checksum.
     """
 
+    form: Id | None = None
+    pattern: str | None = None
+
+
+class FolderSource(ConvertibleSource):
+    """A folder that the user has filled."""
+
     kind: Literal["folder"]
     path: str
-    pattern: str | None = Field(default=None, exclude_if=lambda pattern: pattern is None)
 
 
 class UrlSource(SourceFiles):
@@ -68,7 +78,26 @@ class PackageSource(SourceFiles):
     path: str
 
 
-Source = Annotated[FolderSource | UrlSource | DebianSource | PackageSource, Field(discriminator="kind")]
+class ArchiveSource(ConvertibleSource):
+    """A folder `path` in a .tar.gz or .zip archive at an address. Without `sha256`, only its files are verified."""
+
+    kind: Literal["archive"]
+    url: str
+    path: str = "."
+    sha256: Checksum | None = None
+
+
+class NpmSource(ConvertibleSource):
+    """A package in the npm registry, such as name@1.0.0, with the SHA-256 of its .tgz archive."""
+
+    kind: Literal["npm"]
+    package: Annotated[str, StringConstraints(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9_][a-z0-9._-]*@[0-9][0-9A-Za-z.+-]*$")]
+    sha256: Checksum
+
+
+Source = Annotated[
+    FolderSource | UrlSource | ArchiveSource | NpmSource | DebianSource | PackageSource, Field(discriminator="kind")
+]
 
 
 class TaskParams(Frozen):

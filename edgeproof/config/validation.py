@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from edgeproof.core.errors import ConfigError, suggest_nearest
 
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # The sha256 of a file, or 'md5:…' for a file whose publisher states nothing else.
 Checksum = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64}|md5:[0-9a-f]{32})$")]
 Model = TypeVar("Model", bound=BaseModel)

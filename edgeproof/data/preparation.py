@@ -16,7 +16,7 @@ import numpy as np
 
 from edgeproof.config.params import TaskParams
 from edgeproof.core import plugins
-from edgeproof.core.directories import hash_file, read_meta, write_atomically, write_meta
+from edgeproof.core.directories import list_files, read_meta, write_atomically, write_meta
 from edgeproof.core.errors import DataError
 from edgeproof.data import sources
 from edgeproof.data.task_checks import as_tuple, check_inputs, check_targets
@@ -35,8 +35,9 @@ def prepare(task: TaskParams, root: Path = DATA) -> list[str]:
     """
     plugin = plugins.load("tasks", task.name)
     directory = root / task.name / "source"
-    reasons = [] if _is_intact(directory, task) else sources.fetch(task.name, task.sources, task.files, directory)
-    files = {name: directory / name for name in task.files}
+    intact = sources.is_intact(directory, task.sources, task.files)
+    reasons = [] if intact else sources.fetch(task.name, task.sources, task.files, directory)
+    files = {name: directory / name for name in list_files(directory)}
     splits = plugin.data(files, validation_samples=task.validation_samples, seed=task.seed)
     _check_splits(task.name, plugin, splits)
     samples = len(splits["train"][1])
@@ -105,10 +106,6 @@ def _find_directory(task: str, split: str, root: Path) -> Path:
     directory = root / task / ("test" if split == "test" else "build")
     read_meta(directory)
     return directory
-
-
-def _is_intact(directory: Path, task: TaskParams) -> bool:
-    return all((directory / n).is_file() and hash_file(directory / n) == s for n, s in task.files.items())
 
 
 def _store(directory: Path, task: TaskParams, splits: dict[str, Any], calibration: Array | None) -> None:

@@ -1,44 +1,40 @@
-"""Fetch a task's files: its sources are tried in order, and each file is verified by its SHA-256.
+"""Fetch a task's files: its sources are tried in order, and each file is verified by its checksum.
 
-The SHA-256 is that of the decompressed file, so the same data is accepted with any compression.
+The checksum is that of the decompressed file, so the same data is accepted with any compression. An archive, whose name
+ends with .gz or .zip, stays packed: its checksum is that of the archive, and the task reads the files inside.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import http.client
-import importlib.util
-import os
 import shutil
-import subprocess
 import tempfile
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from edgeproof.config.params import DebianSource, FolderSource, PackageSource, Source, UrlSource
+from edgeproof.config.params import Source, UrlSource
+from edgeproof.core import plugins
 from edgeproof.core.directories import write_atomically
 from edgeproof.core.errors import DataError
+from edgeproof.data.source_folders import download, open_folder
 from edgeproof.progress import Progress
 
-TIMEOUT_S = 30
-COMMAND_TIMEOUT_S = 600
-_CHUNK_BYTES = 1 << 20
+PACKED_SUFFIXES = (".gz", ".zip")
+MD5 = "md5:"
 
 # Returns the path of the file of a given name, after fetching it. Raises DataError.
 Locate = Callable[[str], Path]
 
 
 def fetch(task: str, sources: Sequence[Source], files: Mapping[str, str], into: Path) -> list[str]:
-    """Fill a directory with the decompressed files of a task, from the first source that has all of them intact.
+    """Fill a directory with the files of a task, decompressed, from the first source that has all of them intact.
 
     Args:
         task: name of the task, for messages.
         sources: the sources to try, in order.
-        files: name → SHA-256 of the decompressed content.
+        files: name → checksum, for a source that names no files of its own.
         into: the directory. It is written completely or not at all.
 
     Returns the reasons why earlier sources were skipped. Raises DataError when no source works.
@@ -47,7 +43,7 @@ def fetch(task: str, sources: Sequence[Source], files: Mapping[str, str], into: 
     for source in sources:
         try:
             with write_atomically(into) as out, tempfile.TemporaryDirectory() as scratch:
-                _fetch_files(source, files, out, Path(scratch))
+                _fetch_files(task, source, files, out, Path(scratch))
         except DataError as error:
             reasons.append(f"{describe(source)}: {error}")
         else:
@@ -62,31 +58,78 @@ def fetch(task: str, sources: Sequence[Source], files: Mapping[str, str], into: 
 
 def describe(source: Source) -> str:
     """Return a source in one line, for messages."""
-    return " ".join(str(value) for value in source.model_dump().values())
+    return " ".join(str(value) for value in source.model_dump(exclude={"files"}).values())
 
 
-def _fetch_files(source: Source, files: Mapping[str, str], out: Path, scratch: Path) -> None:
-    locate = _open_source(source, scratch)
+def is_intact(directory: Path, sources: Sequence[Source], files: Mapping[str, str]) -> bool:
+    """Return True if a directory has all files of one source. The files of a pattern have no checksums to compare."""
+    return any(
+        all((directory / name).is_file() and _compute_checksum(directory / name, sum_) == sum_ for name, sum_ in pairs)
+        for pairs in ((source.files or files).items() for source in sources)
+    )
+
+
+def _fetch_files(task: str, source: Source, files: Mapping[str, str], out: Path, scratch: Path) -> None:
+    if isinstance(source, UrlSource):
+        _copy_files(source, _open_url(source, scratch), source.files or files, out)
+        return
+    folder = open_folder(source, scratch)
+    form, pattern = getattr(source, "form", None), getattr(source, "pattern", None)
+    if form is not None:
+        folder = _convert(task, form, folder, scratch)
+    if pattern is not None:
+        _copy_matching(folder, pattern, out)
+    else:
+        _copy_files(source, _search(folder), source.files or files, out)
+
+
+def _convert(task: str, form: str, folder: Path, scratch: Path) -> Path:
+    """Let the task make its files from a folder that has its data in another form. Raises DataError."""
+    into = scratch / "converted"
+    into.mkdir()
+    plugins.load("tasks", task).convert(folder, form, into)
+    return into
+
+
+def _copy_files(source: Source, locate: Locate, files: Mapping[str, str], out: Path) -> None:
+    """Copy the named files, decompressed, and verify them. Raises DataError."""
     with Progress(f"fetching from {source.kind}", len(files)) as progress:
-        for name, expected in files.items():
-            content = _read_decompressed(locate(name))
-            actual = hashlib.sha256(content).hexdigest()
-            if actual != expected:
-                raise DataError(f"{name} has sha256 {actual[:12]}…, expected {expected[:12]}… (truncated or altered)")
-            (out / name).write_bytes(content)
+        for name, checksum in files.items():
+            path = locate(name)
+            target = out / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if name.endswith(PACKED_SUFFIXES):
+                shutil.copyfile(path, target)
+            else:
+                target.write_bytes(_read_decompressed(path))
+            if (actual := _compute_checksum(target, checksum)) != checksum:
+                raise DataError(f"{name} has {_shorten(actual)}, expected {_shorten(checksum)} (truncated or altered)")
             progress.advance()
 
 
-def _open_source(source: Source, scratch: Path) -> Locate:
-    match source:
-        case FolderSource():
-            return _open_folder(source)
-        case UrlSource():
-            return _open_url(source, scratch)
-        case DebianSource():
-            return _open_debian_package(source, scratch)
-        case PackageSource():
-            return _open_python_package(source)
+def _copy_matching(folder: Path, pattern: str, out: Path) -> None:
+    """Copy the files of a folder that fit a pattern. Raises DataError if there is none."""
+    paths = sorted(path for path in folder.glob(pattern) if path.is_file())
+    if not paths:
+        raise DataError(f"no file in it fits the pattern '{pattern}'")
+    with Progress("copying files", len(paths)) as progress:
+        for path in paths:
+            target = out / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            progress.advance()
+
+
+def _compute_checksum(path: Path, like: str) -> str:
+    """Return a file's sha256, or 'md5:' with its MD5 if `like` is such a checksum."""
+    prefix, algorithm = (MD5, "md5") if like.startswith(MD5) else ("", "sha256")
+    with path.open("rb") as file:
+        return prefix + hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _shorten(checksum: str) -> str:
+    algorithm, _, digits = checksum.rpartition(":")
+    return f"{algorithm or 'sha256'} {digits[:12]}…"
 
 
 def _read_decompressed(path: Path) -> bytes:
@@ -111,73 +154,11 @@ def _search(folder: Path) -> Locate:
     return locate
 
 
-def _open_folder(source: FolderSource) -> Locate:
-    folder = Path(os.path.expandvars(source.path)).expanduser()
-    if not folder.is_dir():
-        raise DataError("no such folder")
-    return _search(folder)
-
-
 def _open_url(source: UrlSource, scratch: Path) -> Locate:
-    if not source.base.startswith(("https://", "http://")):
-        raise DataError("only http and https addresses are fetched")
-
     def locate(name: str) -> Path:
-        address = f"{source.base.rstrip('/')}/{name}.gz"
-        path = scratch / f"{name}.gz"
-        try:
-            request = urllib.request.Request(address, headers={"User-Agent": "edgeproof"})  # noqa: S310 - checked above
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer, path.open("wb") as file:  # noqa: S310
-                shutil.copyfileobj(answer, file, _CHUNK_BYTES)
-        except urllib.error.URLError as error:
-            raise DataError(f"{address}: {error.reason}") from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise DataError(f"{address}: {type(error).__name__}: {error}") from error
+        packed = name if name.endswith(PACKED_SUFFIXES) else f"{name}.gz"
+        path = scratch / Path(packed).name
+        download(f"{source.base.rstrip('/')}/{packed}", path)
         return path
 
     return locate
-
-
-def _open_debian_package(source: DebianSource, scratch: Path) -> Locate:
-    """Download a package with apt and unpack it into `scratch`. It is not installed, so no root rights are needed."""
-    for program in ("apt-get", "dpkg-deb"):
-        if shutil.which(program) is None:
-            raise DataError(f"{program} is not on this machine")
-    for folder in ("lists/partial", "cache/archives/partial"):
-        (scratch / folder).mkdir(parents=True)
-    private = [f"-oDir::State::Lists={scratch}/lists", f"-oDir::Cache={scratch}/cache", "-oAPT::Sandbox::User="]
-    _run(["apt-get", *private, "-qq", "update"], scratch)
-    _run(["apt-get", *private, "-qq", "download", source.package], scratch)
-    packages = sorted(scratch.glob("*.deb"))
-    if len(packages) != 1:
-        raise DataError(f"apt-get downloaded {len(packages)} packages, expected one")
-    _run(["dpkg-deb", "-x", str(packages[0]), str(scratch / "root")], scratch)
-    return _search(scratch / "root" / source.path.lstrip("/"))
-
-
-def _open_python_package(source: PackageSource) -> Locate:
-    try:
-        spec = importlib.util.find_spec(source.package)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError(f"Python package '{source.package}' is not installed; run 'make setup'")
-    return _search(Path(spec.submodule_search_locations[0]) / source.path)
-
-
-def _run(argv: list[str], cwd: Path) -> None:
-    try:
-        done = subprocess.run(
-            argv,
-            cwd=cwd,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DataError(f"{argv[0]} did not finish in {COMMAND_TIMEOUT_S} s") from error
-    if done.returncode != 0:
-        last_line = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise DataError(f"{argv[0]} failed: {last_line}")
