@@ -187,7 +187,10 @@ def _export_subject(
         for file, schemes in chosen.items()
     }
     quality = external_quality.choose_quality(
-        options.metric, None if data is None else data.y, [root / file.name for file in chosen]
+        options.metric,
+        None if data is None else data.y,
+        [root / file.name for file in chosen],
+        scores_first=options.output is not None,
     )
     scorers = external_quality.list_scorers(quality)
     return Subject(name, adopt.name_task(data), root, samples, quality=quality, scorers=scorers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from edgeproof.core.directories import META, read_meta
 from edgeproof.core.errors import ConfigError, DataError
 from edgeproof.core.ports import Port
 from edgeproof.data.task_quality import TaskQuality, load_metric_quality
+from edgeproof.statistics.metric import Evidence
 
 DEFAULT_METRIC = "accuracy"
 ADVICE = "Leave the labels out to measure without a quality."
@@ -21,21 +23,34 @@ ADVICE = "Leave the labels out to measure without a quality."
 Array = np.ndarray[Any, Any]
 
 
-def choose_quality(metric: str | None, targets: Array | None, artifacts: Sequence[Path]) -> TaskQuality | None:
+def choose_quality(
+    metric: str | None, targets: Array | None, artifacts: Sequence[Path], *, scores_first: bool = False
+) -> TaskQuality | None:
     """Return the metric by which the outputs of some files' artifacts are scored, or None without targets.
 
-    `artifacts` are the directories of the files, which hold a directory for each scheme. Raises ConfigError if the
+    `artifacts` are the directories of the files, which hold a directory for each scheme. With `scores_first` only the
+    first output is scored, which a user has chosen. Raises ConfigError if the
     metric is not given and does not follow from targets and outputs, or does not fit them.
     """
     if targets is None:
         if metric is not None:
             raise ConfigError("--metric needs labels: y in --data, or --labels.")
         return None
-    answers = {str(path): list_output_ports(meta, None) for path, meta in _read_metas(artifacts)}
+    count = 1 if scores_first else None
+    answers = {str(path): list_output_ports(meta, None)[:count] for path, meta in _read_metas(artifacts)}
     quality = load_metric_quality(metric or _choose_metric(targets, answers))
+    if scores_first:
+        quality = _score_first(quality)
     for path, ports in answers.items():
         _check_targets(quality, targets, ports, path)
     return quality
+
+
+def _score_first(quality: TaskQuality) -> TaskQuality:
+    def collect(inputs: tuple[Array, ...], outputs: tuple[Array, ...], targets: Array) -> Evidence:
+        return quality.collect(inputs, outputs[:1], targets)
+
+    return replace(quality, collect=collect)
 
 
 def list_scorers(quality: TaskQuality | None) -> tuple[Path, ...]:
@@ -62,7 +77,7 @@ def _choose_metric(targets: Array, answers: Mapping[str, Sequence[Port]]) -> str
     outputs = ", ".join(f"'{port.name}' {port.dtype} {list(port.shape)}" for port in shown) or "of an unknown shape"
     raise ConfigError(
         f"the labels are {targets.dtype} of shape {targets.shape} and the outputs {outputs}. Name their metric with "
-        f"--metric: {names}. {ADVICE}"
+        f"--metric: {names}, or one output with --output. {ADVICE}"
     )
 
 

@@ -28,7 +28,8 @@ def add_commands(commands: Any) -> None:
         "--data",
         type=Path,
         metavar="NPZ",
-        help="file with the inputs x (N, ...) and optionally the labels y (N,) (default: random inputs)",
+        help="file with the inputs x (N, ...), or one array for each input's name, and optionally the labels y (N,) "
+        "(default: random inputs)",
     )
     bench.add_argument(
         "--labels",
@@ -38,7 +39,7 @@ def add_commands(commands: Any) -> None:
     bench.add_argument(
         "--metric",
         metavar="NAME",
-        help="metric of the quality, see 'edgeproof list' (default: accuracy for class numbers and one output of scores)",
+        help="metric of the quality (default: accuracy for class numbers and one output of scores)",
     )
     bench.add_argument("--runtimes", type=split_names, metavar="A,B", help="runtimes to use (default: the file's own)")
     bench.add_argument(
@@ -54,7 +55,7 @@ def add_commands(commands: Any) -> None:
         default=["single_stream", "offline"],
         help="scenarios in conf/scenarios (default: single_stream,offline)",
     )
-    bench.add_argument("--output", metavar="NAME", help="the output to score if a file has several")
+    bench.add_argument("--output", metavar="NAME", help="the output to score if a file has several (default: all)")
     bench.add_argument(
         "--interleaved",
         action="store_true",

@@ -74,6 +74,7 @@ def export_keras(
 
     path = out_dir / FILE
     path.write_bytes(tensorflow.convert(model, variables, samples, scheme))
+    tflite.order_ports(path)
     return ExportResult(notes=() if scheme in ("fp32", "fp16") else tflite.describe_float_layers(path))
 
 

@@ -19,6 +19,7 @@ from edgeproof.config import packages
 from edgeproof.core.artifacts import ExportResult, ModelInterface
 from edgeproof.core.directories import write_atomically, write_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError, Unsupported
+from edgeproof.core.ports import Port
 from edgeproof.data.samples import Samples
 from edgeproof.records.kinds import EXTERNAL_METHOD
 
@@ -49,41 +50,35 @@ def build_artifacts(
 ) -> Samples:
     """Export a file for a runtime to out_dir/<scheme>, run each artifact once, and return the samples to feed it.
 
-    `output` names the output to measure, and may be None if the file has one. Without `data` the samples are random.
+    `output` names the output to score, which is the first one if it is None. Without `data` the samples are random.
     Raises ConfigError if the file, the data or the output does not fit.
     """
     path = str(file.path)
     versions = packages.pin(file.packages)
     packages.require(versions)
     interface = file.read_interface(runtime)
-    spec = files.select_input(interface, path)
+    files.require_inputs(interface, path)
     output_index = files.select_output(interface, output, path)
-    input_shape = inputs.infer_input_shape(spec, data, path)
-    samples = inputs.prepare_samples(spec, input_shape, data, path)
+    shapes = inputs.infer_input_shapes(interface.inputs, data, path)
+    samples = inputs.prepare_samples(interface.inputs, shapes, data, path)
+    ports, names = _describe_inputs(interface, shapes), _name_outputs(interface, output_index)
     calibration = _select_calibration(samples.inputs)
-    model = {**_describe_origin(file, data), **file.describe_model(input_shape)}
+    model = {**_describe_origin(file, data), **file.describe_model(ports)}
     with write_atomically(out_dir) as out:
         for scheme in schemes:
             started = time.monotonic()
             directory = out / scheme
             directory.mkdir()
-            convert = functools.partial(
-                file.export,
-                runtime,
-                scheme,
-                calibration,
-                input_shape=input_shape,
-                output=output_index,
-                out_dir=directory,
-            )
+            options: dict[str, Any] = {"shapes": shapes, "output": output_index, "out_dir": directory}
+            convert = functools.partial(file.export, runtime, scheme, calibration, **options)
             outcome = _run_converter(f"exporting {path} to {runtime} as {scheme}", convert)
             meta = conversion.describe_files(directory, outcome)
             if "unsupported" not in meta:
-                np.save(directory / "samples.npy", samples.inputs[: conversion.STORED_SAMPLES])
-                first = first_inference.run(path, runtime, directory, samples.inputs)
-                meta |= first.to_meta()
+                conversion.save_arrays(directory, "samples", [x[: conversion.STORED_SAMPLES] for x in samples.inputs])
+                first = first_inference.run(path, runtime, directory, samples.inputs, names)
+                meta |= {"inputs": [port.to_json() for port in ports], **first.to_meta()}
                 meta["notes"] += first.describe()
-                meta["notes"] += _describe_measurement(scheme, interface, output_index, data, len(calibration))
+                meta["notes"] += _describe_measurement(scheme, interface, output_index, data, len(calibration[0]))
             write_meta(directory, {**meta, "runtime": runtime, "scheme": scheme, "model": model, "packages": versions})
             conversion.print_outcome(path, runtime, scheme, meta, time.monotonic() - started)
     return samples
@@ -109,11 +104,24 @@ def _run_converter(task: str, convert: Callable[[], ExportResult]) -> ExportResu
         return Unsupported(str(error).splitlines()[0])
 
 
-def _select_calibration(samples: Array) -> Array:
+def _describe_inputs(interface: ModelInterface, shapes: Sequence[Sequence[int]]) -> list[Port]:
+    """Return the ports of the inputs that a session is fed."""
+    specs = zip(interface.inputs, shapes, strict=True)
+    return [Port(spec.name, tuple(shape[1:]), inputs.choose_dtype(spec)) for spec, shape in specs]
+
+
+def _name_outputs(interface: ModelInterface, output_index: int) -> list[str]:
+    """Return the names of the outputs that a session fetches, the one to score first."""
+    order = files.move_to_front(output_index, len(interface.outputs))
+    specs = [interface.outputs[index] for index in order]
+    return [spec.name for spec in specs if spec.dtype in files.OUTPUT_DTYPES]
+
+
+def _select_calibration(samples: tuple[Array, ...]) -> tuple[Array, ...]:
     """Select at most CALIBRATION_SAMPLES samples at even distances, because samples may be sorted by label."""
-    count = min(len(samples), CALIBRATION_SAMPLES)
-    selection: Array = samples[np.linspace(0, len(samples) - 1, count).astype(int)]
-    return selection
+    count = min(len(samples[0]), CALIBRATION_SAMPLES)
+    selection = np.linspace(0, len(samples[0]) - 1, count).astype(int)
+    return tuple(array[selection] for array in samples)
 
 
 def _describe_measurement(

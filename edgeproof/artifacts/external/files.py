@@ -20,6 +20,7 @@ from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.directories import hash_file, list_files
 from edgeproof.core.errors import ConfigError
 from edgeproof.core.job import NULL_RUNTIME
+from edgeproof.core.ports import DTYPES, Port
 
 if TYPE_CHECKING:
     from edgeproof.artifacts.external.keras_files import KerasFunction
@@ -29,13 +30,14 @@ AS_IS = "as-is"  # the scheme of a file that is measured without any conversion
 SAVED_MODEL = "saved_model.pb"
 KERAS_SUFFIXES = (".keras", ".h5")
 TORCH_SUFFIX = ".pt2"
-# The element types of outputs that are read. They are converted to float32.
+# The element types of outputs that are read.
 OUTPUT_DTYPES = (
     *("float32", "float16", "float64", "bool"),
     *("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
 )
 
 Array = np.ndarray[Any, Any]
+Shapes = Sequence[Sequence[int]]
 
 
 class ExternalFile(ABC):
@@ -65,14 +67,15 @@ class ExternalFile(ABC):
 
     @abstractmethod
     def export(
-        self, runtime: str, scheme: str, samples: Array, *, input_shape: Sequence[int], output: int, out_dir: Path
+        self, runtime: str, scheme: str, samples: tuple[Array, ...], *, shapes: Shapes, output: int, out_dir: Path
     ) -> ExportResult:
         """Write the files that the runtime reads into `out_dir`.
 
-        `samples` (N, *input_shape[1:]) are for calibration; `output` is the index of the output to measure.
+        `samples` have an array (N, *shape) for each input and are for calibration. `shapes` are those of the inputs,
+        with a batch of one. `output` is the index of the output to score, which becomes the first.
         """
 
-    def describe_model(self, input_shape: Sequence[int]) -> dict[str, Any]:
+    def describe_model(self, inputs: Sequence[Port]) -> dict[str, Any]:
         """Return the facts of the model that are known, such as parameters, macs and weight_sparsity."""
         return {}
 
@@ -108,13 +111,13 @@ class RuntimeFile(ExternalFile):
         return interface
 
     def export(
-        self, runtime: str, scheme: str, samples: Array, *, input_shape: Sequence[int], output: int, out_dir: Path
+        self, runtime: str, scheme: str, samples: tuple[Array, ...], *, shapes: Shapes, output: int, out_dir: Path
     ) -> ExportResult:
         """Let the runtime copy the file."""
         plugin = _load_runtime(runtime)
         result: ExportResult = run_guarded(
             f"{self.path} can't be taken by {runtime}",
-            lambda: plugin.adopt(self.path, out_dir, input_shape=input_shape, output=output),
+            lambda: plugin.adopt(self.path, out_dir, input_shapes=shapes, output=output),
         )
         return result
 
@@ -133,14 +136,18 @@ class KerasModel(ExternalFile):
         return self._model.interface
 
     def export(
-        self, runtime: str, scheme: str, samples: Array, *, input_shape: Sequence[int], output: int, out_dir: Path
+        self, runtime: str, scheme: str, samples: tuple[Array, ...], *, shapes: Shapes, output: int, out_dir: Path
     ) -> ExportResult:
-        """Convert the model with one output; the others are cut off."""
+        """Convert the model."""
         model = self._model
-        inputs = samples.astype(model.interface.inputs[0].dtype)
-        result: ExportResult = _load_runtime(runtime).export_keras(
-            model.outputs[output], model.variables, inputs, scheme, out_dir
-        )
+        order = move_to_front(output, len(model.interface.outputs))
+
+        def compute(*inputs: Any) -> Any:
+            outputs = model.compute(*inputs)
+            return outputs[0] if len(outputs) == 1 else [outputs[index] for index in order]
+
+        inputs = _convert_types(samples, model.interface)
+        result: ExportResult = _load_runtime(runtime).export_keras(compute, model.variables, inputs, scheme, out_dir)
         return result
 
     @functools.cached_property
@@ -168,24 +175,24 @@ class TorchProgram(ExternalFile):
         return self._program[1]
 
     def export(
-        self, runtime: str, scheme: str, samples: Array, *, input_shape: Sequence[int], output: int, out_dir: Path
+        self, runtime: str, scheme: str, samples: tuple[Array, ...], *, shapes: Shapes, output: int, out_dir: Path
     ) -> ExportResult:
-        """Export the program with one output; the others are cut off."""
+        """Export the program."""
         module, interface = self._program
         module.chosen = output
-        inputs = samples.astype(interface.inputs[0].dtype)
+        inputs = _convert_types(samples, interface)
         result: ExportResult = _load_runtime(runtime).export(module, inputs, scheme, out_dir)
         return result
 
-    def describe_model(self, input_shape: Sequence[int]) -> dict[str, Any]:
-        """Compute the same facts as for a model that was trained here. Empty if the input is not float32."""
+    def describe_model(self, inputs: Sequence[Port]) -> dict[str, Any]:
+        """Compute the same facts as for a model that was trained here. Empty if an input has a type of no port."""
         from edgeproof.models import frameworks
 
         module, interface = self._program
-        if interface.inputs[0].dtype != "float32":
+        if any(spec.dtype not in DTYPES for spec in interface.inputs):
             return {}
         return run_guarded(
-            f"{self.path} can't be run by torch", lambda: frameworks.compute_facts(module, input_shape[1:]).to_meta()
+            f"{self.path} can't be run by torch", lambda: frameworks.compute_facts(module, inputs).to_meta()
         )
 
     @functools.cached_property
@@ -205,34 +212,47 @@ def open_files(paths: Sequence[Path]) -> list[ExternalFile]:
     return [kind(path, name) for kind, path, name in zip(classes, paths, name_files(paths), strict=True)]
 
 
-def select_input(interface: ModelInterface, path: str) -> TensorSpec:
-    """Return the only input. Raises ConfigError if the file has none or several."""
-    if len(interface.inputs) != 1:
+def require_inputs(interface: ModelInterface, path: str) -> None:
+    """Raise ConfigError if a file takes no input, or two inputs of the same name."""
+    names = [spec.name for spec in interface.inputs]
+    if not names or len(set(names)) < len(names):
         raise ConfigError(
-            f"{path} has {_format_specs('input', interface.inputs)}: a file with exactly one can be measured."
+            f"{path} has {_format_specs('input', interface.inputs)}: a file with one or more inputs of different names "
+            "can be measured."
         )
-    return interface.inputs[0]
 
 
 def select_output(interface: ModelInterface, name: str | None, path: str) -> int:
-    """Return the index of the output to measure.
+    """Return the index of the output to score. Without a name it is the first output of numbers.
 
-    Raises ConfigError if `name` is unknown, or None with several outputs, or names an output that is not of numbers.
+    Raises ConfigError if `name` is unknown, or if the file has no output of numbers under it.
     """
     known = [spec.name for spec in interface.outputs]
     if name is not None and name not in known:
         raise ConfigError(f"{path} has no output '{name}': it has {_format_specs('output', interface.outputs)}.")
-    if name is None and len(known) != 1:
-        raise ConfigError(f"{path} has {_format_specs('output', interface.outputs)}: name one with --output.")
+    numeric = [index for index, spec in enumerate(interface.outputs) if spec.dtype in OUTPUT_DTYPES]
+    if name is None and numeric:
+        return numeric[0]
+    if not known:
+        raise ConfigError(f"{path} has no output, so there is nothing to measure.")
     index = 0 if name is None else known.index(name)
-    dtype = interface.outputs[index].dtype
-    if dtype not in OUTPUT_DTYPES:
-        others = " Name another output with --output." if len(known) > 1 else ""
+    if index not in numeric:
+        others = " Name another output with --output." if numeric else ""
         raise ConfigError(
-            f"{path} has the output '{known[index]}' of {dtype}, and outputs of {', '.join(OUTPUT_DTYPES)} are "
-            f"measured.{others}"
+            f"{path} has the output '{known[index]}' of {interface.outputs[index].dtype}, and outputs of "
+            f"{', '.join(OUTPUT_DTYPES)} are measured.{others}"
         )
     return index
+
+
+def move_to_front(chosen: int, count: int) -> list[int]:
+    """Return the numbers below `count` with the chosen one first."""
+    return [chosen, *(index for index in range(count) if index != chosen)]
+
+
+def _convert_types(samples: tuple[Array, ...], interface: ModelInterface) -> tuple[Array, ...]:
+    """Return the samples in the element types that a model declares."""
+    return tuple(array.astype(spec.dtype) for array, spec in zip(samples, interface.inputs, strict=True))
 
 
 def _find_class(path: Path) -> type[ExternalFile]:

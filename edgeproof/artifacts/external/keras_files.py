@@ -1,4 +1,4 @@
-"""Reading Keras files and SavedModel directories as functions of one tensor. Importing TensorFlow takes seconds."""
+"""Reading Keras files and SavedModel directories as functions of tensors. Importing TensorFlow takes seconds."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SIGNATURE = "serving_default"
 
 @dataclass(frozen=True)
 class KerasFunction:
-    """A model's interface, one function for each output, and the variables that these functions read."""
+    """A model's interface, the function from its inputs to the list of its outputs, and the variables that it reads."""
 
     interface: ModelInterface
-    outputs: Sequence[Callable[[Any], Any]]
+    compute: Callable[..., Sequence[Any]]
     variables: Sequence[Any]
 
 
@@ -40,12 +40,11 @@ def _load_keras(path: Path) -> KerasFunction:
     with _lower_suffix(path) as readable:
         model = keras.models.load_model(readable, safe_mode=True, compile=False)
 
-    def pack_input(x: Any) -> Any:
-        """Pack a tensor in the structure of the model's only input. A Sequential model takes the tensor itself."""
-        return x if isinstance(model, keras.Sequential) else tf.nest.pack_sequence_as(model.input, [x])
-
-    def select_output(index: int) -> Callable[[Any], Any]:
-        return lambda x: tf.nest.flatten(model(pack_input(x), training=False))[index]
+    def compute(*inputs: Any) -> Any:
+        # A Sequential model takes the tensor itself, and others take the structure of their inputs.
+        is_plain = isinstance(model, keras.Sequential)
+        packed = inputs[0] if is_plain else tf.nest.pack_sequence_as(model.input, list(inputs))
+        return tf.nest.flatten(model(packed, training=False))
 
     if not getattr(model, "outputs", None):
         raise ConfigError(
@@ -57,7 +56,7 @@ def _load_keras(path: Path) -> KerasFunction:
     outputs = tuple(_build_spec(name, tensor) for name, tensor in zip(names, model.outputs, strict=True))
     return KerasFunction(
         ModelInterface(inputs, outputs),
-        [select_output(index) for index in range(len(names))],
+        compute,
         [variable.value for variable in model.variables],
     )
 
@@ -78,15 +77,16 @@ def _load_saved_model(path: Path) -> KerasFunction:
     inputs = function.structured_input_signature[1]
     outputs = function.structured_outputs
 
-    def select_output(name: str) -> Callable[[Any], Any]:
-        return lambda x: function(**dict.fromkeys(inputs, x))[name]
+    def compute(*tensors: Any) -> Any:
+        results = function(**dict(zip(inputs, tensors, strict=True)))
+        return [results[name] for name in outputs]
 
     return KerasFunction(
         ModelInterface(
             tuple(_build_spec(name, tensor) for name, tensor in inputs.items()),
             tuple(_build_spec(name, tensor) for name, tensor in outputs.items()),
         ),
-        [select_output(name) for name in outputs],
+        compute,
         [model],
     )
 

@@ -65,10 +65,10 @@ class Step:
 
 
 class Program(nn.Module):
-    """A program as a module of one input. `outputs` are the names of all outputs; it returns number `chosen`."""
+    """A program as a module. `outputs` are the names of all outputs, of which number `chosen` is returned first."""
 
     def __init__(
-        self, tensors: Mapping[str, torch.Tensor], steps: Sequence[Step], input_name: str, outputs: list[str]
+        self, tensors: Mapping[str, torch.Tensor], steps: Sequence[Step], inputs: Sequence[str], outputs: list[str]
     ) -> None:
         super().__init__()
         self._names = list(tensors)
@@ -77,17 +77,18 @@ class Program(nn.Module):
                 self.register_parameter(f"tensor_{number}", tensor)
             else:
                 self.register_buffer(f"tensor_{number}", tensor)
-        self._steps, self._input_name, self.outputs, self.chosen = steps, input_name, outputs, 0
+        self._steps, self._inputs, self.outputs, self.chosen = steps, inputs, outputs, 0
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Run all steps and return the chosen output."""
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Run all steps and return the outputs, or the only output."""
         values: dict[str, Any] = {name: getattr(self, f"tensor_{n}") for n, name in enumerate(self._names)}
-        values[self._input_name] = x
+        values.update(zip(self._inputs, inputs, strict=True))
         for step in self._steps:
             result = step.call(*_resolve(step.args, values), **_resolve(step.kwargs, values))
             values.update(zip(step.results, result if step.is_sequence else [result], strict=False))
-        output: torch.Tensor = values[self.outputs[self.chosen]]
-        return output
+        others = (name for number, name in enumerate(self.outputs) if number != self.chosen)
+        results: list[torch.Tensor] = [values[name] for name in (self.outputs[self.chosen], *others)]
+        return results[0] if len(results) == 1 else tuple(results)
 
 
 def load(path: Path) -> tuple[Program, ModelInterface]:
@@ -119,7 +120,7 @@ def load(path: Path) -> tuple[Program, ModelInterface]:
         tuple(_parse_spec(name, values[name]) for name in inputs),
         tuple(_parse_spec(name, values[name]) for name in outputs),
     )
-    return Program(tensors, steps, inputs[0] if inputs else "", outputs).eval(), interface
+    return Program(tensors, steps, inputs, outputs).eval(), interface
 
 
 def _open_members(archive: zipfile.ZipFile) -> Callable[[str], bytes]:
