@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from edgeproof.models.training import TrainingTask, make_deterministic
+from edgeproof.models.training import make_deterministic
+from edgeproof.models.training_task import TrainingTask
 from edgeproof.networks import resnet8
+from tests.support.training_tasks import make_ports, make_training_task
 
 SHAPE = (1, 8, 8)
 CLASSES = 10
@@ -26,7 +28,7 @@ def module() -> torch.nn.Module:
 def build_module() -> torch.nn.Module:
     """Return a small network, always the same, with batch normalization statistics unlike an untrained one's."""
     make_deterministic(0, 1)
-    network = resnet8.build(SHAPE, CLASSES, widths=(8, 16), stem_stride=1)
+    network = resnet8.build(*make_ports(SHAPE, CLASSES), widths=(8, 16), stem_stride=1)
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):  # exporting folds these statistics into weights
             layer.running_mean.normal_(0, 0.1)
@@ -38,4 +40,4 @@ def build_module() -> torch.nn.Module:
 def task(samples: np.ndarray) -> TrainingTask:
     x = torch.from_numpy(samples)
     labels = torch.arange(len(x)) % CLASSES
-    return TrainingTask("contract", SHAPE, CLASSES, x, labels, x, labels, 1, lambda batch, k: batch, 0, 1)
+    return make_training_task(x, labels, CLASSES, name="contract")

@@ -13,7 +13,7 @@ import yaml
 from edgeproof.config import compose
 from edgeproof.core import plugins
 from edgeproof.core.errors import Unsupported
-from edgeproof.models.training import TrainingTask
+from edgeproof.models.training_task import TrainingTask
 from tests.support import boards
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,8 @@ import torch
 from pydantic import ValidationError
 
 from edgeproof.core import plugins
-from edgeproof.models.training import TrainingTask, make_deterministic
+from edgeproof.models.training import make_deterministic
+from edgeproof.models.training_task import TrainingTask
 from tests.support.tiny_networks import list_torch_plugins, read_default_options, read_short_options
 
 # Methods that work only for one network, with that network.
@@ -23,7 +24,7 @@ def apply_method(name: str, module: torch.nn.Module, task: TrainingTask) -> torc
     make_deterministic(0, 1)
     if network := NETWORK_OF.get(name):
         options = read_default_options("networks", network)
-        module = plugins.load("networks", network).build(task.input_shape, task.classes, **options)
+        module = plugins.load("networks", network).build(task.inputs, task.outputs, **options)
     extra: dict[str, Any] = {}
     if "teacher" in (parameters := inspect.signature(method.apply).parameters):
         extra = {"teacher": copy.deepcopy(module)}
@@ -39,8 +40,8 @@ def test_a_method_returns_a_module_with_the_same_inputs_and_outputs(
 ) -> None:
     result = apply_method(name, module, task).eval()
     with torch.no_grad():
-        outputs = result(task.validation_x)
-    assert outputs.shape == (len(task.validation_x), task.classes)
+        outputs = result(task.validation.inputs[0])
+    assert outputs.shape == (len(task.validation), *task.outputs[0].shape)
     assert outputs.isfinite().all()
 
 

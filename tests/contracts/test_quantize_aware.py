@@ -15,7 +15,7 @@ from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import Unsupported
 from edgeproof.methods import quantize_aware
 from edgeproof.models import qat
-from edgeproof.models.training import TrainingTask
+from edgeproof.models.training_task import TrainingTask
 from tests.support.tiny_networks import read_short_options
 
 RUNTIMES = sorted(qat.ACTIVATION_DTYPES)
@@ -27,7 +27,7 @@ def train(name: str, module: torch.nn.Module, task: TrainingTask) -> qat.FakeQua
 
 def export(name: str, prepared: qat.FakeQuantizedModule, samples: np.ndarray, out: Path) -> Path:
     out.mkdir(parents=True)
-    plugins.load("runtimes", name).export(prepared, samples, qat.SCHEME, out)
+    plugins.load("runtimes", name).export(prepared, (samples,), qat.SCHEME, out)
     return out
 
 
@@ -78,7 +78,7 @@ def test_an_artifact_computes_in_integers_the_outputs_of_the_trained_network(
     prepared = train(name, module, task)
     artifact = export(name, prepared, samples, tmp_path / "artifact")
     session = plugins.load("runtimes", name).Session(artifact, threads=1)
-    outputs = np.concatenate([session(samples[i : i + 1]).copy() for i in range(len(samples))])
+    outputs = np.concatenate([session(samples[i : i + 1])[0].copy() for i in range(len(samples))])
     with torch.no_grad():
         expected = prepared(torch.from_numpy(samples)).numpy()
     last = [m for m in prepared.graph.modules() if hasattr(m, "fake_quant_enabled")][-1]
@@ -96,7 +96,7 @@ def test_an_export_has_the_same_bytes_after_any_other_export(
     prepared = train(name, module, task)
     first = export(name, copy.deepcopy(prepared), samples, tmp_path / "first")
     (tmp_path / "between").mkdir()
-    plugins.load("runtimes", name).export(module, samples, "fp32", tmp_path / "between")
+    plugins.load("runtimes", name).export(module, (samples,), "fp32", tmp_path / "between")
     again = export(name, prepared, samples, tmp_path / "elsewhere" / "again")
     names = sorted(path.name for path in first.iterdir())
     assert names == sorted(path.name for path in again.iterdir())
@@ -110,6 +110,6 @@ def test_an_export_has_the_same_bytes_after_any_other_export(
 def test_a_network_that_openvino_cannot_load_is_unsupported_with_its_reason(
     task: TrainingTask, samples: np.ndarray, tmp_path: Path
 ) -> None:
-    recurrent = plugins.load("networks", "gru").build(task.input_shape, task.classes, hidden=64)
+    recurrent = plugins.load("networks", "gru").build(task.inputs, task.outputs, hidden=64)
     with pytest.raises(Unsupported, match=r"can't load this network's trained integers: .*make_tensor"):
         export("openvino", train("openvino", recurrent, task), samples, tmp_path / "artifact")

@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 from edgeproof.models import training
-from edgeproof.models.training import Batch, Recipe, TrainingTask
+from edgeproof.models.training import Recipe
+from edgeproof.models.training_task import Batch, Loss, TrainingTask
 from edgeproof.networks import resnet8
 from tests.support.method_inputs import RECIPE, SHAPE, make_task
+from tests.support.training_tasks import make_ports
 
 DKD = {"temperature": 3.0, "alpha": 0.5, "beta": 4.0}
 FEATURES = {"temperature": 3.0, "hard_weight": 0.3, "hint_weight": 2.0}
@@ -27,18 +29,15 @@ BATCH = ([3, 9, 1, 30, 12, 4], [0, 1, 1, 0, 0, 1])
 def build_network(seed: int, widths: tuple[int, ...] = (8, 16), stem_stride: int = 1) -> nn.Module:
     """Build a small resnet8 with random weights."""
     training.make_deterministic(seed, 1)
-    return resnet8.build(SHAPE, 4, widths=widths, stem_stride=stem_stride).eval()
+    return resnet8.build(*make_ports(SHAPE, 4), widths=widths, stem_stride=stem_stride).eval()
 
 
 def make_batch(task: TrainingTask, samples: list[int], views: list[int]) -> Batch:
     """Build a batch of the given samples, each in the given view."""
-    x = torch.stack(
-        [
-            task.view(task.train_x[s : s + 1], v)[0] if v else task.train_x[s]
-            for s, v in zip(samples, views, strict=True)
-        ]
-    )
-    return Batch(x, task.train_y[samples], torch.tensor(samples), torch.tensor(views))
+    rows = [task.train.select(slice(s, s + 1)).inputs for s in samples]
+    changed = [task.view(row, v) if v else row for row, v in zip(rows, views, strict=True)]
+    inputs = tuple(torch.cat(parts) for parts in zip(*changed, strict=True))
+    return Batch(inputs, task.train.targets[samples], torch.tensor(samples), torch.tensor(views))
 
 
 def capture_loss(
@@ -52,8 +51,8 @@ def capture_loss(
     """Return the loss of one batch in evaluation mode, as the method gives it to `fit`, and the module to train."""
     seen = []
 
-    def observe(module: nn.Module, task: TrainingTask, recipe: Recipe, *, loss: training.Loss) -> nn.Module:
-        seen.append((float(loss(module.eval()(batch.x), batch).detach()), module))
+    def observe(module: nn.Module, task: TrainingTask, recipe: Recipe, *, loss: Loss) -> nn.Module:
+        seen.append((float(loss(module.eval()(*batch.inputs), batch).detach()), module))
         return module
 
     with monkeypatch.context() as patch:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edgeproof.models import training
-from edgeproof.models.training import TrainingTask
+from edgeproof.models.training_task import TrainingTask
 from edgeproof.networks import resnet8
+from tests.support.training_tasks import make_ports, make_training_task
 
 SHAPE = (1, 8, 8)
 RECIPE = {"epochs": 1, "batch_size": 8, "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 1e-4}
@@ -20,13 +21,13 @@ def make_task(views: int = 1) -> TrainingTask:
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(32, *SHAPE, generator=generator)
     y = torch.arange(32) % 4
-    return TrainingTask("task", SHAPE, 4, x, y, x[:8], y[:8], views, lambda batch, k: batch.roll(k, -1), 0, 1)
+    return make_training_task(x, y, 4, validation=8, views=views, view=lambda tensor, k: tensor.roll(k, -1))
 
 
 def build_module() -> nn.Module:
     """Build a small resnet8 with the same random weights each time."""
     training.make_deterministic(0, 1)
-    return resnet8.build(SHAPE, 4, widths=[8, 16], stem_stride=1)
+    return resnet8.build(*make_ports(SHAPE, 4), widths=[8, 16], stem_stride=1)
 
 
 def list_weights(module: nn.Module) -> list[torch.Tensor]:

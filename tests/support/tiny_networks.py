@@ -1,24 +1,26 @@
-"""Small versions of every network, with random tasks, default options and parameter counts."""
+"""Small versions of every network, with default options and parameter counts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from torch import nn
 
 from edgeproof.core import plugins
 from edgeproof.models.model_files import NetworkSpec
-from edgeproof.models.training import TrainingTask, make_deterministic
+from edgeproof.models.training import make_deterministic
+from edgeproof.models.training_task import TrainingTask
+from tests.support.network_kinds import Interface, find_kind
 
 CONF = Path(__file__).parents[2] / "conf"
-CLASSES = 10
 # Options that differ from the defaults in conf/networks. A network that is not listed uses only its defaults.
 TINY: dict[str, dict[str, Any]] = {
+    "autoencoder": {"hidden": [32, 16], "code": 8},
     "cnn2": {"widths": [4, 6], "hidden": 16},
+    "cnn_1d": {"widths": [8, 12]},
+    "ds_cnn": {"width": 8, "blocks": 2, "stem_stride": 1},
     "gru": {"hidden": 16},
     "mlp": {"hidden": [32, 16]},
     "mobilenet_v1": {"widths": [8, 16], "blocks": 2, "stem_stride": 1},
@@ -45,27 +47,21 @@ def read_short_options(method: str) -> dict[str, Any]:
     return read_default_options("methods", method) | {"epochs": 1, "batch_size": 8}
 
 
-def build_tiny_spec(name: str, shape: Sequence[int]) -> NetworkSpec:
-    """Return the spec of the small version of a network."""
-    return NetworkSpec(name, read_default_options("networks", name) | TINY.get(name, {}), shape, CLASSES)
+def build_tiny_spec(name: str, interface: Interface | None = None) -> NetworkSpec:
+    """Return the spec of the small version of a network, by default for the tiny interface of its kind."""
+    options = read_default_options("networks", name) | TINY.get(name, {})
+    return NetworkSpec(name, options, *(interface or find_kind(name).tiny))
 
 
-def build_tiny_module(name: str, shape: Sequence[int]) -> nn.Module:
+def build_tiny_module(name: str, interface: Interface | None = None) -> nn.Module:
     """Build the small version of a network with random weights and random batch statistics."""
     make_deterministic(0, 1)
-    module = build_tiny_spec(name, shape).build()
+    module: nn.Module = build_tiny_spec(name, interface).build()
     for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.1)
             layer.running_var.uniform_(0.5, 2)
     return module.eval()
-
-
-def make_random_task(shape: Sequence[int], samples: int = 24) -> TrainingTask:
-    """Build a task of random images with the labels 0, 1, …, 9, 0, …"""
-    x = torch.randn(samples, *shape, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(samples) % CLASSES
-    return TrainingTask("random", tuple(shape), CLASSES, x, labels, x, labels, 1, lambda batch, k: batch, 0, 1)
 
 
 def prune_half_the_channels(module: nn.Module, task: TrainingTask) -> nn.Module:

@@ -13,10 +13,12 @@ CLASSES = 3
 SAMPLES = 50
 
 TASK = """
-INPUT_SHAPE, CLASSES, VIEWS = (1, 2, 4), 3, 1
+from edgeproof.core.ports import Port
+INPUTS, OUTPUTS = (Port("image", (1, 2, 4)),), (Port("logits", (3,)),)
+METRICS = ("accuracy",)
+VIEWS = 1
 def preprocess(raw): return raw
 def view(x, k): return x
-def score(outputs, labels): return outputs.argmax(axis=1) == labels
 """
 RUNTIME = """
 import numpy as np
@@ -41,7 +43,7 @@ class Session(InferenceSession):
     def invoke(self):
         np.matmul(self._input, self._matrix.T, out=self._output)
     def fetch(self):
-        return self._output
+        return (self._output,)
 
 def describe():
     return {}

@@ -17,8 +17,10 @@ from edgeproof.core import plugins
 from edgeproof.methods import prune_channels
 from edgeproof.models import model_files, training
 from edgeproof.models.model_files import NetworkSpec
+from edgeproof.models.training_task import compute_outputs
 from tests.support.method_inputs import RECIPE, SHAPE, make_task
 from tests.support.project import ROOT
+from tests.support.training_tasks import make_ports
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
@@ -28,7 +30,7 @@ PAIRED = ["prune_weights", "prune_channels_slimming", "penalize_weights", "prune
 
 # distill_transformer needs Transformers, whose channels can't be removed; train_keras needs Keras networks.
 METHODS = [name for name in plugins.list_names("methods") if name not in ("distill_transformer", "train_keras")]
-SPEC = NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, SHAPE, 4)
+SPEC = NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, *make_ports(SHAPE, 4))
 
 
 def build_network() -> nn.Module:
@@ -57,9 +59,9 @@ def test_a_method_works_on_a_channel_pruned_model_that_can_be_stored(name: str, 
     result = apply_method(name, remove_half_the_channels(build_network()))
     model_files.save(result, SPEC, {}, tmp_path / "model")
     loaded, _, _ = model_files.load(tmp_path / "model")
-    x = make_task().train_x
-    assert training.compute_logits(loaded, x).isfinite().all()
-    torch.testing.assert_close(training.compute_logits(loaded, x), training.compute_logits(result, x))
+    x = make_task().train.inputs[0]
+    assert compute_outputs(loaded, (x,)).isfinite().all()
+    torch.testing.assert_close(compute_outputs(loaded, (x,)), compute_outputs(result, (x,)))
 
 
 @pytest.mark.parametrize("name", [n for n in sorted(METHODS) if not hasattr(plugins.load("methods", n), "FINAL")])
@@ -68,14 +70,14 @@ def test_channels_can_be_pruned_after_every_method_that_is_not_final(name: str) 
     parameters = sum(p.numel() for p in result.parameters())
     smaller = remove_half_the_channels(copy.deepcopy(result))
     assert sum(p.numel() for p in smaller.parameters()) < parameters
-    assert training.compute_logits(smaller, make_task().train_x).isfinite().all()
+    assert compute_outputs(smaller, (make_task().train.inputs[0],)).isfinite().all()
 
 
 @pytest.mark.parametrize("second", PAIRED)
 @pytest.mark.parametrize("first", PAIRED)
 def test_any_method_can_follow_any_other(first: str, second: str) -> None:
     result = apply_method(second, apply_method(first, build_network()))
-    assert training.compute_logits(result, make_task().train_x).isfinite().all()
+    assert compute_outputs(result, (make_task().train.inputs[0],)).isfinite().all()
 
 
 @pytest.mark.parametrize("name", [n for n in sorted(METHODS) if n != "quantize_aware"])

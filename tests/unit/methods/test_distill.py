@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from edgeproof.methods import distill
-from edgeproof.models import training
 from edgeproof.models.losses import hinton_loss
+from edgeproof.models.training_task import compute_outputs
 from tests.support.method_inputs import LABELS, LOGITS, RECIPE, hinton_by_hand, make_task
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
@@ -99,8 +99,8 @@ def test_distillation_moves_the_student_towards_an_unchanged_teacher() -> None:
     before = [p.clone() for p in teacher.parameters()]
 
     def distance() -> float:
-        logits = [training.compute_logits(m, task.train_x).double().numpy() for m in (student, teacher)]
-        return hinton_by_hand(logits[0], logits[1], task.train_y.numpy(), 1.0, 0.0)
+        logits = [compute_outputs(m, (task.train.inputs[0],)).double().numpy() for m in (student, teacher)]
+        return hinton_by_hand(logits[0], logits[1], task.train.targets.numpy(), 1.0, 0.0)
 
     distance_before = distance()
     options = RECIPE | {"weight_decay": 0, "epochs": 6, "temperature": 2.0, "hard_weight": 0.0}

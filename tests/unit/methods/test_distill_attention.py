@@ -79,10 +79,10 @@ def test_training_loss_sums_the_attention_terms_of_all_layers(monkeypatch: pytes
     )
     options = ATTENTION | {"student_layers": ["stem"], "teacher_layers": ["stem"]}
     value, _ = capture_loss(distill_attention, student, teacher, batch, monkeypatch, options)
-    logits = predict(student, batch.x)
-    hard = hinton_by_hand(logits, logits, batch.labels.numpy(), 1.0, 1.0)
+    logits = predict(student, batch.inputs[0])
+    hard = hinton_by_hand(logits, logits, batch.targets.numpy(), 1.0, 1.0)
     stem = attention_by_hand(
-        compute_layer_output(student, "stem", batch.x), compute_layer_output(teacher, "stem", batch.x)
+        compute_layer_output(student, "stem", batch.inputs[0]), compute_layer_output(teacher, "stem", batch.inputs[0])
     )
     assert value == pytest.approx(hard + 50 * stem, rel=1e-4)
     twice = ATTENTION | {"student_layers": ["stem", "stem"], "teacher_layers": ["stem", "stem"]}

@@ -83,7 +83,7 @@ def test_training_loss_equals_the_formula_with_the_view_of_each_sample(
 ) -> None:
     student, teacher, batch = build_network(0), build_network(1, (4, 6)), make_batch(make_task(views=2), *BATCH)
     value, _ = capture_loss(distill_dkd, student, teacher, batch, monkeypatch, DKD)
-    ours, theirs, y = predict(student, batch.x), predict(teacher, batch.x), batch.labels.numpy()
+    ours, theirs, y = predict(student, batch.inputs[0]), predict(teacher, batch.inputs[0]), batch.targets.numpy()
     target, others, _ = decouple_by_hand(ours / 3, theirs / 3, y)
     expected = hinton_by_hand(ours, ours, y, 1.0, 1.0) + 9 * (0.5 * target.mean() + 4 * others.mean())
     assert value == pytest.approx(expected, rel=1e-4)

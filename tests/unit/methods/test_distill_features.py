@@ -28,6 +28,7 @@ from tests.support.distillation_inputs import (
     predict,
 )
 from tests.support.method_inputs import RECIPE, SHAPE, hinton_by_hand, make_task
+from tests.support.training_tasks import make_ports
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
@@ -57,15 +58,17 @@ def test_training_loss_adds_the_feature_difference_to_hintons_loss(
     options = FEATURES | {"student_layer": layers[0], "teacher_layer": layers[1]}
     value, trained = capture_loss(distill_features, student, teacher, batch, monkeypatch, options)
     ours, theirs = (
-        compute_layer_output(student, layers[0], batch.x),
-        compute_layer_output(teacher, layers[1], batch.x),
+        compute_layer_output(student, layers[0], batch.inputs[0]),
+        compute_layer_output(teacher, layers[1], batch.inputs[0]),
     )
     size = min(ours.shape[-1], theirs.shape[-1])
     ours, theirs = pool_by_hand(ours, size), pool_by_hand(theirs, size)
     if ours.shape[1] != theirs.shape[1]:
         weight = trained.adapter.weight.detach().double().numpy()[:, :, 0, 0]
         ours = np.einsum("oc,nchw->nohw", weight, ours)
-    expected = hinton_by_hand(predict(student, batch.x), predict(teacher, batch.x), batch.labels.numpy(), 3.0, 0.3)
+    expected = hinton_by_hand(
+        predict(student, batch.inputs[0]), predict(teacher, batch.inputs[0]), batch.targets.numpy(), 3.0, 0.3
+    )
     assert value == pytest.approx(expected + 2 * ((ours - theirs) ** 2).mean(), rel=1e-4)
 
 
@@ -105,7 +108,7 @@ def test_hints_move_features_towards_those_of_the_teacher() -> None:
     def distance(hint_weight: float) -> float:
         options = RECIPE | FEATURES | LAYERS | {"epochs": 8, "hint_weight": hint_weight}
         student = distill_features.apply(build_network(0), task, teacher=teacher, **options)
-        ours, theirs = (compute_layer_output(module, "blocks", task.train_x) for module in (student, teacher))
+        ours, theirs = (compute_layer_output(module, "blocks", task.train.inputs[0]) for module in (student, teacher))
         return float(((ours - theirs) ** 2).mean())
 
     near, far = distance(20.0), distance(1e-6)
@@ -120,7 +123,7 @@ def test_an_unknown_layer_is_refused_with_the_nearest_name(role: str) -> None:
 
 
 def test_a_layer_that_outputs_a_tuple_is_refused() -> None:
-    recurrent = gru.build(SHAPE, 4, hidden=4)
+    recurrent = gru.build(*make_ports(SHAPE, 4), hidden=4)
     with pytest.raises(ConfigError, match=r"output of layer 'inputs' is a tuple, not one tensor"):
         distill_features.apply(
             recurrent, make_task(), teacher=build_network(1), **RECIPE | FEATURES | LAYERS | {"student_layer": "inputs"}

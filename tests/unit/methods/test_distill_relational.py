@@ -92,9 +92,9 @@ def test_equal_features_have_finite_relations_and_gradients(samples: torch.Tenso
 def test_training_loss_adds_both_relations_to_the_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
     student, teacher, batch = build_network(0, (4, 6)), build_network(1), make_batch(make_task(views=2), *BATCH)
     value, _ = capture_loss(distill_relational, student, teacher, batch, monkeypatch, RELATIONAL)
-    ours, theirs = (compute_layer_output(module, "pool", batch.x)[:, :, 0, 0] for module in (student, teacher))
-    answers = predict(student, batch.x)
-    hard = hinton_by_hand(answers, answers, batch.labels.numpy(), 1.0, 1.0)
+    ours, theirs = (compute_layer_output(module, "pool", batch.inputs[0])[:, :, 0, 0] for module in (student, teacher))
+    answers = predict(student, batch.inputs[0])
+    hard = hinton_by_hand(answers, answers, batch.targets.numpy(), 1.0, 1.0)
     expected = hard + 3 * distances_by_hand(ours, theirs) + 5 * angles_by_hand(ours, theirs)
     assert value == pytest.approx(expected, rel=1e-4)
 

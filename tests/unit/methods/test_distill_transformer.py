@@ -18,6 +18,7 @@ from edgeproof.models import training
 from edgeproof.networks import transformer
 from tests.support.distillation_inputs import capture_loss, make_batch
 from tests.support.method_inputs import RECIPE, SHAPE, hinton_by_hand, make_task
+from tests.support.training_tasks import make_ports
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
@@ -35,7 +36,9 @@ TRANSFORMER = {
 
 def build_transformer(seed: int, *, width: int = 8, depth: int = 2, heads: int = 2) -> nn.Module:
     training.make_deterministic(seed, 1)
-    return transformer.build(SHAPE, 4, patch=(2, 2), width=width, depth=depth, heads=heads, expansion=2).eval()
+    return transformer.build(
+        *make_ports(SHAPE, 4), patch=(2, 2), width=width, depth=depth, heads=heads, expansion=2
+    ).eval()
 
 
 @torch.no_grad()
@@ -59,10 +62,10 @@ def test_training_loss_equals_the_formula(
     student, teacher = build_transformer(1), build_transformer(2)
     batch = make_batch(make_task(views=2), [0, 3, 5], [0, 0, 0])
     value, _ = capture_loss(distill_transformer, student, teacher, batch, monkeypatch, TRANSFORMER)
-    ours, theirs = record_states(student, 0, batch.x), record_states(teacher, 1, batch.x)
+    ours, theirs = record_states(student, 0, batch.inputs[0]), record_states(teacher, 1, batch.inputs[0])
     with torch.no_grad():
-        logits = [module(batch.x).double().numpy() for module in (student, teacher)]
-    expected = hinton_by_hand(*logits, batch.labels.numpy(), 3.0, 0.3)
+        logits = [module(batch.inputs[0]).double().numpy() for module in (student, teacher)]
+    expected = hinton_by_hand(*logits, batch.targets.numpy(), 3.0, 0.3)
     expected += 7.0 * ((ours[0] - theirs[0]) ** 2).mean() + 2.0 * ((ours[1] - theirs[1]) ** 2).mean()
     assert value == pytest.approx(expected, rel=1e-4)
 
@@ -98,7 +101,7 @@ def test_layers_with_other_outputs_are_refused(changes: dict[str, Any], message:
 
 def test_a_teacher_with_other_patches_is_refused() -> None:
     training.make_deterministic(0, 1)
-    coarse = transformer.build(SHAPE, 4, patch=(4, 4), width=8, depth=2, heads=2, expansion=2)
+    coarse = transformer.build(*make_ports(SHAPE, 4), patch=(4, 4), width=8, depth=2, heads=2, expansion=2)
     with pytest.raises(ConfigError, match="Give student and teacher the same patches"):
         distill_transformer.apply(build_transformer(1), make_task(views=1), teacher=coarse, **RECIPE | TRANSFORMER)
 

@@ -17,8 +17,9 @@ from torch import nn
 
 from edgeproof.core.errors import ConfigError
 from edgeproof.methods import penalize_weights
-from edgeproof.models.training import TrainingTask
+from edgeproof.models.training_task import TrainingTask
 from tests.support.method_inputs import RECIPE, list_weights, make_task
+from tests.support.training_tasks import make_training_task
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
@@ -46,9 +47,7 @@ def regression() -> tuple[TrainingTask, np.ndarray]:
     labels = (x.reshape(60, 8)[:, :3] + 0.8 * rng.standard_normal((60, 3))).argmax(1)
     solver = LogisticRegression(l1_ratio=1.0, C=1 / (60 * 0.03), solver="saga", tol=1e-6, max_iter=10_000)
     x_tensor, y_tensor = torch.from_numpy(x), torch.from_numpy(labels)
-    task = TrainingTask(
-        "task", (1, 2, 4), 3, x_tensor, y_tensor, x_tensor[:1], y_tensor[:1], 1, lambda batch, k: batch, 0, 1
-    )
+    task = make_training_task(x_tensor, y_tensor, 3, validation=1)
     return task, solver.fit(x.reshape(60, 8), labels).coef_
 
 

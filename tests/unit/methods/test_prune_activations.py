@@ -24,8 +24,8 @@ ACTIVATIONS = {"criterion": "mean", "ratio": 0.5, "round_to": 1, "samples": 32}
 @torch.no_grad()
 @pytest.mark.parametrize("criterion", ["mean", "apoz"])
 def test_response_of_a_channel_equals_the_formula_of_the_paper(criterion: str, module: nn.Module) -> None:
-    x = make_task().train_x
-    responses = prune_activations.measure_responses(module, x, prune_activations.RESPONSES[criterion])
+    x = make_task().train.inputs[0]
+    responses = prune_activations.measure_responses(module, (x,), prune_activations.RESPONSES[criterion])
     module.eval()
     block = module.blocks[0]
     stem = module.stem(x)
@@ -40,14 +40,14 @@ def test_response_of_a_channel_equals_the_formula_of_the_paper(criterion: str, m
 
 def test_a_linear_layer_over_tokens_has_channels_on_the_last_axis() -> None:
     module = nn.Sequential(nn.Flatten(2), nn.Linear(64, 3))
-    x = make_task().train_x
-    responses = prune_activations.measure_responses(module, x, torch.abs)
+    x = make_task().train.inputs[0]
+    responses = prune_activations.measure_responses(module, (x,), torch.abs)
     np.testing.assert_allclose(responses[module[1]], x.flatten(1).abs().double().numpy().mean(0), rtol=1e-5)
 
 
 def test_apoz_and_mean_differ_for_a_channel_with_rare_strong_responses() -> None:
     # Channel 0 responds strongly to the largest pixels of a few images; the others respond weakly to nearly all.
-    x = make_task().train_x
+    x = make_task().train.inputs[0]
     kept = {}
     for criterion in ("mean", "apoz"):
         training.make_deterministic(0, 1)
@@ -77,13 +77,13 @@ def test_channels_with_the_weakest_responses_are_removed_despite_large_weights(c
         module[0].weight[[1, 4]] *= 100
         module[0].bias[[1, 4]] = -1e4  # never above zero
     kept = module[0].weight.detach()[[0, 2, 3, 5]].clone()
-    outputs = module(make_task().train_x).detach()
+    outputs = module(make_task().train.inputs[0]).detach()
     prune_activations.apply(
         module, make_task(), **RECIPE | ACTIVATIONS | {"epochs": 0, "ratio": 1 / 3, "criterion": criterion}
     )
     assert torch.equal(module[0].weight.detach(), kept)
     assert module[4].weight.shape == (4, 16)
-    torch.testing.assert_close(module(make_task().train_x).detach(), outputs)
+    torch.testing.assert_close(module(make_task().train.inputs[0]).detach(), outputs)
 
 
 def test_pruned_network_has_the_parameters_of_a_narrower_network(module: nn.Module) -> None:

@@ -14,6 +14,7 @@ from edgeproof.methods import (
     prune_channels,
 )
 from edgeproof.models import training
+from edgeproof.models.training_task import compute_outputs
 from tests.support.channel_pruning_inputs import STILL, build_plain_network
 from tests.support.method_inputs import RECIPE, SHAPE, make_task
 from tests.support.tiny_networks import count_resnet8_parameters
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 def test_pruned_network_has_the_parameters_of_a_narrower_network(module: nn.Module) -> None:
     prune_channels.apply(module, make_task(), **RECIPE, ratio=0.5, round_to=1)
     assert sum(p.numel() for p in module.parameters()) == count_resnet8_parameters(1, 4, [4, 8])
-    assert training.compute_logits(module, torch.rand(3, *SHAPE)).shape == (3, 4)
+    assert compute_outputs(module, (torch.rand(3, *SHAPE),)).shape == (3, 4)
 
 
 @pytest.mark.parametrize("round_to", [1, 2, 4])

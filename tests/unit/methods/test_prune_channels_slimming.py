@@ -16,7 +16,7 @@ from torch import nn
 
 from edgeproof.core.errors import ConfigError
 from edgeproof.methods import prune_channels_slimming
-from edgeproof.models.training import Batch
+from edgeproof.models.training_task import Batch
 from tests.support.channel_pruning_inputs import SLIMMING, STILL, build_plain_network
 from tests.support.method_inputs import RECIPE, SHAPE, make_task
 from tests.support.tiny_networks import count_resnet8_parameters
@@ -75,7 +75,7 @@ def test_loss_contains_the_l1_norm_of_all_scales(module: nn.Module, monkeypatch:
     total = sum(float(layer.weight.detach().abs().double().sum()) for layer in norms)
     signs = [layer.weight.detach().sign() for layer in norms]
     logits, labels = torch.randn(5, 4), torch.arange(5) % 4
-    batch = Batch(torch.zeros(5, *SHAPE), labels, torch.arange(5), torch.zeros(5))
+    batch = Batch((torch.zeros(5, *SHAPE),), labels, torch.arange(5), torch.zeros(5))
     seen = []
 
     def look(trained: nn.Module, task: Any, recipe: Any, **given: Any) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 from edgeproof.methods import prune_channels_taylor
 from edgeproof.models import channel_pruning
+from edgeproof.models.training_task import Split, TrainingTask
 from tests.support.channel_pruning_inputs import STILL, TAYLOR, build_plain_network
 from tests.support.method_inputs import RECIPE, SHAPE, make_task
 from tests.support.tiny_networks import count_resnet8_parameters
@@ -20,11 +22,18 @@ from tests.support.tiny_networks import count_resnet8_parameters
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 
+def make_double_task() -> TrainingTask:
+    """Return the task with inputs in double precision."""
+    task = make_task()
+    inputs = tuple(tensor.double() for tensor in task.train.inputs)
+    return dataclasses.replace(task, train=Split(inputs, task.train.targets))
+
+
 def test_score_is_the_mean_of_squared_gradient_times_parameter() -> None:
     torch.manual_seed(0)
-    module, task = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).double(), make_task()
-    x, labels = task.train_x.double(), task.train_y
-    scores = prune_channels_taylor.compute_taylor_scores(module, x, labels, 8)
+    module, task = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).double(), make_double_task()
+    x, labels = task.train.inputs[0], task.train.targets
+    scores = prune_channels_taylor.compute_taylor_scores(module, task, 32, 8)
     weight, bias = module[1].weight.detach().numpy(), module[1].bias.detach().numpy()
     terms: list[list[np.ndarray]] = [[], []]
     for start in range(0, 32, 8):  # the gradient of the softmax regression, in closed form
@@ -38,11 +47,11 @@ def test_score_is_the_mean_of_squared_gradient_times_parameter() -> None:
 
 
 def test_score_approximates_the_squared_change_of_the_loss() -> None:
-    module, task = build_plain_network(3, 4).double().eval(), make_task()
-    x, labels = task.train_x.double(), task.train_y
+    module, task = build_plain_network(3, 4).double().eval(), make_double_task()
+    x, labels = task.train.inputs[0], task.train.targets
     for p in module.parameters():  # the first-order approximation needs small parameters
         p.data *= 1e-3 if p.dim() > 1 else 1
-    scores = prune_channels_taylor.compute_taylor_scores(module, x, labels, 32)
+    scores = prune_channels_taylor.compute_taylor_scores(module, task, 32, 32)
 
     def loss() -> float:
         return float(nn.functional.cross_entropy(module(x), labels).detach())
@@ -123,7 +132,7 @@ def test_channels_without_influence_on_the_loss_are_removed_first() -> None:
 
 def test_computing_scores_changes_neither_weights_nor_statistics(module: nn.Module) -> None:
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    prune_channels_taylor.compute_taylor_scores(module, make_task().train_x, make_task().train_y, 8)
+    prune_channels_taylor.compute_taylor_scores(module, make_task(), 32, 8)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
     assert all(p.grad is None for p in module.parameters())
 

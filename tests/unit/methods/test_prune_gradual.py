@@ -15,7 +15,8 @@ from torch import nn
 
 from edgeproof.core.errors import ConfigError
 from edgeproof.methods import prune_gradual, prune_weights
-from edgeproof.models.training import Recipe, TrainingTask
+from edgeproof.models.training import Recipe
+from edgeproof.models.training_task import TrainingTask
 from tests.support.method_inputs import RECIPE, build_chain, list_weights, make_task
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")

@@ -18,8 +18,8 @@ from torch.nn.utils import parametrize
 
 from edgeproof.core.errors import ConfigError
 from edgeproof.methods import prune_l0
-from edgeproof.models import training
 from edgeproof.models.layers import find_weighted_layers
+from edgeproof.models.training_task import Batch
 from tests.support.method_inputs import RECIPE, SHAPE, list_weights, make_task
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
@@ -155,8 +155,8 @@ def test_loss_penalizes_expected_weights_and_gates_have_their_own_rate(
     ) -> nn.Module:
         if loss is not None:
             logits = torch.randn(4, 4)
-            batch = training.Batch(torch.zeros(4, *SHAPE), torch.arange(4), torch.arange(4), torch.zeros(4))
-            plain = nn.functional.cross_entropy(logits, batch.labels).item()
+            batch = Batch((torch.zeros(4, *SHAPE),), torch.arange(4), torch.arange(4), torch.zeros(4))
+            plain = nn.functional.cross_entropy(logits, batch.targets).item()
             seen.append((recipe.epochs, loss(logits, batch).item() - plain, separate_group))
         return trained.eval()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -17,8 +18,10 @@ from torch import nn
 
 from edgeproof.methods import prune_weights, quantize_mixed, round_weights
 from edgeproof.models import layers, training
+from edgeproof.models.training_task import TrainingTask
 from edgeproof.networks import resnet8
 from tests.support.method_inputs import RECIPE, SHAPE, list_weights, make_task
+from tests.support.training_tasks import make_ports
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
@@ -28,7 +31,7 @@ MIXED = {"bits": [2, 4, 8], "mean_bits": 3.5, "samples": 24}
 @pytest.fixture
 def module() -> nn.Module:
     training.make_deterministic(0, 1)
-    built = resnet8.build(SHAPE, 4, widths=[8, 16], stem_stride=1)
+    built = resnet8.build(*make_ports(SHAPE, 4), widths=[8, 16], stem_stride=1)
     return training.fit(built, make_task(), training.Recipe(**RECIPE | {"epochs": 4}))
 
 
@@ -70,13 +73,13 @@ def test_the_most_sensitive_layer_for_its_size_gets_the_bits() -> None:
 
 def test_sensitivity_is_the_increase_of_the_loss_with_one_layer_rounded(module: nn.Module) -> None:
     task = make_task()
-    sensitivities = quantize_mixed.measure_sensitivities(module, task.train_x, task.train_y, [2, 4])
+    sensitivities = quantize_mixed.measure_sensitivities(module, task, 32, [2, 4])
 
     def loss(network: nn.Module) -> float:
         with torch.no_grad():
-            logits = network.eval()(task.train_x).double().numpy()
+            logits = network.eval()(task.train.inputs[0]).double().numpy()
         odds = np.exp(logits - logits.max(1, keepdims=True))
-        return float(-np.log(odds[np.arange(32), task.train_y] / odds.sum(1)).mean())
+        return float(-np.log(odds[np.arange(32), task.train.targets] / odds.sum(1)).mean())
 
     names = list(layers.find_weighted_layers(module))
     assert sensitivities.shape == (len(names), 2)
@@ -93,28 +96,29 @@ def test_sensitivity_is_the_increase_of_the_loss_with_one_layer_rounded(module: 
 
 def test_measuring_sensitivities_changes_no_weight(module: nn.Module) -> None:
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    quantize_mixed.measure_sensitivities(module, make_task().train_x, make_task().train_y, [2, 8])
+    quantize_mixed.measure_sensitivities(module, make_task(), 32, [2, 8])
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
 def test_mean_sensitivity_shrinks_with_more_bits(module: nn.Module) -> None:
-    sensitivities = quantize_mixed.measure_sensitivities(module, make_task().train_x, make_task().train_y, [2, 4, 8])
+    sensitivities = quantize_mixed.measure_sensitivities(module, make_task(), 32, [2, 4, 8])
     means = np.abs(sensitivities).mean(0).tolist()
     assert means == sorted(means, reverse=True)
 
 
 def test_only_the_first_samples_are_measured(module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+    task, seen = make_task(), []
     plain = quantize_mixed.measure_sensitivities
 
-    def look(model: nn.Module, x: torch.Tensor, labels: torch.Tensor, bits: Any) -> Any:
-        seen.append((x, labels))
-        return plain(model, x, labels, bits)
+    def look(model: nn.Module, task: TrainingTask, samples: int, bits: Any) -> Any:
+        seen.append(plain(model, task, samples, bits))
+        return seen[0]
 
+    first = dataclasses.replace(task, train=task.train.select(slice(24)))
+    expected = plain(module, first, 32, MIXED["bits"])
     monkeypatch.setattr(quantize_mixed, "measure_sensitivities", look)
-    quantize_mixed.apply(module, make_task(), **RECIPE | MIXED)
-    assert torch.equal(seen[0][0], make_task().train_x[:24])
-    assert torch.equal(seen[0][1], make_task().train_y[:24])
+    quantize_mixed.apply(module, task, **RECIPE | MIXED)
+    assert np.array_equal(seen[0], expected)
 
 
 def find_bits(weight: torch.Tensor, offered: list[int]) -> int:
@@ -135,7 +139,7 @@ def test_bits_read_from_the_weights_are_optimal_and_within_the_budget(
 ) -> None:
     task = make_task()
     sizes = [w.numel() for w in list_weights(module)]
-    sensitivities = quantize_mixed.measure_sensitivities(module, task.train_x[:24], task.train_y[:24], [2, 4, 8])
+    sensitivities = quantize_mixed.measure_sensitivities(module, task, 24, [2, 4, 8])
     budget = mean_bits * sum(sizes)
     best = min(
         sum(sensitivities[i, [2, 4, 8].index(width)] for i, width in enumerate(widths))

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from edgeproof.methods import train
-from edgeproof.models import training
+from edgeproof.models.training_task import compute_outputs
 from tests.support.method_inputs import RECIPE, hinton_by_hand, make_task
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
@@ -19,8 +19,8 @@ def test_training_raises_the_likelihood_of_the_true_labels(module: nn.Module) ->
     task = make_task()
 
     def likelihood() -> float:
-        logits = training.compute_logits(module, task.train_x).double().numpy()
-        return -hinton_by_hand(logits, logits, task.train_y.numpy(), 1.0, 1.0)
+        logits = compute_outputs(module, (task.train.inputs[0],)).double().numpy()
+        return -hinton_by_hand(logits, logits, task.train.targets.numpy(), 1.0, 1.0)
 
     before = likelihood()
     train.apply(module, task, **RECIPE | {"epochs": 8})

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 NETWORK = """
 from torch import nn
-def build(input_shape, classes): return nn.Sequential(nn.Flatten(), nn.Linear(8, classes, bias=False))
+def build(inputs, outputs): return nn.Sequential(nn.Flatten(), nn.Linear(8, outputs[0].size, bias=False))
 """
 # Every method stores its input as a weight: the seed, or a sum of the weights that it starts from.
 METHOD = """

@@ -14,11 +14,12 @@ from torch import nn
 from edgeproof.core import directories
 from edgeproof.core.errors import ArtifactError, UnknownNameError
 from edgeproof.models import model_files
+from tests.support.training_tasks import make_ports
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 SHAPE = (1, 8, 8)
-SPEC = model_files.NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, SHAPE, 10)
+SPEC = model_files.NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, *make_ports(SHAPE, 10))
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_weights_that_do_not_fit_their_network_are_refused(module: nn.Module, tm
 
 
 def test_an_unknown_network_is_refused_with_the_nearest_name(module: nn.Module, tmp_path: Path) -> None:
-    model_files.save(module, model_files.NetworkSpec("resnet9", {}, SHAPE, 10), {}, tmp_path / "m")
+    model_files.save(module, model_files.NetworkSpec("resnet9", {}, *make_ports(SHAPE, 10)), {}, tmp_path / "m")
     with pytest.raises(UnknownNameError, match=r"unknown network 'resnet9'\. Did you mean 'resnet8'\?"):
         model_files.load(tmp_path / "m")
 

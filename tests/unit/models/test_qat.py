@@ -20,8 +20,10 @@ from edgeproof.config.params import Params
 from edgeproof.core.errors import ArtifactError, ConfigError, Unsupported
 from edgeproof.methods import quantize_aware
 from edgeproof.models import build, frameworks, losses, model_files, qat, training
+from edgeproof.models.training_task import TrainingTask, compute_outputs, measure_quality, split_inputs
 from tests.support import tiny_task
 from tests.support.method_inputs import RECIPE
+from tests.support.training_tasks import make_inputs, make_ports, make_training_task
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
@@ -29,11 +31,11 @@ SHAPE, CLASSES = (1, 6, 6), 3
 OPTIONS = RECIPE | {"runtime": "onnx", "temperature": 4.0, "hard_weight": 0.3}
 NETWORK = """
 from torch import nn
-def build(input_shape, classes, channels):
+def build(inputs, outputs, channels):
     return nn.Sequential(
-        nn.Conv2d(input_shape[0], channels, 3, bias=False), nn.BatchNorm2d(channels, eps=0.01), nn.ReLU(),
+        nn.Conv2d(inputs[0].shape[0], channels, 3, bias=False), nn.BatchNorm2d(channels, eps=0.01), nn.ReLU(),
         nn.Conv2d(channels, channels, 3, groups=channels), nn.BatchNorm2d(channels, eps=0.01), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs[0].size),
     )
 """
 
@@ -41,7 +43,7 @@ def build(input_shape, classes, channels):
 @pytest.fixture
 def spec(plugin_root: Path) -> model_files.NetworkSpec:
     (plugin_root / "networks" / "separable.py").write_text(NETWORK)
-    return model_files.NetworkSpec("separable", {"channels": 4}, SHAPE, CLASSES)
+    return model_files.NetworkSpec("separable", {"channels": 4}, *make_ports(SHAPE, CLASSES))
 
 
 @pytest.fixture
@@ -56,17 +58,15 @@ def network(spec: model_files.NetworkSpec) -> nn.Module:
     return built.eval()
 
 
-def make_task(seed: int = 0) -> training.TrainingTask:
+def make_task(seed: int = 0) -> TrainingTask:
     x = torch.randn(48, *SHAPE, generator=torch.Generator().manual_seed(5))
     labels = (x.sum((1, 2, 3)) / 4).clamp(-1, 1).round().long() + 1
-    return training.TrainingTask(
-        "squares", SHAPE, CLASSES, x, labels, x, labels, 2, lambda b, k: b.flip(-1) if k else b, seed, 1
-    )
+    return make_training_task(x, labels, CLASSES, views=2, view=lambda x, k: x.flip(-1) if k else x, seed=seed)
 
 
 def calibrate(network: nn.Module, runtime: str = "onnx") -> qat.FakeQuantizedModule:
-    prepared = qat.prepare(network, runtime, SHAPE)
-    prepared.calibrate(make_task().train_x.split(16))
+    prepared = qat.prepare(network, runtime, make_inputs(SHAPE))
+    prepared.calibrate(split_inputs(make_task().train.inputs, 16))
     return prepared
 
 
@@ -104,7 +104,7 @@ def test_weights_have_127_levels_on_each_side_in_every_output_channel(network: n
 @functools.cache
 def build_input_quantization(runtime: str) -> nn.Module:
     """Return the fake quantization of a network's input before any calibration."""
-    prepared = qat.prepare(nn.Sequential(nn.Flatten(), nn.Linear(36, CLASSES)), runtime, SHAPE).train()
+    prepared = qat.prepare(nn.Sequential(nn.Flatten(), nn.Linear(36, CLASSES)), runtime, make_inputs(SHAPE)).train()
     return prepared.graph.get_submodule("activation_post_process_0")
 
 
@@ -128,7 +128,7 @@ def test_a_prepared_network_without_rounding_equals_the_network(network: nn.Modu
     prepared = calibrate(network, runtime)
     for quantize in find_fake_quantizations(prepared).values():
         quantize.disable_fake_quant()
-    x = make_task().train_x
+    x = make_task().train.inputs[0]
     with torch.no_grad():
         torch.testing.assert_close(prepared(x), network(x), rtol=1e-4, atol=1e-5)
 
@@ -136,7 +136,7 @@ def test_a_prepared_network_without_rounding_equals_the_network(network: nn.Modu
 @pytest.mark.parametrize("clip", [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6()])
 def test_nothing_is_rounded_between_a_layer_and_its_clipping(clip: nn.Module) -> None:
     layers = [nn.Conv2d(1, 2, 3), clip, nn.Flatten(), nn.Linear(32, 8), clip, nn.Linear(8, CLASSES)]
-    prepared = qat.prepare(nn.Sequential(*layers), "tflite", SHAPE)
+    prepared = qat.prepare(nn.Sequential(*layers), "tflite", make_inputs(SHAPE))
     clipping = [node for node in prepared.graph.graph.nodes if node.target in qat.CLIPPING_OPS]
     assert len(clipping) == 2
     for node in clipping:
@@ -152,7 +152,7 @@ def test_preparing_does_not_change_the_network(network: nn.Module) -> None:
 
 def test_ranges_change_in_training_and_not_in_evaluation(network: nn.Module) -> None:
     prepared = calibrate(network)
-    x = 10 * make_task().train_x
+    x = 10 * make_task().train.inputs[0]
 
     def ranges() -> list[float]:
         return [float(f.scale.sum()) for f in find_fake_quantizations(prepared).values()]
@@ -176,7 +176,7 @@ def test_a_channel_of_zeros_and_a_large_bias_fit_into_32_bits(network: nn.Module
         pair_weights_with_quantizations(prepared)[0][1].scale,
     )
     assert 100 / float(input_scale) / float(weight_scale[1]) < 2**31
-    assert prepared(make_task().train_x).isfinite().all()
+    assert prepared(make_task().train.inputs[0]).isfinite().all()
 
 
 # --- rounded weights -----------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_a_channel_of_zeros_and_a_large_bias_fit_into_32_bits(network: nn.Module
 
 def test_rounded_weights_are_multiples_of_their_scale_and_change_no_output(network: nn.Module) -> None:
     prepared = calibrate(network)
-    x = make_task().train_x
+    x = make_task().train.inputs[0]
     before = prepared(x)
     prepared.round_weights()
     assert torch.equal(prepared(x), before)
@@ -209,11 +209,10 @@ def test_a_loaded_model_has_the_same_bits_and_outputs(
     before, after = trained.state_dict(), loaded.state_dict()
     assert before.keys() == after.keys()
     assert all(before[key].numpy().tobytes() == after[key].numpy().tobytes() for key in before)
-    x = make_task().train_x
+    x = make_task().train.inputs[0]
     assert torch.equal(trained(x), loaded(x))
-    assert training.measure_accuracy(trained, x, make_task().train_y) == training.measure_accuracy(
-        loaded, x, make_task().train_y
-    )
+    task = make_task()
+    assert measure_quality(trained, task, task.train) == measure_quality(loaded, task, task.train)
 
 
 def test_facts_are_those_of_the_original_network(
@@ -221,7 +220,7 @@ def test_facts_are_those_of_the_original_network(
 ) -> None:
     trained = quantize_aware.apply(network, make_task(), **OPTIONS)
     meta = model_files.save(trained, spec, {}, tmp_path / "m")
-    plain = frameworks.compute_facts(network, SHAPE)
+    plain = frameworks.compute_facts(network, make_inputs(SHAPE))
     assert (meta["parameters"], meta["macs"]) == (plain.parameters, plain.macs)
     assert meta["entropy_coded_bytes"] < plain.entropy_coded_bytes
 
@@ -229,11 +228,11 @@ def test_facts_are_those_of_the_original_network(
 def test_a_pruned_network_keeps_its_sizes_when_stored_and_loaded(
     spec: model_files.NetworkSpec, network: nn.Module, tmp_path: Path
 ) -> None:
-    small = model_files.NetworkSpec("separable", {"channels": 2}, SHAPE, CLASSES).build()
+    small = model_files.NetworkSpec("separable", {"channels": 2}, *make_ports(SHAPE, CLASSES)).build()
     trained = quantize_aware.apply(small, make_task(), **OPTIONS)
     meta = model_files.save(trained, spec, {}, tmp_path / "m")  # the specification still says four channels
     loaded, _, _ = model_files.load(tmp_path / "m")
-    x = make_task().train_x
+    x = make_task().train.inputs[0]
     assert torch.equal(trained(x), loaded(x))
     assert meta["parameters"] == sum(p.numel() for p in small.parameters())
 
@@ -264,7 +263,7 @@ def test_integer_operations_give_the_same_outputs_as_fake_quantization(network: 
     prepared = calibrate(network, runtime)
     lowered = qat.select_for_export(prepared, runtime, qat.SCHEME)
     with torch.no_grad():
-        for x in make_task().train_x.split(1):
+        for x in make_task().train.inputs[0].split(1):
             assert torch.equal(lowered(x), prepared(x))
     assert len(find_fake_quantizations(prepared)) > 0
 
@@ -290,8 +289,8 @@ def test_training_changes_all_parameters_and_raises_the_likelihood(
     task = make_task()
 
     def likelihood(module: nn.Module) -> float:
-        answers = training.compute_logits(module, task.train_x)
-        return -float(nn.functional.cross_entropy(answers, task.train_y))
+        answers = compute_outputs(module, (task.train.inputs[0],))
+        return -float(nn.functional.cross_entropy(answers, task.train.targets))
 
     still = quantize_aware.apply(network, task, **OPTIONS | {"epochs": 0})
     trained = quantize_aware.apply(network, task, **OPTIONS | {"epochs": 8, "weight_decay": 0.0})
@@ -325,7 +324,7 @@ def test_the_loss_with_a_teacher_is_that_of_hinton(network: nn.Module, monkeypat
     alone = quantize_aware.apply(network, task, **OPTIONS)
     student = quantize_aware.apply(network, task, teacher=teacher, **OPTIONS)
     assert any(not torch.equal(a, b) for a, b in zip(alone.parameters(), student.parameters(), strict=True))
-    known = torch.cat([training.compute_logits(teacher, task.view(task.train_x, k)) for k in range(task.views)])
+    known = torch.cat([compute_outputs(teacher, task.view(task.train.inputs, k)) for k in range(task.views)])
     for answers, _ in seen:
         distances = torch.cdist(answers.double(), known.double()).amin(1)
         assert distances.max() < 1e-6
@@ -334,7 +333,7 @@ def test_the_loss_with_a_teacher_is_that_of_hinton(network: nn.Module, monkeypat
 def test_a_teacher_may_have_fake_quantization(network: nn.Module) -> None:
     teacher = quantize_aware.apply(network, make_task(), **OPTIONS)
     student = quantize_aware.apply(network, make_task(), teacher=teacher, **OPTIONS)
-    assert training.compute_logits(student, make_task().train_x).isfinite().all()
+    assert compute_outputs(student, (make_task().train.inputs[0],)).isfinite().all()
 
 
 @pytest.mark.parametrize("wrong", [{"runtime": "null"}, {"temperature": 0}, {"hard_weight": 1.1}])

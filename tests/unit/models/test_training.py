@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,22 +15,22 @@ from pydantic import ValidationError
 from torch import nn
 
 from edgeproof.core.errors import ConfigError
-from edgeproof.models import training
-from edgeproof.models.training import Batch, Recipe, TrainingTask
+from edgeproof.models import training, training_task
+from edgeproof.models.training import Recipe
+from edgeproof.models.training_task import Batch, TrainingTask, compute_outputs, cross_entropy, measure_quality
 from edgeproof.networks import resnet8
+from tests.support.training_tasks import View, make_ports, make_training_task
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 SHAPE = (1, 4, 4)
 
 
-def make_task(
-    samples: int = 40, *, views: int = 1, view: Callable[[torch.Tensor, int], torch.Tensor] | None = None, seed: int = 0
-) -> TrainingTask:
+def make_task(samples: int = 40, *, views: int = 1, view: View = lambda x, k: x, seed: int = 0) -> TrainingTask:
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(samples, *SHAPE, generator=generator)
     y = torch.arange(samples) % 3
-    return TrainingTask("task", SHAPE, 3, x, y, x[:7], y[:7], views, view or (lambda batch, k: batch), seed, 1)
+    return make_training_task(x, y, 3, validation=7, views=views, view=view, seed=seed)
 
 
 def make_recipe(**changes: Any) -> Recipe:
@@ -49,7 +49,7 @@ def read_state(module: nn.Module) -> list[bytes]:
 
 def train_resnet(seed: int, order_seed: int = 0) -> list[bytes]:
     training.make_deterministic(seed, 1)
-    module = resnet8.build(SHAPE, 3, widths=[4, 6], stem_stride=1)
+    module = resnet8.build(*make_ports(SHAPE, 3), widths=[4, 6], stem_stride=1)
     return read_state(training.fit(module, make_task(seed=order_seed), make_recipe()))
 
 
@@ -118,7 +118,7 @@ def train_by_hand(
     parameters = [p.detach().double().numpy().copy() for p in module.parameters()]
     speeds = [np.zeros_like(p) for p in parameters]
     for shape, batch in zip(one_cycle(1.0, len(batches)), batches, strict=True):
-        x, labels = batch.x.double().numpy().reshape(len(batch.x), -1), batch.labels.numpy()
+        x, labels = batch.inputs[0].double().numpy().reshape(len(batch.inputs[0]), -1), batch.targets.numpy()
         logits = x @ parameters[0].T + parameters[1]
         odds = np.exp(logits - logits.max(1, keepdims=True))
         error = (odds / odds.sum(1, keepdims=True) - np.eye(3)[labels]) / len(x)
@@ -138,7 +138,7 @@ def test_training_equals_sgd_with_a_one_cycle_schedule_in_numpy(momentum: float,
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         seen.append(batch)
-        return training.cross_entropy(logits, batch)
+        return cross_entropy(logits, batch)
 
     start = copy.deepcopy(module)
     training.fit(module, make_task(), chosen, loss=loss)
@@ -158,7 +158,7 @@ def test_any_number_of_steps_changes_the_weights(steps: int) -> None:
 
 def test_zero_epochs_change_neither_weights_nor_statistics() -> None:
     training.make_deterministic(0, 1)
-    module = resnet8.build(SHAPE, 3, widths=[4], stem_stride=1)
+    module = resnet8.build(*make_ports(SHAPE, 3), widths=[4], stem_stride=1)
     before = read_state(module)
     same = training.fit(module, make_task(), make_recipe(epochs=0))
     assert same is module
@@ -169,10 +169,10 @@ def test_zero_epochs_change_neither_weights_nor_statistics() -> None:
 def test_training_learns_a_learnable_task() -> None:
     x = torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(0))
     y = x.flatten(1)[:, :3].argmax(1)
-    task = TrainingTask("task", SHAPE, 3, x, y, x, y, 1, lambda batch, k: batch, 0, 1)
+    task = make_training_task(x, y, 3)
     module = build_linear()
     training.fit(module, task, make_recipe(epochs=12, learning_rate=0.5))
-    assert training.measure_accuracy(module, x, y) > 0.95
+    assert measure_quality(module, task, task.validation) > 0.95
     assert not module.training
 
 
@@ -183,7 +183,7 @@ def test_a_separate_group_has_its_own_learning_rate_and_no_weight_decay(momentum
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         seen.append(batch)
-        return training.cross_entropy(logits, batch)
+        return cross_entropy(logits, batch)
 
     start = copy.deepcopy(module)
     training.fit(module, make_task(), chosen, loss=loss, separate_group=training.ParameterGroup([module[1].bias], 0.7))
@@ -250,14 +250,14 @@ def test_an_epoch_uses_each_sample_once_except_an_incomplete_batch(samples: int,
 
 def test_a_view_is_applied_only_to_its_samples() -> None:
     task = make_task(40, views=3, view=lambda x, k: x + 100 * k)
-    inputs_before = task.train_x.clone()
+    inputs_before = task.train.inputs[0].clone()
     seen = record_batches(task, make_recipe(epochs=5))
     for batch in seen:
         expected = inputs_before[batch.samples] + 100 * batch.views.reshape(-1, 1, 1, 1)
-        assert torch.equal(batch.x, expected)
-        assert torch.equal(batch.labels, task.train_y[batch.samples])
+        assert torch.equal(batch.inputs[0], expected)
+        assert torch.equal(batch.targets, task.train.targets[batch.samples])
     assert set(torch.cat([batch.views for batch in seen]).tolist()) == {0, 1, 2}
-    assert torch.equal(task.train_x, inputs_before)
+    assert torch.equal(task.train.inputs[0], inputs_before)
 
 
 # --- evaluation ----------------------------------------------------------------------------------------------------
@@ -265,24 +265,26 @@ def test_a_view_is_applied_only_to_its_samples() -> None:
 
 def test_logits_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
     training.make_deterministic(0, 1)
-    module = resnet8.build(SHAPE, 3, widths=[4], stem_stride=1).train()
+    module = resnet8.build(*make_ports(SHAPE, 3), widths=[4], stem_stride=1).train()
     x = torch.randn(7, *SHAPE)
     one_by_one = torch.cat([copy.deepcopy(module).eval()(x[i : i + 1]) for i in range(7)])
-    monkeypatch.setattr(training, "EVALUATION_BATCH", 3)
-    torch.testing.assert_close(training.compute_logits(module, x), one_by_one)
+    monkeypatch.setattr(training_task, "EVALUATION_BATCH", 3)
+    torch.testing.assert_close(compute_outputs(module, (x,)), one_by_one)
 
 
 def test_evaluating_changes_neither_weights_nor_statistics() -> None:
     training.make_deterministic(0, 1)
-    module = resnet8.build(SHAPE, 3, widths=[4], stem_stride=1).train()
+    module = resnet8.build(*make_ports(SHAPE, 3), widths=[4], stem_stride=1).train()
     before = read_state(module)
-    training.measure_accuracy(module, torch.randn(7, *SHAPE), torch.zeros(7, dtype=torch.long))
+    task = make_task()
+    measure_quality(module, task, task.validation)
     assert read_state(module) == before
 
 
 def test_accuracy_is_the_share_of_correct_samples() -> None:
     x = torch.eye(4)[[0, 1, 2, 3, 0]].reshape(5, 4, 1, 1)
-    assert training.measure_accuracy(nn.Flatten(), x, torch.tensor([0, 1, 2, 0, 1])) == 3 / 5
+    task = make_training_task(x, torch.tensor([0, 1, 2, 0, 1]), 4)
+    assert measure_quality(nn.Flatten(), task, task.validation) == 3 / 5
 
 
 @pytest.mark.parametrize(

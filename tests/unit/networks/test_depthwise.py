@@ -13,6 +13,7 @@ from torch import nn
 
 from edgeproof.models import frameworks
 from edgeproof.networks import mobilenet_v1, mobilenet_v2, shufflenet_v2
+from tests.support.training_tasks import make_inputs, make_ports
 
 WIDTHS = [[16, 32, 64], [8, 12], [4]]
 
@@ -46,7 +47,7 @@ def count_v1_by_hand(widths: list[int], blocks: int) -> int:
 @pytest.mark.parametrize("widths", WIDTHS)
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_parameters_of_mobilenet_v1_equal_the_count_by_hand(widths: list[int], blocks: int) -> None:
-    module = mobilenet_v1.build((1, 8, 8), 10, widths=widths, blocks=blocks, stem_stride=1)
+    module = mobilenet_v1.build(*make_ports((1, 8, 8), 10), widths=widths, blocks=blocks, stem_stride=1)
     assert count_parameters(module) == count_v1_by_hand(widths, blocks)
     assert list_strides(module) == [2] * (len(widths) - 1)
 
@@ -54,7 +55,7 @@ def test_parameters_of_mobilenet_v1_equal_the_count_by_hand(widths: list[int], b
 def test_macs_of_a_separable_block_equal_equation_5_of_the_paper() -> None:
     block = next(iter(mobilenet_v1.build_blocks([32], 1)))
     # D_K·D_K·M·D_F·D_F + M·N·D_F·D_F, here 3·3·32·49 + 32·32·49: about an eighth of 3·3·32·32·49.
-    assert frameworks.compute_facts(block, (32, 7, 7)).macs == 3 * 3 * 32 * 49 + 32 * 32 * 49
+    assert frameworks.compute_facts(block, make_inputs((32, 7, 7))).macs == 3 * 3 * 32 * 49 + 32 * 32 * 49
 
 
 # --- MobileNetV2 ---------------------------------------------------------------------------------------------------
@@ -76,7 +77,7 @@ def count_v2_by_hand(widths: list[int], blocks: int, expansion: int, head: int) 
 @pytest.mark.parametrize(("blocks", "expansion"), [(1, 1), (2, 6)])
 def test_parameters_of_mobilenet_v2_equal_the_count_by_hand(widths: list[int], blocks: int, expansion: int) -> None:
     module = mobilenet_v2.build(
-        (1, 8, 8), 10, widths=widths, blocks=blocks, expansion=expansion, head=24, stem_stride=1
+        *make_ports((1, 8, 8), 10), widths=widths, blocks=blocks, expansion=expansion, head=24, stem_stride=1
     )
     assert count_parameters(module) == count_v2_by_hand(widths, blocks, expansion, 24)
     assert list_strides(module) == [2] * (len(widths) - 1)
@@ -125,7 +126,7 @@ def count_shufflenet_by_hand(widths: list[int], blocks: int, head: int) -> int:
 @pytest.mark.parametrize("widths", WIDTHS)
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_parameters_of_shufflenet_equal_the_count_by_hand(widths: list[int], blocks: int) -> None:
-    module = shufflenet_v2.build((1, 8, 8), 10, widths=widths, blocks=blocks, head=24, stem_stride=1)
+    module = shufflenet_v2.build(*make_ports((1, 8, 8), 10), widths=widths, blocks=blocks, head=24, stem_stride=1)
     assert count_parameters(module) == count_shufflenet_by_hand(widths, blocks, 24)
     assert len(list_strides(module)) == 2 * (len(widths) - 1)  # both branches of a downsampling unit
 

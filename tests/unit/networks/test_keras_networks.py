@@ -15,28 +15,32 @@ from edgeproof.core import plugins
 from edgeproof.core.errors import ArtifactError, ConfigError, Unsupported
 from edgeproof.data import layouts
 from edgeproof.models import frameworks, keras_models, model_files
-from edgeproof.models.training import TrainingTask
 from tests.support.project import ROOT
+from tests.support.training_tasks import make_inputs, make_ports, make_training_task
 
 SHAPE, CLASSES = (3, 8, 10), 5
 OPTIONS = {"widths": [8, 12], "stem_stride": 2}
 TOLERANCE = {"fp32": 1e-5, "fp16": 5e-3, "int8-dynamic": 0.08, "int8-static": 0.12}
 
-SPEC = model_files.NetworkSpec("keras_resnet8", OPTIONS, SHAPE, CLASSES)
+SPEC = model_files.NetworkSpec("keras_resnet8", OPTIONS, *make_ports(SHAPE, CLASSES))
 SAMPLES = np.random.default_rng(0).standard_normal((40, *SHAPE)).astype(np.float32)
 
 
 def test_channels_are_moved_last() -> None:
-    moved = layouts.move_channels_last(SAMPLES)
+    (moved,) = layouts.move_channels_last((SAMPLES,))
     assert moved.shape == (40, 8, 10, 3)
     assert moved.flags.c_contiguous
     np.testing.assert_array_equal(moved[7, 2, 3], SAMPLES[7, :, 2, 3])
-    np.testing.assert_array_equal(layouts.move_channels_last(SAMPLES[:, :, 0, 0]), SAMPLES[:, :, 0, 0])
+    (flat,) = layouts.move_channels_last((SAMPLES[:, :, 0, 0],))
+    np.testing.assert_array_equal(flat, SAMPLES[:, :, 0, 0])
 
 
 def test_the_keras_network_has_the_parameters_and_macs_of_its_torch_counterpart() -> None:
-    counterpart = model_files.NetworkSpec("resnet8", OPTIONS, SHAPE, CLASSES).build()
-    facts, expected = frameworks.compute_facts(SPEC.build(), SHAPE), frameworks.compute_facts(counterpart, SHAPE)
+    counterpart = model_files.NetworkSpec("resnet8", OPTIONS, *make_ports(SHAPE, CLASSES)).build()
+    facts, expected = (
+        frameworks.compute_facts(SPEC.build(), make_inputs(SHAPE)),
+        frameworks.compute_facts(counterpart, make_inputs(SHAPE)),
+    )
     assert (facts.parameters, facts.macs) == (expected.parameters, expected.macs)
     assert facts.weight_sparsity == 0.0
     assert facts.entropy_coded_bytes > 0
@@ -48,7 +52,7 @@ def trained_network() -> Any:
     method = plugins.load("methods", "train_keras")
     x = torch.from_numpy(SAMPLES)
     labels = torch.arange(len(x)) % CLASSES
-    task = TrainingTask("t", SHAPE, CLASSES, x, labels, x, labels, 2, lambda b, k: b.flip(3), 0, 1)
+    task = make_training_task(x, labels, CLASSES, views=2, view=lambda tensor, k: tensor.flip(3))
     options = yaml.safe_load((ROOT / "conf/methods/train_keras.yaml").read_text())["options"]
     return method.apply(SPEC.build(), task, **(options | {"epochs": 3, "batch_size": 8}))
 
@@ -58,18 +62,19 @@ def test_a_loaded_network_predicts_the_same(trained_network: Any, tmp_path: Path
     again, spec, meta = model_files.load(tmp_path / "m")
     assert (spec.name, meta["name"]) == ("keras_resnet8", "m")
     np.testing.assert_allclose(
-        frameworks.predict(again, SAMPLES), frameworks.predict(trained_network, SAMPLES), rtol=1e-5, atol=1e-6
+        frameworks.predict(again, (SAMPLES,)), frameworks.predict(trained_network, (SAMPLES,)), rtol=1e-5, atol=1e-6
     )
     untrained = keras_models.read_weights(SPEC.build())
     moved = keras_models.read_weights(trained_network)
     assert moved.keys() == untrained.keys()
     assert all(not np.array_equal(moved[path], untrained[path]) for path in moved)
-    labels = torch.from_numpy(frameworks.predict(trained_network, SAMPLES).argmax(1))
-    assert frameworks.measure_accuracy(again, torch.from_numpy(SAMPLES), labels) == 1.0
+    labels = torch.from_numpy(frameworks.predict(trained_network, (SAMPLES,))[0].argmax(1))
+    task = make_training_task(torch.from_numpy(SAMPLES), labels, CLASSES)
+    assert frameworks.measure_quality(again, task) == 1.0
 
 
 def test_weights_of_another_size_are_refused(trained_network: Any, tmp_path: Path) -> None:
-    wider = model_files.NetworkSpec("keras_resnet8", {**OPTIONS, "widths": [8, 16]}, SHAPE, CLASSES)
+    wider = model_files.NetworkSpec("keras_resnet8", {**OPTIONS, "widths": [8, 16]}, *make_ports(SHAPE, CLASSES))
     model_files.save(trained_network, wider, {}, tmp_path / "m")
     with pytest.raises(ArtifactError, match="does not fit its network"):
         model_files.load(tmp_path / "m")
@@ -77,18 +82,18 @@ def test_weights_of_another_size_are_refused(trained_network: Any, tmp_path: Pat
 
 def test_tflite_exports_a_keras_network_and_other_runtimes_refuse_it(trained_network: Any, tmp_path: Path) -> None:
     tflite = plugins.load("runtimes", "tflite")
-    expected = frameworks.predict(trained_network, SAMPLES)
+    (expected,) = frameworks.predict(trained_network, (SAMPLES,))
     for scheme, tolerance in TOLERANCE.items():
         out = tmp_path / scheme
         out.mkdir()
-        keras_models.export(tflite, trained_network, SAMPLES, scheme, out)
+        keras_models.export(tflite, trained_network, (SAMPLES,), scheme, out)
         session = tflite.Session(out, threads=1)
-        inputs = layouts.move_channels_last(SAMPLES)
-        outputs = np.concatenate([session(inputs[i : i + 1]).copy() for i in range(len(inputs))])
+        (inputs,) = layouts.move_channels_last((SAMPLES,))
+        outputs = np.concatenate([session(inputs[i : i + 1])[0].copy() for i in range(len(inputs))])
         assert np.abs(outputs - expected).max() <= tolerance * np.abs(expected).max(), scheme
     for name in ("onnx", "openvino", "null"):
         with pytest.raises(Unsupported, match="the network was trained in Keras"):
-            keras_models.export(plugins.load("runtimes", name), trained_network, SAMPLES, "fp32", tmp_path)
+            keras_models.export(plugins.load("runtimes", name), trained_network, (SAMPLES,), "fp32", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,17 @@ from torch import nn
 
 from edgeproof.networks import resnet8
 from tests.support.tiny_networks import count_resnet8_parameters
+from tests.support.training_tasks import make_ports
 
 
 @pytest.mark.parametrize("widths", [[16, 32, 64], [8, 16, 32], [3], [5, 5]])
 def test_the_number_of_parameters_equals_the_count_by_hand(widths: list[int]) -> None:
-    module = resnet8.build((1, 8, 8), 10, widths=widths, stem_stride=1)
+    module = resnet8.build(*make_ports((1, 8, 8), 10), widths=widths, stem_stride=1)
     assert sum(p.numel() for p in module.parameters()) == count_resnet8_parameters(1, 10, widths)
 
 
 def test_three_widths_give_eight_weighted_layers() -> None:
-    module = resnet8.build((3, 32, 32), 10, widths=[16, 32, 64], stem_stride=1)
+    module = resnet8.build(*make_ports((3, 32, 32), 10), widths=[16, 32, 64], stem_stride=1)
     main_path = [
         layer
         for name, layer in module.named_modules()
@@ -30,7 +31,7 @@ def test_three_widths_give_eight_weighted_layers() -> None:
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 33, 17)])
 @pytest.mark.parametrize("stem_stride", [1, 2])
 def test_images_of_any_size_give_one_logit_per_class(shape: tuple[int, ...], stem_stride: int) -> None:
-    module = resnet8.build(shape, 7, widths=[4, 6], stem_stride=stem_stride).eval()
+    module = resnet8.build(*make_ports(shape, 7), widths=[4, 6], stem_stride=stem_stride).eval()
     assert module(torch.rand(2, *shape)).shape == (2, 7)
 
 

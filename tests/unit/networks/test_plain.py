@@ -12,6 +12,7 @@ from torch import nn
 
 from edgeproof.core.errors import ConfigError
 from edgeproof.networks import cnn2, mlp
+from tests.support.training_tasks import make_ports
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -23,12 +24,12 @@ def count_parameters(module: nn.Module) -> int:
 
 @pytest.mark.parametrize(("hidden", "published"), [((128,), 101_770), ((300, 100), 266_610), ((), 7_850)])
 def test_a_perceptron_has_the_published_number_of_parameters(hidden: tuple[int, ...], published: int) -> None:
-    assert count_parameters(mlp.build((1, 28, 28), 10, hidden=hidden)) == published
+    assert count_parameters(mlp.build(*make_ports((1, 28, 28), 10), hidden=hidden)) == published
 
 
 @given(st.lists(st.integers(1, 9), max_size=3), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))
 def test_a_perceptron_equals_its_formula_in_numpy(hidden: list[int], channels: int, height: int, width: int) -> None:
-    module = mlp.build((channels, height, width), 4, hidden=hidden)
+    module = mlp.build(*make_ports((channels, height, width), 4), hidden=hidden)
     images = np.random.default_rng(0).standard_normal((2, channels, height, width)).astype(np.float32)
     values = images.reshape(2, -1)
     layers = [layer for layer in module if isinstance(layer, nn.Linear)]  # type: ignore[attr-defined]
@@ -54,13 +55,13 @@ def count_lenet_by_hand(positions: int, first: int = 20, second: int = 50, hidde
 
 
 def test_cnn2_without_padding_equals_lenet_5_of_deep_compression() -> None:
-    module = cnn2.build((1, 28, 28), 10, widths=(20, 50), hidden=500, padding=0)
+    module = cnn2.build(*make_ports((1, 28, 28), 10), widths=(20, 50), hidden=500, padding=0)
     assert count_parameters(module) == count_lenet_by_hand(positions=4 * 4) == 431_080
 
 
 @pytest.mark.parametrize(("side", "padding", "positions"), [(28, 2, 7 * 7), (28, 1, 5 * 5), (8, 2, 2 * 2), (16, 0, 1)])
 def test_padding_and_image_size_change_only_the_first_linear_layer(side: int, padding: int, positions: int) -> None:
-    module = cnn2.build((1, side, side), 10, widths=(6, 4), hidden=9, padding=padding)
+    module = cnn2.build(*make_ports((1, side, side), 10), widths=(6, 4), hidden=9, padding=padding)
     assert count_parameters(module) == count_lenet_by_hand(positions, 6, 4, 9)
     assert module(torch.rand(2, 1, side, side)).shape == (2, 10)
 
@@ -68,10 +69,10 @@ def test_padding_and_image_size_change_only_the_first_linear_layer(side: int, pa
 @pytest.mark.parametrize(("padding", "smallest"), [(0, 16), (1, 10), (2, 4)])
 def test_a_too_small_image_is_refused_with_the_smallest_size(padding: int, smallest: int) -> None:
     options = {"widths": (2, 2), "hidden": 2, "padding": padding}
-    assert cnn2.build((1, smallest, 40), 3, **options)(torch.rand(1, 1, smallest, 40)).shape == (1, 3)
+    assert cnn2.build(*make_ports((1, smallest, 40), 3), **options)(torch.rand(1, 1, smallest, 40)).shape == (1, 3)
     for shape in ((1, smallest - 1, 40), (1, 40, smallest - 1), (1, 1, 1)):
         with pytest.raises(ConfigError, match=f"at least {smallest}×{smallest}"):
-            cnn2.build(shape, 3, **options)
+            cnn2.build(*make_ports(shape, 3), **options)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from edgeproof.core.errors import ConfigError
 from edgeproof.models import frameworks
 from edgeproof.models.layer_outputs import record_outputs
 from edgeproof.networks import gru, transformer
+from tests.support.training_tasks import make_inputs, make_ports
 
 OPTIONS: dict[str, Any] = {"patch": (4, 4), "width": 12, "depth": 2, "heads": 3, "expansion": 2}
 
@@ -38,7 +39,7 @@ def build_torch_gru(module: nn.Module, features: int, hidden: int) -> nn.GRU:
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8), (3, 5, 4), (1, 1, 6)])
 def test_the_network_equals_the_gru_of_torch_over_rows(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
-    module = gru.build(shape, 7, hidden=16)
+    module = gru.build(*make_ports(shape, 7), hidden=16)
     channels, height, width = shape
     images = torch.randn(4, *shape)
     rows = torch.stack([images[:, :, row].reshape(4, channels * width) for row in range(height)], dim=1)
@@ -47,13 +48,13 @@ def test_the_network_equals_the_gru_of_torch_over_rows(shape: tuple[int, int, in
 
 
 def test_a_gru_has_the_parameters_and_initial_range_of_torch() -> None:
-    module = gru.build((1, 28, 28), 10, hidden=64)
+    module = gru.build(*make_ports((1, 28, 28), 10), hidden=64)
     assert count_parameters(module) == count_parameters(nn.GRU(28, 64)) + 64 * 10 + 10 == 18_698
     for part in (module.inputs, module.states):
         values = torch.cat([p.detach().flatten() for p in part.parameters()])
         assert float(values.abs().max()) <= 64**-0.5
         assert float(values.std()) == pytest.approx(64**-0.5 / 3**0.5, rel=0.05)
-    assert frameworks.compute_facts(module, (1, 28, 28)).macs == 28 * 3 * (28 * 64 + 64 * 64) + 64 * 10
+    assert frameworks.compute_facts(module, make_inputs((1, 28, 28))).macs == 28 * 3 * (28 * 64 + 64 * 64) + 64 * 10
 
 
 @pytest.mark.parametrize("options", [{"hidden": 0}, {}, {"hidden": 4, "layers": 2}])
@@ -92,7 +93,7 @@ def test_a_block_equals_the_encoder_layer_of_torch() -> None:
 
 
 def test_attention_and_hidden_states_can_be_recorded_by_name() -> None:
-    module = transformer.build((1, 8, 12), 5, **OPTIONS).eval()
+    module = transformer.build(*make_ports((1, 8, 12), 5), **OPTIONS).eval()
     names = ["blocks.0", "blocks.1", "blocks.0.attention.probabilities", "blocks.1.attention.probabilities"]
     with record_outputs(module, names) as recorded:
         module(torch.rand(2, 1, 8, 12))
@@ -107,7 +108,7 @@ def test_attention_and_hidden_states_can_be_recorded_by_name() -> None:
 
 def test_only_positions_distinguish_tokens() -> None:
     torch.manual_seed(0)
-    module = transformer.build((1, 4, 8), 5, **OPTIONS).eval()
+    module = transformer.build(*make_ports((1, 4, 8), 5), **OPTIONS).eval()
     left_right = torch.randn(1, 1, 4, 8)
     right_left = left_right.roll(4, dims=3)
     assert not torch.allclose(module(left_right), module(right_left), atol=1e-4)
@@ -116,7 +117,7 @@ def test_only_positions_distinguish_tokens() -> None:
 
 
 def test_a_token_is_a_linear_map_of_its_row_plus_its_position() -> None:
-    embedding = transformer.build((1, 8, 8), 5, **OPTIONS | {"patch": (1, 8)}).embedding
+    embedding = transformer.build(*make_ports((1, 8, 8), 5), **OPTIONS | {"patch": (1, 8)}).embedding
     images = torch.randn(2, 1, 8, 8)
     weight, bias = embedding.patches.weight.reshape(12, 8), embedding.patches.bias
     expected = images[:, 0] @ weight.T + bias + embedding.positions.reshape(8, 12)
@@ -124,14 +125,17 @@ def test_a_token_is_a_linear_map_of_its_row_plus_its_position() -> None:
 
 
 def test_parameters_and_macs_of_a_transformer_equal_counts_by_hand() -> None:
-    module = transformer.build((1, 28, 28), 10, patch=(4, 4), width=32, depth=2, heads=2, expansion=3)
+    module = transformer.build(*make_ports((1, 28, 28), 10), patch=(4, 4), width=32, depth=2, heads=2, expansion=3)
     tokens, width, inside = 49, 32, 96
     block = 4 * (width * width + width) + width * inside + inside + inside * width + width + 4 * width
     embedding = 16 * width + width + tokens * width
     assert count_parameters(module) == embedding + 2 * block + 2 * width + width * 10 + 10
     # Projections and perceptron of each token, and both products with the attention between all tokens.
     multiplied = tokens * (4 * width * width + 2 * width * inside) + 2 * tokens * tokens * width
-    assert frameworks.compute_facts(module, (1, 28, 28)).macs == tokens * 16 * width + 2 * multiplied + width * 10
+    assert (
+        frameworks.compute_facts(module, make_inputs((1, 28, 28))).macs
+        == tokens * 16 * width + 2 * multiplied + width * 10
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +144,7 @@ def test_parameters_and_macs_of_a_transformer_equal_counts_by_hand() -> None:
 )
 def test_incompatible_shapes_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        transformer.build((1, 8, 8), 5, **OPTIONS | changed)
+        transformer.build(*make_ports((1, 8, 8), 5), **OPTIONS | changed)
 
 
 @pytest.mark.parametrize("changed", [{"patch": [4]}, {"width": 0}, {"depth": 0}, {"heads": 0}, {"dropout": 0.1}])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from edgeproof.core.errors import DataError
+from edgeproof.data import task_quality
+from edgeproof.statistics.metric import CORRECT
 from edgeproof.tasks import digits, fashion_mnist
 from tests.support import idx_files
 
@@ -39,7 +40,7 @@ def test_every_digit_is_in_exactly_one_split(table: Path) -> None:
     assert {name: len(members) for name, members in numbers.items()} == {"train": 1000, "validation": 200, "test": 597}
     assert sorted(number for members in numbers.values() for number in members) == list(range(1797))
     for name, (images, labels) in splits.items():
-        assert images.shape[1:] == digits.INPUT_SHAPE
+        assert images.shape[1:] == digits.INPUTS[0].shape
         assert [number % 10 for number in numbers[name]] == labels.tolist()
 
 
@@ -160,7 +161,8 @@ def test_an_idx_file_is_read_in_order(tmp_path: Path) -> None:
 # --- both ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", [digits, fashion_mnist])
-def test_a_sample_is_correct_if_its_highest_output_is_its_label(task: Any) -> None:
+@pytest.mark.parametrize("task", ["digits", "fashion_mnist"])
+def test_a_sample_is_correct_if_its_highest_output_is_its_label(task: str, project_root: Path) -> None:
     outputs = np.array([[0.1, 0.9, 0.0], [5.0, -1.0, 2.0], [-3.0, -2.0, -1.0]], np.float32)
-    assert task.score(outputs, np.array([1, 2, 2])).tolist() == [True, False, True]
+    evidence = task_quality.load_task_quality(task).collect((), (outputs,), np.array([1, 2, 2]))
+    assert evidence[CORRECT].tolist() == [True, False, True]
