@@ -23,7 +23,7 @@ def add_commands(commands: Any) -> None:
     )
     submit.add_argument(
         "--benchmark",
-        help="MLPerf's benchmark for the task: resnet (default); with --flavour tiny, which needs it, ic, kws or vww",
+        help="MLPerf's benchmark for the task: resnet (default); --flavour tiny needs ic, kws, vww or ad",
     )
     submit.add_argument(
         "--artifacts",

@@ -157,8 +157,9 @@ def _write_accuracy_log(record: Record, directory: Path, score: str) -> None:
 
 
 def _format_score(accuracy: Record) -> str:
-    assert accuracy.accuracy is not None, "a selected accuracy run has a score"
-    correct, total = accuracy.accuracy.correct, accuracy.accuracy.total
+    assert accuracy.quality is not None, "a selected accuracy run has a score"
+    assert accuracy.quality.correct is not None, "MLPerf scores the benchmark by accuracy"
+    correct, total = accuracy.quality.correct, accuracy.quality.units
     return f"accuracy={100 * correct / total:.3f}%, good={correct}, total={total}\n"
 
 
@@ -173,7 +174,7 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
 
 
 def _compose_scenario_readme(entry: Entry, scenario: str, benchmark: str, accuracy: Record) -> str:
-    samples = None if accuracy.accuracy is None else accuracy.accuracy.total
+    samples = None if accuracy.quality is None else accuracy.quality.units
     return "\n".join(
         [
             f"# {entry.model} as {entry.scheme} in {entry.runtime} on {entry.device}: {scenario}",

@@ -60,6 +60,8 @@ class BenchmarkRules:
     server_latency_ns: int
 
 
+# MLPerf's names of the scores by the metrics that give them.
+SCORES = {"accuracy": "top-1 accuracy", "auc": "the area under the ROC curve"}
 # The benchmarks that are scored by top-1 accuracy.
 INFERENCE_BENCHMARKS = {"resnet": BenchmarkRules(performance_samples=1024, server_latency_ns=15_000_000)}
 
@@ -69,9 +71,12 @@ TINY_BENCHMARK_HINDRANCES = {
     "kws": "",
     "vww": "",
     "ic2": "its rules also require ic on the same system, but a system here has one model",
-    "ad": "it is scored by the area under the ROC curve, which no task here reports",
+    "ad": "",
     "sww": "it streams audio and counts detections, which LoadGen cannot do",
 }
+
+# The metric that scores each of MLPerf Tiny's benchmarks that can be submitted.
+TINY_METRICS = {"ic": "accuracy", "kws": "accuracy", "vww": "accuracy", "ad": "auc"}
 
 STATUSES = ("available", "preview", "rdi")
 

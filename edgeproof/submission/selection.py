@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeproof.core.directories import hash_file
+from edgeproof.core.errors import ArtifactError
 from edgeproof.records import kinds, record_files
 from edgeproof.records.record import Record
 from edgeproof.submission.errors import SubmissionError
 from edgeproof.submission.refusals import Refusal, format_message, list_reasons
-from edgeproof.submission.rules import AUDITED_SETTINGS, SCENARIOS
+from edgeproof.submission.rules import AUDITED_SETTINGS, SCENARIOS, SCORES
 
 NULL = "null"
 DETAIL_LOG = "mlperf_log_detail.txt"
@@ -94,6 +96,20 @@ def select(root: Path, artifacts: Sequence[str] = ()) -> list[Entry]:
     return entries
 
 
+def check_metric(entries: Sequence[Entry], benchmark: str, metric: str) -> None:
+    """Raise SubmissionError, with a reason for each artifact, unless all qualities have the metric of the benchmark."""
+    refusals = []
+    for entry in entries:
+        quality = None if entry.accuracy is None else entry.accuracy.quality
+        if quality is not None and quality.metric != metric:
+            reason = f"its quality is {quality.label}, but MLPerf scores '{benchmark}' by {SCORES[metric]}"
+            refusals.append(Refusal(entry.name, reason))
+    if refusals:
+        title = "MLPerf scores the benchmark by another metric than the task:"
+        hint = f"Choose a benchmark for the task with --benchmark, or leave artifacts out. {ARTIFACTS_HINT}"
+        raise SubmissionError(format_message(title, list_reasons(refusals, "artifacts"), hint))
+
+
 def get_value(content: Mapping[str, Any], path: Sequence[str]) -> Any:
     """Return the value at a path of keys in a record's content, or None."""
     current: Any = content
@@ -145,8 +161,8 @@ def _check_content(record: Record) -> Iterator[str]:
         yield f"ran under '{content['compliance']}'; expected {' or '.join(AUDITED_SETTINGS)}, or no compliance test"
     if content["job"]["scenario"] not in SCENARIOS:
         yield f"ran the scenario '{content['job']['scenario']}'; expected one of {', '.join(SCENARIOS)}"
-    if _is_accuracy(record) and not _is_count(content.get("accuracy")):
-        yield f"{kinds.RECORD_FILE} lacks accuracy.correct and accuracy.total"
+    if _is_accuracy(record) and not _has_quality(record):
+        yield f"{kinds.RECORD_FILE} lacks a quality, or it is damaged"
 
 
 def _check_files(record: Record) -> Iterator[str]:
@@ -163,11 +179,14 @@ def _is_accuracy(record: Record) -> bool:
     return record.job is not None and record.job.mode == "AccuracyOnly"
 
 
-def _is_count(accuracy: object) -> bool:
-    if not isinstance(accuracy, Mapping):
+def _has_quality(record: Record) -> bool:
+    try:
+        quality = record.quality
+    except ArtifactError:
         return False
-    correct, total = accuracy.get("correct"), accuracy.get("total")
-    return isinstance(correct, int) and isinstance(total, int) and 0 <= correct <= total and total > 0
+    if quality is None or quality.units < 1 or not math.isfinite(quality.value):
+        return False
+    return not quality.description.is_proportion or 0 <= quality.value <= 1
 
 
 def _group(records: Sequence[Record]) -> list[Entry]:

@@ -11,7 +11,12 @@ from edgeproof.core.errors import suggest_nearest
 from edgeproof.submission import inference, selection, tiny
 from edgeproof.submission.errors import SubmissionError
 from edgeproof.submission.refusals import format_message, list_reasons, split_problem
-from edgeproof.submission.rules import INFERENCE_BENCHMARKS, INFERENCE_SYSTEM_FIELDS, TINY_BENCHMARK_HINDRANCES
+from edgeproof.submission.rules import (
+    INFERENCE_BENCHMARKS,
+    INFERENCE_SYSTEM_FIELDS,
+    TINY_BENCHMARK_HINDRANCES,
+    TINY_METRICS,
+)
 from edgeproof.submission.system_description import SubmissionInfo, read_head_commit
 from edgeproof.submission.validate import validate
 
@@ -33,8 +38,8 @@ def submit(
     """Write the submission of the records below `records_root` to `out`, completely or not at all; return its files.
 
     `flavour` selects the tree of MLPerf Inference or of MLPerf Tiny. `benchmark` is MLPerf's name for the task: resnet
-    (the default), or ic, kws or vww of MLPerf Tiny. `artifacts` are patterns of '<runtime>/<model>.<scheme>'; without
-    any, all artifacts are submitted. `system` replaces fields of the system description that records do not contain.
+    (the default), or ic, kws, vww or ad of MLPerf Tiny. It must be scored by the metric of the task's quality.
+    `artifacts` are patterns of '<runtime>/<model>.<scheme>'; without any, all are submitted. `system` replaces fields of the system description that records do not contain.
     `commit` made the records, by default the current commit of the working directory.
 
     Raises SubmissionError when the records are not official, valid and complete, or when validate() finds a problem.
@@ -45,6 +50,7 @@ def submit(
     info.check(fields)
     _check_replaceable(out)
     entries = selection.select(records_root, artifacts)
+    selection.check_metric(entries, benchmark, "accuracy" if flavour == "inference" else TINY_METRICS[benchmark])
     with write_atomically(out) as part:
         write(part, entries, info, flavour, benchmark)
         problems = validate(part)
@@ -73,7 +79,7 @@ def choose_benchmark(flavour: Flavour, benchmark: str | None) -> str:
     if benchmark is None:
         raise SubmissionError(
             "MLPerf Tiny has several benchmarks, and records do not say which one the task stands for. Add --benchmark "
-            "ic (image classification), kws (keyword spotting) or vww (visual wake words)."
+            "ic (image classification), kws (keyword spotting), vww (visual wake words) or ad (anomaly detection)."
         )
     hindrance = TINY_BENCHMARK_HINDRANCES[_check_known(benchmark, TINY_BENCHMARK_HINDRANCES)]
     if hindrance:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from edgeproof.core.directories import write_json, write_text
@@ -102,13 +101,23 @@ def top_1_percent(correct: float, total: float) -> float:
     return 100 * correct / total
 
 
+def describe_score(record: Record) -> dict[str, float]:
+    """Return the score in results.json: the counts of an accuracy, or the area under the ROC curve."""
+    quality = record.quality
+    if quality is None:
+        return {}
+    if quality.correct is not None:
+        return {"correct": quality.correct, "total": quality.units}
+    return {quality.metric: quality.value, "units": quality.units}
+
+
 def _write_run(directory: Path, record: Record, lines: Sequence[str]) -> None:
     directory.mkdir(parents=True)
     shutil.copyfile(record.directory / DETAIL_LOG, directory / "log.txt")
     write_text(directory / "results.txt", "".join(f"edgeproof: {line}\n" for line in [*lines, METHOD_NOTE]))
     user_conf = (record.directory / USER_CONF).read_text(encoding="utf-8")
-    score = {} if record.accuracy is None else asdict(record.accuracy)
-    write_json(directory / "results.json", {**describe_origin(record), **score, "user_conf": user_conf})
+    content = {**describe_origin(record), **describe_score(record), "user_conf": user_conf}
+    write_json(directory / "results.json", content)
 
 
 def _format_performance(record: Record) -> list[str]:
@@ -128,6 +137,9 @@ def _format_performance(record: Record) -> list[str]:
 
 
 def _format_score(record: Record) -> list[str]:
-    assert record.accuracy is not None, "a selected accuracy run has a score"
-    correct, total = record.accuracy.correct, record.accuracy.total
+    quality = record.quality
+    assert quality is not None, "a selected accuracy run has a score"
+    if quality.correct is None:  # the only other metric of a benchmark that can be submitted
+        return [f"AUC = {quality.value:.3f}"]
+    correct, total = quality.correct, quality.units
     return [f"{correct} of {total} right", f"Top 1% = {top_1_percent(correct, total):.3f}"]

@@ -14,11 +14,12 @@ from edgeproof.submission.checks.measurements import check_one_artifact, check_o
 from edgeproof.submission.checks.systems import check_tiny_system, list_systems
 from edgeproof.submission.checks.tree import Parts, Tree
 from edgeproof.submission.logs import DetailLog, quote
-from edgeproof.submission.rules import TINY_BENCHMARK_HINDRANCES, BenchmarkRules
+from edgeproof.submission.rules import TINY_BENCHMARK_HINDRANCES, TINY_METRICS, BenchmarkRules
 from edgeproof.submission.selection import ACCURACY_LOG, DETAIL_LOG
 
 THROUGHPUT = re.compile(r".* Median throughput is ([0-9.]{1,30}) inf\./sec\.")
 TOP_1 = re.compile(r".* Top 1% = ([0-9.]{1,30})")
+AUC = re.compile(r".* AUC = ([0-9.]{1,30})")
 # results.txt has three decimals, LoadGen's log six digits.
 ABSOLUTE_TOLERANCE = 0.000501
 RELATIVE_TOLERANCE = 1e-5
@@ -60,7 +61,8 @@ def _check_benchmark(tree: Tree, directory: Parts) -> None:
         tree.add(path, check_origin(tree, "it", content, {DETAIL_LOG: (*directory, run, "log.txt")}))
         origins[run] = content
     if "accuracy" in origins:
-        _check_accuracy_results(tree, (*directory, "accuracy"), origins["accuracy"], accuracy)
+        check = _check_auc_results if TINY_METRICS.get(directory[-1]) == "auc" else _check_accuracy_results
+        check(tree, (*directory, "accuracy"), origins["accuracy"], accuracy)
     tree.add(directory, check_one_artifact(origins))
 
 
@@ -83,6 +85,22 @@ def _check_accuracy_results(tree: Tree, place: Parts, content: Mapping[str, Any]
     _check_figure(tree, (*place, "results.txt"), TOP_1, "Top 1% =", percent)
 
 
+def _check_auc_results(tree: Tree, place: Parts, content: Mapping[str, Any], log: DetailLog | None) -> None:
+    """Check the area under the ROC curve. A sound may have several samples, so its count is not that of the log."""
+    auc, units = logs.as_number(content.get("auc")), logs.as_number(content.get("units"))
+    if not SHA256.fullmatch(get_file_hash(content, ACCURACY_LOG)):
+        tree.add((*place, "results.json"), [_describe_missing_hash()])
+    is_area = auc is not None and units is not None and 0 <= auc <= 1 and units > 0
+    if not is_area:
+        given = f"auc is {quote(content.get('auc'))} and units is {quote(content.get('units'))}"
+        tree.add((*place, "results.json"), [f"{given}; expected an area from 0 to 1 and a count"])
+    _check_figure(tree, (*place, "results.txt"), AUC, "AUC =", auc if is_area else None)
+
+
+def _describe_missing_hash() -> str:
+    return f"{ACCURACY_LOG} has no sha256 in files; expected that of the complete accuracy log"
+
+
 def _is_score(content: Mapping[str, Any]) -> bool:
     correct, total = logs.as_number(content.get("correct")), logs.as_number(content.get("total"))
     return correct is not None and total is not None and 0 <= correct <= total and total > 0
@@ -91,7 +109,7 @@ def _is_score(content: Mapping[str, Any]) -> bool:
 def _check_score(content: Mapping[str, Any], log: DetailLog | None) -> Iterator[str]:
     """Check the counts in the accuracy run's results.json."""
     if not SHA256.fullmatch(get_file_hash(content, ACCURACY_LOG)):
-        yield f"{ACCURACY_LOG} has no sha256 in files; expected that of the complete accuracy log"
+        yield _describe_missing_hash()
     correct, total = content.get("correct"), content.get("total")
     if not _is_score(content):
         yield f"correct is {quote(correct)} and total is {quote(total)}; expected counts of samples"
