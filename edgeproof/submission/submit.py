@@ -39,8 +39,9 @@ def submit(
 
     `flavour` selects the tree of MLPerf Inference or of MLPerf Tiny. `benchmark` is MLPerf's name for the task: resnet
     (the default), or ic, kws, vww or ad of MLPerf Tiny. It must be scored by the metric of the task's quality.
-    `artifacts` are patterns of '<runtime>/<model>.<scheme>'; without any, all are submitted. `system` replaces fields of the system description that records do not contain.
-    `commit` made the records, by default the current commit of the working directory.
+    `artifacts` are patterns of '<runtime>/<model>.<scheme>'; without any, all artifacts are submitted. `system`
+    replaces fields of the system description that records do not contain. `commit` made the records, by default the
+    current commit of the working directory.
 
     Raises SubmissionError when the records are not official, valid and complete, or when validate() finds a problem.
     """

@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeproof.report.row import Row
 from edgeproof.statistics.estimates import Estimate
+from edgeproof.statistics.metric import ACCURACY, ACCURACY_NAME
 
 CONDITIONS = {"cpu": "A Processor", "kernel": "6.1", "threads": 1, "preset": "standard", "settings": {"min": 1}}
 
@@ -26,7 +27,9 @@ PLAIN = Row(
     artifact_sha256="0" * 64,
     size_bytes=1536,
     gzip_bytes=512,
-    accuracy=Estimate(0.5, 0.25, 0.75),
+    metric_name=ACCURACY_NAME,
+    metric=ACCURACY,
+    quality=Estimate(0.5, 0.25, 0.75),
     p50_ns=Estimate(123456.0, 120000.0, 126000.0),
     threads=1,
     processes=3,
@@ -55,7 +58,9 @@ def row(model: str = "teacher", scheme: str = "fp32", runtime: str = "onnx", dev
         "weight_sparsity": 0.125,
         "artifact_sha256": "0" * 64,
         "size_bytes": 1536,
-        "accuracy": Estimate(0.9, 0.88, 0.92),
+        "metric_name": ACCURACY_NAME,
+        "metric": ACCURACY,
+        "quality": Estimate(0.9, 0.88, 0.92),
         "p50_ns": about(100_000.0),
         "p99_ns": about(200_000.0),
         "conditions": CONDITIONS,
@@ -74,15 +79,15 @@ def several() -> list[Row]:
     """Return six rows: valid ones, one with a refused latency, an unsupported one, and one of another device."""
     return [
         row(),
-        row("student", accuracy=Estimate(0.8, 0.78, 0.82), p50_ns=about(20_000.0), speed_up=about(5.0), size_bytes=512),
-        row("student", "int8-static", accuracy=Estimate(0.7, 0.68, 0.72), p50_ns=about(30_000.0)),
+        row("student", quality=Estimate(0.8, 0.78, 0.82), p50_ns=about(20_000.0), speed_up=about(5.0), size_bytes=512),
+        row("student", "int8-static", quality=Estimate(0.7, 0.68, 0.72), p50_ns=about(30_000.0)),
         row("student", "fp32", "tflite", p50_ns=None, p99_ns=None, verdict="invalid", reasons=REFUSED),
         row(
             "teacher",
             "int8-dynamic",
             verdict="unsupported",
             reasons=("no kernels",),
-            accuracy=None,
+            quality=None,
             p50_ns=None,
             p99_ns=None,
             size_bytes=None,

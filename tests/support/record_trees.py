@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgeproof.core import plugins
 from edgeproof.core.loadgen_log import DETAIL_LOG
 from edgeproof.records import record_files
+from edgeproof.records.kinds import EVIDENCE_FILE
+from edgeproof.records.record_parts import QualityResult
+from edgeproof.statistics import bootstrap, proportions
+from edgeproof.statistics.metric import CORRECT, count_units
 
 LOADGEN = {
     "single_stream": "SingleStream",
@@ -32,6 +38,8 @@ def write(
     process: int = 0,
     call_ns: Sequence[int] | np.ndarray | None = None,
     correct: Sequence[bool] | np.ndarray | None = None,
+    metric: str = "accuracy",
+    evidence: Mapping[str, np.ndarray] | None = None,
     log: Mapping[str, Any] | None = None,
     verdict: str = "valid",
     reasons: Sequence[str] = (),
@@ -42,7 +50,10 @@ def write(
     job: bool = True,
     **changes: Any,
 ) -> Path:
-    """Write one record below `root` in the session directory of `session_of` (by default device and runtime)."""
+    """Write one record below `root` in the session directory of `session_of` (by default device and runtime).
+
+    `correct` is the evidence of an accuracy, `evidence` that of any other metric.
+    """
     session = f"{device}_{session_of or runtime}"
     directory = root / session / runtime / f"{model}.{scheme}" / f"{scenario}.{process}"
     directory.mkdir(parents=True)
@@ -100,11 +111,23 @@ def write(
         invoke = np.maximum(durations * 9 // 10, 1)
         np.savez_compressed(directory / "latencies.npz", call_ns=durations, invoke_ns=invoke, started_ns=started)
     if correct is not None:
-        hits = np.asarray(correct, bool)
-        np.savez_compressed(directory / "outputs.npz", correct=hits)
-        content["accuracy"] = {"correct": int(hits.sum()), "total": len(hits)}
+        evidence = {CORRECT: np.asarray(correct, bool)}
+    if evidence is not None:
+        np.savez_compressed(directory / EVIDENCE_FILE, **dict(evidence))
+        content["quality"] = describe_quality(metric, evidence)
     record_files.write_content(directory, content)
     return directory
+
+
+def describe_quality(metric: str, evidence: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the quality that a record with this evidence holds."""
+    plugin = plugins.load("metrics", metric)
+    units = count_units(evidence)
+    if plugin.METRIC.is_proportion:
+        estimate = proportions.estimate_proportion(int(evidence[CORRECT].sum()), units)
+    else:
+        estimate = bootstrap.estimate_quality(plugin.compute, evidence)
+    return asdict(QualityResult.build(metric, plugin.METRIC, estimate, units))
 
 
 def write_detail_log(directory: Path, log: Mapping[str, Any]) -> None:

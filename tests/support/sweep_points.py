@@ -13,6 +13,7 @@ from edgeproof.core.directories import write_json, write_text
 from edgeproof.report import row_data
 from edgeproof.report.row import Row
 from edgeproof.statistics.estimates import Estimate
+from edgeproof.statistics.metric import ACCURACY, ACCURACY_NAME
 from edgeproof.study import plan
 from edgeproof.sweeps.local_executor import PointPhase
 from edgeproof.sweeps.outcomes import ModelSummary, PointOutcome
@@ -65,7 +66,9 @@ ROW = Row(
     weight_sparsity=0.0,
     artifact_sha256="a" * 64,
     size_bytes=1000,
-    accuracy=Estimate(0.9, 0.8, 0.95),
+    metric_name=ACCURACY_NAME,
+    metric=ACCURACY,
+    quality=Estimate(0.9, 0.8, 0.95),
     p50_ns=Estimate(50_000.0, 49_000.0, 51_000.0),
 )
 
@@ -114,7 +117,7 @@ class StubStarter:
             return
         ratio, bits = (float(parse_overrides(point)[key]) for key in ("prune.ratio", "quantize.bits"))
         default = replace(
-            ROW, accuracy=Estimate(1 - ratio / bits, 0.1, 1.0), size_bytes=round(1000 * (1 - ratio) * bits)
+            ROW, quality=Estimate(1 - ratio / bits, 0.1, 1.0), size_bytes=round(1000 * (1 - ratio) * bits)
         )
         row = _first(self.rows, point.overrides, default)
         result = place / "result"
