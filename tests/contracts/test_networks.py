@@ -99,6 +99,6 @@ def test_every_multidimensional_parameter_is_the_weight_of_a_layer(name: str) ->
     """Methods prune and round every tensor with two or more dimensions, so each must be the weight of a layer."""
     module = build_tiny_module(name)
     weights = {id(p) for p in module.parameters() if p.dim() > 1}
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding)]
     assert weights == {id(layer.weight) for layer in layers}
     assert layers[-1].out_features == find_kind(name).tiny[1][0].size

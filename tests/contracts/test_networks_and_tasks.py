@@ -107,9 +107,7 @@ def test_the_views_of_a_task_keep_shapes_and_the_first_is_the_sample_itself(name
         assert not all(torch.equal(*pair) for pair in zip(view(k), inputs, strict=True))
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in plugins.list_names("tasks") if is_classification(plugins.load("tasks", n))]
-)
+@pytest.mark.parametrize("name", CLASSIFICATIONS)
 def test_a_classification_is_perfect_for_its_labels_and_wrong_for_others(name: str, tmp_path: Path) -> None:
     task = plugins.load("tasks", name)
     _, y = task.data(write_files(name, tmp_path), validation_samples=10, seed=0)["test"]

@@ -21,7 +21,7 @@ def make_task(views: int = 1) -> TrainingTask:
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(32, *SHAPE, generator=generator)
     y = torch.arange(32) % 4
-    return make_training_task(x, y, 4, validation=8, views=views, view=lambda tensor, k: tensor.roll(k, -1))
+    return make_training_task(x, y, 4, validation_samples=8, views=views, view=lambda tensor, k: tensor.roll(k, -1))
 
 
 def build_module() -> nn.Module:

@@ -12,12 +12,13 @@ from edgeproof.core import plugins
 from edgeproof.models.model_files import NetworkSpec
 from edgeproof.models.training import make_deterministic
 from edgeproof.models.training_task import TrainingTask
-from tests.support.network_kinds import Interface, find_kind
+from tests.support.network_kinds import VOCABULARY, Interface, find_kind
 
 CONF = Path(__file__).parents[2] / "conf"
 # Options that differ from the defaults in conf/networks. A network that is not listed uses only its defaults.
 TINY: dict[str, dict[str, Any]] = {
     "autoencoder": {"hidden": [32, 16], "code": 8},
+    "bert": {"vocabulary": VOCABULARY, "width": 16, "depth": 1, "heads": 2, "inner": 32},
     "cnn2": {"widths": [4, 6], "hidden": 16},
     "cnn_1d": {"widths": [8, 12]},
     "ds_cnn": {"width": 8, "blocks": 2, "stem_stride": 1},

@@ -32,15 +32,15 @@ def make_training_task(
     y: torch.Tensor,
     classes: int,
     *,
-    validation: int | None = None,
+    validation_samples: int | None = None,
     views: int = 1,
     view: View = lambda tensor, k: tensor,
     **changes: Any,
 ) -> TrainingTask:
     """Build a classification from inputs and labels.
 
-    Its first `validation` samples (by default all) are the validation split too. `view` changes each input by itself.
-    `changes` are other fields of the task, which may turn it into a task of another kind.
+    Its first `validation_samples` samples (by default all) are the validation split too. `view` changes each input by
+    itself. `changes` are other fields of the task, which may turn it into a task of another kind.
     """
     inputs = x if isinstance(x, tuple) else (x,)
     train = Split(inputs, y)
@@ -49,7 +49,7 @@ def make_training_task(
         "inputs": make_inputs(*(tensor.shape[1:] for tensor in inputs)),
         "outputs": (Port("logits", (classes,)),),
         "train": train,
-        "validation": train.select(slice(validation)),
+        "validation": train.select(slice(validation_samples)),
         "metric": accuracy.METRIC,
         "measure": measure_accuracy,
         "seed": 0,

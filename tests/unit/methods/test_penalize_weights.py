@@ -47,7 +47,7 @@ def regression() -> tuple[TrainingTask, np.ndarray]:
     labels = (x.reshape(60, 8)[:, :3] + 0.8 * rng.standard_normal((60, 3))).argmax(1)
     solver = LogisticRegression(l1_ratio=1.0, C=1 / (60 * 0.03), solver="saga", tol=1e-6, max_iter=10_000)
     x_tensor, y_tensor = torch.from_numpy(x), torch.from_numpy(labels)
-    task = make_training_task(x_tensor, y_tensor, 3, validation=1)
+    task = make_training_task(x_tensor, y_tensor, 3, validation_samples=1)
     return task, solver.fit(x.reshape(60, 8), labels).coef_
 
 

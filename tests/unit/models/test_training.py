@@ -30,7 +30,7 @@ def make_task(samples: int = 40, *, views: int = 1, view: View = lambda x, k: x,
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(samples, *SHAPE, generator=generator)
     y = torch.arange(samples) % 3
-    return make_training_task(x, y, 3, validation=7, views=views, view=view, seed=seed)
+    return make_training_task(x, y, 3, validation_samples=7, views=views, view=view, seed=seed)
 
 
 def make_recipe(**changes: Any) -> Recipe:
