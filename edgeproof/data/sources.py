@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import shutil
 import tempfile
+import urllib.parse
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -158,7 +159,7 @@ def _open_url(source: UrlSource, scratch: Path) -> Locate:
     def locate(name: str) -> Path:
         packed = name if name.endswith(PACKED_SUFFIXES) else f"{name}.gz"
         path = scratch / Path(packed).name
-        download(f"{source.base.rstrip('/')}/{packed}", path)
+        download(f"{source.base.rstrip('/')}/{urllib.parse.quote(packed)}", path)
         return path
 
     return locate

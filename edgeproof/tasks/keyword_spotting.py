@@ -1,0 +1,230 @@
+"""Keyword spotting: ten words, silence and other words in one second of sound (Speech Commands v0.02, MLPerf Tiny).
+
+Warden: "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition" (2018). Banbury et al.: "MLPerf Tiny
+Benchmark" (2021), whose front end `compute_features` follows. Two sets of files are accepted:
+
+- the official archives, one to train on and one to test on;
+- features: sc12_mfcc_int8.npz has the clips of the official test archive, split by speaker, and
+  sc_v001_bed_cat_happy_mfcc_int8.npz has further words, which count as unknown.
+
+In both, neither a speaker of a test clip nor a clip of MLPerf Tiny's own test set (kws01) is in the training data.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeproof.core import audio
+from edgeproof.core.errors import DataError
+from edgeproof.core.ports import Port
+from edgeproof.core.splits import split_groups
+
+if TYPE_CHECKING:
+    import torch
+
+Array = np.ndarray[Any, Any]
+
+WORDS = ("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")
+CLASSES = (*WORDS, "_silence_", "_unknown_")
+SILENCE, UNKNOWN = CLASSES.index("_silence_"), CLASSES.index("_unknown_")
+FRAMES, COEFFICIENTS = 49, 10
+
+INPUTS = (Port("mfcc", (1, FRAMES, COEFFICIENTS)),)
+OUTPUTS = (Port("logits", (len(CLASSES),)),)
+METRICS = ("accuracy",)
+_SHIFTS = (0, -4, -2, 2, 4)  # of each view, in frames of 20 ms
+VIEWS = len(_SHIFTS)
+
+SAMPLE_RATE_HZ = CLIP_SAMPLES = 16_000
+FRAME_SAMPLES, STEP_SAMPLES, FFT_SAMPLES = 480, 320, 512
+MEL_BANDS, LOWEST_HZ, HIGHEST_HZ = 40, 20.0, 4000.0
+# The input quantization of MLPerf Tiny's reference model.
+SCALE, ZERO_POINT = 0.5847029089927673, 83
+
+TRAIN_ARCHIVE, TEST_ARCHIVE = "speech_commands_v0.02.tar.gz", "speech_commands_test_set_v0.02.tar.gz"
+FEATURES, OTHER_WORDS = "sc12_mfcc_int8.npz", "sc_v001_bed_cat_happy_mfcc_int8.npz"
+TEST_SPLIT = 2
+BACKGROUND, TESTING_LIST = "_background_noise_", "testing_list.txt"
+# Unknown words to train on, as a multiple of the clips of one keyword.
+UNKNOWN_SHARE = 3.0
+_BATCH = 1000
+_SPEAKER = re.compile(r"([0-9a-f]{8})_nohash_")
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """Clips: int8 features (N, 49, 10), labels (N,), speakers (N,), and names (N,) such as 'yes/0a7c2a8d_nohash_0.wav'.
+
+    A recording of background noise is a speaker of its own.
+    """
+
+    features: Array
+    labels: Array
+    speakers: Array
+    names: Array
+
+    def select(self, rows: Array) -> Clips:
+        """Return the clips with the given indices or truth values."""
+        return Clips(self.features[rows], self.labels[rows], self.speakers[rows], self.names[rows])
+
+    def join(self, other: Clips) -> Clips:
+        """Return these clips and the other ones."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Clips(*(np.concatenate(pair) for pair in pairs))
+
+
+def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> dict[str, tuple[Array, Array]]:
+    """Read one of the two sets of files, and split validation clips off the training clips by speaker and `seed`.
+
+    Returns int8 features (N, 49, 10) and labels (N,) of train, validation and test. Raises DataError for a file of
+    another format.
+    """
+    known, test, banned = _read_features(files) if FEATURES in files else _read_archives(files)
+    allowed = limit_unknown(known.select(find_allowed(known, test, banned)), seed)
+    train, validation = split_groups(allowed.speakers, validation_samples, seed)
+    parts = {"train": allowed.select(train), "validation": allowed.select(validation), "test": test}
+    return {name: (part.features, part.labels) for name, part in parts.items()}
+
+
+def find_allowed(known: Clips, test: Clips, banned: Clips) -> Array:
+    """Return the truth value (N,) of 'may be trained on' for each known clip.
+
+    It has the speaker, name or content of no test clip, and the name or content of no banned clip.
+    """
+    kept = test.join(banned)
+    contents = {features.tobytes() for features in kept.features}
+    repeated = np.array([features.tobytes() in contents for features in known.features], bool)
+    allowed: Array = ~(repeated | np.isin(known.speakers, test.speakers) | np.isin(known.names, kept.names))
+    return allowed
+
+
+def limit_unknown(clips: Clips, seed: int) -> Clips:
+    """Keep at most UNKNOWN_SHARE times as many unknown words as a keyword has clips on average."""
+    rows = np.flatnonzero(clips.labels == UNKNOWN)
+    limit = round(UNKNOWN_SHARE * float((clips.labels < len(WORDS)).sum()) / len(WORDS))
+    removed = np.random.default_rng(seed).permutation(rows)[limit:]
+    return clips.select(np.setdiff1d(np.arange(len(clips.labels)), removed))
+
+
+def preprocess(raw: Array) -> Array:
+    """Turn int8 features (N, 49, 10) into the coefficients that they stand for, float32 (N, 1, 49, 10)."""
+    return ((raw.astype(np.float32) - np.float32(ZERO_POINT)) * np.float32(SCALE))[:, None]
+
+
+def view(x: torch.Tensor, k: int) -> torch.Tensor:
+    """Return view k of features (N, 1, 49, 10): shifted in time by up to 80 ms. The frame at the edge is repeated."""
+    import torch
+
+    if k == 0:
+        return x
+    return x[:, :, (torch.arange(x.shape[2]) - _SHIFTS[k]).clamp(0, x.shape[2] - 1)]
+
+
+def compute_features(clips: Array) -> Array:
+    """Return the MFCC of clips (N, 16000) at any scale as MLPerf Tiny computes them, float64 (N, 49, 10)."""
+    waves = clips.astype(np.float64)
+    peaks = waves.max(axis=1, keepdims=True)
+    waves /= np.where(peaks > 0, peaks, 1.0)
+    frames = audio.cut_frames(waves, FRAME_SAMPLES, STEP_SAMPLES) * audio.make_hann_window(FRAME_SAMPLES)
+    spectra = np.abs(np.fft.rfft(frames, FFT_SAMPLES))
+    filters = audio.make_mel_filters_htk(spectra.shape[-1], MEL_BANDS, SAMPLE_RATE_HZ, LOWEST_HZ, HIGHEST_HZ)
+    cosines = audio.make_cosines(MEL_BANDS, COEFFICIENTS) / np.sqrt(2 * MEL_BANDS)
+    features: Array = np.log(spectra @ filters + 1e-6) @ cosines
+    return features
+
+
+def quantize_features(features: Array) -> Array:
+    """Return MFCC as MLPerf Tiny's int8 features: truncated, and clipped where its own tool wraps around."""
+    return np.clip(np.trunc(features / SCALE + ZERO_POINT), -128, 127).astype(np.int8)
+
+
+def _read_features(files: Mapping[str, Path]) -> tuple[Clips, Clips, Clips]:
+    """Return the known clips, the test clips and the clips of kws01 in feature files."""
+    with np.load(files[FEATURES], allow_pickle=False) as content:
+        clips = Clips(content["mfcc"], content["label"].astype(np.int64), content["speaker"], content["name"])
+        is_test, banned = content["split"] == TEST_SPLIT, clips.select(content["kws01_index"])
+    known = clips.select(~is_test)
+    if OTHER_WORDS in files:
+        with np.load(files[OTHER_WORDS], allow_pickle=False) as content:
+            features, names = content["mfcc"], content["name"]
+        speakers = np.array([find_speaker(name) for name in names.tolist()])
+        known = known.join(Clips(features, np.full(len(names), UNKNOWN), speakers, names))
+    return known, clips.select(is_test), banned
+
+
+def _read_archives(files: Mapping[str, Path]) -> tuple[Clips, Clips, Clips]:
+    """Return the known clips, the test clips and the clips of the official list of test clips in both archives.
+
+    The clips of kws01 are test clips.
+    """
+    listed: list[str] = []
+    known = _compute_clips(read_archive(files[TRAIN_ARCHIVE]), listed)
+    return known, _compute_clips(read_archive(files[TEST_ARCHIVE]), []), known.select(np.isin(known.names, listed))
+
+
+def read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the folder and name, such as 'yes/1.wav', and the content of each file in a tar archive.
+
+    Nothing is unpacked onto the disk, so no name can lead out of a folder. Raises DataError for a damaged archive.
+    """
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.isfile() else None
+                if content is not None:
+                    yield "/".join(PurePosixPath(member.name).parts[-2:]), content.read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"{path.name} is a damaged archive ({error})") from error
+
+
+def _compute_clips(contents: Iterator[tuple[str, bytes]], listed: list[str]) -> Clips:
+    """Compute the features of all sounds, and add the names in the list of test clips to `listed`."""
+    waves: list[Array] = []
+    names: list[str] = []
+    batches: list[Array] = []
+    for name, content in contents:
+        if name.endswith(TESTING_LIST):
+            listed += content.decode().split()
+        if not name.endswith(".wav"):
+            continue
+        pieces = cut_clips(audio.read_wav(content, name, SAMPLE_RATE_HZ), is_noise=name.startswith(BACKGROUND))
+        waves += pieces
+        names += [name] * len(pieces)
+        if len(waves) >= _BATCH:
+            batches.append(quantize_features(compute_features(np.stack(waves))))
+            waves.clear()
+    if waves:
+        batches.append(quantize_features(compute_features(np.stack(waves))))
+    if not batches:
+        raise DataError("an archive of Speech Commands has no wav files")
+    labels = np.array([find_label(name) for name in names])
+    return Clips(np.concatenate(batches), labels, np.array([find_speaker(name) for name in names]), np.array(names))
+
+
+def cut_clips(samples: Array, *, is_noise: bool) -> list[Array]:
+    """Return a recording as one clip of one second, or a long recording of noise as a clip every half second."""
+    if is_noise:
+        starts = range(0, len(samples) - CLIP_SAMPLES + 1, CLIP_SAMPLES // 2)
+        return [samples[start : start + CLIP_SAMPLES] for start in starts]
+    return [np.pad(samples[:CLIP_SAMPLES], (0, max(CLIP_SAMPLES - len(samples), 0)))]
+
+
+def find_label(name: str) -> int:
+    """Return the class of a clip by its folder."""
+    folder = name.split("/", maxsplit=1)[0]
+    if folder == BACKGROUND:
+        return SILENCE
+    return CLASSES.index(folder) if folder in CLASSES else UNKNOWN
+
+
+def find_speaker(name: str) -> str:
+    """Return the speaker in the name of a clip, or the whole name of a clip without one."""
+    match = _SPEAKER.search(name)
+    return match[1] if match else name
