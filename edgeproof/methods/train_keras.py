@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from edgeproof.models.training import WARMUP_SHARE, Recipe
+from edgeproof.models.training import SECOND_MOMENT_DECAY, WARMUP_SHARE, Recipe
 from edgeproof.models.training_task import TrainingTask, count_steps, draw_batches
 from edgeproof.progress import Progress
 
 FRAMEWORK = "keras"
+EPSILON = 1e-8  # of torch's AdamW
 INITIAL_RATE_SHARE = 0.04  # first learning rate as a share of the peak, as in torch's OneCycleLR
 
 
@@ -24,8 +25,8 @@ class Options(Recipe):
 def apply(model: Any, task: TrainingTask, **options: object) -> Any:
     """Minimize the cross-entropy of `model`, which maps images (N, H, W, C) to logits.
 
-    The optimizer is SGD with a learning rate that rises and then falls. Keras subtracts rate × decay × weight apart
-    from the gradient step, so that weight decay has no momentum.
+    The optimizer is SGD or AdamW with a learning rate that rises and then falls. Keras subtracts rate × decay × weight
+    apart from the gradient step, so that weight decay has no momentum.
     """
     import keras
 
@@ -41,9 +42,7 @@ def apply(model: Any, task: TrainingTask, **options: object) -> Any:
         warmup_target=chosen.learning_rate,
         warmup_steps=warmup_steps,
     )
-    momentum, decay = chosen.momentum, chosen.weight_decay
-    optimizer = keras.optimizers.SGD(rate, momentum, nesterov=momentum > 0, weight_decay=decay)
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(build_optimizer(rate, chosen), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     generator = torch.Generator().manual_seed(task.seed)
     with Progress("training", total_steps) as progress:
         for _ in range(chosen.epochs):
@@ -51,3 +50,13 @@ def apply(model: Any, task: TrainingTask, **options: object) -> Any:
                 model.train_on_batch(torch.movedim(batch.inputs[0], 1, -1).contiguous().numpy(), batch.targets.numpy())
                 progress.advance()
     return model
+
+
+def build_optimizer(rate: Any, chosen: Options) -> Any:
+    """Build the optimizer of a recipe with a learning rate or its schedule."""
+    import keras
+
+    momentum, decay = chosen.momentum, chosen.weight_decay
+    if chosen.optimizer == "adamw":
+        return keras.optimizers.AdamW(rate, decay, beta_1=momentum, beta_2=SECOND_MOMENT_DECAY, epsilon=EPSILON)
+    return keras.optimizers.SGD(rate, momentum, nesterov=momentum > 0, weight_decay=decay)

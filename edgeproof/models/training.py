@@ -1,7 +1,8 @@
 """Train a torch module: the recipe, and one loop that every method uses.
 
-The optimizer is SGD with Nesterov momentum and a one-cycle schedule. Results are identical to the bit for the same seed
-and the same number of threads. Another number of threads adds floating-point numbers in another order.
+The optimizer is SGD with Nesterov momentum or AdamW, each with a one-cycle schedule. Results are identical to the bit
+for the same seed and the same number of threads. Another number of threads adds floating-point numbers in another
+order.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from edgeproof.progress import Progress
 # The share of all steps in which the learning rate rises. It is slightly above 0.2, because OneCycleLR divides by the
 # number of rising steps minus one, which would be zero for five steps.
 WARMUP_SHARE = 0.2 + 1e-9
+# The decay rate β₂ of AdamW's second moment: Loshchilov, Hutter, "Decoupled Weight Decay Regularization" (2019).
+SECOND_MOMENT_DECAY = 0.999
 
 
 class Recipe(BaseModel):
@@ -31,8 +34,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     epochs: NonNegativeInt = Field(description="passes over the training split; 0 keeps the weights as they are")
     batch_size: PositiveInt = Field(description="samples in one step")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with Nesterov momentum, or AdamW")
     learning_rate: PositiveFloat = Field(description="peak of the one-cycle schedule")
-    momentum: float = Field(ge=0, lt=1)
+    momentum: float = Field(ge=0, lt=1, description="momentum of SGD, and the first moment's decay rate of AdamW")
     weight_decay: NonNegativeFloat
 
 
@@ -115,13 +119,12 @@ def _build_optimizer(
         rest = [p for p in module.parameters() if id(p) not in separate_ids]
         groups = [{"params": rest}, {"params": list(separate_group.parameters), "weight_decay": 0.0}]
         peak_rates.append(separate_group.learning_rate)
-    optimizer = torch.optim.SGD(
-        groups,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
+    rate, momentum, decay = recipe.learning_rate, recipe.momentum, recipe.weight_decay
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(groups, rate, betas=(momentum, SECOND_MOMENT_DECAY), weight_decay=decay)
+    else:
+        optimizer = torch.optim.SGD(groups, rate, momentum, weight_decay=decay, nesterov=momentum > 0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, peak_rates, total_steps, pct_start=WARMUP_SHARE, cycle_momentum=False
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from edgeproof.models import training, training_task
 from edgeproof.models.training import Recipe
 from edgeproof.models.training_task import Batch, TrainingTask, compute_outputs, cross_entropy, measure_quality
 from edgeproof.networks import resnet8
+from tests.support.one_cycle import one_cycle
 from tests.support.training_tasks import View, make_ports, make_training_task
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
@@ -89,22 +89,6 @@ def test_the_number_of_threads_is_set() -> None:
 
 
 # --- the same arithmetic -------------------------------------------------------------------------------------------
-
-
-def one_cycle(peak: float, steps: int) -> list[float]:
-    """Return the one-cycle schedule: from peak/25 up to the peak in a fifth of the steps, then down to peak/250000."""
-    peak_step = 0.2 * steps - 1
-    low, end = peak / 25, peak / 25 / 1e4
-
-    def between(a: float, b: float, share: float) -> float:
-        return b + (a - b) * (1 + math.cos(math.pi * share)) / 2
-
-    return [
-        between(low, peak, t / peak_step)
-        if t <= peak_step
-        else between(peak, end, (t - peak_step) / (steps - 1 - peak_step))
-        for t in range(steps)
-    ]
 
 
 def train_by_hand(

@@ -14,6 +14,7 @@ from edgeproof.config import compose
 from edgeproof.core import plugins
 from edgeproof.core.errors import ArtifactError, ConfigError, Unsupported
 from edgeproof.data import layouts
+from edgeproof.methods import train_keras
 from edgeproof.models import frameworks, keras_models, model_files
 from tests.support.project import ROOT
 from tests.support.training_tasks import make_inputs, make_ports, make_training_task
@@ -55,6 +56,17 @@ def trained_network() -> Any:
     task = make_training_task(x, labels, CLASSES, views=2, view=lambda tensor, k: tensor.flip(3))
     options = yaml.safe_load((ROOT / "conf/methods/train_keras.yaml").read_text())["options"]
     return method.apply(SPEC.build(), task, **(options | {"epochs": 3, "batch_size": 8}))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_recipe_names_the_optimizer_of_keras(optimizer: str) -> None:
+    options = yaml.safe_load((ROOT / "conf/methods/train_keras.yaml").read_text())["options"] | {"optimizer": optimizer}
+    built = train_keras.build_optimizer(0.1, train_keras.Options(**options)).get_config()
+    assert (built["name"], built["weight_decay"]) == ({"sgd": "SGD", "adamw": "adam_w"}[optimizer], 5e-4)
+    if optimizer == "adamw":
+        assert (built["beta_1"], built["beta_2"], built["epsilon"]) == (0.9, 0.999, 1e-8)
+    else:
+        assert (built["momentum"], built["nesterov"]) == (0.9, True)
 
 
 def test_a_loaded_network_predicts_the_same(trained_network: Any, tmp_path: Path) -> None:
