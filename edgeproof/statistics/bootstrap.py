@@ -95,5 +95,6 @@ def _drop_undefined(qualities: list[float]) -> Array:
 
 
 def _build_estimate(value: float, resampled: Array) -> Estimate:
-    low, high = np.quantile(resampled, _QUANTILES)
+    # The quantile p of B values is their p(B + 1)-th in order, so that the interval is not too narrow for small B.
+    low, high = np.quantile(resampled, _QUANTILES, method="weibull")
     return Estimate(value, float(low), float(high))

@@ -44,13 +44,16 @@ def trace_curve(evidence: Evidence) -> tuple[Array, Array]:
     if positives in (0, len(positive)):
         missing = "positive" if positives == 0 else "negative"
         raise DataError(f"there is no ROC curve: none of {len(positive)} samples is {missing}.")
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores)
     ranked = scores[order]
-    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
-    true_positives = np.cumsum(positive[order])[ends]
-    false_positives = ends + 1 - true_positives
-    rates = false_positives / (len(positive) - positives), true_positives / positives
-    return np.append(0.0, rates[0]), np.append(0.0, rates[1])
+    is_last = np.ones(len(ranked), bool)  # of equal scores, whose order says nothing
+    np.not_equal(ranked[1:], ranked[:-1], out=is_last[:-1])
+    ends = is_last.nonzero()[0]
+    true_positives = np.zeros(len(ends) + 1)
+    true_positives[1:] = positive[order].cumsum()[ends]
+    counts = np.zeros(len(ends) + 1)
+    counts[1:] = ends + 1
+    return (counts - true_positives) / (len(positive) - positives), true_positives / positives
 
 
 def compute_area(false_rates: Array, true_rates: Array, *, limit: float = 1.0) -> float:
@@ -59,4 +62,5 @@ def compute_area(false_rates: Array, true_rates: Array, *, limit: float = 1.0) -
         stop = int(np.searchsorted(false_rates, limit, side="right"))
         last = np.interp(limit, false_rates[stop - 1 : stop + 1], true_rates[stop - 1 : stop + 1])
         false_rates, true_rates = np.append(false_rates[:stop], limit), np.append(true_rates[:stop], last)
-    return float(np.trapezoid(true_rates, false_rates))
+    heights, widths = (true_rates[1:] + true_rates[:-1]) / 2, false_rates[1:] - false_rates[:-1]
+    return float(heights @ widths)
