@@ -25,8 +25,12 @@ REFUSED = 3
 def main() -> int:
     """Verify and run. Return 3 if the bundle is damaged or signed by another key, or the machine lacks a package."""
     parser = argparse.ArgumentParser(prog="run.pyz", description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("inputs", nargs="?", type=Path, help=".npy file with raw inputs, one sample per row")
-    parser.add_argument("--out", type=Path, help=".npy file for the outputs (default: print the class of each sample)")
+    parser.add_argument(
+        "inputs", nargs="?", type=Path, help=".npy file with raw inputs, one sample per row; .npz for several inputs"
+    )
+    parser.add_argument(
+        "--out", type=Path, help=".npy file for the output, .npz for several (default: print the class of each sample)"
+    )
     parser.add_argument("--check", action="store_true", help="run the bundle's own samples")
     parser.add_argument("--verify", action="store_true", help="verify the bundle only, before anything is installed")
     parser.add_argument("--signer", help="fingerprint of the key that must have signed the bundle (SHA256:…)")

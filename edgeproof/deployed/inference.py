@@ -1,58 +1,131 @@
-"""Infer with a bundle's artifact: the task's preprocessing, then the same session that was measured."""
+"""Infer with a bundle's artifact: the task's preprocessing, the session that was measured, and its postprocessing."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edgeproof.core import plugins
+from edgeproof.core.artifacts import read_inputs
+from edgeproof.core.directories import read_meta
 
 ARTIFACT = "artifact"
+# The largest difference from the reference model, relative to its output, of an output that agrees with it.
+TOLERANCE = 0.1
 
 Array = np.ndarray[Any, Any]
 
 
+class InputError(Exception):
+    """Inputs that the artifact can't take."""
+
+
 def check(root: Path, *, threads: int) -> int:
-    """Compare the classes of the bundle's samples with the reference model's. Return 1 if less than half agree."""
-    samples = np.load(root / ARTIFACT / "samples.npy", allow_pickle=False)
-    expected = np.load(root / ARTIFACT / "expected.npy", allow_pickle=False)
+    """Compare the outputs of the bundle's samples with the reference model's. Return 1 if less than half agree.
+
+    An output agrees if its greatest value is at the same place, as a class is, or if its values are close.
+    """
+    samples, expected = (_load_arrays(root / ARTIFACT, name) for name in ("samples", "expected"))
     outputs = _infer_samples(root, samples, threads)
-    agree = int((outputs.argmax(axis=-1) == expected.argmax(axis=-1)).sum())
-    print(f"verified; {agree} of {len(samples)} answers agree with the reference model")
-    return 0 if 2 * agree >= len(samples) else 1
+    count = len(samples[0])
+    agree = sum(
+        all(_agrees(one[index], other[index]) for one, other in zip(outputs, expected, strict=True))
+        for index in range(count)
+    )
+    print(f"verified; {agree} of {count} answers agree with the reference model")
+    return 0 if 2 * agree >= count else 1
 
 
 def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
-    """Preprocess raw inputs and infer each sample. Return 2 for inputs that do not fit.
+    """Preprocess raw inputs, infer each sample and postprocess its outputs. Return 2 for inputs that do not fit.
 
-    The outputs are written to the file `out`, or the index of the greatest output is printed for each sample.
+    Several inputs are an .npz with an array for each. One output is written to the .npy file `out`, several to an .npz.
+    Without `out` the index of the greatest value of the first output is printed for each sample.
     """
-    bundle = json.loads((root / "bundle.json").read_text(encoding="utf-8"))
+    task = plugins.load("tasks", json.loads((root / "bundle.json").read_text(encoding="utf-8"))["task"])
     try:
-        raw = np.load(inputs, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        print(f"error: {inputs} is not a .npy file of numbers: {error}", file=sys.stderr)
+        arrays = _preprocess(root, task, _load_raw(task, inputs))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    shape = tuple(bundle["input_shape"])
-    if raw.shape[1:] != shape:
-        print(
-            f"error: inputs have shape {raw.shape}, the model takes (N, {', '.join(map(str, shape))})", file=sys.stderr
-        )
-        return 2
-    outputs = _infer_samples(root, plugins.load("tasks", bundle["task"]).preprocess(raw), threads)
+    outputs = _infer_samples(root, arrays, threads)
+    if hasattr(task, "postprocess"):
+        outputs = _join([_to_tuple(task.postprocess(*row)) for row in _split(outputs)])
     if out is None:
-        print(*outputs.argmax(axis=-1), sep="\n")
+        print(*outputs[0].reshape(len(outputs[0]), -1).argmax(axis=1), sep="\n")
+    elif len(outputs) == 1:
+        np.save(out, outputs[0])
     else:
-        np.save(out, outputs)
+        np.savez(out, *outputs)
     return 0
 
 
-def _infer_samples(root: Path, inputs: Array, threads: int) -> Array:
-    """Return the outputs (N, classes), float32, from one inference a sample."""
+def _load_raw(task: ModuleType, path: Path) -> tuple[Array, ...]:
+    """Read raw inputs, one array for each input of the task. Raises InputError."""
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return (content,)
+        return tuple(content[port.name] for port in task.INPUTS)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a .npy or .npz file of numbers: {error}") from None
+    except KeyError as error:
+        raise InputError(f"{path} lacks an input: {error.args[0]}") from None
+
+
+def _preprocess(root: Path, task: ModuleType, raw: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return what the artifact takes. Raises InputError for raw inputs that do not become that."""
+    shapes = ", ".join(str(array.shape) for array in raw)
+    try:
+        arrays = _to_tuple(task.preprocess(raw[0] if len(raw) == 1 else raw))
+    except Exception as error:  # the inputs may be anything, and preprocess() checks nothing
+        raise InputError(f"inputs have shape {shapes}, which the task can't preprocess: {error}") from None
+    meta = read_meta(root / ARTIFACT, verify=False)
+    if meta.get("input_layout") == "channels_last":
+        arrays = tuple(np.moveaxis(array, 1, -1) if array.ndim == 4 else array for array in arrays)
+    ports = read_inputs(meta) or tuple(task.INPUTS)
+    if [array.shape[1:] for array in arrays] != [port.shape for port in ports]:
+        expected = " and ".join(f"(N, {', '.join(map(str, port.shape))})" for port in ports)
+        raise InputError(f"inputs have shape {shapes}, the model takes {expected}")
+    return arrays
+
+
+def _infer_samples(root: Path, inputs: Sequence[Array], threads: int) -> tuple[Array, ...]:
+    """Return the outputs, an array (N, …) for each, from one inference a sample."""
     runtime = json.loads((root / "bundle.json").read_text(encoding="utf-8"))["runtime"]
     session = plugins.load("runtimes", runtime).Session(root / ARTIFACT, threads=threads)
-    return np.concatenate([session(np.ascontiguousarray(inputs[n : n + 1])).copy() for n in range(len(inputs))])
+    return _join([tuple(output.copy() for output in session(*row)) for row in _split(inputs)])
+
+
+def _split(arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
+    """Return the samples of some arrays (N, …), each a tuple of contiguous arrays (1, …)."""
+    return [tuple(np.ascontiguousarray(array[n : n + 1]) for array in arrays) for n in range(len(arrays[0]))]
+
+
+def _join(rows: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
+    return tuple(np.concatenate(parts) for parts in zip(*rows, strict=True))
+
+
+def _load_arrays(directory: Path, name: str) -> tuple[Array, ...]:
+    """Load name.npy and further arrays, name_1.npy and so on."""
+    paths, number = [directory / f"{name}.npy"], 1
+    while (path := directory / f"{name}_{number}.npy").exists():
+        paths.append(path)
+        number += 1
+    return tuple(np.load(path, allow_pickle=False) for path in paths)
+
+
+def _agrees(output: Array, expected: Array) -> bool:
+    difference = np.linalg.norm(np.subtract(output, expected, dtype=np.float64))
+    is_close = difference <= TOLERANCE * np.linalg.norm(expected.astype(np.float64))
+    return bool(output.argmax() == expected.argmax() or is_close)
+
+
+def _to_tuple(value: Any) -> tuple[Array, ...]:
+    return value if isinstance(value, tuple) else (value,)

@@ -144,7 +144,6 @@ def _describe(record: Record, packages: Mapping[str, str]) -> dict[str, Any]:
         "name": f"{identity.model} {identity.scheme}",
         "runtime": identity.runtime,
         "task": identity.task,
-        "input_shape": (model.network or {})["input_shape"],
         "packages": dict(packages),
         "artifact_sha256": record.artifact.sha256,
         "model_sha256": model.sha256,
