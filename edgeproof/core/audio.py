@@ -1,4 +1,4 @@
-"""Features of sounds in plain numpy: reading wav files, spectra, mel filters and the discrete cosine transform.
+"""Features of sounds in plain numpy: wav files, spectra, mel filters and the discrete cosine transform.
 
 Tasks use these functions when data is prepared, and a device needs nothing else to compute the same features.
 """
@@ -41,6 +41,17 @@ def read_wav(content: bytes, name: str, sample_rate_hz: int) -> Array:
             f"needed: 1 channel of 16 bits at {sample_rate_hz} Hz"
         )
     return np.frombuffer(samples[: len(samples) // 2 * 2], "<i2").astype(np.int16)
+
+
+def write_wav(samples: Array, sample_rate_hz: int) -> bytes:
+    """Return the content of a mono wav file of int16 samples (N,)."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate_hz)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return buffer.getvalue()
 
 
 def cut_frames(samples: Array, length: int, step: int) -> Array:

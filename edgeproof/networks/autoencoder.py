@@ -44,7 +44,7 @@ class Autoencoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = self.output(self.layers(torch.flatten(x, 1)))
-        return outputs if len(self.shape) == 1 else outputs.unflatten(1, self.shape)
+        return outputs if len(self.shape) == 1 else outputs.reshape(-1, *self.shape)
 
 
 def build_layer(features_in: int, features_out: int) -> nn.Sequential:

@@ -26,7 +26,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     widths: tuple[PositiveInt, ...] = Field(min_length=1, description="channels of each convolution")
-    kernel: int = Field(ge=1, le=101, multiple_of=1, description="steps that a convolution reads; an odd number")
+    kernel: PositiveInt = Field(description="steps that a convolution reads")
     dropout: float = Field(ge=0, lt=1, description="share of features before the classifier that training drops")
 
 
@@ -34,7 +34,7 @@ def build(
     inputs: tuple[Port, ...], outputs: tuple[Port, ...], *, widths: Sequence[int], kernel: int, dropout: float
 ) -> nn.Module:
     """Build the network with random weights for one input of shape (channels, time) or (channels, time, width)."""
-    return CNN1D(inputs[0].shape[0], widths, kernel, dropout, outputs[0].shape[0])
+    return CNN1D(inputs[0].shape[0], widths, kernel, dropout, outputs[0].size)
 
 
 class CNN1D(nn.Module):

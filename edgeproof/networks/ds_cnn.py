@@ -39,10 +39,11 @@ def build(
     dropout: float,
 ) -> nn.Module:
     """Build the network with random weights for one input of shape (channels, height, width)."""
-    channels, *size = inputs[0].shape
-    padding = [compute_padding(n, kernel, stem_stride) for n, kernel in zip(size, stem_kernel, strict=True)]
-    stem = nn.Conv2d(channels, width, tuple(stem_kernel), stem_stride, tuple(padding), bias=False)
-    return DSCNN(stem, blocks, dropout, outputs[0].shape[0])
+    channels, rows, columns = inputs[0].shape
+    kernel = (stem_kernel[0], stem_kernel[1])
+    padding = (compute_padding(rows, kernel[0], stem_stride), compute_padding(columns, kernel[1], stem_stride))
+    stem = nn.Conv2d(channels, width, kernel, stem_stride, padding, bias=False)
+    return DSCNN(stem, blocks, dropout, outputs[0].size)
 
 
 def compute_padding(size: int, kernel: int, stride: int) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import wave
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -173,7 +172,9 @@ def fixture() -> dict[str, bytes]:
         for folder, kind, count in (("train", NORMAL, 12), ("test", NORMAL, 6), ("test", ANOMALOUS, 6)):
             for number in range(count):
                 samples = _make_sound(generator, is_anomalous=kind == ANOMALOUS)
-                archive.writestr(f"ToyCar/{folder}/{kind}_id_01_{number:08}.wav", _write_wav(samples))
+                archive.writestr(
+                    f"ToyCar/{folder}/{kind}_id_01_{number:08}.wav", audio.write_wav(samples, SAMPLE_RATE_HZ)
+                )
     return {ARCHIVE: buffer.getvalue()}
 
 
@@ -183,14 +184,5 @@ def _make_sound(generator: np.random.Generator, *, is_anomalous: bool) -> Array:
     sound = np.sin(2 * np.pi * generator.choice([110.0, 165.0]) * time_s) + 0.1 * generator.normal(size=len(time_s))
     if is_anomalous:
         sound += 0.5 * np.sin(2 * np.pi * 3000.0 * time_s)
-    return (4000 * sound).astype(np.int16)
-
-
-def _write_wav(samples: Array) -> bytes:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE_HZ)
-        file.writeframes(samples.astype("<i2").tobytes())
-    return buffer.getvalue()
+    samples: Array = (4000 * sound).astype(np.int16)
+    return samples

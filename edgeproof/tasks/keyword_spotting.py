@@ -12,6 +12,8 @@ In both, neither a speaker of a test clip nor a clip of MLPerf Tiny's own test s
 
 from __future__ import annotations
 
+import functools
+import io
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -39,8 +41,7 @@ FRAMES, COEFFICIENTS = 49, 10
 INPUTS = (Port("mfcc", (1, FRAMES, COEFFICIENTS)),)
 OUTPUTS = (Port("logits", (len(CLASSES),)),)
 METRICS = ("accuracy",)
-_SHIFTS = (0, -4, -2, 2, 4)  # of each view, in frames of 20 ms
-VIEWS = len(_SHIFTS)
+VIEWS = 1  # augment() shifts
 
 SAMPLE_RATE_HZ = CLIP_SAMPLES = 16_000
 FRAME_SAMPLES, STEP_SAMPLES, FFT_SAMPLES = 480, 320, 512
@@ -54,6 +55,9 @@ TEST_SPLIT = 2
 BACKGROUND, TESTING_LIST = "_background_noise_", "testing_list.txt"
 # Unknown words to train on, as a multiple of the clips of one keyword.
 UNKNOWN_SHARE = 3.0
+# Of augment(): frames of 20 ms, the logarithm of the rate, the number of masks and the frames of the longest plus one.
+MAX_SHIFT, MAX_LOG_RATE, MASKS, MAX_MASK = 5.0, 0.15, 2, 6
+LEVEL_FACTOR = 4.0  # the first coefficient is the level and varies more than the others
 _BATCH = 1000
 _SPEAKER = re.compile(r"([0-9a-f]{8})_nohash_")
 
@@ -119,12 +123,57 @@ def preprocess(raw: Array) -> Array:
 
 
 def view(x: torch.Tensor, k: int) -> torch.Tensor:
-    """Return view k of features (N, 1, 49, 10): shifted in time by up to 80 ms. The frame at the edge is repeated."""
+    """Return view k of features (N, 1, 49, 10), of which there are only the features themselves."""
+    return x
+
+
+def augment(x: torch.Tensor, targets: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Change the time, the pitch and the colour of each clip at random, then mask two spans of time.
+
+    A clip is shifted by up to 100 ms, as in MLPerf Tiny, and played up to 16% faster or slower. Its mel bands are
+    moved, as by a longer or shorter vocal tract (Jaitly, Hinton: "Vocal Tract Length Perturbation (VTLP) improves
+    speech recognition", 2013). A constant is added to each coefficient, as by another microphone. A mask is the mean
+    over time (after Park et al.: "SpecAugment", 2019).
+    """
     import torch
 
-    if k == 0:
-        return x
-    return x[:, :, (torch.arange(x.shape[2]) - _SHIFTS[k]).clamp(0, x.shape[2] - 1)]
+    count, frames = len(x), x.shape[2]
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(count, *shape, generator=generator)
+
+    steps = torch.arange(float(frames))[None]
+    rates = torch.exp(MAX_LOG_RATE * (2 * draw(1) - 1))
+    places = ((steps - frames // 2) * rates + frames // 2 + MAX_SHIFT * (2 * draw(1) - 1)).clamp(0, frames - 1)
+    before, after = places.floor().long(), places.ceil().long()
+    share = (places - places.floor())[..., None]
+    rows = torch.arange(count)[:, None]
+    features = x[rows, 0, before] * (1 - share) + x[rows, 0, after] * share
+    warps = torch.from_numpy(make_warps())
+    features = features @ warps[torch.randint(len(warps), (count,), generator=generator)]
+    colours = torch.randn(count, 1, x.shape[3], generator=generator) * (draw(1, 1) - 0.5)
+    colours[..., 0] *= LEVEL_FACTOR
+    features = features + colours
+    for _ in range(MASKS):
+        lengths = (draw(1) * MAX_MASK).floor()
+        starts = (draw(1) * (frames - lengths)).floor()
+        masked = ((steps >= starts) & (steps < starts + lengths))[..., None]
+        features = torch.where(masked, features.mean(1, keepdim=True), features)
+    return features[:, None], targets
+
+
+@functools.cache
+def make_warps() -> Array:
+    """Return matrices (21, 10, 10) that move the mel bands behind MFCC (frames, 10) by factors from 0.85 to 1.18.
+
+    Band n of the result is band n · factor. The bands are those of the ten coefficients, without finer structure.
+    """
+    cosines = audio.make_cosines(MEL_BANDS, COEFFICIENTS) / np.sqrt(2 * MEL_BANDS)
+    bands = np.arange(MEL_BANDS)
+    moved = [np.clip(bands * factor, 0, MEL_BANDS - 1) for factor in np.geomspace(0.85, 1.18, 21)]
+    interpolations = [np.maximum(0.0, 1 - np.abs(bands[:, None] - place)) for place in moved]
+    warps = [np.linalg.pinv(cosines) @ interpolation @ cosines for interpolation in interpolations]
+    return np.stack(warps).astype(np.float32)
 
 
 def compute_features(clips: Array) -> Array:
@@ -228,3 +277,33 @@ def find_speaker(name: str) -> str:
     """Return the speaker in the name of a clip, or the whole name of a clip without one."""
     match = _SPEAKER.search(name)
     return match[1] if match else name
+
+
+def fixture() -> dict[str, bytes]:
+    """Return small archives of the official layout, with three words of 14 speakers, noise and silence."""
+    generator = np.random.default_rng(0)
+    speakers = [f"{number:08x}" for number in range(14)]
+    words = ("yes", "no", "bed")
+    known = [f"{word}/{speaker}_nohash_0.wav" for word in words for speaker in speakers]
+    listed = [name for name in known if find_speaker(name) in speakers[:4]]
+    tested = [name if name.split("/")[0] in WORDS else f"_unknown_/{name.replace('/', '_')}" for name in listed]
+    contents = {name: audio.write_wav(_draw_noise(generator, CLIP_SAMPLES), SAMPLE_RATE_HZ) for name in known}
+    noise = audio.write_wav(_draw_noise(generator, 2 * CLIP_SAMPLES), SAMPLE_RATE_HZ)
+    silence = audio.write_wav(_draw_noise(generator, CLIP_SAMPLES), SAMPLE_RATE_HZ)
+    train = contents | {f"{BACKGROUND}/tap.wav": noise, TESTING_LIST: "\n".join(listed).encode()}
+    test = {new: contents[name] for name, new in zip(listed, tested, strict=True)} | {"_silence_/1.wav": silence}
+    return {TRAIN_ARCHIVE: _write_archive(train), TEST_ARCHIVE: _write_archive(test)}
+
+
+def _draw_noise(generator: np.random.Generator, count: int) -> Array:
+    return generator.integers(-3000, 3000, count).astype(np.int16)
+
+
+def _write_archive(contents: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(f"./{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
