@@ -19,7 +19,7 @@ from edgeproof.core import plugins
 from edgeproof.core.directories import list_files, read_meta, write_atomically, write_meta
 from edgeproof.core.errors import DataError
 from edgeproof.data import sources
-from edgeproof.data.task_checks import as_tuple, check_inputs, check_targets
+from edgeproof.data.task_checks import as_tuple, check_arrays, check_inputs, check_targets
 from edgeproof.paths import DATA
 
 Array = np.ndarray[Any, Any]
@@ -94,12 +94,11 @@ def _check_splits(task: str, plugin: ModuleType, splits: dict[str, Any]) -> None
     missing = {"train", "validation", "test"} - set(splits)
     if missing:
         raise DataError(f"data() of task '{task}' returns no split {', '.join(sorted(missing))}.")
-    for inputs, targets in splits.values():
+    for name, (inputs, targets) in splits.items():
         raw = as_tuple(inputs)
-        first = _preprocess(task, plugin, [array[:CHECKED_SAMPLES] for array in raw])
+        check_arrays(task, name, (*raw, targets))
+        _preprocess(task, plugin, [array[:CHECKED_SAMPLES] for array in raw])
         check_targets(task, plugin, targets, len(raw[0]))
-        if any(len(array) != len(raw[0]) for array in raw) or not len(first[0]):
-            raise DataError(f"data() of task '{task}' returns inputs of different lengths, or an empty split.")
 
 
 def _find_directory(task: str, split: str, root: Path) -> Path:

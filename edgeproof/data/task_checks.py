@@ -22,6 +22,19 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
+def check_arrays(task: str, split: str, arrays: tuple[Any, ...]) -> None:
+    """Check that a split is made of arrays with one entry for each sample. Raises DataError."""
+    problem = ""
+    if not all(isinstance(array, np.ndarray) and array.ndim for array in arrays):
+        problem = f"is made of {', '.join(type(array).__name__ for array in arrays)}, and arrays are needed."
+    elif len({len(array) for array in arrays}) > 1:
+        problem = f"has {' and '.join(str(len(array)) for array in arrays)} entries for its samples and their targets."
+    elif not len(arrays[0]):
+        problem = f"is empty. Lower validation_samples in conf/tasks/{task}.yaml if it takes all training samples."
+    if problem:
+        raise DataError(f"the split '{split}' of task '{task}' {problem} See data() in its file.")
+
+
 def check_inputs(task: str, ports: tuple[Port, ...], inputs: tuple[Array, ...]) -> None:
     """Check preprocessed inputs (N, *shape) against the task's INPUTS. Raises DataError with both shapes."""
     advice = f"Change INPUTS or preprocess() in the file of the task '{task}'."
@@ -45,8 +58,15 @@ def check_inputs(task: str, ports: tuple[Port, ...], inputs: tuple[Array, ...]) 
 def check_targets(task: str, plugin: ModuleType, targets: Array, count: int) -> None:
     """Check targets (N, …). A task without a loss of its own is a classification, whose targets are class numbers.
 
-    Raises DataError for another number of targets, NaN, or numbers that are no classes.
+    Raises DataError for another number of targets, NaN, or numbers that are no classes, and for a task that is no
+    classification and has no loss.
     """
+    if not hasattr(plugin, "loss") and not is_classification(plugin):
+        outputs = ", ".join(f"'{port.name}' of shape {_describe_shape(port.shape)}" for port in plugin.OUTPUTS)
+        raise DataError(
+            f"task '{task}' is no classification, since its OUTPUTS are {outputs}. Define loss(outputs, targets, "
+            "inputs) in its file, or declare one output of class scores."
+        )
     if len(targets) != count:
         raise DataError(f"task '{task}' gives {len(targets)} targets for {count} samples. See data() in its file.")
     if targets.dtype.kind == "f" and not np.isfinite(targets).all():

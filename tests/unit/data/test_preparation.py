@@ -50,13 +50,13 @@ def test_splits_are_loaded_preprocessed(task: TaskParams, tmp_path: Path) -> Non
     root = tmp_path / "data"
     assert preparation.prepare(task, root) == []
     splits = {name: preparation.load_split(task.name, name, root) for name in ("train", "validation", "test")}
-    for inputs, labels in splits.values():
+    for (inputs,), labels in splits.values():
         assert inputs.dtype == np.float32
         assert inputs.shape[1:] == (1, 28, 28)
         assert labels.dtype == np.int64
         assert [number % 10 for number in decode_numbers(inputs)] == labels.tolist()
-    assert sorted(decode_numbers(splits["train"][0]) + decode_numbers(splits["validation"][0])) == list(range(40))
-    assert decode_numbers(splits["test"][0]) == list(range(9))
+    assert sorted(decode_numbers(splits["train"][0][0]) + decode_numbers(splits["validation"][0][0])) == list(range(40))
+    assert decode_numbers(splits["test"][0][0]) == list(range(9))
 
 
 def test_the_data_of_builds_has_no_test_samples(task: TaskParams, tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def test_the_data_of_builds_has_no_test_samples(task: TaskParams, tmp_path: Path
 
 def test_calibration_samples_are_the_requested_number_of_training_samples(task: TaskParams, tmp_path: Path) -> None:
     preparation.prepare(task, tmp_path / "data")
-    calibration = decode_numbers(preparation.load_calibration(task.name, tmp_path / "data"))
+    calibration = decode_numbers(preparation.load_calibration(task.name, tmp_path / "data")[0])
     assert len(set(calibration)) == len(calibration) == 6
-    assert set(calibration) <= set(decode_numbers(preparation.load_split(task.name, "train", tmp_path / "data")[0]))
+    assert set(calibration) <= set(decode_numbers(preparation.load_split(task.name, "train", tmp_path / "data")[0][0]))
 
 
 def test_preparation_is_reproducible_and_depends_on_the_seed(task: TaskParams, tmp_path: Path) -> None:
