@@ -24,6 +24,7 @@ Importance = Callable[[Any], torch.Tensor | None]
 # Torch-Pruning keeps the whole part of n · (1 − ratio). In floating point 1 − 0.9 is less than a tenth, so that it
 # would remove one channel too many; a slightly smaller ratio prevents that.
 RATIO_EPSILON = 1e-9
+LAYERS_WITH_CHANNELS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.Embedding)
 INPUT_PRUNING_FUNCTIONS = (
     torch_pruning.function.prune_conv_in_channels,
     torch_pruning.function.prune_linear_in_channels,
@@ -43,9 +44,9 @@ def remove_channels(
 
     `ratio` (0 to 1) is the least share of channels to remove: of each layer with scope "layer", of all layers together
     with scope "global". The number of channels that remain in a layer is rounded down to a multiple of `round_to`. A
-    layer where this leaves nothing stays as it is. The last linear layer and the network's `fixed_layers()` keep their
-    channels. Raises ConfigError when `ratio` would remove all channels of a layer, when nothing is removed, and when
-    the network can't be pruned.
+    layer where this leaves nothing stays as it is. The layers that compute the network's outputs and its
+    `fixed_layers()` keep their channels. Raises ConfigError when `ratio` would remove all channels of a layer, when
+    nothing is removed, and when the network can't be pruned.
     """
     parameters_before = sum(p.numel() for p in module.parameters())
     examples = task.make_examples(1)
@@ -70,7 +71,6 @@ def remove_channels(
 def _remove(
     module: nn.Module, examples: Inputs, importance: Importance, *, ratio: float, round_to: int, scope: Scope
 ) -> None:
-    last = [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1:]
     names = {layer: name for name, layer in module.named_modules()}
     values: dict[str, torch.Tensor] = {}
 
@@ -92,7 +92,7 @@ def _remove(
             global_pruning=scope == "global",
             pruning_ratio=ratio - RATIO_EPSILON,
             round_to=round_to,
-            ignored_layers=[*last, *fixed],
+            ignored_layers=[*find_output_layers(module, examples), *fixed],
         )
     groups = pruner.step(interactive=True)
     # Asking for the first group computes the importance of all groups. Nothing is removed before prune().
@@ -100,6 +100,23 @@ def _remove(
     _refuse_empty_layers(values, ratio - RATIO_EPSILON, scope)
     for group in itertools.chain([first] if first else [], groups):
         group.prune()
+
+
+def find_output_layers(module: nn.Module, examples: Inputs) -> list[nn.Module]:
+    """Return the layers whose channels are outputs of the network: from each output back to the first weights."""
+    graph = torch_pruning.DependencyGraph().build_dependency(module, examples)
+    waiting = [node for node in graph.module2node.values() if not node.outputs]
+    visited = set(waiting)
+    layers: list[nn.Module] = []
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node.module, LAYERS_WITH_CHANNELS):
+            layers.append(node.module)
+            continue
+        new = [source for source in node.inputs if source not in visited]
+        visited.update(new)
+        waiting += new
+    return layers
 
 
 def _refuse_empty_layers(values: Mapping[str, torch.Tensor], ratio: float, scope: Scope) -> None:

@@ -80,6 +80,5 @@ class StudentWithAdapter(nn.Module):
         super().__init__()
         self.student, self.adapter = student, adapter
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.student(x)
-        return logits
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.student(*inputs)

@@ -53,8 +53,7 @@ class FakeQuantizedModule(nn.Module):
         self.original_parameter_count = sum(p.numel() for p in network.parameters())
 
     def forward(self, *inputs: torch.Tensor) -> Any:
-        outputs = self.graph(*inputs)
-        return outputs
+        return self.graph(*inputs)
 
     def train(self, mode: bool = True) -> Self:
         """Update the ranges in training mode and freeze them in evaluation mode.

@@ -73,10 +73,10 @@ def test_removing_unread_channels_changes_no_output(name: str) -> None:
                     whole.get_submodule(names[item.dep.layer]).weight[:, removed] = 0
         return torch.arange(float(count))
 
-    before = whole(*task.train.inputs)
+    before = as_tuple(whole(*task.train.inputs))
     remove_channels(module, task, first_half_least, ratio=0.5, round_to=1)
-    expected, actual = whole(*task.train.inputs), module.eval()(*task.train.inputs)
-    assert not torch.allclose(expected, before, atol=1e-3)
+    expected, actual = (as_tuple(each.eval()(*task.train.inputs)) for each in (whole, module))
+    assert not any(torch.allclose(*pair, atol=1e-3) for pair in zip(expected, before, strict=True))
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -90,7 +90,8 @@ def test_a_pruned_network_is_smaller_and_can_be_loaded(name: str, tmp_path: Path
     assert meta["macs"] < 0.85 * whole.macs
     loaded, _, _ = model_files.load(tmp_path / "m")
     with torch.no_grad():
-        assert torch.equal(loaded(*task.train.inputs), module(*task.train.inputs))
+        ours, theirs = as_tuple(loaded(*task.train.inputs)), as_tuple(module(*task.train.inputs))
+    assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
     assert sum(p.numel() for p in fit(loaded, task, RECIPE).parameters()) == meta["parameters"]
 
 
@@ -101,4 +102,5 @@ def test_every_multidimensional_parameter_is_the_weight_of_a_layer(name: str) ->
     weights = {id(p) for p in module.parameters() if p.dim() > 1}
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding)]
     assert weights == {id(layer.weight) for layer in layers}
-    assert layers[-1].out_features == find_kind(name).tiny[1][0].size
+    if len(outputs := find_kind(name).tiny[1]) == 1:
+        assert layers[-1].out_features == outputs[0].size

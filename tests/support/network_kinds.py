@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +121,12 @@ def make_autoencoder_ports(*shape: int) -> Interface:
     return (Port("features", shape),), (Port("reconstruction", shape),)
 
 
+def _make_detector_ports(side: int, sizes: Sequence[int]) -> Interface:
+    """Return the ports of a detector of three classes: an image, then scores and distances for each scale."""
+    scales = [(Port(f"scores_{n}", (3, n, n)), Port(f"distances_{n}", (4, n, n))) for n in sizes]
+    return (Port("image", (3, side, side)),), tuple(port for scale in scales for port in scale)
+
+
 KINDS = {
     "image_classifier": NetworkKind(
         tiny=make_ports((1, 8, 8), CLASSES),
@@ -145,5 +151,11 @@ KINDS = {
         tiniest=make_autoencoder_ports(12),
         sizes=(make_autoencoder_ports(640), make_autoencoder_ports(9)),
         make_task=make_reconstruction,
+    ),
+    "detector": NetworkKind(
+        tiny=_make_detector_ports(16, [4, 2]),
+        tiniest=_make_detector_ports(16, [4]),
+        sizes=(_make_detector_ports(64, [16, 8, 4]), _make_detector_ports(32, [4])),
+        make_task=_make_shrinking,
     ),
 }

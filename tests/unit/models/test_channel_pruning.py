@@ -11,6 +11,7 @@ from torch import nn
 
 from edgeproof.core.errors import ConfigError
 from edgeproof.methods import prune_channels, prune_channels_slimming, prune_channels_taylor
+from edgeproof.models import channel_pruning
 from tests.support.channel_pruning_inputs import HALF, SLIMMING, STILL, TAYLOR
 from tests.support.method_inputs import RECIPE, build_module, list_weights, make_task
 
@@ -86,3 +87,27 @@ def test_zeros_of_remaining_channels_stay_zero(method: ModuleType, options: dict
         assert not layer.weight[:, :, 0].any()
         assert bool(layer.weight[:, :, 1:].any())
     assert sum(w.numel() for w in list_weights(module)) > 0
+
+
+class TwoHeads(nn.Module):
+    """A network with a linear output, a convolutional output and a last layer that is neither."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes, self.boxes = nn.Linear(8, 4), nn.Conv2d(8, 6, 1)
+        self.stem = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
+        self.gate = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.stem(x)
+        gated = features * self.gate(features.mean((2, 3)))[:, :, None, None]
+        return self.classes(gated.mean((2, 3))), self.boxes(gated).permute(0, 2, 3, 1).flatten(1, 2).relu()
+
+
+def test_every_output_keeps_its_channels_and_all_other_layers_lose_some() -> None:
+    module, task = TwoHeads().eval(), make_task()
+    outputs = {module.classes, module.boxes}
+    assert set(channel_pruning.find_output_layers(module, task.make_examples(1))) == outputs
+    prune_channels.apply(module, task, **STILL, ratio=0.5, round_to=1)
+    assert [tuple(each.shape[1:]) for each in module(*task.make_examples(2))] == [(4,), (36, 6)]
+    assert (module.stem[0].out_channels, module.stem[2].out_channels, module.gate.out_features) == (4, 4, 4)

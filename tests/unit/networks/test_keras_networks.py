@@ -62,7 +62,7 @@ def trained_network() -> Any:
 def test_a_recipe_names_the_optimizer_of_keras(optimizer: str) -> None:
     options = yaml.safe_load((ROOT / "conf/methods/train_keras.yaml").read_text())["options"] | {"optimizer": optimizer}
     built = train_keras.build_optimizer(0.1, train_keras.Options(**options)).get_config()
-    assert (built["name"], built["weight_decay"]) == ({"sgd": "SGD", "adamw": "adam_w"}[optimizer], 5e-4)
+    assert (built["name"].replace("_", ""), built["weight_decay"]) == (optimizer, 5e-4)
     if optimizer == "adamw":
         assert (built["beta_1"], built["beta_2"], built["epsilon"]) == (0.9, 0.999, 1e-8)
     else:
