@@ -38,7 +38,7 @@ MODEL_FACTS = (
     "macs",
     "weight_sparsity",
     "entropy_coded_bytes",
-    "validation_accuracy",
+    "validation_quality",
     "network",
     "data_sha256",
 )
