@@ -47,8 +47,12 @@ def capture_loss(
     batch: Batch,
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, Any],
+    task: TrainingTask | None = None,
 ) -> tuple[float, nn.Module]:
-    """Return the loss of one batch in evaluation mode, as the method gives it to `fit`, and the module to train."""
+    """Return the loss of one batch in evaluation mode, as the method gives it to `fit`, and the module to train.
+
+    Without a `task`, it is that of `make_task`.
+    """
     seen = []
 
     def observe(module: nn.Module, task: TrainingTask, recipe: Recipe, *, loss: Loss) -> nn.Module:
@@ -57,7 +61,7 @@ def capture_loss(
 
     with monkeypatch.context() as patch:
         patch.setattr(method, "fit", observe)
-        method.apply(student, make_task(views=2), teacher=teacher, **RECIPE | options)
+        method.apply(student, task or make_task(views=2), teacher=teacher, **RECIPE | options)
     return seen[0]
 
 

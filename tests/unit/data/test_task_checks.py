@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,28 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof.config.params import TaskParams
 from edgeproof.core import plugins
 from edgeproof.core.errors import DataError
 from edgeproof.core.ports import Port
 from edgeproof.data import preparation
+from tests.support.array_tasks import prepare_task, write_task
 
-# A task whose data comes from a file of arrays. Tests replace some of them.
 TASK = """
-import numpy as np
-from edgeproof.core.ports import Port
 INPUTS = (Port("image", (1, 2, 2)), Port("numbers", (3,), "int64"))
 OUTPUTS = (Port("logits", (4,)),)
-METRICS, VIEWS = ("accuracy",), 1
-def data(files, *, validation_samples, seed):
-    arrays = np.load(files["arrays.npz"])
-    names = ("train", "validation", "test")
-    inputs = {name: (arrays[name + "_image"], arrays[name + "_numbers"]) for name in names if name + "_y" in arrays}
-    return {name: (x, arrays[name + "_y"]) for name, x in inputs.items()}
-def preprocess(raw): return raw
-def view(x, k): return x
+METRICS = ("accuracy",)
 """
-WITH_LOSS = TASK + "\ndef loss(outputs, targets, inputs): return ((outputs - targets) ** 2).mean()\n"
+WITH_LOSS = TASK + "def loss(outputs, targets, inputs): return ((outputs - targets) ** 2).mean()\n"
 
 Arrays = dict[str, np.ndarray]
 
@@ -40,29 +29,16 @@ def make_arrays() -> Arrays:
     rng = np.random.default_rng(0)
     arrays = {}
     for name, count in (("train", 20), ("validation", 5), ("test", 6)):
-        arrays[f"{name}_image"] = rng.standard_normal((count, 1, 2, 2)).astype(np.float32)
-        arrays[f"{name}_numbers"] = rng.integers(0, 9, (count, 3))
+        arrays[f"{name}_x0"] = rng.standard_normal((count, 1, 2, 2)).astype(np.float32)
+        arrays[f"{name}_x1"] = rng.integers(0, 9, (count, 3))
         arrays[f"{name}_y"] = np.arange(count) % 4
     return arrays
 
 
 def prepare(root: Path, arrays: Arrays, code: str = TASK) -> Path:
     """Prepare the task with the given arrays and return its data directory."""
-    (root / "plugins/tasks/arrays.py").write_text(code)
-    source = root / "source"
-    source.mkdir(exist_ok=True)
-    np.savez(source / "arrays.npz", **arrays)
-    content = {
-        "name": "arrays",
-        "sources": [{"kind": "folder", "path": str(source)}],
-        "files": {"arrays.npz": hashlib.sha256((source / "arrays.npz").read_bytes()).hexdigest()},
-        "validation_samples": 5,
-        "calibration_samples": 4,
-        "quality_target": 0.9,
-        "seed": 0,
-    }
-    preparation.prepare(TaskParams.model_validate(content), root / "data")
-    return root / "data"
+    write_task(root / "plugins", "arrays", code)
+    return prepare_task("arrays", arrays, root)
 
 
 @pytest.fixture
@@ -76,12 +52,12 @@ def test_several_inputs_are_stored_and_loaded_with_their_types(root: Path) -> No
     for split in ("train", "validation", "test"):
         (image, numbers), targets = preparation.load_split("arrays", split, data)
         assert (image.dtype, numbers.dtype, targets.dtype) == (np.float32, np.int64, np.int64)
-        np.testing.assert_array_equal(image, arrays[f"{split}_image"])
-        np.testing.assert_array_equal(numbers, arrays[f"{split}_numbers"])
+        np.testing.assert_array_equal(image, arrays[f"{split}_x0"])
+        np.testing.assert_array_equal(numbers, arrays[f"{split}_x1"])
         np.testing.assert_array_equal(targets, arrays[f"{split}_y"])
     image, numbers = preparation.load_calibration("arrays", data)
-    rows = [arrays["train_image"].tolist().index(sample.tolist()) for sample in image]
-    np.testing.assert_array_equal(numbers, arrays["train_numbers"][rows])
+    rows = [arrays["train_x0"].tolist().index(sample.tolist()) for sample in image]
+    np.testing.assert_array_equal(numbers, arrays["train_x1"][rows])
 
 
 def test_targets_of_a_task_with_a_loss_stay_what_they_are(root: Path) -> None:
@@ -109,15 +85,15 @@ def put(value: float, place: int) -> Callable[[np.ndarray], np.ndarray]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (replace("train_image", np.float64), r"'image' as float64 of shape 1×2×2 and declares float32"),
-        (replace("train_numbers", np.int32), r"'numbers' as int32 of shape 3 and declares int64"),
-        (replace("validation_image", lambda x: x[:, 0]), r"float32 of shape 2×2 and declares float32 of shape 1×2×2"),
-        (replace("test_image", lambda x: x.repeat(2, axis=2)), r"of shape 1×4×2 and declares float32 of shape 1×2×2"),
-        (replace("train_image", lambda x: x[:-1]), r"split 'train' .* has 19 and 20 and 20 entries"),
+        (replace("train_x0", np.float64), r"'image' as float64 of shape 1×2×2 and declares float32"),
+        (replace("train_x1", np.int32), r"'numbers' as int32 of shape 3 and declares int64"),
+        (replace("validation_x0", lambda x: x[:, 0]), r"float32 of shape 2×2 and declares float32 of shape 1×2×2"),
+        (replace("test_x0", lambda x: x.repeat(2, axis=2)), r"of shape 1×4×2 and declares float32 of shape 1×2×2"),
+        (replace("train_x0", lambda x: x[:-1]), r"split 'train' .* has 19 and 20 and 20 entries"),
         (replace("validation_y", lambda y: y[:-1]), r"split 'validation' .* has 5 and 5 and 4 entries"),
         (replace("train_y", lambda y: np.int64(3)), r"split 'train' .* arrays are needed"),
-        (replace("train_image", put(np.nan, 0)), r"input 'image' holds NaN or infinity"),
-        (replace("test_image", put(np.inf, -1)), r"input 'image' holds NaN or infinity"),
+        (replace("train_x0", put(np.nan, 0)), r"input 'image' holds NaN or infinity"),
+        (replace("test_x0", put(np.inf, -1)), r"input 'image' holds NaN or infinity"),
         (replace("train_y", lambda y: y + 0.73), r"are float64 of shape 20, and class numbers .* define loss"),
         (replace("train_y", lambda y: y[:, None]), r"are int64 of shape 20×1, and class numbers"),
         (replace("train_y", lambda y: y > 1), r"are bool of shape 20, and class numbers"),
@@ -136,7 +112,7 @@ def test_data_that_does_not_fit_its_declaration_is_refused(
 
 
 def test_a_sample_with_nan_is_refused_wherever_it_is(root: Path) -> None:
-    data = prepare(root, make_arrays() | replace("train_image", put(np.nan, -1))(make_arrays()))
+    data = prepare(root, make_arrays() | replace("train_x0", put(np.nan, -1))(make_arrays()))
     with pytest.raises(DataError, match="input 'image' holds NaN"):
         preparation.load_split("arrays", "train", data)
 
