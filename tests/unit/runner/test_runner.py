@@ -16,19 +16,24 @@ import pytest
 
 from edgeproof.bench import verdict
 from edgeproof.core import directories, plugins
+from edgeproof.core.ports import Port
 from edgeproof.devices import runner_zipapp
 from edgeproof.report.rows import read_rows
 from edgeproof.runner import loadgen
 from edgeproof.runner import loadgen_job as runner_job
+from edgeproof.runner.outputs import ResponsePacker
 from tests.support import record_trees
 
-# A program that runs one LoadGen test over numbered samples. Sample i is an array of i, and its output is i.
+# A program that runs one LoadGen test over numbered samples. Sample i is an array of i, and its output is i. With
+# "several" it has the outputs i, i + 0.5 and the integer 2 i, and a postprocessing adds 1000 to the first of them.
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
 import numpy as np
+from edgeproof.core.ports import Port
 from edgeproof.core.sessions import InferenceSession
 from edgeproof.runner import loadgen
+from edgeproof.runner.inference import Inference, Postprocessing
 
 given = json.loads(sys.argv[1])
 out = Path("out"); out.mkdir()
@@ -37,21 +42,38 @@ inputs = np.repeat(np.arange(given["samples"], dtype=np.float32), 4).reshape(-1,
 class Session(InferenceSession):
     def __init__(self):
         self.calls, self.resets, self.output = 0, 0, np.zeros((1, 1), np.float32)
+        self.outputs = (self.output, np.zeros((1, 2), np.float32), np.zeros((1,), np.int32))
+        if not given["several"]:
+            self.outputs = self.outputs[:1]
     def reset_state(self):
         self.resets += 1
     def feed(self, x):
         self.x = x
     def invoke(self):
         self.calls += 1
-        if given["fails"] == "always" or self.calls in given["fails"]:
+        if given["fails"] == "always" or self.calls in list(given["fails"]):
             raise ValueError(f"broken at call {self.calls}")
         assert self.x.shape == (1, 1, 2, 2) and self.x.flags.c_contiguous
         self.output[0, 0] = self.x.mean()
+        for output, value in zip(self.outputs[1:], (self.x.mean() + 0.5, 2 * self.x.mean())):
+            output[...] = value
     def fetch(self):
-        return self.output if given["reuse"] else self.output.copy()
+        return self.outputs if given["reuse"] else tuple(output.copy() for output in self.outputs)
+
+def postprocess(first, *others):
+    if given["fails"] == "postprocess":
+        raise ValueError("broken postprocessing")
+    return first + 1000, others[1]
 
 session = Session()
-outcome = loadgen.run(session, inputs, mode=given["mode"], scenario=given["scenario"], settings=given["settings"],
+ports, postprocessing = (), None
+if given["several"]:
+    ports = (Port("a", (1,)), Port("b", (2,)), Port("c", (), "int64"))
+if given["postprocesses"]:
+    ports = (Port("sum", (1,)), Port("c", (), "int64"))
+    postprocessing = Postprocessing(postprocess, ports)
+outcome = loadgen.run(Inference(session, postprocessing), (inputs,), ports=ports, mode=given["mode"],
+                      scenario=given["scenario"], settings=given["settings"],
                       call_ns=given["call_ns"], out_dir=out, audit=given.get("audit"))
 Path("outcome.json").write_text(json.dumps({"log": outcome.log, "error": outcome.error, "calls": session.calls,
                                             "resets": session.resets}))
@@ -59,6 +81,7 @@ sys.stdout.flush()
 os._exit(0)
 """
 
+AUDIT = "*.*.mode = 1\n*.*.accuracy_log_rng_seed = 77\n"
 SETTINGS: dict[str, dict[str, Any]] = {
     "SingleStream": {"min_duration_ms": 10, "min_query_count": 300},
     "MultiStream": {"min_duration_ms": 10, "min_query_count": 662, "multi_stream_samples_per_query": 8},
@@ -78,6 +101,8 @@ def run(directory: Path, scenario: str = "SingleStream", mode: str = "Performanc
         "samples": 20,
         "fails": [],
         "reuse": True,
+        "several": False,
+        "postprocesses": False,
         "settings": SETTINGS[scenario],
         "call_ns": 3000,
         "mode": mode,
@@ -198,8 +223,8 @@ def test_a_server_run_with_too_few_queries_reports_how_many_more_it_needs(tmp_pa
 
 def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
     given = {
-        "samples": 2, "fails": [], "reuse": True, "settings": {"min_duration": 1}, "call_ns": 1,
-        "mode": "PerformanceOnly", "scenario": "SingleStream",
+        "samples": 2, "fails": [], "reuse": True, "several": False, "postprocesses": False,
+        "settings": {"min_duration": 1}, "call_ns": 1, "mode": "PerformanceOnly", "scenario": "SingleStream",
     }  # fmt: skip
     argv = [sys.executable, "-c", SCRIPT, json.dumps(given)]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -245,9 +270,65 @@ def test_a_sample_whose_inference_failed_has_an_empty_output(tmp_path: Path) -> 
     assert all(struct.unpack("<f", data) == (index,) for index, data in outputs if data)
 
 
-# --- an audit.config in the working directory --------------------
+# --- several outputs and postprocessing ----------------------------------------------------------------------------
 
-AUDIT = "*.*.mode = 1\n*.*.accuracy_log_rng_seed = 77\n"
+THREE = struct.Struct("<fffq")  # a, both numbers of b, and c, which the session has as int32 and its port as int64
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_several_outputs_are_logged_one_after_another_in_the_types_of_their_ports(tmp_path: Path, reuse: bool) -> None:
+    outcome = run(tmp_path, mode="AccuracyOnly", several=True, reuse=reuse)
+    assert outcome["error"] is None
+    outputs = read_outputs(tmp_path)
+    assert sorted(index for index, _ in outputs) == list(range(20))
+    assert all(THREE.unpack(data) == (index, index + 0.5, index + 0.5, 2 * index) for index, data in outputs)
+
+
+def test_an_output_of_a_shorter_integer_type_is_logged_in_that_of_its_port() -> None:
+    packer = ResponsePacker([Port("tokens", (3,), "int64")])
+    output = np.array([[1, -2, 3]], np.int32)
+    assert packer.changes([output])
+    assert packer.pack([output]).tobytes() == output.astype("<i8").tobytes()
+    assert not packer.changes([output.astype(np.int64)])
+
+
+def test_outputs_of_varying_sizes_are_packed_each_in_their_own(tmp_path: Path) -> None:
+    packer = ResponsePacker([])
+    for size in (3, 0, 5):
+        outputs = [np.arange(2 * size, dtype=np.float32).reshape(2, size).T, np.array([size], np.int64)]
+        expected = b"".join(np.ascontiguousarray(output).tobytes() for output in outputs)
+        assert packer.pack(outputs).tobytes() == expected
+
+
+@pytest.mark.parametrize("audit", [None, AUDIT])
+def test_what_the_postprocessing_returns_is_logged(tmp_path: Path, audit: str | None) -> None:
+    outcome = run(tmp_path, mode="AccuracyOnly", several=True, postprocesses=True, audit=audit)
+    assert outcome["error"] is None
+    assert all(struct.unpack("<fq", data) == (index + 1000, 2 * index) for index, data in read_outputs(tmp_path))
+
+
+def test_a_call_covers_the_postprocessing_whose_time_is_recorded_apart(tmp_path: Path) -> None:
+    outcome = run(tmp_path, several=True, postprocesses=True)
+    assert outcome["log"]["result_validity"] == "VALID"
+    with np.load(tmp_path / "out" / "latencies.npz") as arrays:
+        call, invoke, post = (arrays[name].astype(np.int64) for name in ("call_ns", "invoke_ns", "postprocess_ns"))
+    assert len(post) == len(call) == outcome["calls"]
+    assert (post > 0).all()
+    assert (invoke + post <= call).all()
+
+
+def test_latencies_without_postprocessing_do_not_name_it(run_scenario: Any) -> None:
+    with np.load(run_scenario("SingleStream")[1] / "out" / "latencies.npz") as arrays:
+        assert set(arrays) == {"call_ns", "invoke_ns", "started_ns"}
+
+
+def test_a_postprocessing_that_raises_is_reported(tmp_path: Path) -> None:
+    outcome = run(tmp_path, several=True, postprocesses=True, fails="postprocess")
+    assert outcome["error"] == "ValueError: broken postprocessing"
+    assert len(read_call_ns(tmp_path)) == 0
+
+
+# --- an audit.config in the working directory --------------------
 
 
 def test_an_audit_configuration_in_the_working_directory_is_ignored(tmp_path: Path) -> None:
@@ -314,7 +395,7 @@ def test_the_packed_runner_measures_the_harness_with_the_null_runtime(tmp_path: 
     result, _ = run_runner(runner_zipapp.pack("null", tmp_path), write_job(tmp_path), tmp_path)
     assert (result["status"], result["error"]) == ("done", None)
     assert verdict.explain_loadgen_validity(result["loadgen"]) == []
-    assert result["output_shape"] == [1, 3]
+    assert result["output_shapes"] == [[1, 3]]
     assert result["versions"] == {"numpy": np.__version__, "no-such-package-anywhere": None}
     assert result["fingerprint"]["python"] == sys.version.split()[0]
     assert result["load_ns"] > 0
@@ -409,7 +490,7 @@ def test_an_output_with_another_shape_than_the_artifacts_is_an_error(tmp_path: P
     directories.write_meta(tmp_path / "job" / "artifact", {"output_shape": [1, 3]})
     (tmp_path / "plugins" / "runtimes").mkdir(parents=True)
     source = plugins.find_source("runtimes", "null").read_text()
-    (tmp_path / "plugins" / "runtimes" / "odd.py").write_text(source.replace("np.zeros(shape", "np.zeros((1, 4)"))
+    (tmp_path / "plugins" / "runtimes" / "odd.py").write_text(source.replace("(1, *port.shape)", "(1, 4)"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEPROOF_PLUGINS", str(tmp_path / "plugins"))
         runner = runner_zipapp.pack("odd", tmp_path)
