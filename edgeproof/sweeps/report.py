@@ -57,7 +57,7 @@ def _format_markdown(
     groups = [[row] for row in rows]
     if SEED in keys:
         groups = pareto_front.mark_pareto_front(_group_seeds(rows, keys), store.read_request())
-    columns = [*_make_axis_columns([key for key in keys if key != SEED]), *_list_columns(rows)]
+    columns = [*_make_axis_columns([key for key in keys if key != SEED]), *list_columns(rows)]
     parts = [f"# Sweep `{store.name}`", "", *format_markdown_table(groups, columns), ""]
     reasons = [f"- {_format_reason(row, keys)}" for row in rows if row.reason]
     if reasons:
@@ -134,7 +134,8 @@ def _format_result(group: Sequence[ResultRow]) -> str:
     return ", ".join(dict.fromkeys(row.status if row.table_row is None else row.table_row.verdict for row in group))
 
 
-def _list_columns(rows: Sequence[ResultRow]) -> list[Column[Sequence[ResultRow]]]:
+def list_columns(rows: Sequence[ResultRow]) -> list[Column[Sequence[ResultRow]]]:
+    """Return the columns of the table but for the point's own; the metric of the rows decides a heading."""
     quality = choose_figure("quality", [row.table_row for row in rows if row.table_row is not None])
     return [
         Column("device", _row_cell(lambda row: row.device)),

@@ -289,7 +289,7 @@ def test_an_artifact_that_differs_from_the_measured_one_is_not_bundled(project: 
 def test_an_artifact_whose_runs_failed_is_not_bundled(project: Path) -> None:
     for path in RECORDS.rglob("accuracy.0/record.json"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": "error", "reasons": ["killed"]}))
-    with pytest.raises(EdgeproofError, match="is error and has no accuracy: accuracy 0: killed"):
+    with pytest.raises(EdgeproofError, match="is error and has no quality: accuracy 0: killed"):
         write_bundle()
 
 

@@ -47,7 +47,7 @@ def test_a_figure_at_the_end_selects_the_records_it_was_computed_from(root: Path
         "single_stream.0",
         "single_stream.1",
     ]
-    accuracy = cells.find_cell("student/accuracy", root)
+    accuracy = cells.find_cell("student/quality", root)
     assert [record.directory.name for record in accuracy.select_figure_records()] == ["accuracy.0"]
     assert len(cells.find_cell("student", root).select_figure_records()) == 3
 
@@ -59,7 +59,7 @@ def test_a_figure_at_the_end_selects_the_records_it_was_computed_from(root: Path
         ("engine_p50", "invoke_p50_ns", 2),
         ("speed_up", "speed_up", 2),
         ("load", "load_ns", 2),
-        ("accuracy", "accuracy", 1),
+        ("quality", "quality", 1),
         ("offline", "offline_samples_per_s", 0),
     ],
 )
@@ -68,16 +68,21 @@ def test_a_figure_is_named_by_its_column_or_by_its_key(root: Path, column: str, 
         assert len(cells.find_cell(f"student/fp32/{name}", root).select_figure_records()) == records
 
 
+def test_the_former_name_of_a_figure_is_answered_with_the_new_one(root: Path) -> None:
+    with pytest.raises(EdgeproofError, match="'accuracy' is now called 'quality'"):
+        cells.find_cell("student/fp32/accuracy", root)
+
+
 def test_a_model_called_like_a_figure_is_still_found(root: Path) -> None:
     record_trees.write(root, model="load", call_ns=np.full(100, 1000))
     cell = cells.find_cell("load", root)
     assert (cell.address.model, cell.figure) == ("load", None)
 
 
-@pytest.mark.parametrize(("word", "nearest"), [("p5", "p50"), ("acuracy", "accuracy"), ("p99_n", "p99_ns")])
+@pytest.mark.parametrize(("word", "nearest"), [("p5", "p50"), ("qality", "quality"), ("p99_n", "p99_ns")])
 def test_a_misspelt_figure_is_refused_with_the_nearest_one_and_all_columns(root: Path, word: str, nearest: str) -> None:
     with pytest.raises(
-        EdgeproofError, match=rf"no cell has '{word}'\. Did you mean '{nearest}'.*: accuracy, .*p50, p90"
+        EdgeproofError, match=rf"no cell has '{word}'\. Did you mean '{nearest}'.*: quality, .*p50, p90"
     ):
         cells.find_cell(f"student/fp32/{word}", root)
 

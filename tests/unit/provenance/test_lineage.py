@@ -27,7 +27,7 @@ def write_directory(directory: Path, **meta: Any) -> str:
 
 def describe_model(name: str, data: str, lineage_: dict[str, Any], **more: Any) -> dict[str, Any]:
     described = {"name": name, "task": "shapes", "method": "train", "options": {"epochs": 3}, "seed": 0, **more}
-    return {**described, "lineage": lineage_, "data_sha256": data, "network": NETWORK, "validation_accuracy": 0.5}
+    return {**described, "lineage": lineage_, "data_sha256": data, "network": NETWORK, "validation_quality": 0.5}
 
 
 @pytest.fixture
@@ -77,7 +77,15 @@ def test_the_explanation_has_hashes_options_versions_commit_and_the_command(proj
     text = explanation.explain(cells.find_cell("slim", root), root)
     for link in trace():
         assert link.sha256[:12] in text
-    for word in ("epochs 3", "widths [1, 2]", "onnx 1.2", "c" * 40, "edgeproof/x.py", "50.00%", "numpy 2.0"):
+    for word in (
+        "epochs 3",
+        "widths [1, 2]",
+        "onnx 1.2",
+        "c" * 40,
+        "edgeproof/x.py",
+        "validation quality: 0.5",
+        "numpy 2.0",
+    ):
         assert word in text
     assert text.splitlines()[-1] == "make it again: edgeproof reproduce local/onnx/slim/fp32"
 
@@ -127,7 +135,7 @@ def test_the_lineage_of_an_external_model_ends_at_its_file_and_cannot_be_reprodu
 ) -> None:
     monkeypatch.chdir(tmp_path)
     root = Path("results/brought/mine/records")
-    unknown = dict.fromkeys(("seed", "parameters", "macs", "weight_sparsity", "network", "validation_accuracy"))
+    unknown = dict.fromkeys(("seed", "parameters", "macs", "weight_sparsity", "network", "validation_quality"))
     parent = {"parent": {"name": "mine.onnx", "sha256": "a" * 64}}
     described = {"name": "mine", "task": "random inputs", "method": "brought", "options": {}, "data_sha256": None}
     record_trees.write(

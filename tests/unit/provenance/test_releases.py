@@ -112,7 +112,7 @@ def test_an_artifact_that_changed_or_has_no_accuracy_is_not_registered(project: 
         register()
     path.write_text("first")
     shutil.rmtree(next(RECORDS.rglob("accuracy.0")))
-    with pytest.raises(EdgeproofError, match="has no accuracy"):
+    with pytest.raises(EdgeproofError, match="has no quality"):
         register()
     assert git("tag") == ""
 

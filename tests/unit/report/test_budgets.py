@@ -139,7 +139,7 @@ def test_estimates_have_a_table_of_their_own_and_are_in_no_measured_column(tmp_p
     )
     assert (estimated_row["SRAM, KiB"], estimated_row["NPU"]) == ("10.5", "ethos-u55-128")
     (row,) = [row for row in rows if row.estimate]
-    assert row.p50_ns is row.p90_ns is row.accuracy is row.speed_up is row.peak_rss_bytes is row.energy_uj is None
+    assert row.p50_ns is row.p90_ns is row.quality is row.speed_up is row.peak_rss_bytes is row.energy_uj is None
     assert "estimated_cycles" in row_data.format_rows_as_csv(rows).partition("\n")[0]
     assert [line[0].value for line in grids.build_grid(rows, Selection()).lines] == ["local"]
     assert Row.from_dict(row_data.describe_rows(rows, study="s")["rows"][rows.index(row)]) == row

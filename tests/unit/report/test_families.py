@@ -48,8 +48,8 @@ def test_accuracy_is_the_mean_over_seeds_and_the_difference_is_taken_seed_by_see
     write_artifact(tmp_path, "pruned", [91, 92, 96], p50_ns=6000, macs=300)
     row = pick(read_families(tmp_path), "pruned")
     assert row.seeds == 3
-    assert row.accuracy_mean == pytest.approx(0.93)
-    assert row.accuracy_sd == pytest.approx(np.std([0.91, 0.92, 0.96], ddof=1))
+    assert row.quality_mean == pytest.approx(0.93)
+    assert row.quality_sd == pytest.approx(np.std([0.91, 0.92, 0.96], ddof=1))
     assert row.difference is not None
     # Differences 1, 0 and 2 points: mean 1, standard deviation 1, and t(0.975, 2) = 4.3027 (tables of Student's t).
     assert (row.difference.value, row.difference.high) == pytest.approx((0.01, 0.01 + 4.3027 * 0.01 / 3**0.5), rel=1e-4)
@@ -61,9 +61,9 @@ def test_accuracy_is_the_mean_over_seeds_and_the_difference_is_taken_seed_by_see
 def test_a_row_of_the_main_table_has_the_accuracy_of_the_first_seed(tmp_path: Path) -> None:
     write_artifact(tmp_path, "control", [90, 92, 94])
     (row,) = rows.read_rows(tmp_path, baseline="control", order=ORDER)
-    assert row.accuracy is not None
-    assert row.accuracy.value == 0.9
-    assert row.seed_accuracies == {10: 0.9, 11: 0.92, 12: 0.94}
+    assert row.quality is not None
+    assert row.quality.value == 0.9
+    assert row.seed_qualities == {10: 0.9, 11: 0.92, 12: 0.94}
 
 
 def test_a_model_without_a_control_is_compared_with_its_own_fp32(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_refused_seed_leaves_no_mean(tmp_path: Path) -> None:
         described={"seed": 11},
     )
     row = pick(read_families(tmp_path), "pruned")
-    assert (row.accuracy_mean, row.difference) == (None, None)
+    assert (row.quality_mean, row.difference) == (None, None)
     assert row.row.verdict == "invalid"
 
 

@@ -76,7 +76,7 @@ def read_parquet(document: bytes, tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def test_every_format_shows_every_value_of_the_grid(tmp_path: Path) -> None:
-    grid = build(columns=["accuracy", "size", "p50", "verdict"])
+    grid = build(columns=["quality", "size", "p50", "verdict"])
     texts = {cell.value for line in grid.lines for cell in line if cell.value}
     for form in ("markdown", "latex", "html"):
         document = render(grid, form).decode().replace(r"\_", "_")
@@ -133,7 +133,7 @@ def test_the_same_grid_is_the_same_bytes(form: str) -> None:
 
 def build_with_text(text: str) -> Grid:
     """Return a grid with the text as its title, as a model, and as the reason of a refusal."""
-    return build([row(text), row(runtime="tflite", verdict="unsupported", reasons=(text,), accuracy=None)], title=text)
+    return build([row(text), row(runtime="tflite", verdict="unsupported", reasons=(text,), quality=None)], title=text)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -166,8 +166,8 @@ def test_a_hostile_name_is_neither_a_formula_in_a_spreadsheet_nor_a_command_in_l
 
 
 def test_latex_writes_minus_signs_leaves_the_documents_size_and_indents_nothing() -> None:
-    rows = [row(), row("student", accuracy_difference=Estimate(-0.01, -0.02, 0.001))]
-    document = render(build(rows, columns=["accuracy", "accuracy_difference"]), "latex").decode()
+    rows = [row(), row("student", quality_difference=Estimate(-0.01, -0.02, 0.001))]
+    document = render(build(rows, columns=["quality", "quality_difference"]), "latex").decode()
     assert "$-$1.00" in document
     assert "[$-$2.00, +0.10]" in document
     assert document.count(r"\begingroup") == document.count(r"\endgroup") == 1
@@ -201,7 +201,7 @@ def test_latex_compiles_with_any_name(text: str, tmp_path: Path) -> None:
 
 @needs_latex
 def test_no_latex_table_is_wider_than_the_line(tmp_path: Path) -> None:
-    wide = build(rows=["device", "model", "scheme"], across=["runtime"], columns=["accuracy", "p50", "p90", "p99"])
+    wide = build(rows=["device", "model", "scheme"], across=["runtime"], columns=["quality", "p50", "p90", "p99"])
     assert "Overfull" not in compile_latex(wide, tmp_path)
 
 

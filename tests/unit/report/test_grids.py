@@ -54,7 +54,7 @@ def test_a_selection_shows_its_rows_and_no_others(chosen: dict[str, Any], expect
 
 
 def test_figures_of_unselected_scenarios_are_left_out() -> None:
-    grid = build(columns=["accuracy", "size", "p50", "offline"], scenarios=["Offline"])
+    grid = build(columns=["quality", "size", "p50", "offline"], scenarios=["Offline"])
     assert [heading.text for heading in grid.headings[grid.stubs :]] == ["file, KiB", "Offline at batch 1, samples/s"]
 
 
@@ -84,7 +84,7 @@ def test_rows_are_sorted_by_each_key_and_those_without_a_value_come_last() -> No
         "local tflite student fp32",
         "local onnx teacher int8-dynamic",
     ]
-    by_scheme = stubs(build(sort=["scheme", "-accuracy"], devices=["local"], rows=["scheme", "model", "runtime"]))
+    by_scheme = stubs(build(sort=["scheme", "-quality"], devices=["local"], rows=["scheme", "model", "runtime"]))
     assert by_scheme == [
         "fp32 teacher onnx",
         "fp32 student tflite",
@@ -112,9 +112,9 @@ def test_a_latency_has_two_digits_of_its_intervals_half_width(nanoseconds: Any, 
 
 
 def test_shares_sizes_and_counts_are_in_the_units_of_their_headings() -> None:
-    example = row(accuracy_difference=Estimate(0.0123, -0.001, 0.0256), peak_rss_bytes=3 * 2**20, parameters=1234567)
-    assert FIGURES["accuracy"].format_row(example) == ("90.00", "[88.00, 92.00]")
-    assert FIGURES["accuracy_difference"].format_row(example) == ("+1.23", "[-0.10, +2.56]")
+    example = row(quality_difference=Estimate(0.0123, -0.001, 0.0256), peak_rss_bytes=3 * 2**20, parameters=1234567)
+    assert FIGURES["quality"].format_row(example) == ("90.00", "[88.00, 92.00]")
+    assert FIGURES["quality_difference"].format_row(example) == ("+1.23", "[-0.10, +2.56]")
     assert FIGURES["size"].format_row(example) == ("1.5", "")
     assert FIGURES["peak"].format_row(example) == ("3", "")
     assert FIGURES["parameters"].format_row(example) == ("1,234,567", "")
@@ -131,7 +131,7 @@ def test_rounding_changes_a_value_by_less_than_a_tenth_of_its_interval(value: fl
 
 
 def test_the_best_value_of_each_figure_is_marked_on_devices_with_several_rows() -> None:
-    grid = build(columns=["accuracy", "size", "p50"], devices=["local"])
+    grid = build(columns=["quality", "size", "p50"], devices=["local"])
     names = stubs(grid)
     assert [names[n] for n, cell in enumerate(column(grid, "p50, µs")) if cell.best] == ["local student onnx fp32"]
     assert [names[n] for n, cell in enumerate(column(grid, "file, KiB")) if cell.best] == ["local student onnx fp32"]
@@ -155,25 +155,25 @@ def test_a_row_is_marked_unless_a_marked_row_beats_it_beyond_the_intervals() -> 
 
 def test_a_more_accurate_row_within_the_intervals_of_a_faster_one_is_not_marked() -> None:
     rows = [
-        row(f"m{n}", p50_ns=about(20_000.0 * (n + 1)), accuracy=Estimate(0.918 + n / 5000, 0.913, 0.923))
+        row(f"m{n}", p50_ns=about(20_000.0 * (n + 1)), quality=Estimate(0.918 + n / 5000, 0.913, 0.923))
         for n in range(3)
     ]
     assert [datum["pareto"] for datum in build(rows).data] == [True, False, False]
 
 
 def test_an_accuracy_is_compared_with_its_reference_by_the_paired_difference() -> None:
-    teacher = row(accuracy=Estimate(0.928, 0.923, 0.933))
-    slim = row("slim", p50_ns=about(20_000.0), accuracy=Estimate(0.922, 0.917, 0.927))
+    teacher = row(quality=Estimate(0.928, 0.923, 0.933))
+    slim = row("slim", p50_ns=about(20_000.0), quality=Estimate(0.922, 0.917, 0.927))
     assert [datum["pareto"] for datum in build([teacher, slim]).data] == [False, True]
-    worse = replace(slim, reference=("teacher", "fp32"), accuracy_difference=Estimate(-0.006, -0.009, -0.003))
+    worse = replace(slim, reference=("teacher", "fp32"), quality_difference=Estimate(-0.006, -0.009, -0.003))
     assert [datum["pareto"] for datum in build([teacher, worse]).data] == [True, True]
 
 
 def test_marks_do_not_depend_on_the_rows_shown() -> None:
-    shown = build(models=["student"], schemes=["int8-static"], columns=["accuracy", "p50"])
+    shown = build(models=["student"], schemes=["int8-static"], columns=["quality", "p50"])
     (line,) = shown.lines
     assert not any(cell.best or cell.pareto for cell in line)
-    (teacher,) = build(models=["teacher"], schemes=["fp32"], devices=["local"], columns=["accuracy", "p50"]).lines
+    (teacher,) = build(models=["teacher"], schemes=["fp32"], devices=["local"], columns=["quality", "p50"]).lines
     assert [cell.best for cell in teacher] == [False] * 4 + [True, False]
     assert any("shown here or not" in caption for caption in build(models=["teacher"], devices=["local"]).captions)
 
@@ -194,10 +194,10 @@ def test_the_front_of_three_exact_figures_has_all_rows_that_no_other_dominates(
     points: list[tuple[int, int, int]],
 ) -> None:
     rows = [
-        row(str(n), p50_ns=about(a * 1000.0, 0.0), size_bytes=b * 1024, accuracy=Estimate(c / 10, c / 10, c / 10))
+        row(str(n), p50_ns=about(a * 1000.0, 0.0), size_bytes=b * 1024, quality=Estimate(c / 10, c / 10, c / 10))
         for n, (a, b, c) in enumerate(points)
     ]
-    front = {key[2] for key in find_front(rows, ["p50", "size", "accuracy"])}
+    front = {key[2] for key in find_front(rows, ["p50", "size", "quality"])}
     costs = [(a, b, -c) for a, b, c in points]
     expected = {
         str(n)
@@ -210,14 +210,14 @@ def test_the_front_of_three_exact_figures_has_all_rows_that_no_other_dominates(
 def test_a_median_that_refused_runs_would_move_out_of_its_interval_has_a_note() -> None:
     moved = row(p50_attempts_ns=about(120_000.0), refused_runs=2, speed_up=about(2.0))
     unmoved = row("student", p50_attempts_ns=about(102_000.0), refused_runs=1, speed_up=about(2.0))
-    grid = build([moved, unmoved], columns=["p50", "speed_up", "accuracy", "p50_attempts", "refused_runs"])
+    grid = build([moved, unmoved], columns=["p50", "speed_up", "quality", "p50_attempts", "refused_runs"])
     assert grid.notes == ["over all attempts, with 2 refused run(s), p50 is 120.0 [114.0, 126.0] µs"]
     assert [[cell.notes for cell in line[4:7]] for line in grid.lines] == [[(1,), (1,), ()], [(), (), ()]]
     assert [[cell.value for cell in line[7:]] for line in grid.lines] == [["120.0", "2"], ["", "1"]]
 
 
 def test_a_refused_cell_has_the_reasons_of_its_own_scenario() -> None:
-    grid = build(columns=["accuracy", "p50", "server", "size"], devices=["local"])
+    grid = build(columns=["quality", "p50", "server", "size"], devices=["local"])
     line = stubs(grid).index("local student tflite fp32")
     latency, server = column(grid, "p50, µs")[line], column(grid, "Server offered, samples/s")[line]
     assert (latency.refused, server.refused) == ("refused", "refused")
@@ -237,7 +237,7 @@ def test_a_scenario_that_was_not_measured_is_empty_and_not_refused() -> None:
 
 def test_unlike_conditions_are_noted_at_timed_figures_only() -> None:
     rows = [row(), row("student"), row("other", conditions={**CONDITIONS, "kernel": "6.9", "threads": 2})]
-    grid = build(rows, columns=["accuracy", "p50"])
+    grid = build(rows, columns=["quality", "p50"])
     assert [cell.notes for cell in column(grid, "p50, µs")] == [(), (), (1,)]
     assert [cell.notes for cell in column(grid, "accuracy, %")] == [(), (), ()]
     assert grid.notes == ["measured under unlike conditions: kernel: 6.1 → 6.9; threads: 1 → 2"]
@@ -255,9 +255,9 @@ def test_no_rows_make_an_empty_grid() -> None:
 
 
 def test_rows_without_any_valid_run_make_a_table_of_reasons() -> None:
-    nothing = {"accuracy": None, "p50_ns": None, "p99_ns": None, "verdict": "error"}
+    nothing = {"quality": None, "p50_ns": None, "p99_ns": None, "verdict": "error"}
     rows = [row(str(n), reasons=(f"single_stream 0: killed {n}", "accuracy 0: killed"), **nothing) for n in range(3)]
-    grid = build(rows, columns=["accuracy", "p50"])
+    grid = build(rows, columns=["quality", "p50"])
     assert {cell.refused for line in grid.lines for cell in line[grid.stubs :]} == {"failed"}
     assert len(grid.notes) == 4
 

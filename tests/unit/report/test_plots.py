@@ -24,7 +24,7 @@ def point(x: float | None, y: float | None, *, half_width: float = 0.0, **change
     return replace(
         PLAIN,
         p50_ns=None if x is None else Estimate(1000 * x, 1000 * x, 1000 * x),
-        accuracy=None if y is None else Estimate(y, y - half_width, y + half_width),
+        quality=None if y is None else Estimate(y, y - half_width, y + half_width),
         **changes,
     )
 
@@ -48,7 +48,7 @@ def read(rows: list[Row]) -> list[dict[str, str]]:
 
 def test_the_csv_holds_every_point_with_a_latency_and_an_accuracy_and_no_other() -> None:
     points = read([point(5.0, 0.5), point(None, 0.6), point(7.0, None), point(8.0, 0.25, model="student")])
-    assert [(row["model"], row["p50_us"], row["accuracy"]) for row in points] == [
+    assert [(row["model"], row["p50_us"], row["quality"]) for row in points] == [
         ("teacher", "5.0", "0.5"),
         ("student", "8.0", "0.25"),
     ]
@@ -57,7 +57,7 @@ def test_the_csv_holds_every_point_with_a_latency_and_an_accuracy_and_no_other()
 def test_a_point_is_on_its_devices_front_when_no_other_point_there_beats_it(many_rows: list[Row]) -> None:
     points = read(many_rows)
     assert len(points) == len(many_rows)
-    values = [(row["device"], float(row["p50_us"]), float(row["accuracy"]), row["pareto"] == "True") for row in points]
+    values = [(row["device"], float(row["p50_us"]), float(row["quality"]), row["pareto"] == "True") for row in points]
     for device, x, y, on_front in values:
         peers = [(px, py) for pd, px, py, _ in values if pd == device]
         beaten = any(px <= x and py >= y and (px, py) != (x, y) for px, py in peers)
@@ -73,7 +73,7 @@ def test_a_point_within_the_intervals_of_a_faster_one_is_not_on_the_front() -> N
 def test_the_csv_and_the_drawing_have_the_intervals(tmp_path: Path) -> None:
     row = replace(point(5.0, 0.5, half_width=0.1), p50_ns=Estimate(5000.0, 4000.0, 7000.0))
     (line,) = read([row])
-    assert [line[name] for name in ("p50_us_low", "p50_us_high", "accuracy_low", "accuracy_high")] == [
+    assert [line[name] for name in ("p50_us_low", "p50_us_high", "quality_low", "quality_high")] == [
         *("4.0", "7.0", "0.4", "0.6")
     ]
     plots.draw_scatter([row], plots.LATENCY, tmp_path / "with.svg")
@@ -111,7 +111,9 @@ def test_the_drawing_is_well_formed_with_a_panel_a_device_and_a_legend(many_rows
 def test_few_points_or_none_are_drawn(rows: list[Row], tmp_path: Path) -> None:
     plots.draw_scatter(rows, plots.LATENCY, tmp_path / "plot.svg")
     assert ElementTree.parse(tmp_path / "plot.svg").getroot().tag.endswith("svg")
-    heading = "device,model,runtime,scheme,p50_us,accuracy,pareto,p50_us_low,p50_us_high,accuracy_low,accuracy_high\n"
+    heading = (
+        "device,model,runtime,scheme,p50_us,quality,pareto,p50_us_low,p50_us_high,quality_low,quality_high,metric\n"
+    )
     assert plots.format_scatter_csv(rows, plots.LATENCY).startswith(heading)
 
 

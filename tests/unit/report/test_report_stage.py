@@ -46,7 +46,7 @@ def test_the_report_is_the_same_to_the_byte_for_the_same_records(project: Path) 
     first = written(project)
     report.main()
     assert written(project) == first
-    assert {"table.md", "table.csv", "table.json", "accuracy_latency.svg", "accuracy_size.csv"} <= set(first)
+    assert {"table.md", "table.csv", "table.json", "quality_latency.svg", "quality_size.csv"} <= set(first)
 
 
 def test_metrics_hold_the_baseline_and_the_final_artifacts_with_the_tables_figures(project: Path) -> None:
@@ -56,14 +56,14 @@ def test_metrics_hold_the_baseline_and_the_final_artifacts_with_the_tables_figur
     with (project / "results/tables/table.csv").open(encoding="utf-8") as file:
         table = {f"{row['model']} {row['scheme']}": row for row in csv.DictReader(file)}
     for name, figures in metrics.items():
-        assert figures["accuracy"] == pytest.approx(float(table[name]["accuracy"]), abs=1e-6)
+        assert figures["accuracy"] == pytest.approx(float(table[name]["quality"]), abs=1e-6)
         assert figures["p50_us"] == pytest.approx(float(table[name]["p50_ns"]) / 1000, abs=1e-3)
         assert figures["size_bytes"] == int(table[name]["size_bytes"])
 
 
 def test_the_plots_show_the_points_of_the_table(project: Path) -> None:
     report.main()
-    with (project / "results/plots/accuracy_latency.csv").open(encoding="utf-8") as file:
+    with (project / "results/plots/quality_latency.csv").open(encoding="utf-8") as file:
         points = {(row["model"], row["scheme"]): float(row["p50_us"]) for row in csv.DictReader(file)}
     rows = json.loads((project / "results/tables/table.json").read_text())["rows"]
     assert points == {(row["model"], row["scheme"]): row["p50_ns"]["value"] / 1000 for row in rows}

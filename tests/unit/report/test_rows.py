@@ -86,7 +86,7 @@ def test_without_the_baseline_nothing_is_compared(tmp_path: Path) -> None:
     record_trees.write(tmp_path, "accuracy", model="student", correct=[True, False])
     row = read_one(tmp_path)
     assert row.speed_up is None
-    assert row.accuracy_difference is None
+    assert row.quality_difference is None
 
 
 def test_the_harnesss_cost_is_that_of_the_null_runtime_in_the_same_session(tmp_path: Path) -> None:
@@ -148,15 +148,15 @@ def test_accuracy_is_the_share_of_right_answers_and_its_difference_is_paired(tmp
     record_trees.write(tmp_path, "accuracy", correct=theirs)
     record_trees.write(tmp_path, "accuracy", model="student", correct=ours)
     teacher, student = read(tmp_path)
-    assert teacher.accuracy is not None
-    assert teacher.accuracy.value == 0.55
-    assert teacher.accuracy_difference is None
-    assert student.accuracy is not None
-    assert student.accuracy.value == 0.62
-    assert student.accuracy_difference is not None
-    assert student.accuracy_difference.value == pytest.approx(0.07)
+    assert teacher.quality is not None
+    assert teacher.quality.value == 0.55
+    assert teacher.quality_difference is None
+    assert student.quality is not None
+    assert student.quality.value == 0.62
+    assert student.quality_difference is not None
+    assert student.quality_difference.value == pytest.approx(0.07)
     half = 1.959963984540054 * np.std(ours.astype(float) - theirs.astype(float)) / 10
-    assert student.accuracy_difference.high == pytest.approx(0.07 + half)
+    assert student.quality_difference.high == pytest.approx(0.07 + half)
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def test_one_invalid_run_removes_the_figures_of_its_scenario_and_lists_its_reaso
     assert row.processes == 0
     assert row.harness_p50_ns is None
     assert row.offline_samples_per_s is not None  # another scenario's runs are none the worse for it
-    assert row.accuracy is not None
+    assert row.quality is not None
 
 
 def test_a_run_that_failed_before_its_job_began_removes_the_figures_of_its_scenario(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_an_accuracy_run_that_failed_publishes_no_accuracy(tmp_path: Path) -> No
     record_trees.write(tmp_path, "accuracy", verdict="error", reasons=["the answers have gaps"])
     record_trees.write(tmp_path, call_ns=durations(0))
     row = read_one(tmp_path)
-    assert row.accuracy is None
+    assert row.quality is None
     assert row.p50_ns is not None
     assert row.reasons == ("accuracy 0: the answers have gaps",)
 
@@ -220,7 +220,7 @@ def test_an_unsupported_artifact_is_a_row_with_its_reason_and_no_figure(tmp_path
     assert row.verdict == "unsupported"
     assert row.reasons == ("no such kernels",)
     assert row.parameters == 1234
-    figures = ("size_bytes", "gzip_bytes", "accuracy", "p50_ns", "speed_up", "peak_rss_bytes", "offline_samples_per_s")
+    figures = ("size_bytes", "gzip_bytes", "quality", "p50_ns", "speed_up", "peak_rss_bytes", "offline_samples_per_s")
     assert [getattr(row, name) for name in figures] == [None] * len(figures)
 
 
@@ -371,7 +371,7 @@ def test_an_accuracy_significantly_below_that_in_another_runtime_is_refused(
     assert onnx.verdict == "valid"
     assert (tflite.verdict == "invalid") is refused
     if refused:
-        assert tflite.accuracy is None
+        assert tflite.quality is None
         assert f"{lost / 100:.2f} points below that of onnx" in tflite.reasons[0]
 
 
@@ -400,7 +400,7 @@ def test_a_refused_accuracy_is_not_used_for_differences(tmp_path: Path) -> None:
     for runtime, right in (("onnx", 9000), ("tflite", 8000)):
         record_trees.write(tmp_path, "accuracy", runtime=runtime, correct=hits(right))
         record_trees.write(tmp_path, "accuracy", runtime=runtime, model="student", correct=hits(8500))
-    differences = {(row.runtime, row.model): row.accuracy_difference for row in read(tmp_path)}
+    differences = {(row.runtime, row.model): row.quality_difference for row in read(tmp_path)}
     assert differences["onnx", "student"] is not None
     assert differences["tflite", "student"] is None
 

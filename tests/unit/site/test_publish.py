@@ -54,15 +54,15 @@ def print_report(capsys: pytest.CaptureFixture[str], *arguments: str, code: int 
 
 
 def test_a_report_shows_the_figures_of_the_records(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = print_report(capsys, "--format", "csv", "--baseline", "teacher", "--columns", "p50,accuracy,speed_up")
+    text = print_report(capsys, "--format", "csv", "--baseline", "teacher", "--columns", "p50,quality,speed_up")
     by_artifact = {(line["runtime"], line["model"]): line for line in csv.DictReader(io.StringIO(text))}
     order = {"devices": ["local"], "models": ["teacher", "student"], "runtimes": ["onnx", "tflite"]}
     for row in read_rows(RECORDS, baseline="teacher", order=order):
         line = by_artifact[row.runtime, row.model]
         assert row.p50_ns is not None
-        assert row.accuracy is not None
+        assert row.quality is not None
         assert float(line["p50_us"]) == pytest.approx(row.p50_ns.value / 1000)
-        assert float(line["accuracy_percent_low"]) == pytest.approx(100 * row.accuracy.low)
+        assert float(line["quality_percent_low"]) == pytest.approx(100 * row.quality.low)
         if row.model == "student":
             assert row.speed_up is not None
             assert float(line["speed_up_times"]) == pytest.approx(row.speed_up.value)
@@ -196,7 +196,7 @@ def test_refused_records_are_shown_with_their_reasons(project: Path, capsys: pyt
     shutil.rmtree(RECORDS)
     for process in range(2):
         record_trees.write(RECORDS, process=process, verdict="invalid", reasons=["LoadGen: too short"])
-    text = print_report(capsys, "--columns", "accuracy,p50,verdict")
+    text = print_report(capsys, "--columns", "quality,p50,verdict")
     assert "refused<sup>1</sup>" in text
     assert "1. single_stream 0: LoadGen: too short; single_stream 1: LoadGen: too short" in text
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("empty_project")
 
 CODE = CodeVersion("c" * 64, "h" * 40, ("edgeproof/entry.py",))
 ENTRY = JournalEntry("d1", "train@teacher", "k", "ran", 1.5)
-REQUEST = SweepRequest((SweepPoint(("a=1",), "d1"),), CODE, ("accuracy",), {"size_bytes": 10.0})
+REQUEST = SweepRequest((SweepPoint(("a=1",), "d1"),), CODE, ("quality",), {"size_bytes": 10.0})
 OUTCOME = PointOutcome(("a=1",), CODE, {"teacher": ModelSummary("b" * 64, 0.9)}, [ENTRY], "s-d1")
 FAILURE = PointFailure("too low", 0.1, 0.9)
 
@@ -103,7 +103,7 @@ def test_a_damaged_table_of_a_point_is_read_whole_or_named(data: st.DataObject, 
     try:
         with suppress(EdgeproofError):
             for row in results.read_point_rows(store, point):
-                for name in results.MORE_IS_BETTER:
+                for name in results.FIGURE_NAMES:
                     row.get_figure(name)
     finally:
         path.write_bytes(original)

@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof.config.params import Params
+from edgeproof.report.figures import choose_figure
 from edgeproof.report.row import BudgetGate
 from edgeproof.statistics.estimates import Estimate
+from edgeproof.statistics.metric import Metric
 from edgeproof.study import worktrees
 from edgeproof.sweeps import report, results, sweep
 from edgeproof.sweeps.importance import compute_importance
@@ -29,7 +31,7 @@ from tests.support.sweep_points import ROW, StubStarter, compose_point
 def make_row(**figures: float) -> ResultRow:
     row = replace(
         ROW,
-        accuracy=Estimate(figures.get("accuracy", 0.5), 0, 1),
+        quality=Estimate(figures.get("quality", 0.5), 0, 1),
         p50_ns=Estimate(1000 * figures.get("p50_us", 50), 0, 1),
         size_bytes=int(figures.get("size_bytes", 1000)),
     )
@@ -38,16 +40,44 @@ def make_row(**figures: float) -> ResultRow:
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
 def test_the_pareto_front_holds_all_points_that_no_other_dominates(figures: list[tuple[int, int, int]]) -> None:
-    rows = [make_row(accuracy=a / 4, p50_us=b + 1, size_bytes=c) for a, b, c in figures]
+    rows = [make_row(quality=a / 4, p50_us=b + 1, size_bytes=c) for a, b, c in figures]
     marked = mark_pareto_front([[row] for row in rows], SweepRequest((), CodeVersion("", "", ())))
     for (a, b, c), (row,) in zip(figures, marked, strict=True):
         beaten = any(x >= a and y <= b and z <= c and (x, y, z) != (a, b, c) for x, y, z in figures)
         assert row.on_pareto_front == (not beaten)
 
 
+def test_the_front_follows_the_direction_of_the_metric_and_compares_no_two_metrics() -> None:
+    rmse = Metric("RMSE", "mm", digits=2, better="less")
+    good, bad = (of_metric(make_row(quality=quality), "rmse", rmse) for quality in (3.0, 4.0))
+    request = SweepRequest((), CodeVersion("", "", ()))
+    marked = mark_pareto_front([[good], [bad], [make_row(quality=0.5)]], request)
+    assert [group[0].on_pareto_front for group in marked] == [True, False, True]
+
+
+def test_a_limit_is_an_upper_one_where_less_is_better() -> None:
+    row = of_metric(make_row(quality=3.0), "rmse", Metric("RMSE", "mm", digits=2, better="less"))
+    assert is_within_limits(row, {"quality": 3.5})
+    assert not is_within_limits(row, {"quality": 2.5})
+    assert compute_excess(row, "quality", 2.5) == pytest.approx(0.2)
+
+
+def test_the_table_of_a_regression_has_its_unit_and_digits() -> None:
+    rmse = Metric("RMSE", "mm", digits=1, better="less")
+    rows = [of_metric(make_row(quality=quality), "rmse", rmse) for quality in (3.0, 4.0)]
+    (column,) = (column for column in report.list_columns(rows) if column.heading == "RMSE, mm")
+    assert column.cell(rows[:1]) == "3.0 [0.0, 1.0]"
+    assert column.cell(rows) == "3.5 ± 0.7 (2 seeds)"
+
+
+def of_metric(row: ResultRow, name: str, metric: Metric) -> ResultRow:
+    assert row.table_row is not None
+    return replace(row, table_row=replace(row.table_row, metric_name=name, metric=metric))
+
+
 def test_seeds_are_compared_by_their_means_and_not_by_the_best_seed() -> None:
-    lucky = [make_row(accuracy=0.95), make_row(accuracy=0.75)]
-    steady = [make_row(accuracy=0.90), make_row(accuracy=0.90)]
+    lucky = [make_row(quality=0.95), make_row(quality=0.75)]
+    steady = [make_row(quality=0.90), make_row(quality=0.90)]
     marked = mark_pareto_front([lucky, steady], SweepRequest((), CodeVersion("", "", ())))
     assert [[row.on_pareto_front for row in group] for group in marked] == [[False, False], [True, True]]
 
@@ -67,19 +97,19 @@ def _estimate_us(value: float, half: float) -> Estimate:
 
 
 def test_accuracy_of_a_study_with_several_seeds_is_their_mean() -> None:
-    seeds = replace(make_row(), table_row=replace(ROW, seed_accuracies={"0": 0.90, "1": 0.94}))
-    assert seeds.get_figure("accuracy") == pytest.approx(0.92)
-    assert report._format_accuracy([seeds]).startswith("92.00 ± 2.83 (2 seeds)")
-    refused = replace(seeds, table_row=replace(seeds.table_row, accuracy=None))
-    assert refused.get_figure("accuracy") is None
+    seeds = replace(make_row(), table_row=replace(ROW, seed_qualities={"0": 0.90, "1": 0.94}))
+    assert seeds.get_figure("quality") == pytest.approx(0.92)
+    assert report._format_quality([seeds], choose_figure("quality", [ROW])).startswith("92.00 ± 2.83 (2 seeds)")
+    refused = replace(seeds, table_row=replace(seeds.table_row, quality=None))
+    assert refused.get_figure("quality") is None
 
 
 def test_excess_is_the_share_of_the_limit_by_which_a_figure_misses_it() -> None:
-    accurate, small = make_row(accuracy=0.9, size_bytes=900), make_row(accuracy=0.8, size_bytes=100)
-    assert is_within_limits(small, {"size_bytes": 500, "accuracy": 0.7, "validation_accuracy": 0.99})
+    accurate, small = make_row(quality=0.9, size_bytes=900), make_row(quality=0.8, size_bytes=100)
+    assert is_within_limits(small, {"size_bytes": 500, "quality": 0.7, "validation_quality": 0.99})
     assert not is_within_limits(accurate, {"size_bytes": 500})
     assert compute_excess(accurate, "size_bytes", 500) == pytest.approx(0.8)
-    assert compute_excess(small, "accuracy", 1.0) == pytest.approx(0.2)
+    assert compute_excess(small, "quality", 1.0) == pytest.approx(0.2)
 
 
 def test_importance_equals_a_two_way_anova() -> None:
@@ -106,13 +136,13 @@ def test_a_key_with_one_value_has_no_importance() -> None:
 
 
 def test_a_constant_figure_gives_no_importance() -> None:
-    assert compute_importance([make_row(), make_row()], [{"k": "1"}, {"k": "2"}], "accuracy") == {}
+    assert compute_importance([make_row(), make_row()], [{"k": "1"}, {"k": "2"}], "quality") == {}
 
 
 @pytest.mark.usefixtures("empty_project")
 def test_seeds_share_one_row_with_mean_and_deviation(digits_study: Params) -> None:
     accuracies = {0: 0.90, 1: 0.94, 2: 0.95}
-    rows = {f"seed={seed}": replace(ROW, accuracy=Estimate(accuracy, 0, 1)) for seed, accuracy in accuracies.items()}
+    rows = {f"seed={seed}": replace(ROW, quality=Estimate(accuracy, 0, 1)) for seed, accuracy in accuracies.items()}
     points = [compose_point(digits_study, ratio=ratio, seed=seed) for ratio in (0.2, 0.4) for seed in accuracies]
     sweep.run_sweep("s", points, starter=StubStarter(rows=rows))
     table = (SweepStore("s").directory / "table.md").read_text()
@@ -165,7 +195,7 @@ def test_the_report_counts_stages_that_ran_more_than_once(digits_study: Params) 
 @pytest.mark.usefixtures("empty_project")
 def test_a_rows_budget_and_seeds_survive_the_sweeps_table(digits_study: Params) -> None:
     gate = BudgetGate("exceeded", ("latency is up to 60 ms (limit 50)",))
-    stored = replace(ROW, budget=gate, seed_accuracies={0: 0.9, 7: 0.8}, in_turns_against=("good", "fp32"))
+    stored = replace(ROW, budget=gate, seed_qualities={0: 0.9, 7: 0.8}, in_turns_against=("good", "fp32"))
     sweep.run_sweep("s", [compose_point(digits_study)], starter=StubStarter(rows={"seed=0": stored}))
     (result,) = results.read_rows(SweepStore("s"))
     assert result.table_row == stored

@@ -27,7 +27,7 @@ SPACE = {"prune.ratio": RangeAxis(0.1, 0.6, None, False, False), "quantize.bits"
 def options(**changes: object) -> SearchOptions:
     content = {
         "space": {"unused": "here"},
-        "objectives": ["accuracy", "size_bytes"],
+        "objectives": ["quality", "size_bytes"],
         "trials": 8,
         "batch": 4,
         "sampler": "nsga2",
@@ -72,7 +72,7 @@ def test_the_report_has_the_front_and_the_importance_of_keys(compose: object) ->
     rows = read_marked_rows(SweepStore("s"))
     assert any(row.on_pareto_front for row in rows)
     table = (SweepStore("s").directory / "table.md").read_text()
-    assert "compares accuracy, size_bytes" in table
+    assert "compares quality, size_bytes" in table
     assert "| prune.ratio |" in table
 
 
@@ -103,15 +103,15 @@ def test_if_no_row_keeps_to_the_limits_the_front_is_that_of_all_rows(compose: ob
 def test_a_trial_with_an_unmeasured_figure_is_not_on_the_front(compose: object) -> None:
     unmeasured = replace(ROW, p50_ns=None, verdict="invalid", reasons=("disturbed",))
     starter = StubStarter(rows={"seed=0": unmeasured})
-    search.run_search("s", options(objectives=["accuracy", "p50_us"]), SPACE, compose, starter=starter)
+    search.run_search("s", options(objectives=["quality", "p50_us"]), SPACE, compose, starter=starter)
     assert not any(row.on_pareto_front for row in read_marked_rows(SweepStore("s")))
 
 
 def test_a_trial_gets_the_worst_figure_of_its_artifacts() -> None:
-    better = replace(ROW, accuracy=Estimate(0.95, 0, 1), size_bytes=500)
+    better = replace(ROW, quality=Estimate(0.95, 0, 1), size_bytes=500)
     rows = [ResultRow(None, "finished", table_row=row) for row in (ROW, better)]  # type: ignore[arg-type]
-    assert search._find_worst(rows, "accuracy") == 0.9
-    assert search._find_worst(rows, "size_bytes") == 1000
+    assert search._find_worst(rows, "quality", True) == 0.9
+    assert search._find_worst(rows, "size_bytes", False) == 1000
 
 
 @pytest.mark.parametrize(

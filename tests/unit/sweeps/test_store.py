@@ -19,14 +19,14 @@ ENTRY = JournalEntry("d1", "train@teacher", "k", "ran", 1.5)
 
 def test_a_request_is_read_as_it_was_written_with_the_keys_of_schema_1() -> None:
     store = SweepStore("s")
-    request = SweepRequest((SweepPoint(("a=1",), "d1"),), CODE, ("accuracy",), {"size_bytes": 10.0})
+    request = SweepRequest((SweepPoint(("a=1",), "d1"),), CODE, ("quality",), {"size_bytes": 10.0})
     store.write_request(request)
     assert store.read_request() == request
     assert json.loads((store.directory / "sweep.json").read_text()) == {
         "schema": 1,
         "points": [{"overrides": ["a=1"], "digest": "d1"}],
         "code": {"sha256": "c" * 64, "head": "h" * 40, "changed": ["edgeproof/entry.py"]},
-        "objectives": ["accuracy"],
+        "objectives": ["quality"],
         "limits": {"size_bytes": 10.0},
     }
 
