@@ -139,3 +139,26 @@ def test_interleaved_runs_with_another_artifact_than_the_control_give_no_speed_u
     row = pick(read_families(tmp_path), "pruned")
     assert row.speed_up is not None
     assert row.speed_up.value == pytest.approx(1.5)
+
+
+def test_a_family_of_regressions_has_the_unit_and_the_direction_of_its_metric(tmp_path: Path) -> None:
+    for model, scales in (("control", (2.0, 2.2)), ("pruned", (3.0, 3.4))):
+        record_trees.write(tmp_path, model=model, call_ns=np.full(800, 9000))
+        for process, scale in enumerate(scales):
+            record_trees.write(
+                tmp_path,
+                "accuracy",
+                model=model,
+                process=process,
+                metric="rmse",
+                evidence={"squared_error": np.linspace(0.5, 1.5, 50) * scale**2},
+                described={"seed": 10 + process},
+            )
+    text = families.format_families(read_families(tmp_path), study="s")
+    header = next(line for line in text.splitlines() if line.startswith("| model"))
+    assert "| RMSE | Δ control |" in header
+    # The mean of the squares is the square of the scale, so the qualities are the scales.
+    assert "| 3.200 ± 0.283 | +1.100 [-0.171, +2.371] |" in text
+    assert "The RMSE is the mean ± standard deviation over training seeds" in text
+    assert "Less is better in RMSE." in text
+    assert "%" not in header

@@ -18,7 +18,10 @@ from edgeproof.report.grids import Grid, TableCell
 from edgeproof.report.row import Row
 from edgeproof.report.selections import Selection
 from edgeproof.statistics.estimates import Estimate
+from edgeproof.statistics.metric import Metric
 from tests.support.example_rows import CONDITIONS, about, row, several
+
+RMSE: dict[str, Any] = {"metric_name": "rmse", "metric": Metric("RMSE", "mm", digits=2, better="less")}
 
 
 def build(*given: list[Row], **chosen: Any) -> Grid:
@@ -167,6 +170,53 @@ def test_an_accuracy_is_compared_with_its_reference_by_the_paired_difference() -
     assert [datum["pareto"] for datum in build([teacher, slim]).data] == [False, True]
     worse = replace(slim, reference=("teacher", "fp32"), quality_difference=Estimate(-0.006, -0.009, -0.003))
     assert [datum["pareto"] for datum in build([teacher, worse]).data] == [True, True]
+
+
+def test_where_less_is_better_the_least_quality_is_best_and_the_front_turns_around() -> None:
+    slow = row(quality=Estimate(3.0, 2.9, 3.1), **RMSE)
+    fast = row("fast", p50_ns=about(20_000.0), quality=Estimate(4.0, 3.9, 4.1), **RMSE)
+    bad = row("bad", p50_ns=about(40_000.0), quality=Estimate(5.0, 4.9, 5.1), **RMSE)
+    grid = build([slow, fast, bad], columns=["quality", "quality_difference", "p50"])
+    assert [cell.best for cell in column(grid, "RMSE, mm")] == [True, False, False]
+    assert [datum["pareto"] for datum in grid.data] == [True, True, False]
+    assert [(datum["quality_mm"], datum["metric"]) for datum in grid.data] == [(3, "rmse"), (4, "rmse"), (5, "rmse")]
+    text = " ".join(grid.captions)
+    assert "bootstrap percentiles for RMSE, paired for its difference" in text
+    assert "Less is better in RMSE." in text
+    assert "in p50 or RMSE beyond" in text
+    assert "%" not in text.replace("95%", "").replace("5 to 19%", "")
+
+
+def test_a_worse_error_is_compared_with_its_reference_by_the_paired_difference() -> None:
+    teacher = row(quality=Estimate(3.0, 2.5, 3.5), **RMSE)
+    slim = row("slim", p50_ns=about(20_000.0), quality=Estimate(3.1, 2.6, 3.6), **RMSE)
+    assert [datum["pareto"] for datum in build([teacher, slim]).data] == [False, True]
+    worse = replace(slim, reference=("teacher", "fp32"), quality_difference=Estimate(0.1, 0.05, 0.15))
+    assert [datum["pareto"] for datum in build([teacher, worse]).data] == [True, True]
+
+
+def test_rows_of_several_metrics_have_no_best_quality_and_a_front_each() -> None:
+    rows = [row(), row("slow", p50_ns=about(900_000.0), quality=Estimate(9.0, 8.9, 9.1), **RMSE)]
+    grid = build(rows, columns=["quality", "p50"])
+    cells = column(grid, "quality")
+    assert [cell.value for cell in cells] == ["accuracy 90.00%", "RMSE 9.00 mm"]
+    assert not any(cell.best for cell in cells)
+    assert [datum["pareto"] for datum in grid.data] == [True, True]
+    assert "Wilson's for accuracy, bootstrap percentiles for RMSE, paired for their differences" in grid.captions[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "former", "name"),
+    [
+        ("columns", "accuracy", "quality"),
+        ("columns", "accuracy_difference", "quality_difference"),
+        ("sort", "-accuracy", "quality"),
+        ("pareto", "accuracy", "quality"),
+    ],
+)
+def test_a_former_name_in_a_selection_is_answered_with_the_new_one(key: str, former: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{former.removeprefix('-')}', which is now called '{name}'"):
+        build(**{key: [former]})
 
 
 def test_marks_do_not_depend_on_the_rows_shown() -> None:

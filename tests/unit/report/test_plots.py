@@ -16,6 +16,7 @@ import pytest
 from edgeproof.report import plots
 from edgeproof.report.row import Row
 from edgeproof.statistics.estimates import Estimate
+from edgeproof.statistics.metric import Metric
 from tests.support.example_rows import PLAIN
 
 
@@ -104,6 +105,28 @@ def test_the_drawing_is_well_formed_with_a_panel_a_device_and_a_legend(many_rows
         "95% interval",
     ):
         assert text in texts
+    assert texts.count("median latency, µs") == 2
+
+
+def test_a_plot_of_errors_names_the_metric_and_the_direction_and_turns_the_front_around(tmp_path: Path) -> None:
+    rmse = {"metric_name": "rmse", "metric": Metric("RMSE", "mm", digits=2, better="less")}
+    rows = [point(5.0, 3.0, **rmse), point(8.0, 2.0, model="slow", **rmse), point(9.0, 4.0, model="bad", **rmse)]
+    plots.draw_scatter(rows, plots.LATENCY, tmp_path / "plot.svg")
+    texts = [element.text for element in ElementTree.parse(tmp_path / "plot.svg").iter() if element.text]
+    assert "RMSE, mm (less is better)" in texts
+    assert not any("accuracy" in text for text in texts)
+    assert [(line["quality"], line["pareto"], line["metric"]) for line in read(rows)] == [
+        ("3.0", "True", "rmse"),
+        ("2.0", "True", "rmse"),
+        ("4.0", "False", "rmse"),
+    ]
+
+
+def test_rows_of_several_metrics_have_a_panel_each(tmp_path: Path) -> None:
+    auc = {"metric_name": "auc", "metric": Metric("AUC")}
+    plots.draw_scatter([point(5.0, 0.5), point(9.0, 0.6, **auc)], plots.LATENCY, tmp_path / "plot.svg")
+    texts = [element.text for element in ElementTree.parse(tmp_path / "plot.svg").iter() if element.text]
+    assert {"accuracy, %", "AUC"} <= set(texts)
     assert texts.count("median latency, µs") == 2
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from edgeproof.core.errors import ArtifactError
+from edgeproof.records import record_files
 from edgeproof.report.row import Row
 from edgeproof.report.rows import read_rows
 from tests.support import record_trees
+from tests.support.example_rows import PLAIN
 
 ORDER = {"devices": ["local"], "models": ["teacher", "student"], "runtimes": ["onnx", "tflite"]}
 
@@ -403,6 +407,110 @@ def test_a_refused_accuracy_is_not_used_for_differences(tmp_path: Path) -> None:
     differences = {(row.runtime, row.model): row.quality_difference for row in read(tmp_path)}
     assert differences["onnx", "student"] is not None
     assert differences["tflite", "student"] is None
+
+
+# --- qualities that are no proportions -----------------------------------------------------------------------------
+
+
+def errors(scale: float, seed: int = 0, total: int = 400) -> dict[str, np.ndarray]:
+    """Return the evidence of an RMSE: the squared errors of samples that are hard or easy for every artifact."""
+    difficulty = np.random.default_rng(0).normal(0, 1, total)
+    noise = np.random.default_rng(seed).normal(0, 0.05, total)
+    return {"squared_error": (scale * (difficulty + noise)) ** 2}
+
+
+def test_an_rmse_is_the_root_of_the_mean_squared_error_with_the_interval_of_its_record(tmp_path: Path) -> None:
+    evidence = errors(1.0)
+    directory = record_trees.write(tmp_path, "accuracy", metric="rmse", evidence=evidence)
+    row = read_one(tmp_path)
+    recorded = record_files.read(directory).quality
+    assert recorded is not None
+    assert row.quality == recorded.estimate
+    assert row.quality.value == pytest.approx(np.sqrt(evidence["squared_error"].mean()))
+    assert row.quality.low < row.quality.value < row.quality.high
+    assert (row.metric_name, row.metric and row.metric.better) == ("rmse", "less")
+    assert row.seed_qualities == {0: row.quality.value}
+
+
+def test_the_difference_of_two_rmses_is_paired(tmp_path: Path) -> None:
+    ours, theirs = errors(0.9, seed=1), errors(1.0)
+    record_trees.write(tmp_path, "accuracy", metric="rmse", evidence=theirs)
+    record_trees.write(tmp_path, "accuracy", metric="rmse", evidence=ours, model="student")
+    teacher, student = read(tmp_path)
+    difference = student.quality_difference
+    assert difference is not None
+    assert teacher.quality is not None
+    assert student.quality is not None
+    assert difference.value == pytest.approx(student.quality.value - teacher.quality.value)
+    # The same samples are hard for both, so the interval of the difference is narrower than that of either quality.
+    assert difference.high - difference.low < (teacher.quality.high - teacher.quality.low) / 2
+    assert difference.high < 0
+
+
+@pytest.mark.parametrize(
+    ("scheme", "growth", "refused"),
+    [
+        ("fp32", 1.0, False),
+        ("fp32", 1.0001, False),  # what another order of additions may do
+        ("fp32", 1.05, True),
+        ("int8-static", 1.005, False),
+        ("int8-static", 1.05, True),
+        ("int4-weights", 1.04, False),
+        ("int4-weights", 1.2, True),
+    ],
+)
+def test_an_rmse_significantly_above_that_in_another_runtime_is_refused(
+    tmp_path: Path, scheme: str, growth: float, refused: bool
+) -> None:
+    for runtime, scale in (("onnx", 2.0), ("tflite", 2.0 * growth)):
+        record_trees.write(tmp_path, "accuracy", metric="rmse", evidence=errors(scale), runtime=runtime, scheme=scheme)
+    onnx, tflite = read(tmp_path)
+    assert onnx.verdict == "valid"
+    assert (tflite.verdict == "invalid") is refused
+    if refused:
+        assert tflite.quality is None
+        assert re.fullmatch(r"RMSE is \d\.\d{3} above that of onnx \(p = .*\)", tflite.reasons[0])
+
+
+def test_a_lower_auc_in_another_runtime_is_refused_and_a_higher_one_is_not(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    positive = np.arange(400) % 2 == 0
+    good = positive + rng.normal(0, 0.5, 400)
+    bad = np.where(rng.random(400) < 0.2, rng.normal(0.5, 1, 400), good)
+    for runtime, scores in (("onnx", bad), ("tflite", good)):
+        evidence = {"scores": scores, "positive": positive}
+        record_trees.write(tmp_path, "accuracy", metric="auc", evidence=evidence, runtime=runtime)
+    onnx, tflite = read(tmp_path)
+    assert (onnx.verdict, tflite.verdict) == ("invalid", "valid")
+    assert "below that of tflite" in onnx.reasons[0]
+    assert tflite.quality is not None
+    assert tflite.quality.value == pytest.approx(roc_auc_score(positive, good))
+
+
+def test_qualities_of_two_metrics_are_not_compared(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, "accuracy", correct=hits(300, total=400))
+    record_trees.write(tmp_path, "accuracy", metric="rmse", evidence=errors(1.0), model="student")
+    student = read(tmp_path)[1]
+    assert student.quality is not None
+    assert student.quality_difference is None
+
+
+def test_missing_evidence_stops_the_report_and_is_named(tmp_path: Path) -> None:
+    record_trees.write(tmp_path, "accuracy", metric="rmse", evidence=errors(1.0))
+    record_trees.write(tmp_path, "accuracy", metric="rmse", evidence=errors(1.0), model="student")
+    next(tmp_path.rglob("student*/*/evidence.npz")).unlink()
+    with pytest.raises(ArtifactError, match=r"evidence\.npz is missing or damaged"):
+        read(tmp_path)
+
+
+def test_rows_of_earlier_tables_are_read_as_accuracies() -> None:
+    content = PLAIN.as_dict()
+    former = {name: value for name, value in content.items() if name not in ("metric", "metric_name")}
+    names = {"quality": "accuracy", "quality_difference": "accuracy_difference", "seed_qualities": "seed_accuracies"}
+    old = {names.get(name, name): value for name, value in former.items()}
+    assert Row.from_dict(old) == Row.from_dict(content) == PLAIN
+    unmeasured = Row.from_dict({**old, "accuracy": None, "seed_accuracies": {"0": 0.5}})
+    assert (unmeasured.quality, unmeasured.seed_qualities, unmeasured.metric) == (None, {0: 0.5}, PLAIN.metric)
 
 
 def test_compliance_runs_publish_no_latency(tmp_path: Path) -> None:
