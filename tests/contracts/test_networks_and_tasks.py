@@ -42,6 +42,7 @@ def write_files(name: str, folder: Path) -> dict[str, Path]:
         assert name in FIXTURES, f"task '{name}' needs a function fixture() -> dict[str, bytes] with tiny files"
         contents = FIXTURES[name]()
     for file, content in contents.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(content)
     return {file: folder / file for file in contents}
 
