@@ -125,6 +125,10 @@ class Session(InferenceSession):
             "ENABLE_CPU_PINNING": False,
             "PERF_COUNT": profile,
         }
+        if _chains_quantized_layers(model):
+            # The plugin fuses small fully connected layers in integers to one kernel, which computes other numbers than
+            # the layers by themselves, or ends the process with a segmentation fault.
+            options["SNIPPETS_MODE"] = "DISABLE"
         compiled = core.compile_model(model, "CPU", options)
         if precision == "bf16":
             _check_computes_bf16(core, compiled)
@@ -256,6 +260,19 @@ def _name_dtype(element_type: Any) -> str:
 def _holds_bf16(model: Any) -> bool:
     constants = (operation for operation in model.get_ops() if operation.get_type_name() == "Constant")
     return any(constant.get_output_element_type(0).get_type_name() == "bf16" for constant in constants)
+
+
+def _chains_quantized_layers(model: Any) -> bool:
+    """Return True if the quantized output of a fully connected layer, clipped or not, is the input of another one."""
+    for operation in model.get_ops():
+        source = operation.input_value(0).get_node() if operation.get_type_name() == "MatMul" else operation
+        if source.get_type_name() != "FakeQuantize" or source is operation:
+            continue
+        while source.get_type_name() in ("FakeQuantize", "Relu", "Clamp", "Add", "Multiply"):
+            source = source.input_value(0).get_node()
+        if source.get_type_name() == "MatMul":
+            return True
+    return False
 
 
 def _check_computes_bf16(core: Any, compiled: Any) -> None:

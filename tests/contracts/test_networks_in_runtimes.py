@@ -1,9 +1,11 @@
-"""Every runtime computes every network like torch, after pruning, saving and loading."""
+"""Every runtime computes every network like torch, after pruning, saving and loading.
+
+Each pair runs in a process of its own, so that an engine that crashes fails one test and not the whole run.
+"""
 
 from __future__ import annotations
 
 import re
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from edgeproof.core.directories import write_meta
 from edgeproof.core.errors import Unsupported
 from edgeproof.models import frameworks, model_files
 from tests.support.network_kinds import draw_inputs, find_kind, make_random_task
+from tests.support.own_process import call_in_own_process
 from tests.support.runtime_tolerances import TOLERANCE
 from tests.support.tiny_networks import (
     CONF,
@@ -29,9 +32,8 @@ SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")
 COMPLETE = ("onnx", "openvino", "tflite")  # runtimes that refuse no network
 
 
-@cache
 def store_and_load(name: str, directory: Path) -> torch.nn.Module:
-    """Return the same module for all runtimes and schemes, because runtimes cache conversions by module."""
+    """Prune a network, save it and load it."""
     interface = find_kind(name).tiniest
     model_files.save(
         prune_half_the_channels(build_tiny_module(name, interface), make_random_task(name, interface)),
@@ -55,19 +57,21 @@ def export(
 
 @pytest.mark.parametrize("runtime", [name for name in plugins.list_names("runtimes") if name != "null"])
 @pytest.mark.parametrize("name", list_torch_plugins("networks"))
-def test_a_runtime_computes_a_pruned_network_like_torch(
-    name: str, runtime: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_runtime_computes_a_pruned_network_like_torch(name: str, runtime: str, tmp_path: Path) -> None:
+    call_in_own_process(compare_with_torch, name, runtime, tmp_path)
+
+
+def compare_with_torch(name: str, runtime: str, directory: Path) -> None:
     ports_in, ports_out = find_kind(name).tiniest
     samples = tuple(tensor.numpy() for tensor in draw_inputs(ports_in, 24))
     # Quantizers average the extremes of samples and clip values beyond them, so compare the calibration sample only.
     calibration = tuple(array[:1] for array in samples)
-    module = store_and_load(name, tmp_path_factory.getbasetemp() / "models")
+    module = store_and_load(name, directory)
     schemes = yaml.safe_load((CONF / "runtimes" / f"{runtime}.yaml").read_text(encoding="utf-8"))["schemes"]
     for scheme in (scheme for scheme in SCHEMES if scheme in schemes):
         inputs = calibration if scheme == "int8-static" else samples
         expected = frameworks.predict(module, inputs)
-        artifact = tmp_path / scheme
+        artifact = directory / scheme
         artifact.mkdir()
         refusal = export(runtime, module, calibration, scheme, artifact)
         if refusal is not None:
