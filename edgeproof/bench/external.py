@@ -188,7 +188,7 @@ def _export_subject(
     }
     quality = external_quality.choose_quality(
         options.metric,
-        None if data is None else data.y,
+        next(iter(samples.values())).targets,
         [root / file.name for file in chosen],
         scores_first=options.output is not None,
     )

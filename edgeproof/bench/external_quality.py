@@ -29,8 +29,8 @@ def choose_quality(
     """Return the metric by which the outputs of some files' artifacts are scored, or None without targets.
 
     `artifacts` are the directories of the files, which hold a directory for each scheme. With `scores_first` only the
-    first output is scored, which a user has chosen. Raises ConfigError if the
-    metric is not given and does not follow from targets and outputs, or does not fit them.
+    first output is scored, which a user has chosen. Raises ConfigError if the metric is not given and does not follow
+    from targets and outputs, or does not fit them.
     """
     if targets is None:
         if metric is not None:

@@ -121,6 +121,7 @@ class StoreLine(NamedTuple):
     invoke_p50_log: Annotated[float | None, "median time in the engine alone, logarithm"] = None
     invoke_p50_log_low: Annotated[float | None, "lower end of its interval within the process"] = None
     invoke_p50_log_high: Annotated[float | None, "upper end of its interval within the process"] = None
+    postprocess_p50_ns: Annotated[float | None, "median time of the task's postprocessing"] = None
     quantiles_ns: Annotated[tuple[float, ...] | None, "quantiles of the latency, see summaries.QUANTILE_SHARES"] = None
     energy_uj: Annotated[float | None, "energy of one inference in microjoules"] = None
     instructions: Annotated[int | None, "instructions of one inference"] = None

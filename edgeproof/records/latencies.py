@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -24,14 +24,16 @@ class Latencies:
     """The inferences of a run in their order, as arrays (N,) of uint64.
 
     Attributes:
-        call_ns: from feeding the input to fetching the output.
+        call_ns: from feeding the inputs to fetching the outputs, or to the end of the task's postprocessing.
         invoke_ns: the time of the engine within the call.
         started_ns: the start of each inference, 0 for the first.
+        postprocess_ns: the time of the task's postprocessing within the call, or None for a task without it.
     """
 
     call_ns: Array
     invoke_ns: Array
     started_ns: Array
+    postprocess_ns: Array | None = None
 
     @functools.cached_property
     def span_ns(self) -> int:
@@ -45,7 +47,13 @@ def read_latencies(record: Record) -> Latencies:
     Raises ArtifactError for arrays that are missing, damaged, or impossible: of another type or length than the runner
     writes, with a duration that is zero, negative or longer than MAX_CALL_NS, or with inferences that overlap.
     """
-    latencies = Latencies(*record.load_arrays(LATENCIES_FILE, "call_ns", "invoke_ns", "started_ns"))
+    arrays = record.load_all_arrays(LATENCIES_FILE)
+    missing = [name for name in ("call_ns", "invoke_ns", "started_ns") if name not in arrays]
+    if missing:
+        raise ArtifactError(f"{record.directory / LATENCIES_FILE} is damaged: it has no {missing[0]}. {MEASURE_AGAIN}")
+    latencies = Latencies(
+        arrays["call_ns"], arrays["invoke_ns"], arrays["started_ns"], postprocess_ns=arrays.get("postprocess_ns")
+    )
     log = {} if record.result is None else record.result.loadgen
     problem = _find_problem(latencies, log)
     if problem is not None:
@@ -54,7 +62,8 @@ def read_latencies(record: Record) -> Latencies:
 
 
 def _find_problem(latencies: Latencies, log: Mapping[str, object]) -> str | None:
-    arrays = {name: getattr(latencies, name) for name in ("call_ns", "invoke_ns", "started_ns")}
+    stored = {field.name: getattr(latencies, field.name) for field in fields(latencies)}
+    arrays = {name: array for name, array in stored.items() if array is not None}
     for name, array in arrays.items():
         if array.dtype != np.uint64 or array.ndim != 1:
             return f"'{name}' is of type {array.dtype} and shape {array.shape}, expected uint64 and (N,)"
@@ -74,6 +83,8 @@ def _find_impossible_time(latencies: Latencies) -> str | None:
         return f"it holds durations from {call_ns.min():,} to {call_ns.max():,} ns"
     if not invoke_ns.all() or (invoke_ns > call_ns).any():
         return "the engine's part of an inference is zero, or longer than the inference"
+    if latencies.postprocess_ns is not None and (latencies.postprocess_ns > call_ns - invoke_ns).any():
+        return "the engine's part and the postprocessing of an inference are longer than the inference"
     if started_ns[0] != 0 or started_ns.max() > np.uint64(2**63):
         return "its inferences do not start at 0"
     if (started_ns[1:] < started_ns[:-1] + call_ns[:-1]).any():

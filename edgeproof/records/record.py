@@ -197,7 +197,7 @@ class Record:
         """
         is_older = EVIDENCE_FILE not in self.files and OUTPUTS_FILE in self.files
         file = OUTPUTS_FILE if is_older else EVIDENCE_FILE
-        arrays = {CORRECT: self.array(file, CORRECT)} if is_older else self._load_all_arrays(file)
+        arrays = {CORRECT: self.array(file, CORRECT)} if is_older else self.load_all_arrays(file)
         lengths = {array.shape[:1] for array in arrays.values()}
         if self.quality is None or lengths != {(self.quality.units,)}:
             rows = ", ".join(f"'{name}' {array.shape}" for name, array in arrays.items())
@@ -210,7 +210,7 @@ class Record:
 
     def load_outputs(self) -> tuple[Array, ...]:
         """Return the outputs (N, …) of an accuracy run, one array for each port. Raises ArtifactError."""
-        arrays = self._load_all_arrays(OUTPUTS_FILE)
+        arrays = self.load_all_arrays(OUTPUTS_FILE)
         if "outputs" in arrays:
             return (arrays["outputs"],)
         return tuple(arrays[f"outputs_{number}"] for number in range(len(arrays)) if f"outputs_{number}" in arrays)
@@ -223,7 +223,8 @@ class Record:
         """Return several of the raw arrays in one file. Raises ArtifactError if one is missing or damaged."""
         return tuple(self._read_arrays(file, lambda stored: {name: stored[name] for name in names}).values())
 
-    def _load_all_arrays(self, file: str) -> dict[str, Array]:
+    def load_all_arrays(self, file: str) -> dict[str, Array]:
+        """Return all raw arrays in one file by name. Raises ArtifactError if it is missing or damaged."""
         return self._read_arrays(file, dict)
 
     def _read_arrays(self, file: str, select: Callable[[Mapping[str, Array]], dict[str, Array]]) -> dict[str, Array]:

@@ -42,7 +42,13 @@ TELEMETRY_FIGURES = (
 TIME_COLUMNS = (
     *("load_ns", "first_inference_ns", "harness_p50_ns", "loadgen_p50_ns", "multi_stream_p99_ns", "energy_uj"),
     *("offline_samples_per_s", "server_samples_per_s", "quantiles_ns", "independent_share", "profile", "in_turns"),
-    *("multi_stream_estimate_ns", "server_offered_samples_per_s", "server_p99_ns", "server_limit_ns"),
+    *(
+        "postprocess_p50_ns",
+        "multi_stream_estimate_ns",
+        "server_offered_samples_per_s",
+        "server_p99_ns",
+        "server_limit_ns",
+    ),
     "refused_p50_log",
     *TELEMETRY_FIGURES,
     *(f"{name}_log{end}" for name in LOG_PERCENTILES for end in ("", "_low", "_high")),
@@ -229,6 +235,7 @@ def _describe_latencies(record: Record) -> Columns:
     columns: Columns = {
         "inferences": len(calls_ns),
         "independent_share": autocorrelation.estimate_effective_samples(calls_ns, 0.5) / len(calls_ns),
+        "postprocess_p50_ns": None if latencies.postprocess_ns is None else float(np.median(latencies.postprocess_ns)),
         "quantiles_ns": tuple(float(value) for value in np.quantile(calls_ns, QUANTILE_SHARES)),
         "energy_uj": _compute_energy_uj(record, len(calls_ns)),
     }

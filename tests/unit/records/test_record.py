@@ -12,7 +12,9 @@ from edgeproof.core.errors import ArtifactError
 from edgeproof.records import record_files
 from edgeproof.records.outcomes import JobOutcome, LoadGenRun, RecordHeader
 from edgeproof.records.record import Record
-from edgeproof.records.record_parts import AccuracyCount, Commit, InterleavedResult, RecordIdentity
+from edgeproof.records.record_parts import Commit, InterleavedResult, QualityResult, RecordIdentity
+from edgeproof.statistics.estimates import Estimate
+from edgeproof.statistics.metric import Metric
 from tests.support import record_trees
 
 IDENTITY = RecordIdentity(
@@ -30,6 +32,7 @@ IDENTITY = RecordIdentity(
     attempt=2,
 )
 ARTIFACT = {"sha256": "a" * 64, "model": {"method": "train", "lineage": {}, "seed": 0}}
+QUALITY = QualityResult.build("auc", Metric("AUC"), Estimate(0.75, 0.7, 0.8), 50)
 HEADER_KEYS = {
     *("study", "task", "device", "session", "session_id", "preset", "runtime", "model", "scheme", "scenario"),
     *("process", "attempt", "compliance", "card", "commit", "artifact", "runner", "order", "measured_at"),
@@ -68,7 +71,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert record.result is not None
     assert record.result.is_done
     assert record.artifact.model.method == "train"
-    assert record.accuracy is record.interleaved is record.instructions is record.profile is record.estimate is None
+    assert record.quality is record.interleaved is record.instructions is record.profile is record.estimate is None
 
 
 @pytest.mark.parametrize(
@@ -77,8 +80,8 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
         (JobOutcome("error", ["unreachable"], disturbed=True, unreachable=True), {"disturbed", "unreachable"}),
         (JobOutcome("unsupported", ["no kernels"]), set()),
         (
-            JobOutcome("valid", run=LoadGenRun({}), result={}, accuracy=AccuracyCount(1, 2)),
-            {"job", "figures", "unknown", "harness_p50_ns", "disturbed", "result", "accuracy"},
+            JobOutcome("valid", run=LoadGenRun({}), result={}, quality=QUALITY),
+            {"job", "figures", "unknown", "harness_p50_ns", "disturbed", "result", "quality"},
         ),
         (
             JobOutcome("valid", result={}, interleaved=InterleavedResult("teacher", "fp32", 500, 0.1)),

@@ -102,11 +102,12 @@ def test_a_file_that_holds_no_arrays_is_named(tmp_path: Path, content: bytes) ->
 def test_hits_that_differ_from_the_recorded_count_are_named(tmp_path: Path, correct: np.ndarray[Any, Any]) -> None:
     root = tmp_path / "records"
     victim = record_trees.write(root, "accuracy", correct=[True] * 9 + [False])
-    np.savez_compressed(victim / "outputs.npz", correct=correct)
+    np.savez_compressed(victim / "evidence.npz", correct=correct)
     renew_hashes(victim)
     state = store.refresh(root)
     assert state.records == 0
-    assert "outputs.npz is damaged" in state.damaged[0]
+    assert "evidence" in state.damaged[0]
+    assert "is damaged: " in state.damaged[0]
 
 
 def test_a_figure_that_differs_from_loadgens_log_is_named_with_both_values(tmp_path: Path) -> None:

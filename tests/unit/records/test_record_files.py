@@ -71,12 +71,12 @@ def test_a_missing_record_raises(tmp_path: Path) -> None:
         record_files.read(tmp_path)
 
 
-@pytest.mark.parametrize("schema", [0, 3, "1", None, True, [1]])
+@pytest.mark.parametrize("schema", [0, 4, "1", None, True, [1]])
 def test_a_record_of_an_unknown_schema_raises_with_its_number(tmp_path: Path, schema: Any) -> None:
     directory = write_record(tmp_path / "r")
     content = json.loads((directory / "record.json").read_text()) | {"schema": schema}
     (directory / "record.json").write_text(json.dumps(content))
-    with pytest.raises(ArtifactError, match=re.escape(f"schema {schema}, this version reads 1 to 2")):
+    with pytest.raises(ArtifactError, match=re.escape(f"schema {schema}, this version reads 1 to 3")):
         record_files.read(directory)
 
 
@@ -86,7 +86,7 @@ def test_a_record_of_the_first_schema_is_upgraded_in_memory_only(tmp_path: Path)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 1}))
     before = path.read_bytes()
     record = record_files.read(directory)
-    assert (record.schema, record.content["schema"]) == (1, 2)
+    assert (record.schema, record.content["schema"]) == (1, 3)
     assert record.content["commit"] is None
     assert (record.content["session_id"], record.content["attempt"]) == ("session 4", 0)
     assert record.content["model"] == "teacher"

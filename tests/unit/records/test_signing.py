@@ -76,7 +76,7 @@ def test_every_changed_file_is_named_as_tampered_with(capsys: pytest.CaptureFixt
     main.run(["sign"])
     names = [*signatures.list_signed_files(SESSION), SUMS, SIGNATURE]
     assert {"session_id"} | {Path(name).name for name in names} == {
-        *("session_id", "session.json", "record.json", "latencies.npz", "outputs.npz", "mlperf_log_detail.txt"),
+        *("session_id", "session.json", "record.json", "latencies.npz", "evidence.npz", "mlperf_log_detail.txt"),
         *(SUMS, SIGNATURE),
     }
     for name in names:
@@ -120,7 +120,7 @@ def test_signatures_are_checked_from_any_working_directory(
 ) -> None:
     main.run(["sign"])
     path = SESSION / "onnx/teacher.fp32/accuracy.0/record.json"
-    path.write_text(path.read_text().replace('"correct": 9', '"correct": 10'))
+    path.write_text(path.read_text().replace('"value": 0.9', '"value": 1.0'))
     for place in (ROOT.absolute(), SESSION.absolute(), path.parents[1].absolute()):
         assert main.run(["verify", str(place)]) == 1
         assert "was changed after it was signed" in capsys.readouterr().out
@@ -204,8 +204,8 @@ def test_links_and_pipes_in_a_session_are_refused(kind: str, project: Path, caps
     if kind == "pipe":
         os.mkfifo(place / "pipe")
     elif kind == "file":
-        (place / "outputs.npz").rename(project / "outputs.npz")
-        (place / "outputs.npz").symlink_to(project / "outputs.npz")
+        (place / "evidence.npz").rename(project / "evidence.npz")
+        (place / "evidence.npz").symlink_to(project / "evidence.npz")
     else:
         (SESSION / "more").symlink_to(project)
     capsys.readouterr()
@@ -274,13 +274,13 @@ def test_reports_name_and_skip_a_tampered_record(capsys: pytest.CaptureFixture[s
     main.run(["sign"])
     assert store.refresh(ROOT).damaged == []
     path = SESSION / "onnx/teacher.fp32/accuracy.0/record.json"
-    path.write_text(path.read_text().replace('"correct": 9', '"correct": 10'))
+    path.write_text(path.read_text().replace('"value": 0.9', '"value": 1.0'))
     capsys.readouterr()
-    assert main.run(["report", "--columns", "accuracy"]) == 1
+    assert main.run(["report", "--columns", "quality"]) == 1
     assert f"{path} was changed after it was signed" in capsys.readouterr().err
     # If the sums are adapted too, the signature no longer matches them.
     (SESSION / SUMS).write_bytes(signatures.format_sums(SESSION))
-    assert main.run(["report", "--columns", "accuracy"]) == 1
+    assert main.run(["report", "--columns", "quality"]) == 1
     captured = capsys.readouterr()
     assert f"{path} can't be trusted" in captured.err
     assert "SHA256SUMS.sig does not match it" in captured.err
@@ -289,7 +289,7 @@ def test_reports_name_and_skip_a_tampered_record(capsys: pytest.CaptureFixture[s
 
 def test_migrating_renews_the_signature(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
     for path in sorted(SESSION.rglob("record.json")):
-        path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
+        path.write_text(path.read_text().replace('"schema": 3', '"schema": 1'))
     main.run(["sign"])
     assert dict(session_migration.migrate_sessions(ROOT, [])) == {"local_onnx": 2}
     assert verify_all() == {"board_onnx": "verified", "local_onnx": "verified"}

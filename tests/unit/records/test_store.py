@@ -69,7 +69,7 @@ def test_rows_from_the_store_equal_rows_from_the_records(root: Path) -> None:
     rows_from_store = read_rows_from_store(root)
     assert rows_from_store == read_rows_from_records(root)
     assert len(rows_from_store) == 4
-    assert all(row.p50_ns and row.harness_p50_ns and row.accuracy for row in rows_from_store)
+    assert all(row.p50_ns and row.harness_p50_ns and row.quality for row in rows_from_store)
     assert {row.verdict for row in rows_from_store} == {"valid", "invalid"}
 
 
