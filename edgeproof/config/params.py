@@ -95,13 +95,33 @@ class NpmSource(ConvertibleSource):
     sha256: Checksum
 
 
+class WheelSource(ConvertibleSource):
+    """A folder `path` in a wheel of the Python package index, such as name==1.0.0, with the wheel's SHA-256."""
+
+    kind: Literal["wheel"]
+    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][0-9A-Za-z.+!-]*$")]
+    sha256: Checksum
+    path: str = "."
+
+
 Source = Annotated[
-    FolderSource | UrlSource | ArchiveSource | NpmSource | DebianSource | PackageSource, Field(discriminator="kind")
+    FolderSource | UrlSource | ArchiveSource | NpmSource | WheelSource | DebianSource | PackageSource,
+    Field(discriminator="kind"),
 ]
+
+
+class FileGroup(Frozen):
+    """Files that come from sources of their own, such as the vocabulary of a task of texts."""
+
+    sources: list[Source] = Field(min_length=1)
+    files: Files
 
 
 class TaskParams(Frozen):
     """A task: its files and the sources to get them from, with the seed that splits its samples.
+
+    `further` are groups of files with other sources. `train_samples` limits the training split to that many samples,
+    which the seed draws; without it, all are used.
 
     `metric` is what its quality is measured by, `quality_target` the quality to reach, and `quality_floor` the worst
     valid one, which is the target if it is left out. Both are in the metric's natural unit, a share for a proportion.
@@ -110,6 +130,8 @@ class TaskParams(Frozen):
     name: Id
     sources: list[Source] = Field(min_length=1)
     files: Files
+    further: list[FileGroup] = []
+    train_samples: Samples | None = None
     validation_samples: Samples
     calibration_samples: Samples
     quality_target: float

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.config.params import TaskParams
+from edgeproof.config.params import FileGroup, TaskParams
 from edgeproof.core import plugins
 from edgeproof.core.directories import list_files, read_meta, write_atomically, write_meta
 from edgeproof.core.errors import DataError
@@ -34,12 +34,11 @@ def prepare(task: TaskParams, root: Path = DATA) -> list[str]:
     Raises DataError if no source works, or if there are fewer training samples than calibration samples.
     """
     plugin = plugins.load("tasks", task.name)
-    directory = root / task.name / "source"
-    intact = sources.is_intact(directory, task.sources, task.files)
-    reasons = [] if intact else sources.fetch(task.name, task.sources, task.files, directory)
-    files = {name: directory / name for name in list_files(directory)}
+    files, reasons = _fetch_files(task, root / task.name)
     splits = plugin.data(files, validation_samples=task.validation_samples, seed=task.seed)
     _check_splits(task.name, plugin, splits)
+    if task.train_samples is not None:
+        splits["train"] = _draw_samples(splits["train"], task.train_samples, task.seed)
     samples = len(splits["train"][1])
     if task.calibration_samples > samples:
         raise DataError(
@@ -75,6 +74,26 @@ def load_calibration(task: str, root: Path = DATA) -> tuple[Array, ...]:
     indices = np.load(directory / "calibration.npy", allow_pickle=False)
     raw = [np.load(path, mmap_mode="r", allow_pickle=False)[indices] for path in _list_inputs(directory, "train")]
     return _preprocess(task, plugins.load("tasks", task), raw)
+
+
+def _fetch_files(task: TaskParams, directory: Path) -> tuple[dict[str, Path], list[str]]:
+    """Fetch the files of a task, each group into a folder of its own. Return their paths and the skipped sources."""
+    groups = [FileGroup(sources=task.sources, files=task.files), *task.further]
+    paths: dict[str, Path] = {}
+    reasons: list[str] = []
+    for number, group in enumerate(groups, 1):
+        folder = directory / ("source" if number == 1 else f"source_{number}")
+        if not sources.is_intact(folder, group.sources, group.files):
+            reasons += sources.fetch(task.name, group.sources, group.files, folder)
+        paths |= {name: folder / name for name in list_files(folder)}
+    return paths, reasons
+
+
+def _draw_samples(split: tuple[Any, Array], limit: int, seed: int) -> tuple[Any, Array]:
+    """Return at most `limit` samples of a split, which the seed draws, in their order."""
+    inputs, targets = split
+    rows = np.sort(np.random.default_rng(seed).permutation(len(targets))[:limit])
+    return tuple(array[rows] for array in as_tuple(inputs)), targets[rows]
 
 
 def _preprocess(task: str, plugin: ModuleType, raw: list[Array]) -> tuple[Array, ...]:

