@@ -29,7 +29,8 @@ def compute_overlaps(one: Array, others: Array) -> Array:
     height = np.minimum(one[3], others[:, 3]) - np.maximum(one[1], others[:, 1])
     common = np.maximum(width, 0) * np.maximum(height, 0)
     areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
-    overlaps: Array = common / ((one[2] - one[0]) * (one[3] - one[1]) + areas - common)
+    union = (one[2] - one[0]) * (one[3] - one[1]) + areas - common
+    overlaps: Array = common / np.maximum(union, np.finfo(np.float32).tiny)  # empty boxes overlap with none
     return overlaps
 
 

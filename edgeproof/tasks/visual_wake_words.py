@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -122,12 +123,12 @@ def _list_pictures(files: Mapping[str, Path]) -> Iterator[Picture]:
 def _list_archive(path: Path) -> Iterator[Picture]:
     """Yield the pictures of an archive, which are kept in memory: 235 MB. Nothing is unpacked onto the disk."""
     try:
-        with tarfile.open(path, "r|*") as archive:
+        with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 content = archive.extractfile(member) if member.name.endswith(".jpg") else None
                 if content is not None:
                     yield member.name, io.BytesIO(content.read()).getvalue
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise DataError(f"{path.name} is a damaged archive ({error})") from error
 
 
