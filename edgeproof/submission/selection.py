@@ -24,6 +24,9 @@ ACCURACY_LOG = "mlperf_log_accuracy.json"
 USER_CONF = "user.conf"
 MEASURE_HINT = "Measure with 'edgeproof repro <study> preset=official', on an idle machine."
 ARTIFACTS_HINT = "Leave other artifacts out with --artifacts RUNTIME/MODEL.SCHEME,…"
+BENCHMARKS_HINT = (
+    "Choose --benchmark resnet for accuracy, or with --flavour tiny ic, kws or vww for accuracy and ad for AUC."
+)
 # Facts of the fingerprint that must be equal in all runs of a system.
 SAME_MACHINE = ("architecture", "cpu", "cores", "kernel", "python")
 REQUIRED_KEYS = (
@@ -106,7 +109,7 @@ def check_metric(entries: Sequence[Entry], benchmark: str, metric: str) -> None:
             refusals.append(Refusal(entry.name, reason))
     if refusals:
         title = "MLPerf scores the benchmark by another metric than the task:"
-        hint = f"Choose a benchmark for the task with --benchmark, or leave artifacts out. {ARTIFACTS_HINT}"
+        hint = f"{BENCHMARKS_HINT} {ARTIFACTS_HINT}"
         raise SubmissionError(format_message(title, list_reasons(refusals, "artifacts"), hint))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edgeproof.core import plugins
 from edgeproof.core.errors import UnknownNameError
 from tests.support import study_contents
 
@@ -142,6 +143,48 @@ def test_the_error_for_a_renamed_key_names_the_new_key(content: dict[str, Any]) 
 
 
 # --- models and scenarios ------------------------------------------------------------------------------------------
+
+
+def test_a_floor_may_be_below_the_target_and_reaches_the_benchmark(content: dict[str, Any]) -> None:
+    study_contents.put(content, "tasks/digits/quality_floor", 0.8)
+    params = study_contents.expand(content)
+    assert (params.task.quality_floor, params.task.metric) == (0.8, "accuracy")
+    assert {item.worst_valid_quality for item in params.bench.values()} == {0.8}
+    assert {item.quality_target for item in params.bench.values()} == {0.9}
+
+
+def test_without_a_floor_the_target_is_the_worst_valid_quality(content: dict[str, Any]) -> None:
+    params = study_contents.expand(content)
+    assert {item.worst_valid_quality for item in params.bench.values()} == {0.9}
+
+
+def test_a_floor_better_than_the_target_is_refused(content: dict[str, Any]) -> None:
+    study_contents.put(content, "tasks/digits/quality_floor", 0.95)
+    message = study_contents.read_error(content)
+    assert "conf/tasks/digits.yaml" in message
+    assert "quality_floor 95.00% is better than quality_target 90.00%" in message
+
+
+def test_where_less_is_better_any_positive_limit_is_allowed_and_the_floor_is_above(
+    content: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins.load("tasks", "digits"), "METRICS", ("rmse",))
+    study_contents.put(content, "tasks/digits/quality_target", 12.5)
+    study_contents.put(content, "tasks/digits/quality_floor", 15.0)
+    params = study_contents.expand(content)
+    assert (params.task.metric, params.task.quality_target, params.task.quality_floor) == ("rmse", 12.5, 15.0)
+    study_contents.put(content, "tasks/digits/quality_floor", 10.0)
+    assert "quality_floor 10.000 is better than quality_target 12.500" in study_contents.read_error(content)
+
+
+def test_a_task_without_a_metric_is_refused(content: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins.load("tasks", "digits"), "METRICS", ())
+    assert "names no metric" in study_contents.read_error(content)
+
+
+def test_the_former_name_of_a_limit_is_answered_with_the_new_one(content: dict[str, Any]) -> None:
+    study_contents.put(content, "tasks/digits/accuracy", 0.9)
+    assert "It is now called 'quality_target'." in study_contents.read_error(content)
 
 
 def test_the_error_for_a_cycle_of_parents_lists_its_models(content: dict[str, Any]) -> None:

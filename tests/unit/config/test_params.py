@@ -68,8 +68,9 @@ def test_yaml_that_is_not_a_mapping_is_a_config_error(write_content: WriteConten
         ("schema", 2, "schema"),
         ("schema", "1", "schema"),
         ("study", "Digits!", "study"),
-        ("task/quality_target", 1.5, "task.quality_target"),
         ("task/quality_target", "0.9", "task.quality_target"),
+        ("task/quality_floor", "0.9", "task.quality_floor"),
+        ("task/metric", "../rmse", "task.metric"),
         ("task/seed", -1, "task.seed"),
         ("task/validation_samples", 0, "task.validation_samples"),
         ("task/validation_samples", 20.5, "task.validation_samples"),
@@ -132,7 +133,7 @@ def test_a_number_that_is_not_finite_or_absurdly_large_is_refused(
     assert place.replace("/", ".") in str(failure.value)
 
 
-@pytest.mark.parametrize(("place", "value"), [("task/seed", 2**32), ("bench/local_onnx/quality_target", 1.1)])
+@pytest.mark.parametrize(("place", "value"), [("task/seed", 2**32), ("bench/local_onnx/warm_up_s", 3600.1)])
 def test_a_number_above_the_limit_of_its_key_is_refused(
     content: dict[str, Any], write_content: WriteContent, place: str, value: float
 ) -> None:

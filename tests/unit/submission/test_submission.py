@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,41 @@ def test_a_benchmark_that_cannot_be_submitted_is_refused_with_the_reason(
     assert "kws" in message
 
 
+def give_quality(records: Path, **changes: Any) -> None:
+    """Give the accuracy run another quality, as a record of schema 3 has it."""
+    quality = {"metric": "auc", "label": "AUC", "unit": "", "scale": 1.0, "digits": 3, "better": "more"}
+    quality |= {"interval": "bootstrap", "value": 0.8767, "low": 0.86, "high": 0.89, "units": 220, **changes}
+    identity = {"schema": 3, "session_id": "session 1", "attempt": 0, "commit": None}
+    set_keys(trees.record_directory(records, "accuracy") / "record.json", **identity, quality=quality)
+
+
+def test_an_area_under_the_roc_curve_is_submitted_to_ad(records: Path, tmp_path: Path, short_limit: None) -> None:
+    give_quality(records)
+    out = tmp_path / "submission"
+    submit_records(records, out, "tiny", benchmark="ad")
+    directory = (out / TINY).with_name("ad") / "accuracy"
+    text = (directory / "results.txt").read_text()
+    # The pattern of the official checker, ACC_PATTERN["auc"] in tools/submission/submission_checker.py.
+    assert re.search(r".* AUC\s?[:=] ([\d\.]+).*", text)[1] == "0.877"  # type: ignore[index]
+    assert "Top 1%" not in text
+    assert json.loads((directory / "results.json").read_text())["auc"] == 0.8767
+    assert validate(out) == []
+    for name, old, new in (("results.txt", "0.877", "0.88"), ("results.json", "0.8767", "8.767")):
+        trees.replace_text(directory / name, old, new)
+        assert any(name in problem for problem in validate(out))
+        trees.replace_text(directory / name, new, old)
+
+
+@pytest.mark.parametrize(("flavour", "benchmark"), [("inference", "resnet"), ("tiny", "ic")])
+def test_a_quality_that_is_no_accuracy_is_refused_with_the_possible_benchmarks(
+    records: Path, flavour: Flavour, benchmark: str
+) -> None:
+    give_quality(records, metric="rmse", label="RMSE", better="less")
+    message = submit_refused(records, flavour=flavour, benchmark=benchmark)
+    assert f"its quality is RMSE, but MLPerf scores '{benchmark}' by top-1 accuracy" in message
+    assert "ad for AUC" in message
+
+
 def test_the_tiny_flavour_needs_a_single_stream_run(records: Path) -> None:
     for scenario in ("single_stream", "single_stream_test01", "single_stream_test04"):
         shutil.rmtree(trees.record_directory(records, scenario))
@@ -373,7 +409,7 @@ def test_a_record_that_lacks_a_key_is_refused(records: Path, key: str) -> None:
 @pytest.mark.parametrize("accuracy", [None, {}, {"correct": 5, "total": 4}, {"correct": 0, "total": 0}, "95%"])
 def test_an_accuracy_run_without_a_score_is_refused(records: Path, accuracy: Any) -> None:
     set_keys(trees.record_directory(records, "accuracy") / "record.json", accuracy=accuracy)
-    assert "lacks accuracy.correct and accuracy.total" in submit_refused(records)
+    assert "lacks a quality" in submit_refused(records)
 
 
 @pytest.mark.parametrize("changes", [{"compliance": "TEST05"}, {"job": {"scenario": "Interactive", "mode": "x"}}])
