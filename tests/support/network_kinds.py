@@ -121,6 +121,10 @@ def make_autoencoder_ports(*shape: int) -> Interface:
     return (Port("features", shape),), (Port("reconstruction", shape),)
 
 
+def _make_regression_ports(features: int, values: int) -> Interface:
+    return (Port("features", (features,)),), (Port("values", (values,)),)
+
+
 def _make_detector_ports(side: int, sizes: Sequence[int]) -> Interface:
     """Return the ports of a detector of three classes: an image, then scores and distances for each scale."""
     scales = [(Port(f"scores_{n}", (3, n, n)), Port(f"distances_{n}", (4, n, n))) for n in sizes]
@@ -151,6 +155,12 @@ KINDS = {
         tiniest=make_autoencoder_ports(12),
         sizes=(make_autoencoder_ports(640), make_autoencoder_ports(9)),
         make_task=make_reconstruction,
+    ),
+    "regressor": NetworkKind(
+        tiny=_make_regression_ports(12, 2),
+        tiniest=_make_regression_ports(6, 1),
+        sizes=(_make_regression_ports(10, 1), _make_regression_ports(40, 3)),
+        make_task=_make_shrinking,
     ),
     "detector": NetworkKind(
         tiny=_make_detector_ports(16, [4, 2]),
