@@ -10,6 +10,7 @@ import pytest
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ConfigError
 from edgeproof.statistics.estimates import Estimate
+from edgeproof.statistics.metric import ACCURACY, Metric
 from edgeproof.sweeps import search
 from edgeproof.sweeps.pareto_front import read_marked_rows
 from edgeproof.sweeps.points import ComposedPoint
@@ -152,3 +153,27 @@ def test_an_invalid_value_of_the_space_is_refused_before_anything_runs(compose: 
     with pytest.raises(ConfigError, match="bits: 9"):
         search.run_search("s", options(), space, strict, starter=StubStarter())
     assert not SweepStore("s").directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "former", "name"),
+    [
+        ({"objectives": ["accuracy", "size_bytes"]}, "search.objectives", "accuracy", "quality"),
+        ({"limits": {"accuracy": 0.8}}, "search.limits", "accuracy", "quality"),
+        ({"limits": {"validation_accuracy": 0.8}}, "search.limits", "validation_accuracy", "validation_quality"),
+    ],
+)
+def test_a_former_name_of_a_figure_is_answered_with_the_new_one(
+    compose: object, changes: dict[str, object], key: str, former: str, name: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: there is no figure '{former}'. It is now called '{name}'."):
+        search.run_search("s", options(**changes), SPACE, compose, starter=StubStarter())
+
+
+def test_optuna_minimizes_a_quality_where_less_is_better() -> None:
+    chosen = options(objectives=["quality", "size_bytes"])
+    directions = [
+        [direction.name for direction in search.create_study(chosen, metric).directions]
+        for metric in (ACCURACY, Metric("RMSE", "mm", better="less"))
+    ]
+    assert directions == [["MAXIMIZE", "MINIMIZE"], ["MINIMIZE", "MINIMIZE"]]

@@ -71,3 +71,13 @@ def test_a_failure_is_read_as_it_was_written(failure: PointFailure, status: str,
     assert store.read_failure("d1") == failure
     assert store.read_status("d1") == status
     assert json.loads((store.directory / "failed" / "d1.json").read_text()) == content
+
+
+def test_a_request_and_an_outcome_of_earlier_versions_are_read_with_the_new_names() -> None:
+    request = SweepRequest((SweepPoint(("a=1",), "d1"),), CODE, ("quality", "p50_us"), {"validation_quality": 0.5})
+    content = request.to_json()
+    former = {"objectives": ["accuracy", "p50_us"], "limits": {"validation_accuracy": 0.5}}
+    assert SweepRequest.from_json({**content, **former}) == request
+    model = ModelSummary("b" * 64, 0.9)
+    assert ModelSummary.from_json({"sha256": "b" * 64, "validation_accuracy": 0.9}) == model
+    assert ModelSummary.from_json(model.to_json()) == model
