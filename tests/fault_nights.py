@@ -328,8 +328,10 @@ def find_false_claims(record: records_record.Record) -> Iterator[str]:
         if not content["reasons"]:
             yield "no reason"
         return
-    if content["scenario"] == "accuracy" and content["accuracy"] != {"correct": 40, "total": 50}:
-        yield f"accuracy {content['accuracy']}"
+    if content["scenario"] == "accuracy":
+        quality = record.quality
+        if quality is None or (quality.correct, quality.units) != (40, 50):
+            yield f"quality {quality}"
     if content["scenario"] == "single_stream":
         durations, log = record.array("latencies.npz", "call_ns"), content["result"]["loadgen"]
         if len(durations) != log["result_query_count"]:

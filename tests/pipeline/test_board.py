@@ -56,7 +56,7 @@ def test_the_board_gives_the_same_outputs_as_this_machine(project: ProjectClone,
         other, expected = here[model, scheme]
         assert record.content["result"]["fingerprint"]["architecture"] == "aarch64"
         assert other.content["result"]["fingerprint"]["architecture"] != "aarch64"
-        assert record.content["accuracy"] == other.content["accuracy"], (runtime, model, scheme)
+        assert record.content["quality"] == other.content["quality"], (runtime, model, scheme)
         np.testing.assert_array_equal(outputs.argmax(1), expected.argmax(1), err_msg=f"{runtime} {model} {scheme}")
         if (runtime, scheme) in IDENTICAL:
             np.testing.assert_array_equal(outputs, expected, err_msg=f"{runtime} {model} {scheme}")

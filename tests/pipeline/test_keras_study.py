@@ -55,7 +55,7 @@ def test_the_table_has_the_accuracy_in_tflite_and_a_reason_in_onnx(study: Projec
     for (runtime, _), row in rows.items():
         assert row["model"] == "in_keras"
         if runtime == "tflite":
-            assert float(row["accuracy"]) > 0.9
+            assert float(row["quality"]) > 0.9
             assert int(row["parameters"]) > 1000
         else:
             assert row["verdict"] == "unsupported"

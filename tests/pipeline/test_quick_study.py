@@ -59,7 +59,7 @@ def test_every_row_has_all_figures_or_a_reason(study: ProjectClone) -> None:
     for row in rows:
         if row["verdict"] == "unsupported":
             assert row["reasons"]
-            assert not row["accuracy"]
+            assert not row["quality"]
             continue
         assert all(float(row[name]) > 0 for name in always), row
         # On a busy machine a run may be refused. Then its scenario has no figures, and the row has the reason.
@@ -95,7 +95,7 @@ def test_figures_equal_those_computed_from_the_raw_arrays(study: ProjectClone) -
                 assert float(row["invoke_p50_ns"]) == pytest.approx(np.percentile(arrays["invoke_ns"], 50), rel=1e-9)
         with np.load(place / "accuracy.0/outputs.npz") as arrays:
             labels = np.load(study.path / "data/digits/test/test_y.npy")
-            assert float(row["accuracy"]) == (arrays["outputs"].argmax(1) == labels).mean()
+            assert float(row["quality"]) == (arrays["outputs"].argmax(1) == labels).mean()
 
 
 def test_accuracies_equal_those_of_the_artifacts_run_without_edgeproof(study: ProjectClone) -> None:
@@ -143,7 +143,7 @@ def test_accuracies_equal_those_of_the_artifacts_run_without_edgeproof(study: Pr
             run, file = reference_runs[row["runtime"]]
             outputs = run(where / row["runtime"] / row["model"] / row["scheme"] / file)
             # Another number of threads may change the order of sums, so one sample may differ.
-            assert abs((outputs.argmax(1) == labels).mean() - float(row["accuracy"])) < 1.5 / len(labels), row
+            assert abs((outputs.argmax(1) == labels).mean() - float(row["quality"])) < 1.5 / len(labels), row
 
 
 def test_running_the_study_again_does_nothing(study: ProjectClone) -> None:

@@ -34,8 +34,8 @@ DISTINCT_STAGES = 14
 # Its models are those of the grid. No model reaches the limit after one epoch.
 HOPELESS_SEARCH = """
 space: {prune.ratio: "choice(0.2, 0.4)"}
-objectives: [accuracy, size_bytes]
-limits: {validation_accuracy: 0.999}
+objectives: [quality, size_bytes]
+limits: {validation_quality: 0.999}
 trials: 1
 batch: 2
 sampler: random
@@ -62,7 +62,7 @@ def read_rows(project: ProjectClone, name: str) -> list[dict[str, str]]:
 
 def list_builds(project: ProjectClone, name: str) -> list[tuple[str, ...]]:
     """Return the columns that must be identical even if a sweep was interrupted."""
-    columns = ("prune.ratio", "status", "accuracy", "size_bytes", "of_artifact_sha256", "models_sha256")
+    columns = ("prune.ratio", "status", "quality", "size_bytes", "of_artifact_sha256", "models_sha256")
     return [tuple(row[column] for column in columns) for row in read_rows(project, name)]
 
 

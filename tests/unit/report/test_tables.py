@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from edgeproof.records.csv_text import escape_cell
 from edgeproof.report import row_data, tables
 from edgeproof.report.row import Row
+from edgeproof.report.row_data import describe_rows, format_rows_as_csv
 from edgeproof.report.rows import read_rows
 from edgeproof.statistics.estimates import Estimate
+from edgeproof.statistics.metric import Metric
 from tests.support import record_trees
 from tests.support.example_rows import PLAIN
 from tests.support.markdown_tables import read_cells
@@ -254,3 +256,35 @@ def test_any_reason_is_unchanged_in_the_csv_and_the_json_apart_from_escaped_form
     assert flat["reasons"] == escape_cell(text)
     content = json.loads(json.dumps(row_data.describe_rows([row], study="study")))
     assert content["rows"][0]["reasons"] == [text]
+
+
+RMSE: dict[str, Any] = {"metric_name": "rmse", "metric": Metric("RMSE", "mm", digits=2, better="less")}
+
+
+def test_the_table_of_a_regression_has_its_metrics_heading_unit_interval_and_direction() -> None:
+    measured = replace(PLAIN, quality=Estimate(3.0, 2.5, 3.5), quality_difference=Estimate(0.5, 0.25, 0.75), **RMSE)
+    text = markdown(measured)
+    (cells,) = read_cells(text)
+    assert cells["RMSE, mm"] == "3.00 [2.50, 3.50]"
+    assert cells["Δ RMSE, mm"] == "+0.50 [+0.25, +0.75]"
+    assert "bootstrap percentiles for RMSE, paired for its difference, Student's t" in text
+    assert "Less is better in RMSE." in text
+    assert "accuracy" not in text
+
+
+def test_the_caption_of_accuracy_is_that_of_earlier_versions() -> None:
+    text = markdown(PLAIN)
+    assert "Brackets are 95% intervals: Wilson's for accuracy, paired for its difference, Student's t over" in text
+    assert "is better in" not in text
+
+
+def test_data_for_programs_has_the_metric_and_qualities_in_its_natural_unit() -> None:
+    measured = replace(PLAIN, quality=Estimate(3.0, 2.5, 3.5), **RMSE)
+    (line,) = csv.DictReader(io.StringIO(format_rows_as_csv([measured])))
+    assert [line[name] for name in ("metric_name", "metric_unit", "metric_better", "quality", "quality_low")] == [
+        *("rmse", "mm", "less"),
+        *("3.0", "2.5"),
+    ]
+    content = describe_rows([measured], study="s")
+    assert content["schema"] == 2
+    assert Row.from_dict(json.loads(json.dumps(content))["rows"][0]) == measured
