@@ -43,6 +43,7 @@ def write_files(name: str, folder: Path) -> dict[str, Path]:
         contents = FIXTURES[name]()
     for file, content in contents.items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(content)
     return {file: folder / file for file in contents}
 
