@@ -29,8 +29,8 @@ TINY: dict[str, dict[str, Any]] = {
     "resnet18": {"widths": [8, 12], "blocks": 1},
     "resnet8": {"widths": [8, 12], "stem_stride": 1},
     "shufflenet_v2": {"widths": [8, 16], "blocks": 2, "head": 16, "stem_stride": 1},
-    "simple_cnn": {"widths": [4, 6], "hidden": 16},
-    "tiny_yolo": {"widths": [4, 8, 8], "blocks": 1, "neck": 8, "head": 1},
+    "simple_cnn": {"widths": [8, 16], "hidden": 16},
+    "tiny_yolo": {"widths": [8, 12, 16], "blocks": 1, "neck": 16, "head": 1},
     "transformer": {"patch": [2, 2], "width": 16, "depth": 1, "heads": 2, "expansion": 2},
 }
 
