@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.bench import recheck
-from edgeproof.config.params import Params
+from edgeproof.config.params import FileGroup, Params
 from edgeproof.config.params_file import PARAMS, read_params
 from edgeproof.config.task_metric import load_task_metric
 from edgeproof.core.directories import hash_file
@@ -218,8 +218,10 @@ def _link_data(model: ModelDescription, homes: Sequence[Path], study: Params | N
     task, sha256 = str(model.task), str(model.data_sha256)
     facts = {}
     if study is not None and study.task.name == task:
-        facts = {f"file {name}": file_sha256 for name, file_sha256 in study.task.files.items()}
-        facts["sources"] = "; ".join(" ".join(map(str, source.model_dump().values())) for source in study.task.sources)
+        groups = [FileGroup(sources=study.task.sources, files=study.task.files), *study.task.further]
+        facts = {f"file {name}": file_sha256 for group in groups for name, file_sha256 in group.files.items()}
+        sources = [source for group in groups for source in group.sources]
+        facts["sources"] = "; ".join(" ".join(map(str, source.model_dump().values())) for source in sources)
         facts["split"] = f"seed {study.task.seed}, {study.task.validation_samples} for validation"
     stored = find_stored((home / DATA / task / "build" for home in homes), sha256)
     return LineageLink("data", task, sha256, stored, depth=3, facts=facts)

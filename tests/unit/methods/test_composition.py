@@ -28,8 +28,10 @@ pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 PAIRED = ["prune_weights", "prune_channels_slimming", "penalize_weights", "prune_l0", "round_weights", "quantize_mixed"]
 
 
-# distill_transformer needs Transformers, whose channels can't be removed; train_keras needs Keras networks.
-METHODS = [name for name in plugins.list_names("methods") if name not in ("distill_transformer", "train_keras")]
+# distill_transformer needs Transformers, whose channels can't be removed; train_keras needs Keras networks; fine_tune
+# needs a file of published weights.
+UNFIT = ("distill_transformer", "fine_tune", "train_keras")
+METHODS = [name for name in plugins.list_names("methods") if name not in UNFIT]
 SPEC = NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, *make_ports(SHAPE, 4))
 
 
