@@ -9,6 +9,7 @@ Source: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +41,7 @@ def estimate_quality(compute: Compute, evidence: Evidence, *, resamples: int = R
     Raises DataError if the quality is undefined for the evidence or for most of its resamples.
     """
     value = compute(evidence)
-    rows = _draw_rows(count_units(evidence), resamples)
-    return _build_estimate(value, _drop_undefined([_try_compute(compute, evidence, row) for row in rows]))
+    return _build_estimate(value, _drop_undefined(resample_quality(compute, evidence, resamples=resamples)))
 
 
 def compare_qualities(
@@ -55,13 +55,28 @@ def compare_qualities(
     total = count_units(evidence)
     if total != count_units(reference):
         raise ValueError(f"{total} units can't be paired with {count_units(reference)}")
-    difference = compute(evidence) - compute(reference)
-    differences = _drop_undefined(
-        [
-            _try_compute(compute, evidence, row) - _try_compute(compute, reference, row)
-            for row in _draw_rows(total, resamples)
-        ]
+    return compare_resampled(
+        compute(evidence) - compute(reference),
+        resample_quality(compute, evidence, resamples=resamples),
+        resample_quality(compute, reference, resamples=resamples),
     )
+
+
+def resample_quality(compute: Compute, evidence: Evidence, *, resamples: int = RESAMPLES) -> Array:
+    """Return the quality of each resample, (resamples,) float; NaN where it is undefined.
+
+    Evidence with as many units is resampled at the same rows, so that qualities of the same units are paired.
+    """
+    rows = _draw_rows(count_units(evidence), resamples)
+    return np.array([_try_compute(compute, evidence, row) for row in rows])
+
+
+def compare_resampled(difference: float, resampled: Array, reference: Array) -> PairedDifference:
+    """Return a difference of two qualities with its interval and p-value from their resamples at the same rows.
+
+    Raises DataError if most resamples are undefined.
+    """
+    differences = _drop_undefined(resampled - reference)
     deviation = float(np.std(differences, ddof=1))
     if deviation > 0:
         p_value = float(2 * special.ndtr(-abs(difference) / deviation))
@@ -70,9 +85,10 @@ def compare_qualities(
     return PairedDifference(_build_estimate(difference, differences), p_value)
 
 
-def _draw_rows(total: int, resamples: int) -> list[Array]:
+def _draw_rows(total: int, resamples: int) -> Iterator[Array]:
     random = np.random.default_rng(SEED)
-    return [random.integers(0, total, total) for _ in range(resamples)]
+    for _ in range(resamples):
+        yield random.integers(0, total, total)
 
 
 def _try_compute(compute: Compute, evidence: Evidence, rows: Array) -> float:
@@ -83,8 +99,7 @@ def _try_compute(compute: Compute, evidence: Evidence, rows: Array) -> float:
         return math.nan
 
 
-def _drop_undefined(qualities: list[float]) -> Array:
-    values = np.array(qualities)
+def _drop_undefined(values: Array) -> Array:
     defined: Array = values[~np.isnan(values)]
     if len(defined) < (1 - MAX_UNDEFINED_SHARE) * len(values):
         raise DataError(
