@@ -113,7 +113,9 @@ def _require_finite(port: Port, output: Array) -> None:
     if output.dtype.kind == "f":
         finite = np.isfinite(output.reshape(len(output), -1)).all(axis=1)
         if not finite.all():
-            raise DeviceError(f"{int((~finite).sum())} of {len(output)} '{port.name}' hold NaN or infinity")
+            raise DeviceError(
+                f"{int((~finite).sum())} of {len(output)} outputs hold NaN or infinity (output '{port.name}')"
+            )
 
 
 def _count_bytes(port: Port) -> int:

@@ -14,6 +14,7 @@ from edgeproof.core import plugins
 from edgeproof.core.loadgen_log import DETAIL_LOG
 from edgeproof.records import record_files
 from edgeproof.records.kinds import EVIDENCE_FILE
+from edgeproof.records.record import Record
 from edgeproof.records.record_parts import QualityResult
 from edgeproof.statistics import bootstrap, proportions
 from edgeproof.statistics.metric import CORRECT, count_units
@@ -128,6 +129,12 @@ def describe_quality(metric: str, evidence: Mapping[str, np.ndarray]) -> dict[st
     else:
         estimate = bootstrap.estimate_quality(plugin.compute, evidence)
     return asdict(QualityResult.build(metric, plugin.METRIC, estimate, units))
+
+
+def count_correct(record: Record) -> tuple[int | None, int]:
+    """Return the correct and all samples of an accuracy run."""
+    assert record.quality is not None
+    return record.quality.correct, record.quality.units
 
 
 def write_detail_log(directory: Path, log: Mapping[str, Any]) -> None:

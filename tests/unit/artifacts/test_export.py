@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from edgeproof.artifacts import export as artifacts_export
+from edgeproof.artifacts import isolation
 from edgeproof.config.params import ExportParams
 from edgeproof.core import directories
+from edgeproof.core.artifacts import read_inputs, read_outputs
 from edgeproof.core.errors import ConfigError, EdgeproofError
+from edgeproof.core.ports import Port
 from edgeproof.data import preparation
 from edgeproof.models import model_files
 from tests.support import tiny_task
@@ -23,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 NETWORK = """
 from torch import nn
-def build(input_shape, classes): return nn.Sequential(nn.Flatten(), nn.Linear(8, classes, bias=False))
+def build(inputs, outputs): return nn.Sequential(nn.Flatten(), nn.Linear(8, classes, bias=False))
 """
 
 
@@ -39,11 +42,13 @@ def project(plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def save_model(name: str, matrix: np.ndarray, seed: int = 0) -> None:
-    spec = model_files.NetworkSpec("flat", {}, tiny_task.INPUT_SHAPE, tiny_task.CLASSES)
+    spec = model_files.NetworkSpec(
+        "flat", {}, (Port("image", tiny_task.INPUT_SHAPE),), (Port("logits", (tiny_task.CLASSES,)),)
+    )
     module = spec.build()
     with torch.no_grad():
         module[1].weight.copy_(torch.from_numpy(matrix))
-    unknown = ("task", "method", "options", "lineage", "validation_accuracy", "data_sha256")
+    unknown = ("task", "method", "options", "lineage", "validation_quality", "data_sha256")
     model_files.save(module, spec, {"name": name, "seed": seed, **dict.fromkeys(unknown)}, Path("models", name))
 
 
@@ -103,11 +108,13 @@ def test_an_unsupported_scheme_leaves_its_reason_and_no_file(project: Path) -> N
     assert "unsupported" not in directories.read_meta(directory / "fp32")
 
 
-def test_every_artifact_holds_its_output_shape_and_the_null_runtime_writes_nothing_else(project: Path) -> None:
-    assert directories.read_meta(export() / "fp32")["output_shape"] == [1, 3]
+def test_every_artifact_holds_its_ports_and_the_null_runtime_writes_nothing_else(project: Path) -> None:
+    ports = (Port("image", tiny_task.INPUT_SHAPE),), (Port("logits", (3,)),)
+    meta = directories.read_meta(export() / "fp32")
+    assert (read_inputs(meta), read_outputs(meta)) == ports
     directory = export("null", ("fp32", "fp16"))
     meta = directories.read_meta(directory / "fp32")
-    assert meta["output_shape"] == [1, 3]
+    assert (read_inputs(meta), read_outputs(meta)) == ports
     assert meta["size_bytes"] == 0
     assert "unsupported" in directories.read_meta(directory / "fp16")
 
@@ -171,8 +178,8 @@ def set_value(samples: np.ndarray, chosen: slice, value: float) -> np.ndarray:
 def test_calibration_samples_that_no_quantizer_could_use_are_refused(
     project: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, message: str
 ) -> None:
-    samples = preparation.load_calibration("tiny")
-    monkeypatch.setattr(preparation, "load_calibration", lambda task: damage(samples))
+    (samples,) = preparation.load_calibration("tiny")
+    monkeypatch.setattr(preparation, "load_calibration", lambda task: (damage(samples),))
     with pytest.raises(ConfigError, match=rf"(?s){message}.*preprocess\(\) of the task 'tiny'"):
         export()
     assert not any(path.is_file() for path in Path("artifacts").rglob("*"))
@@ -182,3 +189,48 @@ def test_another_package_version_than_the_studys_is_refused_before_the_export(pr
     with pytest.raises(ConfigError, match=r"numpy is .*composed for 0\.0\.1"):
         export(packages={"numpy": "0.0.1"})
     assert not any(path.is_file() for path in Path("artifacts").rglob("*"))
+
+
+def test_an_artifact_of_an_earlier_version_has_one_input_and_one_output() -> None:
+    assert read_outputs({"output_shape": [1, 3]}) == (Port("output", (3,)),)
+    assert read_inputs({"input_shape": [1, 2, 4]}) == (Port("input", (2, 4)),)
+    assert read_inputs({}) == read_outputs({}) == ()
+
+
+# --- in a process of its own -----------------------------------------------------------------------------------------
+
+
+def export_isolated(runtime: str, schemes: list[str]) -> Path:
+    item = {"model": "m", "runtime": runtime, "schemes": schemes, "seeds": [0], "threads": 1, "packages": {}}
+    isolation.export(ExportParams.model_validate(item), "tiny")
+    return Path("artifacts", runtime, "m")
+
+
+def test_a_scheme_whose_converter_crashes_is_unsupported_and_the_others_are_exported(
+    project: Path, plugin_root: Path
+) -> None:
+    first_line = "def export(model, samples, scheme, out_dir):\n"
+    crash = "    import os; (out_dir / 'half').touch(); scheme == 'fp16' and os.kill(os.getpid(), 11)\n"
+    (plugin_root / "runtimes" / "fragile.py").write_text(tiny_task.RUNTIME.replace(first_line, first_line + crash))
+    directory = export_isolated("fragile", ["fp32", "fp16", "int8-static"])
+    assert "unsupported" not in directories.read_meta(directory / "fp32")
+    reason = "the converter for fragile ended with SIGSEGV on this network"
+    assert directories.read_meta(directory / "fp16")["unsupported"] == reason
+    assert directories.list_files(directory / "fp16") == []
+    assert directories.read_meta(directory / "int8-static")["unsupported"] == "a matrix has no integers"
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        ("os.kill(os.getpid(), 9)", "ended with SIGKILL, as the system does when memory runs out"),
+        ("os._exit(7)", "ended with code 7"),
+        ("raise ValueError('oh dear')", "exporting 'm' to broken as fp32 failed: ValueError: oh dear"),
+        ("raise OSError(28, 'No space left on device')", r"could not write .*No space left"),
+    ],
+)
+def test_another_end_of_the_process_is_an_error(project: Path, plugin_root: Path, failure: str, message: str) -> None:
+    (plugin_root / "runtimes" / "broken.py").write_text(f"import os\ndef export(*_):\n    {failure}\n")
+    with pytest.raises(EdgeproofError, match=message):
+        export_isolated("broken", ["fp32"])
+    assert not Path("artifacts/broken/m").exists()

@@ -14,7 +14,15 @@ from edgeproof.artifacts.external import adopt, files, inputs
 from edgeproof.core import directories, plugins
 from edgeproof.core.artifacts import TensorSpec
 from edgeproof.core.errors import ConfigError
-from tests.support.external_files import CLASSES, WEIGHTS, make_samples, write_data, write_onnx, write_openvino
+from tests.support.external_files import (
+    CLASSES,
+    FEATURES,
+    WEIGHTS,
+    make_samples,
+    write_data,
+    write_onnx,
+    write_openvino,
+)
 
 
 def build_artifact(path: Path, runtime: str, data: Path | None = None, output: str | None = None) -> Path:
@@ -27,8 +35,8 @@ def build_artifact(path: Path, runtime: str, data: Path | None = None, output: s
 
 def predict(artifact: Path, runtime: str, x: np.ndarray) -> np.ndarray:
     session = plugins.load("runtimes", runtime).Session(artifact, threads=1)
-    outputs = [session(np.ascontiguousarray(x[i : i + 1], np.float32)).copy() for i in range(len(x))]
-    assert all(output.dtype == np.float32 for output in outputs)
+    outputs = [session(np.ascontiguousarray(x[i : i + 1]))[0].copy() for i in range(len(x))]
+    assert all(output.dtype in (np.float32, np.int64) for output in outputs)
     return np.concatenate(outputs)
 
 
@@ -50,7 +58,35 @@ def test_inputs_are_fed_in_the_element_type_of_the_file(
     x, _ = make_samples(8, dtype)
     expected = x.astype(np.float32) @ WEIGHTS
     np.testing.assert_allclose(predict(artifact, runtime, x), expected, rtol=2e-3, atol=2e-2)
-    assert directories.read_meta(artifact)["output_shape"] == [1, CLASSES]
+    assert directories.read_meta(artifact)["outputs"] == [{"name": "y", "shape": [CLASSES], "dtype": "float32"}]
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+@pytest.mark.parametrize("batch", ["N", 1])
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+def test_all_inputs_are_fed_and_all_outputs_fetched(
+    bench_project: Path, runtime: str, batch: str | int, dtype: str
+) -> None:
+    path = write_onnx(
+        bench_project / "m.onnx", batch=batch, dtype=dtype, inputs=("x", "mask"), outputs=("shorter", "best", "y")
+    )
+    x = np.random.default_rng(0).integers(0, 2, (2, 5, FEATURES)).astype(dtype)
+    np.savez(bench_project / "data.npz", mask=x[1], x=x[0])
+    artifact = build_artifact(path, runtime, output="y", data=bench_project / "data.npz")
+    meta = directories.read_meta(artifact)
+    assert meta["inputs"] == [{"name": name, "shape": [FEATURES], "dtype": dtype} for name in ("x", "mask")]
+    assert [(port["name"], port["dtype"]) for port in meta["outputs"]] == [
+        ("y", "float32"), ("shorter", "float32"), ("best", "int64"),
+    ]  # fmt: skip
+    session = plugins.load("runtimes", runtime).Session(artifact, threads=1)
+    np.testing.assert_array_equal(np.load(artifact / "samples_1.npy"), x[1])
+    for index in range(5):
+        y, shorter, best = session(x[0, index : index + 1], x[1, index : index + 1])
+        expected = (x[0, index].astype(np.float32) + x[1, index].astype(np.float32)) @ WEIGHTS
+        np.testing.assert_allclose(y[0], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(shorter[0], expected, rtol=2e-3, atol=2e-3)
+        assert best.dtype == np.int64
+        assert best == [y.argmax()]
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
@@ -106,7 +142,8 @@ def test_building_twice_gives_the_same_bytes(bench_project: Path) -> None:
 
 
 def draw_inputs(dtype: str, quantization: tuple[float, int] | None = None) -> np.ndarray:
-    return inputs.prepare_samples(TensorSpec("x", (1, 50, 20), dtype, quantization), (1, 50, 20), None, "m").inputs
+    spec = TensorSpec("x", (1, 50, 20), dtype, quantization)
+    return inputs.prepare_samples([spec], [(1, 50, 20)], None, "m").inputs[0]
 
 
 def test_random_inputs_are_normal_floats_or_cover_narrow_integers_and_stay_small_for_wide_ones() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgeproof.bench import external, runner_jobs
+from edgeproof.bench import external, recheck, runner_jobs
 from edgeproof.cli import main
 from edgeproof.core import directories
 from edgeproof.core.errors import ConfigError
@@ -17,6 +17,7 @@ from edgeproof.report import interleaved
 from tests.support.external_files import FEATURES, WEIGHTS, make_samples, write_data, write_onnx, write_openvino
 from tests.support.external_project import run_bench, write_project
 from tests.support.onnx_cases import write_graph
+from tests.support.record_trees import count_correct
 
 pytestmark = pytest.mark.usefixtures("tolerant_limits")
 
@@ -40,8 +41,7 @@ def test_every_runtime_has_the_accuracy_that_numpy_computes(results_dir: Path) -
     for runtime in ("onnx", "openvino"):
         record = record_files.read(results_dir / f"records/local_{runtime}/{runtime}/linear_map.as-is/accuracy.0")
         np.testing.assert_allclose(record.array("outputs.npz", "outputs"), x @ WEIGHTS, rtol=1e-4, atol=1e-4)
-        assert record.content["accuracy"] == {"correct": int(((x @ WEIGHTS).argmax(1) == y).sum()), "total": len(y)}
-        assert record.content["accuracy"]["correct"] == 30
+        assert count_correct(record) == (int(((x @ WEIGHTS).argmax(1) == y).sum()), len(y)) == (30, 40)
 
 
 def test_the_table_has_a_row_for_each_runtime_and_dashes_for_unknown_facts(results_dir: Path) -> None:
@@ -108,8 +108,8 @@ def test_without_data_there_is_no_accuracy_and_the_table_says_so(bench_project: 
     assert {path.name for path in results.directory.rglob("records/*/*/*/*")} == {
         *("single_stream.0", "offline.0", "profile.0")
     }
-    assert "- `a` onnx as-is: no accuracy: random inputs, seed 0" in results.text
-    assert "- `b` openvino as-is: no accuracy: random inputs, seed 0" in results.text
+    assert "- `a` onnx as-is: no quality: random inputs, seed 0" in results.text
+    assert "- `b` openvino as-is: no quality: random inputs, seed 0" in results.text
     assert results.text.count("| valid |") == 2
     assert results.directory == Path("results/brought/a")
 
@@ -125,3 +125,23 @@ def test_nan_in_the_outputs_of_late_samples_is_counted(bench_project: Path) -> N
     record = record_files.read(bench_project / "results/brought/late/records/local_onnx/onnx/m.as-is/accuracy.0")
     assert record.verdict == "error"
     assert any("3 of 40 outputs hold NaN or infinity" in reason for reason in record.reasons)
+
+
+@pytest.mark.parametrize(("labels", "key"), [("targets.npy", "y"), ("truth", "truth")])
+def test_a_named_metric_scores_labels_of_a_file_or_of_an_array(bench_project: Path, labels: str, key: str) -> None:
+    x, _ = make_samples()
+    truth = x @ WEIGHTS + np.random.default_rng(5).standard_normal((len(x), 3))
+    write_onnx(bench_project / "m.onnx")
+    np.savez(bench_project / "data.npz", **({"x": x} if labels.endswith(".npy") else {"x": x, key: truth}))
+    np.save(bench_project / "targets.npy", truth)
+    assert run_bench("m.onnx", "--data", "data.npz", "--labels", labels, "--metric", "rmse", "--name", "scored") == 0
+    record = record_files.read(bench_project / "results/brought/scored/records/local_onnx/onnx/m.as-is/accuracy.0")
+    assert record.verdict == "valid"
+    assert record.quality is not None
+    assert (record.quality.metric, record.quality.better, record.quality.units) == ("rmse", "less", len(x))
+    assert record.quality.value == pytest.approx(np.sqrt(((x @ WEIGHTS - truth) ** 2).mean()), rel=1e-4)
+    assert record.quality.low < record.quality.value < record.quality.high
+    assert recheck.list_problems(record) == []
+    table = (bench_project / "results/brought/scored/tables/table.md").read_text()
+    assert "RMSE" in table
+    assert f"{record.quality.value:.3f}" in table

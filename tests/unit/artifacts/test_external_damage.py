@@ -68,7 +68,7 @@ def test_a_pipe_beside_a_model_is_refused_without_reading_it(tmp_path: Path) -> 
         with expect_refusal_at_once("is a FIFO"):
             file = files.open_files([tmp_path / name])[0]
             file.read_interface(runtime)
-            file.export(runtime, "as-is", np.zeros((1, 4)), input_shape=(1, 4), output=0, out_dir=tmp_path)
+            file.export(runtime, "as-is", (np.zeros((1, 4)),), shapes=[(1, 4)], output=0, out_dir=tmp_path)
 
 
 def test_data_in_a_pipe_are_refused_without_reading_it(tmp_path: Path) -> None:
@@ -144,16 +144,15 @@ def test_an_input_of_too_many_numbers_is_refused(
     path = onnx_cases.write_graph(tmp_path / "m.onnx", [node], shape=shape, outputs=[output])
     interface = files.open_files([path])[0].read_interface(runtime)
     with expect_refusal_at_once("1,000,000,000,000,000 numbers for each inference: at most 67,108,864 can be measured"):
-        inputs.infer_input_shape(interface.inputs[0], None, "m.onnx")
+        inputs.infer_input_shapes(interface.inputs, None, "m.onnx")
 
 
 def test_random_inputs_of_large_models_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "MAX_RANDOM_ELEMENTS", 1000)
     for size, count in ((10, 32), (90, 11), (2000, 1)):
-        assert inputs.prepare_samples(TensorSpec("x", (1, size), "float32"), (1, size), None, "m").inputs.shape == (
-            count,
-            size,
-        )
+        spec = TensorSpec("x", (1, size), "float32")
+        (samples,) = inputs.prepare_samples([spec], [(1, size)], None, "m").inputs
+        assert samples.shape == (count, size)
 
 
 # --- damage ----------------------------------------------------------------------------------------------------------

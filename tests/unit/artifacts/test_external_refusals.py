@@ -80,11 +80,9 @@ def test_an_openvino_file_without_its_weights_is_refused(bench_project: Path, ex
 @pytest.mark.parametrize(
     ("file", "option", "match"),
     [
-        ({"inputs": ("x", "mask")}, (), r"m\.onnx has 2 inputs \('x', 'mask'\)"),
-        ({"outputs": ("y", "best")}, (), r"m\.onnx has 2 outputs \('y', 'best'\): name one with --output"),
         ({"outputs": ("y", "best")}, ("--output", "z"), r"no output 'z': it has 2 outputs"),
         ({"batch": 8}, (), r"shape \(8, 4\): the first axis must be a batch of 1"),
-        ({"dtype": "bool"}, (), r"takes bool: inputs may be float32"),
+        ({"dtype": "float64"}, (), r"takes float64: inputs may be float32"),
         ({}, ("--device", "moon"), "unknown device 'moon'"),
         ({}, ("--preset", "quik"), "unknown preset 'quik'. Did you mean 'quick'"),
         ({}, ("--schemes", "int8-static"), "exported already"),
@@ -124,19 +122,45 @@ X, Y = make_samples()
         ({"x": X.astype(object)}, "float32", "can't be read as an .npz"),
         ({"x": X}, "int32", "not whole"),
         ({"x": np.full((2, FEATURES), 300)}, "uint8", r"outside 0\.\.255"),
-        ({"x": np.full((2, FEATURES), 2**24 + 1)}, "int64", "beyond 2"),
+        ({"x": X.astype(int), "y": Y, "mask": Y}, "int64", "holds an array 'mask'. It may contain only x and y"),
+        ({"x": np.full((2, FEATURES), 2)}, "bool", r"outside 0\.\.1"),
         ({"y": Y}, "float32", "holds no x"),
         ({"x": X, "labels": Y}, "float32", "holds an array 'labels'"),
-        ({"x": X, "y": Y[1:]}, "float32", r"shape \(39\): give one whole number for each of the 40"),
-        ({"x": X, "y": Y.astype(np.float32)}, "float32", "y in data.npz is of float32"),
-        ({"x": X, "y": Y - 1}, "float32", "labels are whole numbers from 0"),
-        ({"x": X, "y": Y + 1}, "float32", r"goes up to 3, and m\.onnx has 3 classes"),
+        ({"x": X, "y": Y[1:]}, "float32", r"shape \(39\): give a number for each of the 40"),
+        (
+            {"x": X, "y": Y.astype(np.float32)},
+            "float32",
+            r"the labels are float32 .* Name their metric",
+        ),
+        ({"x": X, "y": Y - 1}, "float32", "the output has 3 classes, and the targets go from -1 to 1"),
+        ({"x": X, "y": Y + 1}, "float32", "the output has 3 classes, and the targets go from 1 to 3"),
     ],
 )
 def test_data_that_does_not_fit_is_refused(
     bench_project: Path, expect_refusal: Refusal, arrays: Mapping[str, np.ndarray], dtype: str, match: str
 ) -> None:
     write_onnx(bench_project / "m.onnx", dtype=dtype)
+    np.savez(bench_project / "data.npz", **arrays)  # type: ignore[arg-type]
+    expect_refusal(match, "m.onnx", "--data", "data.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "match"),
+    [
+        ({"x": X, "maks": X}, "holds an array 'maks'. Did you mean 'mask'"),
+        ({"x": X, "y": Y}, "holds no mask"),
+        ({"x": X, "mask": X[1:]}, r"inputs of different lengths: 40 of x, 39 of mask"),
+        ({"x": X, "mask": X[:, :3]}, r"mask in data\.npz has samples of shape \(3\)"),
+        (
+            {"x": X, "mask": X, "y": Y},
+            r"outputs 'y' float32 \[3\], 'best' int64 \[\]\. Name their metric with",
+        ),
+    ],
+)
+def test_data_that_does_not_fit_several_inputs_and_outputs_is_refused(
+    bench_project: Path, expect_refusal: Refusal, arrays: Mapping[str, np.ndarray], match: str
+) -> None:
+    write_onnx(bench_project / "m.onnx", inputs=("x", "mask"), outputs=("y", "best"))
     np.savez(bench_project / "data.npz", **arrays)  # type: ignore[arg-type]
     expect_refusal(match, "m.onnx", "--data", "data.npz")
 
@@ -154,7 +178,7 @@ def test_a_data_file_that_is_not_an_npz_is_refused(bench_project: Path, expect_r
 def test_labels_are_refused_if_the_output_is_not_a_row_of_values(bench_project: Path, expect_refusal: Refusal) -> None:
     write_onnx(bench_project / "m.onnx", outputs=("y", "best"))
     expect_refusal(
-        r"answers with shape \(1\): y is compared",
+        r"the outputs 'best' int64 \[\]\. Name their metric",
         "m.onnx",
         "--data",
         write_data(bench_project / "data.npz"),
@@ -167,4 +191,27 @@ def test_an_onnx_model_without_inputs_is_refused(bench_project: Path, expect_ref
     model = onnx.load(write_onnx(bench_project / "m.onnx"))
     del model.graph.input[:]
     onnx.save(model, bench_project / "m.onnx")
-    expect_refusal("has no input: a file with exactly one can be measured", "m.onnx")
+    expect_refusal("has no input: a file with one or more inputs", "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (("--metric", "acuracy"), "unknown metric 'acuracy'. Did you mean 'accuracy'"),
+        (("--metric", "accuracy"), "--metric needs labels: y in --data, or --labels"),
+        (("--labels", "y.npy"), "--labels needs --data"),
+        (("--data", "x.npz", "--labels", "y.npy"), r"y\.npy does not exist. --labels names an .npy file"),
+        (("--data", "x.npz", "--labels", "truth"), r"x\.npz holds no 'truth', which --labels names"),
+        (("--data", "xy.npz", "--metric", "auc"), "AUC needs a target of 0 or 1 for each sample"),
+        (("--data", "xy.npz", "--metric", "top5_accuracy"), "needs more than 5 classes, and the output has 3"),
+        (("--data", "xy.npz", "--metric", "map_50"), r"needs targets \(N, B, 5\)"),
+        (("--data", "xy.npz", "--metric", "rmse"), "both need the same shape"),
+    ],
+)
+def test_a_metric_or_labels_that_do_not_fit_are_refused(
+    bench_project: Path, expect_refusal: Refusal, options: tuple[str, ...], match: str
+) -> None:
+    write_onnx(bench_project / "m.onnx")
+    np.savez(bench_project / "x.npz", x=X)
+    np.savez(bench_project / "xy.npz", x=X, y=Y)
+    expect_refusal(match, "m.onnx", *options)

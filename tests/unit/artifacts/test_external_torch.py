@@ -58,7 +58,7 @@ def build_artifacts(path: Path, runtime: str, schemes: tuple[str, ...] = ("fp32"
 
 def predict(artifact: Path, runtime: str, x: np.ndarray) -> np.ndarray:
     session = plugins.load("runtimes", runtime).Session(artifact, threads=1)
-    return np.concatenate([session(x[i : i + 1]).copy() for i in range(len(x))])
+    return np.concatenate([session(x[i : i + 1])[0].copy() for i in range(len(x))])
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -93,11 +93,9 @@ def test_every_runtime_exports_a_program_in_its_schemes(bench_project: Path, run
         assert {name: meta["model"][name] for name in facts} == facts
 
 
-def test_the_chosen_output_is_exported(bench_project: Path) -> None:
+def test_the_chosen_output_comes_first(bench_project: Path) -> None:
     module = ManyOperators()
     path = save_program(module, bench_project / "m.pt2", (2, 6, 6))
-    with pytest.raises(ConfigError, match=r"has 2 outputs \('linear', 'argmax'\)"):
-        build_artifacts(path, "onnx")
     x = np.random.default_rng(0).standard_normal((4, 2, 6, 6)).astype(np.float32)
     outputs = predict(build_artifacts(path, "onnx", output="argmax") / "fp32", "onnx", x)
     np.testing.assert_array_equal(outputs, module(torch.from_numpy(x))[1].numpy())

@@ -56,8 +56,8 @@ def select_device(device: str, all_rows: Sequence[Row]) -> list[Row]:
 
 def test_an_emulated_device_has_accuracy_and_memory_but_no_times(all_rows: list[Row]) -> None:
     measured, emulated = select_device("local", all_rows)[1], select_device("board", all_rows)[1]
-    assert measured.accuracy == emulated.accuracy
-    assert measured.accuracy_difference == emulated.accuracy_difference
+    assert measured.quality == emulated.quality
+    assert measured.quality_difference == emulated.quality_difference
     assert measured.peak_rss_bytes == emulated.peak_rss_bytes == 64 * 2**20
     timed = {
         name for name in Row.__annotations__ if name.endswith(("_ns", "_per_s", "_uj", "_up", "between", "within"))
@@ -94,16 +94,16 @@ def test_machine_readable_files_have_emulated_times_in_separate_columns(all_rows
 
 
 def test_no_emulated_row_is_on_a_front_or_marked_as_the_fastest(all_rows: list[Row]) -> None:
-    chosen = Selection.model_validate({"columns": ["accuracy", "p50", "emulated_p50", "speed_up", "verdict"]})
+    chosen = Selection.model_validate({"columns": ["quality", "p50", "emulated_p50", "speed_up", "verdict"]})
     grid = grids.build_grid(all_rows, chosen)
     assert {row["device"] for row in grid.data if row["pareto"]} == {"local"}
-    assert {device for device, *_ in grid_marks.find_front(all_rows, ["p50", "accuracy"])} == {"local"}
+    assert {device for device, *_ in grid_marks.find_front(all_rows, ["p50", "quality"])} == {"local"}
     place = [heading.text for heading in grid.headings].index("emulated p50, µs")
     assert not any(line[place].best or line[place].pareto for line in grid.lines)
     names = plots.format_scatter_csv(all_rows, plots.LATENCY)
     assert "board" not in names
     with pytest.raises(ValueError, match="pareto has unknown 'emulated_p50'"):
-        Selection.model_validate({"pareto": ["emulated_p50", "accuracy"]})
+        Selection.model_validate({"pareto": ["emulated_p50", "quality"]})
 
 
 def test_an_emulator_cannot_keep_a_budget_of_latency(all_rows: list[Row]) -> None:

@@ -20,6 +20,7 @@ from edgeproof.records import kinds, record_files
 from edgeproof.records.record import Record
 from edgeproof.transports.fake import Transport
 from tests.support.bench_project import build_study, write_project
+from tests.support.record_trees import count_correct
 from tests.support.verdict_limits import TOLERANT
 
 SINGLE = Job("matrix", "m", "fp32", "single_stream", 0)
@@ -49,7 +50,7 @@ def measure(digits_study: Params, job: Job) -> Record:
 
 def test_a_device_without_faults_measures(digits_study: Params, project: Path) -> None:
     record = measure(digits_study, ACCURACY)
-    assert (record.verdict, record.content["accuracy"]) == ("valid", {"correct": 40, "total": 50})
+    assert (record.verdict, count_correct(record)) == ("valid", (40, 50))
 
 
 @pytest.mark.parametrize("job", [SINGLE, ACCURACY], ids=["latency", "accuracy"])
@@ -84,7 +85,7 @@ def test_a_fault_ends_as_an_error_with_its_reason(
     assert record.verdict == "error"
     (reason,) = record.content["reasons"]
     assert re.search(message, reason), reason
-    assert "accuracy" not in record.content
+    assert "quality" not in record.content
     assert list((project / ".edgeproof/devices/desk/jobs").glob("*")) == []
 
 
@@ -96,7 +97,7 @@ def test_a_file_that_is_damaged_on_the_device_is_sent_again_by_the_next_session(
     write_faults(project)
     for path in project.rglob(kinds.RECORD_FILE):
         path.unlink()
-    assert measure(digits_study, ACCURACY).content["accuracy"] == {"correct": 40, "total": 50}
+    assert count_correct(measure(digits_study, ACCURACY)) == (40, 50)
 
 
 def test_a_job_whose_link_was_lost_is_repeated_at_the_end_of_the_session(
@@ -198,7 +199,7 @@ def test_a_run_on_a_device_that_differs_from_its_card_is_invalid(digits_study: P
     record = measure(digits_study, ACCURACY)
     assert record.verdict == "invalid"
     assert "not the device that its card describes: cores: 4096 →" in record.content["reasons"][0]
-    assert "accuracy" not in record.content
+    assert "quality" not in record.content
     assert not record.content["disturbed"]
 
 

@@ -27,6 +27,7 @@ from edgeproof.records import kinds, record_files, signature_checks, signing
 from edgeproof.records.record import Record
 from tests.support import tiny_task
 from tests.support.bench_project import SINGLE_STREAM, build_study, open_session, write_project
+from tests.support.record_trees import count_correct
 from tests.support.verdict_limits import REFUSING, TOLERANT
 
 
@@ -83,8 +84,8 @@ def test_accuracy_equals_numpys_over_the_whole_test_split(measured_project: Path
     record = read_record(measured_project, "matrix", "m.fp32", "accuracy.0")
     assert record.verdict == "valid"
     np.testing.assert_allclose(record.array("outputs.npz", "outputs"), outputs, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(record.array("outputs.npz", "correct"), outputs.argmax(1) == y)
-    assert record.content["accuracy"] == {"correct": 40, "total": 50}
+    np.testing.assert_array_equal(record.load_evidence()["correct"], outputs.argmax(1) == y)
+    assert count_correct(record) == (40, 50)
 
 
 def test_accuracy_is_measured_for_the_model_of_every_seed(measured_project: Path) -> None:
@@ -94,7 +95,7 @@ def test_accuracy_is_measured_for_the_model_of_every_seed(measured_project: Path
     # The other seed's matrix is the first one's negative, so its class is the one with the first's lowest output.
     labels = np.load(measured_project / "data/tiny/test/test_y.npy")
     right = int((first.array("outputs.npz", "outputs").argmin(1) == labels).sum())
-    assert (other.verdict, other.content["accuracy"]["correct"]) == ("invalid", right)
+    assert (other.verdict, count_correct(other)) == ("invalid", (right, 50))
 
 
 def test_a_record_names_its_artifact_device_and_runner(measured_project: Path) -> None:
@@ -327,4 +328,4 @@ def test_an_accuracy_below_the_tasks_floor_is_invalid_with_both_figures(digits_s
     record = session.measure(Job("matrix", "m", "fp32", kinds.ACCURACY, 0), 0)
     assert record.verdict == "invalid"
     assert record.content["reasons"] == ["accuracy 80.00% is below the task's floor of 81.00%"]
-    assert record.content["accuracy"] == {"correct": 40, "total": 50}
+    assert count_correct(record) == (40, 50)

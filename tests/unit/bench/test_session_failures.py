@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgeproof.bench.quality import parse_outputs
 from edgeproof.bench.schedule import Job
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ArtifactError, DeviceError
+from edgeproof.core.ports import Port
 from edgeproof.records import kinds, record_files
 from tests.support import tiny_task
 from tests.support.bench_project import open_session, write_project
@@ -71,18 +73,36 @@ def test_a_failing_runtime_is_a_record_with_its_reason_and_does_not_end_the_sess
 )
 def test_missing_outputs_are_a_device_error(log: list[dict[str, Any]]) -> None:
     with pytest.raises(DeviceError, match="of 2 samples"):
-        parse_outputs(log, 2)
+        parse_outputs(log, 2, [])
 
 
 def test_outputs_that_are_not_finite_are_a_device_error() -> None:
     log = [{"qsl_idx": 0, "data": "0000803f"}, {"qsl_idx": 1, "data": "0000c07f"}]
     with pytest.raises(DeviceError, match="1 of 2 outputs hold NaN or infinity"):
-        parse_outputs(log, 2)
+        parse_outputs(log, 2, [])
 
 
 def test_outputs_are_parsed_in_any_order_as_little_endian_floats() -> None:
     log = [{"qsl_idx": 1, "data": "0000803f00000040"}, {"qsl_idx": 0, "data": "000080bf00000000"}]
-    assert parse_outputs(log, 2).tolist() == [[-1.0, 0.0], [1.0, 2.0]]
+    for ports in ([], [Port("scores", (2,))]):
+        (outputs,) = parse_outputs(log, 2, ports)
+        assert outputs.tolist() == [[-1.0, 0.0], [1.0, 2.0]]
+
+
+def test_several_outputs_are_split_by_their_ports() -> None:
+    ports = [Port("boxes", (2, 2)), Port("count", (), "int64"), Port("mask", (3,), "uint8")]
+    boxes, counts = np.arange(8, dtype="<f4").reshape(2, 2, 2), np.array([-1, 2**40], "<i8")
+    masks = np.array([[1, 2, 255], [0, 0, 7]], np.uint8)
+    rows = [boxes[n].tobytes() + counts[n : n + 1].tobytes() + masks[n].tobytes() for n in range(2)]
+    log = [{"qsl_idx": n, "data": rows[n].hex()} for n in (1, 0)]
+    outputs = parse_outputs(log, 2, ports)
+    assert [(array.dtype, array.shape) for array in outputs] == [
+        (np.dtype(np.float32), (2, 2, 2)), (np.dtype(np.int64), (2,)), (np.dtype(np.uint8), (2, 3))
+    ]  # fmt: skip
+    for array, expected in zip(outputs, (boxes, counts, masks), strict=True):
+        np.testing.assert_array_equal(array, expected)
+    with pytest.raises(DeviceError, match="27 bytes a sample, and the outputs have 24"):
+        parse_outputs(log, 2, ports[:2])
 
 
 def test_a_damaged_artifact_is_refused_before_anything_is_measured(digits_study: Params, project: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from edgeproof.bench import verdict
 from edgeproof.bench.conditions import compute_drift
+from edgeproof.core import plugins
 from edgeproof.core.job import RunnerJob
 from tests.support.run_counters import BEFORE, QUIET, SECOND
 
@@ -280,3 +281,20 @@ def test_on_an_emulator_times_refuse_no_run_but_all_else_does() -> None:
     ):
         assert verdict.judge_run(PERFORMANCE, wrong, CALLS, emulated=True).verdict in ("invalid", "error")
     assert verdict.judge_run(PERFORMANCE, disturbed, CALLS[:10], emulated=True).verdict == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "floor", "reasons"),
+    [
+        ("accuracy", 0.9, 0.9, []),
+        ("accuracy", 0.881, 0.9, ["accuracy 88.10% is below the task's floor of 90.00%"]),
+        ("auc", 0.8499, 0.85, ["AUC 0.850 is below the task's floor of 0.850"]),
+        ("rmse", 0.25, 0.3, []),
+        ("rmse", 0.31, 0.3, ["RMSE 0.310 is above the task's floor of 0.300"]),
+    ],
+)
+def test_a_quality_is_judged_in_the_direction_of_its_metric(
+    metric: str, value: float, floor: float, reasons: list[str]
+) -> None:
+    judged = verdict.judge_quality(plugins.load("metrics", metric).METRIC, value, floor)
+    assert (judged.verdict, judged.reasons) == ("invalid" if reasons else "valid", reasons)
