@@ -38,6 +38,7 @@ from edgeproof.artifacts.external import adopt, files
 from edgeproof.core import plugins
 from edgeproof.core.directories import read_meta, write_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError
+from edgeproof.core.ports import Port
 from edgeproof.devices import runner_zipapp
 from edgeproof.paths import ARTIFACTS
 
@@ -166,10 +167,10 @@ def _export_untrained(runtime: str, widths: list[int], scheme: str, artifact: Pa
     from edgeproof.networks import resnet8
 
     torch.manual_seed(0)
-    model = resnet8.build((1, 28, 28), 10, widths=widths, stem_stride=1).eval()
+    model = resnet8.build((Port("image", (1, 28, 28)),), (Port("logits", (10,)),), widths=widths, stem_stride=1).eval()
     samples = np.random.default_rng(0).standard_normal((64, 1, 28, 28)).astype(np.float32)
     artifact.mkdir()
-    plugins.load("runtimes", runtime).export(model, samples, scheme, artifact)
+    plugins.load("runtimes", runtime).export(model, (samples,), scheme, artifact)
     np.save(artifact / "samples.npy", samples)
     write_meta(artifact, {"output_shape": [1, 10]})
 

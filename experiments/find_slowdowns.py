@@ -167,8 +167,8 @@ class SlowdownBench:
         return {name: compare_logs([0.0] * rounds, ratios, paired=True) for name, ratios in logs.items()}
 
     @property
-    def _samples(self) -> str:
-        return str(self._scratch / A / "samples.npy")
+    def _samples(self) -> tuple[str, ...]:
+        return (str(self._scratch / A / "samples.npy"),)
 
     def _measure(self, name: str) -> Array | None:
         """Return the raw call durations in ns of one valid run, or None if every attempt was disturbed.

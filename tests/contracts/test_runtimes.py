@@ -17,6 +17,7 @@ import yaml
 from edgeproof.core import plugins, profiles
 from edgeproof.core.directories import hash_file, write_meta
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.ports import Port
 from tests.contracts.conftest import build_module
 from tests.support.runtime_tolerances import TOLERANCE
 
@@ -58,10 +59,10 @@ def artifacts(
 
 def export_module(name: str, scheme: str, module: torch.nn.Module, samples: np.ndarray, out: Path) -> Path:
     out.mkdir(parents=True)
-    plugins.load("runtimes", name).export(module, samples, scheme, out)
+    plugins.load("runtimes", name).export(module, (samples,), scheme, out)
     with torch.no_grad():
-        shape = list(module(torch.from_numpy(samples[:1])).shape)
-    write_meta(out, {"output_shape": shape})
+        port = Port("output", tuple(module(torch.from_numpy(samples[:1])).shape[1:]))
+    write_meta(out, {"outputs": [port.to_json()]})
     return out
 
 
@@ -76,7 +77,7 @@ def test_a_session_computes_what_torch_computes_within_its_number_format(
         pytest.skip(str(reason))
     with torch.no_grad():
         expected = twins[0](torch.from_numpy(samples)).numpy()
-    outputs = np.concatenate([session(samples[i : i + 1]).copy() for i in range(len(samples))])
+    outputs = np.concatenate([session(samples[i : i + 1])[0].copy() for i in range(len(samples))])
     assert outputs.dtype == np.float32
     assert outputs.shape == expected.shape
     if name == "null":
@@ -110,20 +111,21 @@ def test_a_scheme_that_only_other_runtimes_have_is_unsupported_with_a_specific_r
     name: str, scheme: str, twins: tuple[torch.nn.Module, ...], samples: np.ndarray, tmp_path: Path
 ) -> None:
     with pytest.raises(Unsupported) as refused:
-        plugins.load("runtimes", name).export(twins[0], samples, scheme, tmp_path)
+        plugins.load("runtimes", name).export(twins[0], (samples,), scheme, tmp_path)
     assert "has no scheme" not in str(refused.value)
     assert len(str(refused.value).split()) > 5
 
 
 @pytest.mark.parametrize("name", plugins.list_names("runtimes"))
-def test_a_session_always_returns_the_same_buffer_and_its_output_depends_on_the_input_alone(
+def test_a_session_always_returns_the_same_buffers_and_its_output_depends_on_the_input_alone(
     name: str, samples: np.ndarray, artifacts: Callable[..., Path]
 ) -> None:
     session = plugins.load("runtimes", name).Session(artifacts(name, "fp32"), threads=1)
     first = session(samples[:1])
-    expected = first.copy()
+    assert isinstance(first, tuple)
+    expected = first[0].copy()
     assert session(samples[1:2]) is first
-    np.testing.assert_array_equal(session(samples[:1]), expected)
+    np.testing.assert_array_equal(session(samples[:1])[0], expected)
 
 
 @pytest.mark.parametrize(("name", "scheme"), PAIRS)
@@ -142,7 +144,7 @@ def test_an_unknown_scheme_is_unsupported_with_a_reason(
     name: str, module: torch.nn.Module, samples: np.ndarray, tmp_path: Path
 ) -> None:
     with pytest.raises(Unsupported, match=r"\w+ \w+"):
-        plugins.load("runtimes", name).export(module, samples, "int3-imaginary", tmp_path)
+        plugins.load("runtimes", name).export(module, (samples,), "int3-imaginary", tmp_path)
 
 
 @pytest.mark.parametrize("name", plugins.list_names("runtimes"))
@@ -155,7 +157,7 @@ def test_a_profile_holds_the_time_of_every_layer_or_the_runtime_says_why_there_i
         return
     started = time.monotonic()
     try:
-        profile = runtime.profile(artifacts(name, scheme), samples[:1], threads=1)
+        profile = runtime.profile(artifacts(name, scheme), (samples[:1],), threads=1)
     except Unsupported as error:
         profile, reason = None, str(error)
     if profile is None:
@@ -200,7 +202,7 @@ sys.meta_path.insert(0, Blocker())
 import numpy as np
 from edgeproof.core import plugins
 session = plugins.load("runtimes", {name!r}).Session(Path(sys.argv[1]), threads=1)
-print(session(np.load(sys.argv[2])).shape)
+print(session(np.load(sys.argv[2]))[0].shape)
 """
     command = [sys.executable, "-c", script, str(artifacts(name, "fp32")), str(tmp_path / "x.npy")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -22,6 +22,7 @@ from edgeproof.artifacts.external import files
 from edgeproof.artifacts.external.inputs import DTYPES
 from edgeproof.core import plugins
 from edgeproof.core.artifacts import ModelInterface
+from edgeproof.core.sessions import choose_port_dtype
 
 Array = np.ndarray[Any, Any]
 Predict = Callable[[Array], list[Any]]
@@ -77,7 +78,7 @@ def _compare_output(path: Path, runtime: str, index: int, inputs: list[Array], e
         return RANDOM
     try:
         session = _open_session(path, runtime, index, inputs[0])
-        actual = [session(each.astype(np.float32)).copy() for each in inputs]
+        actual = [session(each.astype(choose_port_dtype(each.dtype.name)))[0].copy() for each in inputs]
     except Exception as error:
         return f"only the session fails: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
     for number, (own, plain) in enumerate(zip(actual, expected, strict=True)):
@@ -97,7 +98,7 @@ def _is_same(one: Array, other: Array) -> bool:
 
 def _fails(path: Path, runtime: str, index: int, x: Array) -> bool:
     try:
-        _open_session(path, runtime, index, x)(x.astype(np.float32))
+        _open_session(path, runtime, index, x)(x.astype(choose_port_dtype(x.dtype.name)))
     except Exception:
         return True
     return False
@@ -106,7 +107,7 @@ def _fails(path: Path, runtime: str, index: int, x: Array) -> bool:
 def _open_session(path: Path, runtime: str, index: int, x: Array) -> Any:
     plugin = plugins.load("runtimes", runtime)
     out_dir = Path(tempfile.mkdtemp(dir=path.parent))
-    plugin.adopt(path, out_dir, input_shape=x.shape, output=index)
+    plugin.adopt(path, out_dir, input_shapes=[x.shape], output=index)
     return plugin.Session(out_dir, threads=1)
 
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
 NETWORK = """
 from torch import nn
-def build(inputs, outputs): return nn.Sequential(nn.Flatten(), nn.Linear(8, classes, bias=False))
+def build(inputs, outputs): return nn.Sequential(nn.Flatten(), nn.Linear(8, outputs[0].size, bias=False))
 """
 
 

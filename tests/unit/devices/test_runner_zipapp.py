@@ -248,3 +248,14 @@ def test_imports_of_host_packages_inside_functions_are_not_followed(package: Pat
     assert set(modules) == {
         "edgeproof", "edgeproof.runtimes", "edgeproof.runtimes.abacus", "edgeproof.core", "edgeproof.core.lazy"
     }  # fmt: skip
+
+
+def test_a_task_ships_only_where_its_postprocessing_is_needed(tmp_path: Path) -> None:
+    without, with_task = runner_zipapp.pack("null", tmp_path), runner_zipapp.pack("null", tmp_path, "digits")
+    assert without.name != with_task.name
+    with zipfile.ZipFile(without) as archive:
+        assert not [name for name in archive.namelist() if name.startswith("edgeproof/tasks")]
+    with zipfile.ZipFile(with_task) as archive:
+        assert {"edgeproof/tasks/__init__.py", "edgeproof/tasks/digits.py"} <= set(archive.namelist())
+    with pytest.raises(UnknownNameError, match="unknown task 'digit'"):
+        runner_zipapp.pack("null", tmp_path, "digit")

@@ -61,7 +61,7 @@ def export(module: torch.nn.Module, samples: Array, tmp_path_factory: pytest.Tem
     def export_once(runtime: str, scheme: str) -> Path:
         out = root / runtime / scheme
         out.mkdir(parents=True)
-        plugins.load("runtimes", runtime).export(module, samples, scheme, out)
+        plugins.load("runtimes", runtime).export(module, (samples,), scheme, out)
         return out
 
     return export_once
@@ -69,7 +69,7 @@ def export(module: torch.nn.Module, samples: Array, tmp_path_factory: pytest.Tem
 
 def predict(runtime: str, artifact: Path, samples: Array) -> Array:
     session = plugins.load("runtimes", runtime).Session(artifact, threads=1)
-    return np.concatenate([session(samples[i : i + 1]).copy() for i in range(len(samples))])
+    return np.concatenate([session(samples[i : i + 1])[0].copy() for i in range(len(samples))])
 
 
 def get_weights(module: torch.nn.Module) -> list[Array]:
@@ -175,7 +175,7 @@ def test_a_layer_that_a_quantizer_left_in_fp32_is_noted(samples: Array, tmp_path
     torch.manual_seed(0)
     layers = torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3), torch.nn.Flatten()
     module = torch.nn.Sequential(*layers).eval()
-    result = plugins.load("runtimes", "tflite").export(module, samples[:, :1], "int4-weights", tmp_path)
+    result = plugins.load("runtimes", "tflite").export(module, (samples[:, :1],), "int4-weights", tmp_path)
     assert result.notes == ("weights of 1 DEPTHWISE_CONV_2D left in fp32",)
 
 
@@ -185,7 +185,7 @@ def test_there_are_no_notes_if_every_layer_is_in_integers(
 ) -> None:
     plugin = plugins.load("runtimes", runtime)
     for scheme in ("int8-weights", "int8-static"):
-        assert plugin.export(module, samples, scheme, tmp_path).notes == ()
+        assert plugin.export(module, (samples,), scheme, tmp_path).notes == ()
 
 
 def test_openvino_refuses_4_bits_for_convolutions_and_accepts_them_for_fully_connected_layers(
@@ -194,13 +194,13 @@ def test_openvino_refuses_4_bits_for_convolutions_and_accepts_them_for_fully_con
     plugin = plugins.load("runtimes", "openvino")
     convolutions = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3), torch.nn.Flatten()).eval()
     with pytest.raises(Unsupported, match=r"2 of this model's 2 layers at 8"):
-        plugin.export(convolutions, samples, "int4-weights", tmp_path)
+        plugin.export(convolutions, (samples,), "int4-weights", tmp_path)
     assert not list(tmp_path.iterdir())
     layers = torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 512), torch.nn.Linear(512, 256)
     connected = torch.nn.Sequential(*layers).eval()
     with torch.no_grad():
         expected = connected(torch.from_numpy(samples)).numpy()
-    assert plugin.export(connected, samples, "int4-weights", tmp_path).notes == (
+    assert plugin.export(connected, (samples,), "int4-weights", tmp_path).notes == (
         "weights of 1 Convolution kept in int8",
     )
     weights = 144 * 512 + 512 * 256
@@ -458,7 +458,7 @@ def test_tflite_clips_weights_also_if_other_constants_are_quantized(name: str, t
     torch.manual_seed(0)
     network = plugins.load("networks", name).build((1, 8, 8), 10, **options[name]).eval()
     samples = np.random.default_rng(0).standard_normal((32, 1, 8, 8)).astype(np.float32)
-    plugins.load("runtimes", "tflite").export(network, samples, "int8-static-mse", tmp_path)
+    plugins.load("runtimes", "tflite").export(network, (samples,), "int8-static-mse", tmp_path)
     with torch.no_grad():
         expected = network(torch.from_numpy(samples)).numpy()
     error = np.abs(predict("tflite", tmp_path, samples) - expected).max() / np.abs(expected).max()
