@@ -17,6 +17,7 @@ from edgeproof.cli import main
 from edgeproof.config.params import Params
 from edgeproof.core import directories
 from edgeproof.records import kinds, record_files, signature_checks
+from edgeproof.statistics.proportions import estimate_proportion
 from tests.support.bench_project import SERVER, SINGLE_STREAM, build_study, write_project
 from tests.support.verdict_limits import TOLERANT
 
@@ -157,3 +158,32 @@ def edit_names(directory: Path, name: str) -> None:
     content = json.loads((directory / "record.json").read_text())
     content["files"].pop(name)
     directories.write_json(directory / "record.json", content)
+
+
+def change_evidence(**quality: Any) -> None:
+    """Turn a hit into a miss, with the quality that follows, and renew all hashes."""
+    directory = CELL / "accuracy.0"
+    with np.load(directory / kinds.EVIDENCE_FILE) as stored:
+        hits = stored["correct"]
+    hits[np.flatnonzero(hits)[0]] = False
+    np.savez_compressed(directory / kinds.EVIDENCE_FILE, correct=hits)
+    estimate = estimate_proportion(int(hits.sum()), len(hits))
+    own = {"value": estimate.value, "low": estimate.low, "high": estimate.high, **quality}
+    edit(directory, lambda content: content["quality"].update(own))
+
+
+def test_a_quality_that_its_evidence_does_not_give_is_named(project: Path) -> None:
+    change_evidence(high=0.99)
+    problems = "\n".join(find_problems())
+    assert "its hits give 0.780000" in problems
+
+
+def test_evidence_that_the_outputs_do_not_give_is_named_where_the_test_split_is(
+    measured_session: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_evidence()
+    assert find_problems() == []  # neither the task nor its data is here
+    shutil.copytree(measured_session / "data", project / "data")
+    monkeypatch.setenv("EDGEPROOF_PLUGINS", str(measured_session / "plugins"))
+    (problem,) = find_problems()
+    assert "accuracy.0: its outputs give other evidence (correct) with the test split that is prepared here" in problem
