@@ -33,7 +33,7 @@ from edgeproof.core.errors import ConfigError, UnknownNameError
 
 CONF = Path("conf")
 ROOT = "edgeproof_root"
-MAX_MESSAGE_LINES = 12
+MAX_MESSAGE_LINES = 60
 MAX_MESSAGE_CHARACTERS = 2000
 # Lines of Hydra's messages that describe its internals.
 INTERNAL_LINES = ("full_key", "object_type", "reference_type", "Config search")
