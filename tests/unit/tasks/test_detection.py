@@ -139,7 +139,7 @@ def test_a_damaged_repository_is_a_data_error(tmp_path: Path, damage: str) -> No
 
 def detect_slowly(scores: np.ndarray, distances: np.ndarray) -> list[list[float]]:
     """Decode every position and suppress overlapping boxes with plain loops: the algorithm as textbooks state it."""
-    found: list[list[float]] = []
+    detections: list[list[float]] = []
     for number in range(scores.shape[1]):
         for row in range(ROWS):
             for column in range(COLUMNS):
@@ -149,10 +149,10 @@ def detect_slowly(scores: np.ndarray, distances: np.ndarray) -> list[list[float]
                 left, top, right, bottom = (8 * math.log1p(math.exp(d)) for d in distances[0, :, row, column])
                 x, y = 8 * column + 4, 8 * row + 4
                 box = [max(x - left, 0), max(y - top, 0), min(x + right, 256), min(y + bottom, 192)]
-                found.append([*box, score, number])
-    found.sort(key=lambda item: -item[4])
+                detections.append([*box, score, number])
+    detections.sort(key=lambda item: -item[4])
     kept: list[list[float]] = []
-    for item in found[: task.CANDIDATES]:
+    for item in detections[: task.CANDIDATES]:
         if all(other[5] != item[5] or overlap(other, item) <= task.MAX_OVERLAP for other in kept):
             kept.append(item)
     return kept[: task.MAX_DETECTIONS]
