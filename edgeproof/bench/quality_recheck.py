@@ -16,7 +16,7 @@ from edgeproof.core import plugins
 from edgeproof.core.errors import DataError, EdgeproofError
 from edgeproof.data import layouts, preparation
 from edgeproof.data.samples import Samples
-from edgeproof.data.task_quality import TaskQuality, load_metric_quality, load_task_quality
+from edgeproof.data.task_quality import load_metric_quality, load_task_quality
 from edgeproof.paths import DATA
 from edgeproof.records.kinds import OUTPUTS_FILE
 from edgeproof.records.record import Record
@@ -54,9 +54,11 @@ def _compare_evidence(record: Record, result: QualityResult, evidence: Evidence)
     if OUTPUTS_FILE not in record.files:
         return
     task = record.identity.task
+    if task not in plugins.list_names("tasks"):
+        return
+    scorer = load_task_quality(task, result.metric)
     samples = _load_test_split(task, record.content["artifact"].get(layouts.LAYOUT), DATA.resolve())
-    scorer = _load_scorer(task, result.metric)
-    if samples is None or samples.targets is None or scorer is None:
+    if samples is None or samples.targets is None:
         return
     outputs = record.load_outputs()
     if any(len(output) != len(samples) for output in outputs):
@@ -79,14 +81,8 @@ def _are_close(one: quality.Array, two: quality.Array) -> bool:
 @functools.cache
 def _load_test_split(task: str, layout: str | None, root: Path) -> Samples | None:
     """Return a task's prepared test split, or None if it is not on this machine or no longer fits the task."""
-    if task not in plugins.list_names("tasks"):
-        return None
     try:
         inputs, targets = preparation.load_split(task, "test", root)
     except (EdgeproofError, OSError):
         return None
     return Samples(layouts.move_channels_last(inputs) if layout == layouts.CHANNELS_LAST else inputs, targets)
-
-
-def _load_scorer(task: str, metric: str) -> TaskQuality | None:
-    return load_task_quality(task, metric) if task in plugins.list_names("tasks") else None
