@@ -24,15 +24,15 @@ def describe_device(facts: Facts, device: str, rows: Sequence[Row]) -> dict[str,
     columns = EMULATED_FIGURE_NAMES if is_emulated else FIGURE_NAMES
     table = render_table(
         measured,
-        facts.ranking,
-        f"Artifacts on {device}",
+        facts,
+        f"Measured on {facts.get_device_title(device)}",
         "rows-",
         "../",
         rows=["model", "runtime", "scheme"],
         columns=columns,
     )
     return {
-        "title": device,
+        "title": facts.get_device_title(device),
         "device": device,
         "fingerprint": format_facts(history[-1].facts) if history else {},
         "since": history[-1].night if history else "",
@@ -41,6 +41,7 @@ def describe_device(facts: Facts, device: str, rows: Sequence[Row]) -> dict[str,
             for earlier, later in itertools.pairwise(history)
         ],
         "health": facts.health.get(device, []),
+        "cpu": next((row.cpu for row in measured if row.cpu), None),
         "table": table,
         "count": len(measured),
         "estimated": estimated,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from edgeproof.report.figures import FIGURES
 from edgeproof.report.grid_marks import DeviceRanking
 from edgeproof.report.row import Row
+from edgeproof.site.facts import Facts
 from edgeproof.site.links import artifact_page
 
 # Figures for the horizontal axis of the Pareto plot. A study chooses the rate that Server offers, so it is not a cost.
@@ -16,14 +16,15 @@ COSTS = ("p50", "p90", "p99", "multi_stream_p99", "offline", "size", "macs", "pe
 FIGURE_NAMES = ("accuracy", *COSTS)
 
 
-def render_rows_script(rows: Sequence[Row], ranking: DeviceRanking) -> str:
-    """Return a script that sets window.EDGEPROOF to the measured rows and the figures' titles."""
+def render_rows_script(facts: Facts) -> str:
+    """Return a script that sets window.EDGEPROOF to the measured rows and the titles of figures and devices."""
     content = {
         "figures": {
             name: {"title": FIGURES[name].title, "better": FIGURES[name].better, "scenario": FIGURES[name].scenario}
             for name in FIGURE_NAMES
         },
-        "rows": [_describe_row(row, ranking) for row in rows if row.npu is None],
+        "devices": {device: facts.get_device_title(device) for device in facts.devices},
+        "rows": [_describe_row(row, facts.ranking) for row in facts.rows if row.npu is None],
     }
     text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return f"window.EDGEPROOF = {text};\n"
