@@ -110,7 +110,7 @@ def _read(row: Row, name: str) -> float | None:
 def _make_headline(row: Row, name: str, label: str) -> Headline:
     tiles = [_make_tile(row, other, "") for other in SHOWN_NAMES if other != name]
     others = [
-        f"{tile.value} {tile.unit}" + (f" {FIGURES[other].heading}" if other == QUALITY else "")
+        f"{tile.value}\N{NO-BREAK SPACE}{tile.unit}" + (f" {FIGURES[other].heading}" if other == QUALITY else "")
         for tile, other in zip(tiles, [other for other in SHOWN_NAMES if other != name], strict=True)
         if tile.value
     ]

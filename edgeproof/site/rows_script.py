@@ -18,13 +18,14 @@ FIGURE_NAMES = ("accuracy", *COSTS)
 
 def render_rows_script(facts: Facts) -> str:
     """Return a script that sets window.EDGEPROOF to the measured rows and the titles of figures and devices."""
+    rows = [row for row in facts.rows if row.npu is None]
     content = {
         "figures": {
             name: {"title": FIGURES[name].title, "better": FIGURES[name].better, "scenario": FIGURES[name].scenario}
             for name in FIGURE_NAMES
         },
-        "devices": {device: facts.get_device_title(device) for device in facts.devices},
-        "rows": [_describe_row(row, facts.ranking) for row in facts.rows if row.npu is None],
+        "devices": {row.device: facts.get_device_title(row.device) for row in rows},
+        "rows": [_describe_row(row, facts.ranking) for row in rows],
     }
     text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return f"window.EDGEPROOF = {text};\n"
