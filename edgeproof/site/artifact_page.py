@@ -75,6 +75,7 @@ def describe_artifact(facts: Facts, artifact: ArtifactKey, rows: Sequence[Row]) 
     return {
         "title": f"{model} {scheme} on {runtime}",
         "artifact": artifact,
+        "is_supported": any(row.verdict != "unsupported" for row in measured),
         "tiles": list_tiles(measured[0]) if measured else [],
         "usage": describe_usage(runtime, (measured[0].versions or {}) if measured else {}),
         "figures": render_table(

@@ -10,6 +10,7 @@ from edgeproof.records.conditions import list_differences
 from edgeproof.report.row import Row
 from edgeproof.site.fact_text import format_facts
 from edgeproof.site.facts import Facts
+from edgeproof.site.headlines import describe_headlines
 from edgeproof.site.linked_tables import render_table, split_estimated
 
 FIGURE_NAMES = ["accuracy", "size", "p50", "p99", "speed_up", "verdict"]
@@ -42,6 +43,7 @@ def describe_device(facts: Facts, device: str, rows: Sequence[Row]) -> dict[str,
         ],
         "health": facts.health.get(device, []),
         "cpu": next((row.cpu for row in measured if row.cpu), None),
+        "headlines": describe_headlines(device, measured).headlines,
         "table": table,
         "count": len(measured),
         "estimated": estimated,

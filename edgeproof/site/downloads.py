@@ -55,7 +55,7 @@ class DownloadCopier:
             return []
         names = [name for name in sorted(stored.meta["files"]) if name not in CHECK_FILES]
         sizes = {name: (stored.path / name).stat().st_size for name in names if _PLAIN_NAME.fullmatch(name)}
-        if len(sizes) < len(names) or sum(sizes.values()) > MAX_ARTIFACT_BYTES:
+        if not names or len(sizes) < len(names) or sum(sizes.values()) > MAX_ARTIFACT_BYTES:
             return []
         directory = f"files/{safe_name(model, runtime, scheme)}"
         (self._out / directory).mkdir(parents=True)

@@ -14,6 +14,7 @@ from edgeproof.site.links import ArtifactKey
 QUALITY = "accuracy"
 SHOWN_NAMES = (QUALITY, "size", "p50")
 TILE_NAMES = (QUALITY, "size", "p50", "p99", "speed_up", "peak")
+TILE_LABELS = {"size": "file size", "p50": "median time (p50)", "p99": "99th percentile (p99)"}
 # Without a budget on the device's card, this loss of quality is the budget.
 MAX_LOSS = 1.0
 MAX_DEVICES = 4
@@ -50,16 +51,21 @@ class DeviceHeadlines:
 
 def list_headlines(facts: Facts) -> list[DeviceHeadlines]:
     """Return the headlines of the first devices with measured figures."""
-    described = [_describe_device(device, facts.rows) for device in facts.devices]
+    described = [describe_headlines(device, facts.rows) for device in facts.devices]
     return [device for device in described if device.headlines][:MAX_DEVICES]
 
 
 def list_tiles(row: Row) -> list[Tile]:
     """Return the main figures of one result."""
-    return [_make_tile(row, name, FIGURES[name].heading) for name in TILE_NAMES if FIGURES[name].format_row(row).value]
+    return [
+        _make_tile(row, name, TILE_LABELS.get(name, FIGURES[name].heading))
+        for name in TILE_NAMES
+        if FIGURES[name].format_row(row).value
+    ]
 
 
-def _describe_device(device: str, rows: Sequence[Row]) -> DeviceHeadlines:
+def describe_headlines(device: str, rows: Sequence[Row]) -> DeviceHeadlines:
+    """Return the headlines of one device; `rows` may contain other devices."""
     measured = [row for row in rows if row.device == device and row.npu is None]
     cpus = [row.cpu for row in measured if row.cpu]
     return DeviceHeadlines(
