@@ -26,6 +26,7 @@ _NAME = re.compile(r"[a-z0-9_]+")
 # Both end up on a command line. The patterns exclude what a program would read as an option or as two words.
 Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=255)]
 Command = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f-][^\x00-\x1f\x7f]*$", max_length=1000)]
+Title = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$", max_length=60)]
 CountMethod = Literal["callgrind", "perf"]
 Npu = Literal[
     "ethos-u55-32",
@@ -74,6 +75,7 @@ class Card(Frozen):
     """Content of devices/<name>.yaml."""
 
     transport: Id
+    title: Title | None = Field(default=None, description="name for readers of the site; default: the card's name")
     host: Alias | None = Field(default=None, description="the transport's name of the device")
     architecture: Id | None = Field(default=None, description="processor architecture, such as x86_64 or aarch64")
     threads: int = Field(ge=1, le=256, description="number of threads that a runtime may use")

@@ -13,8 +13,10 @@ from edgeproof.report.row import Row, RowKey
 from edgeproof.site import drawing
 from edgeproof.site.fact_text import format_facts
 from edgeproof.site.facts import BuildInfo, Facts, Profile, ProfiledOperator
+from edgeproof.site.headlines import list_tiles
 from edgeproof.site.linked_tables import render_table, split_estimated
 from edgeproof.site.links import ArtifactKey
+from edgeproof.site.usage import describe_usage
 from edgeproof.statistics import proportions
 
 FIGURE_NAMES = ["quality", "quality_difference", "size", "p50", "p90", "p99", "speed_up", "load", "first", "peak"]
@@ -73,8 +75,11 @@ def describe_artifact(facts: Facts, artifact: ArtifactKey, rows: Sequence[Row]) 
     return {
         "title": f"{model} {scheme} on {runtime}",
         "artifact": artifact,
+        "is_supported": any(row.verdict != "unsupported" for row in measured),
+        "tiles": list_tiles(measured[0]) if measured else [],
+        "usage": describe_usage(runtime, (measured[0].versions or {}) if measured else {}),
         "figures": render_table(
-            measured, facts.ranking, "Figures", "figures-", "../", rows=["device"], columns=FIGURE_NAMES
+            measured, facts, "Figures of each device", "figures-", "../", rows=["device"], columns=FIGURE_NAMES
         ),
         "estimated": estimated,
         "build": build,

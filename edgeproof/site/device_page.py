@@ -10,6 +10,7 @@ from edgeproof.records.conditions import list_differences
 from edgeproof.report.row import Row
 from edgeproof.site.fact_text import format_facts
 from edgeproof.site.facts import Facts
+from edgeproof.site.headlines import describe_headlines
 from edgeproof.site.linked_tables import render_table, split_estimated
 
 FIGURE_NAMES = ["quality", "size", "p50", "p99", "speed_up", "verdict"]
@@ -24,15 +25,15 @@ def describe_device(facts: Facts, device: str, rows: Sequence[Row]) -> dict[str,
     columns = EMULATED_FIGURE_NAMES if is_emulated else FIGURE_NAMES
     table = render_table(
         measured,
-        facts.ranking,
-        f"Artifacts on {device}",
+        facts,
+        f"Measured on {facts.get_device_title(device)}",
         "rows-",
         "../",
         rows=["model", "runtime", "scheme"],
         columns=columns,
     )
     return {
-        "title": device,
+        "title": facts.get_device_title(device),
         "device": device,
         "fingerprint": format_facts(history[-1].facts) if history else {},
         "since": history[-1].night if history else "",
@@ -41,6 +42,8 @@ def describe_device(facts: Facts, device: str, rows: Sequence[Row]) -> dict[str,
             for earlier, later in itertools.pairwise(history)
         ],
         "health": facts.health.get(device, []),
+        "cpu": next((row.cpu for row in measured if row.cpu), None),
+        "headlines": describe_headlines(device, measured).headlines,
         "table": table,
         "count": len(measured),
         "estimated": estimated,

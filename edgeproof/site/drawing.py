@@ -38,7 +38,8 @@ def draw_distribution(processes: Sequence[Sequence[float]], name: str) -> Markup
     ticks = "".join(_draw_x_tick(x(math.log(value)), f"{value:,.4g}") for value in _choose_ticks(times_us))
     ticks += "".join(_draw_y_tick(y(share), f"{share:.0%}") for share in (0, 0.5, 0.9, 1))
     medians_us = sorted(quantiles[QUANTILE_SHARES.index(0.5)] / 1000 for quantiles in processes)
-    summary = f"{len(processes)} process(es); medians from {medians_us[0]:,.4g} to {medians_us[-1]:,.4g} µs."
+    noun = "process" if len(processes) == 1 else "processes"
+    summary = f"{len(processes)} {noun}; medians from {medians_us[0]:,.4g} to {medians_us[-1]:,.4g} µs."
     return _frame(name, summary, ticks + lines, "latency, µs", "share of inferences")
 
 

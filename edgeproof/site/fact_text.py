@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+KIBIBYTES = re.compile(r"[0-9]{1,12}K")
 BYTES_SUFFIX = "_bytes"
 BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -18,8 +20,19 @@ def format_facts(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         elif name.endswith(BYTES_SUFFIX) and isinstance(value, int):
             texts[_format_name(prefix, name.removesuffix(BYTES_SUFFIX))] = format_size(value)
         else:
-            texts[_format_name(prefix, name)] = "unknown" if value is None else str(value)
+            texts[_format_name(prefix, name)] = _format_value(value)
     return texts
+
+
+def _format_value(value: Any) -> str:
+    """Return a value as text. Sizes of caches, such as '2048K', get binary units."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, str) and KIBIBYTES.fullmatch(value):
+        return format_size(1024 * int(value[:-1]))
+    return str(value)
 
 
 def format_size(size_bytes: int) -> str:

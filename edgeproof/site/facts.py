@@ -69,6 +69,19 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class RunRecord:
+    """One run of a result, with the directory of its record."""
+
+    directory: str
+    verdict: str
+
+    @property
+    def name(self) -> str:
+        """Scenario and number of the process, such as 'single_stream.0'."""
+        return self.directory.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
 class DeviceHealth:
     """Runs of a device on one night.
 
@@ -87,7 +100,7 @@ class DeviceHealth:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Runs of a device that were refused for the same reason. Numbers in the reason are replaced by 'N'."""
+    """Runs of a device that were refused for the same reason. `reason` is the text of one of them, with its numbers."""
 
     device: str
     reason: str
@@ -120,6 +133,8 @@ class Facts:
         alarms: for each night the findings of the farm's check.
         changes: for each night the cells that differ from the night before.
         steps: change points in the series of each cell.
+        runs: runs of each cell's last session.
+        device_titles: titles of the devices whose cards have one.
         records: number of records.
         damaged: reasons of the damaged records, which are skipped.
         older: number of records with an older schema.
@@ -138,9 +153,15 @@ class Facts:
     alarms: Mapping[str, Sequence[Alarm]]
     changes: Mapping[str, Mapping[RowKey, Comparison]]
     steps: Mapping[RowKey, Sequence[Step]]
+    runs: Mapping[RowKey, Sequence[RunRecord]]
+    device_titles: Mapping[str, str]
     records: int
     damaged: Sequence[str] = ()
     older: int = 0
+
+    def get_device_title(self, device: str) -> str:
+        """Return the title of a device, or its name if its card has none."""
+        return self.device_titles.get(device, device)
 
     @functools.cached_property
     def ranking(self) -> DeviceRanking:

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeproof.farm import alarms
 from edgeproof.records import queries, store
+from edgeproof.records.columns import StoreLine
 from edgeproof.report.row import RowKey
 from edgeproof.report.rows import build_rows
 from edgeproof.site.facts import (
@@ -22,6 +23,7 @@ from edgeproof.site.facts import (
     Profile,
     ProfiledOperator,
     Refusal,
+    RunRecord,
 )
 from edgeproof.site.links import ArtifactKey
 from edgeproof.statistics import change_points, night_comparison
@@ -33,11 +35,19 @@ _PLAIN_FIELDS = ("model", "model_sha256", "method", "network", "seed", "task", "
 _JSON_FIELDS = ("options", "packages", "lineage")
 
 
-def gather_facts(root: Path, *, order: Mapping[str, Sequence[str]], baseline: str, state: store.StoreState) -> Facts:
+def gather_facts(
+    root: Path,
+    *,
+    order: Mapping[str, Sequence[str]],
+    baseline: str,
+    state: store.StoreState,
+    device_titles: Mapping[str, str],
+) -> Facts:
     """Read all data of the site.
 
     `root` is the directory of the records, `order` the 'devices', 'models' and 'runtimes' in their order, `baseline`
-    the model that others are compared with, `state` the state of the store. Raises EdgeproofError.
+    the model that others are compared with, `state` the state of the store, `device_titles` the titles in the
+    devices' cards. Raises EdgeproofError.
     """
     lines = queries.read_last_sessions(root, order=order)
     series = _read_series(root)
@@ -59,6 +69,8 @@ def gather_facts(root: Path, *, order: Mapping[str, Sequence[str]], baseline: st
         alarms=alarms.read_by_run(),
         changes=_compare_nights(series),
         steps=_find_steps(series),
+        runs=_group_runs(lines),
+        device_titles=device_titles,
         records=_query(root, "SELECT count(*) FROM records")[0][0],
         damaged=state.damaged,
         older=state.older,
@@ -67,6 +79,13 @@ def gather_facts(root: Path, *, order: Mapping[str, Sequence[str]], baseline: st
 
 def _query(root: Path, sql: str) -> list[tuple[Any, ...]]:
     return queries.connect(store.locate(root)).execute(sql).fetchall()
+
+
+def _group_runs(lines: Sequence[StoreLine]) -> dict[RowKey, list[RunRecord]]:
+    runs: dict[RowKey, list[RunRecord]] = defaultdict(list)
+    for line in lines:
+        runs[line.device, line.runtime, line.model, line.scheme].append(RunRecord(line.path, line.verdict))
+    return runs
 
 
 def _read_series(root: Path) -> dict[RowKey, list[NightPoint]]:
@@ -176,12 +195,13 @@ def _read_health(root: Path) -> dict[str, list[DeviceHealth]]:
 
 
 def _read_refusals(root: Path) -> dict[str, list[Refusal]]:
+    """Return the refused runs of each night. Reasons that differ only in their numbers are counted together."""
     by_night: dict[str, list[Refusal]] = defaultdict(list)
     for night, device, reason, count in _query(
         root,
-        r"""SELECT night, device, regexp_replace(reason, '[0-9][0-9.,]*', 'N', 'g') AS reason, count(*)
+        r"""SELECT night, device, min(reason), count(*)
             FROM (SELECT night, device, unnest(reasons) AS reason FROM records WHERE verdict IN ('invalid', 'error'))
-            GROUP BY ALL ORDER BY 1, 4 DESC, 2, 3""",
+            GROUP BY night, device, regexp_replace(reason, '[0-9][0-9.,]*', 'N', 'g') ORDER BY 1, 4 DESC, 2, 3""",
     ):
         by_night[night].append(Refusal(device, reason, count))
     return by_night

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
 
 from edgeproof.report import grids
 from edgeproof.report.formats import html
-from edgeproof.report.grid_marks import DeviceRanking
 from edgeproof.report.row import Row
 from edgeproof.report.selections import Selection
 from edgeproof.report.tables import ESTIMATED_COLUMNS, ESTIMATED_NOTES
+from edgeproof.site.facts import Facts
 from edgeproof.site.links import artifact_page, device_page
 
 
@@ -27,15 +27,13 @@ class EstimateTable:
     notes: str
 
 
-def render_table(
-    rows: Sequence[Row], ranking: DeviceRanking, title: str, prefix: str, up: str, /, **selection: Any
-) -> Markup:
+def render_table(rows: Sequence[Row], facts: Facts, title: str, prefix: str, up: str, /, **selection: Any) -> Markup:
     """Return a table of rows as markup, with escaped texts and with links.
 
-    Marks come from `ranking`, which has all rows of the devices. `prefix` makes ids unique on a page, `up` leads from
+    Marks come from the ranking of all rows of the devices. `prefix` makes ids unique on a page, `up` leads from
     the page to the root of the site, `selection` are fields of Selection.
     """
-    grid = grids.build_grid(rows, Selection.model_validate({"title": title, **selection}), ranking)
+    grid = grids.build_grid(rows, Selection.model_validate({"title": title, **selection}), facts.ranking)
     links = [
         {
             "device": up + device_page(row["device"]),
@@ -43,7 +41,17 @@ def render_table(
         }
         for row in grid.data
     ]
-    return Markup(html.render_table(grid, prefix, links))
+    return Markup(html.render_table(_show_device_titles(grid, facts), prefix, links))
+
+
+def _show_device_titles(grid: grids.Grid, facts: Facts) -> grids.Grid:
+    """Return the grid with the titles of the devices in place of their names."""
+    indices = [index for index, heading in enumerate(grid.headings[: grid.stubs]) if heading.text == "device"]
+    lines = [list(line) for line in grid.lines]
+    for line in lines:
+        for index in indices:
+            line[index] = replace(line[index], value=facts.get_device_title(line[index].value))
+    return replace(grid, lines=lines)
 
 
 def split_estimated(rows: Sequence[Row]) -> tuple[list[Row], EstimateTable]:

@@ -1,11 +1,13 @@
 """Write the pages of the site.
 
-index.html      overview: artifacts on the Pareto front, devices, nights, tables
+index.html      overview: headline results, best trade-offs, devices, nights, tables
 pareto.html     every artifact, quality against any cost, with filters
 compare.html    two cells side by side
 artifacts/      a page for each artifact
 devices/        a page for each device
 nights/         a page for each night
+files/          the artifacts' files
+records/        the records of each result's runs
 tables/         every saved selection in every format, written by publish.py
 """
 
@@ -25,11 +27,14 @@ from edgeproof.report.row import Row
 from edgeproof.site import links, vega
 from edgeproof.site.artifact_page import describe_artifact
 from edgeproof.site.device_page import describe_device
+from edgeproof.site.downloads import DownloadCopier
 from edgeproof.site.facts import Facts
+from edgeproof.site.headlines import describe_overview
 from edgeproof.site.linked_tables import render_table
 from edgeproof.site.links import ArtifactKey
 from edgeproof.site.night_page import describe_night
 from edgeproof.site.rows_script import render_rows_script
+from edgeproof.site.words import FILTERS
 
 HERE = Path(__file__).parent
 MAX_SHOWN_ROWS = 200
@@ -44,13 +49,17 @@ def build_pages(facts: Facts, tables: Mapping[str, Mapping[str, str]], out: Path
     shutil.copytree(HERE / "static", out / "static")
     (out / "static" / "vega.js").write_text(vega.load_bundle(), encoding="utf-8")
     (out / "data").mkdir()
-    (out / "data" / "rows.js").write_text(render_rows_script(facts.rows, facts.ranking), encoding="utf-8")
-    writer.write("index.html", "index.html", tables=tables, front=_render_front(facts))
-    writer.write("pareto.html", "pareto.html", title="Pareto plot")
-    writer.write("compare.html", "compare.html", title="Compare two cells")
+    (out / "data" / "rows.js").write_text(render_rows_script(facts), encoding="utf-8")
+    writer.write("index.html", "index.html", tables=tables, front=_render_front(facts), **describe_overview(facts))
+    writer.write("pareto.html", "pareto.html", title="All results")
+    writer.write("compare.html", "compare.html", title="Compare two results")
+    copier = DownloadCopier(out)
     by_artifact, by_device = _group(facts.rows)
     for artifact in facts.artifacts:
-        values = describe_artifact(facts, artifact, by_artifact[artifact])
+        rows = by_artifact[artifact]
+        values = describe_artifact(facts, artifact, rows)
+        values["files"] = copier.copy_artifact(artifact, facts.builds[artifact])
+        values["records"] = [(row.device, copier.copy_records(row.key, facts.runs.get(row.key, ()))) for row in rows]
         writer.write(links.artifact_page(artifact), "artifact.html", **values)
     for device in facts.devices:
         writer.write(links.device_page(device), "device.html", **describe_device(facts, device, by_device[device]))
@@ -73,10 +82,12 @@ class _PageWriter:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._environment.filters |= FILTERS
         self._environment.globals |= {
             "site": title,
             "facts": facts,
             "figure_titles": {name: choose_figure(name, facts.rows).title for name in FIGURES},
+            "device_title": facts.get_device_title,
             "artifact_page": links.artifact_page,
             "device_page": links.device_page,
             "night_page": links.night_page,
@@ -110,8 +121,8 @@ def _render_front(facts: Facts) -> Markup:
     columns = ["quality", "size", "p50", "p99", "speed_up"]
     return render_table(
         rows,
-        facts.ranking,
-        "Artifacts not beaten beyond the intervals",
+        facts,
+        "Artifacts that no other one beats in speed and quality",
         "front-",
         "",
         columns=columns,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from edgeproof.config import cards
 from edgeproof.config.params_file import PARAMS, read_params
 from edgeproof.core.directories import write_atomically
-from edgeproof.core.errors import ConfigError
+from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.records import queries, store
 from edgeproof.report import selections
 from edgeproof.report.formats import FORMATS
@@ -26,7 +27,8 @@ def publish(root: Path, place: Path, state: store.StoreState) -> tuple[int, int]
     """
     order = order_names(queries.list_names(root))
     baseline = choose_baseline(order["models"])
-    facts = gather_facts(root, order=order, baseline=baseline, state=state)
+    titles = _read_device_titles(order["devices"])
+    facts = gather_facts(root, order=order, baseline=baseline, state=state, device_titles=titles)
     with write_atomically(place) as out:
         tables: dict[str, dict[str, str]] = {}
         for name in selections.list_names():
@@ -40,6 +42,19 @@ def publish(root: Path, place: Path, state: store.StoreState) -> tuple[int, int]
             tables[_make_unique(table.title, name, tables)] = files
         pages = build_pages(facts, tables, out, title=_choose_title(facts.rows))
     return sum(map(len, tables.values())), pages
+
+
+def _read_device_titles(devices: Sequence[str]) -> dict[str, str]:
+    """Return the titles of devices whose cards are here and have one."""
+    titles = {}
+    for device in devices:
+        try:
+            title = cards.read(device).title
+        except EdgeproofError:
+            continue
+        if title is not None:
+            titles[device] = title
+    return titles
 
 
 def _make_unique(title: str, name: str, titles: Collection[str]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from edgeproof.report.figures import FIGURES, choose_figure, list_metrics
 from edgeproof.report.grid_marks import DeviceRanking
 from edgeproof.report.row import Row
+from edgeproof.site.facts import Facts
 from edgeproof.site.links import artifact_page
 
 # Figures for the horizontal axis of the Pareto plot. A study chooses the rate that Server offers, so it is not a cost.
@@ -16,15 +16,17 @@ COSTS = ("p50", "p90", "p99", "multi_stream_p99", "offline", "size", "macs", "pe
 FIGURE_NAMES = ("quality", *COSTS)
 
 
-def render_rows_script(rows: Sequence[Row], ranking: DeviceRanking) -> str:
-    """Return a script that sets window.EDGEPROOF to the measured rows and the figures' titles."""
+def render_rows_script(facts: Facts) -> str:
+    """Return a script that sets window.EDGEPROOF to the measured rows and the titles of figures and devices."""
+    rows = [row for row in facts.rows if row.npu is None]
     has_several = len(list_metrics(rows)) > 1
     content = {
         "figures": {
             figure.name: {"title": figure.title, "better": figure.better, "scenario": figure.scenario}
             for figure in (choose_figure(name, rows) for name in FIGURE_NAMES)
         },
-        "rows": [_describe_row(row, ranking, has_several) for row in rows if row.npu is None],
+        "devices": {row.device: facts.get_device_title(row.device) for row in rows},
+        "rows": [_describe_row(row, facts.ranking, has_several) for row in rows],
     }
     text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return f"window.EDGEPROOF = {text};\n"

@@ -211,7 +211,11 @@ def _read_arrays(path: Path) -> dict[str, Array]:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is not a zip archive")
     with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+        arrays = {name: archive[name] for name in archive.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives the bytes of a member that is no array
+            raise ValueError(f"'{name}' is not an array")
+    return arrays
 
 
 def _check_input(path: Path, name: str, x: Array) -> None:

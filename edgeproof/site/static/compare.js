@@ -1,4 +1,4 @@
-// Compare two cells. The address contains the choice, so that it can be shared.
+// Compare two results. The address contains the choice, so that it can be shared.
 "use strict";
 (() => {
   const { figures, rows } = window.EDGEPROOF;
@@ -39,7 +39,7 @@
     byId("figures").replaceChildren();
     if (!a || !b) {
       byId("status").textContent = rows.length
-        ? "Choose two cells: type a part of a device, runtime, model or scheme."
+        ? "Choose two results: type a part of a device, runtime, model or scheme."
         : "There are no records yet.";
       return;
     }
@@ -58,10 +58,10 @@
       );
       byId("figures").append(line);
     }
-    history.replaceState(null, "", `#${new URLSearchParams({ a: byId("a").value, b: byId("b").value })}`);
+    writeQuery([["a", byId("a").value], ["b", byId("b").value]]);
   }
 
-  const choice = new URLSearchParams(location.hash.slice(1));
+  const choice = readQuery();
   for (const [index, id] of ["a", "b"].entries()) {
     byId(id).value = choice.get(id) || (rows[index] ? cellName(rows[index]) : "");
     byId(id).addEventListener("input", () => { suggestCells(byId(id)); compare(); });

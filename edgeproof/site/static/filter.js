@@ -1,10 +1,10 @@
-// Filter a list by words: <input type="search" data-filters="id of the list">.
+// Filter a list by words: <input type="search" data-filters="id of the list">. The address holds the words.
 "use strict";
 for (const input of document.querySelectorAll("input[data-filters]")) {
   const items = [...document.getElementById(input.dataset.filters).children];
   const texts = items.map((item) => item.textContent.toLowerCase());
   const counts = document.querySelector(`[data-counts="${input.dataset.filters}"]`);
-  input.addEventListener("input", () => {
+  const filter = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     items.forEach((item, index) => {
@@ -12,5 +12,11 @@ for (const input of document.querySelectorAll("input[data-filters]")) {
       shown += item.hidden ? 0 : 1;
     });
     counts.textContent = words.length ? `${shown} of ${items.length}` : "";
+  };
+  input.value = readQuery().get(input.id) || "";
+  if (input.value) filter();
+  input.addEventListener("input", () => {
+    filter();
+    writeQuery(input.value ? [[input.id, input.value]] : []);
   });
 }

@@ -1,7 +1,8 @@
-// The Pareto plot: filter the rows, draw them with Vega, list them in a table. The rows say which are on the front.
+// The plot of all results: filter the rows, draw them with Vega, list them in a table. The address holds the filters.
+// The rows say which are on the front.
 "use strict";
 (() => {
-  const { figures, rows } = window.EDGEPROOF;
+  const { devices, figures, rows } = window.EDGEPROOF;
   const PARTS = ["device", "runtime", "scheme"];
   const ROWS_PER_PAGE = 50;
   const MARGIN_SHARE = 0.02;
@@ -13,6 +14,13 @@
   const SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"];
   const byId = (id) => document.getElementById(id);
   let shownRows = ROWS_PER_PAGE;
+  // The values that the table can be sorted by, in the order of its columns. Without a choice, the front comes first.
+  const SORT_VALUES = {
+    artifact: ({ row }) => `${row.model} ${row.scheme} ${row.runtime}`, device: ({ row }) => devices[row.device],
+    cost: (point) => point.cost, quality: (point) => point.quality, front: (point) => Number(!point.front),
+  };
+  const SORT_NAMES = Object.keys(SORT_VALUES);
+  let sorting = null;
   let view = null;
 
   // Fill the list of figures and the filters; return true if there is any figure.
@@ -28,7 +36,7 @@
         const box = createElement("input", "", { type: "checkbox" });
         box.checked = true;
         box.value = value;
-        label.append(box, document.createTextNode(value));
+        label.append(box, document.createTextNode(fieldset.dataset.part === "device" ? devices[value] : value));
         fieldset.append(label);
       }
     }
@@ -52,13 +60,44 @@
     return [...points.filter((point) => point.front), ...points.filter((point) => !point.front)];
   }
 
+  // Set the filters and the order from the address.
+  function restoreChoices() {
+    const query = readQuery();
+    if (query.get("figure") in figures) byId("cost").value = query.get("figure");
+    for (const part of PARTS.filter((each) => query.has(each))) {
+      const chosen = new Set(query.getAll(part));
+      for (const box of document.querySelectorAll(`fieldset[data-part="${part}"] input`)) box.checked = chosen.has(box.value);
+    }
+    const name = (query.get("sort") || "").replace(/^-/, "");
+    if (SORT_NAMES.includes(name)) sorting = { name, descending: query.get("sort").startsWith("-") };
+  }
+
+  // Write the choices that differ from the first ones into the address.
+  function saveChoices() {
+    const entries = byId("cost").selectedIndex > 0 ? [["figure", byId("cost").value]] : [];
+    for (const part of PARTS) {
+      const boxes = [...document.querySelectorAll(`fieldset[data-part="${part}"] input`)];
+      const checked = boxes.filter((box) => box.checked);
+      if (checked.length === boxes.length) continue;
+      entries.push(...(checked.length ? checked.map((box) => [part, box.value]) : [[part, ""]]));
+    }
+    if (sorting) entries.push(["sort", (sorting.descending ? "-" : "") + sorting.name]);
+    writeQuery(entries);
+  }
+
+  function orderPoints(points) {
+    if (!sorting) return points;
+    const value = SORT_VALUES[sorting.name];
+    return [...points].sort((a, b) => compareValues(value(a), value(b), sorting.descending));
+  }
+
   function cssColour(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
 
   function buildSpecification(cost, points) {
     const values = points.map(({ row, cost: x, quality, front }) => ({
-      x, quality, front, ...interval("x", row[cost]), ...interval("y", row.quality), device: row.device, runtime: row.runtime, scheme: row.scheme, model: row.model, page: row.page,
+      x, quality, front, ...interval("x", row[cost]), ...interval("y", row.quality), device: devices[row.device], runtime: row.runtime, scheme: row.scheme, model: row.model, page: row.page,
       cost: formatFigure(row[cost]), share: formatQuality(row),
     }));
     const namesIn = (part) => [...new Set(rows.map((row) => row[part]))];
@@ -125,8 +164,8 @@
     const points = selectPoints(cost);
     const unbeatenCount = points.filter((point) => point.front).length;
     byId("status").textContent = points.length
-      ? `${points.length.toLocaleString("en")} artifacts shown, ${unbeatenCount} of them not beaten beyond the intervals.`
-      : "No artifact with this figure matches the filters.";
+      ? `${points.length.toLocaleString("en")} results shown, ${unbeatenCount} of them best trade-offs.`
+      : "No result with this figure matches the filters.";
     fillTable(cost, points);
     if (view) view.finalize();
     view = null;
@@ -139,12 +178,12 @@
 
   function fillTable(cost, points) {
     byId("cost-heading").textContent = figures[cost].title;
-    const lines = points.slice(0, shownRows).map(({ row, front }) => {
+    const lines = orderPoints(points).slice(0, shownRows).map(({ row, front }) => {
       const line = document.createElement("tr");
       const first = createElement("th", "", { scope: "row" });
       first.append(createElement("a", `${row.model} ${row.scheme} on ${row.runtime}`, { href: row.page }));
       line.append(
-        first, createElement("td", row.device), createElement("td", formatFigure(row[cost]), { class: "number" }),
+        first, createElement("td", devices[row.device]), createElement("td", formatFigure(row[cost]), { class: "number" }),
         createElement("td", formatQuality(row), { class: "number" }), createElement("td", front ? "◆ yes" : "no"),
       );
       return line;
@@ -153,10 +192,21 @@
     byId("more").hidden = points.length <= shownRows;
   }
 
+  function fillTableAgain() {
+    fillTable(byId("cost").value, selectPoints(byId("cost").value));
+  }
+
   if (buildFilters()) {
-    document.querySelector("form.filters").addEventListener("change", () => { shownRows = ROWS_PER_PAGE; draw(); });
+    restoreChoices();
+    const headings = addSortButtons(byId("table"), (index, descending) => {
+      sorting = { name: SORT_NAMES[index], descending };
+      saveChoices();
+      fillTableAgain();
+    });
+    if (sorting) showSort(headings, SORT_NAMES.indexOf(sorting.name), sorting.descending);
+    document.querySelector("form.filters").addEventListener("change", () => { shownRows = ROWS_PER_PAGE; saveChoices(); draw(); });
     document.querySelector("form.filters").addEventListener("submit", (event) => event.preventDefault());
-    byId("more").addEventListener("click", () => { shownRows += ROWS_PER_PAGE; fillTable(byId("cost").value, selectPoints(byId("cost").value)); });
+    byId("more").addEventListener("click", () => { shownRows += ROWS_PER_PAGE; fillTableAgain(); });
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
     draw();
   } else {

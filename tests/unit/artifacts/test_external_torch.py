@@ -20,6 +20,7 @@ from edgeproof.core import directories, plugins
 from edgeproof.core.errors import ConfigError
 from edgeproof.models import frameworks
 from edgeproof.networks import resnet8
+from tests.support.training_tasks import make_ports
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "int8-dynamic": 0.08, "int8-static": 0.12}
@@ -70,13 +71,13 @@ def test_a_rebuilt_program_computes_what_the_module_computes(tmp_path: Path, dyn
     assert [port.shape for port in interface.inputs] == [(None if dynamic else 1, 2, 6, 6)]
     for number, expected in enumerate(module(x)):
         program.chosen = number
-        assert torch.equal(program(x), expected)
+        assert torch.equal(program(x)[0], expected)
 
 
 @pytest.mark.parametrize("runtime", ["tflite", "onnx", "openvino"])
 def test_every_runtime_exports_a_program_in_its_schemes(bench_project: Path, runtime: str) -> None:
     torch.manual_seed(0)
-    module = resnet8.build((1, 8, 8), 10, widths=(8, 16), stem_stride=1).eval()
+    module = resnet8.build(*make_ports((1, 8, 8), 10), widths=(8, 16), stem_stride=1).eval()
     path = save_program(module, bench_project / "m.pt2", (1, 8, 8), dynamic=True)
     directory = build_artifacts(path, runtime, tuple(TOLERANCE))
     x = np.random.default_rng(0).standard_normal((6, 1, 8, 8)).astype(np.float32)
@@ -89,7 +90,7 @@ def test_every_runtime_exports_a_program_in_its_schemes(bench_project: Path, run
             continue
         error = np.abs(predict(directory / scheme, runtime, x) - expected).max() / np.abs(expected).max()
         assert error <= tolerance, scheme
-        facts = frameworks.compute_facts(module, (1, 8, 8)).to_meta()
+        facts = frameworks.compute_facts(module, make_ports((1, 8, 8), 10)[0]).to_meta()
         assert {name: meta["model"][name] for name in facts} == facts
 
 

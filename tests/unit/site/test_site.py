@@ -10,24 +10,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import axe_playwright_python
 import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 
 from edgeproof.cli import main
 from edgeproof.config.project import MARKER
+from edgeproof.core.directories import content_sha256, read_meta, write_meta
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.farm import alarms
 from edgeproof.farm.alarms import Alarm
-from edgeproof.site import drawing, pages, vega
+from edgeproof.site import drawing, pages, usage, vega
 from edgeproof.site.fact_text import format_facts
 from edgeproof.site.links import page_name
+from edgeproof.site.words import count_noun, describe_task, format_time
 from tests.support import record_trees
 
 RECORDS = Path("results/records")
 SITE = Path("results/site")
 HOSTILE = "<img src=x onerror=alert(1)>\"'{{7*7}}</script>"
 NIGHTS = 8
+AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -100,6 +104,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("conf/reports/fastest.yaml").write_text("title: The fastest\nsort: [p50]\n")
         assert main.run(["publish"]) == 0
     return root / SITE
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / MARKER).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 class Page(html.parser.HTMLParser):
@@ -236,7 +247,10 @@ def test_estimates_have_their_own_table_without_measured_figures(built: Path) ->
     assert "123,456" in device
     assert "250.0" in device
     assert ">estimated</td>" in device
-    assert not any(word in device for word in ("were measured on this device", "Health", "Fingerprint", ">valid<"))
+    assert not any(
+        word in device
+        for word in ("measured on this device", "State of the machine", "Hardware and software", ">valid<")
+    )
     both = (built / "artifacts/teacher-tflite-fp32.html").read_text()
     figures, _, rest = both.partition("Estimated, not measured")
     assert "npu" not in figures
@@ -262,10 +276,10 @@ def test_a_night_page_shows_slower_cells_change_points_and_alarms(built: Path) -
     assert "within 2%" in text
     assert "suspected" not in text, "only the last alarm of a cell is shown"
     calm = Page(built / "nights/2026-03-03.html").text
-    assert "Findings of the farm’s check" not in calm
+    assert "Findings of the nightly check" not in calm
     assert "None of them shows a difference." in calm
-    assert "No cell has a change point on this night." in calm
-    assert "No cell of this night was measured before." in Page(built / "nights/2026-03-01.html").text
+    assert "No result has a lasting change on this night." in calm
+    assert "No result of this night was measured before." in Page(built / "nights/2026-03-01.html").text
 
 
 def test_a_device_page_shows_fingerprint_changes_and_health(built: Path) -> None:
@@ -284,14 +298,48 @@ def test_the_same_records_give_the_same_site(built: Path, monkeypatch: pytest.Mo
     assert {path.relative_to(again): path.read_bytes() for path in again.rglob("*") if path.is_file()} == ours
 
 
+def test_the_overview_shows_the_headline_results_with_the_processor_and_the_date(built: Path) -> None:
+    text = " ".join(Page(built / "index.html").text.split())
+    overview = text.partition("Best results: local")[2].partition("What was measured")[0]
+    for word in ("measured 2026-03-08 01:00 UTC", "fastest", "smallest", "highest accuracy", "within 1 point"):
+        assert word in overview
+    assert "student fp32" in overview
+
+
+def test_a_site_offers_the_measured_file_its_usage_and_its_records(project: Path) -> None:
+    artifact = Path("artifacts/onnx/teacher/fp32")
+    artifact.mkdir(parents=True)
+    (artifact / "model.onnx").write_bytes(b"x" * 2048)
+    (artifact / "samples.npy").write_bytes(b"")
+    write_meta(artifact, {})
+    sha256 = content_sha256(read_meta(artifact))
+    record = record_trees.write(RECORDS, call_ns=np.full(100, 5e3), artifact={"sha256": sha256})
+    record_trees.write(RECORDS, model="student", call_ns=np.full(100, 5e3))
+    assert main.run(["publish"]) == 0
+    page = Page(SITE / "artifacts/teacher-onnx-fp32.html")
+    assert "Download model.onnx 2 KiB" in " ".join(page.text.split())
+    assert "onnxruntime.InferenceSession" in page.text
+    assert [path.name for path in (SITE / "files/teacher-onnx-fp32").iterdir()] == ["model.onnx"]
+    copies = [path for path in (SITE / "records").rglob("*.json") if "teacher" in str(path)]
+    assert [path.read_bytes() for path in copies] == [(record / "record.json").read_bytes()]
+    other = Page(SITE / "artifacts/student-onnx-fp32.html").text
+    assert "The file is not part of this site." in other
+    (artifact / "model.onnx").write_bytes(b"changed")
+    assert main.run(["publish"]) == 0
+    assert not (SITE / "files").exists()
+
+
+def test_a_device_is_called_by_the_title_of_its_card(project: Path) -> None:
+    Path("devices").mkdir()
+    Path("devices/local.yaml").write_text("title: My <board>\ntransport: local\nthreads: 1\n")
+    record_trees.write(RECORDS, call_ns=np.full(100, 5e3))
+    assert main.run(["publish"]) == 0
+    for name in ("index.html", "devices/local.html", "artifacts/teacher-onnx-fp32.html", "nights/2026-01-02.html"):
+        assert "My <board>" in Page(SITE / name).text, name
+    assert '"local":"My <board>"' in (SITE / "data/rows.js").read_text()
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / MARKER).mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_a_site_without_records_says_so(project: Path) -> None:
@@ -385,6 +433,23 @@ def test_sizes_in_facts_have_binary_units() -> None:
     }
 
 
+def test_counts_and_times_are_written_for_readers() -> None:
+    assert [count_noun(number, "record") for number in (0, 1, 1234)] == ["0 records", "1 record", "1,234 records"]
+    assert format_time("2026-01-02T03:04:05+00:00") == "2026-01-02 03:04 UTC"
+    assert format_time("elsewhen") == "elsewhen"
+    assert describe_task("digits").startswith("Handwritten digits")
+    assert describe_task("nothing") == "nothing"
+
+
+@pytest.mark.parametrize("runtime", list(usage.SNIPPETS))
+def test_the_example_of_every_runtime_is_python_and_pins_the_measured_versions(runtime: str) -> None:
+    described = usage.describe_usage(runtime, {"numpy": "2.0", "mlcommons-loadgen": "6.0", "other": None})
+    assert described is not None
+    compile(described.code, runtime, "exec")
+    assert described.install == "pip install numpy==2.0"
+    assert usage.describe_usage("plugin", {}) is None
+
+
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 
@@ -435,14 +500,14 @@ def wait_for_plot(page: Any) -> None:
 def test_the_plot_draws_every_point_and_its_filters_select_points(visit: Any) -> None:
     page = visit("pareto.html")
     wait_for_plot(page)
-    assert page.inner_text("#status") == "6 artifacts shown, 3 of them not beaten beyond the intervals."
+    assert page.inner_text("#status") == "6 results shown, 3 of them best trade-offs."
     assert page.locator("#points tr").count() == 6
     page.get_by_label("tflite").uncheck()
     page.wait_for_function("document.documentElement.dataset.drawn === '4'")
-    assert "4 artifacts shown" in page.inner_text("#status")
+    assert "4 results shown" in page.inner_text("#status")
     page.get_by_label("board").uncheck()
     page.get_by_label("onnx").uncheck()
-    assert page.inner_text("#status") == "No artifact with this figure matches the filters."
+    assert page.inner_text("#status") == "No result with this figure matches the filters."
 
 
 def list_unbeaten(page: Any) -> set[tuple[str, str]]:
@@ -497,28 +562,90 @@ def test_two_cells_are_compared_and_stay_in_the_address(visit: Any) -> None:
     page.fill("#b", "board/onnx/teacher/fp32")
     assert page.inner_text("#status") == "A and B were measured on different devices."
     page.fill("#b", "nothing")
-    assert "Choose two cells" in page.inner_text("#status")
+    assert "Choose two results" in page.inner_text("#status")
 
 
-def test_the_list_of_artifacts_can_be_searched_by_words(visit: Any) -> None:
+def test_the_list_of_artifacts_can_be_searched_by_words_which_stay_in_the_address(visit: Any) -> None:
     page = visit("index.html")
     page.get_by_label("Find").fill("student tfl")
     assert page.locator("#all li:visible").count() == 1
     assert page.inner_text("[data-counts=all]") == "1 of 8"
+    page.reload()
+    assert page.inner_text("[data-counts=all]") == "1 of 8"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "index.html",
-        "pareto.html",
-        "compare.html",
-        "devices/board.html",
-        "devices/npu.html",
-        "nights/2026-03-05.html",
-        "artifacts/student-onnx-fp32.html",
-    ],
-)
+def test_filters_and_order_of_the_plot_are_kept_in_the_address(visit: Any) -> None:
+    page = visit("pareto.html")
+    wait_for_plot(page)
+    page.get_by_label("tflite").uncheck()
+    page.select_option("#cost", "size")
+    page.get_by_role("button", name="accuracy, %").click()
+    page.get_by_role("button", name="accuracy, %").click()
+    assert page.evaluate("location.search") == "?figure=size&runtime=onnx&sort=-accuracy"
+    page.reload()
+    wait_for_plot(page)
+    assert not page.get_by_label("tflite").is_checked()
+    assert page.input_value("#cost") == "size"
+    assert page.locator("#table th[aria-sort=descending]").inner_text() == "accuracy, %"
+    shares = page.locator("#points tr td:nth-child(4)").all_inner_texts()
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_a_table_is_sorted_by_its_headings_with_the_keyboard(visit: Any) -> None:
+    page = visit("devices/board.html")
+    page.get_by_role("button", name="p50, µs").focus()
+    for direction in ("ascending", "descending"):
+        page.keyboard.press("Enter")
+        assert page.locator("th[aria-sort]").first.get_attribute("aria-sort") == direction
+        cells = page.locator("section[aria-labelledby=artifacts] tbody tr td:nth-child(6)").all_inner_texts()
+        numbers = [float(re.search(r"[0-9.,]+", cell)[0].replace(",", "")) for cell in cells]  # type: ignore[index]
+        assert numbers == sorted(numbers, reverse=direction == "descending")
+        assert len(numbers) > 1
+
+
+def test_a_wide_table_shows_a_cue_on_a_phone_until_it_is_scrolled_to_its_end(visit: Any) -> None:
+    page = visit("devices/board.html", viewport={"width": 390, "height": 844})
+    assert page.get_by_text("Scroll the table sideways").first.is_visible()
+    table = page.locator(".scroll[data-more-right]").first
+    assert table.is_visible()
+    before = page.locator(".scroll[data-more-right]").count()
+    table.evaluate("(it) => { it.scrollLeft = it.scrollWidth; }")
+    page.wait_for_function(f"document.querySelectorAll('.scroll[data-more-right]').length === {before - 1}")
+
+
+def test_a_phone_shows_headline_figures_on_the_first_screen(visit: Any) -> None:
+    for path in ("index.html", "artifacts/student-onnx-fp32.html"):
+        page = visit(path, viewport={"width": 390, "height": 844})
+        box = page.locator(".tiles .value").nth(2).bounding_box()
+        assert box["y"] + box["height"] < 844, path
+
+
+PAGE_KINDS = [
+    "index.html",
+    "pareto.html",
+    "compare.html",
+    "devices/board.html",
+    "devices/npu.html",
+    "nights/2026-03-05.html",
+    "artifacts/student-onnx-fp32.html",
+    "artifacts/teacher-onnx-fp32.html",
+]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGE_KINDS)
+def test_axe_finds_nothing_serious(visit: Any, path: str, scheme: str) -> None:
+    page = visit(path, viewport={"width": 1440, "height": 900}, color_scheme=scheme)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        violations = page.evaluate("axe.run(document, { preload: false })")["violations"]
+        serious = [each for each in violations if each["impact"] in ("serious", "critical")]
+        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("path", PAGE_KINDS)
 def test_every_page_is_readable_on_a_phone_in_dark_mode(visit: Any, path: str) -> None:
     page = visit(path, viewport={"width": 375, "height": 700}, color_scheme="dark")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
