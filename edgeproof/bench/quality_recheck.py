@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeproof.bench import quality
 from edgeproof.core import plugins
+from edgeproof.core.directories import META, content_sha256, read_meta
 from edgeproof.core.errors import DataError, EdgeproofError
 from edgeproof.data import layouts, preparation
 from edgeproof.data.samples import Samples
@@ -54,7 +55,7 @@ def _compare_evidence(record: Record, result: QualityResult, evidence: Evidence)
     if OUTPUTS_FILE not in record.files:
         return
     task = record.identity.task
-    if task not in plugins.list_names("tasks"):
+    if task not in plugins.list_names("tasks") or not _has_its_data(record):
         return
     scorer = load_task_quality(task, result.metric)
     samples = _load_test_split(task, record.content["artifact"].get(layouts.LAYOUT), DATA.resolve())
@@ -72,6 +73,15 @@ def _compare_evidence(record: Record, result: QualityResult, evidence: Evidence)
     ]
     if differing:
         yield f"its outputs give other evidence ({', '.join(differing)}) with the test split that is prepared here"
+
+
+def _has_its_data(record: Record) -> bool:
+    """Return False if other data of the task is prepared here than the model was trained with, such as other splits."""
+    recorded = record.artifact.model.data_sha256
+    build = DATA / record.identity.task / "build"
+    if recorded is None or not (build / META).is_file():
+        return recorded is None
+    return content_sha256(read_meta(build, verify=False)) == recorded
 
 
 def _are_close(one: quality.Array, two: quality.Array) -> bool:

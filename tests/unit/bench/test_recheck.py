@@ -187,3 +187,5 @@ def test_evidence_that_the_outputs_do_not_give_is_named_where_the_test_split_is(
     monkeypatch.setenv("EDGEPROOF_PLUGINS", str(measured_session / "plugins"))
     (problem,) = find_problems()
     assert "accuracy.0: its outputs give other evidence (correct) with the test split that is prepared here" in problem
+    edit(CELL / "accuracy.0", lambda content: content["artifact"]["model"].update(data_sha256="of another split"))
+    assert find_problems() == []
