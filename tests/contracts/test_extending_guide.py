@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,20 +23,17 @@ from edgeproof.data.task_quality import load_task_quality
 from edgeproof.models import build
 from edgeproof.models.training_task import TrainingTask
 from tests.support import boards
+from tests.support.guide_files import read_commands, read_plugins
 from tests.support.network_kinds import find_kind, make_random_task
+from tests.support.project import ROOT
 from tests.support.tiny_networks import prune_half_the_channels
-
-ROOT = Path(__file__).parents[2]
-GUIDE = ROOT / "docs" / "extending.md"
-PLUGIN = re.compile(r"<!-- plugin: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
-COMMAND = re.compile(r"<!-- command: (\S+) -->\n```bash\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture
 def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    plugin_files = PLUGIN.findall(GUIDE.read_text(encoding="utf-8"))
+    plugin_files = read_plugins()
     assert len(plugin_files) == 10
-    for name, content in plugin_files:
+    for name, content in plugin_files.items():
         path = tmp_path / "plugins" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
@@ -98,7 +94,7 @@ def test_the_runtime_of_the_guide_runs_linear_networks_and_no_others(
 @pytest.fixture
 def data_of_the_guide(guide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the guide's command that makes the data of its task, in a home directory of its own."""
-    command = dict(COMMAND.findall(GUIDE.read_text(encoding="utf-8")))["data"]
+    command = read_commands()["data"]
     monkeypatch.setenv("HOME", str(guide / "home"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     done = subprocess.run(["bash", "-euc", command], capture_output=True, text=True, check=True)
