@@ -21,6 +21,8 @@ OPSET = 18
 INT4_OPSET, INT4_IR_VERSION = 21, 10  # the first versions that have 4-bit integers
 # Operators whose second input is a weight.
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+# The names that ONNX Runtime gives to the tensors of a MatMul and an Add that it fuses begin with this.
+FUSED = "gemm_"
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ def write_integer_weights(model: nn.Module, samples: tuple[Array, ...], bits: in
         proto = onnx.version_converter.convert_version(proto, INT4_OPSET)
         proto.ir_version = max(proto.ir_version, INT4_IR_VERSION)
     graph = proto.graph
+    _rename_fused_tensors(graph)
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     nodes = []
     for name, axis in find_weight_axes(graph).items():
@@ -155,13 +158,28 @@ def write_integer_weights(model: nn.Module, samples: tuple[Array, ...], bits: in
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
+def _rename_fused_tensors(graph: Any) -> None:
+    """Rename the tensors of fused layers. ONNX Runtime would create the same names when it fuses more on loading."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [f"prepared_{name}" if name.startswith(FUSED) else name for name in names]
+    for tensor in [*graph.initializer, *graph.value_info]:
+        if tensor.name.startswith(FUSED):
+            tensor.name = f"prepared_{tensor.name}"
+
+
 def find_weight_axes(graph: Any) -> dict[str, int]:
-    """Find the fp32 weights of layers in an ONNX graph. Returns name → axis of the output channels."""
+    """Find the fp32 weights of layers and the tables of embeddings in an ONNX graph.
+
+    Returns name → axis of the output channels, or of the rows of a table.
+    """
     from onnx import TensorProto, helper
 
     ranks = {t.name: len(t.dims) for t in graph.initializer if t.data_type == TensorProto.FLOAT}
     channel_axes = {}
     for node in graph.node:
+        if node.op_type == "Gather" and ranks.get(node.input[0]) == 2:
+            channel_axes[node.input[0]] = 0
         if node.op_type not in LAYERS or node.input[1] not in ranks:
             continue
         transposed = any(a.name == "transB" and helper.get_attribute_value(a) for a in node.attribute)

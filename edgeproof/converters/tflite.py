@@ -61,9 +61,14 @@ def build_recipe(scheme: str) -> Any:
     every: dict[str, Any] = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUPPORTED}
     algorithms, tensorwise = recipe.AlgorithmName, qtyping.QuantGranularity.TENSORWISE
 
+    def quantize_statically(**settings: Any) -> None:
+        manager.add_static_config(**every, **INT8, **settings)
+        # A later rule overrides an earlier one. Static rules leave tables of embeddings in fp32.
+        manager.add_dynamic_config(regex=".*", operation_name=qtyping.TFLOperationName.EMBEDDING_LOOKUP, num_bits=8)
+
     def clip_weights() -> None:
-        manager.add_static_config(**every, **INT8)
-        # A later rule overrides an earlier one. OCTAV refuses the constants of other operators, which are asymmetric.
+        quantize_statically()
+        # OCTAV refuses the constants of other operators, which are asymmetric.
         for operation in (name for name in qtyping.TFLOperationName if name.value in CLIPPED):
             layer = every | {"operation_name": operation}
             manager.add_static_config(**layer, **INT8, algorithm_key=algorithms.OCTAV)
@@ -73,10 +78,10 @@ def build_recipe(scheme: str) -> Any:
         "int8-weights": lambda: manager.add_weight_only_config(**every, num_bits=8),
         "int4-weights": lambda: manager.add_weight_only_config(**every, num_bits=4),
         "int8-dynamic": lambda: manager.add_dynamic_config(**every, num_bits=8),
-        "int8-static": lambda: manager.add_static_config(**every, **INT8),
-        "int8-static-minmax": lambda: manager.add_static_config(**every, **INT8),
+        "int8-static": quantize_statically,
+        "int8-static-minmax": quantize_statically,
         "int8-static-mse": clip_weights,
-        "int8-static-tensor": lambda: manager.add_static_config(**every, **INT8, weight_granularity=tensorwise),
+        "int8-static-tensor": lambda: quantize_statically(weight_granularity=tensorwise),
     }
     if scheme not in rules:
         raise Unsupported(f"the tflite runtime has no scheme '{scheme}'")

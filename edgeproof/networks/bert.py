@@ -21,8 +21,9 @@ from edgeproof.core.errors import ConfigError
 from edgeproof.core.ports import Port
 
 KIND = "text_classifier"
-# Added to the attention scores of padding: small enough that float16 holds it, large enough that softmax gives zero.
-PADDING_SCORE = -1e4
+# Added to the attention scores of padding: so low that softmax gives zero, yet near enough to the scores of tokens that
+# eight bits can hold both. With -10000, int8-static would round the scores of all tokens to the same number.
+PADDING_SCORE = -32.0
 LAYER_NORM_EPSILON = 1e-12  # of the published weights
 
 # Names of tensors in published BERT weights, and the names of the same tensors here.

@@ -20,6 +20,7 @@ from edgeproof.converters import onnx as onnx_converter
 from edgeproof.core import plugins
 from edgeproof.core.errors import Unsupported
 from edgeproof.runtimes import openvino as openvino_runtime
+from tests.support.training_tasks import make_ports
 
 Array = np.ndarray[Any, Any]
 Export = Callable[[str, str], Path]
@@ -456,7 +457,7 @@ def test_tflite_clips_weights_also_if_other_constants_are_quantized(name: str, t
         "transformer": {"patch": (2, 2), "width": 16, "depth": 1, "heads": 2, "expansion": 2},
     }
     torch.manual_seed(0)
-    network = plugins.load("networks", name).build((1, 8, 8), 10, **options[name]).eval()
+    network = plugins.load("networks", name).build(*make_ports((1, 8, 8), 10), **options[name]).eval()
     samples = np.random.default_rng(0).standard_normal((32, 1, 8, 8)).astype(np.float32)
     plugins.load("runtimes", "tflite").export(network, (samples,), "int8-static-mse", tmp_path)
     with torch.no_grad():

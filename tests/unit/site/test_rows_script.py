@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 from edgeproof.report.grid_marks import DeviceRanking
@@ -16,7 +17,8 @@ RMSE: dict[str, Any] = {"metric_name": "rmse", "metric": Metric("RMSE", "mm", di
 
 
 def read_script(*rows: Row) -> dict[str, Any]:
-    text = render_rows_script(rows, DeviceRanking(rows))
+    facts: Any = SimpleNamespace(rows=rows, ranking=DeviceRanking(rows), get_device_title=str.title)
+    text = render_rows_script(facts)
     content: dict[str, Any] = json.loads(text.removeprefix("window.EDGEPROOF = ").removesuffix(";\n"))
     return content
 

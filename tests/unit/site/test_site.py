@@ -581,7 +581,7 @@ def test_filters_and_order_of_the_plot_are_kept_in_the_address(visit: Any) -> No
     page.select_option("#cost", "size")
     page.get_by_role("button", name="accuracy, %").click()
     page.get_by_role("button", name="accuracy, %").click()
-    assert page.evaluate("location.search") == "?figure=size&runtime=onnx&sort=-accuracy"
+    assert page.evaluate("location.search") == "?figure=size&runtime=onnx&sort=-quality"
     page.reload()
     wait_for_plot(page)
     assert not page.get_by_label("tflite").is_checked()
