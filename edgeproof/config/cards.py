@@ -26,7 +26,9 @@ _NAME = re.compile(r"[a-z0-9_]+")
 # Both end up on a command line. The patterns exclude what a program would read as an option or as two words.
 Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=255)]
 Command = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f-][^\x00-\x1f\x7f]*$", max_length=1000)]
-Title = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$", max_length=60)]
+Title = Annotated[
+    str, StringConstraints(pattern=r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$", max_length=60)
+]
 CountMethod = Literal["callgrind", "perf"]
 Npu = Literal[
     "ethos-u55-32",

@@ -103,9 +103,7 @@ def quantize(path: Path, recipe: Any, samples: tuple[Array, ...], *, averages_ra
         return bytes(engine.quantize().quantized_model)
     signature, inputs = next(iter(_list_signatures(path).items()))
     typed = [array.astype(dtype, copy=False) for array, dtype in zip(samples, inputs.values(), strict=True)]
-    feed = [
-        {name: array[i : i + 1] for name, array in zip(inputs, typed, strict=True)} for i in range(len(samples[0]))
-    ]
+    feed = [{name: array[i : i + 1] for name, array in zip(inputs, typed, strict=True)} for i in range(len(samples[0]))]
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(recipe)
     update = qsv_utils.moving_average_update if averages_ranges else qsv_utils.min_max_update

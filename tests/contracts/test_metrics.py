@@ -132,7 +132,7 @@ def draw_pictures(rng: np.random.Generator) -> Iterator[Case]:
 def compute_by_pycocotools(rows: Array, targets: Array, *, thresholds: int) -> float:
     """Return the mean average precision by pycocotools' own way, from annotations to COCOeval.accumulate()."""
     boxes = [(picture, box) for picture, own in enumerate(targets) for box in own if box[0] >= 0]
-    found = [(picture, row) for picture, own in enumerate(rows) for row in own if row[4] >= 0]
+    detected = [(picture, row) for picture, own in enumerate(rows) for row in own if row[4] >= 0]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = {
@@ -144,11 +144,11 @@ def compute_by_pycocotools(rows: Array, targets: Array, *, thresholds: int) -> f
             ],
         }
         truth.createIndex()
-        if not found:
+        if not detected:
             return 0.0
         results = [
             {"image_id": picture, "category_id": int(row[5]), "score": float(row[4]), "bbox": describe(row[:4])["bbox"]}
-            for picture, row in found
+            for picture, row in detected
         ]
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
         evaluation.evaluate()
