@@ -102,7 +102,10 @@ def quantize(
         advanced.activations_range_estimator_params = getattr(range_estimator.RangeEstimatorParametersSet, ranges)
     # The preset means asymmetric activations. Both it and the full bias correction are explained in docs/decisions.md.
     preset = nncf.QuantizationPreset.MIXED
-    options = {"preset": preset, "fast_bias_correction": False, "subset_size": len(batches)}
+    options: dict[str, Any] = {"preset": preset, "fast_bias_correction": False, "subset_size": len(batches)}
+    if any(array.dtype.kind in "iu" for array in samples):
+        # A network of texts: NNCF smooths the outliers of its activations, and keeps the sums of attention scores.
+        options["model_type"] = nncf.ModelType.TRANSFORMER
     return nncf.quantize(model, nncf.Dataset(batches), **options, advanced_parameters=advanced)
 
 

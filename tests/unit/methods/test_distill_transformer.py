@@ -18,6 +18,8 @@ from edgeproof.models import training
 from edgeproof.networks import transformer
 from tests.support.distillation_inputs import capture_loss, make_batch
 from tests.support.method_inputs import RECIPE, SHAPE, hinton_by_hand, make_task
+from tests.support.network_kinds import make_random_task
+from tests.support.tiny_networks import build_tiny_module
 from tests.support.training_tasks import make_ports
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
@@ -121,3 +123,22 @@ def test_hidden_states_with_different_widths_are_refused(role: str) -> None:
         distill_transformer.apply(
             build_transformer(1), make_task(views=1), teacher=build_transformer(2), **RECIPE | TRANSFORMER | options
         )
+
+
+def test_a_text_network_learns_its_embeddings_too() -> None:
+    task = make_random_task("bert")
+    student, teacher = (build_tiny_module("bert") for _ in range(2))
+    with torch.no_grad():
+        teacher.embedding.words.weight.add_(1.0).mul_(torch.linspace(-1, 1, 16))
+    names = {"student_hidden": ["embedding"], "teacher_hidden": ["embedding"]}
+    attention = {f"{who}_attention": ["blocks.0.attention.probabilities"] for who in ("student", "teacher")}
+    options = TRANSFORMER | names | attention | {"hidden_weight": 50.0}
+
+    def measure_distance() -> float:
+        with torch.no_grad():
+            hidden = [module.eval().embedding(task.train.inputs[0]) for module in (student, teacher)]
+        return float((hidden[0] - hidden[1]).square().mean())
+
+    before = measure_distance()
+    distill_transformer.apply(student, task, teacher=teacher, **RECIPE | {"epochs": 10, "optimizer": "adamw"} | options)
+    assert measure_distance() < before / 2

@@ -20,7 +20,7 @@ from tests.support.tiny_networks import CONF
 
 INPUTS = (Port("tokens", (12,), "int64"),)
 OUTPUTS = (Port("logits", (3,)),)
-VOCABULARY, WIDTH = 2000, 32
+VOCABULARY, WIDTH = 6000, 32
 # Root of the mean squared error, as a share of that of the outputs. Static ranges clip the outputs of random weights.
 SCHEMES = {"fp32": 1e-4, "int8-weights": 0.05, "int8-dynamic": 0.2, "int8-static": 0.8}
 SUPPORTED = [
