@@ -6,8 +6,11 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean
 
+import numpy as np
+
+from edgeproof.statistics import pareto
+from edgeproof.statistics.estimates import Estimate, estimate_mean
 from edgeproof.statistics.metric import Metric
 from edgeproof.sweeps.points import SweepRequest
 from edgeproof.sweeps.results import FIGURE_NAMES, ResultRow, is_more_better, read_rows
@@ -21,28 +24,24 @@ def read_marked_rows(store: SweepStore) -> list[ResultRow]:
 
 
 def mark_pareto_front(groups: Sequence[Sequence[ResultRow]], request: SweepRequest) -> list[list[ResultRow]]:
-    """Return the groups with the rows of each device's Pareto front marked.
+    """Return the groups with the rows of each device's Pareto front marked, as `statistics.pareto` defines it.
 
-    A group, such as the seeds of one configuration, is compared by its mean figures. It is on the front if no other
-    group of its device and metric dominates it. Groups outside the limits are not compared, unless all of them are
-    outside: then the front shows how far away the limits are.
+    A group, such as the seeds of one configuration, is compared by its mean figures and their 95% intervals. Groups of
+    another device or metric are not compared. Groups outside the limits are not compared either, unless all of them
+    are outside: then the front shows how far away the limits are.
     """
     are_within = [all(is_within_limits(row, request.limits) for row in group) for group in groups]
     are_eligible = are_within if any(are_within) else [True] * len(groups)
-    costs = [
-        _compute_costs(group, request.objectives) if is_eligible else None
-        for group, is_eligible in zip(groups, are_eligible, strict=True)
-    ]
-    by_device: dict[tuple[str | None, Metric | None], list[tuple[float, ...]]] = defaultdict(list)
-    for group, cost in zip(groups, costs, strict=True):
-        if cost is not None:
-            by_device[_get_comparison(group)].append(cost)
-    marked = []
-    for group, cost in zip(groups, costs, strict=True):
-        others = by_device[_get_comparison(group)]
-        is_on_front = cost is not None and not any(dominates(other, cost) for other in others)
-        marked.append([replace(row, on_pareto_front=is_on_front) for row in group])
-    return marked
+    comparable: dict[tuple[str | None, Metric | None], list[int]] = defaultdict(list)
+    for number, (group, is_eligible) in enumerate(zip(groups, are_eligible, strict=True)):
+        if is_eligible and all(_has_figures(row, request.objectives) for row in group):
+            comparable[_get_comparison(group)].append(number)
+    front: set[int] = set()
+    for numbers in comparable.values():
+        members = [groups[number] for number in numbers]
+        objectives = [_make_objective(members, name) for name in request.objectives]
+        front |= {numbers[index] for index in pareto.find_front(objectives)}
+    return [[replace(row, on_pareto_front=number in front) for row in group] for number, group in enumerate(groups)]
 
 
 def is_within_limits(row: ResultRow, limits: Mapping[str, float]) -> bool:
@@ -58,21 +57,28 @@ def compute_excess(row: ResultRow, name: str, limit: float) -> float:
     return (limit - value if is_more_better(name, row.metric) else value - limit) / limit
 
 
-def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Return whether the costs `one` are nowhere greater than `other` and somewhere smaller."""
-    pairs = list(zip(one, other, strict=True))
-    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+def _has_figures(row: ResultRow, objectives: Sequence[str]) -> bool:
+    return all(row.get_figure(name) is not None for name in objectives)
 
 
-def _compute_costs(group: Sequence[ResultRow], objectives: Sequence[str]) -> tuple[float, ...] | None:
-    """Return a group's mean figures, negated where more is better, or None if one was not measured."""
-    means = []
-    for name in objectives:
-        values = [value for row in group if (value := row.get_figure(name)) is not None]
-        if len(values) < len(group):
-            return None
-        means.append(-fmean(values) if is_more_better(name, group[0].metric) else fmean(values))
-    return tuple(means)
+def _make_objective(groups: Sequence[Sequence[ResultRow]], name: str) -> pareto.Objective:
+    """Return a figure of all groups as a cost: negated where more is better."""
+    estimates = [_estimate_figure(group, name) for group in groups]
+    values, lows, highs = np.array([(each.value, each.low, each.high) for each in estimates]).T
+    if is_more_better(name, groups[0][0].metric):
+        values, lows, highs = -values, -highs, -lows
+    return pareto.Objective(values, values - lows, highs - values)
+
+
+def _estimate_figure(group: Sequence[ResultRow], name: str) -> Estimate:
+    """Return the estimate of a single row, or the mean of several rows with Student's t interval."""
+    if len(group) == 1:
+        estimate = group[0].get_estimate(name)
+        assert estimate is not None
+        return estimate
+    mean = estimate_mean([value for row in group if (value := row.get_figure(name)) is not None])
+    assert mean is not None
+    return mean
 
 
 def _get_comparison(group: Sequence[ResultRow]) -> tuple[str | None, Metric | None]:

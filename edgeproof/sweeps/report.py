@@ -168,7 +168,8 @@ def _explain_table(store: SweepStore, rows: Sequence[ResultRow]) -> list[str]:
     lines = [
         "Each row is a final artifact of one point, or of the points that differ only in their seed. Brackets are 95% "
         "intervals. ± is the standard deviation over seeds. The Pareto front compares "
-        f"{', '.join(request.objectives)} on each device{_describe_limits(rows, request.limits)}.",
+        f"{', '.join(request.objectives)} on each device, beyond the intervals"
+        f"{_describe_limits(rows, request.limits)}.",
         "",
         _describe_stages(store),
         "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter
 from edgeproof.config.params_file import read_params
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.report.row import Row
+from edgeproof.statistics.estimates import Estimate, estimate_mean
 from edgeproof.statistics.metric import Metric
 from edgeproof.sweeps.outcomes import PointStatus
 from edgeproof.sweeps.points import SweepPoint
@@ -66,6 +68,27 @@ class ResultRow:
             return None if self.table_row.p50_ns is None else self.table_row.p50_ns.value / 1000
         value: float | None = getattr(self.table_row, name)
         return value
+
+    def get_estimate(self, name: str) -> Estimate | None:
+        """Return a figure with its 95% interval, or None if it was not measured. The interval of a count is empty.
+
+        The interval is infinite where it is unknown, as for a single process.
+        """
+        value, row = self.get_figure(name), self.table_row
+        if value is None or row is None:
+            return None
+        if name == QUALITY and row.seed_qualities and len(row.seed_qualities) > 1:
+            mean = estimate_mean(self.qualities)
+            assert mean is not None
+            return mean
+        estimate: Estimate | None = None
+        if name == QUALITY:
+            estimate = row.quality
+        elif name == "p50_us" and row.p50_ns is not None:
+            estimate = row.p50_ns.scale(1e-3)
+        if estimate is None:
+            return Estimate(value, value, value)
+        return Estimate(value, -math.inf, math.inf) if math.isnan(estimate.low) else estimate
 
 
 def is_more_better(figure: str, metric: Metric | None) -> bool:

@@ -29,10 +29,12 @@ from tests.support.sweep_points import ROW, StubStarter, compose_point
 
 
 def make_row(**figures: float) -> ResultRow:
+    """Make a row of exact figures: their intervals are empty."""
+    quality, p50_ns = figures.get("quality", 0.5), 1000 * figures.get("p50_us", 50)
     row = replace(
         ROW,
-        quality=Estimate(figures.get("quality", 0.5), 0, 1),
-        p50_ns=Estimate(1000 * figures.get("p50_us", 50), 0, 1),
+        quality=Estimate(quality, quality, quality),
+        p50_ns=Estimate(p50_ns, p50_ns, p50_ns),
         size_bytes=int(figures.get("size_bytes", 1000)),
     )
     return ResultRow(SweepPoint(("a=1",), "d"), "finished", table_row=row)
@@ -66,7 +68,7 @@ def test_the_table_of_a_regression_has_its_unit_and_digits() -> None:
     rmse = Metric("RMSE", "mm", digits=1, better="less")
     rows = [of_metric(make_row(quality=quality), "rmse", rmse) for quality in (3.0, 4.0)]
     (column,) = (column for column in report.list_columns(rows) if column.heading == "RMSE, mm")
-    assert column.cell(rows[:1]) == "3.0 [0.0, 1.0]"
+    assert column.cell(rows[:1]) == "3.0 [3.0, 3.0]"
     assert column.cell(rows) == "3.5 ± 0.7 (2 seeds)"
 
 
@@ -76,10 +78,25 @@ def of_metric(row: ResultRow, name: str, metric: Metric) -> ResultRow:
 
 
 def test_seeds_are_compared_by_their_means_and_not_by_the_best_seed() -> None:
-    lucky = [make_row(quality=0.95), make_row(quality=0.75)]
-    steady = [make_row(quality=0.90), make_row(quality=0.90)]
+    lucky = [make_row(quality=quality) for quality in (0.91, 0.80, 0.81, 0.80, 0.81)]
+    steady = [make_row(quality=0.90) for _ in range(5)]
     marked = mark_pareto_front([lucky, steady], SweepRequest((), CodeVersion("", "", ())))
-    assert [[row.on_pareto_front for row in group] for group in marked] == [[False, False], [True, True]]
+    assert [[row.on_pareto_front for row in group] for group in marked] == [[False] * 5, [True] * 5]
+
+
+def test_a_point_within_the_intervals_of_a_better_one_stays_on_the_front() -> None:
+    estimates = [Estimate(value, value - 0.01, value + 0.01) for value in (0.90, 0.89, 0.80)]
+    exact = make_row().table_row
+    assert exact is not None
+    rows = [replace(make_row(), table_row=replace(exact, quality=estimate)) for estimate in estimates]
+    marked = mark_pareto_front([[row] for row in rows], SweepRequest((), CodeVersion("", "", ())))
+    assert [group[0].on_pareto_front for group in marked] == [True, True, False]
+
+
+def test_two_seeds_that_differ_much_do_not_show_that_one_point_beats_another() -> None:
+    wide = [make_row(quality=0.95), make_row(quality=0.75)]
+    marked = mark_pareto_front([wide, [make_row(quality=0.90)] * 2], SweepRequest((), CodeVersion("", "", ())))
+    assert [group[0].on_pareto_front for group in marked] == [True, True]
 
 
 def test_latency_over_seeds_has_the_interval_of_a_mean_of_independent_estimates() -> None:
