@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,10 @@ MAX_MESSAGE_CHARACTERS = 2000
 # Lines of Hydra's messages that describe its internals.
 INTERNAL_LINES = ("full_key", "object_type", "reference_type", "Config search")
 LIBRARIES = ("tasks", "networks", "methods", "runtimes", "scenarios")
+
+
+# Hydra keeps its state in globals, so only one thread may compose at a time.
+_HYDRA_LOCK = threading.Lock()
 
 
 def list_studies(conf: Path = CONF) -> list[str]:
@@ -147,7 +152,7 @@ def _run_hydra(
     libraries: Sequence[str], root: str | Mapping[str, str], overrides: Sequence[str], conf: Path
 ) -> dict[str, Any]:
     check_conf_files(list_conf_directories(conf), libraries, overrides if isinstance(root, str) else root.values())
-    with raise_config_errors(overrides, conf), merge_conf_directories(conf) as directory:
+    with _HYDRA_LOCK, raise_config_errors(overrides, conf), merge_conf_directories(conf) as directory:
         register_definitions(directory, libraries, root)
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(directory), version_base="1.3", job_name="edgeproof"):

@@ -14,6 +14,7 @@ from edgeproof.sweeps import search
 from edgeproof.sweeps import sweep as sweeps_sweep
 from edgeproof.sweeps.points import ComposedPoint
 from edgeproof.sweeps.search_space import ChoiceAxis, RangeAxis
+from tests.support.project import ROOT
 
 pytestmark = pytest.mark.usefixtures("project_root")
 
@@ -119,7 +120,8 @@ def test_help_prints_the_usage_and_runs_nothing(
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: edgeproof sweep")
-    assert "study: digits, fashion_mnist" in text
+    studies = ", ".join(sorted(path.stem for path in (ROOT / "conf/study").glob("*.yaml")))
+    assert f"study: {studies}" in text
 
 
 def test_the_standalone_command_runs_the_same_sweep(
