@@ -57,10 +57,10 @@ test-board: $(READY) ## build an emulated board and run the quick study on it (h
 	$(BIN)/python -m pytest -m board tests/pipeline/test_board.py
 
 unit: $(READY) ## run the unit and contract tests (some minutes)
-	$(BIN)/python -m pytest -n auto tests/unit tests/contracts
+	$(BIN)/python -m pytest -n auto -m "not end_to_end and not board" tests/unit tests/contracts
 
 pipeline: $(READY) ## run the tests that build and measure from end to end (some minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/pipeline
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(pipeline or end_to_end) and not board" tests/pipeline tests/unit
 
 lint: $(READY) ## check format, lint, types, layers, names and sizes
 	$(BIN)/ruff format --check .

@@ -19,7 +19,7 @@ from tests.support.external_project import run_bench, write_project
 from tests.support.onnx_cases import write_graph
 from tests.support.record_trees import count_correct
 
-pytestmark = pytest.mark.usefixtures("tolerant_limits")
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("tolerant_limits")]
 
 
 @pytest.fixture(scope="module")

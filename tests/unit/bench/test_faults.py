@@ -23,6 +23,8 @@ from tests.support.bench_project import build_study, write_project
 from tests.support.record_trees import count_correct
 from tests.support.verdict_limits import TOLERANT
 
+pytestmark = pytest.mark.end_to_end
+
 SINGLE = Job("matrix", "m", "fp32", "single_stream", 0)
 ACCURACY = Job("matrix", "m", "fp32", kinds.ACCURACY, 0)
 

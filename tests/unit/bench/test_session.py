@@ -30,6 +30,8 @@ from tests.support.bench_project import SINGLE_STREAM, build_study, open_session
 from tests.support.record_trees import count_correct
 from tests.support.verdict_limits import REFUSING, TOLERANT
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.fixture
 def project(plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -23,6 +23,8 @@ from tests.support.bench_project import build_study, write_project
 from tests.support.external_files import write_onnx
 from tests.support.verdict_limits import TOLERANT
 
+pytestmark = pytest.mark.end_to_end
+
 TIMEOUT_S = 60
 
 

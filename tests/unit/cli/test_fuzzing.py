@@ -13,6 +13,8 @@ from tests.fuzz_inputs import CRASHED, Ending
 from tests.support.fuzz_cases import Case
 from tests.support.project import ROOT
 
+pytestmark = pytest.mark.end_to_end
+
 # Keras and torch take too long to start for a unit test. 'python -m tests.fuzz_inputs' runs them too.
 FAST_KINDS = "study,card,params,record,table,session,bundle,query,submission,words,onnx,npz"
 

@@ -16,7 +16,7 @@ from edgeproof.sweeps.points import ComposedPoint
 from edgeproof.sweeps.search_space import ChoiceAxis, RangeAxis
 from tests.support.project import ROOT
 
-pytestmark = pytest.mark.usefixtures("project_root")
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("project_root")]
 
 
 class RecordedSweep:

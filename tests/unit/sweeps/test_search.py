@@ -20,7 +20,7 @@ from edgeproof.sweeps.search_space import ChoiceAxis, RangeAxis
 from edgeproof.sweeps.store import SweepStore
 from tests.support.sweep_points import ROW, StubStarter, compose_point, list_started
 
-pytestmark = pytest.mark.usefixtures("empty_project")
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("empty_project")]
 
 SPACE = {"prune.ratio": RangeAxis(0.1, 0.6, None, False, False), "quantize.bits": RangeAxis(2, 8, None, False, True)}
 

@@ -22,7 +22,7 @@ from edgeproof.sweeps.points import ComposedPoint, find_axes, format_label
 from edgeproof.sweeps.store import SweepStore
 from tests.support.sweep_points import StubStarter, compose_point, list_started
 
-pytestmark = pytest.mark.usefixtures("empty_project")
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("empty_project")]
 RUN_GIT = git.run_git  # the fixture replaces it
 
 
