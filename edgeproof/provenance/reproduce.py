@@ -35,7 +35,7 @@ class Reproduction:
 
     @property
     def is_identical(self) -> bool:
-        """True if the artifact is the recorded one, bit by bit."""
+        """True if the artifact is the recorded one, bit by bit, or unsupported as it was recorded."""
         return self.artifact != DIFFERENT
 
     def __str__(self) -> str:

@@ -78,7 +78,7 @@ def monitor_series(series: Sequence[float], *, cells: int) -> MonitoredSeries:
     - d is limited to 3 robust deviations, computed from the median absolute deviation (similar to Lucas, Crosier,
       "Robust CUSUM", Communications in Statistics 11, 1982).
     - s is the deviation of the limited distances before, and at least a third of the step.
-    - After a change a new series begins, which is not judged until it has 14 nights.
+    - After a change a new series begins. Its first 14 nights only set the level; the 15th is the first one judged.
 
     Args:
         series: natural logarithms of durations, one per night, all measured under the same conditions.
