@@ -21,6 +21,8 @@ from edgeproof.statistics.proportions import estimate_proportion
 from tests.support.bench_project import SERVER, SINGLE_STREAM, build_study, write_project
 from tests.support.verdict_limits import TOLERANT
 
+pytestmark = pytest.mark.end_to_end
+
 OFFLINE = {"scenario": "Offline", "settings": {"min_duration_ms": 100, "min_query_count": 64}}
 MULTI_STREAM = {"scenario": "MultiStream", "settings": {"min_duration_ms": 5, "min_query_count": 300}}
 SCENARIOS = {"single_stream": SINGLE_STREAM, "server": SERVER, "offline": OFFLINE, "multi_stream": MULTI_STREAM}
