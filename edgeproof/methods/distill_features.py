@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgeproof.models.layer_outputs import StudentWithAdapter, pool_to_same_resolution, record_outputs
-from edgeproof.models.losses import hinton_loss
+from edgeproof.models.losses import compare_with_teacher
 from edgeproof.models.training import Recipe, fit
 from edgeproof.models.training_task import Batch, TrainingTask, compute_outputs
 
@@ -50,23 +50,14 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
         def loss(outputs: Any, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
                 teacher_outputs = teacher(*batch.inputs)
-            distillation = _compare_outputs(outputs, teacher_outputs, batch, task, chosen)
+            distillation = compare_with_teacher(
+                task, outputs, teacher_outputs, batch, temperature=chosen.temperature, hard_weight=chosen.hard_weight
+            )
             hint = hint_loss(ours[chosen.student_layer], theirs[chosen.teacher_layer], student.adapter)
             return distillation + chosen.hint_weight * hint
 
         fit(student, task, chosen, loss=loss)
     return model
-
-
-def _compare_outputs(
-    outputs: Any, teacher_outputs: Any, batch: Batch, task: TrainingTask, chosen: Options
-) -> torch.Tensor:
-    """Return Hinton's loss for a classification, and the task's own loss for any other task."""
-    if not task.is_classification:
-        return task.loss(outputs, batch)
-    return hinton_loss(
-        outputs, teacher_outputs, batch.targets, temperature=chosen.temperature, hard_weight=chosen.hard_weight
-    )
 
 
 def hint_loss(student: torch.Tensor, teacher: torch.Tensor, adapter: nn.Module) -> torch.Tensor:

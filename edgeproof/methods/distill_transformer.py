@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from edgeproof.core.errors import ConfigError
 from edgeproof.models.layer_outputs import StudentWithAdapter, record_outputs
-from edgeproof.models.losses import hinton_loss
+from edgeproof.models.losses import compare_with_teacher
 from edgeproof.models.training import Recipe, fit
 from edgeproof.models.training_task import Batch, TrainingTask, compute_outputs
 
@@ -74,7 +74,9 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
         def loss(outputs: Any, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
                 teacher_outputs = teacher(*batch.inputs)
-            total = _compare_outputs(outputs, teacher_outputs, batch, task, chosen)
+            total = compare_with_teacher(
+                task, outputs, teacher_outputs, batch, temperature=chosen.temperature, hard_weight=chosen.hard_weight
+            )
             for our_name, their_name in zip(chosen.student_attention, chosen.teacher_attention, strict=True):
                 total = total + chosen.attention_weight * attention_loss(ours[our_name], theirs[their_name])
             for our_name, their_name in zip(chosen.student_hidden, chosen.teacher_hidden, strict=True):
@@ -84,17 +86,6 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
 
         fit(student, task, chosen, loss=loss)
     return model
-
-
-def _compare_outputs(
-    outputs: Any, teacher_outputs: Any, batch: Batch, task: TrainingTask, chosen: Options
-) -> torch.Tensor:
-    """Return Hinton's loss for a classification, and the task's own loss for any other task."""
-    if not task.is_classification:
-        return task.loss(outputs, batch)
-    return hinton_loss(
-        outputs, teacher_outputs, batch.targets, temperature=chosen.temperature, hard_weight=chosen.hard_weight
-    )
 
 
 def attention_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from edgeproof.models.training_task import Batch, Loss
+from edgeproof.models.training_task import Batch, Loss, TrainingTask
 
 
 def hinton_loss(
@@ -40,3 +40,12 @@ def make_hinton_loss(teach: Callable[[Batch], Any], *, temperature: float, hard_
         return hinton_loss(logits, teach(batch), batch.targets, temperature=temperature, hard_weight=hard_weight)
 
     return loss
+
+
+def compare_with_teacher(
+    task: TrainingTask, outputs: Any, teacher_outputs: Any, batch: Batch, *, temperature: float, hard_weight: float
+) -> torch.Tensor:
+    """Return Hinton's loss for a classification, and the task's own loss for any other task."""
+    if not task.is_classification:
+        return task.loss(outputs, batch)
+    return hinton_loss(outputs, teacher_outputs, batch.targets, temperature=temperature, hard_weight=hard_weight)
