@@ -22,6 +22,7 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from edgeproof.models.channel_pruning import remove_channels, sum_coupled_values
+from edgeproof.models.strided_convolutions import replace_strided_convolutions
 from edgeproof.models.training import Recipe, fit
 from edgeproof.models.training_task import Batch, TrainingTask
 
@@ -58,7 +59,8 @@ def compute_taylor_scores(
     rows = torch.arange(min(samples, len(task.train)))
     batches = [_build_plain_batch(task, part) for part in torch.split(rows, batch_size)]
     for batch in batches:
-        gradients = torch.autograd.grad(task.loss(model(*batch.inputs), batch), parameters)
+        with replace_strided_convolutions(model):
+            gradients = torch.autograd.grad(task.loss(model(*batch.inputs), batch), parameters)
         for total, p, gradient in zip(sums, parameters, gradients, strict=True):
             total += (gradient * p.detach()).square()
     return {p: total / len(batches) for p, total in zip(parameters, sums, strict=True)}

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 from torch import nn
 
 from edgeproof.core.errors import ConfigError
+from edgeproof.models.strided_convolutions import replace_strided_convolutions
 from edgeproof.models.training_task import Loss, TrainingTask, count_steps, draw_batches, measure_quality
 from edgeproof.progress import Progress
 
@@ -88,7 +89,7 @@ def fit(
     generator = torch.Generator().manual_seed(task.seed)
     total_steps = recipe.epochs * count_steps(task, recipe.batch_size)
     optimizer, schedule = _build_optimizer(module, recipe, separate_group, total_steps)
-    with Progress("training", total_steps) as progress:
+    with Progress("training", total_steps) as progress, replace_strided_convolutions(module):
         for epoch in range(1, recipe.epochs + 1):
             module.train()
             for batch in draw_batches(task, recipe.batch_size, generator):
