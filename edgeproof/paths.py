@@ -1,4 +1,4 @@
-"""Paths of everything that the pipeline writes, relative to the project's root."""
+"""Paths of everything that the pipeline writes, relative to the project's root, and of what edgeproof ships."""
 
 from __future__ import annotations
 
@@ -14,6 +14,20 @@ PLOTS = Path("results/plots")
 SITE = Path("results/site")
 METRICS = Path("results/metrics.json")
 WORK = Path(".edgeproof")
+
+# The root of a clone, from which edgeproof runs unless it is installed from a wheel.
+SOURCES = Path(__file__).parents[1]
+
+
+def find_shipped(name: str) -> Path:
+    """Return the path of a file or directory that edgeproof ships: in its package in a wheel, else in the clone."""
+    packed = Path(__file__).parent / name
+    return packed if packed.exists() else SOURCES / name
+
+
+def is_clone(directory: Path = Path()) -> bool:
+    """Return True for a clone of edgeproof's repository, whose stages depend on its own files."""
+    return (directory / "edgeproof" / "paths.py").is_file()
 
 
 def locate_model(name: str, seeds: Sequence[int], seed: int) -> Path:

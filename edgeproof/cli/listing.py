@@ -51,11 +51,11 @@ def describe_module(path: Path) -> str:
 
 def _list(arguments: argparse.Namespace) -> int:
     from edgeproof.config import cards, compose
+    from edgeproof.config.conf_files import find_conf_file
     from edgeproof.core import plugins
 
-    _print_group(
-        "studies", {name: describe_yaml(compose.CONF / "study" / f"{name}.yaml") for name in compose.list_studies()}
-    )
+    studies = {name: find_conf_file("study", name, compose.CONF) for name in compose.list_studies()}
+    _print_group("studies", {name: describe_yaml(path) for name, path in studies.items()})
     _print_group("devices", {name: describe_yaml(cards.CARDS / f"{name}.yaml") for name in cards.names()})
     for kind in plugins.SINGULAR:
         sources = {name: plugins.find_source(kind, name) for name in plugins.list_names(kind)}

@@ -29,7 +29,7 @@ from pydantic import Field
 from edgeproof import entry
 from edgeproof.cli.output import show
 from edgeproof.config import compose as config_compose
-from edgeproof.config.conf_files import check_conf_files
+from edgeproof.config.conf_files import check_conf_files, list_conf_directories
 from edgeproof.config.file_names import check_file_name
 from edgeproof.config.validation import Frozen, validate
 from edgeproof.core.errors import ConfigError, UnknownNameError
@@ -149,7 +149,7 @@ def _compose_points(words: Sequence[str]) -> list[tuple[ComposedPoint, dict[str,
         else:
             composed.append((ComposedPoint(overrides, params), own))
 
-    check_conf_files(config_compose.list_conf_directories(), config_compose.LIBRARIES, words)
+    check_conf_files(list_conf_directories(config_compose.CONF), config_compose.LIBRARIES, words)
     with config_compose.raise_config_errors(words), config_compose.merge_conf_directories() as directory:
         config_compose.register_definitions(directory)
         content = {"defaults": [config_compose.ROOT, *NO_HYDRA_LOGS, "_self_"], "hydra": HYDRA_SETTINGS}

@@ -23,13 +23,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from edgeproof.config.conf_files import check_conf_files
+from edgeproof.config.conf_files import check_conf_files, list_conf_directories, list_conf_names
 from edgeproof.config.expansion import expand
 from edgeproof.config.params import Params
 from edgeproof.config.study import BenchSettings, Study
 from edgeproof.config.validation import validate
 from edgeproof.config.yaml_file import read_yaml
-from edgeproof.core import plugins
 from edgeproof.core.errors import ConfigError, UnknownNameError
 
 CONF = Path("conf")
@@ -46,8 +45,8 @@ _HYDRA_LOCK = threading.Lock()
 
 
 def list_studies(conf: Path = CONF) -> list[str]:
-    """Return the names of all studies in conf/study."""
-    return sorted(path.stem for path in (conf / "study").glob("*.yaml"))
+    """Return the names of all studies: in conf/study, in plugin directories, and those that edgeproof ships."""
+    return list_conf_names("study", conf)
 
 
 def read_default_study(conf: Path = CONF) -> str:
@@ -89,7 +88,7 @@ def expand_composed(composed: DictConfig, other_keys: Collection[str] = ()) -> t
 
 def compose_bench_settings(preset: str, conf: Path = CONF) -> BenchSettings:
     """Compose a preset without a study. Raises UnknownNameError or ConfigError."""
-    known = sorted(path.stem for path in (conf / "preset").glob("*.yaml"))
+    known = list_conf_names("preset", conf)
     if preset not in known:
         raise UnknownNameError("preset", preset, known, f"To add one: {conf}/preset/{preset}.yaml.")
     content = _run_hydra(("scenarios", "runtimes"), {"preset": preset}, (), conf)
@@ -110,7 +109,7 @@ def raise_config_errors(overrides: Sequence[str], conf: Path = CONF) -> Iterator
 
 @contextmanager
 def merge_conf_directories(conf: Path = CONF) -> Iterator[Path]:
-    """Yield conf/ itself, or a temporary copy that includes the conf/ of external plugin directories."""
+    """Yield conf/ itself, or a temporary directory in which all directories of configuration are merged."""
     directories = list_conf_directories(conf)
     if len(directories) == 1:
         yield conf.resolve()
@@ -120,11 +119,6 @@ def merge_conf_directories(conf: Path = CONF) -> Iterator[Path]:
         for directory in directories:
             shutil.copytree(directory, merged, dirs_exist_ok=True)
         yield merged
-
-
-def list_conf_directories(conf: Path = CONF) -> list[Path]:
-    """Return conf/ and the conf/ of every external plugin directory that has one."""
-    return [conf, *(root / "conf" for root in plugins.list_external_roots() if (root / "conf").is_dir())]
 
 
 def register_definitions(

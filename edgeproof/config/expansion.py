@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeproof.config import cards
 from edgeproof.config.checks import check_frameworks, check_study
+from edgeproof.config.code_versions import describe_code, describe_plugins
 from edgeproof.config.model_graph import find_network, find_root, read_framework, sort_by_lineage
 from edgeproof.config.packages import pin
 from edgeproof.config.params import FAMILIES, SCHEMA, Params
@@ -15,6 +16,7 @@ from edgeproof.config.study import ModelEntry, Study, TaskDefinition
 from edgeproof.config.task_metric import load_task_metric
 from edgeproof.config.validation import validate
 from edgeproof.core import plugins
+from edgeproof.paths import is_clone
 
 # No option of a network or method, such as a width or a number of epochs, is larger.
 MAX_OPTION = 1e9
@@ -47,7 +49,25 @@ def expand(study: Study) -> Params:
         },
         "report": _expand_report(study, names),
     }
+    if not is_clone():
+        _add_code(content)
     return validate(Params, content, f"conf/study/{study.study}.yaml (expanded)")
+
+
+def _add_code(content: dict[str, Any]) -> None:
+    """Add the parameters by which the stages depend on the installed edgeproof and on plugins."""
+    task = {"tasks": content["task"]["name"], "metrics": content["task"]["metric"]}
+    data = f"data/{content['task']['name']}"
+    content["code"] = describe_code()
+    content["task"]["plugins"] = describe_plugins(task, "conf/config.yaml")
+    for item in [item for family in FAMILIES for item in content[family].values()]:
+        kinds = {**task, "methods": item["method"], "networks": item["network"]}
+        item["plugins"] = describe_plugins(kinds, f"{data}/build")
+    for item in content["export"].values():
+        item["plugins"] = describe_plugins({**task, "runtimes": item["runtime"]}, f"{data}/build")
+    for item in content["bench"].values():
+        kinds = {**task, "runtimes": item["runtime"], "transports": item["transport"]}
+        item["plugins"] = describe_plugins(kinds, f"{data}/test")
 
 
 def _limit_schemes(study: Study) -> Study:

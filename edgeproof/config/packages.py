@@ -1,4 +1,4 @@
-"""Versions of packages: the ones that requirements.lock pins, and a check that they are installed."""
+"""Versions of packages: those that requirements.lock pins or, without that file, the installed ones."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ def require(packages: Mapping[str, str]) -> None:
     if problems:
         raise ConfigError(
             f"{'; '.join(problems)}. Run 'make setup' to install the locked versions, or 'edgeproof compose' after "
-            "changing requirements.lock."
+            "changing requirements.lock or an installed package."
         )
 
 
 def pin(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
-    """Return the exact version of each package in requirements.lock.
+    """Return the exact version of each package: the one in requirements.lock, or the installed one without that file.
 
     Stages have these versions as parameters, so DVC runs them again after an upgrade. Raises ConfigError for a package
-    that is not pinned, and if the file is missing.
+    that is not pinned, or not installed.
     """
+    if not lock.exists():
+        return {package: _find_installed_version(package) for package in sorted(set(packages))}
     versions = read_versions(lock)
     missing = [package for package in packages if _normalize(package) not in versions]
     if missing:
@@ -52,6 +54,14 @@ def read_versions(lock: Path = LOCK) -> dict[str, str]:
         raise ConfigError(f"{lock} is missing from {Path.cwd()}. Run the command in the project's root.") from None
     pins = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE)
     return {_normalize(name): version for name, version in pins}
+
+
+def _find_installed_version(package: str) -> str:
+    try:
+        # A local version such as 2.13.0+cpu is a build of the same release.
+        return metadata.version(package).split("+")[0]
+    except metadata.PackageNotFoundError:
+        raise ConfigError(f"the package {package} is not installed. Install it: pip install {package}") from None
 
 
 def _normalize(name: str) -> str:

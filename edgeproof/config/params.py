@@ -27,6 +27,39 @@ FAMILIES: tuple[Family, ...] = ("train", "distill", "prune", "quantize")
 Files = Annotated[dict[str, Checksum], Field(min_length=1)]
 
 
+class PluginSources(Frozen):
+    """The plugins of a stage in a project that edgeproof is installed for. In a clone, dvc.yaml names their files.
+
+    `files` maps a kind, such as 'network', to the project's own file, which the stage depends on. For a plugin that is
+    installed it is a file or directory that the stage depends on anyway. `sha256` is the hash of the installed plugins.
+    """
+
+    files: dict[str, str]
+    sha256: Checksum
+
+
+class UsesPlugins(Frozen):
+    """Parameters of a stage that uses plugins."""
+
+    plugins: PluginSources | None = None
+
+    @model_serializer(mode="wrap")
+    def leave_out_absent_plugins(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return the entry of params.yaml, without plugins in a clone."""
+        return {key: value for key, value in serialize(self).items() if key != "plugins" or value is not None}
+
+
+class CodeParams(Frozen):
+    """The installed edgeproof: its version, and for each kind of stage the SHA-256 of the modules that it imports."""
+
+    version: str
+    prepare: Checksum
+    model: Checksum
+    export: Checksum
+    bench: Checksum
+    report: Checksum
+
+
 class SourceFiles(Frozen):
     """The files of a source that has others than the task names: name → checksum."""
 
@@ -117,7 +150,7 @@ class FileGroup(Frozen):
     files: Files
 
 
-class TaskParams(Frozen):
+class TaskParams(UsesPlugins):
     """A task: its files and the sources to get them from, with the seed that splits its samples.
 
     `further` are groups of files with other sources. `train_samples` limits the training split to that many samples,
@@ -150,7 +183,7 @@ class Inputs(Frozen):
     teacher_3: str
 
 
-class ModelParams(Frozen):
+class ModelParams(UsesPlugins):
     """One model of the study: its method, what it starts from, and its options."""
 
     method: Id
@@ -165,7 +198,7 @@ class ModelParams(Frozen):
     inputs: Inputs
 
 
-class ExportParams(Frozen):
+class ExportParams(UsesPlugins):
     """The export of one model for one runtime, in all schemes of the model."""
 
     model: Id
@@ -200,7 +233,7 @@ class ScenarioParams(Frozen):
 ModelAndScheme = Annotated[list[str], Field(min_length=2, max_length=2)]
 
 
-class BenchParams(Frozen):
+class BenchParams(UsesPlugins):
     """One session: all artifacts of one runtime, and the null runtime, measured in interleaved order on one device.
 
     `interleaved` is the number of additional processes that alternate each artifact with the one in `against`: model →
@@ -259,6 +292,13 @@ class Params(Frozen):
     export: dict[Id, ExportParams]
     bench: dict[Id, BenchParams]
     report: ReportParams
+    # None in a clone, where the stages depend on the files themselves.
+    code: CodeParams | None = None
+
+    @model_serializer(mode="wrap")
+    def leave_out_absent_code(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return the content of params.yaml, without the code in a clone."""
+        return {key: value for key, value in serialize(self).items() if key != "code" or value is not None}
 
     def find_model(self, name: str) -> ModelParams:
         """Return a model of the study from any family. Raises ConfigError for an unknown name."""

@@ -1,19 +1,19 @@
-"""Check that the working directory is an edgeproof project, a clone of the repository."""
+"""Check that the working directory is an edgeproof project: one of a user, or a clone of the repository."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from edgeproof.core.errors import ConfigError
+from edgeproof.paths import SOURCES
 
-# Every command that composes, measures or lists devices reads this directory.
-MARKER = Path("conf/runtimes")
-REPOSITORY = Path(__file__).parents[2]
+# Every command that composes a study reads this file.
+MARKER = Path("conf/config.yaml")
 
 
 def is_project(directory: Path) -> bool:
     """Return True if a directory is the root of a project."""
-    return (directory / MARKER).is_dir()
+    return (directory / MARKER).is_file()
 
 
 def require_project() -> None:
@@ -22,6 +22,6 @@ def require_project() -> None:
     if is_project(here):
         return
     # A parent directory comes first, then the clone that this program is installed from.
-    nearest = next((directory for directory in [*here.parents, REPOSITORY] if is_project(directory)), None)
-    cure = f"Go to one: cd {nearest}" if nearest is not None else "Clone edgeproof with git, and 'cd' into the clone"
-    raise ConfigError(f"{here} is not an edgeproof project: it has no {MARKER}/. {cure}")
+    nearest = next((directory for directory in [*here.parents, SOURCES] if is_project(directory)), None)
+    cure = f"Go to one: cd {nearest}, or make one here: edgeproof init" if nearest else "Make one: edgeproof init"
+    raise ConfigError(f"{here} is not an edgeproof project: it has no {MARKER}. {cure}")

@@ -1,13 +1,19 @@
 """Lookup of plugins: tasks, metrics, networks, methods, runtimes and transports.
 
-A plugin is one file, edgeproof/<kind>/<name>.py, and its file name is its key in the configuration.
-The environment variable EDGEPROOF_PLUGINS lists further directories, separated as in PATH. They are searched first, and
-each has one subdirectory for each kind, as edgeproof/ has.
+A plugin is one file, <kind>/<name>.py, and its file name is its key in the configuration. The directories are searched
+in this order:
+
+1. those in the environment variable EDGEPROOF_PLUGINS, separated as in PATH,
+2. plugins/ of the project,
+3. the packages that installed distributions name in the entry point group 'edgeproof.plugins',
+4. edgeproof/.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import pkgutil
@@ -16,6 +22,10 @@ from pathlib import Path
 from types import ModuleType
 
 from edgeproof.core.errors import ConfigError, UnknownNameError
+
+# The project's own plugins. They count only beside a conf/, so a command in any other directory loads no code from it.
+PROJECT_PLUGINS, PROJECT_CONF = Path("plugins"), Path("conf")
+ENTRY_POINT_GROUP = "edgeproof.plugins"
 
 SINGULAR = {
     "tasks": "task",
@@ -51,7 +61,7 @@ def load(kind: str, name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{SINGULAR[kind]} '{name}' needs the Python module '{error.name}', which is not installed. "
-            "Run 'make setup' to install the locked packages."
+            "Install it, or run 'make setup' in a clone of edgeproof to install the locked packages."
         ) from error
 
 
@@ -69,14 +79,27 @@ def find_source(kind: str, name: str) -> Path:
 def build_unknown_name_error(kind: str, name: str) -> UnknownNameError:
     """Build the error for a plugin that does not exist."""
     definition = "" if kind in ("transports", "metrics") else f" and conf/{kind}/{name}.yaml"
-    return UnknownNameError(
-        SINGULAR[kind], name, list_names(kind), f"To add one: edgeproof/{kind}/{name}.py{definition}."
-    )
+    root = "edgeproof" if Path("edgeproof").is_dir() else PROJECT_PLUGINS
+    return UnknownNameError(SINGULAR[kind], name, list_names(kind), f"To add one: {root}/{kind}/{name}.py{definition}.")
 
 
 def list_external_roots() -> list[Path]:
-    """List the plugin directories in EDGEPROOF_PLUGINS, in order of precedence."""
-    return [Path(part) for part in os.environ.get("EDGEPROOF_PLUGINS", "").split(os.pathsep) if part]
+    """List the plugin directories outside of edgeproof, in order of precedence."""
+    given = [Path(part) for part in os.environ.get("EDGEPROOF_PLUGINS", "").split(os.pathsep) if part]
+    if not PROJECT_CONF.is_dir():
+        return given
+    own = [PROJECT_PLUGINS.resolve()] if PROJECT_PLUGINS.is_dir() else []
+    return [*given, *own, *list_package_roots()]
+
+
+@functools.cache
+def list_package_roots() -> list[Path]:
+    """List the directories of the packages that installed distributions name as plugins, sorted by their names."""
+    roots = []
+    for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
+        spec = importlib.util.find_spec(entry_point.module)
+        roots += [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
+    return roots
 
 
 def _external_directories(kind: str) -> list[Path]:

@@ -17,7 +17,7 @@ from edgeproof.core.errors import EdgeproofError
 from edgeproof.paths import WORK
 
 # Files that affect builds and measurements. Results and the files that DVC writes are not among them.
-SOURCES = ("edgeproof", "stages", "conf", "devices", "params.yaml", "dvc.yaml", "requirements.lock")
+SOURCES = ("edgeproof", "stages", "plugins", "conf", "devices", "params.yaml", "dvc.yaml", "requirements.lock")
 COMMIT_FILE = WORK / "commit.json"
 _DUBIOUS_OWNERSHIP = re.compile(r"dubious ownership in repository at '(.+)'")
 

@@ -18,7 +18,7 @@ from edgeproof.study.git import resolve_commit, run_git
 # Files of the study that runs in a worktree. They are never overwritten with those of the committed study.
 STUDY_FILES = ("params.yaml", "dvc.lock", "results/")
 # Files that decide the results of a study, in addition to its params.yaml.
-CODE = ("edgeproof", "stages", "devices", "dvc.yaml", "requirements.lock")
+CODE = ("edgeproof", "stages", "plugins", "devices", "dvc.yaml", "requirements.lock")
 # The author of commits that edgeproof makes, so that git needs no user name.
 AUTHOR = {f"GIT_{who}_{what}": "edgeproof" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
@@ -61,7 +61,7 @@ def copy_ssh_configs(directory: Path, source: Path = Path()) -> None:
 
 def hash_code(directory: Path) -> str:
     """Return one SHA-256 of all files that decide what the stages do, including external plugins."""
-    roots = [directory / name for name in CODE] + plugins.list_external_roots()
+    roots = [root for name in CODE if (root := directory / name).exists()] + plugins.list_external_roots()
     digest = hashlib.sha256()
     for root in roots:
         for path in sorted([root] if root.is_file() else root.rglob("*")):
