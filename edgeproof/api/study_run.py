@@ -49,15 +49,13 @@ class Study:
         Only stages that changed run. After Ctrl-C or an error, finished stages and finished measurements are kept, and
         the next call continues.
 
-        Raises EdgeproofError if a stage fails, or if conf/ has changed since the study was composed.
+        Raises EdgeproofError if a stage fails.
         """
         with prepare_call():
             from edgeproof.core.errors import EdgeproofError
             from edgeproof.study import repro
 
-            if repro.choose_params(self._name, self._overrides) != self.params:
-                raise EdgeproofError(f"conf/ has changed since the study '{self.name}' was composed: make it again.")
-            code = repro.run_study(self._name, self._overrides, print_table=lambda _: None)
+            code = repro.run_study(self._name, self._overrides, params=self.params, print_table=lambda _: None)
             if code != 0:
                 raise EdgeproofError(
                     f"the study '{self.name}' did not finish: 'dvc repro' ended with code {code}, and its message is "

@@ -56,7 +56,7 @@ def parse_table(text: str, source: str) -> tuple[str, list[Row]]:
     try:
         content = json.loads(text)
         rows = [Row.from_dict(row) for row in content["rows"]]
-        return str(content["study"]), [_ROWS.validate_python(row.as_dict()) for row in rows]
+        return str(content.get("study", "")), [_ROWS.validate_python(row.as_dict()) for row in rows]
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -31,15 +31,20 @@ def print_markdown_table(tables: Path) -> None:
 
 
 def run_study(
-    study: str | None, overrides: Sequence[str] = (), *, print_table: Callable[[Path], None] = print_markdown_table
+    study: str | None,
+    overrides: Sequence[str] = (),
+    *,
+    params: Params | None = None,
+    print_table: Callable[[Path], None] = print_markdown_table,
 ) -> int:
     """Run a study (None: the committed one), print its table and return DVC's exit code.
 
-    `print_table` prints the table in a directory of tables. Raises EdgeproofError.
+    `params` are those of `choose_params`, if the caller has composed them. `print_table` prints the table in a
+    directory of tables. Raises EdgeproofError.
     """
+    params = params or choose_params(study, overrides)
     if is_committed_study(study, overrides):
-        return _run_in_place(print_table)
-    params = choose_params(study, overrides)
+        return _run_in_place(params, print_table)
     directory = WORKTREES / params.study
     worktrees.refresh(directory)
     params_file.write_params(params, " ".join([f"study={params.study}", *overrides]), directory / "params.yaml")
@@ -75,10 +80,10 @@ def locate_study(params: Params) -> Path:
     return Path() if params.study == compose.read_default_study() else WORKTREES / params.study
 
 
-def _run_in_place(print_table: Callable[[Path], None]) -> int:
-    params = choose_params(None)
+def _run_in_place(params: Params, print_table: Callable[[Path], None]) -> int:
     if params_file.is_edited_by_hand():
         print("params.yaml was edited by hand and is used as it is. To write the study's own again: edgeproof compose")
+        params = params_file.read_params()
     else:
         params_file.write_params(params)
     code = run_dvc_repro(Path(), list(plan.list_stages(params)))

@@ -63,7 +63,9 @@ def test_an_interrupted_call_continues_with_the_runs_that_are_missing(
     assert "interrupted. Finished work is kept: the same call continues." in capsys.readouterr().err
     first = list(measured)
     measured.clear()
-    monkeypatch.setattr(BenchSession, "_measure", lambda *call: (measure(*call), measured.append(str(call[1].directory))))
+    monkeypatch.setattr(
+        BenchSession, "_measure", lambda *call: (measure(*call), measured.append(str(call[1].directory)))
+    )
     table = edgeproof.bench("linear.onnx", **arguments)
     assert len(first) == 2
     assert measured
@@ -74,11 +76,11 @@ def test_an_interrupted_call_continues_with_the_runs_that_are_missing(
 
 def test_an_argument_that_does_not_fit_is_refused_before_anything_is_measured(api_project: Path) -> None:
     write_onnx(api_project / "linear.onnx")
-    with pytest.raises(UnknownNameError, match="unknown preset 'quik'. Did you mean 'quick'"):
+    with pytest.raises(UnknownNameError, match=r"unknown preset 'quik'\. Did you mean 'quick'"):
         edgeproof.bench("linear.onnx", preset="quik")
-    with pytest.raises(ConfigError, match="no.onnx"):
+    with pytest.raises(ConfigError, match=r"no\.onnx"):
         edgeproof.bench("no.onnx")
-    with pytest.raises(ConfigError, match="data\\['x'\\] holds Python objects"):
+    with pytest.raises(ConfigError, match=r"data\['x'\] holds Python objects"):
         edgeproof.bench("linear.onnx", data={"x": np.array([{}], object)})
     with pytest.raises(UnknownNameError, match="unknown runtime 'onx'"):
         edgeproof.bench("linear.onnx", data=write_data(api_project / "data.npz"), runtimes="onx")
@@ -98,4 +100,3 @@ def test_a_call_leaves_the_environment_as_it_was(api_project: Path, monkeypatch:
     with pytest.raises(ConfigError):
         edgeproof.bench("no.onnx")
     assert dict(os.environ) == before
-
