@@ -74,13 +74,25 @@ def _run_sweep(argv: Sequence[str]) -> int:
 
 def _build_parser() -> tuple[CommandParser, Any]:
     import edgeproof
-    from edgeproof.cli import bench, devices, farm, listing, provenance, records, report, signing, study, submission
+    from edgeproof.cli import (
+        bench,
+        devices,
+        farm,
+        listing,
+        provenance,
+        records,
+        report,
+        schema,
+        signing,
+        study,
+        submission,
+    )
     from edgeproof.cli.parser import CommandParser, add_printing_options
 
     parser = CommandParser(prog="edgeproof", description=edgeproof.__doc__)
     add_printing_options(parser)
     commands = parser.add_subparsers(metavar="COMMAND")  # CommandParser reports a missing command
-    for module in (study, bench, report, provenance, records, submission, devices, farm, signing, listing):
+    for module in (study, bench, report, provenance, records, submission, devices, farm, signing, schema, listing):
         module.add_commands(commands)
     return parser, commands
 
