@@ -39,8 +39,7 @@ def bench(
             inputs are random and there is no quality.
         labels: an .npy file, or the name of the array with the labels, if it is not y.
         metric: the metric of the quality, such as "macro_f1".
-        runtimes: one or more runtimes; by default the file's own.
-        schemes: one or more schemes to export .pt2 and Keras models in.
+        runtimes, schemes: one or more names. By default the file's own runtime, and four schemes for .pt2 and Keras.
         preset: "quick", "standard" or "official".
         scenarios: names of scenarios in conf/scenarios.
         device: a device in devices/.
@@ -53,25 +52,17 @@ def bench(
 
     Example:
         table = edgeproof.bench("model.tflite", data={"x": inputs, "y": labels}, preset="quick")
-        table.rows[0].p50_ns.value
     """
+    names = {"runtimes": runtimes, "schemes": schemes, "scenarios": scenarios}
+    texts = {"device": device, "preset": preset, "labels": labels, "metric": metric, "output": output, "name": name}
+    options: dict[str, Any] = {**texts, **{key: _list_names(value) for key, value in names.items()}}
     with prepare_call(), _save_data(data) as data_path:
         from edgeproof.bench import external
 
-        options = external.BenchOptions(
-            device=device,
-            preset=preset,
-            scenarios=_list_names(scenarios) or (),
-            data=data_path,
-            labels=labels,
-            metric=metric,
-            runtimes=_list_names(runtimes),
-            schemes=_list_names(schemes),
-            output=output,
-            name=name,
-        )
         paths = [path] if isinstance(path, str | Path) else path
-        results = external.measure_files([Path(each) for each in paths], options)
+        results = external.measure_files(
+            [Path(each) for each in paths], external.BenchOptions(data=data_path, **options)
+        )
     return Table.read(results.directory / "tables")
 
 

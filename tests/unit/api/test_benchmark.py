@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 
 import edgeproof
 from edgeproof.bench.session import BenchSession
 from edgeproof.core.errors import ConfigError, UnknownNameError
+from edgeproof.records.record_schema import build_record_schema
 from tests.support.external_files import WEIGHTS, make_samples, write_data, write_onnx
 from tests.support.notebooks import read_cells, run_cells
 from tests.support.project import ROOT
@@ -70,6 +73,9 @@ def test_an_interrupted_call_continues_with_the_runs_that_are_missing(
     assert len(first) == 2
     assert measured
     assert not set(first) & set(measured)
+    validator = Draft202012Validator(build_record_schema())
+    for record in table.records.rglob("record.json"):
+        validator.validate(json.loads(record.read_text(encoding="utf-8")))
     assert table.rows[0].quality is not None
     assert table.rows[0].quality.value == pytest.approx(np.mean((x @ WEIGHTS).argmax(1) == y))
 
