@@ -15,7 +15,7 @@ _CALLABLE_PACKAGES = ("bench", "records")
 
 def __getattr__(name: str) -> object:
     """Return a name of edgeproof.api. It is imported when it is first used, because this module ships to devices."""
-    if name in _CALLABLE_PACKAGES:
+    if name in (*_CALLABLE_PACKAGES, "api"):
         return importlib.import_module(f"{__name__}.{name}")
     if name in __all__:
         return getattr(importlib.import_module(f"{__name__}.api"), name)

@@ -77,12 +77,12 @@ def _build_parser() -> tuple[CommandParser, Any]:
     from edgeproof.cli import (
         bench,
         devices,
+        exchange,
         farm,
         listing,
         provenance,
         records,
         report,
-        schema,
         signing,
         study,
         submission,
@@ -92,7 +92,7 @@ def _build_parser() -> tuple[CommandParser, Any]:
     parser = CommandParser(prog="edgeproof", description=edgeproof.__doc__)
     add_printing_options(parser)
     commands = parser.add_subparsers(metavar="COMMAND")  # CommandParser reports a missing command
-    for module in (study, bench, report, provenance, records, submission, devices, farm, signing, schema, listing):
+    for module in (study, bench, report, provenance, records, submission, devices, farm, signing, exchange, listing):
         module.add_commands(commands)
     return parser, commands
 

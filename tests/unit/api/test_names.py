@@ -37,6 +37,10 @@ def test_a_package_with_the_name_of_a_function_is_both(name: str) -> None:
     assert inspect.signature(package) == inspect.signature(getattr(api, name))
 
 
+def test_the_module_of_the_functions_is_reached_without_an_import() -> None:
+    assert edgeproof.__getattr__("api") is api
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'edgeproof' has no attribute 'benchmark'"):
         getattr(edgeproof, "benchmark")  # noqa: B009 - mypy knows that there is no such name
