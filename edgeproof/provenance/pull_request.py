@@ -130,13 +130,12 @@ def _format_time(cell: CellChange) -> str:
     change, figure = cell.time, FIGURES["p50"]
     if change is None:
         return EMPTY_CELL
+    verdict = _format_verdict(change) + (" (same artifact)" if change.is_shown and cell.has_same_artifact else "")
     if change.is_relative and change.value is not None:
         reference = _code(" ".join(cell.after.reference or ()))
-        return f"relative to {reference}: {_format_ratio(change.value)}, {_format_verdict(change)}"
-    values = _format_values(figure, cell)
+        return f"relative to {reference}: {_format_ratio(change.value)}, {verdict}"
     ratio = "" if change.value is None else f"{_format_ratio(change.value)}, "
-    same = " (same artifact)" if change.is_shown and cell.has_same_artifact else ""
-    return f"{values}<br>{ratio}{_format_verdict(change)}{same}"
+    return f"{_format_values(figure, cell)}<br>{ratio}{verdict}"
 
 
 def _format_quality(cell: CellChange, quality: Figure) -> str:
