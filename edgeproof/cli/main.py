@@ -77,6 +77,7 @@ def _build_parser() -> tuple[CommandParser, Any]:
     from edgeproof.cli import (
         bench,
         devices,
+        exchange,
         farm,
         listing,
         project,
@@ -92,7 +93,8 @@ def _build_parser() -> tuple[CommandParser, Any]:
     parser = CommandParser(prog="edgeproof", description=edgeproof.__doc__)
     add_printing_options(parser)
     commands = parser.add_subparsers(metavar="COMMAND")  # CommandParser reports a missing command
-    for module in (project, study, bench, report, provenance, records, submission, devices, farm, signing, listing):
+    nouns = (project, study, bench, report, provenance, records, submission, devices, farm, signing, exchange, listing)
+    for module in nouns:
         module.add_commands(commands)
     return parser, commands
 

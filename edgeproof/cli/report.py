@@ -1,4 +1,4 @@
-"""edgeproof report | publish: print or save one table, and write the static site with all saved tables."""
+"""edgeproof report | publish: print or save one table, summarize changes, and write the site with all saved tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from edgeproof.cli.options import add_as_is_option, add_records_option, split_names
 from edgeproof.cli.output import show
 from edgeproof.cli.records import refresh_store, report_state
-from edgeproof.paths import SITE
+from edgeproof.core.errors import ConfigError
+from edgeproof.paths import SITE, TABLES
 
 if TYPE_CHECKING:
     from edgeproof.report.row import Row
@@ -18,12 +19,18 @@ if TYPE_CHECKING:
 
 AXES = ("devices", "runtimes", "models", "schemes", "scenarios")
 SELECTION_OPTIONS = (*AXES, "artifacts", "columns", "rows", "across", "sort", "baseline", "title")
+# The report of what changed since another revision, for pull requests.
+CHANGES = "pr"
 
 
 def add_commands(commands: Any) -> None:
     """Add `report` and `publish` to the command line's parser."""
     report = commands.add_parser("report", help="print a table of any selection of the results, in any format")
-    report.add_argument("name", nargs="?", help="a selection saved in conf/reports; other options change it")
+    report.add_argument(
+        "name",
+        nargs="?",
+        help="a selection saved in conf/reports; other options change it. 'pr' summarizes what changed in the table",
+    )
     for axis in AXES:
         report.add_argument(f"--{axis}", type=split_names, metavar="A,B", help=f"{axis} to show (default: all)")
     report.add_argument(
@@ -45,6 +52,9 @@ def add_commands(commands: Any) -> None:
     report.add_argument("--out", type=Path, help="file to write; its suffix selects the format")
     report.add_argument("--save", metavar="NAME", help="save the selection as conf/reports/NAME.yaml")
     report.add_argument("--table", type=Path, help="read the rows from this table.json instead of the records")
+    report.add_argument(
+        "--against", metavar="REVISION", help="with 'pr': what to compare the table with (default: main)"
+    )
     add_as_is_option(report)
     add_records_option(report)
     report.set_defaults(function=_report)
@@ -57,6 +67,9 @@ def add_commands(commands: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    if arguments.name == CHANGES:
+        return _report_changes(arguments)
+    _refuse_misplaced_options(arguments)
     from edgeproof.report import selections, table_files
     from edgeproof.report.formats import render
     from edgeproof.report.grids import build_grid
@@ -75,6 +88,36 @@ def _report(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         sys.stdout.buffer.write(render(table, arguments.format or "markdown"))
     return code
+
+
+def _report_changes(arguments: argparse.Namespace) -> int:
+    """Print or write what changed in a table since another revision, as GitHub's Markdown."""
+    from edgeproof.core.directories import write_text
+    from edgeproof.provenance import committed_table, pull_request, table_changes
+    from edgeproof.report import selected_rows
+
+    given = [name for name in (*SELECTION_OPTIONS, "format", "save") if getattr(arguments, name) is not None]
+    if given:
+        raise ConfigError(f"'edgeproof report pr' takes --against, --table and --out only. Leave out --{given[0]}.")
+    path, against = arguments.table or TABLES / "table.json", arguments.against or "main"
+    after = selected_rows.read_rows(path)
+    before = committed_table.read_committed_table(path, against)
+    changes = table_changes.compare_tables(before.rows, after)
+    missing = "" if before.exists else ", which has no such table"
+    name = f"{against} ({before.commit[:7]}{missing})"
+    summary = pull_request.format_summary(changes, table=path.as_posix(), against=name)
+    if arguments.out:
+        write_text(arguments.out, summary)
+    else:
+        show(summary, end="")
+    return 0
+
+
+def _refuse_misplaced_options(arguments: argparse.Namespace) -> None:
+    if arguments.against is not None:
+        raise ConfigError("--against belongs to 'edgeproof report pr', which compares a table with another revision.")
+    if arguments.save == CHANGES:
+        raise ConfigError(f"a report cannot be called '{CHANGES}': 'edgeproof report {CHANGES}' shows what changed.")
 
 
 def _select(arguments: argparse.Namespace) -> Selection:

@@ -88,7 +88,7 @@ def compare_artifacts(
             *(f"also different: {line}" for line in other_differences),
         ]
     )
-    return ComparisonReport(text, [comparison.verdict], left_out=first.refused + second.refused)
+    return ComparisonReport(text, {second.name: comparison}, left_out=first.refused + second.refused)
 
 
 def read_runs(directory: Path, *, allow_unlike: bool = False) -> ArtifactRuns:

@@ -84,7 +84,8 @@ def compare_groups(
             *(f"also different: {line}" for line in other_differences),
         ]
     )
-    return ComparisonReport(text, [comparison.verdict for comparison in comparisons], left_out=unmatched)
+    names = ["/".join(cell) for cell in cells]
+    return ComparisonReport(text, dict(zip(names, comparisons, strict=True)), left_out=unmatched)
 
 
 def _explain_unconfirmed(comparisons: Sequence[Comparison]) -> str:

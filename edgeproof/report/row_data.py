@@ -19,7 +19,7 @@ def format_rows_as_csv(rows: Sequence[Row]) -> str:
 
     An estimate has three columns: name, name_low, name_high. `conditions` is nested, so only table.json has it.
     """
-    lines = [_flatten(row) for row in rows]
+    lines = [flatten_row(row) for row in rows]
     names = list(dict.fromkeys(name for line in lines for name in line))
     return format_csv(names, ([line.get(name) for name in names] for line in lines), quote_text=True)
 
@@ -36,7 +36,8 @@ def flatten_estimate(name: str, estimate: Estimate | None) -> dict[str, float | 
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _flatten(row: Row) -> dict[str, Any]:
+def flatten_row(row: Row) -> dict[str, Any]:
+    """Return the columns of table.csv that a row has, by name."""
     columns: dict[str, Any] = {}
     for name, value in vars(row).items():
         if _is_estimate(name):

@@ -31,15 +31,20 @@ def print_markdown_table(tables: Path) -> None:
 
 
 def run_study(
-    study: str | None, overrides: Sequence[str] = (), *, print_table: Callable[[Path], None] = print_markdown_table
+    study: str | None,
+    overrides: Sequence[str] = (),
+    *,
+    params: Params | None = None,
+    print_table: Callable[[Path], None] = print_markdown_table,
 ) -> int:
     """Run a study (None: the committed one), print its table and return DVC's exit code.
 
-    `print_table` prints the table in a directory of tables. Raises EdgeproofError.
+    `params` are those of `choose_params`, if the caller has composed them. `print_table` prints the table in a
+    directory of tables. Raises EdgeproofError.
     """
-    if study in (None, compose.read_default_study()) and not overrides:
-        return _run_in_place(print_table)
-    params = compose.compose(study, overrides)
+    params = params or choose_params(study, overrides)
+    if is_committed_study(study, overrides):
+        return _run_in_place(params, print_table)
     directory = WORKTREES / params.study
     worktrees.refresh(directory)
     params_file.write_params(params, " ".join([f"study={params.study}", *overrides]), directory / "params.yaml")
@@ -47,8 +52,27 @@ def run_study(
     if code == 0:
         with write_atomically(RESULTS / params.study) as out:
             shutil.copytree(directory / "results", out, dirs_exist_ok=True)
+            shutil.copyfile(directory / params_file.PARAMS, out / params_file.PARAMS)
         _print_results(RESULTS / params.study / "tables", params.study, print_table)
     return code
+
+
+def is_committed_study(study: str | None, overrides: Sequence[str] = ()) -> bool:
+    """Return True for the committed study without overrides, which runs in place."""
+    return study in (None, compose.read_default_study()) and not overrides
+
+
+def choose_params(study: str | None, overrides: Sequence[str] = ()) -> Params:
+    """Return the params that `run_study` would run: of the committed study those of a params.yaml edited by hand."""
+    if is_committed_study(study, overrides):
+        return params_file.read_params() if params_file.is_edited_by_hand() else compose.compose()
+    return compose.compose(study, overrides)
+
+
+def read_last_params(study: str) -> Params | None:
+    """Return the params of a study whose tables are in results/studies, or None if they are unknown."""
+    path = RESULTS / study / params_file.PARAMS
+    return params_file.read_params(path) if path.is_file() else None
 
 
 def locate_study(params: Params) -> Path:
@@ -56,12 +80,11 @@ def locate_study(params: Params) -> Path:
     return Path() if params.study == compose.read_default_study() else WORKTREES / params.study
 
 
-def _run_in_place(print_table: Callable[[Path], None]) -> int:
+def _run_in_place(params: Params, print_table: Callable[[Path], None]) -> int:
     if params_file.is_edited_by_hand():
         print("params.yaml was edited by hand and is used as it is. To write the study's own again: edgeproof compose")
         params = params_file.read_params()
     else:
-        params = compose.compose()
         params_file.write_params(params)
     code = run_dvc_repro(Path(), list(plan.list_stages(params)))
     if code == 0:

@@ -125,6 +125,7 @@ NEED_A_PROJECT = [
     ["sweep", "seed=1"],
     ["query", "SELECT 1"],
     ["migrate"],
+    ["log", "--to", "dvclive"],
     ["sign"],
     ["verify"],
     ["explain", "local/onnx/teacher/fp32"],
@@ -137,7 +138,7 @@ NEED_A_PROJECT = [
 
 
 def test_the_list_of_commands_that_need_a_project_is_complete() -> None:
-    assert {argv[0] for argv in NEED_A_PROJECT} | {"validate"} == main.command_names()
+    assert {argv[0] for argv in NEED_A_PROJECT} | {"schema", "validate"} == main.command_names()
 
 
 @pytest.mark.parametrize("argv", NEED_A_PROJECT, ids=" ".join)
