@@ -143,7 +143,7 @@ class Countdown:
 
     def show(self, left_s: float, reason: str) -> None:
         """Show the time that is left, and why the wait goes on."""
-        text = f"{self._title}: {reason}. Waiting until it is quiet, {left_s:.0f} s left."
+        text = f"{self._title}, {left_s:.0f} s left to wait: {reason}"
         self._bar.update(self._task, description=escape_controls(text))
         if not self._is_terminal and left_s <= self._next_note_s:
             self._next_note_s = left_s - NOTE_INTERVAL_S

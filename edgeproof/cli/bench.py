@@ -90,9 +90,9 @@ def _bench(arguments: argparse.Namespace) -> int:
     )
     results = external.measure_files(arguments.files, options)
     if arguments.interleaved:
-        terminal_table.print_comparisons(results.comparisons, markdown=results.text, path=results.table)
+        terminal_table.print_comparisons(results.comparisons, path=results.table)
     else:
-        terminal_table.print_rows(results.rows, markdown=results.text, path=results.table)
+        terminal_table.print_rows(results.rows, path=results.table)
     show(f"Tables: {results.directory / 'tables'}/  records: {results.directory / 'records'}/")
     return report_failures(_list_failures(results, arguments.fail_on))
 

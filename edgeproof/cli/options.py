@@ -31,7 +31,7 @@ def add_patience_options(parser: argparse.ArgumentParser) -> None:
         "--patience",
         type=_parse_seconds,
         metavar="SECONDS",
-        help="wait so long for a quiet device before measuring, 0 for not at all (default: EDGEPROOF_PATIENCE_S, or 60)",
+        help="longest wait for a quiet device before measuring; 0: none (default: EDGEPROOF_PATIENCE_S, or 60)",
     )
     parser.add_argument(
         "--if-busy",

@@ -40,7 +40,9 @@ def add_commands(commands: Any) -> None:
     report.add_argument("--baseline", metavar="MODEL", help="compare with the fp32 artifact of this model")
     report.add_argument("--title", help="title of the table")
     report.add_argument(
-        "--format", choices=["markdown", "csv", "parquet", "latex", "html"], help="format to print (default: markdown)"
+        "--format",
+        choices=["markdown", "csv", "parquet", "latex", "html"],
+        help="format to print (default: a table that fits the terminal)",
     )
     report.add_argument("--out", type=Path, help="file to write; its suffix selects the format")
     report.add_argument("--save", metavar="NAME", help="save the selection as conf/reports/NAME.yaml")
@@ -57,7 +59,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from edgeproof.report import selections, table_files
+    from edgeproof.report import selections, table_files, terminal_grid
     from edgeproof.report.formats import render
     from edgeproof.report.grids import build_grid
 
@@ -71,9 +73,13 @@ def _report(arguments: argparse.Namespace) -> int:
     elif chosen.into and arguments.format is None:
         table_files.insert_table(Path(chosen.into), table)
         show(f"Wrote the table between the markers in {chosen.into}.")
+    elif arguments.format is None:
+        terminal_grid.print_grid(table)
     else:
         sys.stdout.flush()
-        sys.stdout.buffer.write(render(table, arguments.format or "markdown"))
+        sys.stdout.buffer.write(render(table, arguments.format))
+    if arguments.columns and table.left_out:
+        show(f"No row has a value of: {', '.join(table.left_out)}.", file=sys.stderr)
     return code
 
 

@@ -57,8 +57,10 @@ def test_a_quiet_device_is_measured_after_one_look(patience: Patience, capsys: p
 def test_a_busy_device_is_waited_for_with_a_countdown(capsys: pytest.CaptureFixture[str]) -> None:
     assert Machine(25).wait(Patience(60)) == 26
     lines = capsys.readouterr().err.splitlines()
-    assert [line.rpartition(",")[2] for line in lines[:-1]] == [" 59 s left.", " 39 s left."]
-    assert "device 'pi' is busy: other processes use 3.90 processors (limit 0.25)" in lines[0]
+    assert [line.partition(":")[0] for line in lines[:-1]] == [
+        f"  device 'pi' is busy, {left_s} s left to wait" for left_s in (59, 39)
+    ]
+    assert "other processes use 3.90 processors (limit 0.25)" in lines[0]
     assert lines[-1] == "  device 'pi' is quiet after 26 s"
 
 
