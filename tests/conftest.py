@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from edgeproof.bench.patience import Patience
 from edgeproof.config.params import Params
 from tests.support.project import ROOT
 
@@ -21,6 +23,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("edgeproof")
+
+# Sessions of tests neither wait for a quiet machine nor stop on a busy one. The processes of tests inherit this.
+os.environ |= Patience(seconds=0, measures_busy=True).to_environment()
 
 # A shell starts background jobs (make test &) with Ctrl-C ignored, and every program that they start inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,6 +14,7 @@ from edgeproof.artifacts.external.inputs import ExternalData
 from edgeproof.bench import external_quality, external_results
 from edgeproof.bench import session as bench_session
 from edgeproof.bench.external_results import ExternalResults
+from edgeproof.bench.patience import Patience
 from edgeproof.bench.subject import Subject
 from edgeproof.bench.verdict import DEFAULT_LIMITS, VerdictLimits
 from edgeproof.config import cards, compose, packages
@@ -41,7 +42,8 @@ class BenchOptions:
     """Options of a benchmark of a user's files. An option that is None follows from the files.
 
     `metric` names the metric of the quality, and `labels` an array of `data` or an .npy file with the targets.
-    `interleaved` compares each artifact with the runtime's first one and measures nothing else.
+    `interleaved` compares each artifact with the runtime's first one and measures nothing else. `patience` says what to
+    do on a busy device; the environment decides if it is None.
     """
 
     device: str = "local"
@@ -55,6 +57,7 @@ class BenchOptions:
     output: str | None = None
     name: str | None = None
     interleaved: bool = False
+    patience: Patience | None = None
 
 
 def measure_files(
@@ -94,7 +97,9 @@ def _measure_sessions(
     """Run the sessions and write their records and tables."""
     if options.interleaved:
         sessions = {key: _interleave(item, subject) for key, (item, subject) in sessions.items()}
-    measured = {key: bench_session.run(item, subject, limits) for key, (item, subject) in sessions.items()}
+    measured = {
+        key: bench_session.run(item, subject, limits, options.patience) for key, (item, subject) in sessions.items()
+    }
     with write_atomically(RESULTS / name) as out:
         for key, session in measured.items():
             session.finish(out / "records" / key)

@@ -1,6 +1,6 @@
 """Pause a session while other processes keep the device busy, so that its runs do not use up their attempts.
 
-A pause changes only when a run begins. It never changes the verdict of a run.
+A pause changes only when a run begins, or whether it begins at all. It never changes the verdict of a run.
 """
 
 from __future__ import annotations
@@ -9,50 +9,41 @@ import sys
 import time
 from collections.abc import Callable, Collection
 
-from edgeproof.connection.transport import DeviceTransport
-from edgeproof.core.errors import DeviceError
+from edgeproof.bench.load import INTERVAL_S, DeviceLoad
+from edgeproof.bench.patience import DEFAULT_S, Patience
+from edgeproof.bench.verdict import VerdictLimits
 
 # The figures of a run that other processes on the device change.
 BUSY_FIGURES = frozenset({"waiting_share", "pressure_share", "others_cpus", "switches_per_s"})
 # A session pauses after this many attempts in a row that were refused for the same figure.
 REFUSED_IN_A_ROW = 3
-# The longest time that all pauses of a session take together.
-MAX_TOTAL_S = 60.0
-# The time over which the pressure is measured.
-INTERVAL_S = 1.0
-READ_TIMEOUT_S = 10.0
-
-
-def read_pressure_us(transport: DeviceTransport) -> int | None:
-    """Return the time since the device's boot in which some task waited for a processor (PSI), or None if unknown."""
-    try:
-        code, output = transport.run(["cat", "/proc/pressure/cpu"], READ_TIMEOUT_S)
-    except DeviceError:
-        return None
-    total = output.partition("\n")[0].rpartition("total=")[2].strip()
-    return int(total) if code == 0 and total.isdigit() else None
 
 
 class BusyPause:
     """The pauses of one session.
 
-    `read_us` returns the time in which tasks waited for a processor, or None if it is unknown. `limit` is the share of
-    time up to which the device counts as quiet. `clock` and `sleep` count seconds.
+    `look` measures the load of the device. Up to the `limits` of a valid run the device counts as quiet. All pauses
+    together take at most the seconds of `patience`. `clock` counts seconds.
+
+    Attributes:
+        gave_up: True if the time for pauses is used up. From then on no run is repeated, and none begins while the
+            device is busy. A session that is to measure a busy device never gives up.
     """
 
     def __init__(
         self,
-        read_us: Callable[[], int | None],
-        limit: float,
+        look: Callable[[], DeviceLoad],
+        limits: VerdictLimits,
+        patience: Patience,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._read_us = read_us
-        self._limit = limit
+        self.gave_up = False
+        self._look = look
+        self._limits = limits
         self._clock = clock
-        self._sleep = sleep
-        self._left_s = MAX_TOTAL_S
+        self._gives_up = not patience.measures_busy
+        self._total_s = self._left_s = DEFAULT_S if patience.measures_busy else patience.seconds
         self._refused = 0
         self._shared: frozenset[str] = frozenset()
 
@@ -65,9 +56,21 @@ class BusyPause:
 
     def wait_until_quiet(self) -> None:
         """Wait if the last attempts were all refused for the same figure and the device is still busy."""
-        if self._refused < REFUSED_IN_A_ROW or self._left_s < INTERVAL_S:
+        if self._refused < REFUSED_IN_A_ROW or self.gave_up:
             return
         self._refused = 0
+        if self._left_s >= INTERVAL_S:
+            self._pause()
+        self.gave_up = self._gives_up and self._left_s < INTERVAL_S
+
+    def explain_skipped_run(self) -> str | None:
+        """Return why the next run must not begin, or None if it may. Looks at the device after the pauses are over."""
+        if not self.gave_up or not (excess := self._look().explain_excess(self._limits)):
+            return None
+        pauses = f", after pauses of {self._total_s:.0f} s" if self._total_s else ""
+        return f"not started: {excess}{pauses}. Measure again when the device is quiet"
+
+    def _pause(self) -> None:
         begin_s = self._clock()
         if self._is_busy():
             print(
@@ -80,12 +83,4 @@ class BusyPause:
         self._left_s -= self._clock() - begin_s
 
     def _is_busy(self) -> bool:
-        """Measure the pressure for INTERVAL_S. A device that does not report it counts as quiet."""
-        before_us, begin_s = self._read_us(), self._clock()
-        if before_us is None:
-            return False
-        self._sleep(INTERVAL_S)
-        after_us = self._read_us()
-        if after_us is None:
-            return False
-        return (after_us - before_us) / 1e6 / (self._clock() - begin_s) > self._limit
+        return bool(self._look().explain_excess(self._limits))

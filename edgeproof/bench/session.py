@@ -9,6 +9,7 @@ import collections
 import datetime
 import hashlib
 import itertools
+import math
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,10 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.bench import compliance, dispatch, pause, state, verdict
+from edgeproof.bench import compliance, dispatch, load, state, verdict
+from edgeproof.bench import patience as bench_patience
 from edgeproof.bench.artifact_set import ArtifactSet
 from edgeproof.bench.dispatch import Dispatcher
 from edgeproof.bench.measurement import Measurer
+from edgeproof.bench.patience import Patience
 from edgeproof.bench.pause import BusyPause
 from edgeproof.bench.runner_jobs import RunnerJobBuilder
 from edgeproof.bench.schedule import Job, count_processes, plan_jobs
@@ -57,17 +60,23 @@ def run_study_session(key: str, study: Params, limits: VerdictLimits = DEFAULT_L
     run(item, build_subject(item, study), limits).finish(RECORDS / key)
 
 
-def run(item: BenchParams, subject: Subject, limits: VerdictLimits = DEFAULT_LIMITS) -> BenchSession:
+def run(
+    item: BenchParams, subject: Subject, limits: VerdictLimits = DEFAULT_LIMITS, patience: Patience | None = None
+) -> BenchSession:
     """Run every job of a session and return the session, whose `finish` puts the records in place.
 
-    Raises DeviceError when the device cannot be reached. The next call with the same arguments continues the session.
+    `patience` says what to do while other processes keep the device busy; the environment decides if it is left out.
+
+    Raises DeviceError when the device cannot be reached or stays busy. The next call with the same arguments continues
+    the session.
     """
     card = cards.read(item.device)
     if device.choose_interpreter(card, item.runtime) == sys.executable and card.npu is None:
         packages.require(item.packages)
     # An emulator computes on this machine, so it would disturb measurements here.
     with locks.hold_for_measuring(item.device, here=item.transport == "local" or card.emulated):
-        session = BenchSession(item, subject, limits)
+        session = BenchSession(item, subject, limits, patience)
+        session.wait_until_quiet()
         _run_jobs(session, item)
         return session
 
@@ -88,7 +97,7 @@ def _run_jobs(session: BenchSession, item: BenchParams) -> None:
                 session.forget(unreachable)
                 reason = record.reasons[0]
                 raise DeviceError(f"device '{item.device}' can't be reached: {reason}. The same command continues.")
-            if record.is_disturbed and job.attempt < REPEATS:
+            if record.is_disturbed and job.attempt < REPEATS and not session.gave_up:
                 _schedule_repeat(job, record, waiting)
             else:
                 progress.advance()
@@ -113,7 +122,13 @@ class BenchSession:
     An interrupted session continues where it stopped when it is started again within the hour.
     """
 
-    def __init__(self, item: BenchParams, subject: Subject, limits: VerdictLimits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        item: BenchParams,
+        subject: Subject,
+        limits: VerdictLimits = DEFAULT_LIMITS,
+        patience: Patience | None = None,
+    ) -> None:
         self._item = item
         self._subject = subject
         self._signer = signing.load_configured_key()  # a key that can't sign raises before anything is measured
@@ -121,7 +136,8 @@ class BenchSession:
         self._artifacts = ArtifactSet(item, subject.artifacts)
         self._dispatcher = Dispatcher(item.device, self._card, item.runtime, subject.postprocessing)
         self._limits = limits
-        self._pause = BusyPause(lambda: pause.read_pressure_us(self._dispatcher.transport), limits.pressure_share)
+        self._patience = bench_patience.read_patience() if patience is None else patience
+        self._pause = BusyPause(self._look, limits, self._patience)
         samples = dispatch.store_samples(subject.samples)
         self._commit = git.describe_commit()
         self._state = SessionState(self._compute_digest(samples, limits))
@@ -133,6 +149,30 @@ class BenchSession:
         supported, unsupported = self._artifacts.split_supported(self._explain_unsupported)
         labelled = {model for model, samples in self._subject.samples.items() if samples.targets is not None}
         return plan_jobs(self._item, self._card, supported=supported, unsupported=unsupported, labelled=labelled)
+
+    @property
+    def gave_up(self) -> bool:
+        """True if other processes kept the device busy for so long that no run is repeated any more."""
+        return self._pause.gave_up
+
+    def wait_until_quiet(self) -> None:
+        """Wait while the device is too busy for a valid run. Raises DeviceError if it stays so.
+
+        Sessions whose times nothing refuses never wait: those of emulated, estimated and fake devices, those with
+        interleaved runs only, and those whose limits are infinite.
+        """
+        limits = self._limits
+        is_judged = min(limits.pressure_share, limits.others_cpus) < math.inf
+        if not is_judged or self._card.emulated or self._card.npu is not None or self._card.transport == "fake":
+            return
+        if any(_is_timed(job) and not self._state.has_record(job) for job in self.plan()):
+            bench_patience.wait_until_quiet(
+                self._item.device,
+                self._look,
+                limits,
+                self._patience,
+                list_processes=lambda: load.list_busy_processes(self._dispatcher.transport),
+            )
 
     def measure(self, job: Job, order: int) -> Record:
         """Run one job, write its record and return it. A job that has a record already is not run again."""
@@ -167,11 +207,15 @@ class BenchSession:
 
     def _measure(self, job: Job, order: int) -> None:
         self._pause.wait_until_quiet()
+        skipped = self._pause.explain_skipped_run() if _is_timed(job) else None
         header = self._describe(job, order)
-        if job.scenario != kinds.PROFILE:  # a profile is not compared with what ran before
+        if skipped is None and job.scenario != kinds.PROFILE:  # a profile is not compared with what ran before
             time.sleep(max(self._item.cool_down_s, self._card.cool_down_s))
         with directories.write_atomically(self._state.get_directory(job)) as out:
-            outcome = self._measure_or_judge_failure(job, out)
+            if skipped is None:
+                outcome = self._measure_or_judge_failure(job, out)
+            else:
+                outcome = JobOutcome("invalid", [skipped], disturbed=True)
             record_files.write(out, header, outcome)
         figures = outcome.run.figures if outcome.disturbed and outcome.run is not None else {}
         self._pause.observe(verdict.list_exceeded_limits(figures, self._limits))
@@ -187,6 +231,9 @@ class BenchSession:
             raise
         except (DeviceError, Unsupported) as error:
             return verdict.judge_failure(error).to_outcome()
+
+    def _look(self) -> load.DeviceLoad:
+        return load.measure_load(self._dispatcher.transport)
 
     def _explain_unsupported(self, meta: Mapping[str, Any]) -> str | None:
         """Return the reason why an artifact can't be measured on this device, or None if it can."""
@@ -239,6 +286,11 @@ class BenchSession:
             self._dispatcher.runner_names,
         ]
         return state.compute_digest(inputs, self._subject.scorers)
+
+
+def _is_timed(job: Job) -> bool:
+    """Return True for a run whose verdict depends on what other processes of the device do."""
+    return job.scenario not in kinds.UNTIMED
 
 
 def _hash_targets(targets: Array | None) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeproof.cli.failures import add_fail_on_option, list_failed_comparisons, report_failures
-from edgeproof.cli.options import split_names
+from edgeproof.cli.options import add_patience_options, choose_patience, split_names
 from edgeproof.cli.output import show
 from edgeproof.core.errors import ConfigError
 
@@ -63,6 +63,7 @@ def add_commands(commands: Any) -> None:
     )
     bench.add_argument("--in-turns", dest="interleaved", action="store_true", help=argparse.SUPPRESS)
     bench.add_argument("--name", help="name of the table and its directory (default: the first file's name)")
+    add_patience_options(bench)
     add_fail_on_option(bench, "The first two need --interleaved")
     bench.set_defaults(function=_bench)
 
@@ -85,12 +86,13 @@ def _bench(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         name=arguments.name,
         interleaved=arguments.interleaved,
+        patience=choose_patience(arguments),
     )
     results = external.measure_files(arguments.files, options)
     if arguments.interleaved:
-        terminal_table.print_comparisons(results.comparisons, markdown=results.text, path=results.table)
+        terminal_table.print_comparisons(results.comparisons, path=results.table)
     else:
-        terminal_table.print_rows(results.rows, markdown=results.text, path=results.table)
+        terminal_table.print_rows(results.rows, path=results.table)
     show(f"Tables: {results.directory / 'tables'}/  records: {results.directory / 'records'}/")
     return report_failures(_list_failures(results, arguments.fail_on))
 

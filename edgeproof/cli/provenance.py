@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeproof.cli.failures import add_fail_on_option, list_failed_comparisons, report_failures
 from edgeproof.cli.options import CELL, add_records_option, parse_number
 from edgeproof.cli.output import show
 from edgeproof.cli.records import refresh_store
 from edgeproof.core.errors import EdgeproofError
+
+if TYPE_CHECKING:
+    from edgeproof.provenance.comparison_report import ComparisonReport
 
 
 def add_commands(commands: Any) -> None:
@@ -103,11 +106,26 @@ def _compare(arguments: argparse.Namespace) -> int:
         margin=arguments.margin,
         unlike=arguments.unlike,
     )
-    show(report.text)
+    _print_comparison(report)
     reasons = list_failed_comparisons(arguments.fail_on, report.verdicts)
     if "refused" in arguments.fail_on and report.left_out:
         reasons.append(f"{report.left_out} refused process(es) or unmatched cell(s) left out (--fail-on refused)")
     return report_failures(reasons) or code
+
+
+def _print_comparison(report: ComparisonReport) -> None:
+    """Print a comparison; that of two groups as a table that fits the terminal."""
+    from edgeproof.provenance.group_comparison import COLUMNS
+    from edgeproof.report import fitted_table
+
+    console = fitted_table.open_console()
+    if not report.cells:
+        for line in report.text.splitlines():
+            fitted_table.print_line(console, line)
+        return
+    fitted_table.print_line(console, f"{report.introduction}\n")
+    fitted_table.print_fitted(console, report.cells, [COLUMNS], dispensable=("p", "detectable slowdown", "processes"))
+    fitted_table.print_line(console, "\n" + "\n".join(report.remarks))
 
 
 def _register(arguments: argparse.Namespace) -> int:

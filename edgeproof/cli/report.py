@@ -47,7 +47,9 @@ def add_commands(commands: Any) -> None:
     report.add_argument("--baseline", metavar="MODEL", help="compare with the fp32 artifact of this model")
     report.add_argument("--title", help="title of the table")
     report.add_argument(
-        "--format", choices=["markdown", "csv", "parquet", "latex", "html"], help="format to print (default: markdown)"
+        "--format",
+        choices=["markdown", "csv", "parquet", "latex", "html"],
+        help="format to print (default: a table that fits the terminal)",
     )
     report.add_argument("--out", type=Path, help="file to write; its suffix selects the format")
     report.add_argument("--save", metavar="NAME", help="save the selection as conf/reports/NAME.yaml")
@@ -70,7 +72,7 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.name == CHANGES:
         return _report_changes(arguments)
     _refuse_misplaced_options(arguments)
-    from edgeproof.report import selections, table_files
+    from edgeproof.report import selections, table_files, terminal_grid
     from edgeproof.report.formats import render
     from edgeproof.report.grids import build_grid
 
@@ -84,9 +86,13 @@ def _report(arguments: argparse.Namespace) -> int:
     elif chosen.into and arguments.format is None:
         table_files.insert_table(Path(chosen.into), table)
         show(f"Wrote the table between the markers in {chosen.into}.")
+    elif arguments.format is None:
+        terminal_grid.print_grid(table)
     else:
         sys.stdout.flush()
-        sys.stdout.buffer.write(render(table, arguments.format or "markdown"))
+        sys.stdout.buffer.write(render(table, arguments.format))
+    if arguments.columns and table.left_out:
+        show(f"No row has a value of: {', '.join(table.left_out)}.", file=sys.stderr)
     return code
 
 

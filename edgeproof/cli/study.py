@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
+from edgeproof.cli.options import add_patience_options, choose_patience
 from edgeproof.cli.output import show
 
 OVERRIDES = "Hydra overrides, such as study=digits distill.temperature=2"
@@ -20,6 +22,7 @@ def add_commands(commands: Any) -> None:
     repro = commands.add_parser("repro", help="run a study with DVC and print its table")
     repro.add_argument("study", nargs="?", help="a study in conf/study (default: the one in conf/config.yaml)")
     repro.add_argument("overrides", nargs="*", help=OVERRIDES)
+    add_patience_options(repro)
     repro.set_defaults(function=_repro)
 
     # All words belong to Hydra, '--help' too. No word can begin with a NUL, so argparse takes none for an option.
@@ -48,6 +51,8 @@ def _repro(arguments: argparse.Namespace) -> int:
 
     words = [word for word in (arguments.study, *arguments.overrides) if word is not None]
     study = None if not words or "=" in words[0] else words.pop(0)
+    # DVC runs the stages as processes of their own, which read the environment.
+    os.environ |= choose_patience(arguments).to_environment()
     return repro.run_study(study, words, print_table=terminal_table.print_study_table)
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgeproof import entry
+from edgeproof.bench import patience
 from edgeproof.bench import session as bench_session
 from edgeproof.bench.subject import Subject, build_subject
 from edgeproof.bench.verdict import DEFAULT_LIMITS, VerdictLimits
@@ -42,9 +44,14 @@ def main(argv: Sequence[str], limits: VerdictLimits = DEFAULT_LIMITS) -> int:
 
 
 def run_session(item: BenchParams, subject: Subject, out: Path, limits: VerdictLimits = DEFAULT_LIMITS) -> int:
-    """Run a session, move its records to `out`, and return the exit code."""
+    """Run a session, move its records to `out`, and return the exit code.
+
+    A busy device is waited for and then measured all the same: a night without records would not say why, and a device
+    that other programs use is not broken.
+    """
     try:
-        bench_session.run(item, subject, limits).finish(out)
+        patient = replace(patience.read_patience(), measures_busy=True)
+        bench_session.run(item, subject, limits, patient).finish(out)
     except DeviceRefusedError as error:
         return _report(error, DEVICE_REFUSED)
     except DeviceError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeproof.core.errors import EdgeproofError
@@ -20,11 +20,16 @@ class ComparisonReport:
         text: the comparison in words.
         comparisons: every comparison that was made, by cell: one for two artifacts, one for each cell of two groups.
         left_out: what is missing from the comparison: processes that were refused, and cells that only one side has.
+        cells: the comparison of each cell, for a table; none for two artifacts.
+        introduction, remarks: the parts of `text` above and below that table.
     """
 
     text: str
     comparisons: Mapping[str, Comparison]
     left_out: int
+    cells: Sequence[tuple[tuple[str, ...], Comparison]] = ()
+    introduction: str = ""
+    remarks: Sequence[str] = ()
 
     @property
     def verdicts(self) -> list[ComparisonVerdict]:

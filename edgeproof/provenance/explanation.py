@@ -13,6 +13,7 @@ from edgeproof.records import kinds, record_files
 from edgeproof.records.session_checks import list_missing
 from edgeproof.records.session_trust import SessionTrust, get_session_directory
 from edgeproof.report.figures import choose_figure
+from edgeproof.report.origin import describe_role
 
 SHOWN_FIGURES = ("quality", "p50", "p99", "size")
 SHOWN_OPERATORS = 5
@@ -62,7 +63,7 @@ def _describe_links(links: Sequence[LineageLink]) -> list[str]:
     previous: Mapping[str, str] = {}
     for link in links:
         indent = "  " * link.depth
-        heading = f"{indent}└ {link.role} {link.name}  sha256 {link.sha256[:SHA256_DIGITS] or 'unknown'}"
+        heading = f"{indent}└ {describe_role(link.role)} {link.name}  sha256 {link.sha256[:SHA256_DIGITS] or 'unknown'}"
         if link.outcome:
             heading += f"  {link.stored.state}; {link.outcome}"
             # The records of one session share most facts. Each fact is given once, until it changes.

@@ -71,21 +71,24 @@ def compare_groups(
     rows.sort(key=lambda row: (row[1].verdict == "no difference shown", row[0]))
     counts = Counter(comparison.verdict for comparison in comparisons)
     unmatched = len(first.keys() ^ second.keys())
-    text = "\n".join(
-        [
-            f"A: {kind} {a}, B: {kind} {b}. Medians of B over A's with 95% intervals, Welch's t test confirmed by "
-            f"ranks{_explain_unconfirmed(comparisons)}, corrected for {len(cells)} cells (Holm).",
-            "",
-            *format_markdown_table(rows, COLUMNS),
-            "",
-            "; ".join(f"{count} {verdict}" for verdict, count in counts.items())
-            + (f"; {unmatched} cell(s) left out: only one side has valid runs" if unmatched else ""),
-            *(f"unlike conditions: {line}" for line in differences),
-            *(f"also different: {line}" for line in other_differences),
-        ]
+    introduction = (
+        f"A: {kind} {a}, B: {kind} {b}. Medians of B over A's with 95% intervals, Welch's t test confirmed by "
+        f"ranks{_explain_unconfirmed(comparisons)}, corrected for {len(cells)} cells (Holm)."
     )
-    names = ["/".join(cell) for cell in cells]
-    return ComparisonReport(text, dict(zip(names, comparisons, strict=True)), left_out=unmatched)
+    remarks = [
+        "; ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        + (f"; {unmatched} cell(s) left out: only one side has valid runs" if unmatched else ""),
+        *(f"unlike conditions: {line}" for line in differences),
+        *(f"also different: {line}" for line in other_differences),
+    ]
+    return ComparisonReport(
+        text="\n".join([introduction, "", *format_markdown_table(rows, COLUMNS), "", *remarks]),
+        comparisons=dict(zip(["/".join(cell) for cell in cells], comparisons, strict=True)),
+        left_out=unmatched,
+        cells=rows,
+        introduction=introduction,
+        remarks=remarks,
+    )
 
 
 def _explain_unconfirmed(comparisons: Sequence[Comparison]) -> str:

@@ -13,6 +13,7 @@ from edgeproof.records import kinds
 from edgeproof.records.kinds import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
 from edgeproof.report.figure import Figure, FigureValue
 from edgeproof.report.markdown_text import EMPTY_CELL, Column, Item
+from edgeproof.report.origin import describe_origin
 from edgeproof.report.row import Row
 from edgeproof.statistics.estimates import Estimate
 from edgeproof.statistics.metric import Metric
@@ -36,11 +37,6 @@ def format_verdict(row: Row) -> str:
         return "emulated"
     refused = ", ".join(dict.fromkeys(reason.partition(" ")[0] for reason in row.reasons))
     return f"{row.verdict} ({refused})" if row.verdict in ("invalid", "error") and refused else row.verdict
-
-
-def _format_origin(row: Row) -> str:
-    """Return the parent and the teachers, such as "base, taught by teacher"."""
-    return ", ".join(part for part in (row.parent, row.teacher and f"taught by {row.teacher}") if part)
 
 
 def _get_entropy_coded_bytes(row: Row) -> int | None:
@@ -89,7 +85,7 @@ def _emulator_duration(name: str) -> Figure:
 
 
 _REGISTRY = (
-    _text("from", "from", "parent", _format_origin),
+    _text("from", "from", "parent", lambda row: describe_origin(row.parent, row.teacher)),
     _text("method", "method", "method"),
     # The metric of the rows replaces heading, unit, scale, digits and direction.
     Figure("quality", "quality", field="quality", scenario=kinds.ACCURACY, better="more", is_quality=True),

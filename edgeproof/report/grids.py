@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.records.kinds import ACCURACY, MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
-from edgeproof.report.captions import COVERAGE, explain_direction, explain_front, explain_intervals
+from edgeproof.report.captions import BEST, COVERAGE, explain_direction, explain_front, explain_intervals
 from edgeproof.report.figure import Figure
 from edgeproof.report.figures import FIGURES, choose_figure, list_metrics
 from edgeproof.report.grid_data import describe_row
@@ -78,6 +79,7 @@ class Grid:
         notes: reasons that cells refer to by number.
         captions: the meaning of marks and intervals.
         data: every row as plain values for programs.
+        left_out: the headings of figures that no row has. Their columns are only in `data`.
     """
 
     title: str
@@ -87,6 +89,7 @@ class Grid:
     notes: Sequence[str] = ()
     captions: Sequence[str] = ()
     data: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    left_out: Sequence[str] = ()
 
 
 def build_grid(rows: Sequence[Row], chosen: Selection, ranking: DeviceRanking | None = None) -> Grid:
@@ -113,7 +116,26 @@ def build_grid(rows: Sequence[Row], chosen: Selection, ranking: DeviceRanking | 
     ]
     data = [describe_row(row, figures, marks) for places in lines.values() for row in places.values()]
     captions = _list_captions(cells, chosen, selected)
-    return Grid(chosen.title, len(stubs), [*stubs, *headings], cells, notes.texts, captions, data)
+    grid = Grid(chosen.title, len(stubs), [*stubs, *headings], cells, notes.texts, captions, data)
+    return _leave_out_empty_columns(grid)
+
+
+def _leave_out_empty_columns(grid: Grid) -> Grid:
+    """Return the grid without the columns in which no cell has a value or a reason. A grid without lines keeps all."""
+    shown = [
+        not grid.lines
+        or place < grid.stubs
+        or any(not line[place].is_empty or line[place].notes for line in grid.lines)
+        for place in range(len(grid.headings))
+    ]
+    headings = list(itertools.compress(grid.headings, shown))
+    texts = {heading.text for heading in headings}
+    return replace(
+        grid,
+        headings=headings,
+        lines=[list(itertools.compress(line, shown)) for line in grid.lines],
+        left_out=list(dict.fromkeys(heading.text for heading in grid.headings if heading.text not in texts)),
+    )
 
 
 def _is_chosen(row: Row, chosen: Selection) -> bool:
@@ -230,10 +252,7 @@ def _list_captions(cells: Sequence[Sequence[TableCell]], chosen: Selection, rows
     if has_runs and any(cell.interval for cell in shown):
         captions.append(COVERAGE)
     if any(cell.best for cell in shown):
-        captions.append(
-            "Bold: the best estimate of its figure among all cells of the device, shown here or not; others may be "
-            "within its interval."
-        )
+        captions.append(f"Bold: {BEST}")
     if any(cell.pareto for cell in shown):
         captions.append(explain_front([choose_figure(name, rows).heading for name in chosen.pareto]))
     return captions

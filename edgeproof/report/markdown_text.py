@@ -23,9 +23,19 @@ class Column(Generic[Item]):
 
 
 def format_markdown_table(items: Sequence[Item], columns: Sequence[Column[Item]]) -> list[str]:
-    """Return the lines of a Markdown table with one row for each item. Cells are escaped."""
+    """Return the lines of a Markdown table with one row for each item. Cells are escaped.
+
+    Columns that are empty for every item are left out.
+    """
+    columns = select_filled_columns(items, columns)
     rows = [[escape(column.cell(item)) for column in columns] for item in items]
     return format_cells([column.heading for column in columns], rows)
+
+
+def select_filled_columns(items: Sequence[Item], columns: Sequence[Column[Item]]) -> list[Column[Item]]:
+    """Return the columns that have a value for some item; all of them if there are no items."""
+    empty = ("", EMPTY_CELL)
+    return [column for column in columns if not items or any(column.cell(item) not in empty for item in items)]
 
 
 def format_cells(

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from edgeproof.report.origin import describe_role
 from edgeproof.report.row import Row, RowKey
 from edgeproof.site import drawing
 from edgeproof.site.fact_text import format_facts
@@ -153,7 +154,7 @@ def _trace(
         how = f"{model['method']}, seed {model.get('seed', 0)}" + (f" ({options})" if options else "")
     else:
         how = "see above" if model["sha256"] in seen else "no record here says how it was made"
-    yield Ancestor(depth, role, str(model["name"]), str(model.get("sha256") or ""), how)
+    yield Ancestor(depth, describe_role(role), str(model["name"]), str(model.get("sha256") or ""), how)
     for part, parent in (model.get("lineage") or {}).items():
         yield from _trace(depth + 1, part, parent, models, seen)
 

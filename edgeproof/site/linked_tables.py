@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from edgeproof.report import grids
 from edgeproof.report.formats import html
+from edgeproof.report.markdown_text import select_filled_columns
 from edgeproof.report.row import Row
 from edgeproof.report.selections import Selection
 from edgeproof.report.tables import ESTIMATED_COLUMNS, ESTIMATED_NOTES
@@ -58,9 +59,10 @@ def split_estimated(rows: Sequence[Row]) -> tuple[list[Row], EstimateTable]:
     """Separate measured rows from estimated ones, which have a table of their own."""
     measured = [row for row in rows if row.npu is None]
     estimated = [row for row in rows if row.npu is not None]
+    columns = select_filled_columns(estimated, ESTIMATED_COLUMNS)
     table = EstimateTable(
-        headings=[column.heading for column in ESTIMATED_COLUMNS],
-        lines=[[column.cell(row) for column in ESTIMATED_COLUMNS] for row in estimated],
+        headings=[column.heading for column in columns],
+        lines=[[column.cell(row) for column in columns] for row in estimated],
         reasons=[(row.model, row.scheme, "; ".join(row.reasons)) for row in estimated if row.reasons],
         notes=ESTIMATED_NOTES,
     )

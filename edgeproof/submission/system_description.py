@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeproof.records.record_parts import RecordedResult
+from edgeproof.report.origin import describe_origin
 from edgeproof.submission.errors import SubmissionError
 from edgeproof.submission.rules import STATUSES
 from edgeproof.submission.selection import Entry
@@ -113,8 +114,9 @@ def get_fingerprint(entry: Entry) -> Mapping[str, Any]:
 def describe_weights(entry: Entry) -> dict[str, str]:
     """Return the fields of measurements.json about the weights."""
     model = next(entry.runs()).artifact.model
-    parents = [f"{role} {parent.get('name')}" for role, parent in sorted(model.lineage.items())]
-    method = f"{model.method} ({', '.join(parents) or 'no parent'})"
+    teachers = [str(source.get("name")) for role, source in sorted(model.lineage.items()) if role.startswith("teacher")]
+    origin = describe_origin(model.lineage.get("parent", {}).get("name"), " + ".join(teachers))
+    method = f"{model.method} ({origin or 'no parent'})"
     return {
         "input_data_types": "fp32",
         "retraining": f"yes: trained by edgeproof from seed {model.seed}; last method: {method}",

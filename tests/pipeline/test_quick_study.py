@@ -30,11 +30,15 @@ def read_table(study: ProjectClone) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_study_prints_its_table_and_stores_it_under_its_name(project: ProjectClone) -> None:
+def test_the_study_prints_its_table_and_stores_it_under_its_name(project: ProjectClone, study: ProjectClone) -> None:
     printed = (project.path / "printed.txt").read_text()
     assert "[1/" in printed
     assert "left)" in printed
-    assert (project.path / "results/studies/digits/tables/table.md").read_text() in printed
+    assert "All figures: results/studies/digits/tables/table.md" in printed
+    assert (project.path / "results/studies/digits/tables/table.md").is_file()
+    for row in read_table(study):
+        names = [row["model"], row["runtime"], row["scheme"]]
+        assert any(line.split()[:3] == names for line in printed.splitlines()), names
 
 
 def test_running_another_study_does_not_change_the_committed_one(project: ProjectClone) -> None:

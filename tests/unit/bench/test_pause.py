@@ -1,4 +1,4 @@
-"""The pause of a session on a busy machine, with a clock that only sleeping advances."""
+"""The pause of a session on a busy machine, with a clock that only looking at it advances."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Sequence
 
 import pytest
 
-from edgeproof.bench import pause
-from edgeproof.bench.pause import BusyPause, read_pressure_us
-from edgeproof.core.errors import DeviceError
+from edgeproof.bench.load import INTERVAL_S, DeviceLoad
+from edgeproof.bench.patience import Patience
+from edgeproof.bench.pause import BusyPause
+from edgeproof.bench.verdict import DEFAULT_LIMITS
 
 
 class Machine:
     """A machine whose tasks wait in a given share of each second; the last share holds from then on."""
 
-    def __init__(self, *shares: float) -> None:
+    def __init__(self, *shares: float, seconds: float = 60, measures_busy: bool = False) -> None:
         self.now_s = 0.0
         self._shares = shares
-        self.pause = BusyPause(self.read_us, 0.1, clock=lambda: self.now_s, sleep=self.sleep)
+        patience = Patience(seconds, measures_busy)
+        self.pause = BusyPause(self.look, DEFAULT_LIMITS, patience, clock=lambda: self.now_s)
 
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-    def read_us(self) -> int:
-        seconds = int(self.now_s)
-        return int(1e6 * sum(self._shares[min(second, len(self._shares) - 1)] for second in range(seconds)))
+    def look(self) -> DeviceLoad:
+        share = self._shares[min(int(self.now_s), len(self._shares) - 1)]
+        self.now_s += INTERVAL_S
+        return DeviceLoad(pressure_share=share)
 
     def attempt(self, *attempts: Sequence[str]) -> float:
         """Observe attempts, each given by its exceeded limits. Return the duration of the pause after them."""
@@ -47,7 +47,7 @@ def test_a_session_pauses_until_the_pressure_is_below_its_limit(capsys: pytest.C
 
 
 def test_a_session_does_not_pause_on_a_machine_that_is_quiet_again(capsys: pytest.CaptureFixture[str]) -> None:
-    assert Machine(0.0).attempt(PRESSURE, PRESSURE, PRESSURE) == pause.INTERVAL_S
+    assert Machine(0.0).attempt(PRESSURE, PRESSURE, PRESSURE) == INTERVAL_S
     assert capsys.readouterr().err == ""
 
 
@@ -72,10 +72,46 @@ def test_one_figure_that_all_attempts_share_pauses_a_session() -> None:
     assert Machine(0.9, 0.9, 0.0).attempt(first, second, third) == 3
 
 
-def test_all_pauses_of_a_session_take_a_minute_at_most() -> None:
-    machine = Machine(0.9)
-    assert machine.attempt(PRESSURE, PRESSURE, PRESSURE) == pause.MAX_TOTAL_S == 60
+@pytest.mark.parametrize("seconds", [60, 5])
+def test_all_pauses_of_a_session_take_as_long_as_the_user_is_patient(seconds: float) -> None:
+    machine = Machine(0.9, seconds=seconds)
+    assert machine.attempt(PRESSURE, PRESSURE, PRESSURE) == seconds
     assert machine.attempt(PRESSURE, PRESSURE, PRESSURE) == 0
+
+
+def test_after_the_pauses_no_run_is_repeated_and_none_begins_while_the_device_is_busy() -> None:
+    machine = Machine(*[0.9] * 7, 0.0, seconds=5)
+    assert machine.pause.explain_skipped_run() is None
+    assert not machine.pause.gave_up
+    machine.attempt(PRESSURE, PRESSURE, PRESSURE)
+    assert machine.pause.gave_up
+    for _ in range(2):
+        assert machine.pause.explain_skipped_run() == (
+            "not started: tasks wait for a processor in 90% of the time (limit 10%), after pauses of 5 s. "
+            "Measure again when the device is quiet"
+        )
+    assert machine.pause.explain_skipped_run() is None
+
+
+def test_a_session_without_patience_gives_up_after_three_refused_attempts() -> None:
+    machine = Machine(0.9, seconds=0)
+    assert machine.attempt(PRESSURE, PRESSURE) == 0
+    assert not machine.pause.gave_up
+    assert machine.attempt(PRESSURE) == 0
+    assert machine.pause.gave_up
+
+
+def test_a_session_that_is_to_measure_a_busy_device_pauses_for_a_minute_and_never_gives_up() -> None:
+    machine = Machine(0.9, seconds=0, measures_busy=True)
+    assert machine.attempt(PRESSURE, PRESSURE, PRESSURE) == 60
+    assert machine.attempt(PRESSURE, PRESSURE, PRESSURE) == 0
+    assert machine.pause.explain_skipped_run() is None
+
+
+def test_a_pause_ends_when_the_device_is_quiet_and_does_not_give_up() -> None:
+    machine = Machine(0.9, 0.9, 0.0)
+    machine.attempt(PRESSURE, PRESSURE, PRESSURE)
+    assert not machine.pause.gave_up
 
 
 def test_the_attempts_are_counted_again_after_a_pause() -> None:
@@ -83,35 +119,3 @@ def test_the_attempts_are_counted_again_after_a_pause() -> None:
     assert machine.attempt(PRESSURE, PRESSURE, PRESSURE) == 3
     assert machine.attempt(PRESSURE, PRESSURE) == 0
     assert machine.attempt(PRESSURE) == 3
-
-
-class Device:
-    """A device that answers every command in the same way."""
-
-    def __init__(self, answer: tuple[int, str] | DeviceError) -> None:
-        self._answer = answer
-
-    def run(self, argv: Sequence[str], timeout_s: float) -> tuple[int, str]:
-        if isinstance(self._answer, DeviceError):
-            raise self._answer
-        return self._answer
-
-    def push(self, path: object, name: str) -> None: ...
-    def pull(self, name: str, path: object) -> None: ...
-    def remove(self, name: str) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("answer", "pressure_us"),
-    [
-        ((0, "some avg10=0.00 avg60=1.50 avg300=0.30 total=8214\nfull avg10=0.00 avg60=0.00 total=7\n"), 8214),
-        ((1, "cat: /proc/pressure/cpu: No such file or directory"), None),
-        ((0, "total=99x"), None),
-        (DeviceError("gone"), None),
-    ],
-    ids=["PSI", "a kernel without PSI", "another text", "no connection"],
-)
-def test_the_pressure_is_the_total_of_some_or_unknown(
-    answer: tuple[int, str] | DeviceError, pressure_us: int | None
-) -> None:
-    assert read_pressure_us(Device(answer)) == pressure_us

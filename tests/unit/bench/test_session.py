@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import shutil
 import subprocess
@@ -15,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof.bench import pause
+from edgeproof.bench import load, pause
 from edgeproof.bench import session as bench_session
+from edgeproof.bench.load import DeviceLoad
 from edgeproof.bench.schedule import Job
 from edgeproof.bench.state import STALE_S
 from edgeproof.bench.subject import build_subject
@@ -312,9 +312,8 @@ def test_a_disturbed_run_is_repeated_at_once_and_every_attempt_is_kept(
 def test_a_session_pauses_after_three_attempts_that_other_processes_disturbed(
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readings_us = itertools.count(step=10**9)
-    monkeypatch.setattr(pause, "read_pressure_us", lambda transport: next(readings_us))
-    monkeypatch.setattr(pause, "MAX_TOTAL_S", 0.02)
+    monkeypatch.setattr(load, "measure_load", lambda transport: DeviceLoad(pressure_share=1.0, busy_cpus=9.0))
+    monkeypatch.setattr(pause, "DEFAULT_S", 0.02)
     monkeypatch.setattr(pause, "INTERVAL_S", 0.01)
     limits = dataclasses.replace(TOLERANT, others_cpus=-1.0, pressure_share=1.0)
     bench_session.run_study_session(

@@ -234,9 +234,11 @@ def test_a_selection_shows_the_marks_of_the_whole_table(data: st.DataObject) -> 
     names = data.draw(st.sets(st.sampled_from([each.key for each in rows]), min_size=1))
     shown = grids.build_grid([each for each in rows if each.key in names], Selection(), grid_marks.DeviceRanking(rows))
     whole = {tuple(cell.value for cell in line[:4]): line for line in build(rows).lines}
+    headings = [heading.text for heading in build(rows).headings]
     for line in shown.lines:
         expected = whole[tuple(cell.value for cell in line[:4])]
-        assert [(cell.best, cell.pareto) for cell in line] == [(cell.best, cell.pareto) for cell in expected]
+        places = [headings.index(heading.text) for heading in shown.headings]
+        assert [(cell.best, cell.pareto) for cell in line] == [(expected[n].best, expected[n].pareto) for n in places]
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=8))
@@ -281,8 +283,25 @@ def test_a_refused_cell_has_the_reasons_of_its_own_scenario() -> None:
 
 
 def test_a_scenario_that_was_not_measured_is_empty_and_not_refused() -> None:
-    grid = build([row()], columns=["p50", "offline"])
+    grid = build([row(), row("other", offline_samples_per_s=about(10.0))], columns=["p50", "offline"])
     assert column(grid, "Offline at batch 1, samples/s")[0] == TableCell()
+
+
+def test_a_figure_that_no_row_has_is_left_out_of_the_table_and_stays_in_the_data() -> None:
+    grid = build([row(), row("other")], columns=["energy", "p50", "offline"])
+    assert [heading.text for heading in grid.headings[grid.stubs :]] == ["p50, µs"]
+    assert {len(line) for line in grid.lines} == {len(grid.headings)}
+    assert grid.left_out == ["energy, µJ", "Offline at batch 1, samples/s"]
+    assert {"energy_uJ", "offline_samples_per_s"} <= grid.data[0].keys()
+
+
+def test_a_figure_that_one_group_lacks_is_left_out_of_that_group_only() -> None:
+    rows = [row(), row(runtime="tflite", energy_uj=about(5.0))]
+    grid = build(rows, rows=["model"], across=["runtime"], columns=["p50", "energy"])
+    assert [(heading.text, heading.group) for heading in grid.headings[grid.stubs :]] == [
+        ("p50, µs", "onnx"), ("p50, µs", "tflite"), ("energy, µJ", "tflite")
+    ]  # fmt: skip
+    assert grid.left_out == []
 
 
 def test_unlike_conditions_are_noted_at_timed_figures_only() -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from edgeproof.records.csv_text import escape_cell
 from edgeproof.report import row_data, tables
+from edgeproof.report.markdown_text import select_filled_columns
 from edgeproof.report.row import Row
 from edgeproof.report.row_data import describe_rows, format_rows_as_csv
 from edgeproof.report.rows import read_rows
@@ -141,7 +142,7 @@ def test_the_tables_are_the_same_text_for_the_same_rows(rows: list[Row]) -> None
     ],
 )
 def test_a_latency_has_the_digits_that_its_interval_deserves(estimate: Estimate | None, cell: str) -> None:
-    (row,) = read_cells(markdown(replace(PLAIN, p50_ns=estimate)))
+    row, _ = read_cells(markdown(replace(PLAIN, p50_ns=estimate), PLAIN))
     assert row["p50, µs"] == cell
 
 
@@ -160,8 +161,16 @@ def test_shares_sizes_and_counts_are_shown_in_the_units_of_their_headings() -> N
     [(None, None, "–"), ("big", None, "big"), (None, "wise", "taught by wise"), ("big", "wise", "big, taught by wise")],
 )
 def test_a_row_names_parent_and_teacher_of_its_model(parent: str | None, teacher: str | None, cell: str) -> None:
-    (row,) = read_cells(markdown(replace(PLAIN, parent=parent, teacher=teacher)))
+    row, _ = read_cells(markdown(replace(PLAIN, parent=parent, teacher=teacher), replace(PLAIN, parent="other")))
     assert row["from"] == cell
+
+
+def test_columns_that_are_empty_for_every_row_are_left_out() -> None:
+    (plain,) = read_cells(markdown(PLAIN))
+    assert "–" not in plain.values()
+    assert not {"from", "energy, µJ", "budget"} & plain.keys()
+    rows = read_cells(markdown(PLAIN, replace(PLAIN, energy_uj=Estimate(5.0, 4.0, 6.0))))
+    assert [row["energy, µJ"] for row in rows] == ["–", "5.0 [4.0, 6.0]"]
 
 
 def test_refusals_are_listed_with_their_reasons_below_the_table(rows: list[Row]) -> None:
@@ -182,11 +191,11 @@ def test_remarks_of_exports_are_listed_once_below_the_table() -> None:
     assert row_data.describe_rows([noted], study="study")["rows"][0]["notes"] == list(noted.notes)
 
 
-def test_unknown_facts_of_an_external_model_are_dashes_and_null() -> None:
+def test_unknown_facts_of_an_external_model_have_no_column_and_are_null() -> None:
     row = replace(PLAIN, parameters=None, macs=None, weight_sparsity=None, notes=("no accuracy: none asked",))
     text = tables.format_study_table([row], study="s", baseline="teacher", baseline_scheme="as-is")
     (cell,) = read_cells(text)
-    assert (cell["parameters"], cell["MACs"], cell["zeros, %"]) == ("–", "–", "–")
+    assert not {"parameters", "MACs", "zeros, %"} & cell.keys()
     assert "- `teacher` onnx fp32: no accuracy: none asked\n" in text
     assert "are against `teacher` in as-is on the same device" in text
     (line,) = csv.DictReader(io.StringIO(row_data.format_rows_as_csv([row])))
@@ -243,7 +252,7 @@ lines = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\\"
 @example("a\rb")
 def test_any_text_stays_in_its_cell_and_its_line(text: str) -> None:
     (row,) = read_cells(markdown(replace(PLAIN, method=text)))
-    assert len(row) == len(tables.list_columns([PLAIN]))
+    assert len(row) == len(select_filled_columns([replace(PLAIN, method=text)], tables.list_columns([PLAIN])))
     table = next(line for line in markdown(replace(PLAIN, method=text)).split("\n") if line.startswith("| local"))
     assert "\r" not in table  # a line ending too, to CommonMark
 

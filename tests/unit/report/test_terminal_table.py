@@ -1,4 +1,4 @@
-"""Tables on a terminal of a given width, and Markdown elsewhere."""
+"""Tables for people, on a terminal of a given width and in a file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from edgeproof.records import record_files
-from edgeproof.report import interleaved, selected_rows, terminal_table
+from edgeproof.report import fitted_table, grids, interleaved, selected_rows, terminal_grid, terminal_table
 from edgeproof.report.row import Row
+from edgeproof.report.selections import Selection
 from tests.support import record_trees
 from tests.support.example_rows import REFUSED, about, row, several
 from tests.support.project import ROOT
@@ -27,7 +28,7 @@ def render(rows: Sequence[Row], width: int = 120, **options: Any) -> str:
     settings = {"force_terminal": True, "no_color": True, **options}
     file = io.StringIO()
     console = Console(file=file, width=width, **settings)
-    terminal_table.print_rows(rows, markdown="| markdown |", path=PATH, console=console)
+    terminal_table.print_rows(rows, path=PATH, console=console)
     return file.getvalue()
 
 
@@ -112,14 +113,79 @@ def test_colours_need_a_terminal_and_respect_no_color(monkeypatch: pytest.Monkey
     assert green not in render([row()], **colours)
 
 
-def test_without_a_terminal_the_markdown_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert render(several(), force_terminal=False) == ""
-    assert capsys.readouterr().out == "| markdown |\n"
+def test_a_file_gets_the_same_table_without_escape_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    text = render(several(), force_terminal=False)
+    assert ESCAPE not in text
+    assert text.splitlines()[:3] == remove_styles(render(several())).splitlines()[:3]
+    assert f"- student tflite fp32: {'; '.join(REFUSED)}" in render(several(), 60, force_terminal=False)
 
 
-def test_a_study_prints_its_markdown_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("columns", "width"), [(None, 120), ("90", 90), ("wide", 120)])
+def test_a_file_has_the_width_of_columns_or_120(
+    columns: str | None, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitted_table.os, "isatty", lambda descriptor: False)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert fitted_table.open_console().width == width
+
+
+def test_a_study_prints_its_rows_and_the_path_of_the_whole_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     terminal_table.print_study_table(ROOT / "results/tables")
-    assert capsys.readouterr().out == (ROOT / "results/tables/table.md").read_text(encoding="utf-8") + "\n"
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:30])) <= 80
+    assert lines[-1] == f"All figures: {ROOT / 'results/tables/table.md'}"
+
+
+def test_a_narrow_terminal_leaves_out_columns_and_names_them() -> None:
+    rows = [
+        row(model, scheme, "openvino", speed_up=about(4.25))
+        for model, scheme in (("student_slim_w4", "fp32"), ("teacher", "int8-dynamic"))
+    ]
+    text = remove_styles(render(rows, 60))
+    assert max(map(len, text.splitlines())) <= 60
+    assert "Left out of 60 columns: file, KiB; speed-up, ×." in text
+    assert ["student_slim_w4", "openvino", "fp32", "90.00", "100.0", "valid"] in [
+        line.split() for line in text.splitlines()
+    ]
+    assert "Left out" not in render(rows, 120)
+
+
+def print_grid(width: int, **selection: Any) -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=False)
+    terminal_grid.print_grid(grids.build_grid(several(), Selection(title="Mine", **selection)), console=console)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_a_report_fits_every_width(width: int) -> None:
+    table = print_grid(width).partition("\n\n")[2].partition("\n\n")[0].splitlines()
+    assert max(len(line) for line in table if not line.startswith("Left out")) <= width
+
+
+def test_a_report_has_its_title_marks_captions_and_notes() -> None:
+    text = print_grid(200, columns=["quality", "p50", "verdict"])
+    assert text.startswith("Mine\n")
+    assert "◆ " in text
+    assert "*: the best estimate of its figure" in text
+    assert "(1) " in text.partition("Brackets")[2]
+    assert ESCAPE not in text
+
+
+def test_a_report_says_once_what_all_rows_share() -> None:
+    text = print_grid(120, devices=["local"], runtimes=["onnx"])
+    assert "All rows: device local, runtime onnx." in text
+    assert "device" not in text.partition("All rows")[0]
+
+
+def test_a_report_without_rows_says_so() -> None:
+    assert "No measurement matches this table." in print_grid(80, models=["none"])
 
 
 def test_interleaved_comparisons_fit_the_terminal(tmp_path: Path, width: int) -> None:
@@ -129,7 +195,6 @@ def test_interleaved_comparisons_fit_the_terminal(tmp_path: Path, width: int) ->
     file = io.StringIO()
     terminal_table.print_comparisons(
         interleaved.read_comparisons(tmp_path),
-        markdown="",
         path=PATH,
         console=Console(file=file, width=width, force_terminal=True, no_color=True),
     )

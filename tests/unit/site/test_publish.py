@@ -91,7 +91,7 @@ def test_a_saved_selection_gives_the_same_table_again(project: Path, capsys: pyt
         "sort": ["-p50"],
     }
     assert print_report(capsys, "mine") == first
-    assert "p99, µs (onnx)" in print_report(capsys, "mine", "--columns", "p99")
+    assert "p99, µs (onnx)" in print_report(capsys, "mine", "--columns", "p99", "--format", "markdown")
 
 
 @pytest.mark.parametrize("suffix", [".md", ".csv", ".parquet", ".tex", ".html"])
@@ -196,7 +196,7 @@ def test_refused_records_are_shown_with_their_reasons(project: Path, capsys: pyt
     shutil.rmtree(RECORDS)
     for process in range(2):
         record_trees.write(RECORDS, process=process, verdict="invalid", reasons=["LoadGen: too short"])
-    text = print_report(capsys, "--columns", "quality,p50,verdict")
+    text = print_report(capsys, "--columns", "quality,p50,verdict", "--format", "markdown")
     assert "refused<sup>1</sup>" in text
     assert "1. single_stream 0: LoadGen: too short; single_stream 1: LoadGen: too short" in text
 
