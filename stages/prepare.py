@@ -12,8 +12,8 @@ def main() -> None:
     from edgeproof.config import params_file
     from edgeproof.data import preparation
 
-    for reason in preparation.prepare(params_file.read_params().task):
-        print(f"  skipped the source {reason}", file=sys.stderr)
+    for note in preparation.prepare(params_file.read_params().task):
+        print(f"  {note}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def describe_module(path: Path) -> str:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from edgeproof.config import cards, compose
+    from edgeproof.config import cards, compose, task_kinds
     from edgeproof.core import plugins
 
     _print_group(
@@ -59,7 +59,16 @@ def _list(arguments: argparse.Namespace) -> int:
     _print_group("devices", {name: describe_yaml(cards.CARDS / f"{name}.yaml") for name in cards.names()})
     for kind in plugins.SINGULAR:
         sources = {name: plugins.find_source(kind, name) for name in plugins.list_names(kind)}
-        _print_group(kind, {name: describe_module(path) for name, path in sources.items()})
+        descriptions = {name: describe_module(path) for name, path in sources.items()}
+        if kind == "tasks":
+            kinds = {name: descriptions.pop(name) for name, path in sources.items() if task_kinds.is_kind(path)}
+            own = {
+                path.stem: describe_yaml(path) for path in task_kinds.list_own_tasks(compose.list_conf_directories())
+            }
+            _print_group(kind, dict(sorted((descriptions | own).items())))
+            _print_group("kinds of tasks", kinds)
+        else:
+            _print_group(kind, descriptions)
     return OK
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeproof.config import cards
+from edgeproof.config import cards, task_kinds
 from edgeproof.config.checks import check_frameworks, check_study
 from edgeproof.config.model_graph import find_network, find_root, read_framework, sort_by_lineage
 from edgeproof.config.packages import pin
 from edgeproof.config.params import FAMILIES, SCHEMA, Params
 from edgeproof.config.references import find_reference
-from edgeproof.config.study import ModelEntry, Study, TaskDefinition
-from edgeproof.config.task_metric import load_task_metric
+from edgeproof.config.study import ModelEntry, Study
 from edgeproof.config.validation import validate
 from edgeproof.core import plugins
 
@@ -63,10 +62,7 @@ def _limit_schemes(study: Study) -> Study:
 
 
 def _expand_task(study: Study) -> dict[str, Any]:
-    where = f"conf/tasks/{study.task}.yaml"
-    definition = validate(TaskDefinition, study.tasks[study.task], where)
-    metric, _ = load_task_metric(study.task)
-    return {**definition.model_dump(mode="json"), "name": study.task, "metric": metric, "seed": study.seed}
+    return task_kinds.expand_task(study.task, study.tasks[study.task], study.seed)
 
 
 def _expand_model(study: Study, name: str) -> dict[str, Any]:
