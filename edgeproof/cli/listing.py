@@ -61,14 +61,9 @@ def _list(arguments: argparse.Namespace) -> int:
         sources = {name: plugins.find_source(kind, name) for name in plugins.list_names(kind)}
         descriptions = {name: describe_module(path) for name, path in sources.items()}
         if kind == "tasks":
-            kinds = {name: descriptions.pop(name) for name, path in sources.items() if task_kinds.is_kind(path)}
-            own = {
-                path.stem: describe_yaml(path) for path in task_kinds.list_own_tasks(compose.list_conf_directories())
-            }
-            _print_group(kind, dict(sorted((descriptions | own).items())))
-            _print_group("kinds of tasks", kinds)
-        else:
-            _print_group(kind, descriptions)
+            own_tasks = task_kinds.list_own_tasks(compose.list_conf_directories())
+            descriptions |= {path.stem: describe_yaml(path) for path in own_tasks}
+        _print_group(kind, dict(sorted(descriptions.items())))
     return OK
 
 

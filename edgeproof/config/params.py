@@ -35,7 +35,8 @@ Files = Annotated[dict[str, Checksum], Field(min_length=1)]
 
 # The dependency of `prepare` for a task that has no data of the user's own. dvc.yaml lists this file anyway.
 NO_OWN_DATA = "stages/prepare.py"
-# Keys that a task needs unless it is a kind with options.
+NO_MODULE = "__init__"
+# Keys that a task needs unless it has a kind.
 FILE_KEYS = ("sources", "files", "validation_samples", "calibration_samples")
 
 
@@ -132,8 +133,8 @@ class FileGroup(Frozen):
 class TaskParams(Frozen):
     """A task: its files and the sources to get them from, with the seed that splits its samples.
 
-    `kind` is the file in edgeproof/tasks that makes the task. A kind with `options` reads the user's own data from
-    `depends_on`, and has no sources and no files.
+    `module` is the file in edgeproof/tasks that the task is made of. A task of the user's own data has none: `kind` is
+    the file in edgeproof/task_kinds that reads the data at `depends_on`, with `options`, and there are no other files.
 
     `further` are groups of files with other sources. `train_samples` limits the training split to that many samples,
     which the seed draws; without it, all are used.
@@ -143,8 +144,9 @@ class TaskParams(Frozen):
     """
 
     name: Id
-    # Earlier versions wrote no kind: a task was always the file of its name.
-    kind: Id | None = None
+    # dvc.yaml needs files that exist. Earlier versions wrote none of the two: the module was that of the name.
+    module: Id = NO_MODULE
+    kind: Id = NO_MODULE
     options: dict[str, Any] | None = None
     depends_on: str = NO_OWN_DATA
     sources: Annotated[list[Source], Field(min_length=1)] | None = None
@@ -163,12 +165,14 @@ class TaskParams(Frozen):
     def require_files(self) -> TaskParams:
         """Check that a task without the options of a kind names its files."""
         missing = [key for key in FILE_KEYS if getattr(self, key) is None]
+        if (self.kind == NO_MODULE) != (self.options is None):
+            raise ValueError("task.kind and task.options: a task has both or none of them")
         if self.options is None and missing:
-            raise ValueError(f"task.{', task.'.join(missing)}: needed by a task that is no kind with options")
+            raise ValueError(f"task.{', task.'.join(missing)}: needed by a task without a kind")
         return self
 
     def list_file_groups(self) -> list[FileGroup]:
-        """Return the files of the task in groups, each with its sources. A kind with options has none."""
+        """Return the files of the task in groups, each with its sources. A task of the user's own data has none."""
         if self.sources is None or self.files is None:
             return []
         return [FileGroup(sources=self.sources, files=self.files), *self.further]

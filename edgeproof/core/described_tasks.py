@@ -1,8 +1,8 @@
 """Tasks that are described by a file, task.json, instead of a module: those of a user's own data.
 
-A kind of task (edgeproof/tasks/image_folder.py and others) reads the data when it is prepared, and describes what later
-stages need to know: inputs, outputs, metric and classes. The description lies beside the prepared data and in bundles,
-so that a device needs neither the kind's code nor the data.
+A kind of task, such as edgeproof/task_kinds/image_folder.py, reads the data when it is prepared, and describes what
+later stages need to know: inputs, outputs, metric and classes. The description lies beside the prepared data and in
+bundles, so that a device needs neither the kind's code nor the data.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class TaskDescription:
     """A task as data.
 
     Attributes:
-        name, kind: its name, and the file in edgeproof/tasks that read its data.
+        name, kind: its name, and the file in edgeproof/task_kinds that read its data.
         inputs, outputs: what networks take and give. A regression has one output of values.
         metrics: files in edgeproof/metrics, the first of which is the task's quality.
         classes: the names of the classes in the order of the outputs; empty for a regression.

@@ -19,6 +19,7 @@ from edgeproof.core.errors import ConfigError, UnknownNameError
 
 SINGULAR = {
     "tasks": "task",
+    "task_kinds": "kind of task",
     "metrics": "metric",
     "networks": "network",
     "methods": "method",
@@ -68,7 +69,7 @@ def find_source(kind: str, name: str) -> Path:
 
 def build_unknown_name_error(kind: str, name: str) -> UnknownNameError:
     """Build the error for a plugin that does not exist."""
-    definition = "" if kind in ("transports", "metrics") else f" and conf/{kind}/{name}.yaml"
+    definition = "" if kind in ("transports", "metrics", "task_kinds") else f" and conf/{kind}/{name}.yaml"
     return UnknownNameError(
         SINGULAR[kind], name, list_names(kind), f"To add one: edgeproof/{kind}/{name}.py{definition}."
     )

@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 
 from edgeproof.config.params import TaskParams
-from edgeproof.config.task_kinds import PreparedData, load_kind
-from edgeproof.config.validation import validate
 from edgeproof.core import plugins
 from edgeproof.core.described_tasks import FILE as TASK_FILE
-from edgeproof.core.described_tasks import TaskDescription, load_task, make_task
+from edgeproof.core.described_tasks import TaskDescription, load_task
 from edgeproof.core.directories import list_files, read_meta, write_atomically, write_json, write_meta
 from edgeproof.core.errors import DataError
 from edgeproof.data import sources
@@ -35,22 +33,25 @@ DEFAULT_CALIBRATION_SAMPLES = 256
 
 
 def prepare(task: TaskParams, root: Path = DATA) -> list[str]:
-    """Fetch, verify, split and store a task's data. Return notes for the user, such as why a source was skipped.
+    """Fetch, verify, split and store the data of a task with a file of its own. Return why sources were skipped.
 
-    Raises DataError if no source works, if a user's own data has a problem, or if there are fewer training samples than
-    calibration samples.
+    Raises DataError if no source works, or if there are fewer training samples than calibration samples.
     """
-    description: TaskDescription | None = None
-    plugin: Any
-    if task.options is None:
-        plugin = plugins.load("tasks", task.name)
-        files, notes = _fetch_files(task, root / task.name)
-        notes = [f"skipped the source {reason}" for reason in notes]
-        splits = plugin.data(files, validation_samples=task.validation_samples, seed=task.seed)
-    else:
-        prepared = read_own_data(task)
-        splits, description, notes = dict(prepared.splits), prepared.description, list(prepared.notes)
-        plugin = make_task(description)
+    plugin = plugins.load("tasks", task.name)
+    files, reasons = _fetch_files(task, root / task.name)
+    splits = plugin.data(files, validation_samples=task.validation_samples, seed=task.seed)
+    store_splits(task, plugin, splits, root)
+    return [f"skipped the source {reason}" for reason in reasons]
+
+
+def store_splits(
+    task: TaskParams, plugin: Any, splits: dict[str, Any], root: Path, description: TaskDescription | None = None
+) -> None:
+    """Check the splits of a task, and store them with the description of a task that has no file of its own.
+
+    Raises DataError for splits that do not fit the task, or if there are fewer training samples than calibration
+    samples.
+    """
     _check_splits(task.name, plugin, splits)
     if task.train_samples is not None:
         splits["train"] = _draw_samples(splits["train"], task.train_samples, task.seed)
@@ -58,20 +59,6 @@ def prepare(task: TaskParams, root: Path = DATA) -> list[str]:
     calibration = _draw_calibration(task, len(splits["train"][1]))
     _store(root / task.name / "build", task, builds, calibration, description)
     _store(root / task.name / "test", task, {"test": splits["test"]}, None, description)
-    return notes
-
-
-def read_own_data(task: TaskParams) -> PreparedData:
-    """Read a user's own data with the kind of the task. Raises DataError, and ConfigError for options of another kind.
-
-    `task` must have options.
-    """
-    assert task.kind is not None
-    assert task.options is not None
-    kind = load_kind(task.name, task.kind)
-    options = validate(kind.Options, task.options, f"params.yaml, options of task '{task.name}'")
-    prepared: PreparedData = kind.read(task.name, options, seed=task.seed)
-    return prepared
 
 
 def load_split(task: str, split: str, root: Path = DATA) -> tuple[tuple[Array, ...], Array]:

@@ -18,10 +18,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from edgeproof.config.task_kinds import OwnData, PreparedData
+from edgeproof.config.own_data import OwnData
 from edgeproof.core.described_tasks import TaskDescription
 from edgeproof.core.errors import DataError, suggest_nearest
 from edgeproof.data import own_splits
+from edgeproof.data.own_data import PreparedData
 from edgeproof.data.own_inputs import describe_input
 from edgeproof.data.own_splits import ALL, SPLITS
 from edgeproof.data.own_targets import encode_targets, guess_metric

@@ -15,11 +15,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from edgeproof.config.task_kinds import OwnData, PreparedData
+from edgeproof.config.own_data import OwnData
 from edgeproof.core.described_tasks import DescribedInput, TaskDescription
 from edgeproof.core.errors import DataError
 from edgeproof.core.ports import Port
 from edgeproof.data import own_splits
+from edgeproof.data.own_data import PreparedData
 from edgeproof.data.pictures import SUFFIXES, decode_picture
 from edgeproof.progress import Progress
 
