@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgeproof.config import cards, task_kinds
@@ -14,6 +15,7 @@ from edgeproof.config.references import find_reference
 from edgeproof.config.study import ModelEntry, Study
 from edgeproof.config.validation import validate
 from edgeproof.core import plugins
+from edgeproof.core.errors import DataError
 
 # No option of a network or method, such as a width or a number of epochs, is larger.
 MAX_OPTION = 1e9
@@ -86,12 +88,26 @@ def _expand_model(study: Study, name: str) -> dict[str, Any]:
         "threads": study.threads,
         "packages": pin(definition.packages),
         "inputs": {
-            "parent": f"models/{entry.parent}" if entry.parent else data,
+            "parent": f"models/{entry.parent}" if entry.parent else _find_own_file(name, entry.method, options) or data,
             "teacher": teachers[0],
             "teacher_2": teachers[1],
             "teacher_3": teachers[2],
         },
     }
+
+
+def _find_own_file(name: str, method: str, options: Mapping[str, Any]) -> str | None:
+    """Return the path of the user's file that a method starts from, or None. Raises DataError if it does not exist."""
+    option = getattr(plugins.load("methods", method), "FILE_OPTION", None)
+    if option is None:
+        return None
+    path = str(options[option])
+    if not Path(path).is_file():
+        raise DataError(
+            f"models.{name}.options.{option}: there is no file '{path}' in {Path.cwd()}. Put it there, or change the "
+            "option in the study."
+        )
+    return path
 
 
 def _check_options(kind: str, name: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
