@@ -137,6 +137,11 @@ def _check_model(name: str, study: Study) -> None:
         )
     _check_teachers(name, entry)
     _check_parent(name, study)
+    if getattr(plugins.load("methods", entry.method), "TEACHER_ONLY", False) and study.list_runtimes(name):
+        raise ConfigError(
+            f"models.{name}: method '{entry.method}' makes a teacher from a file, which can't be exported again. Add "
+            "'runtimes: []'. To measure the file itself: edgeproof bench FILE"
+        )
     if entry.control is not None and entry.family is None:
         raise ConfigError(
             f"models.{name}: 'control' needs a 'family', whose table compares the two; add 'family: <name>'."
