@@ -84,7 +84,9 @@ def read(name: str, options: Options, *, seed: int) -> PreparedData:
     raw_targets = {part: read_target(table, options.target) for part, table in tables.items()}
     metric, where = find_metric(options), f"column '{options.target}' of {options.path}"
     targets = encode_targets(_unify(raw_targets), metric, where, cure, is_guessed=options.metric is None)
-    digests = {part: own_splits.digest_samples(x) for part, x in inputs.items()}
+    # Sorted by name, so that the order of the features changes no split.
+    order = np.argsort(features)
+    digests = {part: own_splits.digest_samples(x[:, order]) for part, x in inputs.items()}
     shares = own_splits.Shares(options.test_share, options.validation_share)
     parts = own_splits.complete_splits(digests, targets.name_classes(), shares, seed)
     splits = {
@@ -116,7 +118,7 @@ def read_table(path: Path, delimiter: str) -> Table:
     rows: list[tuple[str, ...]] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
             columns = tuple(cell.strip() for cell in next(reader, []))
             _check_columns(path, columns)
             for row in reader:
