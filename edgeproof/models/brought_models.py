@@ -45,8 +45,8 @@ class BroughtModule(nn.Module):
 
     def set_content(self, content: bytes) -> None:
         """Replace the file. Raises DataError if it is no model, and ConfigError if it does not fit the task."""
-        self.content = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         self._compute = _open(content, self._inputs)
+        self.content = torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Return the file's logits or values (N, …) for the task's inputs."""
@@ -113,9 +113,14 @@ def _open_tflite(content: bytes, inputs: Sequence[Port]) -> Compute:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content, num_threads=1)
+    specs = interpreter.get_input_details()
+    shapes = [tuple(map(int, spec["shape_signature"][1:])) for spec in specs]
+    moves = _match_inputs(shapes, inputs)
+    for spec, shape, move, port in zip(specs, shapes, moves, inputs, strict=True):
+        if min(shape, default=0) < 0:  # open axes take the task's sizes
+            interpreter.resize_tensor_input(spec["index"], move(np.zeros((1, *port.shape))).shape)
     interpreter.allocate_tensors()
-    specs, output = interpreter.get_input_details(), interpreter.get_output_details()[0]
-    moves = _match_inputs([tuple(map(int, spec["shape"][1:])) for spec in specs], inputs)
+    output = interpreter.get_output_details()[0]
 
     def compute(arrays: Sequence[Array]) -> Array:
         feeds = [_quantize(move(array), spec) for move, array, spec in zip(moves, arrays, specs, strict=True)]

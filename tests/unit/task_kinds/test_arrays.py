@@ -103,7 +103,7 @@ def test_standardized_features_have_mean_0_and_deviation_1_over_training_alone(
     x[:, 0] = 7
     test = x[40:] * 100
     write(file, x_train=x[:40], y_train=Y[:40], x_test=test, y_test=Y[40:])
-    prepared = read_kind("arrays", file, standardize=True)
+    prepared = read_kind("arrays", file, standardize=True, layout="channels_first")
     task = make_task(prepared.description)
     (train,), _ = prepared.splits["train"]
     axes = (0, *range(2, train.ndim))
