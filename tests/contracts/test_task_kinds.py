@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
+from edgeproof.config import task_kinds
 from edgeproof.core import plugins
 from edgeproof.core.described_tasks import FILE, load_task
 from edgeproof.core.directories import content_sha256, read_meta
@@ -19,6 +22,7 @@ from edgeproof.models import frameworks, task_loading
 from edgeproof.models.model_files import NetworkSpec
 from edgeproof.models.training import Recipe, fit
 from tests.support.own_data import make_params, write_csv, write_pictures
+from tests.support.project import ROOT
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
 
@@ -107,3 +111,23 @@ def test_a_device_preprocesses_raw_inputs_with_the_description_alone(kind: str) 
 def test_a_kind_has_options_with_descriptions(kind: str) -> None:
     options = plugins.load("task_kinds", kind).Options
     assert all(field.description for field in options.model_fields.values())
+
+
+def test_the_tasks_in_the_documentation_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "own_data" / "flowers", {"daisy": 1, "tulip": 1})
+    np.savez("own_data/sensor.npz", x=FEATURES, y=LABELS)
+    write_csv(tmp_path / "own_data" / "houses.csv", ["address", "rooms", "price"], [["a", 2, 1000]])
+    text = (ROOT / "docs" / "your_own_data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"<!-- task: (\w+) -->\n```yaml\n(.*?)```", text, re.DOTALL)
+    tasks = {name: task_kinds.expand_task(name, yaml.safe_load(block), 0) for name, block in blocks}
+    assert {task["kind"]: task["metric"] for task in tasks.values()} == {
+        "image_folder": "accuracy", "arrays": "accuracy", "csv": "rmse",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", plugins.list_names("task_kinds"))
+def test_every_option_of_a_kind_is_documented(kind: str) -> None:
+    text = (ROOT / "docs" / "your_own_data.md").read_text(encoding="utf-8")
+    for name in plugins.load("task_kinds", kind).Options.model_fields:
+        assert f"`{name}`" in text or f"\n{name}: " in text, name
