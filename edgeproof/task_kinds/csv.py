@@ -129,7 +129,7 @@ def read_table(path: Path, delimiter: str) -> Table:
                     )
                 if row:  # the csv module returns an empty row for an empty line
                     rows.append(tuple(cell.strip() for cell in row))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise DataError(f"{path} is no CSV file in UTF-8 ({error}). Export it again.") from error
     if not rows:
         raise DataError(f"{path} has no rows below its first line, which names the columns. Add the data.")

@@ -21,6 +21,7 @@ from edgeproof.core.errors import DataError
 from edgeproof.core.ports import Port
 from edgeproof.data import own_splits
 from edgeproof.data.own_data import PreparedData
+from edgeproof.data.own_targets import VALUE_METRICS
 from edgeproof.data.pictures import SUFFIXES, decode_picture
 from edgeproof.progress import Progress
 
@@ -51,7 +52,12 @@ class Picture:
 
 
 def find_metric(options: Options) -> str:
-    """Return the metric of the task: the one that is named, or the accuracy."""
+    """Return the metric of the task: the one that is named, or the accuracy. Raises DataError for one of values."""
+    if options.metric in VALUE_METRICS:
+        raise DataError(
+            f"the folders of {options.path} are classes, and '{options.metric}' is a metric of values. Name another "
+            "metric, or use the kind 'arrays'."
+        )
     return options.metric or "accuracy"
 
 

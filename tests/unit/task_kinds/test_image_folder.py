@@ -214,3 +214,9 @@ def test_files_of_the_operating_system_are_left_out(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
     splits = read_kind("image_folder", tmp_path, size=[4, 4]).splits
     assert sum(len(y) for _, y in splits.values()) == 8
+
+
+def test_a_metric_of_values_is_refused(tmp_path: Path) -> None:
+    write_pictures(tmp_path, {"red": 4, "blue": 4})
+    with pytest.raises(DataError, match="'rmse' is a metric of values"):
+        read_kind("image_folder", tmp_path, size=[4, 4], metric="rmse")
