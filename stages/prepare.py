@@ -10,10 +10,11 @@ from edgeproof import entry
 def main() -> None:
     """Prepare the data of the task in params.yaml."""
     from edgeproof.config import params_file
-    from edgeproof.data import preparation
+    from edgeproof.data import own_data, preparation
 
-    for reason in preparation.prepare(params_file.read_params().task):
-        print(f"  skipped the source {reason}", file=sys.stderr)
+    task = params_file.read_params().task
+    for note in preparation.prepare(task) if task.options is None else own_data.prepare(task):
+        print(f"  {note}", file=sys.stderr)
 
 
 if __name__ == "__main__":

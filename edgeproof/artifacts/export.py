@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ import torch
 from edgeproof.artifacts import conversion
 from edgeproof.config import packages
 from edgeproof.config.params import ExportParams
-from edgeproof.core import plugins
+from edgeproof.core import described_tasks, plugins
 from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.directories import META, content_sha256, read_meta, write_atomically, write_meta
 from edgeproof.core.errors import ConfigError, Unsupported
@@ -24,7 +25,7 @@ from edgeproof.core.ports import Port
 from edgeproof.data import layouts, preparation
 from edgeproof.models import frameworks, model_files, training
 from edgeproof.models.model_files import NetworkSpec
-from edgeproof.paths import ARTIFACTS, locate_model, name_artifact
+from edgeproof.paths import ARTIFACTS, DATA, locate_model, name_artifact
 
 # Facts that are copied from the meta.json of a model into the meta.json of its artifacts.
 MODEL_FACTS = (
@@ -81,7 +82,7 @@ def export_schemes(item: ExportParams, task: str, out: Path, crashes: Mapping[st
                     functools.partial(_convert, runtime, module, samples, scheme, directory),
                 )
             meta = {
-                **_finish_artifact(directory, module, network, samples, outcome),
+                **_finish_artifact(directory, module, network, samples, outcome, task),
                 **_describe_origin(item, scheme, model_meta),
             }
             write_meta(directory, meta)
@@ -126,8 +127,12 @@ def _finish_artifact(
     network: NetworkSpec,
     samples: tuple[Array, ...],
     outcome: ExportResult | Unsupported,
+    task: str,
 ) -> dict[str, Any]:
-    """Describe the exported files, then write some samples and the model's own outputs for them beside the files."""
+    """Describe the exported files, then write some samples and the model's own outputs for them beside the files.
+
+    The description of a task of the user's own data is added, so that a bundle can preprocess inputs.
+    """
     facts = conversion.describe_files(directory, outcome)
     if isinstance(outcome, Unsupported):
         return facts
@@ -140,6 +145,8 @@ def _finish_artifact(
         inputs = [replace(port, shape=array.shape[1:]) for port, array in zip(inputs, stored, strict=True)]
     conversion.save_arrays(directory, "samples", stored)
     conversion.save_arrays(directory, "expected", expected)
+    if (description := described_tasks.find_description(DATA / task)) is not None:
+        shutil.copyfile(description, directory / described_tasks.FILE)
     ports = {"inputs": [port.to_json() for port in inputs], "outputs": [port.to_json() for port in outputs]}
     return {**facts, **layout, **ports}
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeproof.bench import quality
 from edgeproof.core import plugins
+from edgeproof.core.described_tasks import find_description
 from edgeproof.core.directories import META, content_sha256, read_meta
 from edgeproof.core.errors import DataError, EdgeproofError
 from edgeproof.data import layouts, preparation
@@ -55,7 +56,8 @@ def _compare_evidence(record: Record, result: QualityResult, evidence: Evidence)
     if OUTPUTS_FILE not in record.files:
         return
     task = record.identity.task
-    if task not in plugins.list_names("tasks") or not _has_its_data(record):
+    is_known = task in plugins.list_names("tasks") or find_description(DATA / task) is not None
+    if not is_known or not _has_its_data(record):
         return
     scorer = load_task_quality(task, result.metric)
     samples = _load_test_split(task, record.content["artifact"].get(layouts.LAYOUT), DATA.resolve())

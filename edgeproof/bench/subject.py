@@ -8,11 +8,12 @@ from pathlib import Path
 
 from edgeproof.config.params import BenchParams, Params
 from edgeproof.core import directories, plugins
+from edgeproof.core.described_tasks import load_task, locate_definition
 from edgeproof.core.directories import read_meta
 from edgeproof.data import layouts, preparation
 from edgeproof.data.samples import Samples
 from edgeproof.data.task_quality import TaskQuality, load_task_quality
-from edgeproof.paths import ARTIFACTS
+from edgeproof.paths import ARTIFACTS, DATA
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def build_subject(item: BenchParams, study: Params) -> Subject:
         artifacts=artifacts,
         samples={model: by_layout[layout[model]] for model in item.artifacts},
         quality=load_task_quality(task, metric),
-        scorers=(plugins.find_source("tasks", task), plugins.find_source("metrics", metric)),
-        postprocessing=task if hasattr(plugins.load("tasks", task), "postprocess") else None,
+        scorers=(locate_definition(task, DATA / task), plugins.find_source("metrics", metric)),
+        postprocessing=task if hasattr(load_task(task, DATA / task), "postprocess") else None,
     )
 
 

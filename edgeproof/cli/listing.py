@@ -50,8 +50,8 @@ def describe_module(path: Path) -> str:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from edgeproof.config import cards, compose
-    from edgeproof.config.conf_files import find_conf_file
+    from edgeproof.config import cards, compose, task_kinds
+    from edgeproof.config.conf_files import find_conf_file, list_conf_directories
     from edgeproof.core import plugins
 
     studies = {name: find_conf_file("study", name, compose.CONF) for name in compose.list_studies()}
@@ -59,7 +59,11 @@ def _list(arguments: argparse.Namespace) -> int:
     _print_group("devices", {name: describe_yaml(cards.CARDS / f"{name}.yaml") for name in cards.names()})
     for kind in plugins.SINGULAR:
         sources = {name: plugins.find_source(kind, name) for name in plugins.list_names(kind)}
-        _print_group(kind, {name: describe_module(path) for name, path in sources.items()})
+        descriptions = {name: describe_module(path) for name, path in sources.items()}
+        if kind == "tasks":
+            own_tasks = task_kinds.list_own_tasks(list_conf_directories(compose.CONF))
+            descriptions |= {path.stem: describe_yaml(path) for path in own_tasks}
+        _print_group(kind, dict(sorted(descriptions.items())))
     return OK
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 
-from edgeproof.config import cards
+from edgeproof.config import cards, task_kinds
 from edgeproof.config.model_graph import find_network, read_framework
-from edgeproof.config.study import ModelEntry, Study, TaskDefinition
-from edgeproof.config.task_metric import load_task_metric
-from edgeproof.config.validation import validate
+from edgeproof.config.study import ModelEntry, Study
+from edgeproof.config.task_metric import load_metric
 from edgeproof.core import plugins
 from edgeproof.core.errors import ConfigError, UnknownNameError
 from edgeproof.records import kinds
@@ -32,7 +31,7 @@ def check_study(study: Study) -> None:
     for mention in _list_mentions(study):
         if mention.name not in mention.known:
             raise UnknownNameError(mention.kind, mention.name, mention.known, _explain_where_to_add(mention))
-        if mention.kind in plugins.SINGULAR.values():
+        if mention.kind in plugins.SINGULAR.values() and not _is_own_data(mention, study):
             plugins.load(f"{mention.kind}s", mention.name)
     for device in study.bench.devices:
         cards.read(device)
@@ -80,8 +79,18 @@ def _list_mentions(study: Study) -> list[Mention]:
     return [Mention(kind, name, known) for kind, name, known in mentions if name is not None]
 
 
+def _is_own_data(mention: Mention, study: Study) -> bool:
+    """Return True for a task that a kind makes, which has no file of its own."""
+    return mention.kind == "task" and task_kinds.find_kind(study.tasks[mention.name]) is not None
+
+
 def _explain_where_to_add(mention: Mention) -> str:
     kind, name = mention.kind, mention.name
+    if kind == "task":
+        return (
+            f"To add one for your own data: conf/tasks/{name}.yaml with a 'kind' (docs/your_own_data.md). With code: "
+            f"edgeproof/tasks/{name}.py and conf/tasks/{name}.yaml."
+        )
     if kind in plugins.SINGULAR.values():
         return f"To add one: edgeproof/{kind}s/{name}.py and conf/{kind}s/{name}.yaml."
     if kind == "scenario":
@@ -92,9 +101,9 @@ def _explain_where_to_add(mention: Mention) -> str:
 def _check_quality_limits(study: Study) -> None:
     """Check that the task's floor is not better than its target, and that limits of a proportion are shares."""
     where = f"conf/tasks/{study.task}.yaml"
-    definition = validate(TaskDefinition, study.tasks[study.task], where)
-    _, metric = load_task_metric(study.task)
-    target, floor = definition.quality_target, definition.quality_floor
+    task = task_kinds.expand_task(study.task, study.tasks[study.task], study.seed)
+    metric = load_metric(task["metric"])
+    target, floor = task["quality_target"], task["quality_floor"]
     for key, limit in (("quality_target", target), ("quality_floor", floor)):
         if metric.interval == "wilson" and limit is not None and not 0 <= limit <= 1:
             raise ConfigError(f"{where}: {key} is a share from 0 to 1, because the task's metric is {metric.label}.")
@@ -128,6 +137,11 @@ def _check_model(name: str, study: Study) -> None:
         )
     _check_teachers(name, entry)
     _check_parent(name, study)
+    if getattr(plugins.load("methods", entry.method), "TEACHER_ONLY", False) and study.list_runtimes(name):
+        raise ConfigError(
+            f"models.{name}: method '{entry.method}' makes a teacher from a file, which can't be exported again. Add "
+            "'runtimes: []'. To measure the file itself: edgeproof bench FILE"
+        )
     if entry.control is not None and entry.family is None:
         raise ConfigError(
             f"models.{name}: 'control' needs a 'family', whose table compares the two; add 'family: <name>'."

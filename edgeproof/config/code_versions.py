@@ -29,17 +29,17 @@ def describe_code() -> dict[str, str]:
     return {"version": importlib.metadata.version("edgeproof"), **_hash_stages()}
 
 
-def describe_plugins(names: Mapping[str, str], unused: str) -> dict[str, Any]:
-    """Return the values of PluginSources for plugins by their kinds, such as {'networks': 'mlp'}.
+def describe_plugins(used: Mapping[str, tuple[str, str]], unused: str) -> dict[str, Any]:
+    """Return the values of PluginSources for plugins by their roles, such as {'network': ('networks', 'mlp')}.
 
     `unused` is the path that takes the place of the file of an installed plugin. Raises UnknownNameError.
     """
     project = plugins.PROJECT_PLUGINS.resolve()
     files, installed = {}, []
-    for kind, name in names.items():
+    for role, (kind, name) in used.items():
         source = plugins.find_source(kind, name)
         is_own = source.resolve().is_relative_to(project)
-        files[plugins.SINGULAR[kind]] = f"{plugins.PROJECT_PLUGINS}/{kind}/{name}.py" if is_own else unused
+        files[role] = f"{plugins.PROJECT_PLUGINS}/{kind}/{name}.py" if is_own else unused
         if not is_own:
             installed.append(source)
     return {"files": files, "sha256": _hash_files(installed)}

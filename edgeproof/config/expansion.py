@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from edgeproof.config import cards
+from edgeproof.config import cards, task_kinds
 from edgeproof.config.checks import check_frameworks, check_study
 from edgeproof.config.code_versions import describe_code, describe_plugins
 from edgeproof.config.model_graph import find_network, find_root, read_framework, sort_by_lineage
 from edgeproof.config.packages import pin
-from edgeproof.config.params import FAMILIES, SCHEMA, Params
+from edgeproof.config.params import FAMILIES, NO_OWN_DATA, SCHEMA, Params
+from edgeproof.config.project import MARKER
 from edgeproof.config.references import find_reference
-from edgeproof.config.study import ModelEntry, Study, TaskDefinition
-from edgeproof.config.task_metric import load_task_metric
+from edgeproof.config.study import ModelEntry, Study
 from edgeproof.config.validation import validate
 from edgeproof.core import plugins
+from edgeproof.core.errors import DataError
 from edgeproof.paths import is_clone
 
 # No option of a network or method, such as a width or a number of epochs, is larger.
@@ -56,18 +58,23 @@ def expand(study: Study) -> Params:
 
 def _add_code(content: dict[str, Any]) -> None:
     """Add the parameters by which the stages depend on the installed edgeproof and on plugins."""
-    task = {"tasks": content["task"]["name"], "metrics": content["task"]["metric"]}
-    data = f"data/{content['task']['name']}"
+    task = content["task"]
+    # A task of a kind has no module of its own.
+    own = ("tasks", task["name"]) if task["module"] == task["name"] else ("task_kinds", task["kind"])
+    shared = {"task": own, "metric": ("metrics", task["metric"])}
+    data = f"data/{task['name']}"
     content["code"] = describe_code()
-    content["task"]["plugins"] = describe_plugins(task, "conf/config.yaml")
+    task["plugins"] = describe_plugins(shared, MARKER.as_posix())
+    if task["depends_on"] == NO_OWN_DATA:  # a file of the clone
+        task["depends_on"] = MARKER.as_posix()
     for item in [item for family in FAMILIES for item in content[family].values()]:
-        kinds = {**task, "methods": item["method"], "networks": item["network"]}
-        item["plugins"] = describe_plugins(kinds, f"{data}/build")
+        used = {**shared, "method": ("methods", item["method"]), "network": ("networks", item["network"])}
+        item["plugins"] = describe_plugins(used, f"{data}/build")
     for item in content["export"].values():
-        item["plugins"] = describe_plugins({**task, "runtimes": item["runtime"]}, f"{data}/build")
+        item["plugins"] = describe_plugins({**shared, "runtime": ("runtimes", item["runtime"])}, f"{data}/build")
     for item in content["bench"].values():
-        kinds = {**task, "runtimes": item["runtime"], "transports": item["transport"]}
-        item["plugins"] = describe_plugins(kinds, f"{data}/test")
+        used = {**shared, "runtime": ("runtimes", item["runtime"]), "transport": ("transports", item["transport"])}
+        item["plugins"] = describe_plugins(used, f"{data}/test")
 
 
 def _limit_schemes(study: Study) -> Study:
@@ -83,10 +90,7 @@ def _limit_schemes(study: Study) -> Study:
 
 
 def _expand_task(study: Study) -> dict[str, Any]:
-    where = f"conf/tasks/{study.task}.yaml"
-    definition = validate(TaskDefinition, study.tasks[study.task], where)
-    metric, _ = load_task_metric(study.task)
-    return {**definition.model_dump(mode="json"), "name": study.task, "metric": metric, "seed": study.seed}
+    return task_kinds.expand_task(study.task, study.tasks[study.task], study.seed)
 
 
 def _expand_model(study: Study, name: str) -> dict[str, Any]:
@@ -110,12 +114,26 @@ def _expand_model(study: Study, name: str) -> dict[str, Any]:
         "threads": study.threads,
         "packages": pin(definition.packages),
         "inputs": {
-            "parent": f"models/{entry.parent}" if entry.parent else data,
+            "parent": f"models/{entry.parent}" if entry.parent else _find_own_file(name, entry.method, options) or data,
             "teacher": teachers[0],
             "teacher_2": teachers[1],
             "teacher_3": teachers[2],
         },
     }
+
+
+def _find_own_file(name: str, method: str, options: Mapping[str, Any]) -> str | None:
+    """Return the path of the user's file that a method starts from, or None. Raises DataError if it does not exist."""
+    option = getattr(plugins.load("methods", method), "FILE_OPTION", None)
+    if option is None:
+        return None
+    path = str(options[option])
+    if not Path(path).is_file():
+        raise DataError(
+            f"models.{name}.options.{option}: there is no file '{path}' in {Path.cwd()}. Put it there, or change the "
+            "option in the study."
+        )
+    return path
 
 
 def _check_options(kind: str, name: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:

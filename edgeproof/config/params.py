@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import (
+    AliasChoices,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from edgeproof.config.validation import Checksum, Frozen, Id
 from edgeproof.core.errors import ConfigError, suggest_nearest
@@ -25,6 +32,12 @@ Family = Literal["train", "distill", "prune", "quantize"]
 FAMILIES: tuple[Family, ...] = ("train", "distill", "prune", "quantize")
 
 Files = Annotated[dict[str, Checksum], Field(min_length=1)]
+
+# The dependency of `prepare` for a task that has no data of the user's own. dvc.yaml lists this file anyway.
+NO_OWN_DATA = "stages/prepare.py"
+NO_MODULE = "__init__"
+# Keys that a task needs unless it has a kind.
+FILE_KEYS = ("sources", "files", "validation_samples", "calibration_samples")
 
 
 class PluginSources(Frozen):
@@ -153,6 +166,9 @@ class FileGroup(Frozen):
 class TaskParams(UsesPlugins):
     """A task: its files and the sources to get them from, with the seed that splits its samples.
 
+    `module` is the file in edgeproof/tasks that the task is made of. A task of the user's own data has none: `kind` is
+    the file in edgeproof/task_kinds that reads the data at `depends_on`, with `options`, and there are no other files.
+
     `further` are groups of files with other sources. `train_samples` limits the training split to that many samples,
     which the seed draws; without it, all are used.
 
@@ -161,21 +177,45 @@ class TaskParams(UsesPlugins):
     """
 
     name: Id
-    sources: list[Source] = Field(min_length=1)
-    files: Files
+    # dvc.yaml needs files that exist. Earlier versions wrote none of the two: the module was that of the name.
+    module: Id = NO_MODULE
+    kind: Id = NO_MODULE
+    options: dict[str, Any] | None = None
+    depends_on: str = NO_OWN_DATA
+    sources: Annotated[list[Source], Field(min_length=1)] | None = None
+    files: Files | None = None
     further: list[FileGroup] = []
     train_samples: Samples | None = None
-    validation_samples: Samples
-    calibration_samples: Samples
+    validation_samples: Samples | None = None
+    calibration_samples: Samples | None = None
     quality_target: float
     quality_floor: float | None = None
     # Earlier versions knew no other metric and wrote none.
     metric: Id = "accuracy"
     seed: Seed
 
+    @model_validator(mode="after")
+    def require_files(self) -> TaskParams:
+        """Check that a task without the options of a kind names its files."""
+        missing = [key for key in FILE_KEYS if getattr(self, key) is None]
+        if (self.kind == NO_MODULE) != (self.options is None):
+            raise ValueError("task.kind and task.options: a task has both or none of them")
+        if self.options is None and missing:
+            raise ValueError(f"task.{', task.'.join(missing)}: needed by a task without a kind")
+        return self
+
+    def list_file_groups(self) -> list[FileGroup]:
+        """Return the files of the task in groups, each with its sources. A task of the user's own data has none."""
+        if self.sources is None or self.files is None:
+            return []
+        return [FileGroup(sources=self.sources, files=self.files), *self.further]
+
 
 class Inputs(Frozen):
-    """The directories that a model depends on in dvc.yaml. Without a parent or teacher it is the prepared data."""
+    """The directories that a model depends on in dvc.yaml. Without a parent or teacher it is the prepared data.
+
+    A method that starts from a user's file has that file as its parent.
+    """
 
     parent: str
     teacher: str
@@ -292,8 +332,7 @@ class Params(Frozen):
     export: dict[Id, ExportParams]
     bench: dict[Id, BenchParams]
     report: ReportParams
-    # None in a clone, where the stages depend on the files themselves.
-    code: CodeParams | None = None
+    code: CodeParams | None = None  # None in a clone, where the stages depend on the files themselves
 
     @model_serializer(mode="wrap")
     def leave_out_absent_code(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeproof.core.errors import ConfigError
+from edgeproof.core.plugins import PROJECT_MARKER
 from edgeproof.paths import SOURCES
 
 # Every command that composes a study reads this file.
-MARKER = Path("conf/config.yaml")
+MARKER = PROJECT_MARKER
 
 
 def is_project(directory: Path) -> bool:

@@ -9,14 +9,17 @@ from pydantic import Field
 from edgeproof.config.params import (
     Compliance,
     Family,
+    FileGroup,
+    Files,
     InterleavedProcesses,
     PauseSeconds,
     Preset,
     Processes,
+    Samples,
     ScenarioParams,
     Seed,
     Session,
-    TaskParams,
+    Source,
     Threads,
     WarmUpSeconds,
 )
@@ -93,13 +96,22 @@ class RuntimeDefinition(Frozen):
     device_packages: list[str]
 
 
-class TaskDefinition(TaskParams):
-    """Content of conf/tasks/<name>.yaml. The file gives the name, the task's code the metric, the study the seed."""
+class TaskDefinition(Frozen):
+    """Content of conf/tasks/<name>.yaml of a task with a file of its own. Its keys are explained at TaskParams.
+
+    The file gives the name, the task's code the metric, the study the seed.
+    """
 
     RENAMED_KEYS: ClassVar[dict[str, str]] = {"accuracy_target": "quality_target", "accuracy": "quality_target"}
 
-    name: Id = "unnamed"
-    seed: Seed = 0
+    sources: list[Source] = Field(min_length=1)
+    files: Files
+    further: list[FileGroup] = []
+    train_samples: Samples | None = None
+    validation_samples: Samples
+    calibration_samples: Samples
+    quality_target: float
+    quality_floor: float | None = None
 
 
 class Study(Frozen):

@@ -23,12 +23,13 @@ from types import ModuleType
 
 from edgeproof.core.errors import ConfigError, UnknownNameError
 
-# The project's own plugins. They count only beside a conf/, so a command in any other directory loads no code from it.
-PROJECT_PLUGINS, PROJECT_CONF = Path("plugins"), Path("conf")
+# The project's own plugins. They count only in a project, so a command in any other directory loads no code from it.
+PROJECT_PLUGINS, PROJECT_MARKER = Path("plugins"), Path("conf/config.yaml")
 ENTRY_POINT_GROUP = "edgeproof.plugins"
 
 SINGULAR = {
     "tasks": "task",
+    "task_kinds": "kind of task",
     "metrics": "metric",
     "networks": "network",
     "methods": "method",
@@ -78,7 +79,7 @@ def find_source(kind: str, name: str) -> Path:
 
 def build_unknown_name_error(kind: str, name: str) -> UnknownNameError:
     """Build the error for a plugin that does not exist."""
-    definition = "" if kind in ("transports", "metrics") else f" and conf/{kind}/{name}.yaml"
+    definition = "" if kind in ("transports", "metrics", "task_kinds") else f" and conf/{kind}/{name}.yaml"
     root = "edgeproof" if Path("edgeproof").is_dir() else PROJECT_PLUGINS
     return UnknownNameError(SINGULAR[kind], name, list_names(kind), f"To add one: {root}/{kind}/{name}.py{definition}.")
 
@@ -86,7 +87,7 @@ def build_unknown_name_error(kind: str, name: str) -> UnknownNameError:
 def list_external_roots() -> list[Path]:
     """List the plugin directories outside of edgeproof, in order of precedence."""
     given = [Path(part) for part in os.environ.get("EDGEPROOF_PLUGINS", "").split(os.pathsep) if part]
-    if not PROJECT_CONF.is_dir():
+    if not PROJECT_MARKER.is_file():
         return given
     own = [PROJECT_PLUGINS.resolve()] if PROJECT_PLUGINS.is_dir() else []
     return [*given, *own, *list_package_roots()]

@@ -3,20 +3,22 @@
 data/<task>/build   train, validation and calibration samples: every model and export depends on it
 data/<task>/test    the test split: only the bench stages depend on it
 
-A split is stored as <split>_x.npy, further inputs as <split>_x1.npy and so on, and its targets as <split>_y.npy.
+A split is stored as <split>_x.npy, further inputs as <split>_x1.npy and so on, and its targets as <split>_y.npy. For a
+task of the user's own data, task.json describes the task.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from edgeproof.config.params import FileGroup, TaskParams
+from edgeproof.config.params import TaskParams
 from edgeproof.core import plugins
-from edgeproof.core.directories import list_files, read_meta, write_atomically, write_meta
+from edgeproof.core.described_tasks import FILE as TASK_FILE
+from edgeproof.core.described_tasks import TaskDescription, load_task
+from edgeproof.core.directories import list_files, read_meta, write_atomically, write_json, write_meta
 from edgeproof.core.errors import DataError
 from edgeproof.data import sources
 from edgeproof.data.task_checks import as_tuple, check_arrays, check_inputs, check_targets
@@ -26,30 +28,37 @@ Array = np.ndarray[Any, Any]
 
 # Samples of each split that are preprocessed and checked when the data is prepared.
 CHECKED_SAMPLES = 16
+# Training samples that calibrate static quantization, if the task does not say and has as many.
+DEFAULT_CALIBRATION_SAMPLES = 256
 
 
 def prepare(task: TaskParams, root: Path = DATA) -> list[str]:
-    """Fetch, verify, split and store a task's data. Return the reasons why sources were skipped.
+    """Fetch, verify, split and store the data of a task with a file of its own. Return why sources were skipped.
 
     Raises DataError if no source works, or if there are fewer training samples than calibration samples.
     """
     plugin = plugins.load("tasks", task.name)
     files, reasons = _fetch_files(task, root / task.name)
     splits = plugin.data(files, validation_samples=task.validation_samples, seed=task.seed)
+    store_splits(task, plugin, splits, root)
+    return [f"skipped the source {reason}" for reason in reasons]
+
+
+def store_splits(
+    task: TaskParams, plugin: Any, splits: dict[str, Any], root: Path, description: TaskDescription | None = None
+) -> None:
+    """Check the splits of a task, and store them with the description of a task that has no file of its own.
+
+    Raises DataError for splits that do not fit the task, or if there are fewer training samples than calibration
+    samples.
+    """
     _check_splits(task.name, plugin, splits)
     if task.train_samples is not None:
         splits["train"] = _draw_samples(splits["train"], task.train_samples, task.seed)
-    samples = len(splits["train"][1])
-    if task.calibration_samples > samples:
-        raise DataError(
-            f"task '{task.name}' has {samples} training samples, fewer than calibration_samples "
-            f"{task.calibration_samples}. Lower it in conf/tasks/{task.name}.yaml."
-        )
-    order = np.random.default_rng(task.seed).permutation(samples)
-    calibration = np.sort(order[: task.calibration_samples])
-    _store(root / task.name / "build", task, {name: splits[name] for name in ("train", "validation")}, calibration)
-    _store(root / task.name / "test", task, {"test": splits["test"]}, None)
-    return reasons
+    builds = {name: splits[name] for name in ("train", "validation")}
+    calibration = _draw_calibration(task, len(splits["train"][1]))
+    _store(root / task.name / "build", task, builds, calibration, description)
+    _store(root / task.name / "test", task, {"test": splits["test"]}, None, description)
 
 
 def load_split(task: str, split: str, root: Path = DATA) -> tuple[tuple[Array, ...], Array]:
@@ -58,7 +67,7 @@ def load_split(task: str, split: str, root: Path = DATA) -> tuple[tuple[Array, .
     Raises ArtifactError if the data is missing or damaged, and DataError if the task's file no longer fits it.
     """
     directory = _find_directory(task, split, root)
-    plugin = plugins.load("tasks", task)
+    plugin = load_task(task, root / task)
     inputs = _preprocess(task, plugin, [np.load(path, allow_pickle=False) for path in _list_inputs(directory, split)])
     targets: Array = np.load(directory / f"{split}_y.npy", allow_pickle=False)
     check_targets(task, plugin, targets, len(inputs[0]))
@@ -73,20 +82,30 @@ def load_calibration(task: str, root: Path = DATA) -> tuple[Array, ...]:
     directory = _find_directory(task, "train", root)
     indices = np.load(directory / "calibration.npy", allow_pickle=False)
     raw = [np.load(path, mmap_mode="r", allow_pickle=False)[indices] for path in _list_inputs(directory, "train")]
-    return _preprocess(task, plugins.load("tasks", task), raw)
+    return _preprocess(task, load_task(task, root / task), raw)
 
 
 def _fetch_files(task: TaskParams, directory: Path) -> tuple[dict[str, Path], list[str]]:
     """Fetch the files of a task, each group into a folder of its own. Return their paths and the skipped sources."""
-    groups = [FileGroup(sources=task.sources, files=task.files), *task.further]
     paths: dict[str, Path] = {}
     reasons: list[str] = []
-    for number, group in enumerate(groups, 1):
+    for number, group in enumerate(task.list_file_groups(), 1):
         folder = directory / ("source" if number == 1 else f"source_{number}")
         if not sources.is_intact(folder, group.sources, group.files):
             reasons += sources.fetch(task.name, group.sources, group.files, folder)
         paths |= {name: folder / name for name in list_files(folder)}
     return paths, reasons
+
+
+def _draw_calibration(task: TaskParams, samples: int) -> Array:
+    """Return the rows of the training samples that calibrate. Raises DataError if there are fewer than wanted."""
+    wanted = task.calibration_samples or min(DEFAULT_CALIBRATION_SAMPLES, samples)
+    if wanted > samples:
+        raise DataError(
+            f"task '{task.name}' has {samples} training samples, fewer than calibration_samples {wanted}. Lower it in "
+            f"conf/tasks/{task.name}.yaml."
+        )
+    return np.sort(np.random.default_rng(task.seed).permutation(samples)[:wanted])
 
 
 def _draw_samples(split: tuple[Any, Array], limit: int, seed: int) -> tuple[Any, Array]:
@@ -96,7 +115,7 @@ def _draw_samples(split: tuple[Any, Array], limit: int, seed: int) -> tuple[Any,
     return tuple(array[rows] for array in as_tuple(inputs)), targets[rows]
 
 
-def _preprocess(task: str, plugin: ModuleType, raw: list[Array]) -> tuple[Array, ...]:
+def _preprocess(task: str, plugin: Any, raw: list[Array]) -> tuple[Array, ...]:
     inputs = as_tuple(plugin.preprocess(raw[0] if len(raw) == 1 else tuple(raw)))
     check_inputs(task, plugin.INPUTS, inputs)
     return inputs
@@ -108,7 +127,7 @@ def _list_inputs(directory: Path, split: str) -> list[Path]:
     return [directory / f"{split}_x.npy", *further]
 
 
-def _check_splits(task: str, plugin: ModuleType, splits: dict[str, Any]) -> None:
+def _check_splits(task: str, plugin: Any, splits: dict[str, Any]) -> None:
     """Check the splits of a task's data(). Raises DataError for what is missing or does not fit its declaration."""
     missing = {"train", "validation", "test"} - set(splits)
     if missing:
@@ -126,7 +145,13 @@ def _find_directory(task: str, split: str, root: Path) -> Path:
     return directory
 
 
-def _store(directory: Path, task: TaskParams, splits: dict[str, Any], calibration: Array | None) -> None:
+def _store(
+    directory: Path,
+    task: TaskParams,
+    splits: dict[str, Any],
+    calibration: Array | None,
+    description: TaskDescription | None,
+) -> None:
     with write_atomically(directory) as out:
         for name, (inputs, targets) in splits.items():
             for number, array in enumerate(as_tuple(inputs)):
@@ -134,4 +159,6 @@ def _store(directory: Path, task: TaskParams, splits: dict[str, Any], calibratio
             np.save(out / f"{name}_y.npy", np.ascontiguousarray(targets))
         if calibration is not None:
             np.save(out / "calibration.npy", calibration)
+        if description is not None:
+            write_json(out / TASK_FILE, description.to_json())
         write_meta(out, {"task": task.name, "samples": {name: len(y) for name, (_, y) in splits.items()}})

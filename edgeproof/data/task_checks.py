@@ -6,7 +6,6 @@ the training.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,7 @@ def check_inputs(task: str, ports: tuple[Port, ...], inputs: tuple[Array, ...]) 
             raise DataError(f"task '{task}': input '{port.name}' holds NaN or infinity. {advice}")
 
 
-def check_targets(task: str, plugin: ModuleType, targets: Array, count: int) -> None:
+def check_targets(task: str, plugin: Any, targets: Array, count: int) -> None:
     """Check targets (N, …). A task without a loss of its own is a classification, whose targets are class numbers.
 
     Raises DataError for another number of targets, NaN, or numbers that are no classes, and for a task that is no
@@ -85,7 +84,7 @@ def check_targets(task: str, plugin: ModuleType, targets: Array, count: int) -> 
             )
 
 
-def is_classification(plugin: ModuleType) -> bool:
+def is_classification(plugin: Any) -> bool:
     """Return True for a task with one output of class scores, which is trained with cross-entropy."""
     return not hasattr(plugin, "loss") and len(plugin.OUTPUTS) == 1 and len(plugin.OUTPUTS[0].shape) == 1
 

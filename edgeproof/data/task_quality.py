@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edgeproof.core import plugins
+from edgeproof.core.described_tasks import load_task
 from edgeproof.data.task_checks import as_tuple
+from edgeproof.paths import DATA
 from edgeproof.statistics.metric import Compute, Evidence, Metric
 
 Array = np.ndarray[Any, Any]
@@ -39,7 +40,7 @@ class TaskQuality:
 
 def load_task_quality(task: str, metric: str | None = None) -> TaskQuality:
     """Return a task's quality by its first metric, or by the given one."""
-    plugin = plugins.load("tasks", task)
+    plugin = load_task(task, DATA / task)
     name = metric or plugin.METRICS[0]
     metric_plugin = plugins.load("metrics", name)
 
@@ -64,7 +65,7 @@ def load_metric_quality(metric: str) -> TaskQuality:
     return TaskQuality(metric, plugin.METRIC, collect, plugin.compute)
 
 
-def postprocess_all(plugin: ModuleType, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
+def postprocess_all(plugin: Any, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
     """Return the outputs of all samples as the application sees them: each sample is postprocessed by itself."""
     if not hasattr(plugin, "postprocess"):
         return outputs

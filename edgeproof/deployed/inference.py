@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edgeproof.core import plugins
 from edgeproof.core.artifacts import read_inputs
+from edgeproof.core.described_tasks import load_task
 from edgeproof.core.directories import read_meta
 
 ARTIFACT = "artifact"
@@ -48,7 +48,7 @@ def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
     Several inputs are an .npz with an array for each. One output is written to the .npy file `out`, several to an .npz.
     Without `out` the index of the greatest value of the first output is printed for each sample.
     """
-    task = plugins.load("tasks", json.loads((root / "bundle.json").read_text(encoding="utf-8"))["task"])
+    task = load_task(json.loads((root / "bundle.json").read_text(encoding="utf-8"))["task"], root / ARTIFACT)
     try:
         arrays = _preprocess(root, task, _load_raw(task, inputs))
     except InputError as error:
@@ -66,7 +66,7 @@ def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
     return 0
 
 
-def _load_raw(task: ModuleType, path: Path) -> tuple[Array, ...]:
+def _load_raw(task: Any, path: Path) -> tuple[Array, ...]:
     """Read raw inputs, one array for each input of the task. Raises InputError."""
     try:
         content = np.load(path, allow_pickle=False)
@@ -79,7 +79,7 @@ def _load_raw(task: ModuleType, path: Path) -> tuple[Array, ...]:
         raise InputError(f"{path} lacks an input: {error.args[0]}") from None
 
 
-def _preprocess(root: Path, task: ModuleType, raw: tuple[Array, ...]) -> tuple[Array, ...]:
+def _preprocess(root: Path, task: Any, raw: tuple[Array, ...]) -> tuple[Array, ...]:
     """Return what the artifact takes. Raises InputError for raw inputs that do not become that."""
     shapes = ", ".join(str(array.shape) for array in raw)
     try:

@@ -18,14 +18,14 @@ from edgeproof import entry
 from edgeproof.bench.subject import Subject
 from edgeproof.config import params_file
 from edgeproof.config.params import BenchParams, Params
-from edgeproof.core import plugins
+from edgeproof.core.described_tasks import load_task, locate_definition
 from edgeproof.core.directories import read_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.data import layouts, preparation
 from edgeproof.data.samples import Samples
 from edgeproof.farm import artifact_cache, engines, leases, quarantine, session
 from edgeproof.farm.history import HistoryCell, NightResult
-from edgeproof.paths import name_artifact
+from edgeproof.paths import DATA, name_artifact
 from edgeproof.records import record_files
 from edgeproof.records.session_trust import SessionTrust
 from edgeproof.report import interleaved
@@ -157,8 +157,8 @@ def load_subject(item: BenchParams, study: Params, artifacts: Path) -> Subject:
         artifacts=artifacts,
         samples=samples,
         quality=None,
-        scorers=(plugins.find_source("tasks", task),),
-        postprocessing=task if hasattr(plugins.load("tasks", task), "postprocess") else None,
+        scorers=(locate_definition(task, DATA / task),),
+        postprocessing=task if hasattr(load_task(task, DATA / task), "postprocess") else None,
     )
 
 

@@ -54,6 +54,18 @@ def _build_from_seed(
         f"{meta['parameters']:,} parameters, {meta['macs']:,} MACs",
         file=sys.stderr,
     )
+    if hasattr(method, "FILE_OPTION") and not task.metric.meets(quality, params.task.quality_target):
+        print(f"  {_explain_low_quality(name, params, task, quality)}", file=sys.stderr)
+
+
+def _explain_low_quality(name: str, params: Params, task: TrainingTask, quality: float) -> str:
+    """Return a note for a brought model that does worse than the task's target, before anything is built on it."""
+    metric, target = task.metric, params.task.quality_target
+    return (
+        f"note: {name} has a validation {metric.label} of {metric.format(quality)}, and the task's target is "
+        f"{metric.format(target)}. If it did better where it was trained, the inputs differ: compare their scale and "
+        f"layout, and the order of the classes, with those of task '{params.task.name}'."
+    )
 
 
 def _explain_unknown_layer(error: UnknownLayerError, name: str, params: Params) -> str:

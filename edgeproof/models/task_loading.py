@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
-from edgeproof.core import plugins
+from edgeproof.core.described_tasks import load_task
 from edgeproof.data import preparation
 from edgeproof.data.task_checks import as_tuple, is_classification
 from edgeproof.data.task_quality import load_task_quality, postprocess_all
 from edgeproof.models.training_task import Batch, Inputs, Loss, Split, TrainingTask, cross_entropy
+from edgeproof.paths import DATA
 
 Array = np.ndarray[Any, Any]
 
 
 def load_training_task(name: str, seed: int, threads: int, *, from_parent: bool = False) -> TrainingTask:
     """Load the training and validation samples of a task, with its views, its loss and its metric."""
-    plugin = plugins.load("tasks", name)
+    plugin = load_task(name, DATA / name)
     quality = load_task_quality(name)
 
     def measure(inputs: tuple[Array, ...], outputs: tuple[Array, ...], targets: Array) -> float:
@@ -51,7 +51,7 @@ def _load_split(task: str, split: str) -> Split:
     return Split(tuple(map(torch.from_numpy, inputs)), torch.from_numpy(targets))
 
 
-def _make_loss(plugin: ModuleType) -> Loss:
+def _make_loss(plugin: Any) -> Loss:
     if not hasattr(plugin, "loss"):
         return cross_entropy
 
@@ -63,7 +63,7 @@ def _make_loss(plugin: ModuleType) -> Loss:
 
 
 def _make_augmentation(
-    plugin: ModuleType,
+    plugin: Any,
 ) -> Callable[[Inputs, torch.Tensor, torch.Generator], tuple[Inputs, torch.Tensor]] | None:
     if not hasattr(plugin, "augment"):
         return None

@@ -16,13 +16,14 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeproof.core import plugins, signatures
+from edgeproof.core.described_tasks import find_description
 from edgeproof.core.directories import hash_file, write_atomically, write_bytes, write_json, write_text
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.core.regular_files import list_content
@@ -82,7 +83,10 @@ def write_bundle(cell: CellRecords, root: Path, out: Path, *, key: Path | None) 
     with write_atomically(out) as directory:
         shutil.copytree(artifact, directory / "artifact", copy_function=shutil.copyfile)
         packages = _list_packages(record)
-        _write_program(record.identity.runtime, record.identity.task, directory / "run.pyz")
+        chosen = [("runtimes", record.identity.runtime)]
+        if find_description(artifact) is None:
+            chosen.append(("tasks", record.identity.task))
+        _write_program(chosen, directory / "run.pyz")
         write_json(directory / "bundle.json", _describe(record, packages))
         requirements = "".join(f"{name}=={version}\n" for name, version in sorted(packages.items()))
         write_text(directory / "requirements.txt", requirements)
@@ -152,14 +156,14 @@ def _describe(record: Record, packages: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _write_program(runtime: str, task: str, path: Path) -> None:
-    """Write run.pyz with one runtime and one task's preprocessing. Its bytes are the same wherever it is written."""
+def _write_program(chosen: Sequence[tuple[str, str]], path: Path) -> None:
+    """Write run.pyz with plugins: a runtime, and a task's preprocessing unless the artifact describes the task.
+
+    Its bytes are the same wherever it is written.
+    """
     files = imports.read_program(
         "edgeproof.deployed.__main__",
-        {
-            f"edgeproof.{kind}.{name}": plugins.find_source(kind, name)
-            for kind, name in (("runtimes", runtime), ("tasks", task))
-        },
+        {f"edgeproof.{kind}.{name}": plugins.find_source(kind, name) for kind, name in chosen},
     )
     write_bytes(path, runner_zipapp.zip_files(files))
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.bench import recheck
-from edgeproof.config.params import FileGroup, Params
+from edgeproof.config.params import Params
 from edgeproof.config.params_file import PARAMS, read_params
 from edgeproof.config.task_metric import load_task_metric
+from edgeproof.core.described_tasks import find_description
 from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import ArtifactError, ConfigError
 from edgeproof.paths import ARTIFACTS, DATA, MODELS, WORK, name_artifact
@@ -164,7 +165,7 @@ class _ModelTracer:
             yield LineageLink(role, model.name, model.sha256, stored, depth, {"made from": "see above"})
             return
         self._seen.add(model.sha256)
-        yield LineageLink(role, model.name, model.sha256, stored, depth, _describe_model(model))
+        yield LineageLink(role, model.name, model.sha256, stored, depth, _describe_model(model, self._homes))
         for part, source in model.lineage.items():
             name, sha256 = str(source["name"]), str(source["sha256"])
             ancestor = ModelDescription.parse(source) if "method" in source else self._find_description(name, sha256)
@@ -192,24 +193,26 @@ class _ModelTracer:
         return None
 
 
-def _describe_model(model: ModelDescription) -> dict[str, str]:
+def _describe_model(model: ModelDescription, homes: Sequence[Path]) -> dict[str, str]:
     network = model.network
     facts = {
         "method": f"{model.method} ({_format_pairs(model.options or {})})",
         "network": f"{network['name']} ({_format_pairs(network['options'])})" if network else "",
         "seed": "" if model.seed is None else str(model.seed),
-        **_describe_quality(model),
+        **_describe_quality(model, homes),
     }
     return {name: text for name, text in facts.items() if text}
 
 
-def _describe_quality(model: ModelDescription) -> dict[str, str]:
+def _describe_quality(model: ModelDescription, homes: Sequence[Path]) -> dict[str, str]:
     """Return the quality on the validation split, in natural units for a task that is not installed here."""
     if model.validation_quality is None:
         return {}
     try:
-        _, metric = load_task_metric(str(model.task))
-    except ConfigError:
+        data = [home / DATA / str(model.task) for home in homes]
+        described = (directory for directory in data if find_description(directory) is not None)
+        _, metric = load_task_metric(str(model.task), next(described, None))
+    except (ArtifactError, ConfigError):
         return {"validation quality": f"{model.validation_quality:.4g}"}
     return {f"validation {metric.label}": metric.format(model.validation_quality)}
 
@@ -218,11 +221,15 @@ def _link_data(model: ModelDescription, homes: Sequence[Path], study: Params | N
     task, sha256 = str(model.task), str(model.data_sha256)
     facts = {}
     if study is not None and study.task.name == task:
-        groups = [FileGroup(sources=study.task.sources, files=study.task.files), *study.task.further]
+        groups = study.task.list_file_groups()
         facts = {f"file {name}": file_sha256 for group in groups for name, file_sha256 in group.files.items()}
         sources = [source for group in groups for source in group.sources]
-        facts["sources"] = "; ".join(" ".join(map(str, source.model_dump().values())) for source in sources)
-        facts["split"] = f"seed {study.task.seed}, {study.task.validation_samples} for validation"
+        if sources:
+            facts["sources"] = "; ".join(" ".join(map(str, source.model_dump().values())) for source in sources)
+            facts["split"] = f"seed {study.task.seed}, {study.task.validation_samples} for validation"
+        else:
+            facts["own data"] = f"{study.task.kind} ({_format_pairs(study.task.options or {})})"
+            facts["split"] = f"seed {study.task.seed}"
     stored = find_stored((home / DATA / task / "build" for home in homes), sha256)
     return LineageLink("data", task, sha256, stored, depth=3, facts=facts)
 

@@ -25,6 +25,7 @@ from edgeproof.provenance.cells import CellAddress
 from edgeproof.provenance.lineage import load_study_params
 from edgeproof.records.record_parts import Commit
 from edgeproof.study import git
+from edgeproof.study.own_files import link_own_files
 
 WORKTREES = WORK / "reproduce"
 SHOWN_ERROR_LINES = 8
@@ -54,6 +55,7 @@ class StudyWorktree:
         source = DATA / self._params.task.name / "source"
         if source.is_dir():
             shutil.copytree(source, self.root / source)
+        link_own_files(self._params, self.root)
 
     def get_seeds(self, cell: CellAddress) -> Sequence[int]:
         """Return the training seeds of the cell's artifacts."""

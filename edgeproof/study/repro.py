@@ -18,6 +18,7 @@ from edgeproof.core.errors import EdgeproofError
 from edgeproof.paths import TABLES, WORK
 from edgeproof.study import plan, worktrees
 from edgeproof.study.dvc_command import run_dvc_repro
+from edgeproof.study.own_files import link_own_files
 
 WORKTREES = WORK / "studies"
 RESULTS = Path("results/studies")
@@ -48,6 +49,7 @@ def run_study(
     directory = WORKTREES / params.study
     worktrees.refresh(directory)
     params_file.write_params(params, " ".join([f"study={params.study}", *overrides]), directory / "params.yaml")
+    link_own_files(params, directory)
     code = run_dvc_repro(directory, list(plan.list_stages(params)))
     if code == 0:
         with write_atomically(RESULTS / params.study) as out:

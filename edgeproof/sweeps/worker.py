@@ -21,6 +21,7 @@ from edgeproof.core import file_locks
 from edgeproof.core.directories import content_sha256, read_meta, write_atomically
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.study import pipeline, plan, worktrees
+from edgeproof.study.own_files import link_own_files
 from edgeproof.sweeps import worktree_pool
 from edgeproof.sweeps.outcomes import JournalEntry, ModelSummary, PointFailure, PointOutcome
 from edgeproof.sweeps.points import VALIDATION_LIMIT, SweepRequest
@@ -54,6 +55,7 @@ def _run(store: SweepStore, digest: str, *, build_only: bool) -> None:
     with worktree_pool.hold_worktree(request.code.sha256) as worktree:
         _remove_other_outputs(worktree, params, stages)
         shutil.copyfile(store.params_path(digest), worktree / PARAMS)
+        link_own_files(params, worktree)
 
         def note(run: pipeline.StageRun) -> None:
             store.append_journal(JournalEntry.from_stage_run(digest, run))

@@ -15,8 +15,9 @@ from edgeproof.models.training import make_deterministic
 from edgeproof.models.training_task import TrainingTask
 from tests.support.tiny_networks import list_torch_plugins, read_default_options, read_short_options
 
-# tests/unit/methods/test_fine_tune.py covers fine_tune, which needs a file of published weights.
-METHODS = [name for name in list_torch_plugins("methods") if name != "fine_tune"]
+# Methods that need a file. tests/unit/methods covers each in a test of its own.
+NEED_A_FILE = ("brought", "fine_tune", "pretrained")
+METHODS = [name for name in list_torch_plugins("methods") if name not in NEED_A_FILE]
 # Methods that work only for one network, with that network.
 NETWORK_OF = {"distill_transformer": "transformer"}
 

@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("kind", ["tasks", "networks", "methods", "runtimes"])
 def test_every_plugin_has_a_definition_and_every_definition_a_plugin(kind: str) -> None:
-    assert plugins.list_names(kind) == sorted(path.stem for path in (ROOT / "conf" / kind).glob("*.yaml"))
+    definitions = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "conf" / kind).glob("*.yaml")}
+    # A task of the user's own data has a kind and no file.
+    assert plugins.list_names(kind) == sorted(name for name, content in definitions.items() if "kind" not in content)
 
 
 @pytest.mark.parametrize("kind", ["networks", "methods"])

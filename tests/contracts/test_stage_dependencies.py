@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("edgeproof", "stages")
 # Kinds of plugins. A stage depends on the one plugin file that it uses and on the modules that any plugin of the kind
 # imports.
-PLUGINS = ("methods", "metrics", "networks", "runtimes", "tasks", "transports")
+PLUGINS = ("methods", "metrics", "networks", "runtimes", "task_kinds", "tasks", "transports")
 PLUGIN = re.compile(r"edgeproof/(\w+)/[^/]*\$\{[^}]+\}\.py")
 # Code for the device is shipped as files and not imported. Only these packages reach a device.
 SHIPPED = ("edgeproof.core", "edgeproof.runner", "edgeproof.runtimes")

@@ -138,7 +138,7 @@ NEED_A_PROJECT = [
 
 
 def test_the_list_of_commands_that_need_a_project_is_complete() -> None:
-    assert {argv[0] for argv in NEED_A_PROJECT} | {"schema", "validate"} == main.command_names()
+    assert {argv[0] for argv in NEED_A_PROJECT} | {"init", "schema", "validate"} == main.command_names()
 
 
 @pytest.mark.parametrize("argv", NEED_A_PROJECT, ids=" ".join)
@@ -157,7 +157,7 @@ def test_in_a_subdirectory_of_a_project_the_command_to_its_root_is_shown(
 ) -> None:
     (project / "a/b").mkdir(parents=True)
     monkeypatch.chdir(project / "a/b")
-    with pytest.raises(ConfigError, match=f"Go to one: cd {project}$"):
+    with pytest.raises(ConfigError, match=f"Go to one: cd {project}, or make one here: edgeproof init$"):
         main.run(["report"])
 
 

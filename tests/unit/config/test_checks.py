@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeproof.core import plugins
-from edgeproof.core.errors import UnknownNameError
+from edgeproof.core.errors import DataError, UnknownNameError
 from tests.support import study_contents
 
 pytestmark = pytest.mark.usefixtures("project_root")
@@ -262,3 +263,27 @@ def test_a_server_scenario_needs_a_single_stream_scenario_before_it(content: dic
 def test_a_scheme_cannot_be_listed_twice(content: dict[str, Any]) -> None:
     study_contents.put(content, "models/student_slim_w4/schemes", ["fp32", "int8-static", "fp32"])
     assert "schemes" in study_contents.read_error(content)
+
+
+def test_a_model_of_a_users_file_depends_on_it_and_a_missing_file_is_named(
+    content: dict[str, Any], tmp_path: Path
+) -> None:
+    content["models"]["teacher"] |= {"method": "pretrained", "options": {"weights": str(tmp_path / "a.pt")}}
+    with pytest.raises(DataError, match=r"models\.teacher\.options\.weights: there is no file .*a\.pt"):
+        study_contents.expand(content)
+    (tmp_path / "a.pt").write_bytes(b"x")
+    params = study_contents.expand(content)
+    assert params.train["teacher"].inputs.parent == str(tmp_path / "a.pt")
+    assert params.distill["student"].inputs.parent == "data/digits/build"
+
+
+def test_a_brought_teacher_can_not_be_exported_nor_pruned(content: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"x")
+    vendor = {"method": "brought", "network": "brought", "options": {"file": str(tmp_path / "a.onnx")}}
+    content["models"]["vendor"] = vendor
+    assert "models.vendor: method 'brought' makes a teacher from a file" in study_contents.read_error(content)
+    content["models"]["vendor"] = {**vendor, "runtimes": []}
+    content["models"]["student"]["teacher"] = "vendor"
+    assert study_contents.expand(content).distill["student"].teachers == ["vendor"]
+    content["models"]["small"] = {**content["models"]["student_slim"], "parent": "vendor"}
+    assert "models.small can't start from 'vendor'" in study_contents.read_error(content)

@@ -58,7 +58,8 @@ USES: dict[str, Callable[[str], object]] = {
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the test in an empty project, beside a directory that no name may reach."""
     root = tmp_path / "project"
-    (root / project.MARKER).mkdir(parents=True)
+    (root / project.MARKER).parent.mkdir(parents=True)
+    (root / project.MARKER).touch()
     monkeypatch.chdir(root)
     monkeypatch.setattr(locks, "_get_lock_directory", lambda: tmp_path / "locks")
     return root

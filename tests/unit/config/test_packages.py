@@ -42,9 +42,10 @@ def test_the_error_for_a_package_that_is_not_pinned_names_it(tmp_path: Path) -> 
         packages.pin(["other"], lock)
 
 
-def test_the_error_outside_the_projects_root_says_where_to_run_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_lock_the_installed_versions_are_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="project's root"):
-        packages.pin(["torch"])
+    assert packages.pin(["pytest"]) == {"pytest": pytest.__version__}
+    with pytest.raises(
+        ConfigError, match=r"no-such-package is not installed\. Install it: pip install no-such-package"
+    ):
+        packages.pin(["no-such-package"])

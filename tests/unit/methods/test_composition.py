@@ -30,7 +30,7 @@ PAIRED = ["prune_weights", "prune_channels_slimming", "penalize_weights", "prune
 
 # distill_transformer needs Transformers, whose channels can't be removed; train_keras needs Keras networks; fine_tune
 # needs a file of published weights.
-UNFIT = ("distill_transformer", "fine_tune", "train_keras")
+UNFIT = ("brought", "distill_transformer", "fine_tune", "pretrained", "pretrained_keras", "train_keras")
 METHODS = [name for name in plugins.list_names("methods") if name not in UNFIT]
 SPEC = NetworkSpec("resnet8", {"widths": [8, 16], "stem_stride": 1}, *make_ports(SHAPE, 4))
 

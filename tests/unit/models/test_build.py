@@ -145,3 +145,31 @@ def test_a_missing_layer_is_reported_with_its_option_its_file_and_the_nearest_la
     assert "Change models.first.options.student_layers in conf/study/digits.yaml" in message
     assert "default in conf/methods/watch.yaml" in message
     assert "Nearest: 1. All layers: 0, 1." in message
+
+
+BROUGHT_METHOD = """
+from pydantic import BaseModel
+FILE_OPTION = "weights"
+class Options(BaseModel): pass
+def apply(model, task):
+    return model
+"""
+
+
+@pytest.mark.parametrize(("target", "is_noted"), [(0.0, False), (1.0, True)])
+def test_a_brought_model_below_the_target_is_noted_before_anything_is_built_on_it(
+    project: Path,
+    plugin_root: Path,
+    digits_study: Params,
+    capsys: pytest.CaptureFixture[str],
+    target: float,
+    is_noted: bool,
+) -> None:
+    (plugin_root / "methods" / "bring.py").write_text(BROUGHT_METHOD)
+    params = study(digits_study, mine={"method": "bring", "seeds": [0]})
+    task = params.task.model_copy(update={"quality_target": target})
+    build.build("mine", params.model_copy(update={"task": task}))
+    printed = capsys.readouterr().err
+    assert ("the task's target is 100.00%" in printed) is is_noted
+    assert "validation accuracy" in printed
+    assert 0 <= directories.read_meta(Path("models/mine"))["validation_quality"] <= 1

@@ -18,8 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof.cli import main
-from edgeproof.core import ed25519
+from edgeproof.core import described_tasks, ed25519
+from edgeproof.core.described_tasks import DescribedInput, TaskDescription
+from edgeproof.core.directories import content_sha256, read_meta, write_json, write_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError
+from edgeproof.core.ports import Port
 from edgeproof.deployed import manifest
 from tests.support import bundle_project, tiny_task
 
@@ -315,3 +318,30 @@ def test_a_name_in_a_manifest_never_controls_the_terminal(project: Path) -> None
     assert "refused: \\u001b[2J is missing" in done.stderr
     (place / manifest.MANIFEST).write_text("[" * 100_000)
     assert run(place, "--check").stderr == "refused: MANIFEST.json is missing or damaged\n"
+
+
+def test_a_task_of_own_data_is_described_by_the_bundle_and_needs_no_module(project: Path, plugin_root: Path) -> None:
+    port = Port("image", tiny_task.INPUT_SHAPE)
+    description = TaskDescription(
+        name="tiny",
+        kind="arrays",
+        inputs=(DescribedInput(port, 3.0, 2.0),),
+        outputs=(Port("logits", (3,)),),
+        metrics=("accuracy",),
+        classes=("a", "b", "c"),
+    )
+    artifact = project / "artifacts/matrix/m/fp32"
+    write_json(artifact / described_tasks.FILE, description.to_json())
+    write_meta(artifact, {"output_shape": [1, 3], "size_bytes": 10})
+    sha256 = content_sha256(read_meta(artifact))
+    for path in RECORDS.rglob("record.json"):
+        content = json.loads(path.read_text())
+        content["artifact"]["sha256"] = sha256
+        path.write_text(json.dumps(content))
+    (plugin_root / "tasks" / "tiny.py").unlink()
+    inputs = np.random.default_rng(1).standard_normal((5, *tiny_task.INPUT_SHAPE)).astype(np.float32)
+    np.save("inputs.npy", inputs)
+    expected = ((inputs - 3) / 2).reshape(5, -1) @ tiny_task.matrix().T
+    done = run(write_bundle(), "inputs.npy", "--out", "outputs.npy")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load("outputs.npy"), expected, rtol=1e-4, atol=1e-5)
