@@ -126,7 +126,7 @@ install() {
     if has_uv; then
         uv pip install $UV_QUIET --python $VENV/bin/python --no-deps "$@" || fail_installation
     else
-        # Warnings of pip are about its configuration and unreachable indexes. Errors are shown.
+        # Two q: pip's remarks on its configuration are left out, its errors and repeated downloads are shown.
         $VENV/bin/python -m pip install -qq --no-deps "$@" || fail_installation
     fi
 }
@@ -148,19 +148,25 @@ install_cpu_torch() {
     fi
     # The lock has the hashes of the x86-64 builds.
     [ "$(uname -m)" = x86_64 ] || return 1
-    if has_uv; then
-        # The second try finds a wheel in a directory of UV_FIND_LINKS where the index cannot be reached.
-        for index in "--index=$TORCH_INDEX" ""; do
-            UV_HTTP_TIMEOUT=10 UV_HTTP_RETRIES=0 uv pip install --quiet --dry-run --python $VENV/bin/python --no-deps \
-                $index "$CPU_TORCH" >/dev/null 2>&1 || continue
-            install $index --require-hashes -r $VENV/torch.lock
+    # First what is configured for pip or uv: a mirror or a directory of wheels may have it.
+    for index in "" "$TORCH_INDEX"; do
+        if offers_cpu_torch "$index"; then
+            say "Installing torch's CPU build: about 0.2 GB to download, unless cached."
+            install ${index:+"--extra-index-url=$index"} --require-hashes -r $VENV/torch.lock
             return 0
-        done
-        return 1
+        fi
+    done
+    return 1
+}
+
+offers_cpu_torch() {
+    if has_uv; then
+        UV_HTTP_TIMEOUT=10 UV_HTTP_RETRIES=0 uv pip install --quiet --dry-run --no-deps --python $VENV/bin/python \
+            ${1:+"--extra-index-url=$1"} "$CPU_TORCH" >/dev/null 2>&1
+    else
+        $VENV/bin/python -m pip index versions --retries 0 --timeout 10 ${1:+"--index-url=$1"} torch 2>/dev/null |
+            grep -qwF "${CPU_TORCH#torch==}"
     fi
-    $VENV/bin/python -m pip index versions --retries 0 --timeout 10 --index-url "$TORCH_INDEX" torch 2>/dev/null |
-        grep -qwF "${CPU_TORCH#torch==}" || return 1
-    install --retries 1 --extra-index-url "$TORCH_INDEX" --require-hashes -r $VENV/torch.lock
 }
 
 main

@@ -37,7 +37,8 @@ case "$*" in
   *importlib.metadata*) exit 1;;
   -V) echo "Python VERSION";;
   "-m venv .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo "$0" > .venv/base;;
-  "-m pip index "*) [ -n "${CPU_BUILDS:-}" ] && echo "Available versions: $CPU_BUILDS";;
+  "-m pip index "*--index-url=https://download.pytorch.org/whl/cpu*) [ -n "${CPU_BUILDS:-}" ] && echo "Available versions: $CPU_BUILDS";;
+  "-m pip index "*) echo "Available versions: 2.0, 1.9${OWN_BUILDS:-}";;
   "-m pip install "*zlib*|"-m pip install "*packages.lock) cp .venv/packages.lock installed; [ -z "${BREAK:-}" ];;
 esac
 """
@@ -168,6 +169,13 @@ def test_without_a_cpu_build_the_size_is_shown_before_pypis_build_is_installed_b
     assert (machine.root / "installed").read_text() == LOCK
 
 
+def test_an_index_is_asked_only_if_no_configured_source_has_the_cpu_build(machine: Machine) -> None:
+    machine.add_python("python3.12", "3.12.3")
+    assert machine.set_up(OWN_BUILDS=", 2.0+cpu", CPU_BUILDS="").returncode == 0
+    assert not any("pytorch.org" in call for call in machine.calls)
+    assert "nvidia" not in (machine.root / "installed").read_text()
+
+
 def test_an_interrupted_set_up_is_not_taken_for_a_finished_one_and_starts_again(machine: Machine) -> None:
     machine.add_python("python3.12", "3.12.3")
     done = machine.set_up(BREAK="1")
@@ -203,7 +211,7 @@ def test_uv_installs_where_it_is_there_and_fetches_a_python_where_none_is(machin
     uv.write_text(
         '#!/bin/sh\necho "uv $*" >> calls\n'
         f'case "$1" in venv) mkdir -p .venv/bin; cp {fake} .venv/bin/python;; --version) echo "uv 0.13";; esac\n'
-        'case "$*" in *--dry-run*) [ -n "$CPU_BUILDS" ];; esac\n'
+        'case "$*" in *--dry-run*pytorch.org*) exit 0;; *--dry-run*) exit 1;; esac\n'
     )
     uv.chmod(0o755)
     done = machine.set_up()
@@ -213,7 +221,7 @@ def test_uv_installs_where_it_is_there_and_fetches_a_python_where_none_is(machin
     assert "--python 3.13 " in creation
     installations = [call for call in machine.calls if call.startswith("uv pip install") and "--dry-run" not in call]
     assert all("--require-hashes" in call or call.endswith(" -e .") for call in installations)
-    assert "--index=https://download.pytorch.org/whl/cpu" in installations[0]
+    assert "--extra-index-url=https://download.pytorch.org/whl/cpu" in installations[0]
     assert not any(" pip install" in call for call in machine.calls if call.startswith("python"))
 
 
