@@ -124,7 +124,8 @@ is_same_python() {
 
 install() {
     if has_uv; then
-        uv pip install $UV_QUIET --python $VENV/bin/python --no-deps "$@" || fail_installation
+        # pip compiles too. Stages run with -B, so they would compile every module again each time.
+        uv pip install $UV_QUIET --compile-bytecode --python $VENV/bin/python --no-deps "$@" || fail_installation
     else
         # Two q: pip's remarks on its configuration are left out, its errors and repeated downloads are shown.
         $VENV/bin/python -m pip install -qq --no-deps "$@" || fail_installation
