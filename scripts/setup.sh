@@ -20,15 +20,16 @@ main() {
     if [ -t 2 ]; then UV_QUIET=; else UV_QUIET=--quiet; fi
     choose_python
     create_venv
-    write_torch_lock
-    if install_cpu_torch; then
+    find_torch
+    if [ "$installed_torch" != "${cpu_torch%+cpu}" ] && install_cpu_torch; then
         sed '/^# CUDA/,$d' $LOCK >$VENV/packages.lock
         say "Installing the other packages: about 1.3 GB to download, unless cached."
     else
         cp $LOCK $VENV/packages.lock
-        say "torch's CPU build (0.2 GB) is not to be had for this Python at $TORCH_INDEX." \
-            "PyPI's build and its CUDA packages are installed instead: 2.7 GB to download, with the other packages 4 GB," \
-            "unless cached."
+        [ "$installed_torch" = "${cpu_torch%+cpu}" ] ||
+            say "torch's CPU build (0.2 GB) is not to be had for this Python at $TORCH_INDEX." \
+                "PyPI's build and its CUDA packages are installed instead: 2.7 GB to download, with the other packages 4 GB," \
+                "unless cached."
     fi
     # Build tools first: one package is source code, which must not be built by tools that the lock doesn't hold.
     sed -n '/^setuptools==/,/[^\\]$/p; /^wheel==/,/[^\\]$/p' $LOCK >$VENV/build_tools.lock
@@ -72,6 +73,7 @@ choose_python() {
         return
     fi
     incomplete=
+    # shellcheck disable=SC2086 # one word a version
     for name in $VENV/bin/python $(printf 'python%s ' $VERSIONS) python3; do
         is_supported "$name" || continue
         PYTHON=$name
@@ -136,17 +138,16 @@ fail_installation() {
     fail "the packages could not be installed, for the reason above. 'make setup' continues."
 }
 
-write_torch_lock() {
+find_torch() {
     sed -n '/^torch==/,/[^\\]$/p' $LOCK | sed '1s/^\(torch==[^ ]*\)/\1+cpu/' >$VENV/torch.lock
-    CPU_TORCH=$(sed -n '1s/ .*//p' $VENV/torch.lock)
+    cpu_torch=$(sed -n '1s/ .*//p' $VENV/torch.lock)
+    installed_torch=torch==$($VENV/bin/python -c 'from importlib.metadata import version; print(version("torch"))' \
+        2>/dev/null) || :
 }
 
 # Install torch's CPU build, which is ten times smaller, or return 1 if there is none for this Python.
 install_cpu_torch() {
-    if [ "torch==$($VENV/bin/python -c 'from importlib.metadata import version as v; print(v("torch"))' 2>/dev/null)" = \
-        "$CPU_TORCH" ]; then
-        return 0
-    fi
+    [ "$installed_torch" != "$cpu_torch" ] || return 0
     # The lock has the hashes of the x86-64 builds.
     [ "$(uname -m)" = x86_64 ] || return 1
     # First what is configured for pip or uv: a mirror or a directory of wheels may have it.
@@ -163,10 +164,10 @@ install_cpu_torch() {
 offers_cpu_torch() {
     if has_uv; then
         UV_HTTP_TIMEOUT=10 UV_HTTP_RETRIES=0 uv pip install --quiet --dry-run --no-deps --python $VENV/bin/python \
-            ${1:+"--extra-index-url=$1"} "$CPU_TORCH" >/dev/null 2>&1
+            ${1:+"--extra-index-url=$1"} "$cpu_torch" >/dev/null 2>&1
     else
         $VENV/bin/python -m pip index versions --retries 0 --timeout 10 ${1:+"--index-url=$1"} torch 2>/dev/null |
-            grep -qwF "${CPU_TORCH#torch==}"
+            grep -qwF "${cpu_torch#torch==}"
     fi
 }
 

@@ -34,7 +34,7 @@ case "$*" in
   *base_executable*) cat .venv/base;;
   *"%d.%d"*) echo VERSION | sed 's/[.][0-9]*$//';;
   *sys.version*) echo VERSION;;
-  *importlib.metadata*) exit 1;;
+  *importlib.metadata*) cat .venv/torch_version;;
   -V) echo "Python VERSION";;
   "-m venv .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo "$0" > .venv/base;;
   "-m pip index "*--index-url=https://download.pytorch.org/whl/cpu*) [ -n "${CPU_BUILDS:-}" ] && echo "Available versions: $CPU_BUILDS";;
@@ -174,6 +174,19 @@ def test_an_index_is_asked_only_if_no_configured_source_has_the_cpu_build(machin
     assert machine.set_up(OWN_BUILDS=", 2.0+cpu", CPU_BUILDS="").returncode == 0
     assert not any("pytorch.org" in call for call in machine.calls)
     assert "nvidia" not in (machine.root / "installed").read_text()
+
+
+@pytest.mark.parametrize(("version", "cuda"), [("2.0+cpu", False), ("2.0", True)])
+def test_a_change_of_the_lock_keeps_the_installed_build_of_torch(machine: Machine, version: str, cuda: bool) -> None:
+    machine.add_python("python3.12", "3.12.3")
+    assert machine.set_up().returncode == 0
+    (machine.root / ".venv/torch_version").write_text(version)
+    (machine.root / "calls").unlink()
+    done = machine.set_up()
+    assert done.returncode == 0
+    assert "4 GB" not in done.stdout
+    assert not any("pip index" in call for call in machine.calls)
+    assert ("nvidia" in (machine.root / "installed").read_text()) is cuda
 
 
 def test_an_interrupted_set_up_is_not_taken_for_a_finished_one_and_starts_again(machine: Machine) -> None:
