@@ -20,8 +20,8 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu/torch/"
 ALWAYS = " ; python_full_version < '3.14' and sys_platform == 'linux'"
 CUDA_PACKAGE = re.compile(r"(?:cuda|nvidia)-|triton==")
 HEADER = """\
-# Every package in the version that edgeproof is tested with, and the sha256 of each file that may be installed, for Python
-# 3.11 to 3.13 on Linux. Written by 'make lock'. torch has the files of PyPI and those of the CPU build for x86-64.
+# Every package in the version that edgeproof is tested with, and the sha256 of each file that may be installed, for
+# Python 3.11 to 3.13 on Linux. Written by 'make lock'. torch has the files of PyPI and of the CPU build for x86-64.
 """
 # 'make setup' reads the lock up to this line if it installs the CPU build.
 CUDA_HEADER = "# CUDA: needed by PyPI's build of torch only.\n"

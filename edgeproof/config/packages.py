@@ -63,7 +63,9 @@ def _applies_here(marker: str, place: str) -> bool:
     try:
         return not marker or Marker(marker.strip()).evaluate()
     except ValueError as error:
-        raise ConfigError(f"{place}: invalid marker: {str(error).splitlines()[0]}. Run 'make lock' to write it.") from None
+        raise ConfigError(
+            f"{place}: invalid marker: {str(error).splitlines()[0]}. Run 'make lock' to write it."
+        ) from None
 
 
 def _normalize(name: str) -> str:

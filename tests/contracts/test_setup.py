@@ -1,4 +1,7 @@
-"""Set-up chooses an interpreter, installs by hash, and continues after an interruption. Fake programs replace the real ones."""
+"""Set-up chooses an interpreter, installs by hash, and continues after an interruption.
+
+Fake programs replace Python, pip and uv.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,8 @@ case "$*" in
   *importlib.metadata*) cat .venv/torch_version;;
   -V) echo "Python VERSION";;
   "-m venv .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo "$0" > .venv/base;;
-  "-m pip index "*--index-url=https://download.pytorch.org/whl/cpu*) [ -n "${CPU_BUILDS:-}" ] && echo "Available versions: $CPU_BUILDS";;
-  "-m pip index "*) echo "Available versions: 2.0, 1.9${OWN_BUILDS:-}";;
+  "-m pip index "*--index-url=*pytorch.org/whl/cpu*) [ -n "${CPU_BUILDS:-}" ] && echo "versions: $CPU_BUILDS";;
+  "-m pip index "*) echo "versions: 2.0, 1.9${OWN_BUILDS:-}";;
   "-m pip install "*zlib*|"-m pip install "*packages.lock) cp .venv/packages.lock installed; [ -z "${BREAK:-}" ];;
 esac
 """

@@ -46,7 +46,8 @@ def test_a_version_counts_where_its_marker_is_true(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
     lock.write_text(
         "both==1 \\\n    --hash=sha256:00\n"
-        "here==1.5 ; python_version >= '3.11' and sys_platform == 'linux' \\\n    --hash=sha256:00 \\\n    --hash=sha256:01\n"
+        "here==1.5 ; python_version >= '3.11' and sys_platform == 'linux' \\\n    --hash=sha256:00 \\\n"
+        "    --hash=sha256:01\n"
         "here==2.5; python_version < '3.11' \\\n    --hash=sha256:00\n"
         "elsewhere==3 ; sys_platform == 'win32'\n"
     )
