@@ -20,6 +20,10 @@ main() {
     if [ -t 2 ]; then UV_QUIET=; else UV_QUIET=--quiet; fi
     choose_python
     create_venv
+    # Not /tmp, which may be a part of the memory. What an interrupted pip leaves here goes with .venv.
+    TMPDIR=$PWD/$VENV/tmp
+    export TMPDIR
+    mkdir -p "$TMPDIR"
     find_torch
     if [ "$installed_torch" != "${cpu_torch%+cpu}" ] && install_cpu_torch; then
         sed '/^# CUDA/,$d' $LOCK >$VENV/packages.lock
@@ -36,7 +40,7 @@ main() {
     install --require-hashes -r $VENV/build_tools.lock
     install --require-hashes --no-build-isolation -r $VENV/packages.lock
     install --no-build-isolation -e .
-    rm -f $UNFINISHED
+    rm -rf "$TMPDIR" $UNFINISHED
     touch $READY
 }
 
