@@ -42,6 +42,7 @@ main() {
     install --no-build-isolation -e .
     rm -rf "$TMPDIR" $UNFINISHED
     touch $READY
+    say "$VENV is ready."
 }
 
 say() {
