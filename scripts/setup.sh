@@ -29,7 +29,8 @@ main() {
         sed '/^# CUDA/,$d' $LOCK >$VENV/packages.lock
         say "Installing the other packages: about 1.3 GB to download, unless cached."
     else
-        cp $LOCK $VENV/packages.lock
+        # Without triton, a compiler for GPUs: loaded after TensorFlow, it ends the process with a segmentation fault.
+        sed '/^triton==/,/[^\\]$/d' $LOCK >$VENV/packages.lock
         [ "$installed_torch" = "${cpu_torch%+cpu}" ] ||
             say "torch's CPU build (0.2 GB) is not to be had for this Python at $TORCH_INDEX." \
                 "PyPI's build and its CUDA packages are installed instead: 2.7 GB to download, with the other packages 4 GB," \
