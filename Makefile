@@ -6,33 +6,27 @@ ARGS ?=
 BOARD_MEMORY_MIB ?= 2048
 BOARD_PORT ?= 22022
 BOARD_SOURCES ?=
-PYTHON ?= python3.11
+# The interpreter of .venv; default: the newest supported one. Set-up uses uv where it is installed, else pip.
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The CPU build of torch is ten times smaller than the default one. If this index cannot be reached, pip uses its own.
+# The CPU build of torch is ten times smaller than that of PyPI, which is installed where this index cannot be reached.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro bench board board-down test test-board unit pipeline lint format vendor clean
+.PHONY: help setup lock repro bench board board-down test test-board unit pipeline lint format vendor clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(READY) ## create .venv with the locked dependencies (5 GB, some minutes)
+setup: $(READY) ## create .venv with the locked dependencies (5 GB, some minutes); PYTHON=python3.12 chooses
 
 $(READY): requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed. On Debian or Ubuntu: sudo apt-get install python3.11 python3.11-venv, or name yours: make PYTHON=python3"; exit 2; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: the lock is made for Python 3.11, $(PYTHON) is $$($(PYTHON) -V). Name another: make PYTHON=/path/to/python3.11"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	@sed -nE 's/^(torch==[^ ]+) .*/\1+cpu \\/p' requirements.lock > $(VENV)/torch.lock
-	@sed -n '/^torch==/{n;s/ *\\$$//;p;q}' requirements.lock >> $(VENV)/torch.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --retries 1 --extra-index-url $(TORCH_INDEX) -r $(VENV)/torch.lock \
-	|| { echo "The CPU build of torch is not at $(TORCH_INDEX). PyPI's build is installed instead (about 3 GB, its CUDA packages are not in the lock)."; \
-	     $(BIN)/pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(torch==[^ ]*\) .*/\1/p' requirements.lock)"; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar on --no-deps --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" sh scripts/setup.sh
+
+lock: ## resolve pyproject.toml and write requirements.lock; needs uv
+	@$(or $(wildcard $(BIN)/python),python3) scripts/write_lock.py $(ARGS)
 
 repro: $(READY) ## run the default study, or STUDY=name, and print its table
 	@$(BIN)/edgeproof repro $(STUDY)

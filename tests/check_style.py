@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGE = "edgeproof"
-PARTS = (PACKAGE, "stages", "tests", "experiments")
+PARTS = (PACKAGE, "stages", "tests", "experiments", "scripts")
 MAX_ROOT_MODULES = 4
 MAX_FILE_LINES = 350
 MAX_CLASS_LINES = 250

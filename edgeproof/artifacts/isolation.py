@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -74,8 +75,12 @@ def _name_crash(item: ExportParams, exit_code: int) -> str:
 
 def _export_and_send(sender: Connection, item: ExportParams, task: str, out: Path, crashes: Mapping[str, str]) -> None:
     """Export, then send None or the error to the parent. This runs in the child."""
+    from tqdm import tqdm
+
     from edgeproof.artifacts import export  # imports torch, which the parent doesn't need
 
+    # The default lock of the converters' progress bars is a semaphore, which Python 3.13 reports as leaked at the end.
+    tqdm.set_lock(threading.RLock())
     processes.die_with_parent(signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it too, and ends this process
     try:

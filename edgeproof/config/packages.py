@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from packaging.markers import Marker
+
 from edgeproof.core.errors import ConfigError
 
 LOCK = Path("requirements.lock")
@@ -47,13 +49,25 @@ def pin(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
 
 
 def read_versions(lock: Path = LOCK) -> dict[str, str]:
-    """Return the pinned version of every package, by its normalized name. Raises ConfigError if the file is missing."""
+    """Return the version of every package that is pinned for this Python and machine, by its normalized name.
+
+    Raises ConfigError if the file is missing, or if a line's marker is invalid.
+    """
     try:
         text = lock.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{lock} is missing from {Path.cwd()}. Run the command in the project's root.") from None
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE)
-    return {_normalize(name): version for name, version in pins}
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)(?:[ \t]*;[ \t]*([^\\\n]+))?", text, re.MULTILINE)
+    return {_normalize(name): version for name, version, marker in pins if _applies_here(marker, f"{lock}: {name}")}
+
+
+def _applies_here(marker: str, place: str) -> bool:
+    try:
+        return not marker or Marker(marker.strip()).evaluate()
+    except ValueError as error:
+        raise ConfigError(
+            f"{place}: invalid marker: {str(error).splitlines()[0]}. Run 'make lock' to write it."
+        ) from None
 
 
 def _find_installed_version(package: str) -> str:

@@ -66,7 +66,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def list_files(directory: Path) -> set[Path]:
-    return {path for path in directory.rglob("*") if path.is_file()}
+    return {path for path in directory.rglob("*") if path.is_file() and path.name != project.MARKER.name}
 
 
 @pytest.mark.parametrize("use", USES)

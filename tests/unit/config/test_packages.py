@@ -42,6 +42,28 @@ def test_the_error_for_a_package_that_is_not_pinned_names_it(tmp_path: Path) -> 
         packages.pin(["other"], lock)
 
 
+def test_a_version_counts_where_its_marker_is_true(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(
+        "both==1 \\\n    --hash=sha256:00\n"
+        "here==1.5 ; python_version >= '3.11' and sys_platform == 'linux' \\\n    --hash=sha256:00 \\\n"
+        "    --hash=sha256:01\n"
+        "here==2.5; python_version < '3.11' \\\n    --hash=sha256:00\n"
+        "elsewhere==3 ; sys_platform == 'win32'\n"
+    )
+    assert packages.read_versions(lock) == {"both": "1", "here": "1.5"}
+    with pytest.raises(ConfigError, match="pins no version of elsewhere"):
+        packages.pin(["elsewhere"], lock)
+
+
+@pytest.mark.parametrize("marker", ["python", "python_version <", "no_such_name == '1'", "extra == 'x' and"])
+def test_an_invalid_marker_is_an_error_that_names_the_package(marker: str, tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"good==1\nbad==1 ; {marker}\n")
+    with pytest.raises(ConfigError, match=r"requirements\.lock: bad: invalid marker.*make lock"):
+        packages.read_versions(lock)
+
+
 def test_without_a_lock_the_installed_versions_are_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert packages.pin(["pytest"]) == {"pytest": pytest.__version__}
