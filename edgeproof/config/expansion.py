@@ -65,7 +65,7 @@ def _add_code(content: dict[str, Any]) -> None:
     data = f"data/{task['name']}"
     content["code"] = describe_code()
     task["plugins"] = describe_plugins(shared, MARKER.as_posix())
-    if task["depends_on"] == NO_OWN_DATA:  # a file of the clone
+    if task.get("depends_on", NO_OWN_DATA) == NO_OWN_DATA:  # a file of the clone
         task["depends_on"] = MARKER.as_posix()
     for item in [item for family in FAMILIES for item in content[family].values()]:
         used = {**shared, "method": ("methods", item["method"]), "network": ("networks", item["network"])}
