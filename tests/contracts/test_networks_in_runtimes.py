@@ -19,7 +19,7 @@ from edgeproof.core.errors import Unsupported
 from edgeproof.models import frameworks, model_files
 from tests.support.network_kinds import draw_inputs, find_kind, make_random_task
 from tests.support.own_process import call_in_own_process
-from tests.support.runtime_tolerances import TOLERANCE
+from tests.support.runtime_tolerances import find_tolerance
 from tests.support.tiny_networks import (
     CONF,
     build_tiny_module,
@@ -85,5 +85,5 @@ def compare_with_torch(name: str, runtime: str, directory: Path) -> None:
         answers = [[array.copy() for array in session(*row)] for row in rows]
         outputs = [np.concatenate(parts) for parts in zip(*answers, strict=True)]
         for ours, theirs in zip(outputs, expected, strict=True):
-            assert np.abs(ours - theirs).max() <= TOLERANCE[scheme] * np.abs(theirs).max(), scheme
+            assert np.abs(ours - theirs).max() <= find_tolerance(runtime, scheme) * np.abs(theirs).max(), scheme
         assert session.fallbacks() == []

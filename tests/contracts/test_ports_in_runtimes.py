@@ -16,7 +16,7 @@ from torch import nn
 from edgeproof.core import plugins
 from edgeproof.core.errors import Unsupported
 from tests.support.own_process import call_in_own_process
-from tests.support.runtime_tolerances import TOLERANCE
+from tests.support.runtime_tolerances import find_tolerance
 
 Array = np.ndarray
 Outputs = tuple[Array, ...]
@@ -101,7 +101,10 @@ def compare_with_torch(runtime: str, case: str, directory: Path) -> None:
             assert [output.dtype for output in outputs] == [np.float32] * len(expected)
             assert [output.shape for output in outputs] == [array.shape for array in expected]
             for output, array in zip(outputs, expected, strict=True):
-                assert np.abs(output - array).max() <= TOLERANCE[scheme] * np.abs(array).max(), (scheme, index)
+                assert np.abs(output - array).max() <= find_tolerance(runtime, scheme) * np.abs(array).max(), (
+                    scheme,
+                    index,
+                )
         assert session(*row) is outputs
         with pytest.raises(ValueError, match="zip"):
             session.feed(*row, row[0])

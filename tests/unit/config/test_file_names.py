@@ -17,6 +17,7 @@ from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.devices import device, locks
 from edgeproof.farm import leases, quarantine
 from edgeproof.sweeps.store import SweepStore
+from tests.support.project import make_empty_project
 
 CARD = Card(transport="local", threads=1)
 DANGEROUS = (
@@ -58,8 +59,7 @@ USES: dict[str, Callable[[str], object]] = {
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the test in an empty project, beside a directory that no name may reach."""
     root = tmp_path / "project"
-    (root / project.MARKER).parent.mkdir(parents=True)
-    (root / project.MARKER).touch()
+    make_empty_project(root)
     monkeypatch.chdir(root)
     monkeypatch.setattr(locks, "_get_lock_directory", lambda: tmp_path / "locks")
     return root

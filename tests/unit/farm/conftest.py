@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeproof.config import project
+from tests.support.project import make_empty_project
 
 
 @pytest.fixture(autouse=True)
 def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the test in a project that is empty."""
-    (tmp_path / project.MARKER).mkdir(parents=True)
+    make_empty_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from edgeproof.cli import main
-from edgeproof.config.project import MARKER
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownNameError
 from edgeproof.records import signing
@@ -29,7 +28,7 @@ from edgeproof.report.selected_rows import read_rows as read_table_rows
 from edgeproof.report.table_files import BEGIN_MARKER, END_MARKER
 from tests.support import record_trees
 from tests.support.example_rows import several
-from tests.support.project import ROOT
+from tests.support.project import ROOT, make_empty_project
 
 RECORDS = Path("results/records")
 
@@ -145,7 +144,7 @@ def test_every_saved_selection_of_the_project_gives_a_table(name: str) -> None:
 
 
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
-# These commands need an artifact and its sources. They have their own tests.
+# These commands need an artifact and its sources, and `report pr` a git history. They have their own tests.
 BUILDERS = ("reproduce", "register", "bundle")
 
 
@@ -174,7 +173,7 @@ def test_the_commands_in_docs_publishing_work(
     assert len(commands) > 10
     for command in commands:
         words = shlex.split(command, comments=True)[1:]
-        if words[0] in BUILDERS:
+        if words[0] in BUILDERS or words[:2] == ["report", "pr"]:
             main.parse(words)
         else:
             assert main.run(words) == 0, command
@@ -187,7 +186,7 @@ def test_the_commands_in_docs_publishing_work(
 def test_without_records_the_table_is_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / MARKER).mkdir(parents=True)
+    make_empty_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert "No measurement matches this table." in print_report(capsys)
 

@@ -16,7 +16,6 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from edgeproof.cli import main
-from edgeproof.config.project import MARKER
 from edgeproof.core.directories import content_sha256, read_meta, write_meta
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.farm import alarms
@@ -26,6 +25,7 @@ from edgeproof.site.fact_text import format_facts
 from edgeproof.site.links import page_name
 from edgeproof.site.words import count_noun, describe_task, format_time
 from tests.support import record_trees
+from tests.support.project import make_empty_project
 
 RECORDS = Path("results/records")
 SITE = Path("results/site")
@@ -108,7 +108,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / MARKER).mkdir(parents=True)
+    make_empty_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
