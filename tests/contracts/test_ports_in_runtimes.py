@@ -100,11 +100,9 @@ def compare_with_torch(runtime: str, case: str, directory: Path) -> None:
             outputs, expected = session(*row), predict(module, row)
             assert [output.dtype for output in outputs] == [np.float32] * len(expected)
             assert [output.shape for output in outputs] == [array.shape for array in expected]
+            tolerance = find_tolerance(runtime, scheme)
             for output, array in zip(outputs, expected, strict=True):
-                assert np.abs(output - array).max() <= find_tolerance(runtime, scheme) * np.abs(array).max(), (
-                    scheme,
-                    index,
-                )
+                assert np.abs(output - array).max() <= tolerance * np.abs(array).max(), (scheme, index)
         assert session(*row) is outputs
         with pytest.raises(ValueError, match="zip"):
             session.feed(*row, row[0])

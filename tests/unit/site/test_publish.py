@@ -167,6 +167,7 @@ def test_the_commands_in_docs_publishing_work(
             RECORDS, "accuracy", model=model, scheme=scheme, described=description, correct=[True, False]
         )
     Path("README.md").write_text(f"{BEGIN_MARKER}\n{END_MARKER}\n")
+    make_empty_project(tmp_path)
     shutil.copytree(ROOT / "conf/reports", "conf/reports")
     text = (ROOT / "docs/publishing.md").read_text(encoding="utf-8")
     commands = [line for block in SHELL.findall(text) for line in block.splitlines() if line.startswith("edgeproof ")]
