@@ -21,8 +21,8 @@ TOLERANCE = {
 }
 
 # x86 processors without VNNI add pairs of products of 8-bit integers in 16 bits, which saturates. ONNX Runtime and
-# OpenVINO use these instructions for int8-static, so the outputs of linear layers are far from those of torch there: by up
-# to 61% of the largest output in a GRU, where LiteRT differs by 1%.
+# OpenVINO use these instructions for int8-static, so the outputs of linear layers are far from those of torch there: up
+# to 61% of the largest output was seen in a GRU, where LiteRT differs by 1%.
 SATURATED_TOLERANCE = 0.8
 SATURATING_RUNTIMES = ("onnx", "openvino")
 

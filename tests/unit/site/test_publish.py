@@ -144,8 +144,8 @@ def test_every_saved_selection_of_the_project_gives_a_table(name: str) -> None:
 
 
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
-# These commands need an artifact and its sources, and `report pr` a git history. They have their own tests.
-BUILDERS = ("reproduce", "register", "bundle")
+# These commands need a study and its artifacts, and `report pr` a git history. They have their own tests.
+BUILDERS = ("reproduce", "register", "bundle", "log")
 
 
 def test_the_commands_in_docs_publishing_work(
@@ -167,8 +167,7 @@ def test_the_commands_in_docs_publishing_work(
             RECORDS, "accuracy", model=model, scheme=scheme, described=description, correct=[True, False]
         )
     Path("README.md").write_text(f"{BEGIN_MARKER}\n{END_MARKER}\n")
-    make_empty_project(tmp_path)
-    shutil.copytree(ROOT / "conf/reports", "conf/reports")
+    shutil.copytree(ROOT / "conf", "conf")
     text = (ROOT / "docs/publishing.md").read_text(encoding="utf-8")
     commands = [line for block in SHELL.findall(text) for line in block.splitlines() if line.startswith("edgeproof ")]
     assert len(commands) > 10
