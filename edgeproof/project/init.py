@@ -16,8 +16,13 @@ from edgeproof.core.errors import EdgeproofError
 from edgeproof.study.git import run_git
 
 TEMPLATE = Path(__file__).parent / "template"
-# Files that have another name in the template, so that git and packaging tools do not treat them as their own.
-RENAMED = {"gitignore": ".gitignore", "dvcignore": ".dvcignore", "workflow.yml": ".github/workflows/edgeproof.yml"}
+# Files that have another name in the template, so that git, DVC and packaging tools do not treat them as their own.
+RENAMED = {
+    "pipeline.yaml": "dvc.yaml",
+    "gitignore": ".gitignore",
+    "dvcignore": ".dvcignore",
+    "workflow.yml": ".github/workflows/edgeproof.yml",
+}
 # Files that many directories have already. They are kept; missing lines are added to those of EXTENDED.
 KEPT = ("README.md",)
 EXTENDED = (".gitignore", ".dvcignore")

@@ -13,7 +13,7 @@ from edgeproof.project.init import TEMPLATE
 from tests.support.project import ROOT
 
 OURS = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-THEIRS = yaml.safe_load((TEMPLATE / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+THEIRS = yaml.safe_load((TEMPLATE / "pipeline.yaml").read_text(encoding="utf-8"))["stages"]
 
 
 def read_stage(stages: dict[str, Any], name: str) -> dict[str, Any]:
