@@ -14,7 +14,7 @@ import yaml
 
 from tests.support.project_clones import ROOT, clone_project
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
 SMALL = {
     "teacher": {"method": "my_method", "network": "my_network", "network_options": {"widths": [4, 8]}}
