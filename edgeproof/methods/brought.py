@@ -33,7 +33,7 @@ class Options(BaseModel):
     file: Annotated[str, StringConstraints(pattern=r"\.(onnx|tflite)$")] = Field(
         description="the .onnx or .tflite file"
     )
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(description="SHA-256 of the file")
+    sha256: weight_files.Sha256 = Field(description="SHA-256 of the file")
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:

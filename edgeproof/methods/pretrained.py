@@ -18,7 +18,6 @@ from edgeproof.models.training_task import TrainingTask
 
 # The option that names the user's file, on which the model depends.
 FILE_OPTION = "weights"
-CURE = "Change the network or its network_options, so that it is the network that was trained."
 
 
 class Options(BaseModel):
@@ -29,7 +28,7 @@ class Options(BaseModel):
     weights: Annotated[str, StringConstraints(pattern=r"\.(safetensors|pt|pth|bin)$")] = Field(
         description="the file of weights: .safetensors, .pt, .pth or .bin"
     )
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(description="SHA-256 of the file")
+    sha256: weight_files.Sha256 = Field(description="SHA-256 of the file")
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
@@ -46,7 +45,7 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     # Older versions of torch did not count the batches of a normalization, and nothing reads the count.
     counters = [name for name in state if name.endswith("num_batches_tracked")]
     weight_files.check_fit(
-        weight_files.list_shapes(weights), weight_files.list_shapes(state), path.name, CURE, new=counters
+        weight_files.list_shapes(weights), weight_files.list_shapes(state), path.name, weight_files.CURE, new=counters
     )
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():

@@ -18,7 +18,6 @@ from edgeproof.models.training_task import TrainingTask
 FRAMEWORK = "keras"
 # The option that names the user's file, on which the model depends.
 FILE_OPTION = "weights"
-CURE = "Change the network or its network_options, so that it is the network that was trained."
 
 
 class Options(BaseModel):
@@ -29,7 +28,7 @@ class Options(BaseModel):
     weights: Annotated[str, StringConstraints(pattern=r"\.(keras|weights\.h5|safetensors)$")] = Field(
         description="the file of weights: .keras, .weights.h5 or .safetensors"
     )
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(description="SHA-256 of the file")
+    sha256: weight_files.Sha256 = Field(description="SHA-256 of the file")
 
 
 def apply(model: Any, task: TrainingTask, **options: object) -> Any:
@@ -44,9 +43,9 @@ def apply(model: Any, task: TrainingTask, **options: object) -> Any:
     path = Path(chosen.weights)
     weight_files.verify_sha256(path, chosen.sha256, "the option 'sha256'")
     if path.suffix == weight_files.SAFETENSORS:
-        keras_weights.load_named(model, weight_files.read_weights(path), path, CURE)
+        keras_weights.load_named(model, weight_files.read_weights(path), path, weight_files.CURE)
     else:
-        keras_weights.load_file(model, path, CURE)
+        keras_weights.load_file(model, path, weight_files.CURE)
     for variable in model.variables:
         values = variable.numpy()
         if values.dtype.kind == "f" and not np.isfinite(values).all():

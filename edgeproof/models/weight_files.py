@@ -10,11 +10,12 @@ import inspect
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import StringConstraints
 from torch import nn
 
 from edgeproof.core.directories import hash_file
@@ -28,6 +29,10 @@ _WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")
 _SHOWN_PROBLEMS = 8
 
 Shape = Sequence[int]
+# The option that pins a user's file.
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# The next step when a file of weights does not fit the network of the study.
+CURE = "Change the network or its network_options, so that it is the network that was trained."
 
 
 def verify_sha256(path: Path, expected: str, setting: str) -> None:
