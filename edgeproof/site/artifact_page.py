@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from edgeproof.report.origin import describe_role
+from edgeproof.report.quality_runs import QualityRun, compare_evidence, make_quality_run
 from edgeproof.report.row import Row, RowKey
 from edgeproof.site import drawing
 from edgeproof.site.fact_text import format_facts
@@ -58,14 +59,19 @@ class ProfileTable:
 
 @dataclass(frozen=True)
 class RuntimeDisagreement:
-    """Samples that only one of two runtimes classifies correctly, with the p-value of McNemar's test."""
+    """The difference of the quality between two runtimes on the same units, with its p-value.
+
+    `right_only_here` and `right_only_there` count the units that only one of the two gets right. They are None for a
+    metric that is no proportion.
+    """
 
     device: str
     other_runtime: str
-    right_only_here: int
-    right_only_there: int
-    samples: int
+    difference: str
+    units: int
     p_value: float
+    right_only_here: int | None = None
+    right_only_there: int | None = None
 
 
 def describe_artifact(facts: Facts, artifact: ArtifactKey, rows: Sequence[Row]) -> dict[str, Any]:
@@ -172,22 +178,22 @@ def _describe_model(build: BuildInfo) -> dict[str, Any]:
 
 
 def _compare_runtimes(facts: Facts, row: Row) -> Iterator[RuntimeDisagreement]:
-    """Compare the row's answers, sample by sample, with other runtimes on the same device, model and scheme."""
-    line = facts.accuracy_lines.get(row.key)
-    if line is None or (hits := line.unpack_hits()) is None:
-        return
-    for runtime in facts.runtimes:
-        other = facts.accuracy_lines.get((row.device, runtime, row.model, row.scheme))
-        if runtime == row.runtime or other is None or other.quality_units != line.quality_units:
-            continue
-        other_hits = other.unpack_hits()
-        if other_hits is None:
-            continue
-        yield RuntimeDisagreement(
-            device=row.device,
-            other_runtime=runtime,
-            right_only_here=int((hits & ~other_hits).sum()),
-            right_only_there=int((~hits & other_hits).sum()),
-            samples=line.quality_units or 0,
-            p_value=proportions.compute_mcnemar_p_value(hits, other_hits),
-        )
+    """Compare the row's quality with that of other runtimes on the same device, model, scheme and units."""
+    here = make_quality_run(facts.quality_lines.get(row.key))
+    for runtime in facts.runtimes if here is not None else ():
+        there = make_quality_run(facts.quality_lines.get((row.device, runtime, row.model, row.scheme)))
+        if runtime != row.runtime and there is not None and here is not None and here.is_comparable(there):
+            yield from _compare_runs(row.device, runtime, here, there)
+
+
+def _compare_runs(device: str, runtime: str, here: QualityRun, there: QualityRun) -> Iterator[RuntimeDisagreement]:
+    """Yield the comparison of two runs, unless the metric is undefined in most resamples."""
+    change = here.value - there.value
+    sign = "+" if change > 0 else "-" if change < 0 else ""
+    difference = sign + here.metric.format_difference(change)
+    if here.hits is not None and there.hits is not None:
+        p_value = proportions.compute_mcnemar_p_value(here.hits, there.hits)
+        only_here, only_there = int((here.hits & ~there.hits).sum()), int((~here.hits & there.hits).sum())
+        yield RuntimeDisagreement(device, runtime, difference, here.units, p_value, only_here, only_there)
+    elif (paired := compare_evidence(here, there)) is not None:
+        yield RuntimeDisagreement(device, runtime, difference, here.units, paired.p_value)

@@ -124,7 +124,7 @@ class Facts:
         builds: build of each artifact.
         quantiles: for each cell the quantiles of each process in ns, at records.summaries.QUANTILE_SHARES.
         profiles: latest profile of each cell.
-        accuracy_lines: line of each cell's accuracy run, with the samples that were right.
+        quality_lines: line of each cell's accuracy run, which has its quality.
         series: nights of each cell, in order.
         nights: all nights, in order.
         fingerprints: for each device its fingerprints, one for each change.
@@ -144,7 +144,7 @@ class Facts:
     builds: Mapping[ArtifactKey, BuildInfo]
     quantiles: Mapping[RowKey, Sequence[Sequence[float]]]
     profiles: Mapping[RowKey, Profile]
-    accuracy_lines: Mapping[RowKey, StoreLine]
+    quality_lines: Mapping[RowKey, StoreLine]
     series: Mapping[RowKey, Sequence[NightPoint]]
     nights: Sequence[str]
     fingerprints: Mapping[str, Sequence[DatedFingerprint]]
@@ -176,7 +176,7 @@ class Facts:
     @functools.cached_property
     def runtimes(self) -> list[str]:
         """All runtimes with an accuracy run."""
-        return list(dict.fromkeys(runtime for _, runtime, _, _ in self.accuracy_lines))
+        return list(dict.fromkeys(runtime for _, runtime, _, _ in self.quality_lines))
 
     @functools.cached_property
     def artifacts(self) -> list[ArtifactKey]:

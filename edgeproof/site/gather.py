@@ -56,10 +56,10 @@ def gather_facts(
         builds=_read_builds(root),
         quantiles=_read_quantiles(root),
         profiles=_read_profiles(root),
-        accuracy_lines={
+        quality_lines={
             (line.device, line.runtime, line.model, line.scheme): line
             for line in lines
-            if line.hits is not None and line.process == 0
+            if line.quality is not None and line.process == 0
         },
         series=series,
         nights=[night for (night,) in _query(root, "SELECT DISTINCT night FROM records ORDER BY night")],

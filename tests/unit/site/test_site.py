@@ -228,6 +228,23 @@ def test_an_artifact_page_shows_the_disagreement_between_runtimes(built: Path) -
     assert "correct only here" in text
 
 
+def test_an_artifact_page_shows_the_disagreement_of_a_metric_that_is_no_proportion(project: Path) -> None:
+    errors = np.random.default_rng(0).chisquare(1, 300)
+    for runtime, scale in (("onnx", 1.0), ("tflite", 4.0)):
+        where = describe_session(0, runtime, "local")
+        evidence = {"squared_error": errors * scale}
+        record_trees.write(RECORDS, "accuracy", model="sensor", metric="rmse", evidence=evidence, **where)
+        record_trees.write(RECORDS, model="sensor", call_ns=np.full(100, 5e3), **where)
+    assert main.run(["publish"]) == 0
+    text = (SITE / "artifacts/sensor-tflite-fp32.html").read_text()
+    section = text.partition('id="disagreement"')[2].partition("</section>")[0]
+    cells = re.findall(r'<td class="number">([^<]*)</td>', section)
+    difference = np.sqrt(errors.mean())  # twice the error, less the error
+    assert cells[0].split()[0] == f"+{difference:.{len(cells[0].split()[0].partition('.')[2])}f}"
+    assert cells[1:4] == ["–", "–", "300"]
+    assert float(cells[4]) < 0.01
+
+
 def test_an_artifact_page_shows_the_profile_slowest_operator_first_or_the_reason_for_none(built: Path) -> None:
     page = (built / "artifacts/teacher-onnx-fp32.html").read_text()
     section = page.partition('id="profile"')[2].partition("</section>")[0]
