@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 
 from edgeproof.bench.load import INTERVAL_S, DeviceLoad
-from edgeproof.bench.patience import DEFAULT_S, Patience
+from edgeproof.bench.patience import Patience
 from edgeproof.bench.verdict import VerdictLimits
 
 # The figures of a run that other processes on the device change.
@@ -43,7 +43,7 @@ class BusyPause:
         self._limits = limits
         self._clock = clock
         self._gives_up = not patience.measures_busy
-        self._total_s = self._left_s = DEFAULT_S if patience.measures_busy else patience.seconds
+        self._total_s = self._left_s = patience.seconds
         self._refused = 0
         self._shared: frozenset[str] = frozenset()
 

@@ -313,7 +313,7 @@ def test_a_session_pauses_after_three_attempts_that_other_processes_disturbed(
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(load, "measure_load", lambda transport: DeviceLoad(pressure_share=1.0, busy_cpus=9.0))
-    monkeypatch.setattr(pause, "DEFAULT_S", 0.02)
+    monkeypatch.setenv("EDGEPROOF_PATIENCE_S", "0.02")
     monkeypatch.setattr(pause, "INTERVAL_S", 0.01)
     limits = dataclasses.replace(TOLERANT, others_cpus=-1.0, pressure_share=1.0)
     bench_session.run_study_session(
