@@ -6,7 +6,7 @@ import importlib
 import sys
 import types
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Study", "Table", "bench", "compare", "records"]
 
 # Functions of edgeproof.api that have the name of a package: calling the package calls the function.
