@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock repro bench board board-down test test-board unit pipeline lint format vendor clean
+.PHONY: help setup lock repro bench board board-down test test-board unit pipeline lint docs format vendor clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +62,9 @@ lint: $(READY) ## check format, lint, types, layers, names and sizes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_style.py
+
+docs: $(READY) ## build the documentation site, build/docs/index.html; warnings are errors
+	$(BIN)/python -m sphinx -EaWq --keep-going docs build/docs
 
 format: $(READY) ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .

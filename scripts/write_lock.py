@@ -36,7 +36,17 @@ def main(options: list[str]) -> int:
         subprocess.run(
             [
                 *("uv", "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11", "--quiet"),
-                *("--extra", "dev", "--extra", "docs", "--extra", "farm", "--generate-hashes", "--no-annotate", "--no-header"),
+                *(
+                    "--extra",
+                    "dev",
+                    "--extra",
+                    "docs",
+                    "--extra",
+                    "farm",
+                    "--generate-hashes",
+                    "--no-annotate",
+                    "--no-header",
+                ),
                 *("--output-file", str(draft), *options),
             ],
             check=True,

@@ -50,7 +50,8 @@ def bench(
         EdgeproofError: an argument, a file or the device does not fit. Nothing was measured, or the message says what
             was finished.
 
-    Example:
+    Example::
+
         table = edgeproof.bench("model.tflite", data={"x": inputs, "y": labels}, preset="quick")
     """
     names = {"runtimes": runtimes, "schemes": schemes, "scenarios": scenarios}

@@ -24,7 +24,8 @@ class Study:
     Raises:
         EdgeproofError: the study is unknown, or a value does not fit.
 
-    Example:
+    Example::
+
         study = edgeproof.Study("digits", "preset=quick")
         table = study.run()
     """

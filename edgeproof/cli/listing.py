@@ -49,21 +49,30 @@ def describe_module(path: Path) -> str:
     return (docstring or "").partition("\n")[0].strip()
 
 
-def _list(arguments: argparse.Namespace) -> int:
+def list_groups() -> dict[str, dict[str, str]]:
+    """Return the names of studies, devices and plugins with their descriptions, by kind."""
     from edgeproof.config import cards, compose, task_kinds
     from edgeproof.config.conf_files import find_conf_file, list_conf_directories
     from edgeproof.core import plugins
 
     studies = {name: find_conf_file("study", name, compose.CONF) for name in compose.list_studies()}
-    _print_group("studies", {name: describe_yaml(path) for name, path in studies.items()})
-    _print_group("devices", {name: describe_yaml(cards.CARDS / f"{name}.yaml") for name in cards.names()})
+    groups = {
+        "studies": {name: describe_yaml(path) for name, path in studies.items()},
+        "devices": {name: describe_yaml(cards.CARDS / f"{name}.yaml") for name in cards.names()},
+    }
     for kind in plugins.SINGULAR:
         sources = {name: plugins.find_source(kind, name) for name in plugins.list_names(kind)}
         descriptions = {name: describe_module(path) for name, path in sources.items()}
         if kind == "tasks":
             own_tasks = task_kinds.list_own_tasks(list_conf_directories(compose.CONF))
             descriptions |= {path.stem: describe_yaml(path) for path in own_tasks}
-        _print_group(kind, dict(sorted(descriptions.items())))
+        groups[kind] = dict(sorted(descriptions.items()))
+    return groups
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    for kind, descriptions in list_groups().items():
+        _print_group(kind, descriptions)
     return OK
 
 

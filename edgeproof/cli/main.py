@@ -52,6 +52,21 @@ def command_names() -> set[str]:
     return set(_build_parser()[1].choices)
 
 
+def list_commands() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command by its words, such as 'report' or 'devices add'; '' is the program's own."""
+    import argparse
+
+    commands: dict[str, argparse.ArgumentParser] = {}
+    pending: list[argparse.ArgumentParser] = [_build_parser()[0]]
+    while pending:
+        parser = pending.pop(0)
+        commands[" ".join(parser.prog.split()[1:])] = parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                pending[:0] = action.choices.values()
+    return commands
+
+
 def _works_without_project(arguments: argparse.Namespace) -> bool:
     """Return True for `validate`, and for a command whose arguments name records or a table that exist."""
     from edgeproof.cli.signing import RESULTS

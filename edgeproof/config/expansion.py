@@ -17,7 +17,7 @@ from edgeproof.config.references import find_reference
 from edgeproof.config.study import ModelEntry, Study
 from edgeproof.config.validation import validate
 from edgeproof.core import plugins
-from edgeproof.core.errors import DataError
+from edgeproof.core.errors import ConfigError, DataError
 from edgeproof.paths import is_clone
 
 # No option of a network or method, such as a width or a number of epochs, is larger.
@@ -60,7 +60,7 @@ def _add_code(content: dict[str, Any]) -> None:
     """Add the parameters by which the stages depend on the installed edgeproof and on plugins."""
     task = content["task"]
     # A task of a kind has no module of its own.
-    own = ("tasks", task["name"]) if task["module"] == task["name"] else ("task_kinds", task["kind"])
+    own = ("tasks", task["module"]) if "module" in task else ("task_kinds", task["kind"])
     shared = {"task": own, "metric": ("metrics", task["metric"])}
     data = f"data/{task['name']}"
     content["code"] = describe_code()
@@ -139,7 +139,13 @@ def _find_own_file(name: str, method: str, options: Mapping[str, Any]) -> str | 
 def _check_options(kind: str, name: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check options against the plugin's Options model. Return them with defaults, as plain JSON values."""
     source = f"{where} ({plugins.SINGULAR[kind]} '{name}', defaults in conf/{kind}/{name}.yaml)"
-    checked = validate(plugins.load(kind, name).Options, dict(options), source, MAX_OPTION)
+    model = getattr(plugins.load(kind, name), "Options", None)
+    if model is None:
+        raise ConfigError(
+            f"{plugins.find_source(kind, name)} has no class 'Options'. Every {plugins.SINGULAR[kind]} has one, a "
+            "pydantic model with its options, such as: class Options(BaseModel): width: int (docs/extending.md)"
+        )
+    checked = validate(model, dict(options), source, MAX_OPTION)
     content: dict[str, Any] = checked.model_dump(mode="json")
     return content
 

@@ -1,4 +1,4 @@
-"""The documents agree with the project: README's table, the lists of plugins, links, and commands."""
+"""The documents agree with the project: README's table, versions, links, and commands."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 
+import edgeproof
 from edgeproof.cli import main
-from edgeproof.core import plugins
 from edgeproof.report import selected_rows, selections, table_files
 from edgeproof.report.grids import build_grid
 from tests.support.committed_tables import list_tables
@@ -95,15 +95,16 @@ def test_an_export_without_git_is_compared_with_its_own_table(checkout: Path, tm
     assert not is_readme_current(checkout, tmp_path)
 
 
-def test_the_readme_lists_the_plugins_that_exist() -> None:
-    row = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| today"))
-    methods, runtimes, schemes, scenarios = (set(cell.replace("`", "").split()) for cell in row.split("|")[2:6])
-    assert methods == set(plugins.list_names("methods"))
-    assert runtimes == set(plugins.list_names("runtimes"))
-    runtime_definitions = [yaml.safe_load(path.read_text()) for path in (ROOT / "conf/runtimes").glob("*.yaml")]
-    assert schemes == {scheme for definition in runtime_definitions for scheme in definition["schemes"]}
-    scenario_definitions = [yaml.safe_load(path.read_text()) for path in (ROOT / "conf/scenarios").glob("*.yaml")]
-    assert scenarios == {definition["scenario"] for definition in scenario_definitions}
+def test_every_place_names_the_same_version() -> None:
+    """The version of edgeproof-device is the same too: both are released together."""
+    projects = [ROOT / "pyproject.toml", ROOT / "distributions/edgeproof-device/pyproject.toml"]
+    version, device_version = (tomllib.loads(path.read_text("utf-8"))["project"]["version"] for path in projects)
+    assert edgeproof.__version__ == device_version == version
+    assert f"edgeproof-{version}-py3-none-any.whl" in (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    released = re.findall(
+        r"^## \[([0-9.]+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert released[0] == version
 
 
 @pytest.mark.parametrize(

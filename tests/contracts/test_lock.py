@@ -64,7 +64,7 @@ def test_every_package_has_hashes() -> None:
 
 def test_every_dependency_is_locked_in_a_version_that_it_allows() -> None:
     locked = packages.read_versions(LOCK)
-    for requirement in list_requirements(read_project("pyproject.toml"), ("dev", "farm")):
+    for requirement in list_requirements(read_project("pyproject.toml"), ("dev", "docs", "farm")):
         version = locked[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), requirement
 
@@ -145,6 +145,7 @@ def test_the_workflow_runs_what_ci_runs_and_builds_the_container() -> None:
     }
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
     assert commands["checks"] == re.findall(r"^make .*", script, re.MULTILINE)
+    assert commands["documentation"] == ["make setup", "make docs"]
     assert [shlex.split(command)[:2] for command in commands["container"]] == [["docker", "build"], ["docker", "run"]]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_parsers import list_commands, list_options
+from edgeproof.cli.main import list_commands
+from tests.support.command_parsers import list_options
 
 ROOT = Path(__file__).parents[2]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")

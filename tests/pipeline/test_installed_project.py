@@ -33,6 +33,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_what_a_project_needs_in_one_package(wheel: Path) -> None:
+    assert f"pip install {wheel.name}\n" in (ROOT / "docs/install.md").read_text(encoding="utf-8")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"edgeproof"}
     packed = {name.removeprefix("edgeproof/") for name in names}

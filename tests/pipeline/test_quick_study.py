@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.support.command_blocks import find_block
 from tests.support.project_clones import ROOT, ProjectClone, edit_temporarily
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
@@ -202,11 +203,9 @@ def test_dvc_shows_metrics_plots_and_experiments(study: ProjectClone) -> None:
     assert "digits" in study.run("dvc", "exp", "show", "--csv").stdout
 
 
-def test_the_commands_in_the_readme_work(study: ProjectClone) -> None:
+def test_the_commands_of_the_pipeline_in_docs_studies_md_work(study: ProjectClone) -> None:
     """One of them is an experiment with another temperature, which reruns the student but not the teacher."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The pipeline")[2]
-    written = section.split("```sh\n")[1].split("```")[0].splitlines()
-    commands = [line.partition("#")[0].split() for line in written]
+    commands = [line.partition("#")[0].split() for line in find_block("studies.md", "dvc repro").list_commands()]
     assert [" ".join(command[:2]) for command in commands[1:]] == [
         "dvc repro",
         "dvc exp",

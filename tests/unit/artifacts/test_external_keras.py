@@ -19,6 +19,7 @@ from edgeproof.bench import external
 from edgeproof.cli import main
 from edgeproof.core import directories, plugins
 from edgeproof.core.errors import ConfigError
+from tests.support.command_blocks import find_block
 from tests.support.external_files import write_onnx
 from tests.support.external_project import ROOT
 
@@ -294,7 +295,7 @@ def test_the_commands_of_the_guide_run_as_written(
     bench_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     guide = (ROOT / "docs/bring_your_own.md").read_text(encoding="utf-8")
-    (commands,) = re.findall(r"<!-- run -->\n```sh\n(.*?)```", guide, re.DOTALL)
+    commands = find_block("bring_your_own.md", "edgeproof bench").text
     (code,) = re.findall(r"<!-- data -->\n```python\n(.*?)```", guide, re.DOTALL)
     scope = {"q": np.random.default_rng(0).integers(-128, 128, (8, 49, 10), np.int8), "labels": np.arange(8) % 3}
     exec(code, scope)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from edgeproof.cli import main
-from tests.support.command_parsers import list_commands
 from tests.support.project import ROOT
 
 
@@ -117,7 +116,7 @@ def test_bash_completes_a_command_from_the_script(tmp_path: Path, capsys: pytest
 
 
 def test_the_help_of_no_command_imports_third_party_modules() -> None:
-    helps = [[*command.split(), "--help"] for command in list_commands() if command != "sweep"]
+    helps = [[*command.split(), "--help"] for command in main.list_commands() if command != "sweep"]
     assert len(helps) > 20
     code = (
         "import sys\nbefore = set(sys.modules)\nfrom edgeproof.cli import main\n"

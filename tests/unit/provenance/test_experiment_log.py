@@ -15,6 +15,7 @@ from edgeproof.cli import exchange, main
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.provenance import experiment_log
 from edgeproof.report import tables
+from tests.support.command_blocks import find_block
 from tests.support.example_rows import CONDITIONS, about, row
 
 
@@ -94,6 +95,17 @@ def test_mlflow_gets_one_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [len(batch) for batch in calls["metrics"]] == [10, len(log.metrics) - 10]
     assert ("results/tables/table.json", "tables") in calls["files"]
     assert ("params.yaml", None) in calls["files"]
+
+
+def test_the_commands_in_docs_publishing_md_log_to_the_tracker_that_they_name(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str | None, str]] = []
+    monkeypatch.setattr(experiment_log, "collect_log", lambda study: SimpleNamespace(study=study, metrics={}, files=[]))
+    monkeypatch.setattr(experiment_log, "write_log", lambda log, tracker: written.append((log.study, tracker)))
+    for words in find_block("publishing.md", "edgeproof log").list_edgeproof_arguments():
+        assert main.run(words) == 0
+    assert written == [(None, "dvclive"), ("digits", "mlflow")]
 
 
 @pytest.mark.parametrize("tracker", exchange.TRACKERS)

@@ -19,6 +19,7 @@ from edgeproof.provenance.pull_request import MAX_LINES, format_summary
 from edgeproof.provenance.table_changes import compare_tables
 from edgeproof.report.row import Row
 from edgeproof.report.row_data import describe_rows
+from tests.support.command_blocks import find_block
 from tests.support.example_rows import CONDITIONS, about, row
 from tests.support.project import ROOT
 
@@ -132,6 +133,17 @@ def test_without_a_table_on_the_other_side_every_cell_is_new(
 def test_a_file_can_be_written(checkout: Path) -> None:
     assert main.run(["report", "pr", "--table", str(TABLE.absolute()), "--out", "summary.md"]) == 0
     assert "No cell changed" in Path("summary.md").read_text(encoding="utf-8")
+
+
+def test_the_commands_in_docs_publishing_md_work(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("conf/runtimes").mkdir(parents=True)
+    Path("conf/config.yaml").touch()
+    git("update-ref", "refs/remotes/origin/main", "main")
+    write_table(AFTER)
+    for words in find_block("publishing.md", "edgeproof report pr").list_edgeproof_arguments():
+        assert main.run(words) == 0
+    printed = capsys.readouterr().out
+    assert find_line(printed, "local/onnx/new/fp32") in Path("summary.md").read_text(encoding="utf-8")
 
 
 def test_wrong_arguments_name_what_is_allowed(checkout: Path) -> None:

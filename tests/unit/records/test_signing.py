@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from edgeproof.core.errors import ArtifactError, ConfigError
 from edgeproof.core.signatures import BINDING, SIGNATURE, SUMS
 from edgeproof.records import allowed_signers, record_files, session_migration, signature_checks, signing, store
 from tests.support import record_trees
+from tests.support.command_blocks import find_block
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 OTHER = Ed25519PrivateKey.from_private_bytes(b"o" * 32)
@@ -385,6 +387,23 @@ def test_openssh_verifies_our_signature_and_sha256sum_our_sums(project: Path, ke
     assert subprocess.run(argv, input=(SESSION / SUMS).read_bytes(), capture_output=True).returncode == 0
     assert subprocess.run(argv, input=(SESSION / SUMS).read_bytes() + b"x", capture_output=True).returncode != 0
     assert subprocess.run(["sha256sum", "--quiet", "-c", SUMS], cwd=SESSION).returncode == 0
+
+
+@pytest.mark.usefixtures("keygen")
+def test_the_commands_in_docs_publishing_md_sign_and_verify(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(project))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.delenv(signing.KEY_VARIABLE)
+    done = subprocess.run(["bash", "-euc", find_block("publishing.md", "edgeproof sign").text], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"2 verified, 0 unsigned, 0 tampered with" in done.stdout
+    public = (project / ".config/edgeproof/signing_key.pub").read_text()
+    (SESSION / "allowed_signers").write_text(f"you@example.org {public}")
+    with_openssh = ["bash", "-euc", find_block("publishing.md", "ssh-keygen -Y verify").text]
+    assert b"Good" in subprocess.run(with_openssh, cwd=SESSION, capture_output=True, check=True).stdout
+    (SESSION / "session_id").write_text("changed")
+    assert subprocess.run(with_openssh, cwd=SESSION, capture_output=True).returncode != 0
 
 
 @pytest.mark.parametrize("options", [[], ["-O", "hashalg=sha256"]])
