@@ -47,8 +47,7 @@ def bench(
         name: the name of the results; by default the first file's name.
 
     Raises:
-        EdgeproofError: an argument, a file or the device does not fit. Nothing was measured, or the message says what
-            was finished.
+        EdgeproofError: an argument, a file or the device does not fit. The message says what was measured.
 
     Example::
 

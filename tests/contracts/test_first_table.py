@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edgeproof.artifacts import export
+from edgeproof.cli import main
 from edgeproof.config import compose
 from edgeproof.core import plugins
 from edgeproof.data import own_data, preparation
@@ -38,8 +39,9 @@ def run_block(block: CommandBlock) -> None:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Follow the tutorial up to its last step; the project is the working directory."""
     monkeypatch.chdir(tmp_path)
-    run_block(PROJECT)
-    monkeypatch.chdir(tmp_path / PROJECT.list_commands()[1].split()[1])
+    (words,) = PROJECT.list_edgeproof_arguments()
+    assert main.run(words) == 0
+    monkeypatch.chdir(PROJECT.list_commands()[1].removeprefix("cd "))
     run_block(PICTURES)
     for name, content in FILES.items():
         Path(name).write_text(content, encoding="utf-8")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgeproof.config import compose
 from edgeproof.config.params import Params
+from edgeproof.core.errors import ConfigError
 from tests.support import study_contents
 from tests.support.project import ROOT
 
@@ -27,6 +30,12 @@ def test_the_inputs_of_a_model_are_the_directories_of_its_ancestors_or_the_data(
 def test_a_model_with_a_parent_has_the_network_that_its_lineage_starts_from(digits_study: Params) -> None:
     assert digits_study.quantize["student_slim_w4"].network == "resnet8"
     assert digits_study.quantize["student_slim_w4"].network_options == digits_study.distill["student"].network_options
+
+
+def test_a_network_without_options_is_one_message_that_names_its_file(plugin_root: Path) -> None:
+    (plugin_root / "networks/mlp.py").write_text("def build(inputs, outputs): ...\n")
+    with pytest.raises(ConfigError, match=r"networks/mlp\.py has no class 'Options'.*class Options\(BaseModel\)"):
+        compose.compose("digits", ["models.teacher.network=mlp", "models.teacher.network_options={}"])
 
 
 def test_packages_have_the_versions_of_the_lock(digits_study: Params) -> None:
