@@ -13,6 +13,8 @@ from edgeproof.cli.output import show
 from edgeproof.cli.records import report_damaged
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from edgeproof.farm.journal import JournalEvent
 
 OK, NEEDS_ATTENTION = 0, 1
@@ -67,13 +69,26 @@ def _run(arguments: argparse.Namespace) -> int:
         show(f"not cached: {problem}", file=sys.stderr)
     engine = engines.start_engine(arguments.engine, name, built, params, arguments.address)
     outcomes = dispatcher.run_study(params, name, engine, _print_line)
+    are_deployments_clean = _check_deployments(name, {item.device for item in params.bench.values()})
     try:
         is_clean = _check_night(name)
     except EdgeproofError as error:  # tonight's records stay valid even if other nights cannot be read
         show(f"the check of the night failed: {error}", file=sys.stderr)
         is_clean = False
     is_done = set(outcomes.values()) <= {"done"}
-    return OK if is_done and is_clean and not choice.errors else NEEDS_ATTENTION
+    return OK if is_done and is_clean and are_deployments_clean and not choice.errors else NEEDS_ATTENTION
+
+
+def _check_deployments(run: str, devices: Collection[str]) -> bool:
+    """Check what is deployed on the night's devices and print the alarms. Return True if there is none."""
+    from edgeproof.deployment import device_deployment, expected_versions, night_check
+
+    names = sorted(set(devices) & set(expected_versions.list_devices()))
+    if not names:
+        return True
+    written = night_check.check_deployments(run, device_deployment.list_targets(names), _print_line)
+    _print_line(f"deployments: {len(names) - len(written)} of {len(names)} device(s) run their version unchanged")
+    return not written
 
 
 def _regressions(arguments: argparse.Namespace) -> int:

@@ -91,6 +91,7 @@ def _build_parser() -> tuple[CommandParser, Any]:
     import edgeproof
     from edgeproof.cli import (
         bench,
+        deployment,
         devices,
         exchange,
         farm,
@@ -108,7 +109,21 @@ def _build_parser() -> tuple[CommandParser, Any]:
     parser = CommandParser(prog="edgeproof", description=edgeproof.__doc__)
     add_printing_options(parser)
     commands = parser.add_subparsers(metavar="COMMAND")  # CommandParser reports a missing command
-    nouns = (project, study, bench, report, provenance, records, submission, devices, farm, signing, exchange, listing)
+    nouns = (
+        project,
+        study,
+        bench,
+        report,
+        provenance,
+        records,
+        submission,
+        devices,
+        deployment,
+        farm,
+        signing,
+        exchange,
+        listing,
+    )
     for module in nouns:
         module.add_commands(commands)
     return parser, commands

@@ -2,6 +2,7 @@
 
     python3 run.pyz --verify --signer SHA256:…      verify only; needs no package
     python3 run.pyz --check                         verify, run the bundle's samples, compare with the reference model
+    python3 run.pyz --measure 2                     verify, infer for two seconds, print the durations as JSON
     python3 run.pyz inputs.npy --out outputs.npy    infer raw inputs (N, …), shaped like the task's data
 
 All files of the bundle are verified before any of them is used.
@@ -33,11 +34,13 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="run the bundle's own samples")
     parser.add_argument("--verify", action="store_true", help="verify the bundle only, before anything is installed")
+    parser.add_argument("--measure", type=float, metavar="SECONDS", help="measure latency and memory for a short time")
     parser.add_argument("--signer", help="fingerprint of the key that must have signed the bundle (SHA256:…)")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    if [arguments.check, arguments.verify, arguments.inputs is not None].count(True) != 1:
-        parser.error("give a file with inputs, or --check, or --verify")
+    modes = [arguments.check, arguments.verify, arguments.measure is not None, arguments.inputs is not None]
+    if modes.count(True) != 1:
+        parser.error("give a file with inputs, or --check, --measure or --verify")
     os.environ.pop("EDGEPROOF_PLUGINS", None)  # plugins outside the bundle are not verified
     root = Path(sys.argv[0]).resolve().parent
     problems = manifest.find_problems(root, arguments.signer)
@@ -49,10 +52,13 @@ def main() -> int:
     if problems:
         print(*(f"refused: {escape_controls(line)}" for line in problems), sep="\n", file=sys.stderr)
         return REFUSED
-    from edgeproof.deployed import inference
+    from edgeproof.deployed import inference, measurement
 
     if arguments.check:
         return inference.check(root, threads=arguments.threads)
+    if arguments.measure is not None:
+        print(json.dumps(measurement.measure(root, duration_s=arguments.measure, threads=arguments.threads)))
+        return 0
     return inference.infer(root, arguments.inputs, arguments.out, threads=arguments.threads)
 
 

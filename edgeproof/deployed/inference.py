@@ -31,7 +31,7 @@ def check(root: Path, *, threads: int) -> int:
 
     An output agrees if its greatest value is at the same place, as a class is, or if its values are close.
     """
-    samples, expected = (_load_arrays(root / ARTIFACT, name) for name in ("samples", "expected"))
+    samples, expected = (load_arrays(root / ARTIFACT, name) for name in ("samples", "expected"))
     outputs = _infer_samples(root, samples, threads)
     count = len(samples[0])
     agree = sum(
@@ -56,7 +56,7 @@ def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
         return 2
     outputs = _infer_samples(root, arrays, threads)
     if hasattr(task, "postprocess"):
-        outputs = _join([_to_tuple(task.postprocess(*row)) for row in _split(outputs)])
+        outputs = _join([_to_tuple(task.postprocess(*row)) for row in split(outputs)])
     if out is None:
         print(*outputs[0].reshape(len(outputs[0]), -1).argmax(axis=1), sep="\n")
     elif len(outputs) == 1:
@@ -98,12 +98,17 @@ def _preprocess(root: Path, task: Any, raw: tuple[Array, ...]) -> tuple[Array, .
 
 def _infer_samples(root: Path, inputs: Sequence[Array], threads: int) -> tuple[Array, ...]:
     """Return the outputs, an array (N, …) for each, from one inference a sample."""
+    session = load_session(root, threads)
+    return _join([tuple(output.copy() for output in session(*row)) for row in split(inputs)])
+
+
+def load_session(root: Path, threads: int) -> Any:
+    """Load the bundle's artifact into its runtime."""
     runtime = json.loads((root / "bundle.json").read_text(encoding="utf-8"))["runtime"]
-    session = plugins.load("runtimes", runtime).Session(root / ARTIFACT, threads=threads)
-    return _join([tuple(output.copy() for output in session(*row)) for row in _split(inputs)])
+    return plugins.load("runtimes", runtime).Session(root / ARTIFACT, threads=threads)
 
 
-def _split(arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
+def split(arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
     """Return the samples of some arrays (N, …), each a tuple of contiguous arrays (1, …)."""
     return [tuple(np.ascontiguousarray(array[n : n + 1]) for array in arrays) for n in range(len(arrays[0]))]
 
@@ -112,7 +117,7 @@ def _join(rows: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
     return tuple(np.concatenate(parts) for parts in zip(*rows, strict=True))
 
 
-def _load_arrays(directory: Path, name: str) -> tuple[Array, ...]:
+def load_arrays(directory: Path, name: str) -> tuple[Array, ...]:
     """Load name.npy and further arrays, name_1.npy and so on."""
     paths, number = [directory / f"{name}.npy"], 1
     while (path := directory / f"{name}_{number}.npy").exists():

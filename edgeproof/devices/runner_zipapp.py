@@ -28,10 +28,15 @@ def pack(runtime: str, directory: Path, task: str | None = None) -> Path:
     files = imports.read_program(
         _ENTRY, {f"edgeproof.{kind}.{name}": plugins.find_source(kind, name) for kind, name in chosen}
     )
+    return write_program("runner", files, directory)
+
+
+def write_program(kind: str, files: Mapping[str, bytes], directory: Path) -> Path:
+    """Write the files of a program as <kind>-<sha256 of its files>.pyz and return the path."""
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    path = directory / f"runner-{digest.hexdigest()}.pyz"
+    path = directory / f"{kind}-{digest.hexdigest()}.pyz"
     directories.write_bytes(path, zip_files(files))
     return path
 

@@ -113,7 +113,31 @@ class SlowdownDetails:
         )
 
 
-AlarmDetails = MissingDetails | FingerprintDetails | SlowdownDetails
+@dataclass(frozen=True)
+class DeploymentDetails:
+    """Details of a deployed version with a problem.
+
+    Attributes:
+        expected: sha256 of the manifest of the version that should run, or None if that is unknown.
+        actual: the one that the device reports, or None if it reports none.
+        problems: everything that is wrong.
+    """
+
+    expected: str | None
+    actual: str | None
+    problems: Sequence[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content as it is stored."""
+        return {"expected": self.expected, "actual": self.actual, "problems": list(self.problems)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> DeploymentDetails:
+        """Read what `to_json` returned."""
+        return cls(content["expected"], content["actual"], content["problems"])
+
+
+AlarmDetails = MissingDetails | FingerprintDetails | SlowdownDetails | DeploymentDetails
 
 
 def _read_comparison(content: Mapping[str, Any]) -> Comparison:

@@ -20,14 +20,20 @@ from typing import Any, Literal, get_args
 from pydantic import TypeAdapter
 
 from edgeproof.core.directories import write_atomically, write_json
-from edgeproof.farm.alarm_details import AlarmDetails, FingerprintDetails, MissingDetails, SlowdownDetails
+from edgeproof.farm.alarm_details import (
+    AlarmDetails,
+    DeploymentDetails,
+    FingerprintDetails,
+    MissingDetails,
+    SlowdownDetails,
+)
 
 ALARMS = Path("results/alarms")
 SCHEMA = 1
 ALARM_FILE = "alarm.json"
 RECORDS_DIRECTORY = "records"
 
-AlarmKind = Literal["regression", "conditions", "unconfirmed", "not confirmed", "missing", "fingerprint"]
+AlarmKind = Literal["regression", "conditions", "unconfirmed", "not confirmed", "missing", "fingerprint", "deployment"]
 KINDS: tuple[AlarmKind, ...] = get_args(AlarmKind)
 
 
@@ -43,6 +49,7 @@ class Alarm:
             `conditions`: a slowdown with the same artifact.
             `missing`: a cell without a valid record.
             `fingerprint`: a device or software that changed.
+            `deployment`: a deployed version that is damaged, replaced, unreachable or over its budget.
         subject: the cell or the device.
         message: one sentence.
         details: the figures behind the message.
@@ -164,4 +171,6 @@ def _read_details(kind: AlarmKind, content: Mapping[str, Any]) -> AlarmDetails:
         return MissingDetails.from_json(content)
     if kind == "fingerprint":
         return FingerprintDetails.from_json(content)
+    if kind == "deployment":
+        return DeploymentDetails.from_json(content)
     return SlowdownDetails.from_json(content)

@@ -9,12 +9,13 @@ Every tool that reads GTO's tags reads these: `gto show`, DVC Studio, a CI job o
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from edgeproof.core.directories import hash_file
-from edgeproof.core.errors import EdgeproofError
+from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownNameError
 from edgeproof.paths import ARTIFACTS
 from edgeproof.provenance.cells import CellAddress, CellRecords
 from edgeproof.provenance.lineage import find_artifact
@@ -23,6 +24,36 @@ from edgeproof.study import git
 
 STAGES = ("dev", "staging", "prod")
 LOCK = Path("dvc.lock")
+_SHOW = "'gto show' lists the versions, and 'edgeproof register CELL' makes one."
+VERSION_NAME = re.compile(r"[a-z0-9-]{1,100}@v[0-9A-Za-z.+-]{1,50}")
+_MESSAGE = re.compile(r"(?P<cell>.+), artifact sha256 (?P<sha256>[0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Release:
+    """A registered version: its name, such as student-onnx-fp32@v1.0.0, its cell and the sha256 of its artifact."""
+
+    name: str
+    cell: str
+    artifact_sha256: str
+
+
+def find_release(name: str) -> Release:
+    """Return a registered version.
+
+    Raises ConfigError for a name of another form or a tag without an artifact, and UnknownNameError, with the versions
+    that exist, for any other name.
+    """
+    if not VERSION_NAME.fullmatch(name):
+        raise ConfigError(f"{name!r:.100} is not the name of a version, such as student-onnx-fp32@v1.0.0. {_SHOW}")
+    known = git.run_git("tag", "--list", "*@v*", "--sort=-v:refname").splitlines()
+    if name not in known:
+        raise UnknownNameError("version", name, known, "'edgeproof register CELL' makes one.")
+    message = git.run_git("tag", "--list", name, "--format=%(contents)").strip()
+    match = _MESSAGE.fullmatch(message)
+    if match is None:
+        raise ConfigError(f"the tag {name} names no artifact: it was not made by 'edgeproof register'. {_SHOW}")
+    return Release(name, match["cell"], match["sha256"])
 
 
 def name_artifact(cell: CellAddress) -> str:

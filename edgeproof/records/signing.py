@@ -49,6 +49,15 @@ def load_configured_key() -> Ed25519PrivateKey | None:
 
     Raises ConfigError for a file that is not a key, and for a key inside the project.
     """
+    path = find_configured_key()
+    return None if path is None else load_key(path)
+
+
+def find_configured_key() -> Path | None:
+    """Return the path of the user's signing key, or None if none is configured.
+
+    Raises ConfigError for a path inside the project.
+    """
     configured = os.environ.get(KEY_VARIABLE)
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     path = Path(configured).expanduser() if configured else home / DEFAULT_KEY
@@ -56,7 +65,7 @@ def load_configured_key() -> Ed25519PrivateKey | None:
         return None
     if Path().resolve() in path.resolve().parents:
         raise ConfigError(f"{path} lies in the project, where it may be published by mistake. Move it elsewhere.")
-    return load_key(path)
+    return path
 
 
 def sign_session(session: Path, key: Ed25519PrivateKey, name: str | None = None) -> None:
