@@ -132,22 +132,24 @@ def test_a_rollback_that_is_killed_at_any_step_leaves_a_verified_version_and_can
 def test_a_full_disk_before_the_switch_leaves_the_version_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     activate("one")
     synced: list[Path] = []
+    full_at: list[int] = []
     sync = layout.sync
 
     def sync_until_full(path: Path) -> None:
         synced.append(path)
-        if len(synced) == limit:
+        if len(synced) in full_at:
             raise OSError(errno.ENOSPC, "No space left on device")
         sync(path)
 
     monkeypatch.setattr(layout, "sync", sync_until_full)
-    for limit in range(1, 12):
+    for count in range(1, 12):
         synced.clear()
+        full_at[:] = [count]
         with pytest.raises(OSError, match="No space left"):
             activate("two")
         assert read_running() == "one"
-    limit = 0
     synced.clear()
+    full_at.clear()
     assert activate("two") == "switched"
     names = {path.name for path in synced[:-1]}
     assert {"MANIFEST.json", "MANIFEST.sig", "model", "bundle.json", "version.json", "artifact", "bundle"} <= names
