@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -42,6 +43,9 @@ DEVICE = "board"
 MAX_REPEATS = 3
 SETTLE_S = 60.0
 POLL_S = 0.01
+# The share of the kills that wait for the device's program to change something.
+WORKING_SHARE = 0.75
+CHANGES = re.compile(rb'"verb": "(activate|rollback)"')
 CUT_LINK = [{"call": call, "fault": "link cut"} for call in ("push", "run")]
 
 
@@ -105,16 +109,18 @@ class Bench:
 
 def run_moments(bench: Bench, moments: int, chance: random.Random, victims: Sequence[Victim] = VICTIMS) -> None:
     """Deploy a first version, then kill at random moments, and note everything that must not happen."""
-    started_s = time.monotonic()
-    run_command(bench, deploy("v1"))
-    duration_s, current, previous = time.monotonic() - started_s, "v1", None
+    for version in ("v2", "v1"):
+        started_s = time.monotonic()
+        run_command(bench, deploy(version))
+    # Not the first one, in which this process loads modules and the link is opened.
+    duration_s, current, previous = time.monotonic() - started_s, "v1", "v2"
     for number in range(moments):
         is_rollback = previous is not None and chance.random() < 0.25
         target = str(previous) if is_rollback else chance.choice([v for v in VERSIONS if v != current])
         words = ["rollback", "--devices", DEVICE] if is_rollback else deploy(target)
         victim = victims[number % len(victims)]
         where = f"moment {number}: {victim} killed, {words[0]} from {current} to {target}"
-        kill_once(bench, words, victim, chance.uniform(0, 1.2 * duration_s))
+        kill_once(bench, words, victim, chance.random() < WORKING_SHARE, chance.uniform(0, duration_s))
         if (running := bench.read_running()) not in (current, target):
             bench.errors.append(f"{where}: the device runs {running}")
         bench.counted[f"{victim}: the {'new' if running == target else 'old'} version ran"] += 1
@@ -132,9 +138,19 @@ def run_moments(bench: Bench, moments: int, chance: random.Random, victims: Sequ
         bench.errors.append("'edgeproof deployed' does not agree with the device")
 
 
-def kill_once(bench: Bench, words: Sequence[str], victim: Victim, delay_s: float) -> None:
-    """Run a command, kill the victim after a delay, and wait until everything else has ended."""
+def kill_once(bench: Bench, words: Sequence[str], victim: Victim, when_working: bool, delay_s: float) -> None:
+    """Run a command, kill the victim after a delay, and wait until everything else has ended.
+
+    With `when_working`, the delay begins when the device changes something.
+    """
     host = start_host(bench, words)
+    until_s = time.monotonic() + delay_s
+    while when_working and time.monotonic() < until_s + SETTLE_S:
+        if any(CHANGES.search(_read_command(process)) for process in bench.list_processes()):
+            delay_s = delay_s / 2
+            break
+        if os.waitid(os.P_PID, host, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            break
     time.sleep(delay_s)
     if "link" in victim:
         bench.cut_link()

@@ -28,12 +28,13 @@ def check_card(name: str, card: Card, *, without_budget: bool) -> None:
     """Raise ConfigError if nothing can run on a device, or if its card has no limit that a deployment can check."""
     if card.npu is not None:
         raise ConfigError(f"'{name}' is an estimate of {card.npu}: nothing runs there.")
-    if without_budget or any(getattr(card.budget, limit, None) is not None for limit in CHECKED_LIMITS):
+    checked = [limit for limit in CHECKED_LIMITS if not (card.emulated and limit == "latency_ms")]
+    if without_budget or any(getattr(card.budget, limit, None) is not None for limit in checked):
         return
     lack = "has no budget" if card.budget is None else "has no limit that a deployment can measure"
     raise ConfigError(
-        f"the card of '{name}' {lack}. Add one to devices/{name}.yaml, such as 'budget: {{latency_ms: 20}}' "
-        f"({', '.join(CHECKED_LIMITS)}), or pass --without-budget."
+        f"the card of '{name}' {lack}. Add one to devices/{name}.yaml, such as 'budget: {{size_mb: 20}}' "
+        f"({', '.join(checked)}), or pass --without-budget."
     )
 
 

@@ -134,6 +134,9 @@ NEED_A_PROJECT = [
     ["register", "a"],
     ["bundle", "a", "--out", "b"],
     ["submit", "--submitter", "me", "--out", "b"],
+    ["deploy", "a@v1.0.0", "--devices", "pi"],
+    ["rollback", "--devices", "pi"],
+    ["deployed"],
 ]
 
 

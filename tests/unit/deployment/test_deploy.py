@@ -165,11 +165,14 @@ def test_a_selection_without_devices_is_refused(make_project: MakeProject) -> No
 
 
 def test_a_card_without_a_budget_is_refused_unless_the_user_accepts_it(make_project: MakeProject) -> None:
-    root = make_project(cards={"bare": {}, "energy": {"budget": {"energy_mj": 1}}})
+    emulator = {"budget": {"latency_ms": 1}, "emulated": True}
+    root = make_project(cards={"bare": {}, "energy": {"budget": {"energy_mj": 1}}, "emulator": emulator})
     with pytest.raises(ConfigError, match=r"the card of 'bare' has no budget\..*--without-budget"):
         deploy("v1", "bare")
-    with pytest.raises(ConfigError, match="no limit that a deployment can measure"):
-        deploy("v1", "energy")
+    for name in ("energy", "emulator"):
+        with pytest.raises(ConfigError, match=f"the card of '{name}' has no limit that a deployment can measure"):
+            deploy("v1", name)
+    assert not (root / ".edgeproof/devices").exists()
     assert deploy("v1", "bare", "--without-budget") == 0
     assert read_deployed(root, "bare") == "v1"
 
