@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import types
@@ -110,6 +111,22 @@ def test_a_bundle_is_written_and_signed_with_the_configured_key(
     assert (root / ".edgeproof/bundles" / name_version("v9") / "MANIFEST.sig").is_file()
     with pytest.raises(ConfigError, match=r"the last records .* are of another artifact .*git checkout"):
         main.run(["deploy", name_version("v1"), "--devices", "pi"])
+
+
+def test_a_wave_with_a_failure_stops_the_roll_out_and_the_next_commands_are_printed(
+    make_project: MakeProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_project("attic", "barn", "cellar")
+    write_faults(root, "barn", {"call": "push", "fault": "disk full"})
+    assert deploy("v1", "tag:kitchen", "--wave", "34%", "--parallel", "2") == 1
+    assert [read_deployed(root, name) for name in ("attic", "barn", "cellar")] == ["v1", "", ""]
+    *_, counts, again, back = capsys.readouterr().out.splitlines()
+    assert counts == "1 done, 1 failed, 1 not started", "34% of three devices are two, and barn is in the first wave"
+    (root / ".edgeproof/devices/barn/faults.yaml").unlink()
+    assert back == "To take the others back: edgeproof rollback --devices attic"
+    command = again.partition("continue: edgeproof ")[2]
+    assert main.run(shlex.split(command)) == 0
+    assert [read_deployed(root, name) for name in ("attic", "barn", "cellar")] == ["v1", "v1", "v1"]
 
 
 # --- refusals before anything is sent --------------------------------------------------------------------------------
