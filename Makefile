@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock repro bench board board-down test test-board unit pipeline lint docs format vendor clean
+.PHONY: help setup runtimes lock repro bench board board-down test test-board unit pipeline lint docs format vendor clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,7 +25,10 @@ setup: $(READY) ## create .venv with the locked dependencies (5 GB, some minutes
 $(READY): requirements.lock pyproject.toml
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" sh scripts/setup.sh
 
-lock: ## resolve pyproject.toml and write requirements.lock; needs uv
+runtimes: $(READY) ## add the runtimes that are extras, all of them (docs/runtimes.md)
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-runtimes.lock
+
+lock: ## resolve pyproject.toml and write both lock files; needs uv
 	@$(or $(wildcard $(BIN)/python),python3) scripts/write_lock.py $(ARGS)
 
 repro: $(READY) ## run the default study, or STUDY=name, and print its table

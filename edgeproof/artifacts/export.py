@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from edgeproof.artifacts import conversion
-from edgeproof.config import packages
+from edgeproof.config import runtime_extras
 from edgeproof.config.params import ExportParams
 from edgeproof.core import described_tasks, plugins
 from edgeproof.core.artifacts import ExportResult
@@ -49,17 +49,17 @@ Array = np.ndarray[Any, Any]
 
 def export(item: ExportParams, task: str) -> None:
     """Export a model in this process and write artifacts/<runtime>/<model>. See export_schemes()."""
-    packages.require(item.packages)
+    refusals = runtime_extras.refuse_artifacts(item)
     with write_atomically(ARTIFACTS / item.runtime / item.model) as out:
-        export_schemes(item, task, out, crashes={})
+        export_schemes(item, task, out, refusals)
 
 
-def export_schemes(item: ExportParams, task: str, out: Path, crashes: Mapping[str, str]) -> None:
+def export_schemes(item: ExportParams, task: str, out: Path, refusals: Mapping[str, str]) -> None:
     """Export a model to a directory in `out` for each scheme and seed. A finished directory is left as it is.
 
-    A scheme that the runtime does not support gets a meta.json with the reason. `crashes` maps the names of directories
-    to the reasons why they can't be exported. Raises ConfigError for calibration samples that do not fit the model,
-    EdgeproofError when a converter fails.
+    A scheme that the runtime does not support gets a meta.json with the reason. `refusals` maps the names of
+    directories to the reasons why they can't be exported. Raises ConfigError for calibration samples that do
+    not fit the model, EdgeproofError when a converter fails.
     """
     runtime = plugins.load("runtimes", item.runtime)
     for seed in item.seeds:
@@ -74,8 +74,8 @@ def export_schemes(item: ExportParams, task: str, out: Path, crashes: Mapping[st
                 continue
             started = time.monotonic()
             directory.mkdir(exist_ok=True)
-            if directory.name in crashes:
-                outcome: ExportResult | Unsupported = Unsupported(crashes[directory.name])
+            if directory.name in refusals:
+                outcome: ExportResult | Unsupported = Unsupported(refusals[directory.name])
             else:
                 outcome = conversion.run_converter(
                     f"exporting '{item.model}' to {item.runtime} as {scheme}",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from edgeproof.config import packages
+from edgeproof.config import runtime_extras
 from edgeproof.config.params import ExportParams
 from edgeproof.core import processes
 from edgeproof.core.directories import META, write_atomically
@@ -27,27 +27,26 @@ CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
 def export(item: ExportParams, task: str) -> None:
     """Export a model and write artifacts/<runtime>/<model>, with one directory for each scheme and seed.
 
-    A scheme that the runtime does not support, or whose converter crashes, gets a meta.json with the reason. Raises
-    EdgeproofError when a converter fails in another way.
+    A scheme that the runtime does not support, whose converter refusals, or whose packages are an extra that is not
+    installed gets a meta.json with the reason. Raises EdgeproofError when a converter fails in another way.
     """
-    packages.require(item.packages)
+    refusals = runtime_extras.refuse_artifacts(item)
     with write_atomically(ARTIFACTS / item.runtime / item.model) as out:
-        crashes: dict[str, str] = {}
-        while (crash := _export_in_child(item, task, out, crashes)) is not None:
+        while (crash := _export_in_child(item, task, out, refusals)) is not None:
             unfinished = [path.name for path in sorted(out.iterdir()) if not (path / META).exists()]
-            if not unfinished or unfinished[-1] in crashes:
+            if not unfinished or unfinished[-1] in refusals:
                 raise EdgeproofError(f"exporting '{item.model}' to {item.runtime} ended with {crash}")
-            crashes[unfinished[-1]] = f"the converter for {item.runtime} ended with {crash} on this network"
+            refusals[unfinished[-1]] = f"the converter for {item.runtime} ended with {crash} on this network"
 
 
-def _export_in_child(item: ExportParams, task: str, out: Path, crashes: Mapping[str, str]) -> str | None:
+def _export_in_child(item: ExportParams, task: str, out: Path, refusals: Mapping[str, str]) -> str | None:
     """Export in a child process. Return the name of the signal if the child crashed, or None when it has finished.
 
     Raises the EdgeproofError or OSError of the child, and EdgeproofError if it ended in another way.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_export_and_send, args=(sender, item, task, out, dict(crashes)))
+    child = context.Process(target=_export_and_send, args=(sender, item, task, out, dict(refusals)))
     child.start()
     sender.close()
     try:
@@ -73,7 +72,7 @@ def _name_crash(item: ExportParams, exit_code: int) -> str:
     raise EdgeproofError(f"exporting '{item.model}' to {item.runtime} ended with {name}{memory}.")
 
 
-def _export_and_send(sender: Connection, item: ExportParams, task: str, out: Path, crashes: Mapping[str, str]) -> None:
+def _export_and_send(sender: Connection, item: ExportParams, task: str, out: Path, refusals: Mapping[str, str]) -> None:
     """Export, then send None or the error to the parent. This runs in the child."""
     from tqdm import tqdm
 
@@ -84,7 +83,7 @@ def _export_and_send(sender: Connection, item: ExportParams, task: str, out: Pat
     processes.die_with_parent(signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it too, and ends this process
     try:
-        export.export_schemes(item, task, out, crashes)
+        export.export_schemes(item, task, out, refusals)
     except EdgeproofError as error:
         sender.send(EdgeproofError(str(error)))  # a subclass may not survive the way through the pipe
     except OSError as error:

@@ -31,9 +31,9 @@ from edgeproof.bench.schedule import Job, count_processes, plan_jobs
 from edgeproof.bench.state import SessionState
 from edgeproof.bench.subject import Subject, build_subject
 from edgeproof.bench.verdict import DEFAULT_LIMITS, VerdictLimits
-from edgeproof.config import cards, packages
+from edgeproof.config import runtime_extras
 from edgeproof.config.params import BenchParams, Params
-from edgeproof.core import directories
+from edgeproof.core import directories, plugins
 from edgeproof.core.directories import content_sha256
 from edgeproof.core.errors import DeviceError, DeviceRefusedError, Unsupported
 from edgeproof.core.job import NULL_RUNTIME
@@ -70,9 +70,7 @@ def run(
     Raises DeviceError when the device cannot be reached or stays busy. The next call with the same arguments continues
     the session.
     """
-    card = cards.read(item.device)
-    if device.choose_interpreter(card, item.runtime) == sys.executable and card.npu is None:
-        packages.require(item.packages)
+    card = device.read_card(item.device, item.runtime)
     # An emulator computes on this machine, so it would disturb measurements here.
     with locks.hold_for_measuring(item.device, here=item.transport == "local" or card.emulated):
         session = BenchSession(item, subject, limits, patience)
@@ -132,7 +130,8 @@ class BenchSession:
         self._item = item
         self._subject = subject
         self._signer = signing.load_configured_key()  # a key that can't sign raises before anything is measured
-        self._card = cards.read(item.device)
+        self._card = device.read_card(item.device, item.runtime)
+        self._absence = self._explain_absence()
         self._artifacts = ArtifactSet(item, subject.artifacts)
         self._dispatcher = Dispatcher(item.device, self._card, item.runtime, subject.postprocessing)
         self._limits = limits
@@ -241,7 +240,16 @@ class BenchSession:
             return str(meta["unsupported"])
         if self._card.npu is not None and self._item.runtime != vela.RUNTIME:
             return f"Vela, which estimates Ethos-U's cycles, reads TFLite files only, not those of {self._item.runtime}"
-        return device.explain_missing_runtime(self._item.device, self._card, self._item.runtime)
+        runtime = self._item.runtime
+        export_only: str | None = getattr(plugins.load("runtimes", runtime), "EXPORT_ONLY", None)
+        return export_only or self._absence or device.explain_missing_runtime(self._item.device, self._card, runtime)
+
+    def _explain_absence(self) -> str | None:
+        """Return why this Python, if it runs the jobs, lacks a runtime of an extra. See explain_absence()."""
+        runs_here = device.choose_interpreter(self._card, self._item.runtime) == sys.executable
+        if not runs_here or self._card.npu is not None:
+            return None
+        return runtime_extras.explain_absence(self._item.runtime, self._item.packages)
 
     def _describe(self, job: Job, order: int) -> RecordHeader:
         """Return the part of a record that is known before the job runs."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeproof.board.programs import find_program, make_library_environment, run_program
 from edgeproof.board.steps import build_step, hash_step
-from edgeproof.config import compose
+from edgeproof.config import compose, runtime_extras
 from edgeproof.config import packages as config_packages
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.devices.doctor import LOADGEN
@@ -24,9 +24,15 @@ WHEEL_PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for
 
 
 def list_packages() -> dict[str, str]:
-    """Return the packages that the runtimes need on a device, apart from LoadGen, with their locked versions."""
-    definitions = compose.compose_bench_settings("quick").runtimes.values()
-    return config_packages.pin([*(name for runtime in definitions for name in runtime.device_packages), "numpy"])
+    """Return the packages that runtimes need on a device, with their locked versions, without LoadGen and extras."""
+    definitions = compose.compose_bench_settings("quick").runtimes
+    names = [
+        package
+        for name, definition in definitions.items()
+        for package in definition.device_packages
+        if runtime_extras.find_extra(name) is None
+    ]
+    return config_packages.pin([*names, "numpy"])
 
 
 def build_site(system: Path, tools: Path) -> Path:

@@ -107,7 +107,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     listed = [vela.RUNTIME] if card.npu is not None else card.runtimes
     needed = {
         runtime: packages
-        for runtime, packages in registration.list_runtime_packages().items()
+        for runtime, packages in registration.list_runtime_packages(listed or ()).items()
         if listed is None or runtime in listed
     }
     diagnoses = doctor.diagnose(arguments.name, card, needed)

@@ -14,6 +14,7 @@ from edgeproof.config.packages import pin
 from edgeproof.config.params import FAMILIES, NO_OWN_DATA, SCHEMA, Params
 from edgeproof.config.project import MARKER
 from edgeproof.config.references import find_reference
+from edgeproof.config.runtime_extras import pin_for_export
 from edgeproof.config.study import ModelEntry, Study
 from edgeproof.config.validation import validate
 from edgeproof.core import plugins
@@ -158,7 +159,7 @@ def _expand_export(study: Study, model: str, runtime: str) -> dict[str, Any]:
         "schemes": list(study.models[model].schemes),
         "seeds": study.list_seeds(),
         "threads": study.threads,
-        "packages": pin([*study.runtimes[runtime].host_packages, *FRAMEWORK_PACKAGES[framework]]),
+        "packages": pin_for_export(runtime, [*study.runtimes[runtime].host_packages, *FRAMEWORK_PACKAGES[framework]]),
     }
 
 

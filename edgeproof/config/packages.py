@@ -1,4 +1,4 @@
-"""Versions of packages: those that requirements.lock pins or, without that file, the installed ones."""
+"""Versions of packages: those that the lock files pin or, without requirements.lock, the installed ones."""
 
 from __future__ import annotations
 
@@ -8,24 +8,17 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.markers import Marker
+from packaging.requirements import Requirement
 
 from edgeproof.core.errors import ConfigError
 
 LOCK = Path("requirements.lock")
+RUNTIMES_LOCK = "requirements-runtimes.lock"  # beside it: further packages, of the runtimes that are extras
 
 
 def require(packages: Mapping[str, str]) -> None:
     """Check that packages are installed in the given versions. Raises ConfigError otherwise."""
-    problems = []
-    for name, version in packages.items():
-        try:
-            installed = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            problems.append(f"{name} {version} is not installed")
-            continue
-        # A local version such as 2.13.0+cpu is a build of the same release.
-        if installed.split("+")[0] != version.split("+")[0]:
-            problems.append(f"{name} is {installed}, the study was composed for {version}")
+    problems = [problem for name in packages if (problem := describe_difference(name, packages[name]))]
     if problems:
         raise ConfigError(
             f"{'; '.join(problems)}. Run 'make setup' to install the locked versions, or 'edgeproof compose' after "
@@ -33,15 +26,30 @@ def require(packages: Mapping[str, str]) -> None:
         )
 
 
-def pin(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
-    """Return the exact version of each package: the one in requirements.lock, or the installed one without that file.
+def describe_difference(name: str, version: str) -> str | None:
+    """Return how a package differs from the given version: not installed, or another one. None if it does not."""
+    try:
+        installed = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return f"{name} {version} is not installed"
+    # A local version such as 2.13.0+cpu is a build of the same release.
+    if installed.split("+")[0] == version.split("+")[0]:
+        return None
+    return f"{name} is {installed}, the study was composed for {version}"
 
+
+def pin(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
+    """Return the exact version of each package: the one in the lock files, or the installed one without `lock`.
+
+    requirements-runtimes.lock beside `lock` is read too. Without a lock, a package that is missing here has the version
+    that edgeproof requires.
     Stages have these versions as parameters, so DVC runs them again after an upgrade. Raises ConfigError for a package
     that is not pinned, or not installed.
     """
     if not lock.exists():
         return {package: _find_installed_version(package) for package in sorted(set(packages))}
-    versions = read_versions(lock)
+    further = lock.with_name(RUNTIMES_LOCK)
+    versions = {**(read_versions(further) if further.exists() else {}), **read_versions(lock)}
     missing = [package for package in packages if _normalize(package) not in versions]
     if missing:
         raise ConfigError(f"{lock} pins no version of {', '.join(missing)}. Add it there and run 'make setup'.")
@@ -75,7 +83,19 @@ def _find_installed_version(package: str) -> str:
         # A local version such as 2.13.0+cpu is a build of the same release.
         return metadata.version(package).split("+")[0]
     except metadata.PackageNotFoundError:
-        raise ConfigError(f"the package {package} is not installed. Install it: pip install {package}") from None
+        required = _find_required_version(package)
+    if required is None:
+        raise ConfigError(f"the package {package} is not installed. Install it: pip install {package}")
+    return required
+
+
+def _find_required_version(package: str) -> str | None:
+    """Return the exact version of a package in edgeproof's own requirements, extras included, or None."""
+    for requirement in map(Requirement, metadata.requires("edgeproof") or ()):
+        exact = [part.version for part in requirement.specifier if part.operator == "=="]
+        if _normalize(requirement.name) == _normalize(package) and exact:
+            return exact[0]
+    return None
 
 
 def _normalize(name: str) -> str:

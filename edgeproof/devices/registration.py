@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import yaml
 
-from edgeproof.config import cards, compose, packages
+from edgeproof.config import cards, compose, packages, runtime_extras
 from edgeproof.config.cards import Card, Fingerprint
 from edgeproof.config.validation import validate
 from edgeproof.config.yaml_file import read_yaml
@@ -66,13 +66,16 @@ def read_fingerprint(name: str, card: Card) -> Fingerprint:
     return describe(device.open_transport(name, card), card, runtime, {}).to_card_fingerprint()
 
 
-def list_runtime_packages() -> dict[str, dict[str, str]]:
-    """Return, by runtime, the packages it needs on a device, each with its pinned version."""
+def list_runtime_packages(listed: Collection[str] = ()) -> dict[str, dict[str, str]]:
+    """Return, by runtime, the packages it needs on a device, each with its pinned version.
+
+    Runtimes whose packages are an extra are left out unless `listed` names them.
+    """
     definitions = compose.compose_bench_settings("quick").runtimes
     return {
         name: packages.pin([*definition.device_packages, "mlcommons-loadgen", "numpy"])
         for name, definition in sorted(definitions.items())
-        if definition.device_packages
+        if definition.device_packages and (name in listed or runtime_extras.find_extra(name) is None)
     }
 
 

@@ -28,9 +28,14 @@ from edgeproof.core.ports import Port
 from edgeproof.models.training_task import Inputs, make_examples
 
 SCHEME = "int8-qat"
-Runtime = Literal["onnx", "openvino", "tflite"]
-# The type for which each runtime has its fastest kernels. LiteRT has no unsigned activations.
-ACTIVATION_DTYPES: dict[Runtime, torch.dtype] = {"onnx": torch.uint8, "openvino": torch.uint8, "tflite": torch.int8}
+Runtime = Literal["executorch", "onnx", "openvino", "tflite"]
+# The type for which each runtime has its fastest kernels. LiteRT and XNNPACK have no unsigned activations.
+ACTIVATION_DTYPES: dict[Runtime, torch.dtype] = {
+    "executorch": torch.int8,
+    "onnx": torch.uint8,
+    "openvino": torch.uint8,
+    "tflite": torch.int8,
+}
 # The smallest scale, for example of a channel of zeros. A bias is an integer in units of the input's scale times the
 # weight's scale; a smaller scale would let it overflow.
 MIN_SCALE = 2**-16
@@ -143,8 +148,9 @@ def select_for_export(model: nn.Module, runtime: str, scheme: str) -> nn.Module:
 def _convert(prepared: FakeQuantizedModule) -> nn.Module:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
-    # ONNX stores integer weights. The other converters need the float weights in front of their quantization.
-    converted: nn.Module = convert_pt2e(copy.deepcopy(prepared.graph), fold_quantize=prepared.runtime == "onnx")
+    # ONNX and ExecuTorch store integer weights. The other converters need float weights in front of their quantization.
+    folds = prepared.runtime in ("executorch", "onnx")
+    converted: nn.Module = convert_pt2e(copy.deepcopy(prepared.graph), fold_quantize=folds)
     converted.training = False  # torchao forbids eval(), and the exporters warn about a model in training mode
     return converted
 

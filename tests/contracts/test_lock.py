@@ -19,11 +19,14 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from edgeproof.config import packages
+from edgeproof.config import packages, runtime_extras
+from edgeproof.core import plugins
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
 TEXT = LOCK.read_text(encoding="utf-8")
+RUNTIMES_LOCK = ROOT / "requirements-runtimes.lock"
+RUNTIME_EXTRAS = ("coreml", "executorch", "mnn", "ncnn", "tflm")
 PYTHONS = ["3.11", "3.12", "3.13"]
 
 
@@ -69,14 +72,38 @@ def test_every_dependency_is_locked_in_a_version_that_it_allows() -> None:
         assert requirement.specifier.contains(version), requirement
 
 
+def test_the_runtimes_lock_has_the_further_packages_of_every_extra_with_hashes() -> None:
+    optional = read_project("pyproject.toml")["optional-dependencies"]
+    extras = {runtime_extras.find_extra(name) for name in plugins.list_names("runtimes")} - {None}
+    assert extras == set(optional) - {"npu", "farm", "dev"}
+    blocks = re.findall(r"^[a-z].*\n(?: .*\n)*", RUNTIMES_LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    assert all("    --hash=sha256:" in block for block in blocks)
+    further = packages.read_versions(RUNTIMES_LOCK)
+    assert not further.keys() & packages.read_versions(LOCK).keys()
+    for extra in extras:
+        for requirement in map(Requirement, optional[extra]):
+            if requirement.marker is None or requirement.marker.evaluate():
+                assert find_exact_version(requirement) == further[canonicalize_name(requirement.name)]
+
+
+def test_the_second_lock_leaves_out_the_packages_of_the_first(write_lock: ModuleType) -> None:
+    first = "# a\nnumpy==2 \\\n    --hash=sha256:aa\n"
+    text = write_lock.format_further(COMPILED.replace("torch==2.0", "torch-x==2.0"), first)
+    assert re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE) == ["nvidia-nccl-cu13", "orjson", "torch-x"]
+    assert text.startswith("# The further packages")
+
+
 def test_what_locked_packages_require_is_locked_in_a_version_that_they_allow() -> None:
-    locked = packages.read_versions(LOCK)
+    locked = {**packages.read_versions(RUNTIMES_LOCK), **packages.read_versions(LOCK)}
+    further = packages.read_versions(RUNTIMES_LOCK)
     missing = []
     for name, version in locked.items():
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
+        if name in further and distribution.version != version:
+            continue  # 'make setup' leaves the runtimes that are extras alone
         assert distribution.version.split("+")[0] == version, f"{name}: run 'make setup'"
         for line in distribution.requires or ():
             requirement = Requirement(line)
@@ -90,7 +117,7 @@ def test_what_locked_packages_require_is_locked_in_a_version_that_they_allow() -
 def test_packages_whose_versions_are_parameters_are_dependencies_in_exactly_these_versions() -> None:
     exact = {
         canonicalize_name(requirement.name): find_exact_version(requirement)
-        for requirement in list_requirements(read_project("pyproject.toml"), ())
+        for requirement in list_requirements(read_project("pyproject.toml"), RUNTIME_EXTRAS)
     }
     definitions = [
         yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -118,7 +145,8 @@ def test_the_device_distribution_has_the_locked_packages_of_each_runtime() -> No
     assert {name for name, names in runtimes.items() if names} == set(project["optional-dependencies"])
     for extra in project["optional-dependencies"]:
         exact = {
-            requirement.name: find_exact_version(requirement) for requirement in list_requirements(project, (extra,))
+            requirement.name.lower(): find_exact_version(requirement)
+            for requirement in list_requirements(project, (extra,))
         }
         assert exact == packages.pin(["numpy", "mlcommons-loadgen", *runtimes[extra]], LOCK)
 

@@ -13,10 +13,12 @@ import pytest
 import torch
 import yaml
 
+from edgeproof.config.runtime_extras import find_extra
 from edgeproof.core import plugins
 from edgeproof.core.directories import write_meta
 from edgeproof.core.errors import Unsupported
 from edgeproof.models import frameworks, model_files
+from tests.support.absent_runtimes import cannot_run
 from tests.support.network_kinds import draw_inputs, find_kind, make_random_task
 from tests.support.own_process import call_in_own_process
 from tests.support.runtime_tolerances import find_tolerance
@@ -30,6 +32,14 @@ from tests.support.tiny_networks import (
 
 SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")
 COMPLETE = ("onnx", "openvino", "tflite")  # runtimes that refuse no network
+# Runtimes that are extras are tested with one network of each form, and in two schemes: an export takes seconds.
+REPRESENTATIVE, REPRESENTATIVE_SCHEMES = ("ds_cnn", "resnet8", "tiny_yolo", "transformer"), ("fp32", "int8-static")
+PAIRS = [
+    (name, runtime)
+    for runtime in plugins.list_names("runtimes")
+    for name in list_torch_plugins("networks")
+    if runtime != "null" and (find_extra(runtime) is None or name in REPRESENTATIVE)
+]
 
 
 def store_and_load(name: str, directory: Path) -> torch.nn.Module:
@@ -55,9 +65,10 @@ def export(
     return None
 
 
-@pytest.mark.parametrize("runtime", [name for name in plugins.list_names("runtimes") if name != "null"])
-@pytest.mark.parametrize("name", list_torch_plugins("networks"))
+@pytest.mark.parametrize(("name", "runtime"), PAIRS)
 def test_a_runtime_computes_a_pruned_network_like_torch(name: str, runtime: str, tmp_path: Path) -> None:
+    if cannot_run(runtime):
+        return
     call_in_own_process(compare_with_torch, name, runtime, tmp_path)
 
 
@@ -68,7 +79,8 @@ def compare_with_torch(name: str, runtime: str, directory: Path) -> None:
     calibration = tuple(array[:1] for array in samples)
     module = store_and_load(name, directory)
     schemes = yaml.safe_load((CONF / "runtimes" / f"{runtime}.yaml").read_text(encoding="utf-8"))["schemes"]
-    for scheme in (scheme for scheme in SCHEMES if scheme in schemes):
+    tested = SCHEMES if find_extra(runtime) is None else REPRESENTATIVE_SCHEMES
+    for scheme in (scheme for scheme in tested if scheme in schemes):
         inputs = calibration if scheme == "int8-static" else samples
         expected = frameworks.predict(module, inputs)
         artifact = directory / scheme

@@ -1,0 +1,64 @@
+"""Runtimes that are extras: a test of one that is not installed checks the reason that its rows show instead."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edgeproof.config import packages, runtime_extras
+from edgeproof.core import plugins
+from edgeproof.core.errors import Unsupported
+
+ROOT = Path(__file__).parents[2]
+
+
+def is_absent(runtime: str) -> bool:
+    """Return True if a runtime's extra is not installed, after a check that its reason names the command."""
+    reason = _explain_absence(runtime)
+    if reason is None:
+        return False
+    extra = runtime_extras.find_extra(runtime)
+    assert reason.endswith(f"Install the runtime: pip install 'edgeproof[{extra}]'")
+    assert any(package in reason for package in read_packages(runtime))
+    return True
+
+
+def cannot_run(runtime: str) -> bool:
+    """Return True if sessions of a runtime can't be tested here, after a check of the reason that its rows show.
+
+    The runtime is an extra that is not installed, or it is only exported.
+    """
+    reason = getattr(plugins.load("runtimes", runtime), "EXPORT_ONLY", None)
+    if reason is None:
+        return is_absent(runtime)
+    assert len(reason.split()) > 5
+    with pytest.raises(Unsupported, match=re.escape(reason)):
+        plugins.load("runtimes", runtime).Session(Path(), threads=1)
+    return True
+
+
+def find_device_packages(runtime: str) -> list[str]:
+    """Return the packages that a runtime needs on a device."""
+    names: list[str] = _read_definition(runtime)["device_packages"]
+    return names
+
+
+def read_packages(runtime: str) -> list[str]:
+    """Return all packages that a runtime needs, on the host and on a device."""
+    return sorted({*_read_definition(runtime)["host_packages"], *find_device_packages(runtime)})
+
+
+@functools.cache
+def _explain_absence(runtime: str) -> str | None:
+    versions = packages.pin(read_packages(runtime), ROOT / packages.LOCK)
+    return runtime_extras.explain_absence(runtime, versions)
+
+
+def _read_definition(runtime: str) -> dict[str, list[str]]:
+    text = (ROOT / "conf/runtimes" / f"{runtime}.yaml").read_text(encoding="utf-8")
+    definition: dict[str, list[str]] = yaml.safe_load(text)
+    return definition
