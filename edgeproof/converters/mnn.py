@@ -1,0 +1,108 @@
+"""Conversion of torch modules to MNN through ONNX, and quantization with MNN's own tools.
+
+MNN's Python modules for its tools run 'pip install' and send usage logs when they are imported. The functions here call
+the compiled module below them, which does neither. It runs in a process of its own, because a second call in the same
+process may end it with a segmentation fault.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeproof.converters import onnx as onnx_converter
+from edgeproof.core.errors import Unsupported
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = np.ndarray[Any, Any]
+
+BUSINESS = "edgeproof"  # a name that the converter requires and stores
+# 'KL', the tool's default, ends the process with a segmentation fault in version 3.6.1.
+CALIBRATION = "ADMM"
+TIMEOUT_S = 1800
+# The tools store a random identifier in each file, as text.
+IDENTIFIER = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+NO_IDENTIFIER = b"00000000-0000-4000-8000-000000000000"
+# What the child process runs: a function of MNN's compiled tools with the arguments of the command of that name.
+CALL = "import sys, _tools; getattr(_tools, sys.argv[1])(sys.argv[1:])"
+
+
+def write(model: nn.Module, samples: tuple[Array, ...], path: Path, options: Sequence[str] = ()) -> None:
+    """Convert a module to an .mnn file with a batch of one. `options` are those of mnnconvert.
+
+    Raises Unsupported if MNN's converter refuses the network.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch, "model.onnx")
+        source.write_bytes(onnx_converter.convert_fp32(model, samples))
+        command = ["mnnconvert", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(path)]
+        _run_tool([*command, "--bizCode", BUSINESS, *options], path)
+
+
+def write_int8_static(model: nn.Module, samples: tuple[Array, ...], path: Path) -> None:
+    """Write the module with int8 weights and activations, whose ranges are calibrated on all samples.
+
+    Raises Unsupported if MNN's tools refuse the network, or if it has an input of integers.
+    """
+    if any(array.dtype.kind != "f" for array in samples):
+        raise Unsupported("MNN's quantizer calibrates wrong ranges for networks with inputs of integers")
+    with tempfile.TemporaryDirectory() as scratch:
+        source, settings, data = Path(scratch, "fp32.mnn"), Path(scratch, "settings.json"), Path(scratch, "samples")
+        write(model, samples, source)
+        _write_samples(samples, data)
+        content = {
+            "path": f"{data}/",
+            "used_sample_num": len(samples[0]),
+            "batch_size": 1,
+            "input_type": "sequence",
+            "feature_quantize_method": CALIBRATION,
+            "weight_quantize_method": "MAX_ABS",
+        }
+        settings.write_text(json.dumps(content), encoding="utf-8")
+        _run_tool(["mnnquant", str(source), str(path), str(settings)], path)
+    Path(f"{path}.json").unlink(missing_ok=True)  # the tool's own report of the scales
+
+
+def _run_tool(command: Sequence[str], result: Path) -> None:
+    """Run one of MNN's tools, and remove the random identifier from the file that it writes.
+
+    Raises Unsupported if it writes no file, crashes, or takes too long.
+    """
+    # -I: neither the environment nor the working directory adds modules. Without a PATH nothing finds pip.
+    argv = [sys.executable, "-I", "-c", CALL, *command]
+    try:
+        process = subprocess.run(argv, env={"PATH": ""}, capture_output=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise Unsupported(f"MNN's {command[0]} did not end within {TIMEOUT_S // 60} minutes on this network") from None
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        raise Unsupported(f"MNN's {command[0]} ended with {name} on this network")
+    if process.returncode > 0 or not result.exists():
+        lines = (process.stdout + process.stderr).decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        raise Unsupported(f"MNN's {command[0]} can't take this network: {last[:200]}")
+    result.write_bytes(IDENTIFIER.sub(NO_IDENTIFIER, result.read_bytes()))
+
+
+def _write_samples(samples: tuple[Array, ...], directory: Path) -> None:
+    """Write each sample to a directory of its own, in the text format that MNN's quantizer reads."""
+    names = onnx_converter.name_ports("input", len(samples))
+    inputs = [{"name": name, "shape": [1, *array.shape[1:]]} for name, array in zip(names, samples, strict=True)]
+    for index in range(len(samples[0])):
+        place = directory / f"input_{index:06}"
+        place.mkdir(parents=True)
+        content = {"inputs": inputs, "outputs": onnx_converter.name_ports("output", 1)}
+        (place / "input.json").write_text(json.dumps(content), encoding="utf-8")
+        for name, array in zip(names, samples, strict=True):
+            np.savetxt(place / f"{name}.txt", array[index].ravel(), fmt="%.9g")

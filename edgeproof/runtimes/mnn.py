@@ -1,0 +1,112 @@
+"""MNN: conversion through ONNX, and a session on one thread pool of its CPU backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeproof.core.artifacts import ExportResult
+from edgeproof.core.errors import Unsupported
+from edgeproof.core.sessions import InferenceSession, choose_port_dtype
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = np.ndarray[Any, Any]
+
+EXTRA = "mnn"
+FILE = "model.mnn"
+_ONE_CALIBRATION = "MNN's quantizer is used with one method of calibration (ADMM), that of int8-static"
+UNSUPPORTED_SCHEMES = {
+    "bf16": "MNN stores no bfloat16 weights; its bfloat16 arithmetic is a setting for Arm processors",
+    "int8-dynamic": "MNN has no file format for it: a session's memory setting quantizes activations at run time",
+    "int8-static-minmax": _ONE_CALIBRATION,
+    "int8-static-percentile": _ONE_CALIBRATION,
+    "int8-static-mse": _ONE_CALIBRATION,
+    "int8-static-entropy": "MNN's entropy calibration (KL) ends with a segmentation fault in version 3.6.1",
+    "int8-static-tensor": "MNN's quantizer has one scale for each output channel only",
+}
+
+
+def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: Path) -> ExportResult:
+    """Convert a module to MNN and quantize it with MNN's own tools: see edgeproof/converters/mnn.py.
+
+    `samples` have an array (N, *shape) for each input and calibrate the static scheme. Raises Unsupported for a scheme
+    or a network that MNN does not support.
+    """
+    from edgeproof.converters import mnn as converter
+    from edgeproof.models import qat
+
+    if scheme in UNSUPPORTED_SCHEMES:
+        raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
+    module = qat.select_for_export(model, "mnn", scheme)
+    path = out_dir / FILE
+    writers: dict[str, Callable[[], None]] = {
+        "fp32": lambda: converter.write(module, samples, path),
+        "fp16": lambda: converter.write(module, samples, path, ["--fp16"]),
+        "int8-weights": lambda: converter.write(module, samples, path, ["--weightQuantBits", "8"]),
+        "int4-weights": lambda: converter.write(module, samples, path, ["--weightQuantBits", "4"]),
+        "int8-static": lambda: converter.write_int8_static(module, samples, path),
+    }
+    if scheme not in writers:
+        raise Unsupported(f"the mnn runtime has no scheme '{scheme}'")
+    writers[scheme]()
+    return ExportResult()
+
+
+class Session(InferenceSession):
+    """Runs model.mnn on the CPU in the file's own precision, with host tensors that are bound once.
+
+    MNN lists inputs and outputs by name. Those of an export are numbered, so they are sorted by that number.
+    """
+
+    def __init__(self, artifact_dir: Path, *, threads: int) -> None:
+        import MNN
+
+        self._engine = MNN.Interpreter(str(artifact_dir / FILE))
+        settings = {"backend": "CPU", "numThread": threads, "precision": "high"}
+        self._session = self._engine.createSession(settings)
+        self._model_inputs = _sort_ports(self._engine.getSessionInputAll(self._session))
+        self._model_outputs = _sort_ports(self._engine.getSessionOutputAll(self._session))
+        self._hosts = [_make_host_tensor(MNN, tensor) for tensor in self._model_inputs]
+        self._inputs = [host.getNumpyData() for host in self._hosts]  # views of the host tensors' memory
+        self._results = [_make_host_tensor(MNN, tensor) for tensor in self._model_outputs]
+        self._views = [host.getNumpyData() for host in self._results]
+        self._outputs = tuple(np.zeros(view.shape, choose_port_dtype(view.dtype.name)) for view in self._views)
+
+    def feed(self, *inputs: Array) -> None:
+        for view, host, tensor, x in zip(self._inputs, self._hosts, self._model_inputs, inputs, strict=True):
+            view[...] = x
+            tensor.copyFrom(host)
+
+    def invoke(self) -> None:
+        self._engine.runSession(self._session)
+
+    def fetch(self) -> tuple[Array, ...]:
+        for tensor, host, view, output in zip(
+            self._model_outputs, self._results, self._views, self._outputs, strict=True
+        ):
+            tensor.copyToHostTensor(host)
+            output[...] = view
+        return self._outputs
+
+
+def describe() -> dict[str, str]:
+    """Return the engine's build, for the record."""
+    import MNN
+
+    return {"build": str(MNN.version())}
+
+
+def _sort_ports(tensors: dict[str, Any]) -> list[Any]:
+    return [tensors[name] for name in sorted(tensors, key=lambda name: (len(name), name))]
+
+
+def _make_host_tensor(engine: Any, tensor: Any) -> Any:
+    """Return a tensor in the host's memory, with the shape of a tensor of the session and the order of torch."""
+    shape = tuple(tensor.getShape())
+    zeros = np.zeros(shape, tensor.getNumpyData().dtype)
+    return engine.Tensor(shape, tensor.getDataType(), zeros, engine.Tensor_DimensionType_Caffe)
