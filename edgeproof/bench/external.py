@@ -25,6 +25,7 @@ from edgeproof.core import plugins
 from edgeproof.core.directories import write_atomically
 from edgeproof.core.errors import ConfigError, UnknownNameError
 from edgeproof.core.file_locks import hold
+from edgeproof.devices import device
 from edgeproof.paths import WORK
 from edgeproof.records.kinds import EXTERNAL_METHOD
 from edgeproof.report import interleaved
@@ -237,7 +238,7 @@ def _remove_floor(item: BenchParams, subject: Subject) -> BenchParams:
 
 def _interleave(item: BenchParams, subject: Subject) -> tuple[BenchParams, Subject]:
     """Return the session that interleaves the first artifact with each other one. Raises ConfigError for only one."""
-    card = cards.read(item.device)
+    card = device.read_card(item.device, item.runtime)
     if card.emulated or card.npu is not None:
         raise ConfigError(
             f"--interleaved compares times, and the times of '{item.device}' are not measured. Name another --device."

@@ -46,13 +46,18 @@ Npu = Literal[
 
 
 class Budget(Frozen):
-    """Upper limits for an artifact on a device. 1 MB is 10^6 bytes."""
+    """Upper limits for an artifact on a device. 1 MB is 10^6 bytes, 1 KiB is 1024 bytes.
+
+    The limits in KiB are those of a microcontroller, whose memories have such sizes.
+    """
 
     size_mb: float | None = Field(default=None, gt=0, le=1e6, description="size of the artifact's files")
     latency_ms: float | None = Field(
         default=None, gt=0, le=1e6, description="90th percentile of the latency in SingleStream"
     )
     memory_mb: float | None = Field(default=None, gt=0, le=1e8, description="peak memory of the process")
+    flash_kib: float | None = Field(default=None, gt=0, le=1e8, description="flash for the artifact's files")
+    ram_kib: float | None = Field(default=None, gt=0, le=1e8, description="RAM for the arena of one inference")
     energy_mj: float | None = Field(default=None, gt=0, le=1e9, description="energy of one inference, in millijoules")
 
 

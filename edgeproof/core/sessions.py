@@ -63,6 +63,13 @@ class InferenceSession(ABC):
         """Clear the model's state. Accuracy runs call it before each sample, so that samples are independent."""
         return
 
+    def measure_memory_plan(self) -> dict[str, int]:
+        """Return the bytes of memory that the engine planned for an inference: 'total', and its parts by name.
+
+        Engines for microcontrollers plan all memory in one arena. Other engines return nothing.
+        """
+        return {}
+
     def fallbacks(self) -> list[str]:
         """Describe operators that did not run on the expected kernels or units, one line each."""
         return []

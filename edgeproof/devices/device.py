@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from edgeproof.config import cards
 from edgeproof.config.cards import Card, Fingerprint
 from edgeproof.config.file_names import check_file_name
 from edgeproof.connection.transport import DeviceTransport
@@ -22,6 +23,17 @@ def open_transport(name: str, card: Card) -> DeviceTransport:
     module = plugins.load("transports", card.transport)
     transport: DeviceTransport = module.Transport(WORK / "devices" / name, card.host)
     return transport
+
+
+def read_card(name: str, runtime: str) -> Card:
+    """Read a device's card for a session of `runtime`. Raises what cards.read() raises.
+
+    The kernels of a runtime that sets TIMED to False run on another machine than the one they are for. Its session is
+    one of an emulated device, whose durations are kept apart from measured ones.
+    """
+    card = cards.read(name)
+    is_timed = getattr(plugins.load("runtimes", runtime), "TIMED", True)
+    return card if is_timed else card.model_copy(update={"emulated": True})
 
 
 def choose_interpreter(card: Card, runtime: str) -> str:

@@ -89,6 +89,7 @@ class LoadGenResult(DeviceReport):
     warm_up: WarmUpReport
     fallbacks: list[ReportText]
     states: list[ReportText] | None = None
+    memory_plan: Annotated[dict[ReportName, NonNegativeInt], Field(max_length=100)] | None = None
     versions: dict[str, str | None]
     fingerprint: ReportedFingerprint
 

@@ -89,6 +89,7 @@ class StoreLine(NamedTuple):
     load_ns: Annotated[int | None, "time to load the model"] = None
     first_inference_ns: Annotated[int | None, "duration of the first inference"] = None
     peak_rss_bytes: Annotated[int | None, "peak resident memory of the process"] = None
+    arena_bytes: Annotated[int | None, "memory that the engine planned for an inference"] = None
     harness_p50_ns: Annotated[float | None, "median latency of the harness alone"] = None
     loadgen_p50_ns: Annotated[float | None, "median latency by LoadGen"] = None
     multi_stream_p99_ns: Annotated[float | None, "99th percentile of a MultiStream query"] = None

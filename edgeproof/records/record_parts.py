@@ -161,6 +161,7 @@ class RecordedResult:
         loadgen: LoadGen's detail log by key.
         fingerprint: the device's properties.
         versions: the versions of packages, None where the device does not know one.
+        memory_plan: the bytes that the engine planned for an inference, 'total' and its parts by name.
     """
 
     status: str = ""
@@ -171,6 +172,7 @@ class RecordedResult:
     load_ns: int | None = None
     first_inference_ns: int | None = None
     peak_rss_bytes: int | None = None
+    memory_plan: Mapping[str, int] | None = None
     energy_method: str | None = None
 
     @property

@@ -181,7 +181,9 @@ def _describe_result(record: Record) -> Columns:
         "fingerprint": _format_json(fingerprint),
         "load_ns": result.load_ns,
         "first_inference_ns": result.first_inference_ns,
-        "peak_rss_bytes": result.peak_rss_bytes,
+        # The process of an engine for microcontrollers is larger than its arena by the whole of Python.
+        "peak_rss_bytes": result.peak_rss_bytes if result.memory_plan is None else None,
+        "arena_bytes": (result.memory_plan or {}).get("total"),
         "loadgen_p50_ns": log.get("result_50.00_percentile_latency_ns"),
         "multi_stream_p99_ns": log.get("result_99.00_percentile_per_query_latency_ns"),
         "multi_stream_estimate_ns": log.get("early_stopping_latency_ms"),  # in ns: 'ms' is short for MultiStream

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from edgeproof.report.row import BudgetGate, BudgetOutcome, Row
 
-_UNITS = {"mb": "MB", "ms": "ms", "mj": "mJ"}
+_UNITS = {"mb": "MB", "kib": "KiB", "ms": "ms", "mj": "mJ"}
 
 
 def check_budget(row: Row, budget: Mapping[str, float | None] | None) -> BudgetGate | None:
@@ -19,7 +19,8 @@ def check_budget(row: Row, budget: Mapping[str, float | None] | None) -> BudgetG
 
     Args:
         row: the artifact's figures.
-        budget: limits by name: size_mb, latency_ms, memory_mb, energy_mj; None for no limit. 1 MB is a million bytes.
+        budget: limits by name: size_mb, latency_ms, memory_mb, flash_kib, ram_kib, energy_mj; None for no limit. 1 MB
+            is a million bytes, 1 KiB is 1024 bytes.
     """
     limits = {name: limit for name, limit in (budget or {}).items() if limit is not None}
     if not limits or row.verdict == "unsupported":
@@ -49,6 +50,8 @@ def _get_upper_ends(row: Row) -> dict[str, float | None]:
         "size_mb": None if row.size_bytes is None else row.size_bytes / 1e6,
         "latency_ms": None if latency_ns is None else latency_ns / 1e6,
         "memory_mb": None if row.peak_rss_bytes is None else row.peak_rss_bytes / 1e6,
+        "flash_kib": None if row.size_bytes is None else row.size_bytes / 1024,
+        "ram_kib": None if row.arena_bytes is None else row.arena_bytes / 1024,
         "energy_mj": None if energy_uj is None else energy_uj / 1e3,
     }
 

@@ -130,6 +130,7 @@ _REGISTRY = (
         scenario=SINGLE_STREAM,
         better="less",
     ),
+    _size("arena", "arena"),
     Figure("energy", "energy", "µJ", "energy_uj", scenario=SINGLE_STREAM, better="less"),
     _count("instructions", "instructions"),
     _percentile("overhead", "LoadGen overhead", "overhead_p50_ns"),

@@ -53,6 +53,7 @@ class Row:
         refused_runs: runs of all scenarios that were refused, whether or not a repetition replaced them.
         p50_attempts_ns: p50 over all attempts, with the refused ones; None if no timed run was refused.
         conditions: what the figures were measured under, as `edgeproof.records.conditions` defines it.
+        arena_bytes: memory that an engine for microcontrollers planned for an inference.
         npu: name of a simulated accelerator. Its row has no figures but `estimate`, made by its compiler.
         emulated: durations in ns on an emulator. No other field holds them, because they are not comparable.
     """
@@ -98,6 +99,7 @@ class Row:
     load_ns: Estimate | None = None
     first_inference_ns: Estimate | None = None
     peak_rss_bytes: int | None = None
+    arena_bytes: int | None = None
     offline_samples_per_s: Estimate | None = None
     multi_stream_p99_ns: Estimate | None = None
     multi_stream_estimate_ns: Estimate | None = None

@@ -69,8 +69,8 @@ SHOWN_FIGURES = (
     *("server", "server_p99", "server_limit", "overhead", "harness", "refused_runs", "budget", "verdict"),
 )
 EMULATED_FIGURES = (
-    *("quality", "quality_difference", "size", "peak", "instructions"),
-    *("emulated_p50", "emulated_p99", "verdict"),
+    *("quality", "quality_difference", "size", "arena", "peak", "instructions"),
+    *("emulated_p50", "emulated_p99", "budget", "verdict"),
 )
 
 
@@ -95,7 +95,8 @@ def list_emulated_columns(rows: Sequence[Row]) -> list[Column[Row]]:
 EMULATED_NOTES = (
     "An emulator runs the instructions of the device, so answers, memory and instruction counts are those of its "
     "architecture. Durations are those of the emulation. They cannot be compared with any duration, not even with each "
-    "other."
+    "other. The runtime tflm runs the kernels of microcontrollers on another machine: its answers and its arena are "
+    "theirs, and its durations are not."
 )
 ESTIMATED_COLUMNS: tuple[Column[Row], ...] = (
     _DEVICE,

@@ -18,7 +18,7 @@ from edgeproof.report.selected_rows import read_rows
 
 # Figures of measured rows, and of rows whose times an emulator or a compiler made. These never share a table.
 MEASURED = ("quality", "size", "p50", "speed_up")
-EMULATED = ("quality", "size", "emulated_p50")
+EMULATED = ("quality", "size", "arena", "emulated_p50")
 # Figures with an interval, from the widest table to the narrowest.
 INTERVALS: Sequence[Collection[str]] = (("quality", "p50", "speed_up"), ("p50",), ())
 # Figures that a narrow table leaves out, the least important first.

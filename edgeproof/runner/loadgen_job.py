@@ -137,8 +137,10 @@ def _describe_outcome(outcome: loadgen.LoadGenOutcome) -> dict[str, Any]:
 
 def _describe_session(loaded: LoadedArtifact, warm_up: WarmUp) -> dict[str, Any]:
     states = loaded.inference.session.list_states()
+    plan = loaded.inference.session.measure_memory_plan()
     return {
         **({"states": states} if states else {}),
+        **({"memory_plan": plan} if plan else {}),
         "load_ns": loaded.load_ns,
         "first_inference_ns": loaded.first_inference_ns,
         "warm_up": warm_up.as_dict(),

@@ -14,7 +14,7 @@ from edgeproof.site.headlines import describe_headlines
 from edgeproof.site.linked_tables import render_table, split_estimated
 
 FIGURE_NAMES = ["quality", "size", "p50", "p99", "speed_up", "verdict"]
-EMULATED_FIGURE_NAMES = ["quality", "size", "peak", "instructions", "emulated_p50", "verdict"]
+EMULATED_FIGURE_NAMES = ["quality", "size", "arena", "peak", "instructions", "emulated_p50", "verdict"]
 
 
 def describe_device(facts: Facts, device: str, rows: Sequence[Row]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import EdgeproofError
+from edgeproof.devices.device import read_card
 from edgeproof.provenance import artifact_comparison
 from edgeproof.records import queries, record_files, store
 from edgeproof.report import grid_marks, grids, plots, row_data, tables
@@ -140,3 +141,29 @@ def test_a_table_of_emulated_rows_only_has_no_empty_table_of_measured_rows(all_r
     before, heading, _ = text.partition("## Emulated")
     assert heading
     assert "|" not in before
+
+
+def test_a_runtime_for_microcontrollers_has_an_arena_and_a_budget_but_no_times(tmp_path: Path) -> None:
+    card = {"emulated": True, "budget": {"flash_kib": 1024, "ram_kib": 16}}
+    for process in range(2):
+        record_trees.write(
+            tmp_path, runtime="tflm", process=process, card=card, call_ns=np.full(1000, EMULATED_US * 1000),
+            result={"memory_plan": {"total": 24272, "head": 16000, "tail": 8272}},
+        )  # fmt: skip
+    (row,) = read_rows(tmp_path, baseline="teacher", order={**ORDER, "runtimes": ["tflm"]})
+    assert (row.arena_bytes, row.peak_rss_bytes, row.p50_ns, row.load_ns) == (24272, None, None, None)
+    assert row.budget is not None
+    assert row.budget.reasons == ("ram is up to 23.7 KiB (limit 16)",)
+    text = tables.format_study_table([row], study="s", baseline="teacher")
+    (cells,) = read_cells(text.partition("## Emulated")[2].partition("\nBrackets")[0])
+    assert (cells["arena, KiB"], cells["budget"], cells["verdict"]) == ("23.7", "exceeded", "emulated")
+
+
+def test_the_session_of_an_untimed_runtime_is_one_of_an_emulated_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("devices").mkdir()
+    Path("devices/chip.yaml").write_text("{transport: local, threads: 1}")
+    assert read_card("chip", "tflm").emulated
+    assert not read_card("chip", "onnx").emulated

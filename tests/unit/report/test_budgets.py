@@ -54,6 +54,26 @@ def test_each_figure_beyond_its_limit_has_a_reason(changes: dict[str, Any], reas
     assert (gate.outcome, gate.reasons) == ("exceeded", (reason,))
 
 
+MICROCONTROLLER = {"flash_kib": 1024.0, "ram_kib": 256.0}
+
+
+@pytest.mark.parametrize(
+    ("size", "arena", "outcome", "reasons"),
+    [
+        (1024 * 1024, 256 * 1024, "within", ()),
+        (1024 * 1024 + 1, 24272, "exceeded", ("flash is up to 1024 KiB (limit 1024)",)),
+        (53_936, 300 * 1024, "exceeded", ("ram is up to 300 KiB (limit 256)",)),
+        (53_936, None, "unknown", ("ram was not measured",)),
+    ],
+)
+def test_a_microcontroller_limits_the_file_by_its_flash_and_the_arena_by_its_ram(
+    size: int, arena: int | None, outcome: str, reasons: tuple[str, ...]
+) -> None:
+    gate = check_budget(replace(PLAIN, size_bytes=size, arena_bytes=arena), MICROCONTROLLER)
+    assert gate is not None
+    assert (gate.outcome, gate.reasons) == (outcome, reasons)
+
+
 def test_an_unmeasured_figure_is_unknown_and_never_within() -> None:
     gate = check_budget(replace(FULL, p90_ns=None, energy_uj=None), CAMERA)
     assert gate is not None

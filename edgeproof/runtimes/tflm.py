@@ -1,0 +1,216 @@
+"""LiteRT for Microcontrollers (TFLM): the kernels of microcontrollers on this machine, for their answers and memory.
+
+Its inputs are LiteRT's files. Its time on this machine says nothing about a microcontroller, so it is treated like the
+time of an emulator.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeproof.core.artifacts import ExportResult
+from edgeproof.core.errors import Unsupported
+from edgeproof.core.sessions import InferenceSession
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = np.ndarray[Any, Any]
+
+EXTRA = "tflm"
+TIMED = False  # its durations are recorded as those of an emulated device
+FILE = "model.tflite"
+# The interpreter needs an arena before it can tell how much of it a model uses.
+MIN_ARENA_BYTES, MAX_ARENA_BYTES = 2**20, 2**28
+ARENA_LINE = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
+PART_LINE = re.compile(r"\] '(.+?)' used (\d+) bytes")
+ARENA_FULL = re.compile(r"(?i)arena|failed to allocate|failed to resize|requested \d+")
+MISSING_OPERATOR = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
+_NO_HYBRID_KERNELS = "LiteRT for Microcontrollers has no kernels for integer weights with fp32 activations"
+_EXTREMES = "AI Edge Quantizer, whose files are read, knows only the extremes of a sample's activations"
+UNSUPPORTED_SCHEMES = {
+    "fp16": "LiteRT for Microcontrollers has no kernels for fp16 weights",
+    "bf16": "LiteRT for Microcontrollers has no kernels for bfloat16",
+    "int8-weights": _NO_HYBRID_KERNELS,
+    "int4-weights": _NO_HYBRID_KERNELS,
+    "int8-dynamic": _NO_HYBRID_KERNELS,
+    "int8-static-percentile": _EXTREMES,
+    "int8-static-entropy": _EXTREMES,
+    "int8-static-mse": "edgeproof exports for LiteRT for Microcontrollers as int8-static and int8-static-minmax only",
+    "int8-static-tensor": "edgeproof exports for LiteRT for Microcontrollers with one scale per output channel only",
+    "int8-qat": "a model that was trained for LiteRT is exported for the runtime tflite only",
+}
+
+
+def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: Path) -> ExportResult:
+    """Convert a module as for LiteRT: see edgeproof/converters/tflite.py. Then load the file once.
+
+    `samples` have an array (N, *shape) for each input and calibrate the static schemes. Raises Unsupported for a scheme
+    or an operator that LiteRT for Microcontrollers does not have.
+    """
+    from edgeproof.converters import tflite as converter
+    from edgeproof.models import qat
+
+    if scheme in UNSUPPORTED_SCHEMES:
+        raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
+    module = qat.select_for_export(model, "tflm", scheme)
+    if scheme not in ("fp32", "int8-static", "int8-static-minmax"):
+        raise Unsupported(f"the tflm runtime has no scheme '{scheme}'")
+    path = out_dir / FILE
+    path.write_bytes(converter.convert_fp32(module, samples))
+    notes: tuple[str, ...] = ()
+    if scheme != "fp32":
+        averages_ranges = scheme != "int8-static-minmax"
+        recipe = converter.build_recipe(scheme)
+        path.write_bytes(converter.quantize(path, recipe, samples, averages_ranges=averages_ranges))
+        notes = converter.describe_float_layers(path)
+    Session(out_dir, threads=1)
+    return ExportResult(notes=notes)
+
+
+class Session(InferenceSession):
+    """Runs model.tflite in one thread. Quantized inputs and outputs are converted, as an application must.
+
+    Raises Unsupported for a model with an operator that the interpreter lacks.
+    """
+
+    def __init__(self, artifact_dir: Path, *, threads: int) -> None:
+        from tflite_micro.python.tflite_micro import runtime
+
+        content = (artifact_dir / FILE).read_bytes()
+        graph = runtime.convert_bytearray_to_object(content).subgraphs[0]
+        interpreter, self._arena = _load(content)
+        self._interpreter = interpreter
+        inputs = map(interpreter.get_input_details, range(len(graph.inputs)))
+        self._writers = [_build_writer(interpreter, index, details) for index, details in enumerate(inputs)]
+        outputs = list(map(interpreter.get_output_details, range(len(graph.outputs))))
+        self._scales = [_read_quantization(details) for details in outputs]
+        self._outputs = tuple(
+            np.zeros(details["shape"], np.float32 if scale else details["dtype"])
+            for details, scale in zip(outputs, self._scales, strict=True)
+        )
+
+    def feed(self, *inputs: Array) -> None:
+        for write, x in zip(self._writers, inputs, strict=True):
+            write(x)
+
+    def invoke(self) -> None:
+        self._interpreter.invoke()
+
+    def fetch(self) -> tuple[Array, ...]:
+        for index, (output, scale) in enumerate(zip(self._outputs, self._scales, strict=True)):
+            raw = self._interpreter.get_output(index)
+            if scale is None:
+                output[...] = raw
+            else:
+                np.subtract(raw, scale[1], out=output)
+                np.multiply(output, scale[0], out=output)
+        return self._outputs
+
+    def measure_memory_plan(self) -> dict[str, int]:
+        """Return the bytes of the arena as the recording allocator reports them: total, head, tail and their parts.
+
+        Pointers in the tail have 8 bytes on a 64-bit machine and 4 on most microcontrollers, so the total is an upper
+        limit there.
+        """
+        return dict(self._arena)
+
+
+def describe() -> dict[str, str]:
+    """Return the engine's build, for the record."""
+    from importlib import metadata
+
+    import tflite_micro  # noqa: F401 - a missing engine is an error
+
+    return {"build": metadata.version("tflite-micro")}
+
+
+def _load(content: bytes) -> tuple[Any, dict[str, int]]:
+    """Load a file into an arena that is large enough. Return the interpreter and the use of its arena."""
+    from tflite_micro.python.tflite_micro import runtime
+
+    size = max(MIN_ARENA_BYTES, 4 * len(content))
+    while True:
+        attempt: list[Any] = []
+
+        def load(arena_size: int = size, results: list[Any] = attempt) -> None:
+            try:
+                interpreter = runtime.Interpreter.from_bytes(content, arena_size=arena_size)
+            except (RuntimeError, ValueError):  # its text says no more than that it failed
+                return
+            results.append(interpreter)
+            interpreter.print_allocations()
+
+        text = _capture(load)
+        if attempt:
+            return attempt[0], _parse_arena(text)
+        if ARENA_FULL.search(text) is None or size >= MAX_ARENA_BYTES:
+            raise Unsupported(_explain_failure(text))
+        size *= 8
+
+
+def _explain_failure(text: str) -> str:
+    if (operator := MISSING_OPERATOR.search(text)) is not None:
+        return f"LiteRT for Microcontrollers has no operator {operator[1]}"
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "it gives no reason")
+    return f"LiteRT for Microcontrollers can't load this model: {first[:200]}"
+
+
+def _parse_arena(text: str) -> dict[str, int]:
+    arena = {name: int(count) for name, count in ARENA_LINE.findall(text)}
+    return arena | {name: int(count) for name, count in PART_LINE.findall(text)}
+
+
+def _capture(call: Callable[[], object]) -> str:
+    """Call a function and return all that it prints. The engine prints from C, below Python's streams."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    originals = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        try:
+            for descriptor in (1, 2):
+                os.dup2(file.fileno(), descriptor)
+            call()
+        finally:
+            for descriptor, original in zip((1, 2), originals, strict=True):
+                os.dup2(original, descriptor)
+                os.close(original)
+        file.seek(0)
+        return file.read().decode(errors="replace")
+
+
+def _read_quantization(details: dict[str, Any]) -> tuple[Array, Array] | None:
+    """Return the scale and the zero point of a quantized tensor, or None if its elements are the numbers themselves."""
+    parameters = details["quantization_parameters"]
+    if np.dtype(details["dtype"]).kind == "f" or len(parameters["scales"]) == 0:
+        return None
+    return np.array(parameters["scales"][0], np.float32), np.array(parameters["zero_points"][0], np.float32)
+
+
+def _build_writer(interpreter: Any, index: int, details: dict[str, Any]) -> Callable[[Array], None]:
+    """Return a function that sets an input, quantized if the file is quantized."""
+    buffer = np.zeros(details["shape"], details["dtype"])
+    quantization = _read_quantization(details)
+    if quantization is None:
+
+        def copy(x: Array) -> None:
+            buffer[...] = x
+            interpreter.set_input(buffer, index)
+
+        return copy
+    scale, zero = quantization
+    limits = np.iinfo(details["dtype"])
+
+    def quantize(x: Array) -> None:
+        buffer[...] = (np.rint(x / scale) + zero).clip(limits.min, limits.max)
+        interpreter.set_input(buffer, index)
+
+    return quantize
