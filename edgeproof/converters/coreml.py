@@ -39,7 +39,7 @@ def convert(model: nn.Module, samples: tuple[Array, ...], *, half: bool = False)
         warnings.simplefilter("ignore")
         try:
             return ct.convert(
-                torch.jit.trace(model, examples),
+                torch.jit.trace(model, examples),  # type: ignore[no-untyped-call]
                 inputs=inputs,
                 compute_precision=precision,
                 minimum_deployment_target=ct.target.iOS17,

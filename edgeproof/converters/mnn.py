@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeproof.converters import onnx as onnx_converter
+from edgeproof.converters.first_outputs import predict_first
 from edgeproof.core.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ def write(model: nn.Module, samples: tuple[Array, ...], path: Path, options: Seq
         source.write_bytes(onnx_converter.convert_fp32(model, samples))
         command = ["mnnconvert", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(path)]
         _run_tool([*command, "--bizCode", BUSINESS, *options], path)
+
+
+def write_shapes(model: nn.Module, samples: tuple[Array, ...], path: Path) -> None:
+    """Write the shapes of the outputs. MNN adds an axis to some of them."""
+    shapes = [list(array.shape) for array in predict_first(model, samples)]
+    path.write_text(json.dumps(shapes), encoding="utf-8")
 
 
 def write_int8_static(model: nn.Module, samples: tuple[Array, ...], path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeproof.converters import onnx as onnx_converter
+from edgeproof.converters.first_outputs import predict_first
 from edgeproof.core.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def write(model: nn.Module, samples: tuple[Array, ...], out_dir: Path, *, stem: 
     <stem>.json beside them has the inputs and outputs, which ncnn's files do not describe. One inference is compared
     with torch. Raises Unsupported for a network that pnnx can't convert, or converts wrongly.
     """
-    expected = _predict(model, samples)
+    expected = predict_first(model, samples)
     place = importlib.util.find_spec("pnnx")
     assert place is not None
     assert place.origin is not None
@@ -65,15 +66,6 @@ def write(model: nn.Module, samples: tuple[Array, ...], out_dir: Path, *, stem: 
     }
     (out_dir / f"{stem}.json").write_text(json.dumps(description), encoding="utf-8")
     _check(out_dir, tuple(array[:1] for array in samples), expected)
-
-
-def _predict(model: nn.Module, samples: tuple[Array, ...]) -> list[Array]:
-    """Return torch's outputs for the first sample."""
-    import torch
-
-    with torch.no_grad():
-        outputs = model(*(torch.from_numpy(array[:1]) for array in samples))
-    return [tensor.numpy() for tensor in (outputs if isinstance(outputs, tuple | list) else (outputs,))]
 
 
 def _check(out_dir: Path, sample: tuple[Array, ...], expected: list[Array]) -> None:

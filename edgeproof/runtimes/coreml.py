@@ -23,9 +23,9 @@ EXPORT_ONLY = "exported and not measured: Core ML's engine exists on Apple's sys
 FILE = "model.mlpackage"
 _STATIC = "edgeproof quantizes only weights for Core ML: without its engine, static ranges could not be checked"
 UNSUPPORTED_SCHEMES = {
-    "bf16": "Core ML has no bfloat16",
+    "bf16": "Core ML has no bfloat16 weights and no bfloat16 arithmetic",
     "int4-weights": "Core ML's 4-bit weights need blocks and iOS 18; edgeproof exports for iOS 17",
-    "int8-dynamic": "Core ML has no scheme in which ranges of activations are found at run time",
+    "int8-dynamic": "Core ML never finds the ranges of activations at run time",
     **dict.fromkeys(("int8-static", "int8-static-minmax", "int8-static-percentile", "int8-static-mse"), _STATIC),
     **dict.fromkeys(("int8-static-entropy", "int8-static-tensor"), _STATIC),
 }

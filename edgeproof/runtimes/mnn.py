@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 EXTRA = "mnn"
-FILE = "model.mnn"
+FILE, SHAPES_FILE = "model.mnn", "output_shapes.json"
 _ONE_CALIBRATION = "MNN's quantizer is used with one method of calibration (ADMM), that of int8-static"
 UNSUPPORTED_SCHEMES = {
     "bf16": "MNN stores no bfloat16 weights; its bfloat16 arithmetic is a setting for Arm processors",
@@ -54,6 +55,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     if scheme not in writers:
         raise Unsupported(f"the mnn runtime has no scheme '{scheme}'")
     writers[scheme]()
+    converter.write_shapes(module, samples, out_dir / SHAPES_FILE)
     return ExportResult()
 
 
@@ -74,7 +76,9 @@ class Session(InferenceSession):
         self._hosts = [_make_host_tensor(MNN, tensor) for tensor in self._model_inputs]
         self._inputs = [host.getNumpyData() for host in self._hosts]  # views of the host tensors' memory
         self._results = [_make_host_tensor(MNN, tensor) for tensor in self._model_outputs]
-        self._views = [host.getNumpyData() for host in self._results]
+        shapes = json.loads((artifact_dir / SHAPES_FILE).read_text(encoding="utf-8"))
+        views = (host.getNumpyData() for host in self._results)
+        self._views = [view.reshape(shape) for view, shape in zip(views, shapes, strict=True)]
         self._outputs = tuple(np.zeros(view.shape, choose_port_dtype(view.dtype.name)) for view in self._views)
 
     def feed(self, *inputs: Array) -> None:

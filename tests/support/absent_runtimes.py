@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from edgeproof.config import packages, runtime_extras
 from edgeproof.core import plugins
@@ -41,15 +44,21 @@ def cannot_run(runtime: str) -> bool:
     return True
 
 
-def find_device_packages(runtime: str) -> list[str]:
-    """Return the packages that a runtime needs on a device."""
-    names: list[str] = _read_definition(runtime)["device_packages"]
-    return names
+def find_device_modules(runtime: str) -> set[str]:
+    """Return the modules of the packages that a runtime needs on a device, and of what these require."""
+    names = _read_definition(runtime)["device_packages"]
+    lines = [line for name in names for line in metadata.requires(name) or () if "extra" not in line]
+    wanted = {canonicalize_name(name) for name in (*names, *(Requirement(line).name for line in lines))}
+    return {
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if wanted & set(map(canonicalize_name, owners))
+    }
 
 
 def read_packages(runtime: str) -> list[str]:
     """Return all packages that a runtime needs, on the host and on a device."""
-    return sorted({*_read_definition(runtime)["host_packages"], *find_device_packages(runtime)})
+    return sorted({*_read_definition(runtime)["host_packages"], *_read_definition(runtime)["device_packages"]})
 
 
 @functools.cache
