@@ -128,12 +128,12 @@ class Measurer:
         return replace(outcome, interleaved=comparison)
 
     def _profile(self, job: Job, out: Path) -> JobOutcome:
-        """Profile an artifact by operator. A missing profile never makes a job fail."""
+        """Profile an artifact and list where its operators run. A missing profile or list never makes a job fail."""
         result = self._dispatcher.run(self._builder.build_profile(job), out)
         profile: dict[str, Any] = {key: result[key] for key in ("method", "inferences", "operators") if key in result}
         if result["status"] != "profiled":
             profile = {"missing": result.get("reason") or result.get("error") or "the device gave no reason"}
-        return JobOutcome("valid", profile=profile)
+        return JobOutcome("valid", profile=profile, placement=result.get("placement"))
 
     def _count_instructions(self, job: Job) -> JobOutcome:
         """Count the instructions of one inference with the tool that the card names."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeproof.report.selections import Selection
 
 AXES = ("devices", "runtimes", "models", "schemes", "scenarios")
-SELECTION_OPTIONS = (*AXES, "artifacts", "columns", "rows", "across", "sort", "baseline", "title")
+SELECTION_OPTIONS = (*AXES, "artifacts", "placement", "columns", "rows", "across", "sort", "baseline", "title")
 # The report of what changed since another revision, for pull requests.
 CHANGES = "pr"
 
@@ -35,6 +35,11 @@ def add_commands(commands: Any) -> None:
         report.add_argument(f"--{axis}", type=split_names, metavar="A,B", help=f"{axis} to show (default: all)")
     report.add_argument(
         "--artifacts", type=split_names, metavar="'M S,M S'", help="'model scheme' pairs to show (default: all)"
+    )
+    report.add_argument(
+        "--placement",
+        choices=["complete", "partial"],
+        help="show artifacts whose operators all run on the expected unit, or those with fallbacks",
     )
     report.add_argument("--columns", type=split_names, metavar="A,B", help="figures to show, in this order")
     report.add_argument(

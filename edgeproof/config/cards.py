@@ -46,9 +46,10 @@ Npu = Literal[
 
 
 class Budget(Frozen):
-    """Upper limits for an artifact on a device. 1 MB is 10^6 bytes, 1 KiB is 1024 bytes.
+    """Limits of an artifact on a device: upper ones, and the least share of placed operators.
 
-    The limits in KiB are those of a microcontroller, whose memories have such sizes.
+    1 MB is 10^6 bytes, 1 KiB is 1024 bytes. The limits in KiB are those of a microcontroller, whose memories have such
+    sizes.
     """
 
     size_mb: float | None = Field(default=None, gt=0, le=1e6, description="size of the artifact's files")
@@ -59,6 +60,9 @@ class Budget(Frozen):
     flash_kib: float | None = Field(default=None, gt=0, le=1e8, description="flash for the artifact's files")
     ram_kib: float | None = Field(default=None, gt=0, le=1e8, description="RAM for the arena of one inference")
     energy_mj: float | None = Field(default=None, gt=0, le=1e9, description="energy of one inference, in millijoules")
+    min_placement: float | None = Field(
+        default=None, gt=0, le=1, description="least share of the operators that run on the expected unit"
+    )
 
 
 class Fingerprint(Frozen):
@@ -100,7 +104,7 @@ class Card(Frozen):
     )
     emulated: bool = Field(default=False, description="an emulator: accuracy is measured, latency is not")
     fingerprint: Fingerprint | None = Field(default=None, description="properties that the device must report")
-    budget: Budget | None = Field(default=None, description="upper limits for an artifact on this device")
+    budget: Budget | None = Field(default=None, description="limits of an artifact on this device")
     cool_down_s: float = Field(default=0, ge=0, le=3600, description="minimum pause before each run")
     tags: list[Id] = []
     timeout_s: int = Field(

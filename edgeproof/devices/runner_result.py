@@ -103,6 +103,28 @@ class ReportedOperator(DeviceReport):
     time_ns: float = Field(ge=0)
 
 
+class ReportedPlacement(DeviceReport):
+    """The placement of one operator; the reason is empty if it runs on the expected unit."""
+
+    name: ReportName
+    kind: ReportName
+    where: ReportName
+    reason: ReportName
+
+
+class PlacementReport(DeviceReport):
+    """The placement of all operators, or the reason why it is missing."""
+
+    operators: list[ReportedPlacement] | None = Field(default=None, max_length=MAX_OPERATORS)
+    missing: ReportText | None = None
+
+    @model_validator(mode="after")
+    def _has_one_part(self) -> Self:
+        if (self.operators is None) == (self.missing is None):
+            raise ValueError("a placement has either 'operators' or 'missing'")
+        return self
+
+
 class ProfileResult(DeviceReport):
     """A profile by operator."""
 
@@ -110,6 +132,7 @@ class ProfileResult(DeviceReport):
     method: ReportName
     inferences: int = Field(gt=0)
     operators: list[ReportedOperator] = Field(max_length=MAX_OPERATORS)
+    placement: PlacementReport | None = None
 
 
 class ProfileUnavailable(DeviceReport):
@@ -117,6 +140,7 @@ class ProfileUnavailable(DeviceReport):
 
     status: Literal["unprofiled"]
     reason: ReportText
+    placement: PlacementReport | None = None
 
 
 class InterleavedRunResult(DeviceReport):

@@ -26,7 +26,7 @@ def explain(cell: CellRecords, root: Path) -> str:
     """
     links = trace_lineage(cell, root)
     figure = f", figure {cell.figure}" if cell.figure else ""
-    lines = [f"cell {cell.address}{figure}", f"  {_describe_figures(cell, root)}", *_describe_profile(cell)]
+    lines = [f"cell {cell.address}{figure}", f"  {_describe_figures(cell, root)}", *_describe_profile(cell), *_describe_placement(cell)]
     lines += _describe_links(links)
     is_external = cell.records[0].artifact.model.method == kinds.EXTERNAL_METHOD
     for link in links:
@@ -95,3 +95,12 @@ def _describe_profile(cell: CellRecords) -> list[str]:
     slowest = sorted(operators, key=lambda operator: -operator.time_ns)[:SHOWN_OPERATORS]
     shares = [f"{operator.kind} {operator.name} {operator.time_ns / total_ns:.0%}" for operator in slowest if total_ns]
     return [f"  slowest operators: {', '.join(shares)}"] if shares else []
+
+
+def _describe_placement(cell: CellRecords) -> list[str]:
+    """Return how many operators run on the expected unit, and the fallbacks with their reasons."""
+    placements = [record.placement for record in cell.records if record.placement is not None]
+    if not placements:
+        return []
+    lines = [f"  operators on the expected unit: {placements[-1]}"]
+    return lines + [f"    {fallback.describe()}" for fallback in placements[-1].fallbacks]

@@ -137,6 +137,7 @@ class StoreLine(NamedTuple):
     budget: Annotated[str | None, "JSON: the card's budget"] = None
     estimate: Annotated[str | None, "JSON: estimate of the NPU's compiler"] = None
     profile: Annotated[str | None, "JSON: time by operator"] = None
+    placement: Annotated[str | None, "JSON: number of operators, those on the expected unit, and the others"] = None
     in_turns: Annotated[str | None, "JSON: result of an interleaved run"] = None
     emulated: Annotated[str | None, "JSON: percentiles in ns of an emulated device"] = None
     hits: Annotated[bytes | None, "one bit per sample of a proportion: was it right?"] = None

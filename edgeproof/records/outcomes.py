@@ -75,7 +75,7 @@ class JobOutcome:
         unreachable: the device could not be reached.
         run: for a run under LoadGen.
         result: the content of the runner's result.json.
-        quality, interleaved, profile, instructions, estimate: the result of a job of this kind.
+        quality, interleaved, profile, placement, instructions, estimate: the result of a job of this kind.
     """
 
     verdict: Verdict
@@ -87,6 +87,7 @@ class JobOutcome:
     quality: QualityResult | None = None
     interleaved: InterleavedResult | None = None
     profile: Mapping[str, Any] | None = None
+    placement: Mapping[str, Any] | None = None
     instructions: Mapping[str, Any] | None = None
     estimate: Mapping[str, Any] | None = None
 
@@ -105,6 +106,7 @@ class JobOutcome:
             "quality": None if self.quality is None else asdict(self.quality),
             INTERLEAVED: None if self.interleaved is None else asdict(self.interleaved),
             "profile": self.profile,
+            "placement": self.placement,
             "instructions": self.instructions,
             "estimate": self.estimate,
         }

@@ -61,6 +61,8 @@ class RecordBody:
         harness_p50_ns: the median latency of the harness alone, in the same session.
         limits: the limits by which the run was judged.
         in_turns: the result of an interleaved run.
+        profile: the time of each operator, or the reason why it is missing.
+        placement: the unit or kernel that runs each operator, or the reason why the list is missing.
         estimate: the estimate of an NPU's compiler.
     """
 
@@ -86,6 +88,7 @@ class RecordBody:
     quality: QualityResult | None = None
     in_turns: InterleavedResult | None = None
     profile: Mapping[str, Any] | None = None
+    placement: Mapping[str, Any] | None = None
     instructions: InstructionCount | None = None
     estimate: Mapping[str, Any] | None = None
 

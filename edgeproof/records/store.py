@@ -33,6 +33,7 @@ from edgeproof.records import (
     latencies,
     migrations,
     parquet_parts,
+    placement,
     record,
     record_checks,
     record_files,
@@ -59,7 +60,7 @@ MAKERS = [
     Path(str(module.__file__))
     for module in (
         *(summaries, columns, conditions, fields, record, record_parts, migrations, energy, parquet_parts),
-        *(latencies, record_checks, session_trust, session_ids, signatures),
+        *(latencies, placement, record_checks, session_trust, session_ids, signatures),
         *(percentiles, autocorrelation, estimates, metric, proportions),
     )
 ] + [Path(__file__)]

@@ -96,6 +96,7 @@ def _summarize(record: Record, root: Path) -> StoreLine:
         **_describe_latencies(record),
         "harness_p50_ns": record.harness_p50_ns,
         "profile": _format_json(record.profile),
+        "placement": None if record.placement is None else _format_json(record.placement.to_json()),
         "in_turns": _format_json(record.content.get(INTERLEAVED)),
     }
     if record.card.emulated:

@@ -14,6 +14,7 @@ import numpy as np
 from edgeproof.records import kinds
 from edgeproof.records.columns import StoreLine
 from edgeproof.records.kinds import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
+from edgeproof.records.placement import PlacementSummary
 from edgeproof.report import budgets
 from edgeproof.report.row import Row
 from edgeproof.statistics import percentiles
@@ -57,6 +58,9 @@ def aggregate_row(attempts: Sequence[StoreLine], harness: Sequence[StoreLine]) -
     if verdict != "unsupported" and first.npu is None:
         row = replace(row, quality=_get_quality(runs), seed_qualities=_get_seed_qualities(runs))
         row = _add_conditions(_add_interleaved(_add_measured(row, runs), runs), runs)
+    placed = next((run.placement for run in runs if run.placement is not None), None)
+    if placed is not None:
+        row = replace(row, placement=PlacementSummary.from_json(json.loads(placed)))
     if row.p50_ns is not None:
         overhead = _average(_select_valid(_select_last_attempts(harness), SINGLE_STREAM), "loadgen_p50_ns")
         row = replace(row, harness_p50_ns=overhead)

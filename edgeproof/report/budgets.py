@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from edgeproof.report.row import BudgetGate, BudgetOutcome, Row
 
+MIN_PLACEMENT = "min_placement"
 _UNITS = {"mb": "MB", "kib": "KiB", "ms": "ms", "mj": "mJ"}
 
 
@@ -19,12 +20,13 @@ def check_budget(row: Row, budget: Mapping[str, float | None] | None) -> BudgetG
 
     Args:
         row: the artifact's figures.
-        budget: limits by name: size_mb, latency_ms, memory_mb, flash_kib, ram_kib, energy_mj; None for no limit. 1 MB
-            is a million bytes, 1 KiB is 1024 bytes.
+        budget: limits by name: size_mb, latency_ms, memory_mb, flash_kib, ram_kib, energy_mj, and min_placement, a
+            share; None for no limit. 1 MB is a million bytes, 1 KiB is 1024 bytes.
     """
     limits = {name: limit for name, limit in (budget or {}).items() if limit is not None}
     if not limits or row.verdict == "unsupported":
         return None
+    min_placement = limits.pop(MIN_PLACEMENT, None)
     upper = _get_upper_ends(row)
     exceeded = [
         f"{_get_heading(name)} is up to {value:.4g} {_get_unit(name)} (limit {limit:g})"
@@ -32,6 +34,10 @@ def check_budget(row: Row, budget: Mapping[str, float | None] | None) -> BudgetG
         if (value := upper[name]) is not None and value > limit
     ]
     unknown = [f"{_get_heading(name)} was not measured" for name in limits if upper[name] is None]
+    if min_placement is not None and row.placement is None:
+        unknown.append("placement is not known")
+    elif min_placement is not None and row.placement is not None and row.placement.share < min_placement:
+        exceeded.append(f"placement is {row.placement} operators, {row.placement.share:.4g} (limit {min_placement:g})")
     outcome: BudgetOutcome = "exceeded" if exceeded else "unknown" if unknown else "within"
     return BudgetGate(outcome, tuple(exceeded + unknown))
 

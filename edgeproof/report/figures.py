@@ -133,6 +133,7 @@ _REGISTRY = (
     _size("arena", "arena"),
     Figure("energy", "energy", "µJ", "energy_uj", scenario=SINGLE_STREAM, better="less"),
     _count("instructions", "instructions"),
+    _text("placement", "placement", "placement", lambda row: None if row.placement is None else str(row.placement)),
     _percentile("overhead", "LoadGen overhead", "overhead_p50_ns"),
     _percentile("harness", "LoadGen overhead of the null runtime", "harness_p50_ns"),
     _percentile("multi_stream_p99", "MultiStream plain p99", "multi_stream_p99_ns", MULTI_STREAM),

@@ -144,6 +144,10 @@ def _is_chosen(row: Row, chosen: Selection) -> bool:
     lists = {part: getattr(chosen, f"{part}s") for part in PARTS}
     if any(names is not None and getattr(row, part) not in names for part, names in lists.items()):
         return False
+    if chosen.placement is not None and (
+        row.placement is None or row.placement.is_complete != (chosen.placement == "complete")
+    ):
+        return False
     return chosen.artifacts is None or f"{row.model} {row.scheme}" in chosen.artifacts
 
 
@@ -223,6 +227,8 @@ def _list_remarks(row: Row, name: str, marks: Marks) -> list[str]:
     if name in ("p50", "speed_up") and row.has_selective_refusals:
         p50 = FIGURES["p50"].format_cell(row.p50_attempts_ns)
         remarks.append(f"over all attempts, with {row.refused_runs} refused run(s), p50 is {p50} µs")
+    if name == "placement" and row.placement is not None:
+        remarks += [fallback.describe() for fallback in row.placement.fallbacks]
     if name == "verdict" and row.reasons:
         remarks.append("; ".join(dict.fromkeys(row.reasons)))
     return remarks

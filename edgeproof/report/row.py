@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from edgeproof.records.placement import PlacementSummary
 from edgeproof.statistics.estimates import Estimate
 from edgeproof.statistics.metric import ACCURACY, ACCURACY_NAME, Metric
 
@@ -41,6 +42,7 @@ class Row:
         p50_between, p50_within: relative standard deviation of p50 between and within processes.
         independent_share: effective sample size over sample size.
         invoke_p50_ns: median time of the engine alone.
+        placement: the number of operators, how many of them run on the expected unit, and the others with reasons.
         reference: model and scheme that `quality_difference` and `speed_up` are against.
         in_turns_speed_up: speed-up that interleaved runs measured against `in_turns_against` (model, scheme).
         harness_p50_ns: median cost of LoadGen and the interpreter, measured with the null runtime.
@@ -90,6 +92,7 @@ class Row:
     energy_uj: Estimate | None = None
     instructions: int | None = None
     instructions_method: str | None = None
+    placement: PlacementSummary | None = None
     speed_up: Estimate | None = None
     reference: tuple[str, str] | None = None
     in_turns_speed_up: Estimate | None = None
@@ -158,7 +161,7 @@ class Row:
         values.setdefault("model_entropy_coded_bytes", content.get("entropy_coded_bytes"))
         pairs = {name: values.get(name) for name in ("reference", "in_turns_against")}
         seeds, gate = (values.get(name) for name in ("seed_qualities", "budget"))
-        metric = values.get("metric")
+        metric, placement = (values.get(name) for name in ("metric", "placement"))
         return cls(
             **{
                 **values,
@@ -168,6 +171,7 @@ class Row:
                 **{name: tuple(pair) if pair else None for name, pair in pairs.items()},
                 "budget": None if gate is None else BudgetGate(gate["outcome"], tuple(gate["reasons"])),
                 "seed_qualities": None if seeds is None else {int(seed): value for seed, value in seeds.items()},
+                "placement": None if placement is None else PlacementSummary.from_json(placement),
                 "metric": None if metric is None else Metric.from_json(metric),
             }
         )

@@ -55,6 +55,12 @@ def flatten_row(row: Row) -> dict[str, Any]:
                     "metric_better": value.better,
                 }
             )
+        elif name == "placement":
+            columns |= {
+                "operators": None if value is None else value.operators,
+                "operators_placed": None if value is None else value.expected,
+                "fallbacks": "" if value is None else "; ".join(fallback.describe() for fallback in value.fallbacks),
+            }
         elif name == "budget":
             columns |= {
                 name: None if value is None else value.outcome,

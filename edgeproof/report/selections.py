@@ -21,6 +21,7 @@ from edgeproof.report.figures import FIGURES, FORMER_NAMES
 REPORTS = Path("conf/reports")
 PARTS = ("device", "runtime", "model", "scheme")
 Part = Literal["device", "runtime", "model", "scheme"]
+Placement = Literal["complete", "partial"]
 Scenario = Literal["accuracy", "SingleStream", "MultiStream", "Offline", "Server"]
 
 
@@ -36,6 +37,9 @@ class Selection(Frozen):
     models: list[str] | None = None
     schemes: list[str] | None = None
     artifacts: list[str] | None = Field(default=None, description="'model scheme' pairs to show")
+    placement: Placement | None = Field(
+        default=None, description="show artifacts whose operators all run on the expected unit, or whose don't"
+    )
     scenarios: list[Scenario] | None = Field(default=None, description="show figures of these scenarios only")
     baseline: str | None = Field(default=None, description="model whose fp32 artifact is the reference")
     rows: list[Part] = Field(default=["device", "model", "runtime", "scheme"], min_length=1)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from edgeproof.records.placement import Fallback, PlacementSummary
 from edgeproof.records.record_schema import DIALECT
 from edgeproof.records.schema_texts import describe_definitions, describe_properties
 from edgeproof.report.row import BudgetGate, Row
@@ -22,7 +23,7 @@ def build_table_schema() -> dict[str, Any]:
     row = TypeAdapter(Row).json_schema(mode="serialization")
     definitions = row.pop("$defs")
     describe_properties(row, Row)
-    describe_definitions(definitions, (BudgetGate, Estimate, Metric))
+    describe_definitions(definitions, (BudgetGate, Estimate, Fallback, Metric, PlacementSummary))
     for part in definitions["Estimate"]["properties"].values():  # an end that is unknown is null, as JSON has no NaN
         part["type"] = [part["type"], "null"]
     return {

@@ -65,11 +65,11 @@ WITHOUT_INTERVAL = ("load", "first", "offline", "server")
 SHOWN_FIGURES = (
     *("quality", "quality_difference", "parameters", "macs", "zeros", "size", "gzip", "entropy_coded"),
     *("p50", "p50_attempts", "engine_p50", "p90", "p99", "deviation", "speed_up", "load", "first", "peak"),
-    *("multi_stream_p99", "multi_stream_estimate", "energy", "instructions", "offline"),
+    *("multi_stream_p99", "multi_stream_estimate", "energy", "instructions", "placement", "offline"),
     *("server", "server_p99", "server_limit", "overhead", "harness", "refused_runs", "budget", "verdict"),
 )
 EMULATED_FIGURES = (
-    *("quality", "quality_difference", "size", "arena", "peak", "instructions"),
+    *("quality", "quality_difference", "size", "arena", "peak", "instructions", "placement"),
     *("emulated_p50", "emulated_p99", "budget", "verdict"),
 )
 
@@ -116,6 +116,7 @@ ESTIMATED_NOTES = (
 
 FIGURE_NOTES = (
     "Latency is one inference as the application sees it, batch 1, with quantization and dequantization. "
+    "'placement' counts the operators that run on the expected unit and kernel, out of all operators. "
     "'engine p50' is the part of the median that the engine takes. "
     "'p50 of all attempts' includes refused runs, and is shown where it lies outside of the interval of p50. "
     "'LoadGen overhead' is LoadGen's median minus the median of the calls in the same processes. That of the null "

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import ExportResult, ModelInterface
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.placements import PlacedOperator
 from edgeproof.core.profiles import Operator, Profile, call_repeatedly
 from edgeproof.core.sessions import InferenceSession, choose_port_dtype
 
@@ -26,6 +27,14 @@ ADOPTS = (".onnx",)
 PROVIDER = "CPUExecutionProvider"
 PROFILED_INFERENCES = 50
 KERNEL_SUFFIX = "_kernel_time"  # ends the name of every profiler event that times a node
+# Beginnings of the names of kernels that compute in integers.
+INTEGER_KERNELS = ("QLinear", "QGemm", "QAttention", "DynamicQuantize", "MatMulInteger", "ConvInteger")
+LAYERS = ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+# Nodes that convert numbers or move them and compute nothing.
+MOVES = (
+    *("QuantizeLinear", "DequantizeLinear", "Cast", "ReorderInput", "ReorderOutput", "Reshape", "Flatten", "Transpose"),
+    *("Squeeze", "Unsqueeze", "Identity", "Concat", "Slice", "Split", "Gather", "Shape", "Expand", "Pad"),
+)
 # ONNX Runtime's names of the element types that a Session can feed and fetch.
 DTYPES = {
     "tensor(float)": "float32",
@@ -202,18 +211,10 @@ class Session(InferenceSession):
 
 def profile(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> Profile:
     """Measure the kernel time of each node with ONNX Runtime's profiler."""
-    with tempfile.TemporaryDirectory() as scratch:
-        session = Session(artifact_dir, threads=threads, profile=Path(scratch, "profile"))
-        session(*inputs)
-        count = call_repeatedly(lambda: session(*inputs), PROFILED_INFERENCES)
-        events = json.loads(session.end_profiling().read_text(encoding="utf-8"))
-    events_by_name: dict[str, list[Any]] = {}
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith(KERNEL_SUFFIX):
-            events_by_name.setdefault(event["name"], []).append(event)
+    count, events_by_name = _record_events(artifact_dir, inputs, threads, PROFILED_INFERENCES)
     operators = [
         Operator(
-            name=name.removesuffix(KERNEL_SUFFIX),
+            name=name,
             kind=node_events[0]["args"]["op_name"],
             where=node_events[0]["args"]["provider"],
             time_ns=1000 * _average_duration_us(node_events),
@@ -221,6 +222,53 @@ def profile(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> Pro
         for name, node_events in events_by_name.items()
     ]
     return Profile("ONNX Runtime's profiler: mean of the middle half, from whole microseconds", count, operators)
+
+
+def list_placements(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> list[PlacedOperator]:
+    """List the nodes of the optimized graph with the provider and the element type of their kernels.
+
+    If the file quantizes its activations, integer kernels are expected: for every node that computes if the ranges are
+    fixed, and for the layers with weights if they are found in each inference.
+    """
+    _, events_by_name = _record_events(artifact_dir, inputs, threads, 1)
+    nodes = {name: events[0]["args"] for name, events in events_by_name.items()}
+    kinds = {node["op_name"] for node in nodes.values()}
+    is_static = any(kind == "QuantizeLinear" or kind.startswith(("QLinear", "QGemm")) for kind in kinds)
+    is_dynamic = any(kind.startswith(INTEGER_KERNELS) for kind in kinds)
+    placed = []
+    for name, node in nodes.items():
+        kind, provider, element_type = node["op_name"], node["provider"], _read_input_type(node)
+        is_float = element_type in ("float", "float16", "double") and not kind.startswith(INTEGER_KERNELS)
+        expects_integers = kind not in MOVES if is_static else is_dynamic and kind in LAYERS
+        reason = ""
+        if provider != PROVIDER:
+            reason = f"runs on {provider} instead of {PROVIDER}"
+        elif is_float and expects_integers:
+            reason = "ONNX Runtime has no integer kernel for it, or the quantizer left it in float"
+        placed.append(PlacedOperator(name, kind, f"{provider}, {element_type}", reason))
+    return placed
+
+
+def _read_input_type(node: dict[str, Any]) -> str:
+    """Return the element type of a node's first input, which decides its kernel."""
+    types = [*node["input_type_shape"], *node["output_type_shape"]]
+    return next(iter(types[0]), "unknown type") if types else "no type"
+
+
+def _record_events(
+    artifact_dir: Path, inputs: Sequence[Array], threads: int, max_calls: int
+) -> tuple[int, dict[str, list[Any]]]:
+    """Run inferences under the profiler; return their number and the events of each node by its name."""
+    with tempfile.TemporaryDirectory() as scratch:
+        session = Session(artifact_dir, threads=threads, profile=Path(scratch, "profile"))
+        session(*inputs)
+        count = call_repeatedly(lambda: session(*inputs), max_calls)
+        events = json.loads(session.end_profiling().read_text(encoding="utf-8"))
+    events_by_name: dict[str, list[Any]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(KERNEL_SUFFIX):
+            events_by_name.setdefault(event["name"].removesuffix(KERNEL_SUFFIX), []).append(event)
+    return count, events_by_name
 
 
 def _average_duration_us(events: list[Any]) -> float:

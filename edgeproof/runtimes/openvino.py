@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.placements import PlacedOperator
 from edgeproof.core.profiles import Operator, Profile, call_repeatedly
 from edgeproof.core.sessions import InferenceSession, choose_port_dtype
 
@@ -25,6 +26,12 @@ FILE = "model.xml"
 ADOPTS = (".xml", ".onnx")
 # OpenVINO's names of the element types that numpy has.
 NUMPY_TYPES = ("f16", "f32", "f64", "boolean", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
+# Types of executed nodes: with weights or windows, and those that convert numbers or move them and compute nothing.
+LAYERS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "Pooling")
+MOVES = (
+    *("Reorder", "Convert", "FakeQuantize", "Reshape", "Transpose", "Concatenation", "Split", "StridedSlice", "Gather"),
+    *("Broadcast", "Pad", "ShapeOf", "Tile"),
+)
 WARM_UP_INFERENCES, PROFILED_INFERENCES = 10, 200  # of a profile
 UNSUPPORTED_SCHEMES = {
     "int8-dynamic": (
@@ -186,6 +193,10 @@ class Session(InferenceSession):
         kinds = [node.get_rt_info()["layerType"].astype(str) for node in self._compiled.get_runtime_model().get_ops()]
         return [f"{count} × {kind}" for kind, count in Counter(kinds).items() if kind == "Reference"]
 
+    def get_executed_graph(self) -> Any:
+        """Return the graph that the CPU plugin runs, whose nodes name their kernel and its precision."""
+        return self._compiled.get_runtime_model()
+
 
 def profile(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> Profile:
     """Measure the time of each executed node with OpenVINO's performance counters.
@@ -206,6 +217,48 @@ def profile(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> Pro
                 Operator(counter.node_name, counter.node_type, counter.exec_type, 1000 * max(0.0, time_us))
             )
     return Profile("OpenVINO's performance counters: mean, from whole microseconds", count, operators)
+
+
+def list_placements(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> list[PlacedOperator]:
+    """List the nodes that the CPU plugin runs, with their kernels. If the file quantizes, integers are expected."""
+    import openvino as ov
+
+    session = Session(artifact_dir, threads=threads)
+    session(*inputs)
+    operations = {
+        operation.get_friendly_name(): operation
+        for operation in ov.Core().read_model(artifact_dir / FILE).get_ordered_ops()
+    }
+    quantizers = {name for name, operation in operations.items() if operation.get_type_name() == "FakeQuantize"}
+    quantized = {name for name, operation in operations.items() if _reads_any(operation, quantizers)}
+    placed, constants = [], set()
+    for node in session.get_executed_graph().get_ordered_ops():
+        facts = {key: value.astype(str) for key, value in node.get_rt_info().items()}
+        kind, sources = facts["layerType"], [value.get_node().get_friendly_name() for value in node.input_values()]
+        if kind == "Const" or (sources and constants.issuperset(sources)):
+            constants.add(node.get_friendly_name())
+        elif kind not in ("Input", "Output"):
+            originals = set(facts.get("originalLayersNames", "").split(","))
+            expects_integers = bool(quantizers) and kind not in MOVES and not originals <= quantizers
+            reason = _explain_kernel(facts, expects_integers, bool(originals & quantized))
+            placed.append(PlacedOperator(node.get_friendly_name(), kind, facts["primitiveType"], reason))
+    return placed
+
+
+def _reads_any(operation: Any, names: set[str]) -> bool:
+    return any(value.get_node().get_friendly_name() in names for value in operation.input_values())
+
+
+def _explain_kernel(facts: dict[str, str], expects_integers: bool, is_quantized: bool) -> str:
+    """Return why an executed node does not run on the expected kernel, or '' if it does."""
+    kind, precision = facts["layerType"], facts["runtimePrecision"]
+    if kind == "Reference" or (kind in LAYERS and facts["primitiveType"].startswith("ref")):
+        return "the CPU plugin has only a slow reference kernel for it"
+    if not expects_integers or precision in ("i8", "u8", "i4", "u4"):
+        return ""
+    if is_quantized:
+        return f"quantized in the file, but the CPU plugin computes it in {precision}"
+    return f"left in float by the quantizer: computed in {precision}"
 
 
 def _to_microseconds(counter: Any) -> float:

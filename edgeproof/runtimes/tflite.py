@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
+from edgeproof.core.delegates import ListedOperator, find_computed, find_delegated
 from edgeproof.core.errors import ConfigError, Unsupported
+from edgeproof.core.placements import PlacedOperator
 from edgeproof.core.profiles import Profile
 from edgeproof.core.sessions import InferenceSession, choose_port_dtype
 
@@ -23,6 +25,8 @@ Array = np.ndarray[Any, Any]
 FILE = "model.tflite"
 ADOPTS = (".tflite",)
 DELEGATE = "DELEGATE"  # the type of the operator that stands for all that a delegate runs
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+OWN_KERNEL = "LiteRT's own kernel"
 # Operators with a state that reset_all_variables() leaves as it is: resource variables and random generators.
 STATEFUL_OPERATORS = ("ASSIGN_VARIABLE", "RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL")
 _EXTREMES = "AI Edge Quantizer knows no more of a sample's activations than their minimum and maximum"
@@ -244,6 +248,43 @@ def _build_writer(view: Callable[[], Array], details: dict[str, Any]) -> Callabl
 def profile(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> Profile:
     """Raise Unsupported: the engine has a profiler, but its Python interpreter does not offer it."""
     raise Unsupported("LiteRT's Python interpreter gives no way to the engine's profiler; its C++ benchmark_model does")
+
+
+def list_placements(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> list[PlacedOperator]:
+    """List the operators with the delegate or kernel that runs them. XNNPACK is expected to run them all.
+
+    The interpreter lists the operators of the file and, after them, one node for each part that a delegate runs.
+    """
+    interpreter = Session(artifact_dir, threads=threads)._interpreter
+    types = {tensor["index"]: np.dtype(tensor["dtype"]).name for tensor in interpreter.get_tensor_details()}
+    names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
+    listed = [_read_operator(operator) for operator in interpreter._get_ops_details()]
+    operators = [operator for operator in listed if operator.kind != DELEGATE]
+    delegated = find_delegated(operators, [operator for operator in listed if operator.kind == DELEGATE])
+    computed = find_computed(operators, [tensor["index"] for tensor in interpreter.get_input_details()])
+    placed = []
+    for index, operator in enumerate(operators):
+        tensors = [tensor for tensor in (*operator.inputs, *operator.outputs) if tensor in computed]
+        if tensors:  # all others prepare constants
+            kernel = f"{'XNNPACK' if index in delegated else OWN_KERNEL}, {types[tensors[0]]}"
+            placed.append(PlacedOperator(names[tensors[-1]], operator.kind, kernel))
+    is_quantized = any(o.where.endswith("int8") and o.kind not in CONVERSIONS for o in placed)
+    return [operator._replace(reason=_explain_kernel(operator, is_quantized)) for operator in placed]
+
+
+def _explain_kernel(operator: PlacedOperator, is_quantized: bool) -> str:
+    """Return why an operator does not run on the expected kernel, or '' if it does."""
+    if operator.where.startswith(OWN_KERNEL):
+        return "the XNNPACK delegate does not take it with these types and options"
+    if is_quantized and operator.where.endswith("float32") and operator.kind not in CONVERSIONS:
+        return "left in float by the quantizer"
+    return ""
+
+
+def _read_operator(details: dict[str, Any]) -> ListedOperator:
+    """Return an operator of the interpreter's list. An optional input that is not used has the number -1."""
+    inputs, outputs = ([int(tensor) for tensor in details[part] if tensor >= 0] for part in ("inputs", "outputs"))
+    return ListedOperator(details["op_name"], inputs, outputs)
 
 
 def describe() -> dict[str, str]:

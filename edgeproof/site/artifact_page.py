@@ -99,6 +99,7 @@ def describe_artifact(facts: Facts, artifact: ArtifactKey, rows: Sequence[Row]) 
             if row.key in facts.quantiles
         ],
         "profiles": [(row.device, summarize_profile(facts.profiles.get(row.key))) for row in measured],
+        "placements": [(row.device, row.placement) for row in measured if row.placement is not None],
         "series": [(row.device, draw_nights(facts, row.key)) for row in measured if has_nights(facts, row.key)],
         "disagreements": [line for row in measured for line in _compare_runtimes(facts, row)],
     }
