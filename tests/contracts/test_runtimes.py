@@ -158,6 +158,22 @@ def test_an_unknown_scheme_is_unsupported_with_a_reason(
 
 @pytest.mark.parametrize("name", plugins.list_names("runtimes"))
 @pytest.mark.parametrize("scheme", ["fp32", "int8-static"])
+def test_every_operator_has_a_placement_if_the_runtime_lists_them(
+    name: str, scheme: str, samples: np.ndarray, artifacts: Callable[..., Path]
+) -> None:
+    runtime = plugins.load("runtimes", name)
+    if not hasattr(runtime, "list_placements") or scheme not in LISTED[name]:
+        return
+    operators = runtime.list_placements(artifacts(name, scheme), (samples[:1],), threads=1)
+    assert all(operator.name and operator.kind and operator.where for operator in operators)
+    convolutions = [operator for operator in operators if "conv" in operator.kind.lower()]
+    assert len(convolutions) == sum(isinstance(part, torch.nn.Conv2d) for part in build_module().modules())
+    # Convolutions have integer kernels in every engine, and float ones too.
+    assert not [operator for operator in convolutions if operator.reason]
+
+
+@pytest.mark.parametrize("name", plugins.list_names("runtimes"))
+@pytest.mark.parametrize("scheme", ["fp32", "int8-static"])
 def test_a_profile_holds_the_time_of_every_layer_or_the_runtime_says_why_there_is_none(
     name: str, scheme: str, samples: np.ndarray, artifacts: Callable[..., Path]
 ) -> None:

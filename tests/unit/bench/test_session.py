@@ -80,6 +80,13 @@ def test_a_missing_profile_is_recorded_with_its_reason_and_refuses_nothing(measu
     assert record.content["profile"] == {"missing": "the matrix runtime has no profiler"}
 
 
+def test_the_placement_that_the_device_reports_is_recorded_and_counted(measured_project: Path) -> None:
+    record = read_record(measured_project, "matrix", "m.fp32", "profile.0")
+    assert record.placement is not None
+    assert str(record.placement) == "1 of 2"
+    assert record.placement.fallbacks[0].describe() == "1 × Copy on Python: numpy is not asked (z)"
+
+
 def test_accuracy_equals_numpys_over_the_whole_test_split(measured_project: Path) -> None:
     x, y = (np.load(measured_project / f"data/tiny/test/test_{name}.npy") for name in "xy")
     outputs = x.reshape(len(x), -1) @ tiny_task.matrix().T

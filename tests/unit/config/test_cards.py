@@ -80,7 +80,7 @@ memory_mb: 900
 python: /home/pi/venv/bin/python
 runtimes: {tflite: null, onnx: /opt/onnx/bin/python}
 fingerprint: {cpu: Cortex-A72, cores: 4, kernel: 6.1.0, memory_bytes: 4000000000}
-budget: {size_mb: 12, latency_ms: 50, memory_mb: 1000, energy_mj: 5}
+budget: {size_mb: 12, latency_ms: 50, memory_mb: 1000, energy_mj: 5, min_placement: 0.9}
 cool_down_s: 5
 tags: [arm, kitchen]
 energy_counter: /sys/class/hwmon/hwmon2/energy1_input
@@ -101,6 +101,7 @@ def test_a_card_with_every_kind_of_key_is_read(cards: Path) -> None:
         ("bugdet: {size_mb: 1}", "Did you mean 'budget'?"),
         ("budget: {latency: 50}", "Did you mean 'latency_ms'?"),
         ("budget: {size_mb: 0}", "budget.size_mb"),
+        ("budget: {min_placement: 90}", "budget.min_placement: Input should be less than or equal to 1"),
         ("fingerprint: {kernl: '6'}", "Did you mean 'kernel'?"),
         ("cores: []", "cores"),
         ("cores: [0, 0]", "without repetition"),

@@ -47,6 +47,31 @@ def test_a_profile_and_a_reason_for_a_missing_one_are_returned_unchanged() -> No
         assert runner_result.validate(content) is content
 
 
+PLACED = {"name": "conv", "kind": "Conv", "where": "CPU", "reason": ""}
+
+
+@pytest.mark.parametrize("placement", [None, {"missing": "no list"}, {"operators": []}, {"operators": [PLACED]}])
+def test_a_placement_or_the_reason_for_none_is_returned_unchanged(placement: Any) -> None:
+    content = make_profile(placement=placement)
+    assert runner_result.validate(content) is content
+
+
+@pytest.mark.parametrize(
+    "placement",
+    [
+        {},
+        {"missing": "no list", "operators": []},
+        {"operators": [{**PLACED, "reason": None}]},
+        {"operators": [{**PLACED, "where": "w" * 1001}]},
+        {"operators": [PLACED] * (runner_result.MAX_OPERATORS + 1)},
+        [PLACED],
+    ],
+)
+def test_an_invalid_placement_is_refused(placement: Any) -> None:
+    with pytest.raises(DeviceError, match="not what a runner reports: .*placement"):
+        runner_result.validate({"status": "unprofiled", "reason": "no profiler", "placement": placement})
+
+
 def make_interleaved(own_ns: list[Any], other_ns: list[Any], **changes: Any) -> dict[str, Any]:
     content = {"status": "compared", "own_ns": own_ns, "other_ns": other_ns, "fallbacks": [], "threads": 1}
     return {**content, "versions": {}, "fingerprint": {"cpu": None, "cores": 2}, **changes}

@@ -63,6 +63,7 @@ def test_a_record_with_every_part_that_the_bench_writes_is_valid_and_fully_descr
         quality=QualityResult.build("accuracy", ACCURACY, Estimate(0.5, 0.4, 0.6), 10),
         interleaved=InterleavedResult("teacher", "fp32", 100, 0.1),
         profile={"missing": "not supported"},
+        placement={"missing": "not supported"},
         instructions={"per_inference": 1000, "method": "perf"},
         estimate={"tool": "vela"},
     )

@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from edgeproof.cli import main
+from edgeproof.records.placement import Fallback, PlacementSummary
 from edgeproof.report import row_data
 from edgeproof.report.row import BudgetGate
 from edgeproof.report.table_schema import build_table_schema
@@ -47,6 +48,7 @@ def test_rows_of_every_kind_are_valid() -> None:
         npu="ethos-u55",
         estimate={"tool": "vela", "cycles": 1},
         emulated={"p50_ns": 1.0},
+        placement=PlacementSummary(1, 2, (Fallback("Copy", "Python", "slow", 1, ("z",)),)),
     )
     content = json.loads(json.dumps(row_data.describe_rows([*several(), odd], study="study")))
     VALIDATOR.validate(content)

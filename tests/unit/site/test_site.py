@@ -58,7 +58,9 @@ def write_records() -> None:
     operators = [{"name": HOSTILE, "kind": "Conv", "where": "CPU", "time_ns": 1e3 * n} for n in range(40)]
     profile = {"method": "by hand", "inferences": 50, "operators": operators}
     for name, content in (("teacher", profile), ("student", {"missing": "no profiler"})):
-        record_trees.write(RECORDS, "profile", model=name, job=False, profile=content, **where)
+        placed = [{"name": HOSTILE, "kind": "Erf", "where": "CPU", "reason": reason} for reason in ("", f"no {HOSTILE}")]
+        placement = {"operators": placed} if name == "teacher" else {"missing": "no list"}
+        record_trees.write(RECORDS, "profile", model=name, job=False, profile=content, placement=placement, **where)
     for model in ("teacher", "small"):  # the teacher has measured records too
         estimate = {"cycles": 123_456, "inference_ns": 250_000, "sram_bytes": 2048, "flash_bytes": 4096}
         estimate |= {"npu_operators": 9, "cpu_operators": 0}
@@ -255,6 +257,14 @@ def test_an_artifact_page_shows_the_profile_slowest_operator_first_or_the_reason
     assert "15 more operators take 13.5% of the time together" in section  # 0 + 1 + … + 14 of 780
     assert "no profile, no profiler." in (built / "artifacts/student-onnx-fp32.html").read_text()
     assert "no profile, none was measured." in (built / "artifacts/student-tflite-fp32.html").read_text()
+
+
+def test_an_artifact_page_lists_the_operators_that_fall_back_with_their_reasons(built: Path) -> None:
+    page = (built / "artifacts/teacher-onnx-fp32.html").read_text()
+    section = page.partition('id="placement"')[2].partition("</section>")[0]
+    assert "1 of 2 operators run on the expected unit and kernel" in section
+    assert "<td>no &lt;img src=x" in section
+    assert 'id="placement"' not in (built / "artifacts/student-onnx-fp32.html").read_text()
 
 
 def test_estimates_have_their_own_table_without_measured_figures(built: Path) -> None:
