@@ -18,8 +18,17 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Any) -> None:
     """Add the commands about single cells to the command line's parser."""
-    explain = commands.add_parser("explain", help="show how a cell was made, back to the data")
-    explain.add_argument("cell", help=f"{CELL}; append a figure's name to list its records")
+    explain = commands.add_parser("explain", help="show how a cell was made, or why one is slower or less accurate")
+    explain.add_argument("cell", nargs="?", help=f"{CELL}; append a figure's name to list its records")
+    explain.add_argument(
+        "--slower", nargs=2, metavar=("A", "B"), help="explain by operators why cell B is slower than cell A"
+    )
+    explain.add_argument(
+        "--less-accurate",
+        nargs=2,
+        metavar=("A", "B"),
+        help="explain by layers why cell B is less accurate than cell A; runs both files on this machine",
+    )
     add_records_option(explain)
     explain.set_defaults(function=_explain)
 
@@ -71,8 +80,19 @@ def _add_compare(commands: Any) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from edgeproof.provenance import cells, explanation
+    from edgeproof.provenance import cells, explanation, inaccuracy, slowness
 
+    questions = (arguments.cell, arguments.slower, arguments.less_accurate)
+    if sum(question is not None for question in questions) != 1:
+        raise EdgeproofError("name one cell to explain, or two with --slower A B or --less-accurate A B.")
+    if arguments.slower is not None:
+        a, b = arguments.slower
+        show(slowness.explain_slower(a, b, arguments.records))
+        return 0
+    if arguments.less_accurate is not None:
+        a, b = arguments.less_accurate
+        show(inaccuracy.explain_less_accurate(a, b, arguments.records))
+        return 0
     cell = cells.find_cell(arguments.cell, arguments.records)
     show(explanation.explain(cell, arguments.records))
     return 1 if explanation.list_problems(cell) else 0

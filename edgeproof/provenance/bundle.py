@@ -31,8 +31,7 @@ from edgeproof.deployed import manifest
 from edgeproof.devices import imports, runner_zipapp
 from edgeproof.provenance.cells import CellRecords
 from edgeproof.provenance.explanation import explain
-from edgeproof.provenance.lineage import find_artifact
-from edgeproof.provenance.stored import INTACT, SHA256_DIGITS
+from edgeproof.provenance.lineage import require_artifact
 from edgeproof.records import signing
 from edgeproof.records.record import Record
 from edgeproof.report.figures import FIGURES, choose_figure
@@ -107,17 +106,11 @@ def _build_row(cell: CellRecords, root: Path) -> Row:
 
 
 def _find_artifact(cell: CellRecords, root: Path) -> Path:
-    stored = find_artifact(cell, root)
-    if stored.state != INTACT or stored.path is None:
-        sha256 = cell.first_record.artifact.sha256[:SHA256_DIGITS]
-        raise EdgeproofError(
-            f"the measured artifact of {cell.address} ({sha256}) is not at {stored.path}: {stored.state}. "
-            "Run 'dvc pull' or 'dvc repro' to restore it."
-        )
-    others = list_content(stored.path).others
+    path = require_artifact(cell, root)
+    others = list_content(path).others
     if others:
-        raise EdgeproofError(f"{stored.path / others[0]} is not a regular file. Replace it by a copy of its target.")
-    return stored.path
+        raise EdgeproofError(f"{path / others[0]} is not a regular file. Replace it by a copy of its target.")
+    return path
 
 
 def _list_packages(record: Record) -> dict[str, str]:

@@ -26,7 +26,12 @@ def explain(cell: CellRecords, root: Path) -> str:
     """
     links = trace_lineage(cell, root)
     figure = f", figure {cell.figure}" if cell.figure else ""
-    lines = [f"cell {cell.address}{figure}", f"  {_describe_figures(cell, root)}", *_describe_profile(cell), *_describe_placement(cell)]
+    lines = [
+        f"cell {cell.address}{figure}",
+        f"  {_describe_figures(cell, root)}",
+        *_describe_profile(cell),
+        *_describe_placement(cell),
+    ]
     lines += _describe_links(links)
     is_external = cell.records[0].artifact.model.method == kinds.EXTERNAL_METHOD
     for link in links:

@@ -18,7 +18,7 @@ from edgeproof.config.params_file import PARAMS, read_params
 from edgeproof.config.task_metric import load_task_metric
 from edgeproof.core.described_tasks import find_description
 from edgeproof.core.directories import hash_file
-from edgeproof.core.errors import ArtifactError, ConfigError
+from edgeproof.core.errors import ArtifactError, ConfigError, EdgeproofError
 from edgeproof.paths import ARTIFACTS, DATA, MODELS, WORK, name_artifact
 from edgeproof.provenance.cells import CellRecords
 from edgeproof.provenance.stored import CONTRADICTORY, DAMAGED, INTACT, SHA256_DIGITS, StoredDirectory, find_stored
@@ -70,6 +70,18 @@ def trace_lineage(cell: CellRecords, root: Path) -> list[LineageLink]:
 def find_artifact(cell: CellRecords, root: Path) -> StoredDirectory:
     """Return where the cell's artifact belongs on this machine, and its state there."""
     return next(link for link in trace_lineage(cell, root) if link.role == "artifact").stored
+
+
+def require_artifact(cell: CellRecords, root: Path) -> Path:
+    """Return the directory of the cell's artifact. Raises EdgeproofError if the measured one is not there."""
+    stored = find_artifact(cell, root)
+    if stored.state != INTACT or stored.path is None:
+        sha256 = cell.first_record.artifact.sha256[:SHA256_DIGITS]
+        raise EdgeproofError(
+            f"the measured artifact of {cell.address} ({sha256}) is not at {stored.path}: {stored.state}. "
+            "Run 'dvc pull' or 'dvc repro' to restore it."
+        )
+    return stored.path
 
 
 def load_study_params(name: str) -> Params | None:

@@ -20,7 +20,7 @@ from edgeproof.core.errors import ArtifactError
 from edgeproof.core.regular_files import is_regular_file
 from edgeproof.records.fields import parse_fields, parse_optional
 from edgeproof.records.kinds import EVIDENCE_FILE, INTERLEAVED, OUTPUTS_FILE, RECORD_FILE
-from edgeproof.records.placement import PlacementSummary, parse_operators, summarize_placement
+from edgeproof.records.placement import OperatorPlacement, PlacementSummary, parse_operators, summarize_placement
 from edgeproof.records.record_parts import (
     ArtifactDescription,
     Commit,
@@ -174,10 +174,15 @@ class Record:
         )
 
     @functools.cached_property
+    def placed_operators(self) -> list[OperatorPlacement]:
+        """The operators with the unit or kernel that runs them; none where there is no placement."""
+        content = self.content.get("placement")
+        return [] if content is None else self._parse(lambda: parse_operators(content))
+
+    @functools.cached_property
     def placement(self) -> PlacementSummary | None:
         """The summary of where operators run, or None without a placement."""
-        content = self.content.get("placement")
-        return None if content is None else self._parse(lambda: summarize_placement(parse_operators(content)))
+        return summarize_placement(self.placed_operators)
 
     @property
     def estimate(self) -> Mapping[str, Any] | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import ExportResult, ModelInterface
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.layer_graphs import LayerGraph
 from edgeproof.core.placements import PlacedOperator
 from edgeproof.core.profiles import Operator, Profile, call_repeatedly
 from edgeproof.core.sessions import InferenceSession, choose_port_dtype
@@ -280,6 +281,13 @@ def _average_duration_us(events: list[Any]) -> float:
     quarter = len(durations_us) // 4
     middle = durations_us[quarter : len(durations_us) - quarter]
     return sum(middle) / len(middle)
+
+
+def open_layers(artifact_dir: Path) -> LayerGraph:
+    """Open an artifact on the host, to read its tensors and run its layers alone."""
+    from edgeproof.converters.onnx_layers import OnnxLayers
+
+    return OnnxLayers(artifact_dir / FILE)
 
 
 def describe() -> dict[str, str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.layer_graphs import LayerGraph
 from edgeproof.core.placements import PlacedOperator
 from edgeproof.core.profiles import Operator, Profile, call_repeatedly
 from edgeproof.core.sessions import InferenceSession, choose_port_dtype
@@ -231,7 +232,8 @@ def list_placements(artifact_dir: Path, inputs: Sequence[Array], *, threads: int
     }
     quantizers = {name for name, operation in operations.items() if operation.get_type_name() == "FakeQuantize"}
     quantized = {name for name, operation in operations.items() if _reads_any(operation, quantizers)}
-    placed, constants = [], set()
+    placed: list[PlacedOperator] = []
+    constants: set[str] = set()
     for node in session.get_executed_graph().get_ordered_ops():
         facts = {key: value.astype(str) for key, value in node.get_rt_info().items()}
         kind, sources = facts["layerType"], [value.get_node().get_friendly_name() for value in node.input_values()]
@@ -263,6 +265,13 @@ def _explain_kernel(facts: dict[str, str], expects_integers: bool, is_quantized:
 
 def _to_microseconds(counter: Any) -> float:
     return float(counter.real_time.total_seconds() * 1e6)
+
+
+def open_layers(artifact_dir: Path) -> LayerGraph:
+    """Open an artifact on the host, to read its tensors and run its layers alone."""
+    from edgeproof.converters.openvino_layers import OpenVinoLayers
+
+    return OpenVinoLayers(artifact_dir / FILE)
 
 
 def describe() -> dict[str, str]:

@@ -13,6 +13,7 @@ import numpy as np
 from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.delegates import ListedOperator, find_computed, find_delegated
 from edgeproof.core.errors import ConfigError, Unsupported
+from edgeproof.core.layer_graphs import LayerGraph
 from edgeproof.core.placements import PlacedOperator
 from edgeproof.core.profiles import Profile
 from edgeproof.core.sessions import InferenceSession, choose_port_dtype
@@ -285,6 +286,13 @@ def _read_operator(details: dict[str, Any]) -> ListedOperator:
     """Return an operator of the interpreter's list. An optional input that is not used has the number -1."""
     inputs, outputs = ([int(tensor) for tensor in details[part] if tensor >= 0] for part in ("inputs", "outputs"))
     return ListedOperator(details["op_name"], inputs, outputs)
+
+
+def open_layers(artifact_dir: Path) -> LayerGraph:
+    """Open an artifact on the host, to read its tensors and run its layers alone."""
+    from edgeproof.converters.tflite_layers import TfliteLayers
+
+    return TfliteLayers(artifact_dir / FILE)
 
 
 def describe() -> dict[str, str]:

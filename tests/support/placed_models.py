@@ -38,7 +38,9 @@ def write_quantized_onnx(directory: Path, *, gap: str = "Erf") -> None:
     nodes, constants = [], []
 
     def quantize(name: str) -> str:
-        nodes.append(helper.make_node("QuantizeLinear", [name, "scale", "zero"], [f"{name}_q"], name=f"{name}_quantize"))
+        nodes.append(
+            helper.make_node("QuantizeLinear", [name, "scale", "zero"], [f"{name}_q"], name=f"{name}_quantize")
+        )
         nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", "scale", "zero"], [f"{name}_dq"]))
         return f"{name}_dq"
 
@@ -73,7 +75,9 @@ def write_quantized_openvino(directory: Path) -> None:
     limits = [np.array(value, np.float32) for value in (-6.4, 6.35, -6.4, 6.35)]
     first = opset13.fake_quantize(x, *limits, 256)
     integers = opset13.constant(rng.integers(-127, 128, (4, 4, 3, 3)).astype(np.int8))
-    weight = opset13.multiply(opset13.convert(integers, np.float32), opset13.constant(np.full((4, 1, 1, 1), 0.01, np.float32)))
+    weight = opset13.multiply(
+        opset13.convert(integers, np.float32), opset13.constant(np.full((4, 1, 1, 1), 0.01, np.float32))
+    )
     geometry = {"strides": [1, 1], "pads_begin": [1, 1], "pads_end": [1, 1], "dilations": [1, 1]}
     quantized = opset13.convolution(first, weight, **geometry, name="quantized")
     plain = opset13.constant(rng.standard_normal((4, 4, 3, 3)).astype(np.float32))

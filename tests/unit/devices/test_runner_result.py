@@ -68,7 +68,7 @@ def test_a_placement_or_the_reason_for_none_is_returned_unchanged(placement: Any
     ],
 )
 def test_an_invalid_placement_is_refused(placement: Any) -> None:
-    with pytest.raises(DeviceError, match="not what a runner reports: .*placement"):
+    with pytest.raises(DeviceError, match=r"not what a runner reports: .*placement"):
         runner_result.validate({"status": "unprofiled", "reason": "no profiler", "placement": placement})
 
 

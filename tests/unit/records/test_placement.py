@@ -17,9 +17,7 @@ OPERATORS = [
     {"name": "conv", "kind": "CONV_2D", "where": "XNNPACK", "reason": ""},
     *({"name": f"gather {n}", "kind": "GATHER", "where": "LiteRT", "reason": "no kernel"} for n in range(4)),
 ]
-SUMMARY = PlacementSummary(
-    1, 5, (Fallback("GATHER", "LiteRT", "no kernel", 4, ("gather 0", "gather 1", "gather 2")),)
-)
+SUMMARY = PlacementSummary(1, 5, (Fallback("GATHER", "LiteRT", "no kernel", 4, ("gather 0", "gather 1", "gather 2")),))
 
 
 def write(root: Path, placement: Any) -> Path:

@@ -58,7 +58,9 @@ def write_records() -> None:
     operators = [{"name": HOSTILE, "kind": "Conv", "where": "CPU", "time_ns": 1e3 * n} for n in range(40)]
     profile = {"method": "by hand", "inferences": 50, "operators": operators}
     for name, content in (("teacher", profile), ("student", {"missing": "no profiler"})):
-        placed = [{"name": HOSTILE, "kind": "Erf", "where": "CPU", "reason": reason} for reason in ("", f"no {HOSTILE}")]
+        placed = [
+            {"name": HOSTILE, "kind": "Erf", "where": "CPU", "reason": reason} for reason in ("", f"no {HOSTILE}")
+        ]
         placement = {"operators": placed} if name == "teacher" else {"missing": "no list"}
         record_trees.write(RECORDS, "profile", model=name, job=False, profile=content, placement=placement, **where)
     for model in ("teacher", "small"):  # the teacher has measured records too
