@@ -14,6 +14,37 @@ class ListedOperator(NamedTuple):
     outputs: Sequence[int]
 
 
+class RunOperator(NamedTuple):
+    """An operator that runs in every inference: the first tensor that it reads and the last that it writes."""
+
+    kind: str
+    source: int
+    target: int
+    is_delegated: bool
+
+
+def list_run_operators(
+    listed: Sequence[ListedOperator], delegate_kind: str, graph_inputs: Collection[int]
+) -> list[RunOperator]:
+    """Return the operators of the file that run in every inference, in their order. Others prepare constants.
+
+    Args:
+        listed: the operators of the file, and one of `delegate_kind` for each part that a delegate runs. An optional
+            tensor that is not used has a negative number.
+        delegate_kind: the type of such a part.
+        graph_inputs: the tensors that the model takes.
+    """
+    operators = [operator for operator in listed if operator.kind != delegate_kind]
+    delegated = find_delegated(operators, [operator for operator in listed if operator.kind == delegate_kind])
+    computed = find_computed(operators, graph_inputs)
+    run = []
+    for index, operator in enumerate(operators):
+        tensors = [int(tensor) for tensor in (*operator.inputs, *operator.outputs) if tensor in computed]
+        if tensors:
+            run.append(RunOperator(operator.kind, tensors[0], tensors[-1], index in delegated))
+    return run
+
+
 def find_computed(operators: Sequence[ListedOperator], graph_inputs: Collection[int]) -> set[int]:
     """Return the tensors that depend on an input of the graph. All others are constants.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
-from edgeproof.core.delegates import ListedOperator, find_computed, find_delegated
+from edgeproof.core.delegates import ListedOperator, list_run_operators
 from edgeproof.core.errors import ConfigError, Unsupported
 from edgeproof.core.layer_graphs import LayerGraph
 from edgeproof.core.placements import PlacedOperator
@@ -257,18 +257,15 @@ def list_placements(artifact_dir: Path, inputs: Sequence[Array], *, threads: int
     The interpreter lists the operators of the file and, after them, one node for each part that a delegate runs.
     """
     interpreter = Session(artifact_dir, threads=threads)._interpreter
-    types = {tensor["index"]: np.dtype(tensor["dtype"]).name for tensor in interpreter.get_tensor_details()}
-    names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
-    listed = [_read_operator(operator) for operator in interpreter._get_ops_details()]
-    operators = [operator for operator in listed if operator.kind != DELEGATE]
-    delegated = find_delegated(operators, [operator for operator in listed if operator.kind == DELEGATE])
-    computed = find_computed(operators, [tensor["index"] for tensor in interpreter.get_input_details()])
+    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    details = interpreter._get_ops_details()
+    listed = [ListedOperator(o["op_name"], list(o["inputs"]), list(o["outputs"])) for o in details]
+    graph_inputs = [tensor["index"] for tensor in interpreter.get_input_details()]
     placed = []
-    for index, operator in enumerate(operators):
-        tensors = [tensor for tensor in (*operator.inputs, *operator.outputs) if tensor in computed]
-        if tensors:  # all others prepare constants
-            kernel = f"{'XNNPACK' if index in delegated else OWN_KERNEL}, {types[tensors[0]]}"
-            placed.append(PlacedOperator(names[tensors[-1]], operator.kind, kernel))
+    for operator in list_run_operators(listed, DELEGATE, graph_inputs):
+        dtype = np.dtype(tensors[operator.source]["dtype"]).name
+        unit = "XNNPACK" if operator.is_delegated else OWN_KERNEL
+        placed.append(PlacedOperator(tensors[operator.target]["name"], operator.kind, f"{unit}, {dtype}"))
     is_quantized = any(o.where.endswith("int8") and o.kind not in CONVERSIONS for o in placed)
     return [operator._replace(reason=_explain_kernel(operator, is_quantized)) for operator in placed]
 
@@ -280,12 +277,6 @@ def _explain_kernel(operator: PlacedOperator, is_quantized: bool) -> str:
     if is_quantized and operator.where.endswith("float32") and operator.kind not in CONVERSIONS:
         return "left in float by the quantizer"
     return ""
-
-
-def _read_operator(details: dict[str, Any]) -> ListedOperator:
-    """Return an operator of the interpreter's list. An optional input that is not used has the number -1."""
-    inputs, outputs = ([int(tensor) for tensor in details[part] if tensor >= 0] for part in ("inputs", "outputs"))
-    return ListedOperator(details["op_name"], inputs, outputs)
 
 
 def open_layers(artifact_dir: Path) -> LayerGraph:

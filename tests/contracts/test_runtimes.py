@@ -18,6 +18,7 @@ from edgeproof.core import plugins, profiles
 from edgeproof.core.directories import hash_file, list_files, write_meta
 from edgeproof.core.errors import Unsupported
 from edgeproof.core.ports import Port
+from edgeproof.provenance.layer_noise import measure_noise
 from tests.contracts.conftest import build_module
 from tests.support.absent_runtimes import cannot_run, find_device_modules, is_absent
 from tests.support.runtime_tolerances import TOLERANCE
@@ -170,6 +171,30 @@ def test_every_operator_has_a_placement_if_the_runtime_lists_them(
     assert len(convolutions) == sum(isinstance(part, torch.nn.Conv2d) for part in build_module().modules())
     # Convolutions have integer kernels in every engine, and float ones too.
     assert not [operator for operator in convolutions if operator.reason]
+
+
+@pytest.mark.parametrize("name", plugins.list_names("runtimes"))
+def test_the_layers_of_a_quantized_file_match_those_of_fp32_and_end_in_the_sessions_noise(
+    name: str, samples: np.ndarray, artifacts: Callable[..., Path]
+) -> None:
+    runtime = plugins.load("runtimes", name)
+    if not hasattr(runtime, "open_layers"):
+        return
+    inputs = samples[:4]
+    paths = [artifacts(name, scheme) for scheme in ("fp32", "int8-static")]
+    reference, quantized = (runtime.open_layers(path) for path in paths)
+    report = measure_noise(reference, quantized, [inputs])
+    convolutions = [layer for layer in report.layers if "conv" in layer.kind.lower()]
+    assert len(convolutions) == sum(isinstance(part, torch.nn.Conv2d) for part in build_module().modules())
+    assert all(layer.own_db > 15 for layer in convolutions)
+    outputs = []
+    for path in paths:
+        session = runtime.Session(path, threads=1)
+        outputs.append(np.concatenate([session(inputs[i : i + 1])[0].copy() for i in range(len(inputs))]))
+    noise = np.square(outputs[1].astype(float) - outputs[0]).sum()
+    expected_db = 10 * np.log10(np.square(outputs[0].astype(float)).sum() / noise)
+    # The engine's fused kernels round in other places than those that keep every tensor.
+    assert report.layers[-1].cumulative_db == pytest.approx(expected_db, abs=3)
 
 
 @pytest.mark.parametrize("name", plugins.list_names("runtimes"))

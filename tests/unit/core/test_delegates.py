@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproof.core.delegates import ListedOperator, find_computed, find_delegated
+from edgeproof.core.delegates import ListedOperator, find_computed, find_delegated, list_run_operators
 
 # x(0) ─ a ─▶ 2 ─ b ─▶ 3 ─ c ─▶ 4 ─ d ─▶ 5, with a constant 1 that b reads through a cast: 1 ─▶ 6.
 CHAIN = [
@@ -38,3 +38,13 @@ def test_a_delegate_of_neighbours_in_a_chain_is_exactly_these(length: int, data:
     chain = [ListedOperator("X", (number,), (number + 1,)) for number in range(length)]
     delegate = ListedOperator("DELEGATE", (first,), (last + 1,))
     assert find_delegated(chain, [delegate]) == set(range(first, last + 1))
+
+
+def test_the_operators_of_an_inference_are_listed_with_their_tensors_and_who_runs_them() -> None:
+    listed = [*CHAIN, ListedOperator("DELEGATE", (0, 1, -1), (3,))]
+    assert list_run_operators(listed, "DELEGATE", [0]) == [
+        ("A", 0, 2, True),
+        ("B", 2, 3, True),
+        ("C", 3, 4, False),
+        ("D", 4, 5, False),
+    ]
