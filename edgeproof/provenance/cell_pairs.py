@@ -22,10 +22,11 @@ class CellPair(NamedTuple):
     def describe(self, figure_name: str) -> list[str]:
         """Return a line for each cell with one of its figures."""
         figure = choose_figure(figure_name, [self.row_a, self.row_b])
-        return [
-            f"{letter}: {cell.address}: {figure.heading} {figure.format_row_cell(row)} {figure.unit}".rstrip()
-            for letter, cell, row in (("A", self.a, self.row_a), ("B", self.b, self.row_b))
-        ]
+        lines = []
+        for letter, cell, row in (("A", self.a, self.row_a), ("B", self.b, self.row_b)):
+            text = f"{figure.format_row_cell(row)} {figure.unit}" if figure.get_value(row) is not None else "unknown"
+            lines.append(f"{letter}: {cell.address}: {figure.heading} {text}".rstrip())
+        return lines
 
 
 def find_pair(a: str, b: str, root: Path) -> CellPair:

@@ -266,7 +266,7 @@ def list_placements(artifact_dir: Path, inputs: Sequence[Array], *, threads: int
         dtype = np.dtype(tensors[operator.source]["dtype"]).name
         unit = "XNNPACK" if operator.is_delegated else OWN_KERNEL
         placed.append(PlacedOperator(tensors[operator.target]["name"], operator.kind, f"{unit}, {dtype}"))
-    is_quantized = any(o.where.endswith("int8") and o.kind not in CONVERSIONS for o in placed)
+    is_quantized = any(o.where.endswith(("int8", "int16")) and o.kind not in CONVERSIONS for o in placed)
     return [operator._replace(reason=_explain_kernel(operator, is_quantized)) for operator in placed]
 
 
