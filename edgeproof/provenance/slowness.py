@@ -6,6 +6,7 @@ operators are counted, and no time is given.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from edgeproof.records.record import MEASURE_AGAIN
 from edgeproof.report.text_table import format_text_table
 
 SHOWN_OPERATORS = 8
+MAX_NAME = 200  # of an operator in a placement, which has the end of a longer one
+MIN_SHARE = 0.05  # of the time that operators take which are worth replacing
 # Types of operators that change the number format or the layout of a tensor and compute nothing, in any engine.
 CONVERSIONS = (
     *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "ReorderInput", "ReorderOutput"),
@@ -26,6 +29,8 @@ CONVERSIONS = (
 )
 # Begins the names of OpenVINO's executed nodes that quantize; their type is that of a fused kernel.
 QUANTIZER = "FakeQuantize"
+# A type and a number, as converters name operators by their place. The same name is another operator in another file.
+_NUMBERED = re.compile(r"[A-Za-z]+_\d+")
 # The kernels of different number formats for one operator, by the start of their names.
 _FAMILIES = {
     "QLinearMatMul": "MatMul",
@@ -34,6 +39,7 @@ _FAMILIES = {
     "QGemm": "Gemm",
     "ConvInteger": "Conv",
     "FusedConv": "Conv",
+    "FullyConnectedQuantized": "FullyConnected",
     "FusedMatMul": "MatMul",
 }
 
@@ -116,15 +122,19 @@ def _require_times(pair: CellPair) -> None:
 
 
 def _read_operators(cell: CellRecords) -> OperatorList:
-    """Return the operators of the profile, or else those of the placement. Raises EdgeproofError without both."""
+    """Return the operators of the placement with their times in the profile. Raises EdgeproofError without both.
+
+    A profile leaves out operators that take less than the resolution of its clock.
+    """
     missing = "the records have no profile"
     for record in cell.records:
-        if record.operators:
-            return OperatorList([RunOperator(o.name, o.kind, o.time_ns) for o in record.operators])
-        missing = (record.profile or {}).get("missing", missing)
-    for record in cell.records:
-        if record.placed_operators:
-            return OperatorList([RunOperator(o.name, o.kind) for o in record.placed_operators], str(missing))
+        if record.profile is None and not record.placed_operators:
+            continue
+        timed = {o.name[-MAX_NAME:]: RunOperator(o.name, o.kind, o.time_ns) for o in record.operators}
+        placed = [RunOperator(o.name, o.kind) for o in record.placed_operators if o.name not in timed]
+        missing = "" if timed else str((record.profile or {}).get("missing", missing))
+        if timed or placed:
+            return OperatorList([*timed.values(), *placed], missing)
     raise EdgeproofError(f"the operators of {cell.address} are not known: {missing}. {MEASURE_AGAIN}")
 
 
@@ -170,7 +180,7 @@ def _describe_families(a: OperatorList, b: OperatorList) -> list[str]:
 
 def _describe_slowest(a: OperatorList, b: OperatorList) -> list[str]:
     """Return the slowest operators of B, with the time of the operator of the same name in A."""
-    theirs = {operator.name: operator for operator in a.operators}
+    theirs = {operator.name: operator for operator in a.operators if not _NUMBERED.fullmatch(operator.name)}
     slowest = sorted(b.operators, key=lambda operator: -operator.time_ns)[:SHOWN_OPERATORS]
     rows = [
         [
@@ -229,8 +239,10 @@ def _conclude(pair: CellPair, a: OperatorList, b: OperatorList) -> list[str]:
     address, placement = pair.b.address, pair.row_b.placement
     options = suggest_faster(address.runtime, address.scheme)
     lines += [f"Try {name}: {text}." for name, text in options.items()]
-    if placement is not None and not placement.is_complete:
-        lines.append("Try another runtime, or a network without these operators: its kernels may take all operators.")
+    slow_kinds = [] if placement is None else [fallback.kind for fallback in placement.fallbacks]
+    slow_ns = sum(operator.time_ns for operator in b.operators if operator.kind in slow_kinds)
+    if slow_kinds and slow_ns >= MIN_SHARE * b.total_ns:  # both are 0 without a profile
+        lines.append("Try another runtime, or a network without the operators that fall back.")
     if not options and address.scheme.startswith("int"):
         lines.append(f"Try {pair.a.address.scheme} or fp16 if the integer kernels themselves are slow on this device.")
     return lines

@@ -73,6 +73,23 @@ def test_the_time_of_operators_and_of_inserted_conversions_is_compared() -> None
     assert "The largest loss is in 'conversions': 14.0 µs more than in A." in text
 
 
+def test_names_that_are_places_in_a_file_match_no_operator_of_another_file() -> None:
+    write_cell("fp32", profile=describe_profile(("Convolution_23", "Convolution", 30.0)))
+    write_cell("int8-static", profile=describe_profile(("Convolution_23", "Convolution", 20.0)))
+    text = explain_slower("fp32", "int8-static", RECORDS)
+    assert ["Convolution_23", "Convolution", "20.0", "–"] in [line.split() for line in text.splitlines()]
+    assert "Not matched: 1 operators of B" in text
+
+
+def test_operators_too_fast_for_the_profile_are_counted_from_the_placement() -> None:
+    write_cell("fp32", profile=FLOAT)
+    write_cell("int8-static", profile=describe_profile(("conv", "QLinearConv", 20.0)), placement={"operators": PLACED})
+    text = explain_slower("fp32", "int8-static", RECORDS)
+    table = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith("  ")}
+    assert table["conversions"] == ["0.0", "0", "0.0", "1", "+0.0"]
+    assert table["Conv"] == ["30.0", "1", "20.0", "1", "-10.0"]
+
+
 def test_a_faster_cell_is_called_so() -> None:
     write_cell("fp32", p50_ns=30_000, profile=FLOAT)
     write_cell("int8-static", p50_ns=15_000, profile=INTEGER)
