@@ -63,7 +63,7 @@ def plan_jobs(
 
     Accuracy comes first, for the `labelled` models. Then each round measures the null runtime and every supported
     artifact once, in an order drawn from the session's number. Rounds of the other scenarios, interleaved runs,
-    instruction counts and the profiles of every supported artifact follow.
+    instruction counts and profiles follow. A session that only compares artifacts interleaved profiles none.
     """
     refusals = [Job(*artifact, kinds.UNSUPPORTED, 0) for artifact in unsupported]
     if card.npu is not None:  # the compiler estimates, nothing is measured
@@ -83,7 +83,7 @@ def plan_jobs(
         jobs += _plan_interleaved(item, supported, shuffler)
     if card.instructions is not None:
         jobs += [Job(*artifact, kinds.INSTRUCTIONS, 0) for artifact in final]
-    return jobs + [Job(*artifact, kinds.PROFILE, 0) for artifact in supported]
+    return jobs + [Job(*artifact, kinds.PROFILE, 0) for artifact in (supported if item.processes else final)]
 
 
 def count_processes(item: BenchParams, job: Job) -> int | None:

@@ -102,9 +102,11 @@ def _quantize(array: Array, details: Mapping[str, Any]) -> Array:
     """Return an array as the elements of a tensor."""
     dtype, (scale, zero) = np.dtype(details["dtype"]), details["quantization"]
     if dtype.kind not in "iu" or scale == 0:
-        return array.astype(dtype)
+        plain: Array = array.astype(dtype)
+        return plain
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(array / np.float32(scale)) + zero, limits.min, limits.max).astype(dtype)
+    rounded: Array = np.clip(np.rint(array / np.float32(scale)) + zero, limits.min, limits.max)
+    return rounded.astype(dtype)
 
 
 def _dequantize(array: Array, details: Mapping[str, Any]) -> Array:
