@@ -52,6 +52,12 @@ def add_commands(commands: Any) -> None:
     bundle.add_argument("cell", help=CELL)
     bundle.add_argument("--out", type=Path, required=True, help="directory to write; the tar file is put beside it")
     bundle.add_argument("--key", type=Path, help="Ed25519 private key to sign with, such as ~/.ssh/id_ed25519")
+    bundle.add_argument(
+        "--container", action="store_true", help="also build the container image with buildah, podman or docker"
+    )
+    bundle.add_argument(
+        "--platform", help="the board's platform for --container, such as linux/arm64 (default: this machine's)"
+    )
     add_records_option(bundle)
     bundle.set_defaults(function=_bundle)
 
@@ -157,14 +163,20 @@ def _register(arguments: argparse.Namespace) -> int:
 
 
 def _bundle(arguments: argparse.Namespace) -> int:
-    from edgeproof.provenance import bundle, cells
+    from edgeproof.provenance import bundle, cells, container
 
+    if arguments.platform is not None and not arguments.container:
+        raise EdgeproofError("--platform is the platform of a container image. Add --container.")
+    builder = container.find_builder() if arguments.container else None
     cell = cells.find_cell(arguments.cell, arguments.records)
     signer = bundle.write_bundle(cell, arguments.records, arguments.out, key=arguments.key)
     signed = "not signed (use --key to sign it)" if signer is None else f"signed by {signer}"
     show(f"{arguments.out} and {arguments.out}.tar, {signed}.")
     option = "" if signer is None else f" --signer {signer}"
     show(f"On the board: tar xf {arguments.out.name}.tar && python3 {arguments.out.name}/run.pyz --check{option}")
+    if builder is not None:
+        image = container.build_image(arguments.out, builder, platform=arguments.platform)
+        show(f"{image}. On the board: docker load --input {image.name}")
     return 0
 
 

@@ -4,6 +4,7 @@
     python3 run.pyz --check                         verify, run the bundle's samples, compare with the reference model
     python3 run.pyz --measure 2                     verify, infer for two seconds, print the durations as JSON
     python3 run.pyz inputs.npy --out outputs.npy    infer raw inputs (N, …), shaped like the task's data
+    python3 run.pyz photo.jpg --out boxes.jpg       detect objects, print their boxes and draw them into a copy
 
 All files of the bundle are verified before any of them is used.
 """
@@ -27,11 +28,19 @@ def main() -> int:
     """Verify and run. Return 3 if the bundle is damaged or signed by another key, or the machine lacks a package."""
     parser = argparse.ArgumentParser(prog="run.pyz", description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument(
-        "inputs", nargs="?", type=Path, help=".npy file with raw inputs, one sample per row; .npz for several inputs"
+        "inputs",
+        nargs="?",
+        type=Path,
+        help=".npy file with raw inputs, one sample per row; .npz for several inputs; for a detector also a JPEG file, "
+        "or - to read one from standard input",
     )
     parser.add_argument(
-        "--out", type=Path, help=".npy file for the output, .npz for several (default: print the class of each sample)"
+        "--out",
+        type=Path,
+        help=".npy file for the output, .npz for several (default: print the class of each sample); for a photograph "
+        "a .jpg or .png file with the boxes drawn",
     )
+    parser.add_argument("--min-score", type=float, default=0.5, help="the least score of a box (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="run the bundle's own samples")
     parser.add_argument("--verify", action="store_true", help="verify the bundle only, before anything is installed")
     parser.add_argument("--measure", type=float, metavar="SECONDS", help="measure latency and memory for a short time")
@@ -52,13 +61,17 @@ def main() -> int:
     if problems:
         print(*(f"refused: {escape_controls(line)}" for line in problems), sep="\n", file=sys.stderr)
         return REFUSED
-    from edgeproof.deployed import inference, measurement
+    from edgeproof.deployed import detection, inference, measurement
 
     if arguments.check:
         return inference.check(root, threads=arguments.threads)
     if arguments.measure is not None:
         print(json.dumps(measurement.measure(root, duration_s=arguments.measure, threads=arguments.threads)))
         return 0
+    if detection.is_picture(arguments.inputs):
+        return detection.detect(
+            root, arguments.inputs, arguments.out, threads=arguments.threads, min_score=arguments.min_score
+        )
     return inference.infer(root, arguments.inputs, arguments.out, threads=arguments.threads)
 
 

@@ -32,7 +32,7 @@ def check(root: Path, *, threads: int) -> int:
     An output agrees if its greatest value is at the same place, as a class is, or if its values are close.
     """
     samples, expected = (load_arrays(root / ARTIFACT, name) for name in ("samples", "expected"))
-    outputs = _infer_samples(root, samples, threads)
+    outputs = infer_samples(root, samples, threads)
     count = len(samples[0])
     agree = sum(
         all(_agrees(one[index], other[index]) for one, other in zip(outputs, expected, strict=True))
@@ -48,15 +48,13 @@ def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
     Several inputs are an .npz with an array for each. One output is written to the .npy file `out`, several to an .npz.
     Without `out` the index of the greatest value of the first output is printed for each sample.
     """
-    task = load_task(json.loads((root / "bundle.json").read_text(encoding="utf-8"))["task"], root / ARTIFACT)
+    task = load_bundled_task(root)
     try:
-        arrays = _preprocess(root, task, _load_raw(task, inputs))
+        arrays = preprocess(root, task, _load_raw(task, inputs))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    outputs = _infer_samples(root, arrays, threads)
-    if hasattr(task, "postprocess"):
-        outputs = _join([_to_tuple(task.postprocess(*row)) for row in split(outputs)])
+    outputs = postprocess(task, infer_samples(root, arrays, threads))
     if out is None:
         print(*outputs[0].reshape(len(outputs[0]), -1).argmax(axis=1), sep="\n")
     elif len(outputs) == 1:
@@ -64,6 +62,11 @@ def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
     else:
         np.savez(out, *outputs)
     return 0
+
+
+def load_bundled_task(root: Path) -> Any:
+    """Return the task of a bundle's artifact."""
+    return load_task(json.loads((root / "bundle.json").read_text(encoding="utf-8"))["task"], root / ARTIFACT)
 
 
 def _load_raw(task: Any, path: Path) -> tuple[Array, ...]:
@@ -79,7 +82,7 @@ def _load_raw(task: Any, path: Path) -> tuple[Array, ...]:
         raise InputError(f"{path} lacks an input: {error.args[0]}") from None
 
 
-def _preprocess(root: Path, task: Any, raw: tuple[Array, ...]) -> tuple[Array, ...]:
+def preprocess(root: Path, task: Any, raw: tuple[Array, ...]) -> tuple[Array, ...]:
     """Return what the artifact takes. Raises InputError for raw inputs that do not become that."""
     shapes = ", ".join(str(array.shape) for array in raw)
     try:
@@ -96,7 +99,7 @@ def _preprocess(root: Path, task: Any, raw: tuple[Array, ...]) -> tuple[Array, .
     return arrays
 
 
-def _infer_samples(root: Path, inputs: Sequence[Array], threads: int) -> tuple[Array, ...]:
+def infer_samples(root: Path, inputs: Sequence[Array], threads: int) -> tuple[Array, ...]:
     """Return the outputs, an array (N, …) for each, from one inference a sample."""
     session = load_session(root, threads)
     return _join([tuple(output.copy() for output in session(*row)) for row in split(inputs)])
@@ -106,6 +109,13 @@ def load_session(root: Path, threads: int) -> Any:
     """Load the bundle's artifact into its runtime."""
     runtime = json.loads((root / "bundle.json").read_text(encoding="utf-8"))["runtime"]
     return plugins.load("runtimes", runtime).Session(root / ARTIFACT, threads=threads)
+
+
+def postprocess(task: Any, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return what an application reads: the outputs, or what the task makes of those of each sample."""
+    if not hasattr(task, "postprocess"):
+        return outputs
+    return _join([_to_tuple(task.postprocess(*row)) for row in split(outputs)])
 
 
 def split(arrays: Sequence[Array]) -> list[tuple[Array, ...]]:

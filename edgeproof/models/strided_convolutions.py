@@ -58,7 +58,12 @@ class _Subsampling(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         # Images, weight, bias, stride, padding, …
-        if func in CONVOLUTIONS and len(args) > 3 and is_affected(args[1], self.block_channels) and not any((*args, ())[4]):
+        if (
+            func in CONVOLUTIONS
+            and len(args) > 3
+            and is_affected(args[1], self.block_channels)
+            and not any((*args, ())[4])
+        ):
             images, weight, bias, (rows, columns), *rest = args
             args = (images[:, :, ::rows, ::columns], weight, bias, (1, 1), *rest)
         return func(*args, **(kwargs or {}))

@@ -1,10 +1,11 @@
 """Write a deployment bundle: what a board needs to run an artifact, and to check that it is the measured one.
 
-run.pyz           verifies the bundle, then infers: python3 run.pyz --check, python3 run.pyz inputs.npy
+run.pyz           verifies the bundle, then infers: python3 run.pyz --check, python3 run.pyz inputs.npy, and for a
+                  detector also python3 run.pyz photo.jpg --out boxes.jpg
 artifact/         the artifact's files, samples, and the reference model's answers to them
 bundle.json       runtime, task, versions, and hashes of the lineage
 MODEL_CARD.md     figures with their conditions, lineage, limits
-requirements.txt  the versions that it was measured with
+requirements.txt  the versions that it was measured with, and Pillow for a detector
 Dockerfile        the same as a container: docker build -t model .
 MANIFEST.json     the sha256 of every file, and the signer's public key
 MANIFEST.sig      its Ed25519 signature
@@ -12,6 +13,7 @@ MANIFEST.sig      its Ed25519 signature
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import json
 import shutil
@@ -39,6 +41,11 @@ from edgeproof.report.markdown_text import escape_lines
 from edgeproof.report.row import Row
 
 LOADGEN = "mlcommons-loadgen"
+PICTURE_USE = (
+    "`python3 run.pyz photo.jpg --out boxes.jpg` prints a line for each box (class, score, x1, y1, x2, y2 in pixels of "
+    "the photograph) and draws the boxes into a copy. `--min-score 0.3` shows less certain ones.",
+    "",
+)
 DOCKERFILE = """FROM python:{python}-slim
 WORKDIR /model
 COPY . .
@@ -83,14 +90,17 @@ def write_bundle(cell: CellRecords, root: Path, out: Path, *, key: Path | None) 
         shutil.copytree(artifact, directory / "artifact", copy_function=shutil.copyfile)
         packages = _list_packages(record)
         chosen = [("runtimes", record.identity.runtime)]
-        if find_description(artifact) is None:
+        has_module = find_description(artifact) is None
+        if has_module:
             chosen.append(("tasks", record.identity.task))
+        takes_pictures = has_module and hasattr(plugins.load("tasks", record.identity.task), "PICTURES")
         _write_program(chosen, directory / "run.pyz")
         write_json(directory / "bundle.json", _describe(record, packages))
-        requirements = "".join(f"{name}=={version}\n" for name, version in sorted(packages.items()))
+        required = {**packages, **({"pillow": importlib.metadata.version("pillow")} if takes_pictures else {})}
+        requirements = "".join(f"{name}=={version}\n" for name, version in sorted(required.items()))
         write_text(directory / "requirements.txt", requirements)
         write_text(directory / "Dockerfile", _format_dockerfile(record, signer))
-        write_text(directory / "MODEL_CARD.md", _format_card(cell, root, row))
+        write_text(directory / "MODEL_CARD.md", _format_card(cell, root, row, takes_pictures=takes_pictures))
         fingerprint = _sign(directory, signer)
         _write_tar(directory, out.with_name(f"{out.name}.tar"), out.name)
     return fingerprint
@@ -161,7 +171,7 @@ def _write_program(chosen: Sequence[tuple[str, str]], path: Path) -> None:
     write_bytes(path, runner_zipapp.zip_files(files))
 
 
-def _format_card(cell: CellRecords, root: Path, row: Row) -> str:
+def _format_card(cell: CellRecords, root: Path, row: Row, *, takes_pictures: bool) -> str:
     """Return MODEL_CARD.md: what a user must know before using the artifact, from the records."""
 
     def text(name: str) -> str:
@@ -194,6 +204,7 @@ def _format_card(cell: CellRecords, root: Path, row: Row) -> str:
             "`python3 run.pyz inputs.npy --out outputs.npy`. Every file is verified before it is read; `--signer` "
             "names the key that must have signed them.",
             "",
+            *(PICTURE_USE if takes_pictures else ()),
             "## Lineage",
             "",
         ]

@@ -39,6 +39,8 @@ GRID = (HEIGHT // STRIDE, WIDTH // STRIDE)
 OUTPUTS = (Port("scores", (len(CLASSES), *GRID)), Port("distances", (4, *GRID)))
 POSTPROCESSED = (Port("detections", (MAX_DETECTIONS, 6)),)
 METRICS = ("map_50", "map_50_95")
+# A bundle resizes a photograph as _read_picture() does, and keeps its shape if it is another than 4:3.
+PICTURES = "letterbox"
 VIEWS = 1  # augment() mirrors, which changes the boxes too
 
 IMAGES, LABELS = "images.zip", "labels.json"

@@ -27,7 +27,7 @@ OTHER_PROGRAMS = {
     "pip": {"--no-binary", "--no-cache-dir"},
     "python -m edgeproof.board": {"--memory-mib", "--port"},
     "ray": {"--address", "--head", "--resources"},
-    "run.pyz": {"--check", "--measure", "--out", "--signer", "--threads", "--verify"},
+    "run.pyz": {"--check", "--measure", "--min-score", "--out", "--signer", "--threads", "--verify"},
 }
 
 
