@@ -20,7 +20,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "M
 SOURCES = sorted((ROOT / "edgeproof").rglob("*.py"))
 # Options of other programs, and of the programs that run on a board.
 OTHER_PROGRAMS = {
-    "docker": {"--cpus"},
+    "docker": {"--cpus", "--input"},
     "git": {"--global", "--add", "--tags", "--format"},
     "Hydra": {"--multirun", "--hydra-help"},
     "MLPerf's checker": {"--skip-dataset-size-check"},

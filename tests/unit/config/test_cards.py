@@ -8,6 +8,7 @@ import pytest
 
 from edgeproof.config import cards as config_cards
 from edgeproof.core.errors import ConfigError, UnknownNameError
+from tests.support.project import ROOT
 
 
 @pytest.fixture
@@ -144,3 +145,14 @@ def test_the_error_for_a_wrong_key_of_a_card_names_the_problem(cards: Path, line
         config_cards.read("board", cards)
     assert problem in str(failure.value)
     assert "Traceback" not in str(failure.value)
+
+
+def test_the_card_of_a_real_camera_in_the_documents_is_valid_and_has_the_budget_of_the_simulated_one(
+    tmp_path: Path,
+) -> None:
+    text = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
+    card = text.partition("<!-- card: camera -->\n```yaml\n")[2].partition("```")[0]
+    (tmp_path / "camera.yaml").write_text(card)
+    camera = config_cards.read("camera", tmp_path)
+    assert (camera.transport, camera.architecture, camera.cores) == ("ssh", "armv7l", [0, 1])
+    assert camera.budget == config_cards.read("smart_camera", ROOT / "devices").budget
