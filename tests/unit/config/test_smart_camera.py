@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ def count_detector(widths: Sequence[int], *, blocks: int, neck: int, head: int) 
     stem = count_convolution(3, widths[0], 3)
     stages = sum(
         count_block(before, width, 2) + (blocks - 1) * count_block(width, width, 1)
-        for before, width in zip(widths, widths[1:], strict=False)
+        for before, width in itertools.pairwise(widths)
     )
     laterals = sum((width + 1) * neck for width in widths[HEAD_LEVEL:])
     branches = 2 * head * count_convolution(neck, neck, 3)
@@ -122,7 +123,10 @@ def test_only_the_integers_of_the_student_and_the_tiny_detector_fit_the_budget_o
     assert budget is not None
     assert budget.size_mb is not None
     limit = budget.size_mb * 1e6
-    assert [n for n in ("large", "large_pruned", "student", "tiny") if count(study, n) * BYTES_FP32 <= limit] == ["tiny"]
+    fitting = [
+        name for name in ("large", "large_pruned", "student", "tiny") if count(study, name) * BYTES_FP32 <= limit
+    ]
+    assert fitting == ["tiny"]
     assert count(study, "student") * BYTES_INT8 < limit
     assert {item.device for item in study.bench.values()} == {"smart_camera"}
 
