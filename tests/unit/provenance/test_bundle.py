@@ -282,6 +282,12 @@ def test_wrong_inputs_give_one_message(project: Path, inputs: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_photograph_is_refused_by_a_model_that_detects_nothing(project: Path) -> None:
+    done = run(write_bundle(), "photo.jpg")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: this model detects nothing in pictures. Give it a .npy file of raw inputs.\n"
+
+
 def test_an_artifact_that_differs_from_the_measured_one_is_not_bundled(project: Path) -> None:
     (Path("artifacts/matrix/m/fp32") / "matrix.npy").write_bytes(b"x")
     with pytest.raises(EdgeproofError, match="damaged"):
