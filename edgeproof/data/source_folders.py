@@ -23,6 +23,7 @@ from edgeproof.config.params import (
 from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import DataError
 from edgeproof.data.archives import unpack
+from edgeproof.paths import WORK
 
 TIMEOUT_S = 30
 COMMAND_TIMEOUT_S = 600
@@ -63,10 +64,14 @@ def download(address: str, into: Path) -> None:
 
 
 def _find_user_folder(source: FolderSource) -> Path:
+    """Return the user's folder. A relative path is also looked for in the project of a study's worktree."""
     folder = Path(os.path.expandvars(source.path)).expanduser()
-    if not folder.is_dir():
-        raise DataError("no such folder")
-    return folder
+    # Worktrees are below <project>/.edgeproof, and the user fills the folder in the project.
+    projects = [parent.parent for parent in Path.cwd().parents if parent.name == WORK.name]
+    for candidate in (folder, *(project / folder for project in projects)):
+        if candidate.is_dir():
+            return candidate
+    raise DataError("no such folder")
 
 
 def _open_archive(source: ArchiveSource, scratch: Path) -> Path:

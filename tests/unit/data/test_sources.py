@@ -118,6 +118,17 @@ def test_a_folder_can_be_given_by_an_environment_variable(tmp_path: Path, monkey
     assert read_files(tmp_path / "into") == CONTENT
 
 
+def test_a_folder_of_the_project_is_found_from_the_worktree_of_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path / "data" / "mine")
+    worktree = tmp_path / ".edgeproof" / "studies" / "other"
+    worktree.mkdir(parents=True)
+    monkeypatch.chdir(worktree)
+    sources.fetch("task", [FolderSource(kind="folder", path="data/mine")], FILES, tmp_path / "into")
+    assert read_files(tmp_path / "into") == CONTENT
+
+
 def test_if_every_source_fails_the_error_lists_all_and_the_study_without_a_download(tmp_path: Path) -> None:
     into = folder(tmp_path / "into", labels=b"earlier content")
     candidates: list[Source] = [
