@@ -43,6 +43,8 @@ MODEL_FACTS = (
     "network",
     "data_sha256",
 )
+# Facts that only some methods report.
+OPTIONAL_FACTS = ("federated",)
 
 Array = np.ndarray[Any, Any]
 
@@ -153,9 +155,10 @@ def _finish_artifact(
 
 def _describe_origin(item: ExportParams, scheme: str, model_meta: dict[str, Any]) -> dict[str, Any]:
     """Return the entries of an artifact's meta.json about its runtime, scheme, model and packages."""
+    names = [*MODEL_FACTS, *(name for name in OPTIONAL_FACTS if name in model_meta)]
     return {
         "runtime": item.runtime,
         "scheme": scheme,
-        "model": {**{key: model_meta[key] for key in MODEL_FACTS}, "sha256": content_sha256(model_meta)},
+        "model": {**{key: model_meta[key] for key in names}, "sha256": content_sha256(model_meta)},
         "packages": item.packages,
     }

@@ -3,8 +3,9 @@
 data/<task>/build   train, validation and calibration samples: every model and export depends on it
 data/<task>/test    the test split: only the bench stages depend on it
 
-A split is stored as <split>_x.npy, further inputs as <split>_x1.npy and so on, and its targets as <split>_y.npy. For a
-task of the user's own data, task.json describes the task.
+A split is stored as <split>_x.npy, further inputs as <split>_x1.npy and so on, and its targets as <split>_y.npy. If a
+task knows groups of its training samples, such as persons, train_groups.npy has their numbers. For a task of the user's
+own data, task.json describes the task.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ Array = np.ndarray[Any, Any]
 CHECKED_SAMPLES = 16
 # Training samples that calibrate static quantization, if the task does not say and has as many.
 DEFAULT_CALIBRATION_SAMPLES = 256
+GROUPS = "train_groups.npy"
 
 
 def prepare(task: TaskParams, root: Path = DATA) -> list[str]:
@@ -74,6 +76,15 @@ def load_split(task: str, split: str, root: Path = DATA) -> tuple[tuple[Array, .
     return inputs, targets.astype(np.int64) if targets.dtype.kind in "iub" else targets
 
 
+def load_groups(task: str, root: Path = DATA) -> Array | None:
+    """Return the number of the group of each training sample (N,), or None if the task knows no groups.
+
+    Raises ArtifactError if the data is missing or damaged.
+    """
+    path = _find_directory(task, "train", root) / GROUPS
+    return np.load(path, allow_pickle=False) if path.is_file() else None
+
+
 def load_calibration(task: str, root: Path = DATA) -> tuple[Array, ...]:
     """Return the training samples that calibrate static quantization, an array (N, *shape) for each input.
 
@@ -108,11 +119,11 @@ def _draw_calibration(task: TaskParams, samples: int) -> Array:
     return np.sort(np.random.default_rng(task.seed).permutation(samples)[:wanted])
 
 
-def _draw_samples(split: tuple[Any, Array], limit: int, seed: int) -> tuple[Any, Array]:
+def _draw_samples(split: tuple[Any, ...], limit: int, seed: int) -> tuple[Any, ...]:
     """Return at most `limit` samples of a split, which the seed draws, in their order."""
-    inputs, targets = split
-    rows = np.sort(np.random.default_rng(seed).permutation(len(targets))[:limit])
-    return tuple(array[rows] for array in as_tuple(inputs)), targets[rows]
+    inputs, *others = split
+    rows = np.sort(np.random.default_rng(seed).permutation(len(others[0]))[:limit])
+    return (tuple(array[rows] for array in as_tuple(inputs)), *(array[rows] for array in others))
 
 
 def _preprocess(task: str, plugin: Any, raw: list[Array]) -> tuple[Array, ...]:
@@ -132,9 +143,9 @@ def _check_splits(task: str, plugin: Any, splits: dict[str, Any]) -> None:
     missing = {"train", "validation", "test"} - set(splits)
     if missing:
         raise DataError(f"data() of task '{task}' returns no split {', '.join(sorted(missing))}.")
-    for name, (inputs, targets) in splits.items():
+    for name, (inputs, targets, *groups) in splits.items():
         raw = as_tuple(inputs)
-        check_arrays(task, name, (*raw, targets))
+        check_arrays(task, name, (*raw, targets, *groups))
         _preprocess(task, plugin, [array[:CHECKED_SAMPLES] for array in raw])
         check_targets(task, plugin, targets, len(raw[0]))
 
@@ -153,12 +164,14 @@ def _store(
     description: TaskDescription | None,
 ) -> None:
     with write_atomically(directory) as out:
-        for name, (inputs, targets) in splits.items():
+        for name, (inputs, targets, *groups) in splits.items():
             for number, array in enumerate(as_tuple(inputs)):
                 np.save(out / f"{name}_x{number or ''}.npy", np.ascontiguousarray(array))
             np.save(out / f"{name}_y.npy", np.ascontiguousarray(targets))
+            if name == "train" and groups:  # numbers, because names of persons are of no use
+                np.save(out / GROUPS, np.unique(groups[0], return_inverse=True)[1].astype(np.int64))
         if calibration is not None:
             np.save(out / "calibration.npy", calibration)
         if description is not None:
             write_json(out / TASK_FILE, description.to_json())
-        write_meta(out, {"task": task.name, "samples": {name: len(y) for name, (_, y) in splits.items()}})
+        write_meta(out, {"task": task.name, "samples": {name: len(split[1]) for name, split in splits.items()}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def _build_from_seed(
     item = params.find_model(name)
     frameworks.make_deterministic(item.network, seed, item.threads)
     task = task_loading.load_training_task(params.task.name, seed, item.threads, from_parent=item.parent is not None)
+    facts: dict[str, Any] = {}
+    task = replace(task, report=facts.__setitem__)
     module, spec = _load_start(item, task)
     teachers = _load_teachers(method, item, seed)
     try:
@@ -48,7 +51,8 @@ def _build_from_seed(
     except UnknownLayerError as error:
         raise ConfigError(_explain_unknown_layer(error, name, params)) from None
     quality = frameworks.measure_quality(trained, task)
-    meta = model_files.save(trained, spec, _describe_model(name, item, params, seed, quality), directory)
+    description = {**facts, **_describe_model(name, item, params, seed, quality)}
+    meta = model_files.save(trained, spec, description, directory)
     print(
         f"  {name}: seed {seed}, validation {task.metric.label} {task.metric.format(quality)}, "
         f"{meta['parameters']:,} parameters, {meta['macs']:,} MACs",

@@ -43,6 +43,7 @@ def load_training_task(name: str, seed: int, threads: int, *, from_parent: bool 
         augment=_make_augmentation(plugin),
         distillation_loss=getattr(plugin, "distillation_loss", None),
         from_parent=from_parent,
+        groups=preparation.load_groups(name),
     )
 
 

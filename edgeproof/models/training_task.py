@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,8 @@ class TrainingTask:
         augment: returns a randomly changed batch from inputs, targets and a generator, or None.
         distillation_loss: compares the outputs of a student and a teacher where the task is no classification.
         from_parent: true when the module to train is another model, and false when its weights are random.
+        groups: the group of each training sample, such as its person or speaker (N,), where the task knows it.
+        report: a method may call `report(name, facts)` to write facts of its own into the model's meta.json.
     """
 
     name: str
@@ -90,6 +92,8 @@ class TrainingTask:
     augment: Callable[[Inputs, torch.Tensor, torch.Generator], tuple[Inputs, torch.Tensor]] | None = None
     distillation_loss: Callable[[Outputs, Outputs], torch.Tensor] | None = None
     from_parent: bool = False
+    groups: Array | None = None
+    report: Callable[[str, Mapping[str, Any]], None] = lambda name, facts: None
 
     def require_classification(self, method: str) -> None:
         """Raise ConfigError if a method that compares class scores cannot be used for this task."""

@@ -76,6 +76,7 @@ class StoreLine(NamedTuple):
     teacher: Annotated[str | None, "names of the teachers"] = None
     data_sha256: Annotated[str | None, "sha256 of the data set"] = None
     options: Annotated[str | None, "JSON: options of the method"] = None
+    federated: Annotated[str | None, "JSON: rounds, bytes and qualities of a federation"] = None
     packages: Annotated[str | None, "JSON: versions of the converters"] = None
     validation_quality: Annotated[float | None, "quality over the validation split before export"] = None
     size_bytes: Annotated[int | None, "size of the artifact's files"] = None

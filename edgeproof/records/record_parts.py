@@ -67,6 +67,7 @@ class ModelDescription:
     Attributes:
         lineage: for each role ('parent', 'teacher', …) the name and sha256 of the model, or its whole description.
         network: the name, the options and the input shape of the architecture.
+        federated: rounds, bytes and qualities of a federation, if the model comes from one.
     """
 
     method: str
@@ -83,6 +84,7 @@ class ModelDescription:
     entropy_coded_bytes: int | None = None
     validation_quality: float | None = None
     data_sha256: str | None = None
+    federated: Mapping[str, Any] | None = None
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> ModelDescription:

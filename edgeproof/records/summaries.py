@@ -154,6 +154,7 @@ def _describe_artifact(artifact: ArtifactDescription) -> Columns:
         "entropy_coded_bytes": model.entropy_coded_bytes,
         "validation_quality": model.validation_quality,
         "data_sha256": model.data_sha256,
+        "federated": _format_json(model.federated),
     }
 
 

@@ -47,6 +47,7 @@ def aggregate_row(attempts: Sequence[StoreLine], harness: Sequence[StoreLine]) -
         emulated=None if first.emulated is None else _average_emulated(runs),
         **_describe_metric(runs),
         model_entropy_coded_bytes=first.entropy_coded_bytes,
+        federated=None if first.federated is None else json.loads(first.federated),
         commit=first.commit_id,
         verdict=verdict,
         reasons=reasons,

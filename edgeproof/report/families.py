@@ -140,8 +140,12 @@ def _format_speed_up(family_row: FamilyRow) -> str:
     return f"{text.value}× {text.interval}".strip() if text.value else EMPTY_CELL
 
 
+def _get_row(family_row: FamilyRow) -> Row:
+    return family_row.row
+
+
 def _column(name: str) -> Column[FamilyRow]:
-    return make_column(FIGURES[name], lambda family_row: family_row.row)
+    return make_column(FIGURES[name], _get_row)
 
 
 def list_columns(family_rows: Sequence[FamilyRow]) -> list[Column[FamilyRow]]:
@@ -158,6 +162,8 @@ def list_columns(family_rows: Sequence[FamilyRow]) -> list[Column[FamilyRow]]:
         Column(quality.title, lambda family_row: _format_quality(family_row, quality)),
         Column(difference.title, lambda family_row: difference.format_cell(family_row.difference)),
         *(_column(name) for name in ("parameters", "macs", "size", "gzip", "entropy_coded", "p50")),
+        *(_column(name) for name in ("rounds", "bytes_up", "bytes_down")),
+        *(make_column(choose_figure(name, rows), _get_row) for name in ("client_mean", "worst_tenth", "epsilon")),
         Column(
             "MACs ratio",
             lambda family_row: EMPTY_CELL if family_row.macs_ratio is None else f"{family_row.macs_ratio:.2f}×",

@@ -47,6 +47,7 @@ class Figure:
         is_quality: True for a quality or a difference of qualities, whose heading, unit, scale, digits and direction
             are those of a metric, see `for_metric`.
         names_metric: True if each cell names its metric, because the rows have several.
+        suffix: what a quality is of, if it is not of the artifact; it follows the metric's name in the heading.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Figure:
     is_text: bool = False
     is_quality: bool = False
     names_metric: bool = False
+    suffix: str = ""
 
     @property
     def title(self) -> str:
@@ -151,7 +153,8 @@ def _apply_metric(figure: Figure, metric: Metric) -> Figure:
     if figure.signed:
         heading, unit, better = f"Δ {metric.label}", metric.difference_unit, None
     else:
-        heading, unit, better = metric.label, metric.unit, metric.better
+        heading = f"{metric.label} {figure.suffix}".rstrip()
+        unit, better = metric.unit, metric.better
     return replace(figure, heading=heading, unit=unit, scale=metric.scale, digits=metric.digits, better=better)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 from edgeproof.records import kinds
 from edgeproof.records.kinds import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
@@ -82,6 +83,12 @@ def _emulator_duration(name: str) -> Figure:
     key, heading = f"{name}_ns", f"emulated {name}"
     read: Callable[[Row], FigureValue] = lambda row: (row.emulated or {}).get(key)  # noqa: E731
     return Figure(f"emulated_{name}", heading, "µs", "emulated", read, scale=1e-3, digits=0)
+
+
+def _federated(name: str, heading: str, key: str, unit: str = "", **changes: Any) -> Figure:
+    """Return a figure of the federation that made the model. Other models have none."""
+    read: Callable[[Row], FigureValue] = lambda row: (row.federated or {}).get(key)  # noqa: E731
+    return Figure(name, heading, unit, "federated", read, **changes)
 
 
 _REGISTRY = (
@@ -164,6 +171,26 @@ _REGISTRY = (
         "server_p99", "Server p99 at that rate", "µs", "server_p99_ns", scale=1e-3, scenario=SERVER, is_condition=True
     ),
     Figure("server_limit", "Server p99 limit", "µs", "server_limit_ns", scale=1e-3, digits=0, scenario=SERVER),
+    _federated("rounds", "rounds", "rounds", better="less"),
+    _federated("bytes_up", "sent by clients", "bytes_up", "MiB", scale=2**-20, digits=1, better="less"),
+    _federated("bytes_down", "sent to clients", "bytes_down", "MiB", scale=2**-20, digits=1, better="less"),
+    _federated(
+        "client_mean",
+        "mean of clients",
+        "client_quality_mean",
+        better="more",
+        is_quality=True,
+        suffix="mean of clients",
+    ),
+    _federated(
+        "worst_tenth",
+        "worst tenth of clients",
+        "client_quality_worst_tenth",
+        better="more",
+        is_quality=True,
+        suffix="worst tenth of clients",
+    ),
+    _federated("epsilon", "epsilon", "epsilon", digits=2, better="less"),
     Figure("refused_runs", "refused runs", field="refused_runs"),
     Figure(
         "p50_attempts",

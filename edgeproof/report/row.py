@@ -48,6 +48,7 @@ class Row:
         harness_p50_ns: median cost of LoadGen and the interpreter, measured with the null runtime.
         overhead_p50_ns: LoadGen's median of this artifact minus the median of its calls, in the same processes.
         model_entropy_coded_bytes: size of the model's entropy-coded weights, whatever the artifact's file holds.
+        federated: rounds, bytes and qualities of the federation that made the model, as its meta.json has them.
         multi_stream_p99_ns: percentile of the measured queries, `multi_stream_estimate_ns` LoadGen's early-stopping
             estimate of it.
         server_offered_samples_per_s: rate that LoadGen offered, `server_samples_per_s` the rate that was completed.
@@ -77,6 +78,7 @@ class Row:
     size_bytes: int | None = None
     gzip_bytes: int | None = None
     model_entropy_coded_bytes: int | None = None
+    federated: Mapping[str, Any] | None = None
     metric_name: str | None = None
     metric: Metric | None = None
     quality: Estimate | None = None

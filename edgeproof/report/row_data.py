@@ -69,6 +69,9 @@ def flatten_row(row: Row) -> dict[str, Any]:
         elif name == "estimate":  # in columns of its own, which hold no measured figure
             estimated = dict(value or {"tool": None})
             columns |= {name: estimated.pop("tool"), **{f"estimated_{key}": part for key, part in estimated.items()}}
+        elif name == "federated":  # its numbers, without curves and lists
+            numbers = {key: part for key, part in (value or {}).items() if isinstance(part, int | float)}
+            columns |= {f"federated_{key}": part for key, part in numbers.items()}
         elif name == "emulated":  # likewise
             columns |= {f"emulated_{key}": duration_ns for key, duration_ns in (value or {}).items()}
         elif name == "versions":

@@ -8,7 +8,7 @@ from typing import Any
 from edgeproof import paths
 from edgeproof.config.params import Params, ReportParams
 from edgeproof.core.directories import write_atomically, write_json, write_text
-from edgeproof.report import families, plots, tables
+from edgeproof.report import families, federated_plots, plots, tables
 from edgeproof.report.row import Row
 from edgeproof.report.rows import read_rows
 
@@ -39,6 +39,7 @@ def _write_plots(rows: list[Row]) -> None:
     with write_atomically(paths.PLOTS) as out:
         plots.write_points(rows, out)
         plots.draw_plots(rows, out)
+        federated_plots.write_plots(rows, out)
 
 
 def _collect_metrics(rows: Sequence[Row], report: ReportParams) -> dict[str, Any]:

@@ -66,7 +66,9 @@ SHOWN_FIGURES = (
     *("quality", "quality_difference", "parameters", "macs", "zeros", "size", "gzip", "entropy_coded"),
     *("p50", "p50_attempts", "engine_p50", "p90", "p99", "deviation", "speed_up", "load", "first", "peak"),
     *("multi_stream_p99", "multi_stream_estimate", "energy", "instructions", "placement", "offline"),
-    *("server", "server_p99", "server_limit", "overhead", "harness", "refused_runs", "budget", "verdict"),
+    *("server", "server_p99", "server_limit", "overhead", "harness"),
+    *("rounds", "bytes_up", "bytes_down", "client_mean", "worst_tenth", "epsilon"),
+    *("refused_runs", "budget", "verdict"),
 )
 EMULATED_FIGURES = (
     *("quality", "quality_difference", "size", "arena", "peak", "instructions", "placement"),
@@ -125,6 +127,8 @@ FIGURE_NOTES = (
     "file, so only fp32 rows show it. "
     "'MultiStream plain p99' is the percentile of the measured queries. LoadGen's early-stopping estimate is its upper "
     "bound for so few queries. "
+    "'sent by clients' and 'sent to clients' are the messages of a federation as encoded, over all rounds. Its clients "
+    "are measured with samples of their own before export. "
     "'Server offered' is the rate that the study chose, a share of the rate that p50 allows. It is not a capacity."
 )
 

@@ -47,8 +47,10 @@ def read_default_options(kind: str, name: str) -> dict[str, Any]:
 
 
 def read_short_options(method: str) -> dict[str, Any]:
-    """Return the default options of a method for one epoch of small batches."""
-    return read_default_options("methods", method) | {"epochs": 1, "batch_size": 8}
+    """Return the default options of a method for one epoch, or one round of two clients, of small batches."""
+    options = read_default_options("methods", method)
+    short = {"clients": 2, "rounds": 1, "local_epochs": 1} if "rounds" in options else {"epochs": 1}
+    return options | short | {"batch_size": 8}
 
 
 def build_tiny_spec(name: str, interface: Interface | None = None) -> NetworkSpec:

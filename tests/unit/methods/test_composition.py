@@ -50,7 +50,7 @@ def apply_method(name: str, module: nn.Module, *, from_parent: bool = False) -> 
     parameters = inspect.signature(method.apply).parameters
     extra: dict[str, Any] = {"teacher": build_network()} if "teacher" in parameters else {}
     extra |= {"teachers": [build_network(), build_network()]} if "teachers" in parameters else {}
-    short = {"epochs": 1, "batch_size": 8, "penalty_epochs": 1}
+    short = {"epochs": 1, "batch_size": 8, "penalty_epochs": 1, "clients": 2, "rounds": 1, "local_epochs": 1}
     options |= {key: value for key, value in short.items() if key in options}
     result: nn.Module = method.apply(module, replace(make_task(), from_parent=from_parent), **extra, **options)
     return result

@@ -1,0 +1,7 @@
+"""The error of a message that the server can't use."""
+
+from __future__ import annotations
+
+
+class MessageError(ValueError):
+    """A client's message is damaged, has another shape, or holds NaN. The server rejects it and goes on."""
