@@ -128,6 +128,7 @@ class Study(Frozen):
     network: Options = {}
     sequences: Options = {}
     attention: Options = {}
+    federate: Options = {}
     train: Options = {}
     distill: Options = {}
     prune: Options = {}

@@ -50,18 +50,19 @@ MAX_GAIN = 0.1
 Windows = tuple[Array, Array, Array]  # signals (N, 6, 128) in g and rad/s, activities (N,) and persons (N,)
 
 
-def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> dict[str, tuple[Array, Array]]:
+def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> dict[str, tuple[Array, ...]]:
     """Read one of the two sets of files, and split validation windows off the training windows by person and `seed`.
 
-    Returns float32 signals (N, 6, 128) in g and rad/s, and activities (N,) of train, validation and test. Raises
-    DataError for a file of another format.
+    Returns float32 signals (N, 6, 128) in g and rad/s, and activities (N,) of train, validation and test, for train
+    with the persons (N,). Raises DataError for a file of another format.
     """
     signals, activities, persons = _read_signals(files[SIGNALS]) if SIGNALS in files else _read_archive(files[ARCHIVE])
     is_test = np.isin(persons, TEST_PERSONS)
     known = np.flatnonzero(~is_test)
     train, validation = split_groups(persons[known], validation_samples, seed)
     rows = {"train": known[train], "validation": known[validation], "test": np.flatnonzero(is_test)}
-    return {name: (signals[part], activities[part]) for name, part in rows.items()}
+    splits: dict[str, tuple[Array, ...]] = {name: (signals[part], activities[part]) for name, part in rows.items()}
+    return splits | {"train": (*splits["train"], persons[rows["train"]])}
 
 
 def preprocess(raw: Array) -> Array:

@@ -84,17 +84,18 @@ class Clips:
         return Clips(*(np.concatenate(pair) for pair in pairs))
 
 
-def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> dict[str, tuple[Array, Array]]:
+def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> dict[str, tuple[Array, ...]]:
     """Read one of the two sets of files, and split validation clips off the training clips by speaker and `seed`.
 
-    Returns int8 features (N, 49, 10) and labels (N,) of train, validation and test. Raises DataError for a file of
-    another format.
+    Returns int8 features (N, 49, 10) and labels (N,) of train, validation and test, for train with the speakers (N,).
+    Raises DataError for a file of another format.
     """
     known, test, banned = _read_features(files) if FEATURES in files else _read_archives(files)
     allowed = limit_unknown(known.select(find_allowed(known, test, banned)), seed)
     train, validation = split_groups(allowed.speakers, validation_samples, seed)
     parts = {"train": allowed.select(train), "validation": allowed.select(validation), "test": test}
-    return {name: (part.features, part.labels) for name, part in parts.items()}
+    splits: dict[str, tuple[Array, ...]] = {name: (part.features, part.labels) for name, part in parts.items()}
+    return splits | {"train": (*splits["train"], parts["train"].speakers)}
 
 
 def find_allowed(known: Clips, test: Clips, banned: Clips) -> Array:

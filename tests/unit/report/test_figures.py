@@ -44,7 +44,7 @@ def test_headings_are_unique() -> None:
     ids=["study", "emulated", "estimated", "families", "sweep"],
 )
 def test_every_table_takes_its_headings_from_the_registry(columns: list[object]) -> None:
-    of_accuracy = (choose_figure(name, [PLAIN]) for name in ("quality", "quality_difference"))
+    of_accuracy = (choose_figure(name, [PLAIN]) for name in FIGURES)
     known = {figure.title for figure in (*FIGURES.values(), *ESTIMATES.values(), *of_accuracy)}
     assert {column.heading for column in columns} <= known | IDENTITY | COMPARED  # type: ignore[attr-defined]
 

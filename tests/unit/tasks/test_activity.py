@@ -36,7 +36,7 @@ def signals(tmp_path: Path) -> dict[str, Path]:
 def test_raw_counts_become_g_and_radians_per_second(signals: dict[str, Path]) -> None:
     splits = task.data(signals, validation_samples=3, seed=0)
     units = np.array([1 / 720] * 3 + [0.0175 * np.pi / 180] * 3)
-    for x, y in splits.values():
+    for x, y, *_ in splits.values():
         counts = x / units[:, None]
         starts = np.rint(counts[:, 0, 0]).astype(int)
         expected = starts[:, None, None] + np.arange(128) + 3000 * np.arange(6)[:, None]
@@ -45,7 +45,7 @@ def test_raw_counts_become_g_and_radians_per_second(signals: dict[str, Path]) ->
         assert (starts // 64 % 7).tolist() == y.tolist()
         assert y.max() < 6
     found_persons = {
-        name: set((np.rint(x[:, 0, 0] * 720).astype(int) // 512).tolist()) for name, (x, _) in splits.items()
+        name: set((np.rint(x[:, 0, 0] * 720).astype(int) // 512).tolist()) for name, (x, *_) in splits.items()
     }
     assert found_persons["test"] == {1, 3}  # the second and the fourth person: 2 and 24
     assert {frozenset(found_persons["train"]), frozenset(found_persons["validation"])} == {
@@ -57,10 +57,12 @@ def test_raw_counts_become_g_and_radians_per_second(signals: dict[str, Path]) ->
 def test_the_official_archive_is_split_by_person(archive: dict[str, Path]) -> None:
     splits = task.data(archive, validation_samples=7, seed=0)
     # Six persons with five windows each; seven validation windows take two of them.
-    assert {name: len(y) for name, (_, y) in splits.items()} == {"train": 20, "validation": 7, "test": 20}
-    for x, y in splits.values():
+    assert {name: len(y) for name, (_, y, *_) in splits.items()} == {"train": 20, "validation": 7, "test": 20}
+    for x, y, *_ in splits.values():
         assert x.shape[1:] == (6, 128)
         assert 0 <= y.min() <= y.max() < 6
+    # Whose samples a client of a federation holds: four persons with five windows each.
+    assert np.unique(splits["train"][2], return_counts=True)[1].tolist() == [5] * 4
 
 
 def test_the_archive_is_read_in_the_order_of_the_axes(archive: dict[str, Path]) -> None:
