@@ -58,8 +58,8 @@ def run_in_processes(
     module: nn.Module, jobs: Iterator[ClientJob], settings: Settings, *, workers: int
 ) -> Iterator[Answer]:
     """Train clients in several processes of this machine."""
+    import cloudpickle
     import joblib
-    from joblib.externals import cloudpickle
 
     _send_plugins(cloudpickle)
     parallel = joblib.Parallel(
