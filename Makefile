@@ -11,11 +11,13 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Flower needs older versions of some packages than the lock.
+FLOWER := .venv-flower
 # The CPU build of torch is ten times smaller than that of PyPI, which is installed where this index cannot be reached.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtimes lock repro bench board board-down test test-board unit pipeline lint docs format vendor clean
+.PHONY: help setup runtimes lock repro bench board board-down test test-board unit pipeline lint docs format vendor flower clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,6 +77,16 @@ format: $(READY) ## format the code and fix what ruff can fix
 
 vendor: $(READY) ## compare each runtime's Session with the vendor's own tool (run a study first)
 	$(BIN)/python experiments/compare_with_vendor_tools.py
+
+flower: $(FLOWER)/.ready ## create .venv-flower, in which federations run as a Flower app (docs/federated.md)
+
+$(FLOWER)/.ready: distributions/edgeproof-flower/requirements.txt requirements.lock
+	rm -rf $(FLOWER)
+	$(or $(PYTHON),$(wildcard $(BIN)/python),python3) -m venv $(FLOWER)
+	sed -n '/^torch==/,/[^\\]$$/p' requirements.lock >$(FLOWER)/torch.lock
+	$(FLOWER)/bin/pip install -q --require-hashes --no-deps --extra-index-url $(TORCH_INDEX) -r $(FLOWER)/torch.lock
+	$(FLOWER)/bin/pip install -q --require-hashes -r distributions/edgeproof-flower/requirements.txt
+	touch $@
 
 clean: ## remove built files, but keep the environment and DVC's cache
 	rm -rf models artifacts data .edgeproof results/records

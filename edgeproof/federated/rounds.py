@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,7 +63,7 @@ def run_rounds(
         jobs = _list_jobs(federation, participation, number, message, checkpoints)
         for client, answer in zip(participation.answering, run_clients(module, jobs, settings), strict=True):
             collected.add(client, answer, layout, settings, is_late=client in participation.late)
-            if settings.compression.name == "top_k":
+            if settings.compression.name == "top_k" and answer is not None:
                 checkpoints.save_residual(client, number, answer.residual)
             after_client()
         weights, moments = _step(federation, state, collected.total, number)
@@ -86,10 +86,14 @@ class _Collected:
         self.total = total
         self.bytes_up = 0
         self.rejected = 0
+        self.missing = 0
         self.reasons: list[str] = []
 
-    def add(self, client: int, answer: Answer, layout: Layout, settings: Settings, *, is_late: bool) -> None:
-        """Count a message, and add its update to the sum unless it is late or unusable."""
+    def add(self, client: int, answer: Answer | None, layout: Layout, settings: Settings, *, is_late: bool) -> None:
+        """Count a message, and add its update to the sum unless it is late or unusable. None is a lost client."""
+        if answer is None:
+            self.missing += 1
+            return
         self.bytes_up += len(answer.message)
         if is_late:
             return
@@ -131,18 +135,34 @@ def _list_jobs(
     federation: Federation, participation: Participation, number: int, message: bytes, checkpoints: Checkpoints
 ) -> Iterator[ClientJob]:
     """Yield the jobs of a round one at a time, each with the samples of its client."""
-    task = federation.task
-    nothing = task.validation.select(slice(0, 0))
-    bare = replace(task, validation=nothing, train=nothing, measure=_refuse_to_measure)
     is_top_k = federation.settings.compression.name == "top_k"
     for client in participation.answering:
-        train = task.train.select(torch.from_numpy(federation.shares[client]))
         residual = checkpoints.load_residual(client) if is_top_k else None
-        yield ClientJob(client, number, replace(bare, train=train), message, residual)
+        yield make_job(federation, client, number, message, residual)
+
+
+def make_job(
+    federation: Federation, client: int, number: int, message: bytes, residual: Array | None = None
+) -> ClientJob:
+    """Return the job of one client in a round. It holds that client's samples alone."""
+    task = federation.task
+    own = replace(
+        task,
+        train=task.train.select(torch.from_numpy(federation.shares[client])),
+        validation=task.validation.select(slice(0, 0)),
+        groups=None,
+        measure=_refuse_to_measure,
+        report=_refuse_to_report,
+    )
+    return ClientJob(client, number, own, message, residual)
 
 
 def _refuse_to_measure(inputs: tuple[Array, ...], outputs: tuple[Array, ...], targets: Array) -> float:
     raise NotImplementedError("a client trains only; the server measures")
+
+
+def _refuse_to_report(name: str, facts: Mapping[str, Any]) -> None:
+    raise NotImplementedError("a client trains only; the server reports")
 
 
 def _step(federation: Federation, state: State, total: UpdateSum, number: int) -> tuple[Weights, strategies.Moments]:
@@ -168,7 +188,7 @@ def _describe_round(
         number=number,
         asked=len(participation.asked),
         used=collected.total.count,
-        dropped=len(participation.dropped),
+        dropped=len(participation.dropped) + collected.missing,
         late=len(participation.late),
         rejected=collected.rejected,
         reasons=tuple(collected.reasons),

@@ -33,7 +33,8 @@ MAX_WORKERS = 1024
 # Plugins outside of edgeproof are loaded from files, so that other processes can't import them by name.
 _PLUGINS = "edgeproof_plugins."
 
-RunClients = Callable[[nn.Module, Iterator[ClientJob], Settings], Iterator[Answer]]
+# An answer of None stands for a client that was lost.
+RunClients = Callable[[nn.Module, Iterator[ClientJob], Settings], Iterator[Answer | None]]
 
 
 def choose_workers(environment: Mapping[str, str] = os.environ) -> RunClients:
@@ -47,7 +48,7 @@ def choose_workers(environment: Mapping[str, str] = os.environ) -> RunClients:
     return run_here if workers == 1 else lambda *arguments: run_in_processes(*arguments, workers=workers)
 
 
-def run_here(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[Answer]:
+def run_here(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[Answer | None]:
     """Train one client after another in this process."""
     scratch = copy.deepcopy(module)
     for job in jobs:
@@ -56,7 +57,7 @@ def run_here(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -
 
 def run_in_processes(
     module: nn.Module, jobs: Iterator[ClientJob], settings: Settings, *, workers: int
-) -> Iterator[Answer]:
+) -> Iterator[Answer | None]:
     """Train clients in several processes of this machine."""
     import cloudpickle
     import joblib
@@ -65,7 +66,7 @@ def run_in_processes(
     parallel = joblib.Parallel(
         n_jobs=workers, return_as="generator", pre_dispatch=2 * workers, batch_size=1, max_nbytes=None
     )
-    answers: Iterator[Answer] = parallel(joblib.delayed(train_client)(module, job, settings) for job in jobs)
+    answers: Iterator[Answer | None] = parallel(joblib.delayed(train_client)(module, job, settings) for job in jobs)
     return answers
 
 
@@ -93,7 +94,9 @@ def connect_ray(address: str | None, workers: int) -> RunClients:
     return lambda *arguments: run_on_ray(ray, *arguments)
 
 
-def run_on_ray(ray: ModuleType, module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[Answer]:
+def run_on_ray(
+    ray: ModuleType, module: nn.Module, jobs: Iterator[ClientJob], settings: Settings
+) -> Iterator[Answer | None]:
     """Train clients as Ray tasks of one processor for each thread. A task of a lost host runs again elsewhere."""
     train = ray.remote(num_cpus=settings.threads)(train_client)
     shared = ray.put(module)

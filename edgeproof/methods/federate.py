@@ -97,19 +97,24 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     without samples, and if no update was used in any round.
     """
     chosen = Options.model_validate(options)
-    settings = make_settings(chosen, task.seed, task.threads)
+    federation, held_back = make_federation(model, task, chosen)
+    settings = federation.settings
     if settings.privacy is not None:
         privacy.check_accountant()
-    shares, held_back = client_quality.hold_back(
-        draw_shares(chosen, task), chosen.held_back, make_generator(task.seed, Purpose.PARTITION, 1)
-    )
-    federation = Federation(model, task, shares, settings)
     checkpoints = Checkpoints(STATES / hash_start(model, task, chosen))
     history = _run(federation, checkpoints)
     quality = client_quality.measure_clients(model, task, held_back)
     task.report(FACTS, _describe(chosen, settings, history, quality))
     checkpoints.remove()
     return model
+
+
+def make_federation(model: nn.Module, task: TrainingTask, options: Options) -> tuple[Federation, Shares]:
+    """Return the federation of the options, and the samples of each client that are held back to measure with."""
+    shares, held_back = client_quality.hold_back(
+        draw_shares(options, task), options.held_back, make_generator(task.seed, Purpose.PARTITION, 1)
+    )
+    return Federation(model, task, shares, make_settings(options, task.seed, task.threads)), held_back
 
 
 def make_settings(options: Options, seed: int, threads: int) -> Settings:

@@ -10,7 +10,7 @@ from torch import nn
 
 from edgeproof.federated import partitions
 from edgeproof.federated.rounds import Federation
-from edgeproof.federated.settings import LocalTraining, Settings
+from edgeproof.federated.settings import Compression, LocalTraining, ServerStep, Settings
 from edgeproof.models.training_task import TrainingTask
 from tests.support.training_tasks import make_training_task
 
@@ -47,3 +47,14 @@ def make_federation(clients: int = 4, *, with_statistics: bool = False, **change
 def list_bits(module: nn.Module) -> list[bytes]:
     """Return the bytes of every tensor of a module."""
     return [tensor.numpy().tobytes() for tensor in module.state_dict().values()]
+
+
+def make_top_k_federation() -> Federation:
+    """Return a federation with batch normalization, missing clients, and updates by top-k."""
+    changes = {
+        "dropped": 0.2,
+        "late": 0.1,
+        "compression": Compression("top_k", 0.3),
+        "step": ServerStep("fedavgm", 1.0, 0.5),
+    }
+    return make_federation(with_statistics=True, **changes)
