@@ -83,7 +83,7 @@ flower: $(FLOWER)/.ready ## create .venv-flower, in which federations run as a F
 $(FLOWER)/.ready: distributions/edgeproof-flower/requirements.txt requirements.lock
 	rm -rf $(FLOWER)
 	$(or $(PYTHON),$(wildcard $(BIN)/python),python3) -m venv $(FLOWER)
-	sed -n '/^torch==/,/[^\\]$$/p' requirements.lock >$(FLOWER)/torch.lock
+	sed -n '/^torch==/,/[^\\]$$/p' requirements.lock | sed '1s/^\(torch==[^ ]*\)/\1+cpu/' >$(FLOWER)/torch.lock
 	$(FLOWER)/bin/pip install -q --require-hashes --no-deps --extra-index-url $(TORCH_INDEX) -r $(FLOWER)/torch.lock
 	$(FLOWER)/bin/pip install -q --require-hashes -r distributions/edgeproof-flower/requirements.txt
 	touch $@
