@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeproof.config.params import TaskParams
-from edgeproof.core import directories
+from edgeproof.core import directories, plugins
 from edgeproof.core.errors import ArtifactError, DataError
 from edgeproof.data import preparation
 from tests.support import idx_files
@@ -57,6 +57,30 @@ def test_splits_are_loaded_preprocessed(task: TaskParams, tmp_path: Path) -> Non
         assert [number % 10 for number in decode_numbers(inputs)] == labels.tolist()
     assert sorted(decode_numbers(splits["train"][0][0]) + decode_numbers(splits["validation"][0][0])) == list(range(40))
     assert decode_numbers(splits["test"][0][0]) == list(range(9))
+
+
+def test_groups_of_training_samples_are_stored_as_numbers_beside_their_samples(
+    task: TaskParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    preparation.prepare(task, root)
+    assert preparation.load_groups(task.name, root) is None
+    plugin = plugins.load("tasks", task.name)
+    read = plugin.data
+
+    def name_persons(files: dict[str, Path], **settings: int) -> dict[str, tuple[np.ndarray, ...]]:
+        splits = read(files, **settings)
+        images, labels = splits["train"]
+        return splits | {"train": (images, labels, np.array([f"person {image.mean() % 7}" for image in images]))}
+
+    monkeypatch.setattr(plugin, "data", name_persons)
+    preparation.prepare(task.model_copy(update={"train_samples": 20}), root)
+    (inputs,), _ = preparation.load_split(task.name, "train", root)
+    groups = preparation.load_groups(task.name, root)
+    assert groups is not None
+    persons = [number % 7 for number in decode_numbers(inputs)]
+    assert len(persons) == len(groups) == 20
+    assert len(set(zip(persons, groups.tolist(), strict=True))) == len(set(persons)) == len(set(groups.tolist()))
 
 
 def test_the_data_of_builds_has_no_test_samples(task: TaskParams, tmp_path: Path) -> None:
