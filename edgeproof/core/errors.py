@@ -10,6 +10,7 @@ EdgeproofError
 ├── DeviceError                 a device, or a command on it, failed
 │   ├── DeviceUnreachableError  the connection to a device was lost; a retry may succeed
 │   ├── DeviceRefusedError      a device refused the connection, or is not the device that was expected
+│   ├── DeploymentRefusedError  a device refused a version (deployment/device_deployment.py)
 │   ├── DeviceBusyError         another process measures on the device (farm/leases.py)
 │   └── MissingLatencyError     a run on a device reported no latency (bench/verdict.py)
 ├── StageFailedError            a DVC stage failed (study/pipeline.py)
