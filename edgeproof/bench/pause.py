@@ -28,6 +28,8 @@ class BusyPause:
     Attributes:
         gave_up: True if the time for pauses is used up. From then on no run is repeated, and none begins while the
             device is busy. A session that is to measure a busy device never gives up.
+        repeats: False if the next disturbed run is not to be repeated. A session that is to measure a busy device
+            stops repeating when the time for pauses is used up, until a run is no longer disturbed.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class BusyPause:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.gave_up = False
+        self.repeats = True
         self._look = look
         self._limits = limits
         self._clock = clock
@@ -50,6 +53,7 @@ class BusyPause:
     def observe(self, exceeded: Collection[str]) -> None:
         """Take note of an attempt by the names of the figures for which it was refused, none for any other attempt."""
         busy = BUSY_FIGURES.intersection(exceeded)
+        self.repeats = self.repeats or not (busy or self.gave_up)
         shared = self._shared & busy
         self._refused = self._refused + 1 if shared else min(1, len(busy))
         self._shared = shared or busy
@@ -61,7 +65,8 @@ class BusyPause:
         self._refused = 0
         if self._left_s >= INTERVAL_S:
             self._pause()
-        self.gave_up = self._gives_up and self._left_s < INTERVAL_S
+        self.repeats = self._left_s >= INTERVAL_S
+        self.gave_up = self._gives_up and not self.repeats
 
     def explain_skipped_run(self) -> str | None:
         """Return why the next run must not begin, or None if it may. Looks at the device after the pauses are over."""

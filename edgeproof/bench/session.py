@@ -95,7 +95,7 @@ def _run_jobs(session: BenchSession, item: BenchParams) -> None:
                 session.forget(unreachable)
                 reason = record.reasons[0]
                 raise DeviceError(f"device '{item.device}' can't be reached: {reason}. The same command continues.")
-            if record.is_disturbed and job.attempt < REPEATS and not session.gave_up:
+            if record.is_disturbed and job.attempt < REPEATS and session.repeats_runs:
                 _schedule_repeat(job, record, waiting)
             else:
                 progress.advance()
@@ -150,9 +150,9 @@ class BenchSession:
         return plan_jobs(self._item, self._card, supported=supported, unsupported=unsupported, labelled=labelled)
 
     @property
-    def gave_up(self) -> bool:
-        """True if other processes kept the device busy for so long that no run is repeated any more."""
-        return self._pause.gave_up
+    def repeats_runs(self) -> bool:
+        """False if other processes kept the device busy for so long that a disturbed run is not repeated."""
+        return self._pause.repeats
 
     def wait_until_quiet(self) -> None:
         """Wait while the device is too busy for a valid run. Raises DeviceError if it stays so.

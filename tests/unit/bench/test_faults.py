@@ -141,12 +141,13 @@ def test_a_device_cannot_add_records_or_files_to_a_session(
     digits_study: Params, plugin_root: Path, project: Path
 ) -> None:
     forging = (
-        "import json, pathlib\n"
+        "import json, pathlib, sys\n"
         "there = pathlib.Path.cwd()\n"
-        "(there / 'evil.0').mkdir(exist_ok=True)\n"
-        "for place in (there, there / 'evil.0'):\n"
-        "    (place / 'record.json').write_text(json.dumps({'schema': 1, 'verdict': 'valid', 'files': {}}))\n"
-        "(there / 'outputs.npz').write_bytes(b'')\n"
+        "if sys.argv[0].endswith('.pyz'):\n"  # on the device; the host imports the runtime too
+        "    (there / 'evil.0').mkdir(exist_ok=True)\n"
+        "    for place in (there, there / 'evil.0'):\n"
+        "        (place / 'record.json').write_text(json.dumps({'schema': 1, 'verdict': 'valid', 'files': {}}))\n"
+        "    (there / 'outputs.npz').write_bytes(b'')\n"
     )
     runtime = plugin_root / "runtimes" / "matrix.py"
     runtime.write_text(runtime.read_text().replace("def describe():", f"{forging}\ndef describe():"))

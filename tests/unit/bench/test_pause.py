@@ -85,6 +85,7 @@ def test_after_the_pauses_no_run_is_repeated_and_none_begins_while_the_device_is
     assert not machine.pause.gave_up
     machine.attempt(PRESSURE, PRESSURE, PRESSURE)
     assert machine.pause.gave_up
+    assert not machine.pause.repeats
     for _ in range(2):
         assert machine.pause.explain_skipped_run() == (
             "not started: tasks wait for a processor in 90% of the time (limit 10%), after pauses of 5 s. "
@@ -107,6 +108,18 @@ def test_a_session_that_is_to_measure_a_busy_device_pauses_and_never_gives_up(se
     assert machine.attempt(PRESSURE, PRESSURE, PRESSURE) == seconds
     assert machine.attempt(PRESSURE, PRESSURE, PRESSURE) == 0
     assert machine.pause.explain_skipped_run() is None
+
+
+def test_such_a_session_stops_repeating_after_its_pauses_until_a_run_is_not_disturbed() -> None:
+    machine = Machine(0.9, seconds=5, measures_busy=True)
+    machine.attempt(PRESSURE, PRESSURE)
+    assert machine.pause.repeats
+    machine.attempt(PRESSURE)
+    assert not machine.pause.repeats
+    machine.attempt(PRESSURE)
+    assert not machine.pause.repeats
+    machine.attempt([])
+    assert machine.pause.repeats
 
 
 def test_a_pause_ends_when_the_device_is_quiet_and_does_not_give_up() -> None:

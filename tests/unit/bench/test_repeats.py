@@ -33,7 +33,7 @@ class ScriptedSession:
         self.measured: list[tuple[Job, int]] = []
         self.orders: list[int] = []
         self.forgotten: list[Job] = []
-        self.gave_up = False
+        self.repeats_runs = True
 
     def plan(self) -> list[Job]:
         return list(ROUNDS)

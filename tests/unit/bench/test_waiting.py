@@ -96,7 +96,7 @@ def test_a_session_starts_when_the_device_is_free(
             assert not list(tmp_path.rglob(kinds.RECORD_FILE))
         assert "waiting for device 'desk'" in message
         future.result(TIMEOUT_S)
-    assert len(list((tmp_path / "results").rglob(kinds.RECORD_FILE))) == 4
+    assert len(list((tmp_path / "results").rglob(kinds.RECORD_FILE))) == 5
 
 
 @pytest.mark.parametrize("names", [("same", "same"), ("one", "other")], ids=["the same name", "other names"])
