@@ -220,6 +220,22 @@ def test_a_scheme_whose_converter_crashes_is_unsupported_and_the_others_are_expo
     assert directories.read_meta(directory / "int8-static")["unsupported"] == "a matrix has no integers"
 
 
+def test_a_scheme_whose_converter_never_ends_is_unsupported_and_the_others_are_exported(
+    project: Path, plugin_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation, "TIME_LIMIT_S", 3.0)
+    monkeypatch.setattr(isolation, "CHECK_INTERVAL_S", 0.1)
+    first_line = "def export(model, samples, scheme, out_dir):\n"
+    pause = "    import time; (out_dir / 'half').touch(); scheme == 'fp16' and time.sleep(600)\n"
+    (plugin_root / "runtimes" / "endless.py").write_text(tiny_task.RUNTIME.replace(first_line, first_line + pause))
+    directory = export_isolated("endless", ["fp32", "fp16", "int8-static"])
+    assert "unsupported" not in directories.read_meta(directory / "fp32")
+    reason = "the converter for endless did not end within 0 minutes on this network"
+    assert directories.read_meta(directory / "fp16")["unsupported"] == reason
+    assert directories.list_files(directory / "fp16") == []
+    assert directories.read_meta(directory / "int8-static")["unsupported"] == "a matrix has no integers"
+
+
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
