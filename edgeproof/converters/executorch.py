@@ -19,13 +19,15 @@ Array = np.ndarray[Any, Any]
 
 # Nodes of a lowered graph that are no operators: the call of a delegate, and the choice of one of its outputs.
 GLUE = ("executorch_call_delegate", "getitem", "alloc")
+CONVERSIONS = "quantized_decomposed."
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program of ExecuTorch, and the operators that no delegate took: name → number."""
+    """A program of ExecuTorch, with the operators that XNNPACK and that portable kernels run: name → number."""
 
     content: bytes
+    delegated: Counter[str]
     undelegated: Counter[str]
 
     def describe_undelegated(self) -> tuple[str, ...]:
@@ -74,17 +76,32 @@ def lower(model: nn.Module, samples: tuple[Array, ...]) -> Program:
         warnings.simplefilter("ignore", FutureWarning)
         try:
             edge = to_edge_transform_and_lower(_export(model, samples), partitioner=[XnnpackPartitioner()])
-            undelegated = list_undelegated(edge.exported_program())
+            program = edge.exported_program()
+            delegated, undelegated = list_delegated(program), list_undelegated(program)
             content = bytes(edge.to_executorch().buffer)
             _C._load_program_from_buffer(content).load_method("forward")
         except (RuntimeError, SpecViolationError, NotImplementedError) as error:
             raise Unsupported(f"ExecuTorch can't lower this network: {_shorten(error)}") from error
-    return Program(content, undelegated)
+    return Program(content, delegated, undelegated)
 
 
 def list_undelegated(program: torch.export.ExportedProgram) -> Counter[str]:
     """Count the operators of a lowered program that no delegate took and that portable kernels therefore run."""
-    targets = (node.target for node in program.graph.nodes if node.op == "call_function")
+    return _count_operators(program.graph)
+
+
+def list_delegated(program: torch.export.ExportedProgram) -> Counter[str]:
+    """Count the operators of a lowered program that delegates run. They fuse the conversions between number formats."""
+    from executorch.exir.lowered_backend_module import get_lowered_submodules
+
+    total: Counter[str] = Counter()
+    for _, lowered, _ in get_lowered_submodules(program.graph_module):
+        total += _count_operators(lowered.original_module.graph)
+    return Counter({name: count for name, count in total.items() if not name.startswith(CONVERSIONS)})
+
+
+def _count_operators(graph: torch.fx.Graph) -> Counter[str]:
+    targets = (node.target for node in graph.nodes if node.op == "call_function")
     names = (str(getattr(target, "_op", getattr(target, "__name__", target))) for target in targets)
     operators = (name.rpartition("::")[2].removeprefix("aten.").removesuffix(".default") for name in names)
     return Counter(name for name in operators if not name.startswith(GLUE))

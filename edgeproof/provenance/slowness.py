@@ -26,6 +26,7 @@ MIN_SHARE = 0.05  # of the time that operators take which are worth replacing
 CONVERSIONS = (
     *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "ReorderInput", "ReorderOutput"),
     *("Reorder", "Convert", "FakeQuantize", "QUANTIZE", "DEQUANTIZE"),
+    *("FloatToInt8", "Int8ToFloat", "Raster"),
 )
 # Begins the names of OpenVINO's executed nodes that quantize; their type is that of a fused kernel.
 QUANTIZER = "FakeQuantize"

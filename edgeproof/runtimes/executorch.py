@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.placements import PlacedOperator
 from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ Array = np.ndarray[Any, Any]
 
 EXTRA = "executorch"
 FILE = "model.pte"
+OPERATORS_FILE = "operators.json"  # the number of operators by the unit that runs them, and by type
+XNNPACK, PORTABLE = "XNNPACK", "portable kernel"
 METHOD = "forward"
 DELEGATE = b"XnnpackBackend"  # a program names its delegates by these bytes
 _HISTOGRAM = "ExecuTorch's XNNPACKQuantizer calibrates activations with a histogram only, as in int8-static"
@@ -57,6 +61,8 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
         raise Unsupported(f"the executorch runtime has no scheme '{scheme}'")
     program = converter.lower(quantizers[scheme](), samples)
     (out_dir / FILE).write_bytes(program.content)
+    operators = {XNNPACK: program.delegated, PORTABLE: program.undelegated}
+    (out_dir / OPERATORS_FILE).write_text(json.dumps(operators, sort_keys=True), encoding="utf-8")
     return ExportResult(notes=program.describe_undelegated())
 
 
@@ -98,6 +104,18 @@ class Session(InferenceSession):
         A program of which some operators were not delegated has a remark instead.
         """
         return [] if DELEGATE in self._path.read_bytes() else ["the XNNPACK delegate took no operator"]
+
+
+def list_placements(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> list[PlacedOperator]:
+    """List the operators as the lowering placed them. A program does not name those inside of a delegate."""
+    operators = json.loads((artifact_dir / OPERATORS_FILE).read_text(encoding="utf-8"))
+    reasons = {XNNPACK: "", PORTABLE: "the XNNPACK delegate does not take it with these types and options"}
+    return [
+        PlacedOperator(f"{kind}.{number}", kind, where, reason)
+        for where, reason in reasons.items()
+        for kind, count in operators[where].items()
+        for number in range(count)
+    ]
 
 
 def describe() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.placements import PlacedOperator, explain_floats
 from edgeproof.core.sessions import InferenceSession, choose_port_dtype
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ Array = np.ndarray[Any, Any]
 
 EXTRA = "mnn"
 FILE, SHAPES_FILE = "model.mnn", "output_shapes.json"
+INTEGER_MARK = "[ DT_INT8 ]"  # ends the type of an operator that computes in integers
+CONVERSIONS = ("FloatToInt8", "Int8ToFloat", "Raster")  # they only move or convert numbers
+NO_INTEGERS = "left in float by the quantizer, or MNN has no integer kernel for it"
 _ONE_CALIBRATION = "MNN's quantizer is used with one method of calibration (ADMM), that of int8-static"
 UNSUPPORTED_SCHEMES = {
     "bf16": "MNN stores no bfloat16 weights; its bfloat16 arithmetic is a setting for Arm processors",
@@ -89,6 +93,17 @@ class Session(InferenceSession):
     def invoke(self) -> None:
         self._engine.runSession(self._session)
 
+    def list_operators(self) -> list[tuple[str, str]]:
+        """Run an inference and return the name and the type of each operator that the engine ran."""
+        operators: list[tuple[str, str]] = []
+
+        def note(tensors: list[Any], operator: Any) -> bool:
+            operators.append((operator.getName(), operator.getType()))
+            return True
+
+        self._engine.runSessionWithCallBackInfo(self._session, note, lambda tensors, operator: True)
+        return operators
+
     def fetch(self) -> tuple[Array, ...]:
         for tensor, host, view, output in zip(
             self._model_outputs, self._results, self._views, self._outputs, strict=True
@@ -96,6 +111,18 @@ class Session(InferenceSession):
             tensor.copyToHostTensor(host)
             output[...] = view
         return self._outputs
+
+
+def list_placements(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> list[PlacedOperator]:
+    """List the operators of one inference on the CPU. If the file quantizes, int8 is expected."""
+    session = Session(artifact_dir, threads=threads)
+    session.feed(*inputs)
+    placed = []
+    for name, description in session.list_operators():
+        kind = description.replace(INTEGER_MARK, "").strip()
+        where = "CPU, int8" if INTEGER_MARK in description else "CPU, float32"
+        placed.append(PlacedOperator(name, kind, where))
+    return explain_floats(placed, CONVERSIONS, NO_INTEGERS)
 
 
 def describe() -> dict[str, str]:

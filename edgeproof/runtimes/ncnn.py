@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.placements import PlacedOperator
 from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
@@ -92,12 +94,22 @@ class Session(InferenceSession):
             output[...] = np.asarray(result).reshape(output.shape)
         return self._outputs
 
+    def list_operators(self) -> list[tuple[str, str]]:
+        """Return the name and the type of each layer that computes or moves something."""
+        return [(layer.name, layer.type) for layer in self._net.layers() if layer.type != "Input"]
+
     def _extract(self, extractor: Any, name: str) -> Any:
         """Compute an output. ncnn computes only the operators that it needs and has not computed yet."""
         status, result = extractor.extract(name)
         if status != 0:
             raise RuntimeError(f"ncnn failed to compute '{name}' (status {status})")
         return result
+
+
+def list_placements(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> list[PlacedOperator]:
+    """List the layers. All run on the CPU, because Vulkan is off. Which of them compute in fp16 is not known."""
+    session = Session(artifact_dir, threads=threads)
+    return [PlacedOperator(name, kind, "CPU") for name, kind in session.list_operators()]
 
 
 def describe() -> dict[str, str]:

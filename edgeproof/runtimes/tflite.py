@@ -14,7 +14,7 @@ from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.delegates import ListedOperator, list_run_operators
 from edgeproof.core.errors import ConfigError, Unsupported
 from edgeproof.core.layer_graphs import LayerGraph
-from edgeproof.core.placements import PlacedOperator
+from edgeproof.core.placements import PlacedOperator, explain_floats
 from edgeproof.core.profiles import Profile
 from edgeproof.core.sessions import InferenceSession, choose_port_dtype
 
@@ -28,6 +28,7 @@ ADOPTS = (".tflite",)
 DELEGATE = "DELEGATE"  # the type of the operator that stands for all that a delegate runs
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 OWN_KERNEL = "LiteRT's own kernel"
+NOT_DELEGATED = "the XNNPACK delegate does not take it with these types and options"
 # Operators with a state that reset_all_variables() leaves as it is: resource variables and random generators.
 STATEFUL_OPERATORS = ("ASSIGN_VARIABLE", "RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL")
 _EXTREMES = "AI Edge Quantizer knows no more of a sample's activations than their minimum and maximum"
@@ -264,19 +265,10 @@ def list_placements(artifact_dir: Path, inputs: Sequence[Array], *, threads: int
     placed = []
     for operator in list_run_operators(listed, DELEGATE, graph_inputs):
         dtype = np.dtype(tensors[operator.source]["dtype"]).name
-        unit = "XNNPACK" if operator.is_delegated else OWN_KERNEL
-        placed.append(PlacedOperator(tensors[operator.target]["name"], operator.kind, f"{unit}, {dtype}"))
-    is_quantized = any(o.where.endswith(("int8", "int16")) and o.kind not in CONVERSIONS for o in placed)
-    return [operator._replace(reason=_explain_kernel(operator, is_quantized)) for operator in placed]
-
-
-def _explain_kernel(operator: PlacedOperator, is_quantized: bool) -> str:
-    """Return why an operator does not run on the expected kernel, or '' if it does."""
-    if operator.where.startswith(OWN_KERNEL):
-        return "the XNNPACK delegate does not take it with these types and options"
-    if is_quantized and operator.where.endswith("float32") and operator.kind not in CONVERSIONS:
-        return "left in float by the quantizer"
-    return ""
+        unit, reason = ("XNNPACK", "") if operator.is_delegated else (OWN_KERNEL, NOT_DELEGATED)
+        name = tensors[operator.target]["name"]
+        placed.append(PlacedOperator(name, operator.kind, f"{unit}, {dtype}", reason))
+    return explain_floats(placed, CONVERSIONS)
 
 
 def open_layers(artifact_dir: Path) -> LayerGraph:

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,13 @@ import numpy as np
 
 from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.errors import Unsupported
+from edgeproof.core.placements import PlacedOperator, explain_floats
 from edgeproof.core.sessions import InferenceSession
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from edgeproof.core.layer_graphs import LayerGraph
 
 Array = np.ndarray[Any, Any]
 
@@ -34,6 +37,7 @@ ARENA_LINE = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 PART_LINE = re.compile(r"\] '(.+?)' used (\d+) bytes")
 ARENA_FULL = re.compile(r"(?i)arena|failed to allocate|failed to resize|requested \d+")
 MISSING_OPERATOR = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST")
 _NO_HYBRID_KERNELS = "LiteRT for Microcontrollers has no kernels for integer weights with fp32 activations"
 _EXTREMES = "AI Edge Quantizer, whose files are read, knows only the extremes of a sample's activations"
 UNSUPPORTED_SCHEMES = {
@@ -124,6 +128,34 @@ class Session(InferenceSession):
         return dict(self._arena)
 
 
+def list_placements(artifact_dir: Path, inputs: Sequence[Array], *, threads: int) -> list[PlacedOperator]:
+    """List the operators, which all run on the engine's own kernels. If the file quantizes, integers are expected.
+
+    Operators inside the branches of control flow are not listed.
+    """
+    from tflite_micro.python.tflite_micro import runtime
+
+    model = runtime.convert_bytearray_to_object((artifact_dir / FILE).read_bytes())
+    graph = model.subgraphs[0]
+    kinds = _name_constants(runtime.schema_fb.BuiltinOperator)
+    dtypes = {code: name.lower() for code, name in _name_constants(runtime.schema_fb.TensorType).items()}
+    placed = []
+    for operator in graph.operators:
+        kind = kinds[runtime.get_builtin_code_from_operator_code(model.operatorCodes[operator.opcodeIndex])]
+        tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
+        computed = next((tensor for tensor in tensors if model.buffers[tensor.buffer].data is None), tensors[-1])
+        where = f"reference kernel, {dtypes[computed.type]}"
+        placed.append(PlacedOperator(tensors[-1].name.decode(), kind, where))
+    return explain_floats(placed, CONVERSIONS)
+
+
+def open_layers(artifact_dir: Path) -> LayerGraph:
+    """Open an artifact on the host, to read its tensors with LiteRT, whose files are read here."""
+    from edgeproof.converters.tflite_layers import TfliteLayers
+
+    return TfliteLayers(artifact_dir / FILE)
+
+
 def describe() -> dict[str, str]:
     """Return the engine's build, for the record."""
     from importlib import metadata
@@ -131,6 +163,11 @@ def describe() -> dict[str, str]:
     import tflite_micro  # noqa: F401 - a missing engine is an error
 
     return {"build": metadata.version("tflite-micro")}
+
+
+def _name_constants(constants: type) -> dict[int, str]:
+    """Return the names of the numbers that a class of the file format's schema defines."""
+    return {number: name for name, number in vars(constants).items() if isinstance(number, int)}
 
 
 def _load(content: bytes) -> tuple[Any, dict[str, int]]:
