@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeproof.core.artifacts import ExportResult
+from edgeproof.core.artifacts import ExportResult, ModelInterface
 from edgeproof.core.errors import Unsupported
 from edgeproof.core.placements import PlacedOperator, explain_floats
 from edgeproof.core.sessions import InferenceSession
@@ -31,6 +31,7 @@ Array = np.ndarray[Any, Any]
 EXTRA = "tflm"
 TIMED = False  # its durations are recorded as those of an emulated device
 FILE = "model.tflite"
+ADOPTS = (".tflite",)
 # The interpreter needs an arena before it can tell how much of it a model uses.
 MIN_ARENA_BYTES, MAX_ARENA_BYTES = 2**20, 2**28
 ARENA_LINE = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
@@ -78,6 +79,20 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
         notes = converter.describe_float_layers(path)
     Session(out_dir, threads=1)
     return ExportResult(notes=notes)
+
+
+def read_interface(path: Path) -> ModelInterface:
+    """Read the inputs and outputs of a .tflite file with LiteRT."""
+    from edgeproof.runtimes import tflite
+
+    return tflite.read_interface(path)
+
+
+def adopt(path: Path, out_dir: Path, *, input_shapes: Sequence[Sequence[int]], output: int) -> ExportResult:
+    """Copy a .tflite file as LiteRT does. Raises ConfigError if it cannot be resized to `input_shapes`."""
+    from edgeproof.runtimes import tflite
+
+    return tflite.adopt(path, out_dir, input_shapes=input_shapes, output=output)
 
 
 class Session(InferenceSession):

@@ -15,7 +15,8 @@ def write_project(root: Path) -> Path:
     """Copy what 'edgeproof bench' reads, and shorten the runs of the preset 'quick'. Returns `root`."""
     for name in ("conf", "devices"):
         shutil.copytree(ROOT / name, root / name)
-    shutil.copyfile(ROOT / "requirements.lock", root / "requirements.lock")
+    for lock in ("requirements.lock", "requirements-runtimes.lock"):
+        shutil.copyfile(ROOT / lock, root / lock)
     quick = root / "conf/preset/quick.yaml"
     text = quick.read_text()
     for slow, fast in FASTER.items():

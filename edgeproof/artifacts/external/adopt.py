@@ -75,10 +75,14 @@ def build_artifacts(
             meta = conversion.describe_files(directory, outcome)
             if "unsupported" not in meta:
                 conversion.save_arrays(directory, "samples", [x[: conversion.STORED_SAMPLES] for x in samples.inputs])
-                first = first_inference.run(path, runtime, directory, samples.inputs, names)
-                meta |= {"inputs": [port.to_json() for port in ports], **first.to_meta()}
-                meta["notes"] += first.describe()
-                meta["notes"] += _describe_measurement(scheme, interface, output_index, data, len(calibration[0]))
+                try:
+                    first = first_inference.run(path, runtime, directory, samples.inputs, names)
+                except Unsupported as reason:  # the engine lacks an operator, or never runs here
+                    meta["unsupported"] = str(reason)
+                else:
+                    meta |= {"inputs": [port.to_json() for port in ports], **first.to_meta()}
+                    meta["notes"] += first.describe()
+                    meta["notes"] += _describe_measurement(scheme, interface, output_index, data, len(calibration[0]))
             write_meta(directory, {**meta, "runtime": runtime, "scheme": scheme, "model": model, "packages": versions})
             conversion.print_outcome(path, runtime, scheme, meta, time.monotonic() - started)
     return samples

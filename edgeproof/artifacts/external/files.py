@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeproof.artifacts.external.guards import check_unpacked_size, run_guarded
 from edgeproof.artifacts.external.names import name_files
+from edgeproof.config import runtime_extras
 from edgeproof.converters.model_files import check_regular_file
 from edgeproof.core import plugins
 from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
@@ -99,8 +100,9 @@ class RuntimeFile(ExternalFile):
         ]
 
     def list_default_runtimes(self) -> list[str]:
-        """List the runtimes whose main format (the first of ADOPTS) the file has."""
-        return [name for name in self.list_runtimes() if _list_adopted_suffixes(name)[0] == self.path.suffix.lower()]
+        """List the runtimes whose main format (the first of ADOPTS) the file has, without extras if others have it."""
+        main = [name for name in self.list_runtimes() if _list_adopted_suffixes(name)[0] == self.path.suffix.lower()]
+        return _leave_out_extras(main) or main
 
     def read_interface(self, runtime: str) -> ModelInterface:
         """Read the inputs and outputs with the runtime's own reader."""
@@ -169,6 +171,10 @@ class TorchProgram(ExternalFile):
     def list_runtimes(self) -> list[str]:
         """List all runtimes but the null runtime, which computes nothing."""
         return [name for name in plugins.list_names("runtimes") if name != NULL_RUNTIME]
+
+    def list_default_runtimes(self) -> list[str]:
+        """List the runtimes that are always installed."""
+        return _leave_out_extras(self.list_runtimes())
 
     def read_interface(self, runtime: str) -> ModelInterface:
         """Read the inputs and outputs that the program declares."""
@@ -278,6 +284,10 @@ def _find_class(path: Path) -> type[ExternalFile]:
 
 def _load_runtime(name: str) -> ModuleType:
     return plugins.load("runtimes", name)
+
+
+def _leave_out_extras(runtimes: Sequence[str]) -> list[str]:
+    return [name for name in runtimes if runtime_extras.find_extra(name) is None]
 
 
 def _list_adopted_suffixes(runtime: str) -> tuple[str, ...]:

@@ -8,12 +8,16 @@ import numpy as np
 import onnx
 import pytest
 
+from edgeproof.artifacts.external import adopt, files
 from edgeproof.bench import external, recheck, runner_jobs
 from edgeproof.cli import main
+from edgeproof.config import runtime_extras
 from edgeproof.core import directories
-from edgeproof.core.errors import ConfigError
+from edgeproof.core.errors import ConfigError, Unsupported
 from edgeproof.records import record_files
 from edgeproof.report import interleaved
+from tests.support import placed_models
+from tests.support.absent_runtimes import is_absent
 from tests.support.external_files import FEATURES, WEIGHTS, make_samples, write_data, write_onnx, write_openvino
 from tests.support.external_project import run_bench, write_project
 from tests.support.markdown_tables import read_cells
@@ -145,3 +149,44 @@ def test_a_named_metric_scores_labels_of_a_file_or_of_an_array(bench_project: Pa
     table = (bench_project / "results/brought/scored/tables/table.md").read_text()
     assert "RMSE" in table
     assert f"{record.quality.value:.3f}" in table
+
+
+def test_a_file_of_litert_runs_on_the_kernels_of_microcontrollers_if_they_are_named(bench_project: Path) -> None:
+    placed_models.write_reversed_sum(bench_project)
+    assert files.open_files([bench_project / "model.tflite"])[0].list_default_runtimes() == ["tflite"]
+    if is_absent("tflm"):
+        return
+    assert run_bench("model.tflite", "--runtimes", "tflm") == 0
+    (row,) = read_cells((bench_project / "results/brought/model/tables/table.md").read_text())
+    assert (row["runtime"], row["model"]) == ("tflm", "model")
+
+
+def test_an_artifact_that_the_engine_refuses_in_its_first_inference_is_a_row_with_the_reason(
+    bench_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Unsupported("the engine has no operator ATAN2")
+
+    monkeypatch.setattr(adopt.first_inference, "run", refuse)
+    placed_models.write_reversed_sum(bench_project)
+    assert run_bench("model.tflite") == 1  # no artifact has a valid latency
+    (row,) = read_cells((bench_project / "results/brought/model/tables/table.md").read_text())
+    assert row["verdict"] == "unsupported"
+    assert "the engine has no operator ATAN2" in (bench_project / "results/brought/model/tables/table.md").read_text()
+
+
+def test_programs_are_exported_for_the_runtimes_that_are_always_installed(bench_project: Path) -> None:
+    (bench_project / "m.pt2").touch()
+    (file,) = files.open_files([bench_project / "m.pt2"])
+    assert file.list_default_runtimes() == ["onnx", "openvino", "tflite"]
+    assert {"executorch", "mnn", "ncnn", "tflm", "coreml"} < set(file.list_runtimes())
+
+
+def test_a_named_runtime_that_is_not_installed_is_refused_with_the_command(
+    bench_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "mnn 3.6.1 is not installed. Install the runtime: pip install 'edgeproof[mnn]'"
+    monkeypatch.setattr(runtime_extras, "explain_absence", lambda runtime, versions: reason)
+    (bench_project / "m.pt2").touch()
+    with pytest.raises(ConfigError, match=r"'mnn' can't be used: .* pip install 'edgeproof\[mnn\]'"):
+        run_bench("m.pt2", "--runtimes", "mnn")
