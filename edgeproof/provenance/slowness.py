@@ -46,7 +46,7 @@ _FAMILIES = {
 
 
 @dataclass(frozen=True)
-class RunOperator:
+class CellOperator:
     """An operator of a profile or a placement. The time is 0 without a profile."""
 
     name: str
@@ -71,11 +71,11 @@ class RunOperator:
 class OperatorList:
     """The operators of a cell. `missing` is the reason why they have no times, and empty if they have."""
 
-    operators: Sequence[RunOperator]
+    operators: Sequence[CellOperator]
     missing: str = ""
 
     @property
-    def conversions(self) -> list[RunOperator]:
+    def conversions(self) -> list[CellOperator]:
         """The operators that only change the number format or the layout."""
         return [operator for operator in self.operators if operator.is_conversion]
 
@@ -131,8 +131,8 @@ def _read_operators(cell: CellRecords) -> OperatorList:
     for record in cell.records:
         if record.profile is None and not record.placed_operators:
             continue
-        timed = {o.name[-MAX_NAME:]: RunOperator(o.name, o.kind, o.time_ns) for o in record.operators}
-        placed = [RunOperator(o.name, o.kind) for o in record.placed_operators if o.name not in timed]
+        timed = {o.name[-MAX_NAME:]: CellOperator(o.name, o.kind, o.time_ns) for o in record.operators}
+        placed = [CellOperator(o.name, o.kind) for o in record.placed_operators if o.name not in timed]
         missing = "" if timed else str((record.profile or {}).get("missing", missing))
         if timed or placed:
             return OperatorList([*timed.values(), *placed], missing)
@@ -147,6 +147,11 @@ def _describe_ratio(pair: CellPair) -> list[str]:
     if ratio > 1:
         return [f"B takes {ratio:.2f} times as long as A."]
     return [f"B is not slower than A in these records: it takes {ratio:.2f} times as long."]
+
+
+def _is_slower(pair: CellPair) -> bool:
+    a, b = pair.row_a.p50_ns, pair.row_b.p50_ns
+    return a is not None and b is not None and b.value > a.value
 
 
 def _sum_families(operators: OperatorList) -> dict[str, tuple[float, int]]:
@@ -235,7 +240,7 @@ def _conclude(pair: CellPair, a: OperatorList, b: OperatorList) -> list[str]:
         name, change_ns = next(iter(_compare_families(a, b).items()))
         if change_ns > 0:
             lines.append(f"The largest loss is in '{name}': {change_ns / 1000:.1f} µs more than in A.")
-        else:
+        elif _is_slower(pair):
             lines.append("No kind of operator takes longer in B than in A. The loss is outside of the operators.")
     address, placement = pair.b.address, pair.row_b.placement
     options = suggest_faster(address.runtime, address.scheme)

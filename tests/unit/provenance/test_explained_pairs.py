@@ -98,6 +98,14 @@ def test_a_faster_cell_is_called_so() -> None:
     )
 
 
+@pytest.mark.parametrize(("p50_ns", "is_explained"), [(15_000, False), (45_000, True)])
+def test_a_loss_outside_of_the_operators_is_claimed_only_if_there_is_a_loss(p50_ns: int, is_explained: bool) -> None:
+    write_cell("fp32", p50_ns=30_000, profile=FLOAT)
+    write_cell("int8-static", p50_ns=p50_ns, profile=FLOAT)
+    text = explain_slower("fp32", "int8-static", RECORDS)
+    assert ("The loss is outside of the operators." in text) == is_explained
+
+
 def test_without_a_profiler_the_operators_are_counted_and_the_reason_is_given() -> None:
     missing = {"missing": "LiteRT gives no way to the profiler"}
     write_cell("fp32", profile=missing, placement={"operators": PLACED[:1]})
