@@ -19,7 +19,7 @@ from edgeproof.bench.subject import Subject
 from edgeproof.bench.verdict import DEFAULT_LIMITS, VerdictLimits
 from edgeproof.config import cards, compose, packages, runtime_extras
 from edgeproof.config.params import BenchParams, ScenarioParams
-from edgeproof.config.study import BenchSettings
+from edgeproof.config.study import BenchSettings, RuntimeDefinition
 from edgeproof.config.validation import validate
 from edgeproof.core import plugins
 from edgeproof.core.directories import write_atomically
@@ -138,8 +138,6 @@ def _choose_name(default: str, options: BenchOptions) -> str:
 def _plan_artifacts(external_files: Sequence[ExternalFile], settings: BenchSettings, options: BenchOptions) -> Plan:
     """Assign files to runtimes and schemes. Raises ConfigError for an option that no file can follow."""
     runtimes = None if options.runtimes is None else _check_names("runtime", options.runtimes, settings.runtimes)
-    for name in runtimes or []:
-        _require_extra(name, settings.runtimes[name].host_packages)
     known_schemes = {scheme for definition in settings.runtimes.values() for scheme in definition.schemes}
     schemes = None if options.schemes is None else _check_names("scheme", options.schemes, known_schemes)
     if schemes is not None and not any(file.has_schemes for file in external_files):
@@ -159,14 +157,17 @@ def _plan_artifacts(external_files: Sequence[ExternalFile], settings: BenchSetti
     idle = [runtime for runtime in runtimes or [] if runtime not in plan]
     if idle:
         raise ConfigError(f"no file given can be run by {', '.join(idle)}. Leave it out of --runtimes.")
+    for runtime in plan:
+        _check_packages(runtime, settings.runtimes[runtime])
     return plan
 
 
-def _require_extra(runtime: str, host_packages: Sequence[str]) -> None:
-    """Raise ConfigError with the command that installs a runtime if it is an extra that is not installed."""
+def _check_packages(runtime: str, definition: RuntimeDefinition) -> None:
+    """Raise ConfigError if a device's packages have no version, or an extra is not installed: with the command."""
+    packages.pin(definition.device_packages)
     if runtime_extras.find_extra(runtime) is None:
         return
-    reason = runtime_extras.explain_absence(runtime, packages.pin(host_packages))
+    reason = runtime_extras.explain_absence(runtime, packages.pin(definition.host_packages))
     if reason is not None:
         raise ConfigError(f"the runtime '{runtime}' can't be used: {reason}.")
 

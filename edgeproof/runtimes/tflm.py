@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeproof.core import plugins
 from edgeproof.core.artifacts import ExportResult, ModelInterface
 from edgeproof.core.errors import Unsupported
 from edgeproof.core.placements import PlacedOperator, explain_floats
@@ -83,16 +84,15 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
 
 def read_interface(path: Path) -> ModelInterface:
     """Read the inputs and outputs of a .tflite file with LiteRT."""
-    from edgeproof.runtimes import tflite
-
-    return tflite.read_interface(path)
+    interface: ModelInterface = plugins.load("runtimes", "tflite").read_interface(path)
+    return interface
 
 
 def adopt(path: Path, out_dir: Path, *, input_shapes: Sequence[Sequence[int]], output: int) -> ExportResult:
     """Copy a .tflite file as LiteRT does. Raises ConfigError if it cannot be resized to `input_shapes`."""
-    from edgeproof.runtimes import tflite
-
-    return tflite.adopt(path, out_dir, input_shapes=input_shapes, output=output)
+    litert = plugins.load("runtimes", "tflite")
+    result: ExportResult = litert.adopt(path, out_dir, input_shapes=input_shapes, output=output)
+    return result
 
 
 class Session(InferenceSession):

@@ -190,3 +190,12 @@ def test_a_named_runtime_that_is_not_installed_is_refused_with_the_command(
     (bench_project / "m.pt2").touch()
     with pytest.raises(ConfigError, match=r"'mnn' can't be used: .* pip install 'edgeproof\[mnn\]'"):
         run_bench("m.pt2", "--runtimes", "mnn")
+
+
+def test_a_runtime_without_a_pinned_version_is_refused_before_anything_is_exported(bench_project: Path) -> None:
+    definition = bench_project / "conf/runtimes/onnx.yaml"
+    definition.write_text(definition.read_text().replace("[onnxruntime]", "[not-pinned-anywhere]"))
+    write_onnx(bench_project / "m.onnx")
+    with pytest.raises(ConfigError, match="pins no version of not-pinned-anywhere"):
+        run_bench("m.onnx")
+    assert not (bench_project / external.ARTIFACTS_DIR).exists()
