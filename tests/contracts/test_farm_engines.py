@@ -115,7 +115,9 @@ def test_devices_work_in_parallel_and_a_done_job_has_its_records_in_the_history(
         assert [result.code for result in results] == [0], results
         records = list(record_files.read_all(HISTORY / "night" / job_of(name)))
         assert {record.content["device"] for record in records} == {name}
-        assert {"single_stream", "accuracy", "profile", "unsupported"} == {record.content["scenario"] for record in records}
+        assert {"single_stream", "accuracy", "profile", "unsupported"} == {
+            record.content["scenario"] for record in records
+        }
         assert (engines.FARM / "night" / engines.LOGS / f"{job_of(name)}.log").is_file()
 
 
