@@ -57,6 +57,7 @@ def describe_files(directory: Path, outcome: ExportResult | Unsupported) -> dict
         "size_bytes": sum((directory / name).stat().st_size for name in names),
         "gzip_bytes": sum(len(gzip.compress((directory / name).read_bytes(), 9, mtime=0)) for name in names),
         "notes": list(outcome.notes),
+        **({} if outcome.unstripped_bytes is None else {"unstripped_bytes": outcome.unstripped_bytes}),
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgeproof.artifacts import conversion
+from edgeproof.artifacts import conversion, stripping
 from edgeproof.config import runtime_extras
 from edgeproof.config.params import ExportParams
 from edgeproof.core import described_tasks, plugins
@@ -81,7 +81,7 @@ def export_schemes(item: ExportParams, task: str, out: Path, refusals: Mapping[s
             else:
                 outcome = conversion.run_converter(
                     f"exporting '{item.model}' to {item.runtime} as {scheme}",
-                    functools.partial(_convert, runtime, module, samples, scheme, directory),
+                    functools.partial(_convert, runtime, module, samples, scheme, directory, item),
                 )
             meta = {
                 **_finish_artifact(directory, module, network, samples, outcome, task),
@@ -114,13 +114,17 @@ def _load_calibration(task: str, inputs: Sequence[Port]) -> tuple[Array, ...]:
     return samples
 
 
-def _convert(runtime: ModuleType, module: Any, samples: tuple[Array, ...], scheme: str, out: Path) -> ExportResult:
+def _convert(
+    runtime: ModuleType, module: Any, samples: tuple[Array, ...], scheme: str, out: Path, item: ExportParams
+) -> ExportResult:
     if isinstance(module, torch.nn.Module):
         result: ExportResult = runtime.export(module, samples, scheme, out)
-        return result
-    from edgeproof.models import keras_models  # imports TensorFlow, which takes seconds
+    else:
+        from edgeproof.models import keras_models  # imports TensorFlow, which takes seconds
 
-    return keras_models.export(runtime, module, samples, scheme, out)
+        result = keras_models.export(runtime, module, samples, scheme, out)
+        samples = layouts.move_channels_last(samples)
+    return stripping.strip(runtime, result, out, samples, item.threads) if item.strip else result
 
 
 def _finish_artifact(

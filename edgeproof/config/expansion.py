@@ -160,6 +160,7 @@ def _expand_export(study: Study, model: str, runtime: str) -> dict[str, Any]:
         "seeds": study.list_seeds(),
         "threads": study.threads,
         "packages": pin_for_export(runtime, [*study.runtimes[runtime].host_packages, *FRAMEWORK_PACKAGES[framework]]),
+        "strip": study.strip,
     }
 
 

@@ -18,8 +18,7 @@ from edgeproof.core.errors import ConfigError, suggest_nearest
 
 SCHEMA = 1
 
-# The libraries of the stages take seeds of 32 bits.
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what the libraries of the stages take
 Session = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Samples = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Processes = Annotated[int, Field(ge=1, le=100)]
@@ -57,9 +56,9 @@ class UsesPlugins(Frozen):
     plugins: PluginSources | None = None
 
     @model_serializer(mode="wrap")
-    def leave_out_absent_plugins(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Return the entry of params.yaml, without plugins in a clone."""
-        return {key: value for key, value in serialize(self).items() if key != "plugins" or value is not None}
+    def leave_out_absent_entries(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return the entry of params.yaml, without plugins in a clone and without a `strip` that is false."""
+        return {key: value for key, value in serialize(self).items() if key not in ("plugins", "strip") or value}
 
 
 class CodeParams(Frozen):
@@ -239,7 +238,7 @@ class ModelParams(UsesPlugins):
 
 
 class ExportParams(UsesPlugins):
-    """The export of one model for one runtime, in all schemes of the model."""
+    """The export of one model for one runtime in all its schemes. With `strip`, files keep what an engine reads."""
 
     model: Id
     runtime: Id
@@ -247,6 +246,7 @@ class ExportParams(UsesPlugins):
     seeds: list[Seed] = Field(min_length=1, max_length=1000)
     threads: Threads
     packages: dict[str, str]
+    strip: bool = False
 
 
 Compliance = Literal["TEST01", "TEST04"]

@@ -123,6 +123,7 @@ class Study(Frozen):
     seeds: list[Seed] = Field(default=[], max_length=1000)
     threads: Threads
     scheme: str | None = None
+    strip: bool = False
     models: dict[Id, ModelEntry] = Field(min_length=1)
     bench: BenchEntry
     network: Options = {}

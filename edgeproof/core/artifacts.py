@@ -14,9 +14,11 @@ class ExportResult:
     """The result of a runtime's export() or adopt().
 
     `notes` are remarks for the table, such as the layers whose weights a quantizer left in floating point.
+    `unstripped_bytes` is the size of the files before they were stripped, or None if they were not.
     """
 
     notes: tuple[str, ...] = ()
+    unstripped_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,13 @@ def adopt(path: Path, out_dir: Path, *, input_shapes: Sequence[Sequence[int]], o
     return ExportResult()
 
 
+def strip(source_dir: Path, target_dir: Path) -> None:
+    """Write model.onnx without internal names and metadata: see edgeproof/converters/strip_onnx.py."""
+    from edgeproof.converters import strip_onnx
+
+    strip_onnx.strip(source_dir / FILE, target_dir / FILE)
+
+
 class Session(InferenceSession):
     """Runs model.onnx with input and output buffers that are bound once.
 

@@ -108,6 +108,13 @@ def adopt(path: Path, out_dir: Path, *, input_shapes: Sequence[Sequence[int]], o
     return ExportResult(("converted from ONNX",) if _is_onnx(path) else ())
 
 
+def strip(source_dir: Path, target_dir: Path) -> None:
+    """Write model.xml without the names of layers, and its .bin: see edgeproof/converters/strip_openvino.py."""
+    from edgeproof.converters import strip_openvino
+
+    strip_openvino.strip(source_dir / FILE, target_dir / FILE)
+
+
 class Session(InferenceSession):
     """Runs model.xml with input tensors that share memory and are set once.
 

@@ -119,6 +119,13 @@ def adopt(path: Path, out_dir: Path, *, input_shapes: Sequence[Sequence[int]], o
     return ExportResult()
 
 
+def strip(source_dir: Path, target_dir: Path) -> None:
+    """Write model.tflite without internal names and metadata: see edgeproof/converters/strip_tflite.py."""
+    from edgeproof.converters import strip_tflite
+
+    strip_tflite.strip(source_dir / FILE, target_dir / FILE)
+
+
 class Session(InferenceSession):
     """Runs model.tflite. Quantized inputs and outputs are converted in feed() and fetch(), as an application must."""
 

@@ -250,3 +250,30 @@ def test_another_end_of_the_process_is_an_error(project: Path, plugin_root: Path
     with pytest.raises(EdgeproofError, match=message):
         export_isolated("broken", ["fp32"])
     assert not Path("artifacts/broken/m").exists()
+
+
+STRIPPING = """
+def strip(source, target):
+    np.save(target / "matrix.npy", np.load(source / "matrix.npy"))
+"""
+
+
+def test_a_study_with_strip_exports_stripped_files_and_reports_both_sizes(project: Path, plugin_root: Path) -> None:
+    padded = tiny_task.RUNTIME.replace(
+        "    return ExportResult", '    (out_dir / "matrix.npy").open("ab").write(b"pad")\n    return ExportResult'
+    )
+    (plugin_root / "runtimes" / "padded.py").write_text(padded + STRIPPING)
+    plain = directories.read_meta(export("padded") / "fp32")
+    stripped = directories.read_meta(export("padded", strip=True) / "fp32")
+    assert "unstripped_bytes" not in plain
+    assert stripped["unstripped_bytes"] == plain["size_bytes"] == stripped["size_bytes"] + 3
+    assert stripped["notes"] == [
+        "exact",
+        f"names and metadata stripped: {plain['size_bytes']} bytes before, {stripped['size_bytes']} after",
+    ]
+
+
+def test_params_name_strip_only_if_it_is_set() -> None:
+    plain = {"model": "m", "runtime": "matrix", "schemes": ["fp32"], "seeds": [0], "threads": 1, "packages": {}}
+    assert ExportParams.model_validate(plain).model_dump() == plain
+    assert ExportParams.model_validate({**plain, "strip": True}).model_dump() == {**plain, "strip": True}
