@@ -100,6 +100,7 @@ def _build_parser() -> tuple[CommandParser, Any]:
         provenance,
         records,
         report,
+        search,
         signing,
         study,
         submission,
@@ -112,6 +113,7 @@ def _build_parser() -> tuple[CommandParser, Any]:
     nouns = (
         project,
         study,
+        search,
         bench,
         report,
         provenance,

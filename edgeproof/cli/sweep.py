@@ -245,14 +245,20 @@ def run_point(content: DictConfig) -> None:
 
 
 def _run_search(points: Sequence[ComposedPoint], options: SweepOptions, launch: sweeps_sweep.Launcher | None) -> int:
+    from edgeproof.cli import search as cli_search
     from edgeproof.sweeps import search as searching
 
     if len(points) > 1:
         raise ConfigError(
             "a search picks its points itself. Give each key one value, or change 'space' in conf/search/*.yaml."
         )
+    assert options.search is not None
+    if "goal" in options.search:
+        if launch is not None:
+            raise ConfigError("a search with a goal runs on this machine. Remove 'hydra/launcher'.")
+        return cli_search.run_composed(points[0], options.search, options.name, options.workers, parse_axis)
     given = validate(searching.SearchOptions, options.search, "search (conf/search/*.yaml)")
-    space = {key: _parse_axis(key, grammar) for key, grammar in given.space.items()}
+    space = {key: parse_axis(key, grammar) for key, grammar in given.space.items()}
     fixed = [word for word in points[0].overrides if word.partition("=")[0].lstrip("+") not in space]
 
     def compose(values: Mapping[str, str]) -> ComposedPoint:
@@ -264,7 +270,7 @@ def _run_search(points: Sequence[ComposedPoint], options: SweepOptions, launch: 
     return searching.run_search(name, given, space, compose, workers=options.workers, launch=launch)
 
 
-def _parse_axis(key: str, grammar: str) -> RangeAxis | ChoiceAxis:
+def parse_axis(key: str, grammar: str) -> RangeAxis | ChoiceAxis:
     """Parse a key's values in Hydra's grammar. Raises ConfigError for invalid or empty ones."""
     from edgeproof.sweeps.search_space import ChoiceAxis, RangeAxis
 

@@ -65,6 +65,11 @@ def compose(study: str | None = None, overrides: Sequence[str] = (), conf: Path 
     return expand(_validate_study(_compose_study(study, overrides, conf), study, conf))
 
 
+def compose_content(overrides: Sequence[str], conf: Path = CONF) -> dict[str, Any]:
+    """Compose the default study with Hydra overrides into plain values, which are not checked. Raises ConfigError."""
+    return _compose_study(None, overrides, conf)
+
+
 def list_study_devices(study: str | None = None, conf: Path = CONF) -> list[str]:
     """Return the names of a study's devices (None: of the default study). Their cards are not read.
 

@@ -83,9 +83,10 @@ class MethodDefinition(Frozen):
 
 
 class NetworkDefinition(Frozen):
-    """Content of conf/networks/<name>.yaml."""
+    """Content of conf/networks/<name>.yaml. `search` has the values of options that a search may choose from."""
 
     options: Options
+    search: dict[str, str] = {}
 
 
 class RuntimeDefinition(Frozen):

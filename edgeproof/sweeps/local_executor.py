@@ -20,7 +20,8 @@ WORKER_MODULE = "edgeproof.sweeps.worker"
 POLL_INTERVAL_S = 0.05
 # A process that is asked to stop has this long before it is killed.
 GRACE_PERIOD_S = 10.0
-PointPhase = Literal["build", "all"]
+# What a point's process does: only its models, also its artifacts, or everything.
+PointPhase = Literal["train", "build", "all"]
 PointEvent = Literal["started", "ended"]
 # Starts a point's process. Tests replace it.
 PointStarter = Callable[[SweepStore, str, PointPhase], "subprocess.Popen[bytes]"]
@@ -28,7 +29,7 @@ PointStarter = Callable[[SweepStore, str, PointPhase], "subprocess.Popen[bytes]"
 
 def start_point(store: SweepStore, digest: str, phase: PointPhase) -> subprocess.Popen[bytes]:
     """Start a point's process. Its output goes to the point's log."""
-    command = [sys.executable, "-m", WORKER_MODULE, store.name, digest, *([phase] if phase == "build" else [])]
+    command = [sys.executable, "-m", WORKER_MODULE, store.name, digest, *([] if phase == "all" else [phase])]
     with store.open_log(digest) as stream:
         return subprocess.Popen(
             command,

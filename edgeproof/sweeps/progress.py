@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from edgeproof.study import durations, plan
 from edgeproof.sweeps.local_executor import PointEvent
-from edgeproof.sweeps.outcomes import JournalEntry
+from edgeproof.sweeps.outcomes import JournalEntry, PointStatus
 from edgeproof.sweeps.points import find_axes, format_label
 from edgeproof.sweeps.store import SweepStore
 
@@ -19,7 +19,8 @@ class SweepProgress:
     """Prints one line when a point ends. The estimate counts each stage once, even if several points share it."""
 
     def __init__(
-        self, store: SweepStore, plans: Mapping[str, Mapping[str, str]], todo: Sequence[str], workers: int
+        self, store: SweepStore, plans: Mapping[str, Mapping[str, str]], todo: Sequence[str], workers: int,
+        *, trains_only: bool = False,
     ) -> None:
         """Print the first estimate.
 
@@ -27,7 +28,9 @@ class SweepProgress:
             plans: each point's stages with their digests, by the point's digest.
             todo: digests of the points to run.
             workers: how many points are built in parallel.
+            trains_only: whether a point is done when its models are trained.
         """
+        self._trains_only = trains_only
         self._store = store
         self._plans = plans
         self._todo = list(todo)
@@ -43,6 +46,10 @@ class SweepProgress:
     def report_build(self, digest: str, event: PointEvent, running: Sequence[str]) -> None:
         """Note that the builds of a point have started, or print how they ended."""
         self._report(digest, event, running, "built")
+
+    def report_training(self, digest: str, event: PointEvent, running: Sequence[str]) -> None:
+        """Note that the trainings of a point have started, or print how they ended."""
+        self._report(digest, event, running, "trained")
 
     def report_point(self, digest: str, event: PointEvent, running: Sequence[str]) -> None:
         """Note that a point has started, or print how it ended."""
@@ -65,7 +72,7 @@ class SweepProgress:
         )
 
     def _count_points(self, running: Sequence[str]) -> str:
-        statuses = {digest: self._store.read_status(digest) for digest in self._plans}
+        statuses = {digest: self._read_status(digest) for digest in self._plans}
         counts = list(statuses.values())
         ran = {entry.point for entry in self._new_entries() if entry.outcome == "ran"}
         cached = [digest for digest, status in statuses.items() if status == "finished" and digest not in ran]
@@ -76,7 +83,7 @@ class SweepProgress:
 
     def _estimate(self) -> str:
         """Describe the time left, from the durations of the same stages in this sweep or in earlier runs."""
-        waiting = [digest for digest in self._todo if self._store.read_status(digest) == "waiting"]
+        waiting = [digest for digest in self._todo if self._read_status(digest) == "waiting"]
         entries = self._new_entries()
         ended = {
             (entry.stage, self._plans[entry.point][entry.stage]) for entry in entries if entry.point in self._plans
@@ -88,6 +95,11 @@ class SweepProgress:
         measurements_s = sum(left_s.values()) - builds_s
         total_s = builds_s / self._workers + measurements_s + POINT_OVERHEAD_S * len(waiting)
         return f"about {durations.format_duration(total_s)} left"
+
+    def _read_status(self, digest: str) -> PointStatus:
+        if self._trains_only and self._store.read_trained(digest) is not None:
+            return "finished"
+        return self._store.read_status(digest)
 
     def _new_entries(self) -> list[JournalEntry]:
         """Return the journal's entries since this command started."""

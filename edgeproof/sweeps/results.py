@@ -21,7 +21,9 @@ from edgeproof.sweeps.store import SweepStore, describe_damaged_point
 
 QUALITY = "quality"
 # Every figure that a sweep can report. Less is better in all but the quality, whose metric decides.
-FIGURE_NAMES = (QUALITY, "p50_us", "size_bytes", "parameters", "macs", "peak_rss_bytes")
+FIGURE_NAMES = (QUALITY, "p50_us", "p90_us", "size_bytes", "parameters", "macs", "peak_rss_bytes")
+# Figures of latency → the fields of a row, in nanoseconds.
+PERCENTILES = {"p50_us": "p50_ns", "p90_us": "p90_ns"}
 
 _ROWS = TypeAdapter(list[Row])
 
@@ -64,8 +66,9 @@ class ResultRow:
             return None
         if name == QUALITY:
             return fmean(self.qualities) if self.qualities else None
-        if name == "p50_us":
-            return None if self.table_row.p50_ns is None else self.table_row.p50_ns.value / 1000
+        if name in PERCENTILES:
+            latency_ns: Estimate | None = getattr(self.table_row, PERCENTILES[name])
+            return None if latency_ns is None else latency_ns.value / 1000
         value: float | None = getattr(self.table_row, name)
         return value
 
@@ -84,8 +87,8 @@ class ResultRow:
         estimate: Estimate | None = None
         if name == QUALITY:
             estimate = row.quality
-        elif name == "p50_us" and row.p50_ns is not None:
-            estimate = row.p50_ns.scale(1e-3)
+        elif name in PERCENTILES:
+            estimate = getattr(row, PERCENTILES[name]).scale(1e-3)
         if estimate is None:
             return Estimate(value, value, value)
         return Estimate(value, -math.inf, math.inf) if math.isnan(estimate.low) else estimate

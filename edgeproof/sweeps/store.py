@@ -5,6 +5,7 @@ asked/<digest>.yaml     a point's params.yaml
 points/<digest>/        a finished point: params.yaml, dvc.lock, records, tables, plots, point.json
 failed/<digest>.json    why a point failed or was stopped early; removed when it is tried again
 built/<digest>          marks a point whose builds are all in the cache
+trained/<digest>.json   the models of a point that was only trained, as a search's rungs are
 journal.jsonl           every stage that a point reached, and whether it ran
 logs/<digest>.log       what a point's stages printed
 """
@@ -25,7 +26,7 @@ from edgeproof.config.params import Params
 from edgeproof.config.params_file import read_params
 from edgeproof.core.directories import write_json, write_text
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.sweeps.outcomes import JournalEntry, PointFailure, PointOutcome, PointStatus
+from edgeproof.sweeps.outcomes import JournalEntry, ModelSummary, PointFailure, PointOutcome, PointStatus
 from edgeproof.sweeps.points import VALIDATION_LIMIT, SweepRequest
 
 if TYPE_CHECKING:
@@ -151,6 +152,18 @@ class SweepStore:
     def is_built(self, digest: str) -> bool:
         """Return whether all builds of a point were put into the cache."""
         return self._locate("built", digest).is_file()
+
+    def write_trained(self, digest: str, models: Mapping[str, ModelSummary]) -> None:
+        """Store the models of a point that was trained, and neither exported nor measured."""
+        write_json(self._locate("trained", digest, ".json"), {name: item.to_json() for name, item in models.items()})
+
+    def read_trained(self, digest: str) -> dict[str, ModelSummary] | None:
+        """Return the models of a point that was trained, or None. A damaged file counts as none."""
+        try:
+            content = _read_json(self._locate("trained", digest, ".json"))
+            return None if content is None else {name: ModelSummary.from_json(item) for name, item in content.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
 
     def append_journal(self, entry: JournalEntry) -> None:
         """Append a line to the journal in one write, so that processes never mix their lines."""

@@ -129,6 +129,28 @@ def run_points(
         _run_locally(store, request.digests, todo, workers, starter)
 
 
+def train_points(
+    store: SweepStore,
+    request: SweepRequest,
+    *,
+    workers: int = 1,
+    starter: local_executor.PointStarter = local_executor.start_point,
+) -> None:
+    """Train the models of every point that has none, and export and measure nothing."""
+    todo = [digest for digest in request.digests if store.read_trained(digest) is None]
+    plans = {digest: _list_trainings(store, digest) for digest in request.digests}
+    progress = SweepProgress(store, plans, todo, workers, trains_only=True)
+    local_executor.run_points(
+        store, todo, workers=workers, phase="train", choose=_choose_least_shared(store, plans),
+        note=progress.report_training, starter=starter,
+    )  # fmt: skip
+
+
+def _list_trainings(store: SweepStore, digest: str) -> dict[str, str]:
+    stages = plan.list_stages(store.load_params(digest)).items()
+    return {stage: key for stage, key in stages if plan.is_build(stage) and not stage.startswith("export@")}
+
+
 def compute_exit_code(store: SweepStore, request: SweepRequest) -> int:
     """Return 0, or 1 if a point has failed or did not run."""
     return int(any(store.read_status(digest) in ("failed", "waiting") for digest in request.digests))

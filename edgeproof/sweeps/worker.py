@@ -1,7 +1,7 @@
-"""Run one point of a sweep in its own process: `python -m edgeproof.sweeps.worker <sweep> <digest> [build]`.
+"""Run one point of a sweep in its own process: `python -m edgeproof.sweeps.worker <sweep> <digest> [train|build]`.
 
 The process takes a free worktree, brings the point's stages up to date there, and stores the point's files. With
-`build`, it stops before the stages that measure.
+`build`, it stops before the stages that measure, and with `train` before those that export.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from edgeproof.sweeps.outcomes import JournalEntry, ModelSummary, PointFailure, 
 from edgeproof.sweeps.points import VALIDATION_LIMIT, SweepRequest
 from edgeproof.sweeps.store import SweepStore
 
-BUILD = "build"
+TRAIN, BUILD = "train", "build"
 ERROR_PREFIX = "error: "
 
 
 def main() -> int:
     """Run the point that the command line names and return the exit code. A failure is stored."""
-    name, digest, *phase = sys.argv[1:]
+    name, digest, *phases = sys.argv[1:]
+    phase = phases[0] if phases else None
     store = SweepStore(name)
     check_file_name("point", digest)
     try:
         # A process that a killed sweep left behind may still be running this point.
         with file_locks.hold(worktree_pool.LOCKS / "points" / digest):
             if store.read_outcome(digest) is None:
-                _run(store, digest, build_only=phase == [BUILD])
+                _run(store, digest, phase)
     except EdgeproofError as error:
         store.write_failure(digest, PointFailure(_add_stage_error(store, digest, str(error))))
         print(f"error: {error}", file=sys.stderr)
@@ -48,7 +49,7 @@ def main() -> int:
     return 0
 
 
-def _run(store: SweepStore, digest: str, *, build_only: bool) -> None:
+def _run(store: SweepStore, digest: str, phase: str | None) -> None:
     request, params = store.read_request(), store.load_params(digest)
     stages = list(plan.list_stages(params))
     builds = [stage for stage in stages if plan.is_build(stage)]
@@ -62,12 +63,17 @@ def _run(store: SweepStore, digest: str, *, build_only: bool) -> None:
             print(f"{run.stage}: {run.outcome} in {run.seconds:.1f} s", flush=True)
 
         run = functools.partial(pipeline.run, worktree, worktree_pool.LOCKS.resolve() / "stages", note)
+        trainings = [stage for stage in builds if not stage.startswith("export@")]
+        if phase == TRAIN:
+            run(trainings)
+            store.write_trained(digest, _summarize_models(store, digest, worktree))
+            return
         limit = request.limits.get(VALIDATION_LIMIT)
         if limit is not None:
-            run([stage for stage in builds if not stage.startswith("export@")])
+            run(trainings)
             if _stop_beyond_limit(store, digest, params, worktree, limit):
                 return
-        if build_only:
+        if phase == BUILD:
             run(builds)
             store.mark_built(digest)
             return
@@ -82,7 +88,7 @@ def _store_point(store: SweepStore, digest: str, request: SweepRequest, worktree
     outcome = PointOutcome(
         overrides=next(point.overrides for point in request.points if point.digest == digest),
         code=request.code,
-        models={name: _summarize_model(worktree, name) for name in _list_models(store.load_params(digest))},
+        models=_summarize_models(store, digest, worktree),
         stages=[entry for entry in store.read_journal() if entry.point == digest],
         experiment=experiment,
     )
@@ -106,6 +112,10 @@ def _stop_beyond_limit(store: SweepStore, digest: str, params: Params, worktree:
             store.write_failure(digest, PointFailure(reason, abs(limit - quality) / limit, limit))
             return True
     return False
+
+
+def _summarize_models(store: SweepStore, digest: str, worktree: Path) -> dict[str, ModelSummary]:
+    return {name: _summarize_model(worktree, name) for name in _list_models(store.load_params(digest))}
 
 
 def _summarize_model(worktree: Path, name: str) -> ModelSummary:

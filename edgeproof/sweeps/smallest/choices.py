@@ -1,0 +1,112 @@
+"""What a search may choose: network, its options, teacher, pruning and scheme; and the overrides that a choice makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from edgeproof.sweeps.search_space import ChoiceAxis, SearchSpace
+
+# Models of conf/study/smallest.yaml: the second learns from the first, and the third is the second without channels.
+TEACHER, STUDENT, SMALL = "teacher", "student", "small"
+# The keys of `space` in conf/search/<name>.yaml.
+KEYS = ("teacher", "temperature", "hard_weight", "ratio", "scheme")
+NO_TEACHER = "none"
+NO_PRUNING = 0.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One candidate, with values as overrides write them.
+
+    Attributes:
+        options: options of the network that differ from its defaults, by name.
+        temperature, hard_weight: options of the distillation, or None without a teacher.
+        ratio: the share of channels to remove, or 0.
+    """
+
+    network: str
+    options: tuple[tuple[str, str], ...]
+    temperature: str | None
+    hard_weight: str | None
+    ratio: str
+    scheme: str
+
+    @property
+    def final_model(self) -> str:
+        """The model whose artifact is measured."""
+        return STUDENT if float(self.ratio) == NO_PRUNING else SMALL
+
+    def list_overrides(self) -> tuple[str, ...]:
+        """Return the overrides of conf/study/smallest.yaml that give this candidate."""
+        words = [f"models.{STUDENT}.network={self.network}"]
+        words += [f"++models.{STUDENT}.network_options.{name}={value}" for name, value in self.options]
+        if self.temperature is None:
+            words += [f"models.{STUDENT}.method=train", f"models.{STUDENT}.teacher=null"]
+            words += [f"~models.{STUDENT}.options.{name}" for name in ("temperature", "hard_weight")]
+        else:
+            words += [f"distill.temperature={self.temperature}", f"distill.hard_weight={self.hard_weight}"]
+        if self.final_model == STUDENT:
+            words += [f"~models.{SMALL}", f"models.{STUDENT}.runtimes=null"]
+        else:
+            words += [f"prune.ratio={self.ratio}"]
+        name = self.final_model
+        return (*words, f"models.{name}.schemes=[{self.scheme}]", f"++models.{name}.final=[{self.scheme}]")
+
+    def describe(self) -> str:
+        """Return the candidate as short text."""
+        parts = [self.network, *(f"{name}={value}" for name, value in self.options)]
+        if self.temperature is None:
+            parts.append("no teacher")
+        else:
+            parts.append(f"temperature={self.temperature} hard_weight={self.hard_weight}")
+        return " ".join([*parts, f"ratio={self.ratio}", self.scheme])
+
+
+@dataclass(frozen=True)
+class ChoiceSpace:
+    """The values of each key, and for each network those of its options.
+
+    Attributes:
+        defaults: the default options of each network.
+        has_teacher: False for a task that cannot be distilled.
+    """
+
+    networks: Mapping[str, SearchSpace]
+    defaults: Mapping[str, Mapping[str, Any]]
+    keys: SearchSpace
+    has_teacher: bool
+
+    def suggest(self, trial: optuna.Trial) -> Choice:
+        """Let a trial choose a candidate. A network's options are asked for only if it is chosen."""
+        network = ChoiceAxis(tuple(self.networks)).suggest(trial, "network")
+        options = [(name, axis.suggest(trial, f"{network}.{name}")) for name, axis in self.networks[network].items()]
+        is_taught = self.has_teacher and self.keys["teacher"].suggest(trial, "teacher") != NO_TEACHER
+        return Choice(
+            network=network,
+            options=tuple(options),
+            temperature=self.keys["temperature"].suggest(trial, "temperature") if is_taught else None,
+            hard_weight=self.keys["hard_weight"].suggest(trial, "hard_weight") if is_taught else None,
+            ratio=self.keys["ratio"].suggest(trial, "ratio"),
+            scheme=self.keys["scheme"].suggest(trial, "scheme"),
+        )
+
+    def list_probes(self) -> list[Choice]:
+        """Return candidates that together have every end of every range: a study must accept each of them."""
+        first = {key: axis.list_probe_values()[0] for key, axis in self.keys.items()}
+        taught = {name: first[name] if self.has_teacher else None for name in ("temperature", "hard_weight")}
+        probes = []
+        for network, space in self.networks.items():
+            lowest = {name: axis.list_probe_values()[0] for name, axis in space.items()}
+            plain = Choice(network, tuple(lowest.items()), ratio=first["ratio"], scheme=first["scheme"], **taught)
+            probes.append(plain)
+            for name, axis in space.items():
+                options = [tuple({**lowest, name: value}.items()) for value in axis.list_probe_values()[1:]]
+                probes += [Choice(network, each, plain.temperature, plain.hard_weight, plain.ratio, plain.scheme) for each in options]
+        for key in ("ratio", "scheme", *(name for name, value in taught.items() if value is not None)):
+            values = self.keys[key].list_probe_values()[1:]
+            probes += [Choice(**{**probes[0].__dict__, key: value}) for value in values]
+        return probes
