@@ -38,7 +38,10 @@ def add_commands(commands: Any) -> None:
         "may be repeated",
     )
     parser.add_argument(
-        "--target", type=float, required=True, help="the quality to reach, as tables show it: 90 for an accuracy of 90%%"
+        "--target",
+        type=float,
+        required=True,
+        help="the quality to reach, as tables show it: 90 for an accuracy of 90%%",
     )
     parser.add_argument("--runtime", help="the runtime of the artifact (default: the one in conf/study/smallest.yaml)")
     parser.add_argument("--networks", type=split_names, help="networks to choose from, the teacher's first")
@@ -118,7 +121,9 @@ def _build_space(options: Any, fixed: Sequence[str], point: ComposedPoint, parse
     from edgeproof.sweeps.smallest import choices
 
     if set(options.space) != set(choices.KEYS):
-        raise ConfigError(f"search.space must have the keys {', '.join(choices.KEYS)} (given: {', '.join(options.space)}).")
+        raise ConfigError(
+            f"search.space must have the keys {', '.join(choices.KEYS)} (given: {', '.join(options.space)})."
+        )
     name = point.params.task.name
     task = load_task(name, DATA / name)
     definitions = config_compose.compose_content(fixed)["networks"]
@@ -150,7 +155,7 @@ def _select_networks(names: Sequence[str], definitions: Mapping[str, Any], task:
             spaces = ", ".join(sorted(key for key, definition in definitions.items() if definition.get("search")))
             raise ConfigError(
                 f"network '{name}' has no search space. Add one to conf/networks/{name}.yaml, such as 'search: {{width: "
-                f"\"choice(16,24,32)\"}}'. Networks with one: {spaces}."
+                f'"choice(16,24,32)"}}\'. Networks with one: {spaces}.'
             )
     reasons = {name: fitting.explain_misfit(name, definitions[name]["options"], task) for name in names}
     fitting_names = [name for name in names if reasons[name] is None]

@@ -120,4 +120,4 @@ def find_axes(points: Sequence[SweepPoint]) -> list[str]:
 def format_label(point: SweepPoint, axes: Sequence[str]) -> str:
     """Return a point's short name: its values on the axes, with the last part of each key."""
     values = parse_overrides(point)
-    return " ".join(f"{key.rpartition('.')[2]}={values.get(key)}" for key in axes) or "the only point"
+    return " ".join(f"{key.rpartition('.')[2]}={values[key]}" for key in axes if values.get(key)) or "the only point"

@@ -19,8 +19,13 @@ class SweepProgress:
     """Prints one line when a point ends. The estimate counts each stage once, even if several points share it."""
 
     def __init__(
-        self, store: SweepStore, plans: Mapping[str, Mapping[str, str]], todo: Sequence[str], workers: int,
-        *, trains_only: bool = False,
+        self,
+        store: SweepStore,
+        plans: Mapping[str, Mapping[str, str]],
+        todo: Sequence[str],
+        workers: int,
+        *,
+        trains_only: bool = False,
     ) -> None:
         """Print the first estimate.
 

@@ -63,6 +63,17 @@ def write_steps(steps: Sequence[Step], points: Sequence[ComposedPoint], director
     rows = [(str(number), step.change) for number, step in enumerate(steps)]
     columns = [Column[tuple[str, str]]("step", lambda row: row[0]), Column("change", lambda row: row[1])]
     table = format_markdown_table(rows, columns)
-    text = ["# Ablation", "", *table, "", "Each step has the changes of those before it.", "", "```sh", *commands, "```", ""]
+    text = [
+        "# Ablation",
+        "",
+        *table,
+        "",
+        "Each step has the changes of those before it.",
+        "",
+        "```sh",
+        *commands,
+        "```",
+        "",
+    ]
     write_text(directory / FILE, "\n".join(text))
     return f"Ablation: {len(steps)} steps in {directory / FILE}. To run them too: add --ablation."

@@ -69,6 +69,14 @@ def write_candidates(candidates: Sequence[Candidate], path: Path) -> None:
         qualities = ["failed" if quality is None else f"{quality:.6g}" for quality in candidate.qualities]
         outcome = f"refused: {candidate.refusal}" if candidate.refusal else candidate.outcome
         size = "" if proxies.size_bytes is None else proxies.size_bytes
-        line = [number, candidate.choice.describe(), proxies.parameters, proxies.macs, size, " ".join(qualities), outcome]
+        line = [
+            number,
+            candidate.choice.describe(),
+            proxies.parameters,
+            proxies.macs,
+            size,
+            " ".join(qualities),
+            outcome,
+        ]
         lines.append(line)
     write_text(path, format_csv(list(COLUMNS), lines))

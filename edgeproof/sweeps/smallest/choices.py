@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
+import yaml
+from pydantic import BaseModel
 
+from edgeproof.config.validation import validate
+from edgeproof.core import plugins
 from edgeproof.sweeps.search_space import ChoiceAxis, SearchSpace
 
 # Models of conf/study/smallest.yaml: the second learns from the first, and the third is the second without channels.
@@ -54,7 +58,7 @@ class Choice:
         else:
             words += [f"prune.ratio={self.ratio}"]
         name = self.final_model
-        return (*words, f"models.{name}.schemes=[{self.scheme}]", f"++models.{name}.final=[{self.scheme}]")
+        return (*words, f"++models.{name}.schemes=[{self.scheme}]", f"++models.{name}.final=[{self.scheme}]")
 
     def describe(self) -> str:
         """Return the candidate as short text."""
@@ -94,19 +98,34 @@ class ChoiceSpace:
             scheme=self.keys["scheme"].suggest(trial, "scheme"),
         )
 
+    def fill_options(self, choice: Choice) -> dict[str, Any]:
+        """Return all options of a candidate's network, with defaults, as params.yaml has them. Raises ConfigError."""
+        given = {name: yaml.safe_load(value) for name, value in choice.options}
+        where = f"conf/networks/{choice.network}.yaml, search"
+        model = plugins.load("networks", choice.network).Options
+        checked: BaseModel = validate(model, {**self.defaults[choice.network], **given}, where)
+        return checked.model_dump(mode="json")
+
+    def check_options(self) -> None:
+        """Check every end of every range of the networks' options. Raises ConfigError."""
+        plain = self.list_probes()[0]
+        for network, space in self.networks.items():
+            for name, axis in space.items():
+                for value in axis.list_probe_values():
+                    self.fill_options(replace(plain, network=network, options=((name, value),)))
+
     def list_probes(self) -> list[Choice]:
-        """Return candidates that together have every end of every range: a study must accept each of them."""
+        """Return candidates that together have every network and every end of the other keys' ranges."""
         first = {key: axis.list_probe_values()[0] for key, axis in self.keys.items()}
         taught = {name: first[name] if self.has_teacher else None for name in ("temperature", "hard_weight")}
-        probes = []
-        for network, space in self.networks.items():
-            lowest = {name: axis.list_probe_values()[0] for name, axis in space.items()}
-            plain = Choice(network, tuple(lowest.items()), ratio=first["ratio"], scheme=first["scheme"], **taught)
-            probes.append(plain)
-            for name, axis in space.items():
-                options = [tuple({**lowest, name: value}.items()) for value in axis.list_probe_values()[1:]]
-                probes += [Choice(network, each, plain.temperature, plain.hard_weight, plain.ratio, plain.scheme) for each in options]
+        options = {
+            network: tuple((name, axis.list_probe_values()[0]) for name, axis in space.items())
+            for network, space in self.networks.items()
+        }
+        probes = [
+            Choice(network, options[network], ratio=first["ratio"], scheme=first["scheme"], **taught)
+            for network in self.networks
+        ]
         for key in ("ratio", "scheme", *(name for name, value in taught.items() if value is not None)):
-            values = self.keys[key].list_probe_values()[1:]
-            probes += [Choice(**{**probes[0].__dict__, key: value}) for value in values]
+            probes += [replace(probes[0], **{key: value}) for value in self.keys[key].list_probe_values()[1:]]
         return probes

@@ -77,7 +77,9 @@ def read_budget(within: Mapping[str, float | str]) -> Budget:
             raise ConfigError(f"{name} must be a number greater than 0 (given: {value}){source}.")
         limits[figure] = min(value * factor, limits.get(figure, math.inf))
     if not limits:
-        raise ConfigError("a search needs a budget. Give one or several, such as: --within size_kb=16 --within macs=1e6")
+        raise ConfigError(
+            "a search needs a budget. Give one or several, such as: --within size_kb=16 --within macs=1e6"
+        )
     return Budget(limits, None if device is None else str(device), tuple(unchecked))
 
 

@@ -18,8 +18,14 @@ def explain_misfit(network: str, options: Mapping[str, Any], task: Any) -> str |
     from edgeproof.data.task_checks import as_tuple
     from edgeproof.models.training_task import make_examples
 
+    plugin = plugins.load("networks", network)
+    shape = tuple(task.INPUTS[0].shape)
+    if plugin.KIND == "autoencoder" and tuple(task.OUTPUTS[0].shape) != shape:
+        return "it reconstructs its input, and the task does not"
+    if plugin.KIND == "sequence_classifier" and shape[-1] != 1:
+        return f"it takes one signal per channel, and the task gives {shape}"
     try:
-        module = plugins.load("networks", network).build(tuple(task.INPUTS), tuple(task.OUTPUTS), **options)
+        module = plugin.build(tuple(task.INPUTS), tuple(task.OUTPUTS), **options)
         with torch.no_grad():
             outputs = as_tuple(module.eval()(*make_examples(task.INPUTS, 1)))
     except Exception as error:  # a network that was written for other inputs

@@ -165,11 +165,8 @@ def build_untrained(untrained: Untrained) -> Any:
 
     Raises ConfigError if the network or a method cannot take its input.
     """
-    import torch
-
     from edgeproof.models import frameworks, model_files
-    from edgeproof.models.training_task import Split, TrainingTask, make_examples
-    from edgeproof.statistics.metric import ACCURACY
+    from edgeproof.models.training_task import make_examples
 
     item = ExportParams.model_validate(untrained.export)
     frameworks.make_deterministic(untrained.network, item.seeds[0], item.threads)
@@ -181,14 +178,35 @@ def build_untrained(untrained: Untrained) -> Any:
         raise
     except Exception as error:  # a network that was written for other inputs
         raise ConfigError(f"network '{untrained.network}' does not take the task's inputs ({error})") from error
-    nothing = Split(make_examples(untrained.inputs, 0), torch.zeros(0))
-    task = TrainingTask(
-        name="untrained", inputs=untrained.inputs, outputs=untrained.outputs, train=nothing, validation=nothing,
-        metric=ACCURACY, measure=lambda inputs, outputs, targets: 0.0, seed=item.seeds[0], threads=item.threads,
-    )  # fmt: skip
+    _randomize(module)
+    task = _make_empty_task(untrained, item.threads)
     for method, options in untrained.steps:
         module = plugins.load("methods", method).apply(module, task, **{**options, "epochs": 0})
     return module.eval()
+
+
+def _randomize(module: Any) -> None:
+    """Add small random numbers to all tensors. Equal tensors, such as biases of zero, would be stored only once."""
+    import torch
+
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(0.1 * torch.rand_like(tensor))
+
+
+def _make_empty_task(untrained: Untrained, threads: int) -> Any:
+    """Return a task without samples, which a method needs for its inputs and outputs."""
+    import torch
+
+    from edgeproof.models.training_task import Split, TrainingTask, make_examples
+    from edgeproof.statistics.metric import ACCURACY
+
+    nothing = Split(make_examples(untrained.inputs, 0), torch.zeros(0))
+    return TrainingTask(
+        name="untrained", inputs=untrained.inputs, outputs=untrained.outputs, train=nothing, validation=nothing,
+        metric=ACCURACY, measure=lambda inputs, outputs, targets: 0.0, seed=0, threads=threads,
+    )  # fmt: skip
 
 
 def _measure_export(untrained: Untrained, module: Any) -> int:

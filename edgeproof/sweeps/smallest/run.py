@@ -6,7 +6,7 @@ As in `sweeps.search`, nothing but points and proxies is stored: the same comman
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 
@@ -73,6 +73,19 @@ class SmallestSearch:
             words = (*words, f"distill.epochs={student}", f"prune.epochs={pruned}")
         return self.compose(words)
 
+    def describe_untrained(self, choice: Choice) -> Untrained:
+        """Return what decides a candidate's size. It is that of the composed study, without composing it."""
+        composed = describe_untrained(self.base)
+        pruning = {**self.base.find_model(SMALL).options, "ratio": float(choice.ratio)}
+        is_pruned = choice.final_model == SMALL
+        return replace(
+            composed,
+            network=choice.network,
+            network_options=self.space.fill_options(choice),
+            steps=((self.base.find_model(SMALL).method, pruning),) if is_pruned else (),
+            export={**composed.export, "model": choice.final_model, "schemes": [choice.scheme]},
+        )
+
     def cost(self, candidate: Candidate) -> tuple[float, float]:
         """Return what halving compares: the quality as a cost, and the predicted size."""
         quality, size = candidate.qualities[-1], candidate.proxies.size_bytes
@@ -81,10 +94,13 @@ class SmallestSearch:
         return (-quality if self.metric.better == "more" else quality), float(size)
 
 
-def plan_search(name: str, options: SmallestOptions, space: ChoiceSpace, base: Params, compose: Compose) -> SmallestSearch:
+def plan_search(
+    name: str, options: SmallestOptions, space: ChoiceSpace, base: Params, compose: Compose
+) -> SmallestSearch:
     """Check a search before anything runs. Raises ConfigError for a wrong budget, target or value of the space."""
     metric = load_metric(base.task.metric)
     budget, target = read_budget(options.within), read_target(options.target, metric)
+    space.check_options()
     for choice in space.list_probes():
         compose(choice.list_overrides())
     full = [base.find_model(model).options["epochs"] for model in (STUDENT, SMALL)]
@@ -173,7 +189,7 @@ class _Runner:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return None
         limits = self.search.budget.proxies
-        proxies = self.examine(describe_untrained(self.search.compose_rung(choice, 0).params), limits)
+        proxies = self.examine(self.search.describe_untrained(choice), limits)
         candidate = Candidate(choice, trial, proxies, describe_refusal(proxies, self.search.budget))
         candidates.append(candidate)
         if candidate.refusal:
@@ -190,7 +206,9 @@ class _Runner:
             final = None if models is None else models.get(candidate.choice.final_model)
             candidate.qualities.append(None if final is None else final.validation_quality)
             failure = self.store.read_failure(point.digest)
-            candidate.outcome = f"failed: {failure.reason}" if final is None and failure else f"stopped at rung {rung + 1}"
+            candidate.outcome = (
+                f"failed: {failure.reason}" if final is None and failure else f"stopped at rung {rung + 1}"
+            )
         write_candidates(candidates, self.store.directory / CANDIDATES_FILE)
 
     def _tell(self, study: optuna.Study, candidate: Candidate) -> None:

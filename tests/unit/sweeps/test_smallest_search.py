@@ -1,0 +1,315 @@
+"""Whole searches for the smallest model without DVC: rungs, the budget, continuing, the chosen study, the ablation."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from edgeproof.cli import main
+from edgeproof.cli import search as cli_search
+from edgeproof.cli.sweep import parse_axis
+from edgeproof.config import compose
+from edgeproof.core.directories import read_meta, write_json, write_text
+from edgeproof.core.errors import ConfigError
+from edgeproof.data import preparation
+from edgeproof.models import build
+from edgeproof.report import row_data
+from edgeproof.statistics.estimates import Estimate
+from edgeproof.study import plan
+from edgeproof.sweeps.local_executor import PointPhase
+from edgeproof.sweeps.outcomes import ModelSummary, PointOutcome
+from edgeproof.sweeps.points import ComposedPoint, parse_overrides
+from edgeproof.sweeps.smallest import proxies, run
+from edgeproof.sweeps.smallest.choices import ChoiceSpace
+from edgeproof.sweeps.smallest.options import SmallestOptions
+from edgeproof.sweeps.smallest.proxies import Proxies, Untrained
+from edgeproof.sweeps.store import SweepStore
+from tests.support.sweep_points import ROW
+
+ROOT = Path(__file__).parents[3]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("project")]
+
+GRAMMAR = {"width": "choice(8,16,64)", "blocks": "choice(1,4)"}
+KEYS = {
+    "teacher": "choice(teacher,none)", "temperature": "choice(2.0)", "hard_weight": "choice(0.1)",
+    "ratio": "choice(0,0.5)", "scheme": "choice(int8-static,fp32)",
+}  # fmt: skip
+
+
+@pytest.fixture
+def project(empty_project: Path) -> Path:
+    """Return an empty project with the configuration of this one."""
+    shutil.copytree(ROOT / "conf", empty_project / "conf")
+    shutil.copytree(ROOT / "devices", empty_project / "devices")
+    return empty_project
+
+
+def examine(candidate: Untrained, limits: Mapping[str, float]) -> Proxies:
+    """Return figures that grow with the network; the fp32 file is four times as large."""
+    parameters = (
+        candidate.network_options["width"] * candidate.network_options["blocks"] * (1 if candidate.steps else 2)
+    )
+    return Proxies(parameters, 10 * parameters, parameters * (4 if candidate.export["schemes"] == ["fp32"] else 1))
+
+
+@dataclass
+class Starter:
+    """Ends points at once, with qualities that grow with size and epochs. Notes what it started."""
+
+    started: list[tuple[str, PointPhase]] = field(default_factory=list)
+
+    def __call__(self, store: SweepStore, digest: str, phase: PointPhase) -> subprocess.Popen[bytes]:
+        request, params = store.read_request(), store.load_params(digest)
+        point = next(point for point in request.points if point.digest == digest)
+        self.started.append((digest, phase))
+        size = examine(proxies.describe_untrained(params), {}).size_bytes
+        assert size is not None
+        quality = 1 - 1 / (1 + size * params.find_model("student").options["epochs"] ** 0.5)
+        models = {name: ModelSummary("b" * 64, quality) for name in ("student", *params.prune)}
+        if phase == "train":
+            store.write_trained(digest, models)
+        else:
+            row = replace(ROW, size_bytes=size, quality=Estimate(quality, 0.0, 1.0))
+            row = replace(
+                row, model=next(iter(params.report.final)), scheme=next(iter(params.report.final.values()))[0]
+            )
+            result = store.point_directory(digest)
+            write_json(result / "tables/table.json", row_data.describe_rows([row], study=params.study))
+            write_text(result / "params.yaml", store.params_path(digest).read_text())
+            store.write_outcome(result, PointOutcome(point.overrides, request.code, models, [], "experiment"))
+        return subprocess.Popen([sys.executable, "-S", "-c", ""], start_new_session=True)
+
+
+def options(**changes: Any) -> SmallestOptions:
+    content = yaml.safe_load((ROOT / "conf/search/smallest.yaml").read_text())
+    content |= {"within": {"size_kb": 0.1}, "target": 95.0, "networks": ["ds_cnn"], "trials": 6, "batch": 3}
+    return SmallestOptions.model_validate({**content, "save_as": "chosen", **changes})
+
+
+def plan_one(name: str = "s", **changes: Any) -> run.SmallestSearch:
+    chosen = options(**changes)
+    space = ChoiceSpace(
+        {"ds_cnn": {key: parse_axis(key, value) for key, value in GRAMMAR.items()}},
+        {"ds_cnn": yaml.safe_load((ROOT / "conf/networks/ds_cnn.yaml").read_text())["options"]},
+        {key: parse_axis(key, value) for key, value in KEYS.items()},
+        has_teacher=True,
+    )
+
+    return run.plan_search(name, chosen, space, compose_words(()).params, lambda words: compose_words(tuple(words)))
+
+
+@functools.cache
+def compose_words(words: tuple[str, ...]) -> ComposedPoint:
+    """Compose a candidate once for all tests, which takes a part of a second."""
+    overrides = ("study=smallest", *words)
+    return ComposedPoint(overrides, compose.compose(None, overrides))
+
+
+def read_candidates(name: str = "s") -> list[dict[str, str]]:
+    with (SweepStore(name).directory / run.CANDIDATES_FILE).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_search_trains_only_candidates_within_the_budget_and_ever_fewer_of_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    starter = Starter()
+    assert run.run_smallest(plan_one(), starter=starter, examine=examine) == 0
+    trained = [digest for digest, phase in starter.started if phase == "train"]
+    assert len(trained) == len(set(trained)) == 6 + 2
+    sizes = [
+        examine(proxies.describe_untrained(SweepStore("s").load_params(digest)), {}).size_bytes for digest in trained
+    ]
+    assert all(size is not None and size <= 100 for size in sizes)
+    epochs = [SweepStore("s").load_params(digest).find_model("student").options["epochs"] for digest in trained]
+    assert epochs == [2] * 6 + [6] * 2
+    rows = read_candidates()
+    refused = [row for row in rows if row["outcome"].startswith("refused: size_bytes")]
+    assert refused
+    assert all(int(row["predicted_size_bytes"]) > 100 and not row["validation_quality_by_rung"] for row in refused)
+    measured = [row for row in rows if row["outcome"] == "measured"]
+    assert len(measured) == len([phase for _, phase in starter.started if phase == "all"])
+    assert 1 <= len(measured) <= 2
+    assert "Smallest that meets 95.00%" in capsys.readouterr().out
+
+
+def test_the_same_command_repeats_nothing_and_a_search_is_repeatable() -> None:
+    first, second, other = Starter(), Starter(), Starter()
+    run.run_smallest(plan_one(), starter=first, examine=examine)
+    study = Path("conf/study/chosen.yaml").read_bytes()
+    run.run_smallest(plan_one(), starter=second, examine=examine)
+    run.run_smallest(plan_one("again"), starter=other, examine=examine)
+    assert second.started == []
+    assert sorted(other.started) == sorted(first.started)
+    assert read_candidates("again") == read_candidates("s")
+    assert Path("conf/study/chosen.yaml").read_bytes() == study
+
+
+def test_an_interrupted_search_continues_where_it_was() -> None:
+    class Interrupted(Starter):
+        def __call__(self, store: SweepStore, digest: str, phase: PointPhase) -> subprocess.Popen[bytes]:
+            if len(self.started) == 5:
+                raise KeyboardInterrupt
+            return super().__call__(store, digest, phase)
+
+    whole, cut, rest = Starter(), Interrupted(), Starter()
+    run.run_smallest(plan_one("whole"), starter=whole, examine=examine)
+    with pytest.raises(KeyboardInterrupt):
+        run.run_smallest(plan_one("cut"), starter=cut, examine=examine)
+    run.run_smallest(plan_one("cut"), starter=rest, examine=examine)
+    assert len(cut.started) == 5
+    assert sorted(cut.started + rest.started) == sorted(whole.started)
+
+
+def test_the_chosen_study_makes_the_stages_of_the_chosen_point() -> None:
+    starter = Starter()
+    run.run_smallest(plan_one(), starter=starter, examine=examine)
+    written = compose.compose("chosen")
+    measured = [SweepStore("s").load_params(digest) for digest, phase in starter.started if phase == "all"]
+    assert plan.list_stages(written) in [plan.list_stages(params) for params in measured]
+    assert "${" not in Path("conf/study/chosen.yaml").read_text()
+
+
+def test_the_chosen_study_rebuilds_the_same_weights() -> None:
+    run.run_smallest(plan_one(space={**KEYS}), starter=Starter(), examine=examine)
+    overrides = yaml_header(Path("conf/study/chosen.yaml"))
+    hashes = []
+    for params in (compose.compose(None, overrides), compose.compose("chosen")):
+        preparation.prepare(params.task)
+        for family in (params.train, params.distill, params.prune):
+            for name, item in family.items():
+                item.options["epochs"] = 1
+                build.build(name, params)
+        final = next(iter(params.report.final))
+        hashes.append(read_meta(Path("models", final))["files"])
+    assert hashes[0] == hashes[1]
+
+
+def yaml_header(path: Path) -> list[str]:
+    """Return the overrides in the second line of a chosen study."""
+    return shlex.split(path.read_text().splitlines()[1].partition("edgeproof repro ")[2])
+
+
+def test_a_study_that_no_search_has_written_is_never_overwritten() -> None:
+    before = Path("conf/study/digits.yaml").read_bytes()
+    starter = Starter()
+    with pytest.raises(ConfigError, match=r"study 'digits' exists.*--save-as"):
+        run.run_smallest(plan_one(save_as="digits"), starter=starter, examine=examine)
+    assert starter.started == []
+    assert Path("conf/study/digits.yaml").read_bytes() == before
+
+
+def test_a_target_that_no_point_meets_writes_no_study_and_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.run_smallest(plan_one(target=99.99), starter=Starter(), examine=examine) == 1
+    assert "No measured point reaches 99.99%. The best one within the budget reaches" in capsys.readouterr().out
+    assert not Path("conf/study/chosen.yaml").exists()
+
+
+def test_a_budget_that_no_candidate_meets_is_answered_with_the_nearest_one() -> None:
+    starter = Starter()
+    with pytest.raises(
+        ConfigError, match=r"none of \d+ candidates is within the budget \(size_bytes ≤ 5\).*ds_cnn width=8"
+    ):
+        run.run_smallest(plan_one(within={"size_kb": 0.005}, attempts=20), starter=starter, examine=examine)
+    assert starter.started == []
+
+
+def test_the_steps_to_the_winner_are_listed_and_run_only_if_asked_for() -> None:
+    starter = Starter()
+    run.run_smallest(plan_one(), starter=starter, examine=examine)
+    text = (SweepStore("s").directory / "ablation.md").read_text()
+    steps = text.count("edgeproof repro study=smallest")
+    assert steps >= 2
+    assert not SweepStore("s-ablation").directory.exists()
+    assert run.run_smallest(plan_one(ablation=True), starter=starter, examine=examine) == 0
+    assert len(SweepStore("s-ablation").read_request().points) == steps
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+def parse(*words: str) -> argparse.Namespace:
+    return main.parse(["search", *words])
+
+
+def test_the_options_of_the_command_are_keys_of_a_sweep() -> None:
+    arguments = parse(
+        "digits", "--within", "size_kb=16", "--within", "smart_camera", "--target", "90", "--runtime", "tflite", "--epochs",
+        "9", "--trials", "4", "--save-as", "mine", "--networks", "ds_cnn,resnet8", "--ablation",
+    )  # fmt: skip
+    assert cli_search.list_words(arguments) == [
+        "+search=smallest", "study=smallest", "task=digits", "search.target=90.0", "++search.within.size_kb=16.0",
+        "++search.within.device=smart_camera", "bench.devices=[smart_camera]", "bench.runtimes=[tflite]",
+        "search.networks=[ds_cnn,resnet8]", "search.trials=4", "search.save_as=mine", "train.epochs=9",
+        "distill.epochs=9", "prune.epochs=3", "search.ablation=true",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def search(monkeypatch: pytest.MonkeyPatch) -> Callable[..., run.SmallestSearch]:
+    """Return a function that plans the search of a command line, and runs nothing."""
+    planned: list[run.SmallestSearch] = []
+    monkeypatch.setattr(run, "run_smallest", lambda search, workers: planned.append(search) or 0)
+
+    def plan_command(*words: str) -> run.SmallestSearch:
+        arguments = parse(*words)
+        assert arguments.function(arguments) == 0
+        return planned[-1]
+
+    return plan_command
+
+
+def test_a_search_chooses_among_the_networks_that_take_the_tasks_inputs(
+    search: Callable[..., run.SmallestSearch],
+) -> None:
+    images = search("digits", "--within", "size_kb=16", "--target", "90")
+    assert list(images.space.networks) == ["resnet8", "ds_cnn", "mobilenet_v2"]
+    assert images.space.has_teacher
+    signals = search("activity", "--within", "smart_camera", "--target", "80")
+    assert list(signals.space.networks) == ["resnet8", "ds_cnn", "mobilenet_v2", "cnn_1d"]
+    assert signals.budget.limits == pytest.approx({"size_bytes": 12e6, "p90_us": 50_000, "peak_rss_bytes": 1e9})
+    assert signals.compose(()).params.find_model("teacher").network == "resnet8"
+    assert signals.name.startswith("activity-smallest-")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--within", "sise_kb=16"], "Did you mean 'size_kb'"),
+        (
+            ["--within", "size_kb=16", "--networks", "gru"],
+            "network 'gru' has no search space. Add one to conf/networks/gru.yaml",
+        ),
+        (["--within", "size_kb=16", "--networks", "nothing"], "unknown network 'nothing'"),
+        (["--within", "size_kb=16", "--networks", "cnn_1d"], "no network takes the inputs of this task. cnn_1d:"),
+    ],
+)
+def test_a_search_that_cannot_work_is_refused(
+    search: Callable[..., run.SmallestSearch], words: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        search("digits", *words, "--target", "90")
+
+
+def test_a_value_that_the_options_of_a_network_refuse_is_refused_before_anything_runs(
+    search: Callable[..., run.SmallestSearch],
+) -> None:
+    path = Path("conf/networks/ds_cnn.yaml")
+    path.write_text(path.read_text().replace("choice(16,24,32,48,64)", "choice(16,-1)"))
+    with pytest.raises(ConfigError, match="width: Input should be greater than 0"):
+        search("digits", "--within", "size_kb=16", "--target", "90", "--networks", "ds_cnn")
+    path.write_text(path.read_text().replace("width:", "widht:", 2).replace("widht: 64", "width: 64"))
+    with pytest.raises(ConfigError, match="widht: unknown key"):
+        search("digits", "--within", "size_kb=16", "--target", "90", "--networks", "ds_cnn")
