@@ -34,8 +34,8 @@ def add_commands(commands: Any) -> None:
         action="append",
         required=True,
         metavar="LIMIT",
-        help="a limit such as size_kb=16 (1 kB is 1000 bytes), macs=1e6, p50_us=200, or a device whose card has a budget; "
-        "may be repeated",
+        help="a limit such as size_kb=16 (1 kB is 1000 bytes), macs=1e6 or p50_us=200, or a device whose card has a "
+        "budget; may be repeated",
     )
     parser.add_argument(
         "--target",
@@ -154,8 +154,8 @@ def _select_networks(names: Sequence[str], definitions: Mapping[str, Any], task:
         if not definitions[name].get("search"):
             spaces = ", ".join(sorted(key for key, definition in definitions.items() if definition.get("search")))
             raise ConfigError(
-                f"network '{name}' has no search space. Add one to conf/networks/{name}.yaml, such as 'search: {{width: "
-                f'"choice(16,24,32)"}}\'. Networks with one: {spaces}.'
+                f"network '{name}' has no search space. Add one to conf/networks/{name}.yaml, such as "
+                f"'search: {{width: \"choice(16,24,32)\"}}'. Networks with one: {spaces}."
             )
     reasons = {name: fitting.explain_misfit(name, definitions[name]["options"], task) for name in names}
     fitting_names = [name for name in names if reasons[name] is None]

@@ -89,7 +89,7 @@ class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
         if key not in self._offsets:
             alignment = DATA_ALIGNMENT if elements.itemsize == 1 else elements.itemsize
             self.StartVector(elements.itemsize, elements.size, alignment)
-            self.head = self.head - len(content)
+            self.head -= len(content)
             self.Bytes[self.head : self.head + len(content)] = content
             self._offsets[key] = self.EndVector()
         return self._offsets[key]

@@ -1,4 +1,4 @@
-"""What a search may choose: network, its options, teacher, pruning and scheme; and the overrides that a choice makes."""
+"""Values that a search may choose: network, options, teacher, pruning, scheme; and the overrides of a choice."""
 
 from __future__ import annotations
 
@@ -127,5 +127,6 @@ class ChoiceSpace:
             for network in self.networks
         ]
         for key in ("ratio", "scheme", *(name for name, value in taught.items() if value is not None)):
-            probes += [replace(probes[0], **{key: value}) for value in self.keys[key].list_probe_values()[1:]]
+            changes: list[dict[str, Any]] = [{key: value} for value in self.keys[key].list_probe_values()[1:]]
+            probes += [replace(probes[0], **change) for change in changes]
         return probes

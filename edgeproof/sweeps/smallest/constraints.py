@@ -77,9 +77,7 @@ def read_budget(within: Mapping[str, float | str]) -> Budget:
             raise ConfigError(f"{name} must be a number greater than 0 (given: {value}){source}.")
         limits[figure] = min(value * factor, limits.get(figure, math.inf))
     if not limits:
-        raise ConfigError(
-            "a search needs a budget. Give one or several, such as: --within size_kb=16 --within macs=1e6"
-        )
+        raise ConfigError("a search needs a budget. Give limits, such as: --within size_kb=16 --within macs=1e6")
     return Budget(limits, None if device is None else str(device), tuple(unchecked))
 
 
@@ -94,8 +92,8 @@ def read_target(target: float | None, metric: Metric) -> float:
     quality = target / metric.scale
     if not math.isfinite(quality) or (metric.is_proportion and not 0 < quality <= 1):
         raise ConfigError(
-            f"target {target:g} cannot be reached: {metric.label} is between 0 and {metric.scale:g} {metric.unit}".rstrip()
-            + ". Give it as tables show it."
+            f"target {target:g} cannot be reached: {metric.label} is between 0 and {metric.scale:g} {metric.unit}. "
+            "Give it as tables show it."
         )
     return quality
 
@@ -110,8 +108,8 @@ def _read_card(device: str) -> dict[str, float]:
     limits = {} if budget is None else budget.model_dump(exclude_none=True)
     if not limits:
         raise ConfigError(
-            f"devices/{device}.yaml has no budget. Add one, such as 'budget: {{size_mb: 0.5, latency_ms: 20}}', or give "
-            "limits: --within size_kb=500"
+            f"devices/{device}.yaml has no budget. Add one, such as 'budget: {{size_mb: 0.5, latency_ms: 20}}', or "
+            "give limits: --within size_kb=500"
         )
     return limits
 

@@ -266,8 +266,8 @@ def _print_plan(search: SmallestSearch) -> None:
     epochs = ", ".join(str(student) for student, _ in search.epochs)
     print(
         f"Search '{search.name}': the smallest file with {search.metric.label} of {better} "
-        f"{search.metric.format(search.target)} within {describe_limits(budget.limits)}. {options.trials} candidates by "
-        f"{options.sampler} train for {epochs} epochs, and the front in full."
+        f"{search.metric.format(search.target)} within {describe_limits(budget.limits)}. {options.trials} candidates "
+        f"by {options.sampler} train for {epochs} epochs, and the front in full."
     )
     if measured := [name for name in budget.limits if name not in PROXIES]:
         print(f"{', '.join(measured)}: known only after the measurement of the front.")

@@ -58,4 +58,5 @@ def explain_miss(rows: Sequence[ResultRow], limits: Mapping[str, float], target:
     nearest = min(measured, key=lambda row: max(compute_excess(row, name, limit) for name, limit in limits.items()))
     excesses = {name: compute_excess(nearest, name, limit) for name, limit in limits.items()}
     missed = ", ".join(f"{name} by {share:.0%}" for name, share in excesses.items() if share > 0)
-    return f"No measured point is within the budget. The nearest one, {nearest.point.digest[:8]}, exceeds {missed}. {advice}"
+    name = nearest.point.digest[:8]
+    return f"No measured point is within the budget. The nearest one, {name}, exceeds {missed}. {advice}"

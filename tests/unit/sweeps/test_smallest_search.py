@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from edgeproof.statistics.estimates import Estimate
 from edgeproof.study import plan
 from edgeproof.sweeps.local_executor import PointPhase
 from edgeproof.sweeps.outcomes import ModelSummary, PointOutcome
-from edgeproof.sweeps.points import ComposedPoint, parse_overrides
+from edgeproof.sweeps.points import ComposedPoint
 from edgeproof.sweeps.smallest import proxies, run
 from edgeproof.sweeps.smallest.choices import ChoiceSpace
 from edgeproof.sweeps.smallest.options import SmallestOptions
@@ -246,8 +246,8 @@ def parse(*words: str) -> argparse.Namespace:
 
 def test_the_options_of_the_command_are_keys_of_a_sweep() -> None:
     arguments = parse(
-        "digits", "--within", "size_kb=16", "--within", "smart_camera", "--target", "90", "--runtime", "tflite", "--epochs",
-        "9", "--trials", "4", "--save-as", "mine", "--networks", "ds_cnn,resnet8", "--ablation",
+        "digits", "--within", "size_kb=16", "--within", "smart_camera", "--target", "90", "--runtime", "tflite",
+        "--epochs", "9", "--trials", "4", "--save-as", "mine", "--networks", "ds_cnn,resnet8", "--ablation",
     )  # fmt: skip
     assert cli_search.list_words(arguments) == [
         "+search=smallest", "study=smallest", "task=digits", "search.target=90.0", "++search.within.size_kb=16.0",
