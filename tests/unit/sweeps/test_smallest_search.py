@@ -94,7 +94,7 @@ class Starter:
 
 def options(**changes: Any) -> SmallestOptions:
     content = yaml.safe_load((ROOT / "conf/search/smallest.yaml").read_text())
-    content |= {"within": {"size_kb": 0.1}, "target": 95.0, "networks": ["ds_cnn"], "trials": 6, "batch": 3}
+    content |= {"within": {"size_kb": 0.1}, "target": 95.0, "networks": ["ds_cnn"], "trials": 6, "batch": 3, "rungs": 2}
     return SmallestOptions.model_validate({**content, "save_as": "chosen", **changes})
 
 
