@@ -77,10 +77,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
 
 
 def read_interface(path: Path) -> ModelInterface:
-    """Read the inputs and outputs of an OpenVINO .xml or an .onnx file.
-
-    Raises ConfigError if the .bin of an .xml is missing.
-    """
+    """Read the inputs and outputs of an .xml or .onnx file. Raises ConfigError if the .bin of an .xml is missing."""
     with _open(path) as model:
         return ModelInterface(tuple(map(_read_spec, model.inputs)), tuple(map(_read_spec, model.outputs)))
 
@@ -345,10 +342,7 @@ def _chains_quantized_layers(model: Any) -> bool:
 
 
 def _check_computes_bf16(core: Any, compiled: Any) -> None:
-    """Raise Unsupported if the processor has no bfloat16 arithmetic.
-
-    The plugin would then compute in another precision, or emulate bfloat16.
-    """
+    """Raise Unsupported if the plugin would emulate bfloat16 or compute in another precision on this processor."""
     precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if precision != "bf16" or "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         name = core.get_property("CPU", "FULL_DEVICE_NAME")

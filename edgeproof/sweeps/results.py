@@ -21,7 +21,7 @@ from edgeproof.sweeps.store import SweepStore, describe_damaged_point
 
 QUALITY = "quality"
 # Every figure that a sweep can report. Less is better in all but the quality, whose metric decides.
-FIGURE_NAMES = (QUALITY, "p50_us", "p90_us", "size_bytes", "parameters", "macs", "peak_rss_bytes")
+FIGURE_NAMES = (QUALITY, "p50_us", "p90_us", "size_bytes", "parameters", "macs", "peak_rss_bytes", "arena_bytes")
 # Figures of latency → the fields of a row, in nanoseconds.
 PERCENTILES = {"p50_us": "p50_ns", "p90_us": "p90_ns"}
 

@@ -12,8 +12,7 @@ from edgeproof.statistics.metric import Metric
 
 DEVICE = "device"
 # The name of a constraint → the figure of a sweep that it limits, and the factor to the figure's unit. 1 kB is 1000
-# bytes, as on cards. A runtime that reports another figure, such as the bytes of its memory arena, adds a line here
-# and the figure to sweeps/results.py.
+# bytes and 1 KiB is 1024, as on cards. Another figure takes a line here, and one in sweeps/results.py.
 CONSTRAINTS = {
     "size_kb": ("size_bytes", 1e3),
     "size_mb": ("size_bytes", 1e6),
@@ -23,6 +22,9 @@ CONSTRAINTS = {
     "p90_us": ("p90_us", 1.0),
     "latency_ms": ("p90_us", 1e3),
     "memory_mb": ("peak_rss_bytes", 1e6),
+    "arena_kb": ("arena_bytes", 1e3),
+    "flash_kib": ("size_bytes", 1024.0),
+    "ram_kib": ("arena_bytes", 1024.0),
 }
 # Figures that are known before anything is trained.
 PROXIES = ("parameters", "macs", "size_bytes")

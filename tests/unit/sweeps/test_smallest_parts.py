@@ -53,6 +53,7 @@ def untrained(width: int = 16, blocks: int = 2, ratio: float | None = None, **ex
     ("within", "limits"),
     [
         ({"size_kb": 16.0}, {"size_bytes": 16_000}),
+        ({"flash_kib": 2.0, "ram_kib": 1.0, "arena_kb": 3.0}, {"size_bytes": 2048, "arena_bytes": 1024}),
         ({"size_kb": 16.0, "size_mb": 0.001}, {"size_bytes": 1000}),
         ({"latency_ms": 0.2, "p90_us": 500.0, "macs": 1e6}, {"p90_us": 200, "macs": 1e6}),
         ({"memory_mb": 2.0, "p50_us": 3.0, "parameters": 7}, {"peak_rss_bytes": 2e6, "p50_us": 3, "parameters": 7}),
