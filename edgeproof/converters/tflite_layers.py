@@ -25,7 +25,7 @@ class TfliteLayers(LayerGraph):
         self._model = flatbuffer_utils.read_model(str(path))
         self._graph = self._model.subgraphs[0]
         self._operators = list(self._graph.operators)
-        names = [tensor.name.decode() for tensor in self._graph.tensors]
+        names = [(tensor.name or b"").decode() for tensor in self._graph.tensors]
         counts = Counter(names)
         self._names = [
             name if name and counts[name] == 1 else f"{ANONYMOUS}{index}" for index, name in enumerate(names)

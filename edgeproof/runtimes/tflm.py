@@ -95,6 +95,13 @@ def adopt(path: Path, out_dir: Path, *, input_shapes: Sequence[Sequence[int]], o
     return result
 
 
+def strip(source_dir: Path, target_dir: Path) -> None:
+    """Write model.tflite without internal names and metadata: see edgeproof/converters/strip_tflite.py."""
+    from edgeproof.converters import strip_tflite
+
+    strip_tflite.strip(source_dir / FILE, target_dir / FILE)
+
+
 class Session(InferenceSession):
     """Runs model.tflite in one thread. Quantized inputs and outputs are converted, as an application must.
 
@@ -160,7 +167,7 @@ def list_placements(artifact_dir: Path, inputs: Sequence[Array], *, threads: int
         tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
         computed = next((tensor for tensor in tensors if model.buffers[tensor.buffer].data is None), tensors[-1])
         where = f"reference kernel, {dtypes[computed.type]}"
-        placed.append(PlacedOperator(tensors[-1].name.decode(), kind, where))
+        placed.append(PlacedOperator((tensors[-1].name or b"").decode(), kind, where))
     return explain_floats(placed, CONVERSIONS)
 
 

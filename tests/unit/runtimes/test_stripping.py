@@ -139,3 +139,9 @@ def test_files_stay_as_they_are_unless_the_outputs_are_known_to_be_equal(
     result = stripping.strip(runtime, ExportResult(), tmp_path, (samples,), 1)
     assert (tmp_path / "file").read_bytes() == b"abc  "
     assert result == ExportResult((f"names and metadata kept: {reason}",))
+
+
+def test_the_layers_of_a_stripped_file_can_be_opened(artifact: Path, tmp_path: Path) -> None:
+    runtime = plugins.load("runtimes", artifact.name)
+    runtime.strip(artifact, tmp_path)
+    assert len(runtime.open_layers(tmp_path).nodes) == len(runtime.open_layers(artifact).nodes)
