@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from edgeproof.core import ed25519
+from edgeproof.core.directories import hash_file
 from edgeproof.core.regular_files import is_regular_file, list_content
 from edgeproof.core.signatures import fingerprint
 
@@ -26,7 +26,9 @@ def find_problems(root: Path, signer: str | None) -> list[str]:
             raise ValueError("not a regular file")
         raw = (root / MANIFEST).read_bytes()
         content = json.loads(raw)
-        files = dict(content["files"])
+        files = content["files"]
+        if not isinstance(files, dict):
+            raise TypeError("not an object")
         if content["schema"] != SCHEMA:
             return [f"{MANIFEST} has schema {content['schema']}, this program reads {SCHEMA}"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -35,10 +37,12 @@ def find_problems(root: Path, signer: str | None) -> list[str]:
     listing = list_content(root)
     problems += [f"{name} is not a regular file: links, pipes and devices are refused" for name in listing.others]
     present = set(listing.files) - {MANIFEST, SIGNATURE}
-    problems += [f"{name} is not in the manifest" for name in sorted(present - set(files))]
+    problems += [
+        f"{name} is not in the manifest: keep other files outside the bundle" for name in sorted(present - set(files))
+    ]
     problems += [f"{name} is missing" for name in sorted(set(files) - present)]
     for name in sorted(present & set(files)):
-        if hashlib.sha256((root / name).read_bytes()).hexdigest() != files[name]:
+        if hash_file(root / name) != files[name]:
             problems.append(f"{name} is damaged: its sha256 differs from the manifest's")
     return problems
 
