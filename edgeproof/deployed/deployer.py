@@ -8,9 +8,10 @@ It needs the standard library only, and works in the directory `deployment` of t
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +21,10 @@ from edgeproof.deployed.switching import Change
 from edgeproof.deployed.trial import TrialSettings
 
 SCHEMA = 1
+# The host refuses answers beyond these limits: longer texts are cut, and further reasons are counted.
+MAX_TEXT_CHARACTERS = 2000
+MAX_REASONS = 20
+_RUNTIME = re.compile(r"[a-z0-9_]{1,100}")
 
 
 def main() -> int:
@@ -70,7 +75,7 @@ def describe(request: Mapping[str, Any], change: Change) -> dict[str, Any]:
         "schema": SCHEMA,
         "nonce": request["nonce"],
         "outcome": change.outcome,
-        "reasons": list(change.reasons),
+        "reasons": _shorten_reasons(change.reasons),
         "figures": None if change.figures is None else asdict(change.figures),
         "current": None if current is None else _describe_version(current),
         "previous": None if previous is None else _describe_version(previous),
@@ -85,13 +90,23 @@ def _describe_version(version: Version) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         runtime = None
     return {
-        "runtime": runtime,
+        "runtime": runtime if isinstance(runtime, str) and _RUNTIME.fullmatch(runtime) else None,
         "sha256": version.sha256,
-        "label": version.label,
-        "signer": version.signer,
-        "since": version.since,
-        "origin": version.origin,
+        "label": _cut(version.label),
+        "signer": None if version.signer is None else _cut(version.signer),
+        "since": _cut(version.since),
+        "origin": _cut(version.origin),
     }
+
+
+def _shorten_reasons(reasons: Sequence[str]) -> list[str]:
+    shown = [_cut(reason) for reason in reasons[:MAX_REASONS]]
+    return shown if len(reasons) <= MAX_REASONS else [*shown, f"and {len(reasons) - MAX_REASONS} more"]
+
+
+def _cut(text: str) -> str:
+    """Return the start of a text. Lone surrogates, as in names of files that are no UTF-8, become '?'."""
+    return text[:MAX_TEXT_CHARACTERS].encode(errors="replace").decode()
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ def activate(sha256: str, label: str, signer: str, at: str, settings: TrialSetti
     """Verify and try the bundle whose manifest has this sha256, and make it current. Remove all older versions."""
     current = layout.read_current()
     if current is not None and current.sha256 == sha256 and not layout.find_problems(current, signer):
-        if current.label != label:
-            layout.switch_to(replace(current, label=label))
+        if (current.label, current.signer) != (label, signer):
+            layout.switch_to(replace(current, label=label, signer=signer))
         layout.prune()
         return Change("unchanged")
     protected = {current.name, current.previous} if current is not None else set()

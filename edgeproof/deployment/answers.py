@@ -8,14 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StringConstra
 
 from edgeproof.config.validation import Id
 from edgeproof.core.errors import DeviceError
+from edgeproof.deployed.deployer import MAX_REASONS, MAX_TEXT_CHARACTERS
 
-SCHEMA = 1
-MAX_REASONS = 10_000
 MAX_VERSIONS = 10_000
 MAX_SHOWN_CHARACTERS = 200
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Words = Annotated[str, StringConstraints(max_length=2000)]
+Words = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARACTERS)]
 Outcome = Literal["switched", "unchanged", "intact", "missing", "refused", "busy", "failed"]
 
 
@@ -51,7 +50,7 @@ class DeviceAnswer(Answer):
     schema_: Literal[1] = Field(alias="schema")
     nonce: Words
     outcome: Outcome
-    reasons: list[Words] = Field(max_length=MAX_REASONS)
+    reasons: list[Words] = Field(max_length=MAX_REASONS + 1)
     figures: DeviceFigures | None
     current: DeployedVersion | None
     previous: DeployedVersion | None

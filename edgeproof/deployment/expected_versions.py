@@ -7,15 +7,15 @@ to the device alone.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, ValidationError
 
 from edgeproof.config.file_names import check_file_name
 from edgeproof.config.validation import Frozen
 from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ArtifactError
-from edgeproof.deployment.answers import Sha256
+from edgeproof.deployment.answers import Sha256, Words
 
 DEPLOYMENTS = Path("results/deployments")
 MAX_BYTES = 100_000
@@ -25,10 +25,10 @@ class ExpectedVersion(Frozen):
     """The version that a device should run."""
 
     schema_: Literal[1] = Field(default=1, alias="schema")
-    version: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    version: Words
     sha256: Sha256 = Field(description="sha256 of the bundle's MANIFEST.json")
-    signer: Annotated[str, StringConstraints(max_length=200)]
-    since: Annotated[str, StringConstraints(max_length=100)] = Field(description="time in ISO 8601")
+    signer: Words
+    since: Words = Field(description="time in ISO 8601")
     origin: Literal["deploy", "rollback"]
 
 

@@ -24,7 +24,6 @@ from edgeproof.records import allowed_signers, signing
 
 BUNDLES = WORK / "bundles"
 SIGN_HINT = f"Name the key in {signing.KEY_VARIABLE}, or pass the directory of a signed bundle with --bundle."
-FINGERPRINT = r"SHA256:[A-Za-z0-9+/]{43}"
 
 
 class _Content(BaseModel):

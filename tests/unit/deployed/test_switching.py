@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from edgeproof.connection.subprocesses import MAX_TAIL_BYTES
 from edgeproof.core import ed25519, signatures
 from edgeproof.core.directories import hash_file
-from edgeproof.deployed import layout, measurement, switching, trial
+from edgeproof.deployed import deployer, layout, measurement, switching, trial
+from edgeproof.deployed.switching import Change
 from edgeproof.deployed.trial import TrialSettings
-from edgeproof.deployment import device_program
+from edgeproof.deployment import answers, device_program
 from edgeproof.records import signing
 from tests.support.deployment_project import KEY, SIGNER, sign_bundle
 
@@ -84,13 +86,20 @@ def list_kill_steps(action: Callable[[], object]) -> Iterator[int]:
                     if remaining == 0:
                         os.kill(os.getpid(), signal.SIGKILL)
 
-            sys.addaudithook(count)
-            action()
-            os._exit(0)
-        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
+            code = 1
+            try:
+                sys.addaudithook(count)
+                action()
+                code = 0
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code == 0:
             assert step > 3, "the action changes files"
             return
+        assert code == -signal.SIGKILL, "the action fails by itself"
         yield step
+    pytest.fail("the action does not end")
 
 
 @pytest.mark.parametrize("before", [(), ("one",), ("one", "two")], ids=["first", "second", "third"])
@@ -194,12 +203,53 @@ def test_damaged_facts_about_a_version_do_not_stop_a_deployment() -> None:
     activate("two")
     current = layout.read_current()
     assert current is not None
+    other_types = json.dumps({"label": "", "since": [], "origin": {}, "signer": None, "previous": 3})
     for content in ("", "[]", '{"label": 1}', "[" * 100_000):
         (layout.ROOT / layout.VERSIONS / current.name / layout.ABOUT).write_text(content)
         damaged = layout.read_current()
         assert damaged is not None
         assert damaged.label == "unknown"
+    (layout.ROOT / layout.VERSIONS / current.name / layout.ABOUT).write_text(other_types)
     assert activate("three") == "switched"
+
+
+def test_a_version_without_facts_gets_them_back_when_it_is_deployed_again() -> None:
+    activate("one")
+    activate("two")
+    current = layout.read_current()
+    assert current is not None
+    (layout.ROOT / layout.VERSIONS / current.name / layout.ABOUT).unlink()
+    assert switching.inspect(SETTINGS).outcome == "refused"
+    assert activate("two") == "unchanged"
+    repaired = layout.read_current()
+    assert repaired is not None
+    assert (repaired.label, repaired.signer) == ("two", SIGNER)
+    assert switching.inspect(SETTINGS).outcome == "intact"
+
+
+def test_an_answer_about_damaged_files_is_one_that_the_host_accepts() -> None:
+    activate("one")
+    current = layout.read_current()
+    assert current is not None
+    place = layout.locate_bundle(current)
+    (place / "bundle.json").write_text('{"runtime": "../onnx"}')
+    facts = {"label": "x" * 5000, "since": "y" * 5000, "origin": "", "signer": None, "previous": None}
+    (place.parent / layout.ABOUT).write_text(json.dumps(facts))
+    for number in range(50):
+        (place / f"{'z' * 200}{number}").touch()
+    Path(os.fsdecode(os.fsencode(place) + b"/\xff")).touch()
+    change = deployer.carry_out({"verb": "status", "nonce": "n"})
+    answer = answers.parse_answer(json.dumps(deployer.describe({"nonce": "n"}, change)), "n")
+    assert answer.outcome == "refused"
+    assert len(answer.reasons) == deployer.MAX_REASONS + 1
+    assert answer.reasons[-1] == "and 32 more"
+    assert answer.current is not None
+    assert (answer.current.runtime, answer.current.label) == (None, "x" * deployer.MAX_TEXT_CHARACTERS)
+    long_reasons = [["\U0001f600" * 9000, "short"], ["\U0001f600" * 9000] * 1000]
+    for reasons in long_reasons:
+        output = json.dumps(deployer.describe({"nonce": "n"}, Change("refused", reasons)))
+        assert len(output) < MAX_TAIL_BYTES
+        assert answers.parse_answer(output, "n").reasons[0] == "\U0001f600" * deployer.MAX_TEXT_CHARACTERS
 
 
 def test_a_deployment_program_answers_with_one_line_that_names_the_request(tmp_path: Path) -> None:
@@ -226,6 +276,17 @@ def test_the_upper_rank_is_the_smallest_one_above_the_percentile_with_the_confid
 def test_too_few_inferences_have_no_upper_end() -> None:
     assert trial.find_upper_rank(35, 0.9) is None
     assert trial.find_upper_rank(measurement.MIN_INFERENCES, 0.9) is not None
+
+
+def test_the_memory_of_the_program_that_starts_a_measurement_is_not_counted() -> None:
+    code = """
+import subprocess, sys
+memory = bytearray(300_000_000)
+print_peak = "from edgeproof.deployed import measurement; print(measurement.read_peak_rss_bytes())"
+sys.exit(subprocess.run([sys.executable, "-c", print_peak]).returncode)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 5_000_000 < int(done.stdout) < 200_000_000
 
 
 def test_figures_are_within_their_limit_only_with_their_whole_interval() -> None:
