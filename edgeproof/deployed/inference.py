@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import numpy as np
 from edgeproof.core import plugins
 from edgeproof.core.artifacts import read_inputs
 from edgeproof.core.described_tasks import load_task
-from edgeproof.core.directories import read_meta
+from edgeproof.core.directories import read_meta, write_bytes
+from edgeproof.core.errors import EdgeproofError
 
 ARTIFACT = "artifact"
 # The largest difference from the reference model, relative to its output, of an output that agrees with it.
@@ -43,7 +46,9 @@ def check(root: Path, *, threads: int) -> int:
 
 
 def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
-    """Preprocess raw inputs, infer each sample and postprocess its outputs. Return 2 for inputs that do not fit.
+    """Preprocess raw inputs, infer each sample and postprocess its outputs.
+
+    Return 2 for inputs that do not fit, and if `out` cannot be written.
 
     Several inputs are an .npz with an array for each. One output is written to the .npy file `out`, several to an .npz.
     Without `out` the index of the greatest value of the first output is printed for each sample.
@@ -57,10 +62,12 @@ def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
     outputs = postprocess(task, infer_samples(root, arrays, threads))
     if out is None:
         print(*outputs[0].reshape(len(outputs[0]), -1).argmax(axis=1), sep="\n")
-    elif len(outputs) == 1:
-        np.save(out, outputs[0])
-    else:
-        np.savez(out, *outputs)
+        return 0
+    try:
+        write_bytes(out, _encode(outputs))
+    except EdgeproofError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -75,8 +82,9 @@ def _load_raw(task: Any, path: Path) -> tuple[Array, ...]:
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
             return (content,)
-        return tuple(content[port.name] for port in task.INPUTS)
-    except (OSError, ValueError) as error:
+        with content:
+            return tuple(np.asarray(content[port.name]) for port in task.INPUTS)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a .npy or .npz file of numbers: {error}") from None
     except KeyError as error:
         raise InputError(f"{path} lacks an input: {error.args[0]}") from None
@@ -96,6 +104,9 @@ def preprocess(root: Path, task: Any, raw: tuple[Array, ...]) -> tuple[Array, ..
     if [array.shape[1:] for array in arrays] != [port.shape for port in ports]:
         expected = " and ".join(f"(N, {', '.join(map(str, port.shape))})" for port in ports)
         raise InputError(f"inputs have shape {shapes}, the model takes {expected}")
+    counts = {len(array) for array in arrays}
+    if len(counts) > 1 or counts == {0}:
+        raise InputError(f"inputs have shape {shapes}: every input needs the same number of samples, at least one")
     return arrays
 
 
@@ -121,6 +132,16 @@ def postprocess(task: Any, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
 def split(arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
     """Return the samples of some arrays (N, …), each a tuple of contiguous arrays (1, …)."""
     return [tuple(np.ascontiguousarray(array[n : n + 1]) for array in arrays) for n in range(len(arrays[0]))]
+
+
+def _encode(outputs: Sequence[Array]) -> bytes:
+    """Return the bytes of a .npy file with one output, or of a .npz file with several."""
+    stream = io.BytesIO()
+    if len(outputs) == 1:
+        np.save(stream, outputs[0])
+    else:
+        np.savez(stream, *outputs)
+    return stream.getvalue()
 
 
 def _join(rows: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
