@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edgeproof.core import plugins, signatures
 from edgeproof.core.described_tasks import find_description
 from edgeproof.core.directories import hash_file, write_atomically, write_bytes, write_json, write_text
-from edgeproof.core.errors import EdgeproofError
+from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.core.regular_files import list_content
 from edgeproof.deployed import manifest
 from edgeproof.devices import imports, runner_zipapp
@@ -42,8 +42,8 @@ from edgeproof.report.row import Row
 
 LOADGEN = "mlcommons-loadgen"
 PICTURE_USE = (
-    "`python3 run.pyz photo.jpg --out boxes.jpg` prints a line for each box (class, score, x1, y1, x2, y2 in pixels of "
-    "the photograph) and draws the boxes into a copy. `--min-score 0.3` shows less certain ones.",
+    "`python3 run.pyz ../photo.jpg --out ../boxes.jpg` prints a line for each box (class, score, x1, y1, x2, y2 in "
+    "pixels of the photograph) and draws the boxes into a copy. `--min-score 0.3` shows less certain ones.",
     "",
 )
 DOCKERFILE = """FROM python:{python}-slim
@@ -80,8 +80,9 @@ def write_bundle(cell: CellRecords, root: Path, out: Path, *, key: Path | None) 
         key: the private key that signs; None for an unsigned bundle.
 
     Raises EdgeproofError when the measured artifact is not on this machine or its runs failed, and ConfigError when the
-    key can't sign.
+    key can't sign, or when `out` is a directory with other files, which would be replaced.
     """
+    _check_target(out)
     row = _build_row(cell, root)
     record = next(record for record in cell.records if record.job is not None)
     artifact = _find_artifact(cell, root)
@@ -104,6 +105,13 @@ def write_bundle(cell: CellRecords, root: Path, out: Path, *, key: Path | None) 
         fingerprint = _sign(directory, signer)
         _write_tar(directory, out.with_name(f"{out.name}.tar"), out.name)
     return fingerprint
+
+
+def _check_target(out: Path) -> None:
+    """Raise ConfigError unless `out` is a new name, an empty directory or an older bundle."""
+    content = list(out.iterdir()) if out.is_dir() else [out] if out.exists() else []
+    if out.name in ("", "..") or (content and not (out / manifest.MANIFEST).is_file()):
+        raise ConfigError(f"{out} holds other files than a bundle, which would be replaced. Choose a new directory.")
 
 
 def _build_row(cell: CellRecords, root: Path) -> Row:
@@ -201,8 +209,9 @@ def _format_card(cell: CellRecords, root: Path, row: Row, *, takes_pictures: boo
             "## Use",
             "",
             "`python3 -m pip install -r requirements.txt` once, then `python3 run.pyz --check` or "
-            "`python3 run.pyz inputs.npy --out outputs.npy`. Every file is verified before it is read; `--signer` "
-            "names the key that must have signed them.",
+            "`python3 run.pyz ../inputs.npy --out ../outputs.npy`. Every file is verified before it is read; "
+            "`--signer` names the key that must have signed them. Keep inputs and outputs outside this directory: a file "
+            "that the manifest does not name is refused.",
             "",
             *(PICTURE_USE if takes_pictures else ()),
             "## Lineage",

@@ -269,17 +269,44 @@ def test_verification_of_an_unsigned_bundle_says_what_it_cannot_show(project: Pa
     assert "not signed, so anybody may have changed it" in run(write_bundle(), "--verify").stdout
 
 
-@pytest.mark.parametrize("inputs", ["missing", "text", "shape"])
+@pytest.mark.parametrize("inputs", ["missing", "text", "no bytes", "cut archive", "no samples", "shape"])
 def test_wrong_inputs_give_one_message(project: Path, inputs: str) -> None:
     place = write_bundle()
-    if inputs == "text":
-        Path("inputs.npy").write_text("no array")
-    elif inputs == "shape":
-        np.save("inputs.npy", np.zeros((2, 3)))
+    contents = {"text": b"no array", "no bytes": b"", "cut archive": b"PK\x03\x04 and no more"}
+    if inputs in contents:
+        Path("inputs.npy").write_bytes(contents[inputs])
+    elif inputs != "missing":
+        np.save("inputs.npy", np.zeros((2, 3) if inputs == "shape" else (0, *tiny_task.INPUT_SHAPE), np.float32))
     done = run(place, "inputs.npy")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_outputs_that_cannot_be_written_give_one_message(project: Path) -> None:
+    place = write_bundle()
+    np.save("inputs.npy", np.zeros((1, *tiny_task.INPUT_SHAPE), np.float32))
+    done = run(place, "inputs.npy", "--out", "inputs.npy/outputs.npy")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: could not write inputs.npy/outputs.npy")
+
+
+@pytest.mark.parametrize("content", ['[[1, 2], ["a", 3]]', "[]", "null", '"text"'])
+def test_a_manifest_whose_files_are_no_object_is_damaged(project: Path, content: str) -> None:
+    place = write_bundle()
+    (place / manifest.MANIFEST).write_text(f'{{"schema": 1, "files": {content}}}')
+    assert manifest.find_problems(place, None) == ["MANIFEST.json is missing or damaged"]
+
+
+def test_a_bundle_replaces_an_older_one_and_no_other_files(project: Path) -> None:
+    write_bundle()
+    Path("out/empty").mkdir()
+    assert main.run(["bundle", "m/fp32", "--out", "out/empty"]) == 0
+    for out in (".", "..", "results", "key"):
+        with pytest.raises(ConfigError, match="holds other files than a bundle"):
+            main.run(["bundle", "m/fp32", "--out", out])
+    assert (project / "results").is_dir()
+    write_bundle()
 
 
 def test_a_photograph_is_refused_by_a_model_that_detects_nothing(project: Path) -> None:

@@ -170,5 +170,5 @@ def test_an_output_that_cannot_be_written_is_refused(board: Path, tmp_path: Path
 def test_the_requirements_name_pillow_and_the_card_tells_the_command(board: Path) -> None:
     lines = (board / "out/m/requirements.txt").read_text().splitlines()
     assert [line.partition("==")[0] for line in lines] == ["numpy", "pillow"]
-    assert "run.pyz photo.jpg --out boxes.jpg" in (board / "out/m/MODEL_CARD.md").read_text()
+    assert "run.pyz ../photo.jpg --out ../boxes.jpg" in (board / "out/m/MODEL_CARD.md").read_text()
     assert run(board, "--check").stdout == b"verified; 2 of 2 answers agree with the reference model\n"
