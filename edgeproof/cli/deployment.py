@@ -109,13 +109,14 @@ def _rollback(arguments: argparse.Namespace) -> int:
 
 
 def _deployed(arguments: argparse.Namespace) -> int:
-    from edgeproof.core.errors import ConfigError
-    from edgeproof.deployment import expected_versions, overview
+    from edgeproof.deployment import overview
 
+    without_card: list[str] = []
     if arguments.devices is None:
-        arguments.devices = expected_versions.list_devices()
-    if not arguments.devices:
-        raise ConfigError("nothing was deployed yet. Deploy with 'edgeproof deploy VERSION --devices NAME'.")
+        arguments.devices, without_card = _list_deployed_devices()
+    for name in without_card:
+        cure = f"If the device is gone, remove results/deployments/{name}.json."
+        show(f"skipped device '{name}': it has no card. {cure}", file=sys.stderr)
     targets, choice = _choose_targets(arguments)
     rows = overview.read_rows(list(targets.values()), arguments.parallel)
     lines = [COLUMNS, *((r.device, r.version, r.sha256, r.since, r.previous, r.state) for r in rows)]
@@ -123,7 +124,20 @@ def _deployed(arguments: argparse.Namespace) -> int:
     for line in lines:
         words = [word.ljust(width) for word, width in zip(line[:-1], widths, strict=True)]
         _print_line("  ".join([*words, line[-1]]))
-    return OK if not any(row.problems for row in rows) and not choice.errors else NEEDS_ATTENTION
+    is_complete = not choice.errors and not without_card
+    return OK if is_complete and not any(row.problems for row in rows) else NEEDS_ATTENTION
+
+
+def _list_deployed_devices() -> tuple[list[str], list[str]]:
+    """Return the devices that something was deployed to: those with a card, and those without."""
+    from edgeproof.config import cards
+    from edgeproof.core.errors import ConfigError
+    from edgeproof.deployment import expected_versions
+
+    deployed, known = expected_versions.list_devices(), cards.names()
+    if not deployed:
+        raise ConfigError("nothing was deployed yet. Deploy with 'edgeproof deploy VERSION --devices NAME'.")
+    return [name for name in deployed if name in known], [name for name in deployed if name not in known]
 
 
 def _choose_targets(arguments: argparse.Namespace) -> tuple[dict[str, DeviceTarget], DeviceChoice]:

@@ -13,7 +13,7 @@ from edgeproof.cli.output import show
 from edgeproof.cli.records import report_damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from edgeproof.farm.journal import JournalEvent
 
@@ -57,7 +57,6 @@ def add_commands(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from edgeproof.core.errors import EdgeproofError
     from edgeproof.farm import artifact_cache, device_choice, dispatcher, engines
 
     name = dispatcher.check_run_name(arguments.name)
@@ -69,14 +68,22 @@ def _run(arguments: argparse.Namespace) -> int:
         show(f"not cached: {problem}", file=sys.stderr)
     engine = engines.start_engine(arguments.engine, name, built, params, arguments.address)
     outcomes = dispatcher.run_study(params, name, engine, _print_line)
-    are_deployments_clean = _check_deployments(name, {item.device for item in params.bench.values()})
-    try:
-        is_clean = _check_night(name)
-    except EdgeproofError as error:  # tonight's records stay valid even if other nights cannot be read
-        show(f"the check of the night failed: {error}", file=sys.stderr)
-        is_clean = False
+    devices = {item.device for item in params.bench.values()}
+    are_deployments_clean = _is_clean("deployments", lambda: _check_deployments(name, devices))
+    is_night_clean = _is_clean("the night", lambda: _check_night(name))
     is_done = set(outcomes.values()) <= {"done"}
-    return OK if is_done and is_clean and are_deployments_clean and not choice.errors else NEEDS_ATTENTION
+    return OK if is_done and is_night_clean and are_deployments_clean and not choice.errors else NEEDS_ATTENTION
+
+
+def _is_clean(subject: str, check: Callable[[], bool]) -> bool:
+    """Run a check and return its result. Tonight's records stay valid, and other checks run, even if it fails."""
+    from edgeproof.core.errors import EdgeproofError
+
+    try:
+        return check()
+    except EdgeproofError as error:
+        show(f"the check of {subject} failed: {error}", file=sys.stderr)
+        return False
 
 
 def _check_deployments(run: str, devices: Collection[str]) -> bool:

@@ -360,6 +360,35 @@ def test_damage_and_foreign_versions_are_shown_and_the_same_version_can_be_deplo
     assert "pi.json is damaged. Restore it from git" in capsys.readouterr().out
 
 
+def test_facts_that_were_changed_on_the_device_are_stored_as_any_text(make_project: MakeProject) -> None:
+    root = make_project("pi")
+    deploy("v1", "pi")
+    deploy("v2", "pi")
+    assert main.run(["rollback", "--devices", "pi"]) == 0
+    path = locate_deployment(root, "pi") / "current/version.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "since": "x" * 9000, "label": ""}))
+    assert main.run(["rollback", "--devices", "pi"]) == 0, "the command again changes nothing"
+    assert main.run(["deployed"]) == 0
+    assert deploy("v1", "pi") == 0
+    assert json.loads((root / "results/deployments/pi.json").read_text())["version"] == name_version("v1")
+
+
+def test_a_device_whose_card_was_removed_does_not_hide_the_others(
+    make_project: MakeProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_project("pi", "gone")
+    deploy("v1", "pi,gone")
+    (root / "devices/gone.yaml").unlink()
+    capsys.readouterr()
+    assert main.run(["deployed"]) == 1
+    output = capsys.readouterr()
+    assert output.out.splitlines()[1].startswith("pi ")
+    assert "skipped device 'gone': it has no card." in output.err
+    assert "remove results/deployments/gone.json" in output.err
+    (root / "results/deployments/gone.json").unlink()
+    assert main.run(["deployed"]) == 0
+
+
 def test_an_unsigned_manifest_put_in_place_on_the_device_is_noticed(
     make_project: MakeProject, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from edgeproof.cli import main
 from edgeproof.config.params import Params
+from edgeproof.core.errors import EdgeproofError
 from edgeproof.deployment import device_deployment, night_check
 from edgeproof.farm import alarms, dispatcher, leases, regression_check
 from edgeproof.farm.alarm_details import DeploymentDetails
@@ -115,6 +116,16 @@ def test_a_night_whose_deployment_is_damaged_exits_with_1(
     monkeypatch.setattr(regression_check, "check", lambda *_: Clean())
     assert main.run(["farm", "run", "--name", RUN, "--devices", "pi"]) == 0
     assert "deployments: 1 of 1 device(s) run their version unchanged" in capsys.readouterr().out
+
+    def fail(*_: object) -> None:
+        raise EdgeproofError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(night_check, "check_deployments", fail)
+        assert main.run(["farm", "run", "--name", RUN, "--devices", "pi"]) == 1
+    output = capsys.readouterr()
+    assert "the check of deployments failed: no space left" in output.err
+    assert "nothing to report" in output.out, "the night is checked all the same"
     (locate_deployment(root, "pi") / "current").unlink()
     assert main.run(["farm", "run", "--name", RUN, "--devices", "pi"]) == 1
     assert f"nothing is deployed instead of {name_version('v1')}" in capsys.readouterr().out
