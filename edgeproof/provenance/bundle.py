@@ -210,8 +210,8 @@ def _format_card(cell: CellRecords, root: Path, row: Row, *, takes_pictures: boo
             "",
             "`python3 -m pip install -r requirements.txt` once, then `python3 run.pyz --check` or "
             "`python3 run.pyz ../inputs.npy --out ../outputs.npy`. Every file is verified before it is read; "
-            "`--signer` names the key that must have signed them. Keep inputs and outputs outside this directory: a file "
-            "that the manifest does not name is refused.",
+            "`--signer` names the key that must have signed them. Keep inputs and outputs outside this directory: a "
+            "file that the manifest does not name is refused.",
             "",
             *(PICTURE_USE if takes_pictures else ()),
             "## Lineage",
