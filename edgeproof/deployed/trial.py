@@ -105,7 +105,7 @@ def parse_measurement(output: str) -> Figures | None:
         content = json.loads(output.strip().splitlines()[-1])
         durations = sorted(int(duration) for duration in content["durations_ns"])
         peak_rss_bytes = int(content["peak_rss_bytes"])
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError):
         return None
     rank = find_upper_rank(len(durations), PERCENTILE)
     if rank is None:

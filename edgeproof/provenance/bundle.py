@@ -46,7 +46,8 @@ PICTURE_USE = (
     "pixels of the photograph) and draws the boxes into a copy. `--min-score 0.3` shows less certain ones.",
     "",
 )
-DOCKERFILE = """FROM python:{python}-slim
+# The base image has its full name: Podman and Buildah may know no registry for a short one.
+DOCKERFILE = """FROM docker.io/library/python:{python}-slim
 WORKDIR /model
 COPY . .
 RUN python -I run.pyz --verify
@@ -56,7 +57,7 @@ ENTRYPOINT ["python", "-I", "/model/run.pyz"]
 CMD ["--check"]
 """
 # Whoever changes the bundle can change this file too. The build argument pins the signer from outside.
-SIGNED_DOCKERFILE = """FROM python:{python}-slim
+SIGNED_DOCKERFILE = """FROM docker.io/library/python:{python}-slim
 ARG SIGNER={signer}
 WORKDIR /model
 COPY . .

@@ -304,7 +304,10 @@ def test_figures_are_within_their_limit_only_with_their_whole_interval() -> None
     assert limit(0.5, 4.9) == 2
 
 
-@pytest.mark.parametrize("output", ["", "done", "{}", '{"durations_ns": [1], "peak_rss_bytes": 1}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "output",
+    ["", "done", "{}", '{"durations_ns": [1], "peak_rss_bytes": 1}', '{"durations_ns": [Infinity]}', "[" * 100_000],
+)
 def test_a_measurement_without_a_result_never_passes(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "run_program", lambda _, arguments, __: (0, output))
     problems, figures = trial.run_trial(Path(), SIGNER, TrialSettings(1, None, 1, 0, 1000.0, None))

@@ -161,7 +161,7 @@ def test_the_card_and_the_requirements_describe_the_artifact(project: Path) -> N
     ):
         assert word in card
     dockerfile = (place / "Dockerfile").read_text()
-    assert dockerfile.startswith("FROM python:3.11-slim\n")
+    assert dockerfile.startswith("FROM docker.io/library/python:3.11-slim\n")
     assert "run.pyz --check" in dockerfile
     assert "LoadGen" not in "".join(path.name for path in place.rglob("*"))
 
