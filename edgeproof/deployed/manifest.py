@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,16 @@ def find_problems(root: Path, signer: str | None) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return [f"{MANIFEST} is missing or damaged"]
     problems = _find_signature_problems(root, raw, content, signer)
+    try:
+        return [*problems, *_find_file_problems(root, files)]
+    except OSError as error:
+        return [*problems, f"{error.filename or root} cannot be read: {error.strerror or error}"]
+
+
+def _find_file_problems(root: Path, files: Mapping[str, Any]) -> list[str]:
+    """Compare the files with the sha256 in the manifest. Raises OSError for a file that cannot be read."""
     listing = list_content(root)
-    problems += [f"{name} is not a regular file: links, pipes and devices are refused" for name in listing.others]
+    problems = [f"{name} is not a regular file: links, pipes and devices are refused" for name in listing.others]
     present = set(listing.files) - {MANIFEST, SIGNATURE}
     problems += [
         f"{name} is not in the manifest: keep other files outside the bundle" for name in sorted(present - set(files))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -296,6 +297,16 @@ def test_a_manifest_whose_files_are_no_object_is_damaged(project: Path, content:
     place = write_bundle()
     (place / manifest.MANIFEST).write_text(f'{{"schema": 1, "files": {content}}}')
     assert manifest.find_problems(place, None) == ["MANIFEST.json is missing or damaged"]
+
+
+def test_a_file_that_cannot_be_read_is_a_problem(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = write_bundle()
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(manifest, "hash_file", refuse)
+    assert manifest.find_problems(place, None) == ["out/m/Dockerfile cannot be read: Permission denied"]
 
 
 def test_a_bundle_replaces_an_older_one_and_no_other_files(project: Path) -> None:
