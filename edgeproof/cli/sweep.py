@@ -245,7 +245,7 @@ def run_point(content: DictConfig) -> None:
 
 
 def _run_search(points: Sequence[ComposedPoint], options: SweepOptions, launch: sweeps_sweep.Launcher | None) -> int:
-    from edgeproof.cli import search as cli_search
+    from edgeproof.cli import smallest_search
     from edgeproof.sweeps import search as searching
 
     if len(points) > 1:
@@ -256,7 +256,7 @@ def _run_search(points: Sequence[ComposedPoint], options: SweepOptions, launch: 
     if "goal" in options.search:
         if launch is not None:
             raise ConfigError("a search with a goal runs on this machine. Remove 'hydra/launcher'.")
-        return cli_search.run_composed(points[0], options.search, options.name, options.workers, parse_axis)
+        return smallest_search.run_composed(points[0], options.search, options.name, options.workers, parse_axis)
     given = validate(searching.SearchOptions, options.search, "search (conf/search/*.yaml)")
     space = {key: parse_axis(key, grammar) for key, grammar in given.space.items()}
     fixed = [word for word in points[0].overrides if word.partition("=")[0].lstrip("+") not in space]

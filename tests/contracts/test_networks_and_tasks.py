@@ -75,10 +75,11 @@ def test_a_task_has_disjoint_splits_that_depend_only_on_the_seed(name: str, tmp_
     again = task.data(files, validation_samples=10, seed=3)
     assert set(splits) == {"train", "validation", "test"}
     assert len(splits["validation"][1]) == 10
-    rows = [row for x, _ in splits.values() for row in zip(*as_tuple(x), strict=True)]
+    rows = [row for x, *_ in splits.values() for row in zip(*as_tuple(x), strict=True)]
     samples = [b"".join(part.tobytes() for part in row) for row in rows]
     assert len(set(samples)) == len(samples)
-    for split, (x, y) in splits.items():
+    for split, (x, y, *groups) in splits.items():
+        assert all(len(owners) == len(y) for owners in groups)
         for array, repeated in zip(as_tuple(x), as_tuple(again[split][0]), strict=True):
             assert len(array) == len(y)
             np.testing.assert_array_equal(array, repeated)
@@ -88,7 +89,7 @@ def test_a_task_has_disjoint_splits_that_depend_only_on_the_seed(name: str, tmp_
 @pytest.mark.parametrize("name", TASKS)
 def test_the_data_of_a_task_fits_what_it_declares(name: str, tmp_path: Path) -> None:
     task = plugins.load("tasks", name)
-    for x, y in task.data(write_files(name, tmp_path), validation_samples=10, seed=0).values():
+    for x, y, *_ in task.data(write_files(name, tmp_path), validation_samples=10, seed=0).values():
         check_inputs(name, task.INPUTS, as_tuple(task.preprocess(x)))
         check_targets(name, task, y, len(y))
 

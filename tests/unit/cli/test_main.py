@@ -123,6 +123,7 @@ NEED_A_PROJECT = [
     ["compose"],
     ["repro", "digits"],
     ["sweep", "seed=1"],
+    ["search", "digits", "--within", "size_kb=16", "--target", "90"],
     ["query", "SELECT 1"],
     ["migrate"],
     ["log", "--to", "dvclive"],
