@@ -24,8 +24,9 @@ from matplotlib.figure import Figure
 
 from edgeproof.config import compose
 from edgeproof.data import preparation
-from edgeproof.models import build, model_files, training
+from edgeproof.models import build, model_files
 from edgeproof.report.plots import COLOURS
+from edgeproof.statistics.metric import ACCURACY
 from edgeproof.sweeps import search
 from edgeproof.sweeps.search import SearchOptions
 from edgeproof.sweeps.search_space import RangeAxis
@@ -62,7 +63,7 @@ def _build_grid() -> None:
     with tempfile.TemporaryDirectory() as scratch, TABLE.open("w", encoding="utf-8", newline="") as file:
         os.chdir(scratch)
         preparation.prepare(params.task)
-        test_x, test_y = (torch.from_numpy(array) for array in preparation.load_split("digits", "test"))
+        (test_x,), test_y = preparation.load_split("digits", "test")
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*GRID, "accuracy", "bytes"])
         build.build("teacher", params)
@@ -76,7 +77,9 @@ def _build_grid() -> None:
                     params.quantize["student_slim_w4"].options["bits"] = int(bits)
                     build.build("student_slim_w4", params)
                     module, _, meta = model_files.load(Path("models/student_slim_w4"))
-                    accuracy = training.measure_accuracy(module, test_x, test_y)
+                    with torch.no_grad():
+                        classes = module(torch.from_numpy(test_x)).argmax(1).numpy()
+                    accuracy = float((classes == test_y).mean())
                     writer.writerow([temperature, ratio, bits, accuracy, meta["entropy_coded_bytes"]])
                     file.flush()
 
@@ -93,13 +96,13 @@ def _search(known: Mapping[tuple[str, ...], Objectives], sampler: search.Sampler
     """Run one search as `edgeproof.sweeps.search` does, and return the objectives of its trials in order."""
     options = SearchOptions(
         space={"known": "here"},
-        objectives=["accuracy", "size_bytes"],
+        objectives=["quality", "size_bytes"],
         trials=TRIALS,
         batch=BATCH,
         sampler=sampler,
         seed=seed,
     )
-    study = search.create_study(options)
+    study = search.create_study(options, ACCURACY)
     finished: list[Objectives] = []
     while len(finished) < TRIALS:
         trials = [search.ask_next_trial(study, options, len(finished) + number) for number in range(BATCH)]
