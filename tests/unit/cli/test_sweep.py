@@ -229,10 +229,10 @@ def test_the_options_of_a_launcher_are_checked_before_anything_runs(run: Callabl
     ],
 )
 def test_a_search_space_is_parsed_in_hydras_grammar(grammar: str, axis: object) -> None:
-    assert sweep._parse_axis("prune.ratio", grammar) == axis
+    assert sweep.parse_axis("prune.ratio", grammar) == axis
 
 
 @pytest.mark.parametrize("grammar", ["interval(0.6, 0.1)", "range(5, 1)", "interval(1"])
 def test_an_empty_or_invalid_search_space_is_refused(grammar: str) -> None:
     with pytest.raises(ConfigError):
-        sweep._parse_axis("prune.ratio", grammar)
+        sweep.parse_axis("prune.ratio", grammar)
