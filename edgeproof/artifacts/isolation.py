@@ -1,5 +1,4 @@
-"""Export in a process of its own, because some converters end their process on networks that they can't take, or never
-end.
+"""Export in a process of its own, because some converters crash on networks that they can't take, or never end.
 
 OpenVINO's compiler, for example, ends with a segmentation fault on some pruned networks. The scheme that was being
 exported then becomes unsupported, and a new process exports the others.
@@ -34,8 +33,9 @@ CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
 def export(item: ExportParams, task: str) -> None:
     """Export a model and write artifacts/<runtime>/<model>, with one directory for each scheme and seed.
 
-    A scheme that the runtime does not support, whose converter refusals, or whose packages are an extra that is not
-    installed gets a meta.json with the reason. Raises EdgeproofError when a converter fails in another way.
+    A scheme that the runtime does not support, whose converter crashes or never ends, or whose packages are an
+    extra that is not installed gets a meta.json with the reason. Raises EdgeproofError when a converter fails in
+    another way.
     """
     refusals = runtime_extras.refuse_artifacts(item)
     with write_atomically(ARTIFACTS / item.runtime / item.model) as out:

@@ -56,7 +56,7 @@ def add_commands(commands: Any) -> None:
         "--devices", type=split_names, metavar="A,tag:B", help="names or tags (default: all that were deployed to)"
     )
     _add_parallel(deployed)
-    deployed.set_defaults(function=_deployed)
+    deployed.set_defaults(function=_show_deployed)
 
 
 def _add_waves(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +108,7 @@ def _rollback(arguments: argparse.Namespace) -> int:
     return _finish(plan, choice, ["rollback", *_format_selection(arguments)])
 
 
-def _deployed(arguments: argparse.Namespace) -> int:
+def _show_deployed(arguments: argparse.Namespace) -> int:
     from edgeproof.deployment import overview
 
     without_card: list[str] = []

@@ -20,7 +20,7 @@ USAGE_ERROR = 2
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """How to try a version.
+    """Settings of the trial of a version.
 
     Attributes:
         threads: threads of the runtime.

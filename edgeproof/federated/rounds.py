@@ -80,7 +80,7 @@ def run_rounds(
 
 
 class _Collected:
-    """What the server received in one round."""
+    """Messages that the server received in one round."""
 
     def __init__(self, total: UpdateSum) -> None:
         self.total = total

@@ -81,8 +81,9 @@ def _describe_verdict(pair: CellPair) -> list[str]:
     a, b, metric = pair.row_a.quality, pair.row_b.quality, pair.row_b.metric
     if a is None or b is None or metric is None:
         return ["The records lack a valid quality of one of them."]
-    worse = b.value < a.value if metric.better == "more" else b.value > a.value
-    return [] if worse else ["B is not less accurate than A in these records. Its layers are:"]
+    if metric.is_better(a.value, b.value):
+        return []
+    return ["B is not less accurate than A in these records. Its layers are:"]
 
 
 def _describe_layers(report: NoiseReport, other: NoiseReport | None) -> list[str]:

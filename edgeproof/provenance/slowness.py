@@ -129,10 +129,10 @@ def _read_operators(cell: CellRecords) -> OperatorList:
     """
     missing = "the records have no profile"
     for record in cell.records:
-        if record.profile is None and not record.placed_operators:
+        if record.profile is None and not record.operator_placements:
             continue
         timed = {o.name[-MAX_NAME:]: CellOperator(o.name, o.kind, o.time_ns) for o in record.operators}
-        placed = [CellOperator(o.name, o.kind) for o in record.placed_operators if o.name not in timed]
+        placed = [CellOperator(o.name, o.kind) for o in record.operator_placements if o.name not in timed]
         missing = "" if timed else str((record.profile or {}).get("missing", missing))
         if timed or placed:
             return OperatorList([*timed.values(), *placed], missing)

@@ -174,7 +174,7 @@ class Record:
         )
 
     @functools.cached_property
-    def placed_operators(self) -> list[OperatorPlacement]:
+    def operator_placements(self) -> list[OperatorPlacement]:
         """The operators with the unit or kernel that runs them; none where there is no placement."""
         content = self.content.get("placement")
         return [] if content is None else self._parse(lambda: parse_operators(content))
@@ -182,7 +182,7 @@ class Record:
     @functools.cached_property
     def placement(self) -> PlacementSummary | None:
         """The summary of where operators run, or None without a placement."""
-        return summarize_placement(self.placed_operators)
+        return summarize_placement(self.operator_placements)
 
     @property
     def estimate(self) -> Mapping[str, Any] | None:

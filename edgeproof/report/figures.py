@@ -85,7 +85,7 @@ def _emulator_duration(name: str) -> Figure:
     return Figure(f"emulated_{name}", heading, "µs", "emulated", read, scale=1e-3, digits=0)
 
 
-def _federated(name: str, heading: str, key: str, unit: str = "", **changes: Any) -> Figure:
+def _make_federated(name: str, heading: str, key: str, unit: str = "", **changes: Any) -> Figure:
     """Return a figure of the federation that made the model. Other models have none."""
     read: Callable[[Row], FigureValue] = lambda row: (row.federated or {}).get(key)  # noqa: E731
     return Figure(name, heading, unit, "federated", read, **changes)
@@ -171,10 +171,10 @@ _REGISTRY = (
         "server_p99", "Server p99 at that rate", "µs", "server_p99_ns", scale=1e-3, scenario=SERVER, is_condition=True
     ),
     Figure("server_limit", "Server p99 limit", "µs", "server_limit_ns", scale=1e-3, digits=0, scenario=SERVER),
-    _federated("rounds", "rounds", "rounds", better="less"),
-    _federated("bytes_up", "sent by clients", "bytes_up", "MiB", scale=2**-20, digits=1, better="less"),
-    _federated("bytes_down", "sent to clients", "bytes_down", "MiB", scale=2**-20, digits=1, better="less"),
-    _federated(
+    _make_federated("rounds", "rounds", "rounds", better="less"),
+    _make_federated("bytes_up", "sent by clients", "bytes_up", "MiB", scale=2**-20, digits=1, better="less"),
+    _make_federated("bytes_down", "sent to clients", "bytes_down", "MiB", scale=2**-20, digits=1, better="less"),
+    _make_federated(
         "client_mean",
         "mean of clients",
         "client_quality_mean",
@@ -182,7 +182,7 @@ _REGISTRY = (
         is_quality=True,
         suffix="of clients (mean)",
     ),
-    _federated(
+    _make_federated(
         "worst_tenth",
         "quality of clients (worst tenth)",
         "client_quality_worst_tenth",
@@ -190,7 +190,7 @@ _REGISTRY = (
         is_quality=True,
         suffix="of clients (worst tenth)",
     ),
-    _federated("epsilon", "epsilon", "epsilon", digits=2, better="less"),
+    _make_federated("epsilon", "epsilon", "epsilon", digits=2, better="less"),
     Figure("refused_runs", "refused runs", field="refused_runs"),
     Figure(
         "p50_attempts",

@@ -33,7 +33,7 @@ CALIBRATION_SAMPLES = 8
 
 @dataclass(frozen=True)
 class Untrained:
-    """What decides a candidate's size: the network, the methods after its training, and the export.
+    """Everything that decides a candidate's size: the network, the methods after its training, and the export.
 
     Attributes:
         steps: name and options of each method that is applied to the trained network.
