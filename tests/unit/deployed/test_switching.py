@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -260,6 +261,31 @@ def test_a_deployment_program_answers_with_one_line_that_names_the_request(tmp_p
     answer = json.loads(done.stdout.strip().splitlines()[-1])
     assert (answer["nonce"], answer["outcome"], answer["current"]["label"]) == ("n-1", "intact", "one")
     assert answer["current"]["signer"] == signatures.fingerprint(signing.get_public_key(KEY))
+
+
+def test_a_program_with_one_wrong_bit_in_any_of_its_files_is_damaged(tmp_path: Path) -> None:
+    program = device_program.pack_program(tmp_path / "programs")
+    assert not deployer.is_damaged(str(program))
+    content = program.read_bytes()
+    with zipfile.ZipFile(program) as archive:
+        members = [member for member in archive.infolist() if member.file_size]
+    for member in members:
+        begin = member.header_offset + zipfile.sizeFileHeader + len(member.filename.encode())
+        damaged = bytearray(content)
+        damaged[begin + member.compress_size // 2] ^= 1
+        program.write_bytes(bytes(damaged))
+        assert deployer.is_damaged(str(program)), member.filename
+
+
+def test_a_damaged_program_carries_out_nothing_and_gives_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "deployer.pyz"), '{"verb": "status", "nonce": "n"}'])
+    monkeypatch.setattr(deployer, "is_damaged", lambda program: True)
+    assert deployer.main() == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "deployer.pyz is damaged" in printed.err
 
 
 # --- the short measurement -------------------------------------------------------------------------------------------
