@@ -39,7 +39,7 @@ def strip(
         reason = _try_strip(runtime, directory, stripped, samples, threads)
         if reason is not None:
             return replace(result, notes=(*result.notes, f"{KEPT}: {reason}"))
-        before_bytes, after_bytes = _measure_bytes(directory), _measure_bytes(stripped)
+        before_bytes, after_bytes = measure_bytes(directory), measure_bytes(stripped)
         if after_bytes >= before_bytes:
             return replace(result, notes=(*result.notes, f"{KEPT}: nothing to gain"))
         for name in list_files(stripped):
@@ -81,5 +81,6 @@ def _compute_outputs(
     return outputs
 
 
-def _measure_bytes(directory: Path) -> int:
+def measure_bytes(directory: Path) -> int:
+    """Return the size of all files in a directory."""
     return sum((directory / name).stat().st_size for name in list_files(directory))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeproof.cli.options import add_records_option, split_names
-from edgeproof.cli.output import show
+from edgeproof.cli.output import format_columns, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,10 +120,8 @@ def _show_deployed(arguments: argparse.Namespace) -> int:
     targets, choice = _choose_targets(arguments)
     rows = overview.read_rows(list(targets.values()), arguments.parallel)
     lines = [COLUMNS, *((r.device, r.version, r.sha256, r.since, r.previous, r.state) for r in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS) - 1)]
-    for line in lines:
-        words = [word.ljust(width) for word, width in zip(line[:-1], widths, strict=True)]
-        _print_line("  ".join([*words, line[-1]]))
+    for line in format_columns(lines):
+        _print_line(line)
     is_complete = not choice.errors and not without_card
     return OK if is_complete and not any(row.problems for row in rows) else NEEDS_ATTENTION
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from edgeproof.cli.options import split_names
-from edgeproof.cli.output import show
+from edgeproof.cli.output import format_columns, show
 
 OK, PROBLEMS = 0, 1
 
@@ -54,9 +54,8 @@ def _list(arguments: argparse.Namespace) -> int:
         if arguments.tag is None or arguments.tag in card.tags:
             words = (name, card.transport, card.host, card.architecture, card.threads, ",".join(card.tags))
             lines.append(tuple(str(word or "–") for word in words))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    for line in lines:
-        show("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+    for line in format_columns(lines):
+        show(line)
     for name, error in errors.items():
         show(f"skipped device '{name}': {error}", file=sys.stderr)
     return PROBLEMS if errors else OK

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ import numpy as np
 
 from edgeproof.converters import onnx as onnx_converter
 from edgeproof.converters.first_outputs import predict_first
+from edgeproof.converters.vendor_tools import refuse_network, run_tool
 from edgeproof.core.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ Array = np.ndarray[Any, Any]
 BUSINESS = "edgeproof"  # a name that the converter requires and stores
 # 'KL', the tool's default, ends the process with a segmentation fault in version 3.6.1.
 CALIBRATION = "ADMM"
-TIMEOUT_S = 1800
 # The tools store a random identifier in each file, as text.
 IDENTIFIER = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 NO_IDENTIFIER = b"00000000-0000-4000-8000-000000000000"
@@ -88,17 +86,10 @@ def _run_tool(command: Sequence[str], result: Path) -> None:
     """
     # -I: neither the environment nor the working directory adds modules. Without a PATH nothing finds pip.
     argv = [sys.executable, "-I", "-c", CALL, *command]
-    try:
-        process = subprocess.run(argv, env={"PATH": ""}, capture_output=True, timeout=TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise Unsupported(f"MNN's {command[0]} did not end within {TIMEOUT_S // 60} minutes on this network") from None
-    if process.returncode < 0:
-        name = signal.Signals(-process.returncode).name
-        raise Unsupported(f"MNN's {command[0]} ended with {name} on this network")
-    if process.returncode > 0 or not result.exists():
-        lines = (process.stdout + process.stderr).decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
-        raise Unsupported(f"MNN's {command[0]} can't take this network: {last[:200]}")
+    name = f"MNN's {command[0]}"
+    last = run_tool(name, argv, environment={"PATH": ""})
+    if not result.exists():
+        raise refuse_network(name, last)
     result.write_bytes(IDENTIFIER.sub(NO_IDENTIFIER, result.read_bytes()))
 
 

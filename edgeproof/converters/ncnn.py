@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 
 from edgeproof.converters import onnx as onnx_converter
 from edgeproof.converters.first_outputs import predict_first
+from edgeproof.converters.vendor_tools import run_tool
 from edgeproof.core.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-TIMEOUT_S = 1800
 # pnnx writes these too, unless they go nowhere.
 UNUSED = ("pnnxparam", "pnnxbin", "pnnxpy", "pnnxonnx", "ncnnpy")
 # The largest difference to torch, relative to the largest output, that fp16 explains.
@@ -54,7 +52,7 @@ def write(model: nn.Module, samples: tuple[Array, ...], out_dir: Path, *, stem: 
         Path(scratch, "model.onnx").write_bytes(onnx_converter.convert_fp32(model, samples))
         options = [f"ncnnparam={stem}.param", f"ncnnbin={stem}.bin", f"fp16={int(half)}"]
         command = [str(Path(place.origin).with_name("pnnx")), "model.onnx", *options]
-        _run([*command, *(f"{name}=/dev/null" for name in UNUSED)], "pnnx", cwd=scratch)
+        run_tool("pnnx", [*command, *(f"{name}=/dev/null" for name in UNUSED)], cwd=scratch)
         for suffix in (".param", ".bin"):
             source = Path(scratch, stem + suffix)
             if not source.exists():
@@ -76,23 +74,10 @@ def _check(out_dir: Path, sample: tuple[Array, ...], expected: list[Array]) -> N
     with tempfile.TemporaryDirectory() as scratch:
         inputs, outputs = Path(scratch, "inputs.npz"), Path(scratch, "outputs.npz")
         np.savez(inputs, *sample)
-        _run([sys.executable, "-c", CHECK, str(out_dir.resolve()), str(inputs), str(outputs)], "ncnn")
+        run_tool("ncnn", [sys.executable, "-c", CHECK, str(out_dir.resolve()), str(inputs), str(outputs)])
         with np.load(outputs) as arrays:
             results = [arrays[f"arr_{number}"] for number in range(len(arrays.files))]
     for result, reference in zip(results, expected, strict=True):
         difference = float(np.abs(result - reference).max() / np.abs(reference).max())
         if not difference <= TOLERANCE:
             raise Unsupported(f"pnnx converts this network wrongly: outputs differ from torch's by {difference:.0%}")
-
-
-def _run(command: list[str], name: str, cwd: str | None = None) -> None:
-    try:
-        process = subprocess.run(command, cwd=cwd, capture_output=True, timeout=TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise Unsupported(f"{name} did not end within {TIMEOUT_S // 60} minutes on this network") from None
-    if process.returncode < 0:
-        raise Unsupported(f"{name} ended with {signal.Signals(-process.returncode).name} on this network")
-    if process.returncode > 0:
-        lines = (process.stdout + process.stderr).decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
-        raise Unsupported(f"{name} can't take this network: {last[:200]}")

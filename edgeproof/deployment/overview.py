@@ -10,8 +10,8 @@ from edgeproof.core.errors import EdgeproofError
 from edgeproof.deployment.answers import DeviceAnswer
 from edgeproof.deployment.device_deployment import DeviceTarget
 from edgeproof.deployment.expected_versions import ExpectedVersion, read_expected
+from edgeproof.provenance.stored import SHA256_DIGITS
 
-SHA256_DIGITS = 12
 NOTHING = "–"
 
 

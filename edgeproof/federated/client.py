@@ -16,6 +16,7 @@ from edgeproof.federated.settings import LocalTraining, Settings
 from edgeproof.federated.weights import Layout
 from edgeproof.models.strided_convolutions import replace_strided_convolutions
 from edgeproof.models.training_task import Batch, TrainingTask, build_batch, order_channels_last
+from edgeproof.models.weight_masks import find_zeros, restore_zeros
 
 Array = np.ndarray[Any, Any]
 
@@ -85,7 +86,7 @@ def _train(module: nn.Module, task: TrainingTask, local: LocalTraining, generato
     module.train()
     parameters = [p for p in module.parameters() if p.requires_grad]
     anchors = [p.detach().clone() for p in parameters] if local.proximal else []
-    zeros = [(p, p.detach() == 0) for p in parameters if p.dim() > 1] if task.from_parent else []
+    zeros = find_zeros(module) if task.from_parent else []
     optimizer = torch.optim.SGD(parameters, local.learning_rate, local.momentum, weight_decay=local.weight_decay)
     for _ in range(local.epochs):
         order = torch.randperm(len(task.train), generator=generator)
@@ -102,9 +103,7 @@ def _train(module: nn.Module, task: TrainingTask, local: LocalTraining, generato
                 if parameter.grad is not None:
                     parameter.grad.add_(parameter.detach() - anchor, alpha=local.proximal)
             optimizer.step()
-            with torch.no_grad():
-                for weight, zero in zeros:
-                    weight.masked_fill_(zero, 0.0)
+            restore_zeros(zeros)
 
 
 def _split_epoch(samples: int, batch_size: int) -> list[slice]:

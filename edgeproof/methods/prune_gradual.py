@@ -17,8 +17,9 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
 from edgeproof.models.layers import refuse_dead_network, zero_smallest
-from edgeproof.models.training import Recipe, find_weights, find_zeros, fit, restore_zeros
+from edgeproof.models.training import Recipe, fit
 from edgeproof.models.training_task import TrainingTask, count_steps
+from edgeproof.models.weight_masks import find_weights, find_zeros, restore_zeros
 
 
 class Options(Recipe):

@@ -14,8 +14,9 @@ from pydantic import Field
 from torch import nn
 
 from edgeproof.models.layers import refuse_dead_network, zero_smallest
-from edgeproof.models.training import Recipe, find_weights, fit
+from edgeproof.models.training import Recipe, fit
 from edgeproof.models.training_task import TrainingTask
+from edgeproof.models.weight_masks import find_weights
 
 
 class Options(Recipe):

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgeproof.core import plugins
 from edgeproof.core.ports import Port
 from edgeproof.data.task_checks import as_tuple
-from edgeproof.models import qat, training, training_task
+from edgeproof.models import qat, training, training_task, weight_masks
 from edgeproof.models.entropy_coding import count_entropy_coded_bytes
 from edgeproof.models.model_facts import ModelFacts, compute_sparsity
 from edgeproof.models.training_task import TrainingTask, make_examples
@@ -72,7 +72,7 @@ def compute_facts(module: Any, inputs: Sequence[Port]) -> ModelFacts:
     return ModelFacts(
         parameters=parameters,
         macs=counter.get_total_flops() // 2,  # two operations: a multiplication and an addition
-        weight_sparsity=compute_sparsity([w.detach().numpy() for w in training.find_weights(module)]),
+        weight_sparsity=compute_sparsity([w.detach().numpy() for w in weight_masks.find_weights(module)]),
         entropy_coded_bytes=count_entropy_coded_bytes(
             {name: tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}
         ),

@@ -20,6 +20,7 @@ from torch import nn
 from edgeproof.core.errors import ConfigError
 from edgeproof.models.strided_convolutions import replace_strided_convolutions
 from edgeproof.models.training_task import Loss, TrainingTask, count_steps, draw_batches, measure_quality
+from edgeproof.models.weight_masks import find_zeros, restore_zeros
 from edgeproof.progress import Progress
 
 # The share of all steps in which the learning rate rises. It is slightly above 0.2, because OneCycleLR divides by the
@@ -47,10 +48,6 @@ class ParameterGroup:
 
     parameters: Sequence[nn.Parameter]
     learning_rate: float
-
-
-# Each weight tensor with a mask of its zeros.
-ZeroMasks = list[tuple[nn.Parameter, torch.Tensor]]
 
 
 def make_deterministic(seed: int, threads: int) -> None:
@@ -138,23 +135,3 @@ def _refuse_diverged(module: nn.Module, recipe: Recipe, epoch: int) -> None:
             f"training diverged: after epoch {epoch} of {recipe.epochs}, weights are infinite or NaN. Use a "
             f"learning_rate below {recipe.learning_rate:g} or a batch_size above {recipe.batch_size}."
         )
-
-
-def find_weights(module: nn.Module) -> list[nn.Parameter]:
-    """Return the weight tensors of a module: its parameters with more than one dimension.
-
-    Biases, parameters of normalizations and positions have one dimension. Methods neither prune nor quantize them.
-    """
-    return [p for p in module.parameters() if p.dim() > 1]
-
-
-def find_zeros(module: nn.Module) -> ZeroMasks:
-    """Return each weight tensor of a module with a mask that is true where the weight is zero now."""
-    return [(weight, weight.detach() == 0) for weight in find_weights(module)]
-
-
-@torch.no_grad()
-def restore_zeros(masks: ZeroMasks) -> None:
-    """Set the masked weights to zero again."""
-    for weight, zero in masks:
-        weight.masked_fill_(zero, 0.0)

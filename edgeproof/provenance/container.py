@@ -15,8 +15,8 @@ from pathlib import Path
 
 from edgeproof.core import partial_paths
 from edgeproof.core.errors import EdgeproofError
+from edgeproof.provenance.stored import SHA256_DIGITS
 
-SHA256_DIGITS = 12
 # The file descriptor: standard output is for the results of edgeproof.
 STANDARD_ERROR = 2
 

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
 from edgeproof.core.directories import write_text
 from edgeproof.records.csv_text import format_csv
 from edgeproof.report.plots import COLOURS, MARKERS
 from edgeproof.report.row import Row
+from edgeproof.report.svg import draw_svg
 from edgeproof.statistics.metric import Metric
 
 BYTES_PER_MIB = 2**20
@@ -65,8 +63,7 @@ def format_curves_csv(curves: Sequence[Curve]) -> str:
 def _draw(curves: Sequence[Curve], path: Path, label: str, *, in_bytes: bool) -> None:
     """Draw all curves as SVG. The file is byte-identical for the same curves."""
     metric = curves[0].metric
-    with mpl.rc_context({"svg.hashsalt": "edgeproof", "font.size": 9, "svg.fonttype": "none"}):
-        figure = Figure(figsize=(8, 4.6), layout="constrained")
+    with draw_svg(path) as figure:
         axes = figure.add_subplot()
         for number, curve in enumerate(curves):
             x = [count / BYTES_PER_MIB for count in curve.exchanged_bytes] if in_bytes else curve.rounds
@@ -83,4 +80,3 @@ def _draw(curves: Sequence[Curve], path: Path, label: str, *, in_bytes: bool) ->
         axes.set(xlabel=label, ylabel=f"validation {metric.label}{unit}")
         axes.grid(alpha=0.25)
         axes.legend(fontsize=7)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -21,6 +20,7 @@ from edgeproof.report.captions import UNBEATEN
 from edgeproof.report.figures import FIGURES
 from edgeproof.report.fronts import find_front
 from edgeproof.report.row import Row, RowKey
+from edgeproof.report.svg import draw_svg
 from edgeproof.statistics.metric import Metric
 
 # The palette of Okabe and Ito, for any colour vision. Colours are runtimes, markers are schemes.
@@ -127,10 +127,9 @@ def format_scatter_csv(rows: Sequence[Row], axis: CostAxis) -> str:
 
 def draw_scatter(rows: Sequence[Row], axis: CostAxis, path: Path) -> None:
     """Draw the points as SVG. The file is byte-identical for the same rows."""
-    with mpl.rc_context({"svg.hashsalt": "edgeproof", "font.size": 9, "svg.fonttype": "none"}):
-        # A device without the figure has no panel: an emulated one has no latency.
-        panels = [panel for panel in _list_panels(rows) if _list_points(panel, axis)] or _list_panels(rows)
-        figure = Figure(figsize=(8, 4.6 * max(1, len(panels))), layout="constrained")
+    # A device without the figure has no panel: an emulated one has no latency.
+    panels = [panel for panel in _list_panels(rows) if _list_points(panel, axis)] or _list_panels(rows)
+    with draw_svg(path, panels=max(1, len(panels))) as figure:
         for number, panel in enumerate(panels):
             axes = figure.add_subplot(len(panels), 1, number + 1)
             _draw_panel(axes, _list_points(panel, axis), _find_front(panel, axis), rows)
@@ -141,10 +140,9 @@ def draw_scatter(rows: Sequence[Row], axis: CostAxis, path: Path) -> None:
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.tick_params(axis="x", which="both", labelsize=7)
         figure.legend(handles=_make_legend(rows), loc="outside right upper", fontsize=7)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def _draw_panel(axes: mpl.axes.Axes, points: Sequence[Point], front: set[RowKey], rows: Sequence[Row]) -> None:
+def _draw_panel(axes: Axes, points: Sequence[Point], front: set[RowKey], rows: Sequence[Row]) -> None:
     runtimes = list(dict.fromkeys(row.runtime for row in rows))
     schemes = list(dict.fromkeys(row.scheme for row in rows))
     for point in points:

@@ -48,6 +48,11 @@ def is_build(stage: str) -> bool:
     return stage.partition("@")[0] not in MEASURING
 
 
+def is_training(stage: str) -> bool:
+    """Return True for a stage that builds, and exports nothing: it prepares data or makes a model."""
+    return is_build(stage) and not stage.startswith("export@")
+
+
 def _digest(*parts: Any) -> str:
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -148,7 +148,7 @@ def train_points(
 
 def _list_trainings(store: SweepStore, digest: str) -> dict[str, str]:
     stages = plan.list_stages(store.load_params(digest)).items()
-    return {stage: key for stage, key in stages if plan.is_build(stage) and not stage.startswith("export@")}
+    return {stage: key for stage, key in stages if plan.is_training(stage)}
 
 
 def compute_exit_code(store: SweepStore, request: SweepRequest) -> int:

@@ -63,7 +63,7 @@ def _run(store: SweepStore, digest: str, phase: str | None) -> None:
             print(f"{run.stage}: {run.outcome} in {run.seconds:.1f} s", flush=True)
 
         run = functools.partial(pipeline.run, worktree, worktree_pool.LOCKS.resolve() / "stages", note)
-        trainings = [stage for stage in builds if not stage.startswith("export@")]
+        trainings = [stage for stage in builds if plan.is_training(stage)]
         if phase == TRAIN:
             run(trainings)
             store.write_trained(digest, _summarize_models(store, digest, worktree))

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from edgeproof.config.params import ExportParams, Params
 from edgeproof.core import plugins, processes
 from edgeproof.core.described_tasks import load_task
-from edgeproof.core.directories import list_files, write_json
+from edgeproof.core.directories import write_json
 from edgeproof.core.errors import ConfigError, EdgeproofError, Unsupported
 from edgeproof.core.ports import Port
 from edgeproof.paths import DATA
@@ -211,7 +211,7 @@ def _make_empty_task(untrained: Untrained, threads: int) -> Any:
 
 def _measure_export(untrained: Untrained, module: Any) -> int:
     """Return the size of the candidate's files. Raises Unsupported, and EdgeproofError if the converter fails."""
-    from edgeproof.artifacts import conversion
+    from edgeproof.artifacts import conversion, stripping
 
     item = ExportParams.model_validate(untrained.export)
     runtime, scheme = plugins.load("runtimes", item.runtime), item.schemes[0]
@@ -224,11 +224,11 @@ def _measure_export(untrained: Untrained, module: Any) -> int:
         outcome = conversion.run_converter(task, lambda: runtime.export(module, samples, scheme, full))
         if isinstance(outcome, Unsupported):
             raise outcome
-        strips = item.strip and hasattr(runtime, "strip")
-        if strips:
+        size_bytes = stripping.measure_bytes(full)
+        if item.strip and hasattr(runtime, "strip"):
             runtime.strip(full, stripped)
-        sizes = [sum((at / name).stat().st_size for name in list_files(full)) for at in (full, stripped)[: 1 + strips]]
-    return min(sizes)
+            size_bytes = min(size_bytes, stripping.measure_bytes(stripped))
+    return size_bytes
 
 
 def _draw_samples(port: Port, seed: int) -> Any:

@@ -91,7 +91,7 @@ class SmallestSearch:
         quality, size = candidate.qualities[-1], candidate.proxies.size_bytes
         assert quality is not None
         assert size is not None
-        return (-quality if self.metric.better == "more" else quality), float(size)
+        return winner.compute_cost(quality, self.metric), float(size)
 
 
 def plan_search(

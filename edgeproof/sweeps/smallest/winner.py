@@ -28,7 +28,12 @@ def _sort_key(row: ResultRow) -> tuple[float, float]:
     assert size is not None
     assert quality is not None
     assert row.metric is not None
-    return size, (-quality if row.metric.better == "more" else quality)
+    return size, compute_cost(quality, row.metric)
+
+
+def compute_cost(quality: float, metric: Metric) -> float:
+    """Return a quality as a cost, of which less is better."""
+    return -quality if metric.better == "more" else quality
 
 
 def describe(row: ResultRow, metric: Metric, target: float) -> str:

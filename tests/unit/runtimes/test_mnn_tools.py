@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from edgeproof.converters import mnn as converter
+from edgeproof.converters import vendor_tools
 from edgeproof.core.errors import Unsupported
 from tests.support.absent_runtimes import is_absent
 
@@ -71,7 +72,7 @@ def test_a_tool_that_crashes_hangs_or_writes_nothing_gives_a_reason(
     call: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(converter, "CALL", call)
-    monkeypatch.setattr(converter, "TIMEOUT_S", 1)
+    monkeypatch.setattr(vendor_tools, "TIMEOUT_S", 1)
     with pytest.raises(Unsupported, match=reason):
         converter._run_tool(["mnnconvert"], tmp_path / "result.mnn")
 
