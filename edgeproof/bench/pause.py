@@ -26,8 +26,6 @@ class BusyPause:
     together take at most the seconds of `patience`. `clock` counts seconds.
 
     Attributes:
-        gave_up: True if the time for pauses is used up. From then on no run is repeated, and none begins while the
-            device is busy. A session that is to measure a busy device never gives up.
         repeats: False if the next disturbed run is not to be repeated. A session that is to measure a busy device
             stops repeating when the time for pauses is used up, until a run is no longer disturbed.
     """
@@ -40,7 +38,6 @@ class BusyPause:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.gave_up = False
         self.repeats = True
         self._look = look
         self._limits = limits
@@ -49,6 +46,14 @@ class BusyPause:
         self._total_s = self._left_s = patience.seconds
         self._refused = 0
         self._shared: frozenset[str] = frozenset()
+
+    @property
+    def gave_up(self) -> bool:
+        """True if the time for pauses is used up: then no run is repeated, and none begins while the device is busy.
+
+        A session that is to measure a busy device never gives up.
+        """
+        return self._gives_up and not self.repeats
 
     def observe(self, exceeded: Collection[str]) -> None:
         """Take note of an attempt by the names of the figures for which it was refused, none for any other attempt."""
@@ -66,7 +71,6 @@ class BusyPause:
         if self._left_s >= INTERVAL_S:
             self._pause()
         self.repeats = self._left_s >= INTERVAL_S
-        self.gave_up = self._gives_up and not self.repeats
 
     def explain_skipped_run(self) -> str | None:
         """Return why the next run must not begin, or None if it may. Looks at the device after the pauses are over."""
