@@ -124,9 +124,12 @@ def _expand_model(study: Study, name: str) -> dict[str, Any]:
 
 
 def _find_own_file(name: str, method: str, options: Mapping[str, Any]) -> str | None:
-    """Return the path of the user's file that a method starts from, or None. Raises DataError if it does not exist."""
+    """Return the path of the user's file that a method starts from, or None. Raises DataError if it does not exist.
+
+    A published file, which has sources, is none: the method fetches it, and its checksum among the options pins it.
+    """
     option = getattr(plugins.load("methods", method), "FILE_OPTION", None)
-    if option is None:
+    if option is None or options.get("sources"):
         return None
     path = str(options[option])
     if not Path(path).is_file():

@@ -101,7 +101,7 @@ class FolderSource(ConvertibleSource):
 
 
 class UrlSource(SourceFiles):
-    """A directory on an HTTP server that holds gzip files and archives."""
+    """A directory on an HTTP server that holds files, compressed with gzip or not, and archives."""
 
     kind: Literal["url"]
     base: str

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import shutil
 import tempfile
+import urllib.error
 import urllib.parse
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -159,10 +160,21 @@ def _search(folder: Path) -> Locate:
 
 
 def _open_url(source: UrlSource, scratch: Path) -> Locate:
+    """Return a function that downloads a file: its gzip file, or the file itself if there is none."""
+
     def locate(name: str) -> Path:
-        packed = name if name.endswith(PACKED_SUFFIXES) else f"{name}.gz"
-        path = scratch / Path(packed).name
-        download(f"{source.base.rstrip('/')}/{urllib.parse.quote(packed)}", path)
+        path = scratch / Path(name).name
+        address = f"{source.base.rstrip('/')}/{urllib.parse.quote(name)}"
+        if name.endswith(PACKED_SUFFIXES):
+            download(address, path)
+            return path
+        try:
+            download(f"{address}.gz", path)
+        except DataError as error:
+            # Only an answer such as "Not Found" is worth a second request: a dead network costs a timeout each time.
+            if not isinstance(error.__cause__, urllib.error.HTTPError):
+                raise
+            download(address, path)
         return path
 
     return locate

@@ -7,7 +7,6 @@ new classifier, keep their random values, if the options name them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -16,11 +15,10 @@ from torch import nn
 
 from edgeproof.config.params import Source
 from edgeproof.config.validation import Checksum
-from edgeproof.data import sources
+from edgeproof.data.published_files import fetch_published_file
 from edgeproof.models import weight_files
 from edgeproof.models.training import Recipe, fit
 from edgeproof.models.training_task import TrainingTask
-from edgeproof.paths import DATA
 
 Beginning = Annotated[str, StringConstraints(min_length=1)]
 SETTINGS = "conf/methods/fine_tune.yaml or the options of the model"
@@ -41,18 +39,10 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     Raises DataError if the file can't be had, and ConfigError if its tensors do not fit the network.
     """
     chosen = Options.model_validate(options)
-    published = weight_files.read_weights(fetch_weights(task.name, chosen))
+    path = fetch_published_file(task.name, chosen.sources, chosen.file, chosen.sha256, listed_in=SETTINGS)
+    published = weight_files.read_weights(path)
     load_weights(model, weight_files.translate(published, model), chosen)
     return fit(model, task, chosen)
-
-
-def fetch_weights(task: str, chosen: Options, root: Path = DATA) -> Path:
-    """Return the path of the file of weights, after fetching it once into `root`. Raises DataError."""
-    folder = root / "weights" / chosen.sha256.removeprefix("md5:")[:16]
-    files = {chosen.file: chosen.sha256}
-    if not sources.is_intact(folder, chosen.sources, files):
-        sources.fetch(task, chosen.sources, files, folder, listed_in=SETTINGS)
-    return folder / chosen.file
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], chosen: Options) -> None:

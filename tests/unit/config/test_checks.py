@@ -277,6 +277,14 @@ def test_a_model_of_a_users_file_depends_on_it_and_a_missing_file_is_named(
     assert params.distill["student"].inputs.parent == "data/digits/build"
 
 
+def test_a_published_file_with_sources_needs_no_file_of_the_user(content: dict[str, Any]) -> None:
+    options = {"file": "a.onnx", "sha256": "0" * 64, "sources": [{"kind": "folder", "path": "data/models"}]}
+    content["models"]["vendor"] = {"method": "brought", "network": "brought", "options": options, "runtimes": []}
+    expanded = study_contents.expand(content).train["vendor"]
+    assert expanded.inputs.parent == "data/digits/build"
+    assert expanded.options["sha256"] == "0" * 64
+
+
 def test_a_brought_teacher_can_not_be_exported_nor_pruned(content: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"x")
     vendor = {"method": "brought", "network": "brought", "options": {"file": str(tmp_path / "a.onnx")}}

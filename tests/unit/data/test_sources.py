@@ -208,6 +208,20 @@ def test_a_url_source_requests_each_compressed_file(tmp_path: Path, serve: Serve
     assert handler.addresses == ["https://host.invalid/data/images.gz", "https://host.invalid/data/labels.gz"]
 
 
+def test_a_file_that_the_server_does_not_compress_is_requested_as_it_is(tmp_path: Path, serve: Serve) -> None:
+    handler = serve(lambda url: 404 if url.endswith(".gz") else CONTENT[url.rpartition("/")[2]])
+    sources.fetch("task", [UrlSource(kind="url", base="https://host.invalid/data")], FILES, tmp_path / "into")
+    assert read_files(tmp_path / "into") == CONTENT
+    assert handler.addresses[:2] == ["https://host.invalid/data/images.gz", "https://host.invalid/data/images"]
+
+
+def test_a_dead_network_is_asked_once_for_a_file(tmp_path: Path, serve: Serve) -> None:
+    handler = serve(lambda url: TimeoutError("timed out"))
+    with pytest.raises(DataError, match="timed out"):
+        sources.fetch("task", [UrlSource(kind="url", base="https://host.invalid")], FILES, tmp_path / "into")
+    assert handler.addresses == ["https://host.invalid/images.gz"]
+
+
 @pytest.mark.parametrize(
     ("answer", "reason_part"),
     [

@@ -139,3 +139,17 @@ def test_another_file_and_another_network_are_refused(task: TrainingTask, tmp_pa
         brought.apply(build_spec(task).build(), task, file=str(path), sha256="0" * 64)
     with pytest.raises(ConfigError, match="Write 'network: brought'"):
         brought.apply(build_module(), task, file=str(path), sha256="0" * 64)
+
+
+def test_a_published_file_is_taken_from_its_sources_and_verified(
+    task: TrainingTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_onnx(tmp_path / "a.onnx")
+    sources = [{"kind": "folder", "path": "missing"}, {"kind": "folder", "path": str(tmp_path)}]
+    expected = bring(path, task)(*task.train.inputs)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    module = brought.apply(build_spec(task).build(), task, file="a.onnx", sha256=sha256, sources=sources)
+    assert torch.equal(module(*task.train.inputs), expected)
+    with pytest.raises(DataError, match=r"no source of task .*\n.*missing"):
+        brought.apply(build_spec(task).build(), task, file="a.onnx", sha256="0" * 64, sources=sources)
