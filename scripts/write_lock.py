@@ -20,6 +20,7 @@ import urllib.request
 from pathlib import Path
 
 LOCK, RUNTIMES_LOCK = Path("requirements.lock"), Path("requirements-runtimes.lock")
+EXTRAS = ("dev", "docs", "farm", "federated")
 RUNTIME_EXTRAS = ("coreml", "executorch", "mnn", "ncnn", "tflm")
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu/torch/"
 # True on every machine that the lock is for, so it would only repeat itself in each line.
@@ -49,7 +50,7 @@ CUDA_HEADER = "# CUDA: needed by PyPI's build of torch only.\n"
 def main(options: list[str]) -> int:
     """Resolve the dependencies with uv and write the lock; return the exit code."""
     try:
-        text = compile_lock(Path.cwd(), LOCK, ["--extra", "dev", "--extra", "docs", "--extra", "farm", *options])
+        text = compile_lock(Path.cwd(), LOCK, [*(f"--extra={extra}" for extra in EXTRAS), *options])
         LOCK.write_text(format_lock(text, LOCK.read_text(encoding="utf-8")), encoding="utf-8")
         text = compile_runtimes(options)
         RUNTIMES_LOCK.write_text(format_further(text, LOCK.read_text(encoding="utf-8")), encoding="utf-8")
