@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeproof.artifacts.child_process import ChildProcess
 from edgeproof.artifacts.external import adopt, files, inputs
 from edgeproof.artifacts.external.files import AS_IS, ExternalFile
 from edgeproof.artifacts.external.inputs import ExternalData
@@ -198,12 +199,13 @@ def _export_subject(
 ) -> Subject:
     """Export each file for the runtime and return the subject of the runtime's session."""
     root = ARTIFACTS_DIR / name / runtime
-    samples = {
-        file.name: adopt.build_artifacts(
-            file, runtime, schemes, data=data, output=options.output, out_dir=root / file.name
-        )
-        for file, schemes in chosen.items()
-    }
+    with ChildProcess() as child:
+        samples = {
+            file.name: adopt.build_artifacts(
+                file, runtime, schemes, data=data, output=options.output, out_dir=root / file.name, call=child.call
+            )
+            for file, schemes in chosen.items()
+        }
     quality = external_quality.choose_quality(
         options.metric,
         next(iter(samples.values())).targets,

@@ -6,15 +6,18 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from edgeproof.artifacts import conversion
+from edgeproof.artifacts.child_process import Caller, ChildFailure, call_here
 from edgeproof.artifacts.external import files, first_inference, inputs
 from edgeproof.artifacts.external.files import ExternalFile
+from edgeproof.artifacts.external.first_inference import FirstInference
 from edgeproof.artifacts.external.guards import describe_error
 from edgeproof.artifacts.external.inputs import ExternalData
+from edgeproof.artifacts.isolation import describe_converter_failure
 from edgeproof.config import packages
 from edgeproof.core.artifacts import ExportResult, ModelInterface
 from edgeproof.core.directories import write_atomically, write_meta
@@ -37,6 +40,7 @@ UNKNOWN_FACTS = (
 CALIBRATION_SAMPLES = 256
 
 Array = np.ndarray[Any, Any]
+Result = TypeVar("Result")
 
 
 def build_artifacts(
@@ -47,23 +51,26 @@ def build_artifacts(
     data: ExternalData | None,
     output: str | None,
     out_dir: Path,
+    call: Caller = call_here,
 ) -> Samples:
     """Export a file for a runtime to out_dir/<scheme>, run each artifact once, and return the samples to feed it.
 
     `output` names the output to score, which is the first one if it is None. Without `data` the samples are random.
-    Raises ConfigError if the file, the data or the output does not fit.
+    `call` calls the functions that read the file, convert it and run it. With that of a ChildProcess, a scheme whose
+    process crashes or never ends is unsupported. Raises ConfigError if the file, the data or the output does not fit.
     """
     path = str(file.path)
     versions = packages.pin(file.packages)
     packages.require(versions)
-    interface = file.read_interface(runtime)
+    interface = _call_reader(call, f"{path} can't be read by {runtime}", file.read_interface, runtime)
     files.require_inputs(interface, path)
     output_index = files.select_output(interface, output, path)
     shapes = inputs.infer_input_shapes(interface.inputs, data, path)
     samples = inputs.prepare_samples(interface.inputs, shapes, data, path)
     ports, names = _describe_inputs(interface, shapes), _name_outputs(interface, output_index)
+    facts = _call_reader(call, f"{path} can't be described", file.describe_model, ports)
+    origin = {"runtime": runtime, "model": {**_describe_origin(file, data), **facts}, "packages": versions}
     calibration = _select_calibration(samples.inputs)
-    model = {**_describe_origin(file, data), **file.describe_model(ports)}
     with write_atomically(out_dir) as out:
         for scheme in schemes:
             started = time.monotonic()
@@ -71,19 +78,18 @@ def build_artifacts(
             directory.mkdir()
             options: dict[str, Any] = {"shapes": shapes, "output": output_index, "out_dir": directory}
             convert = functools.partial(file.export, runtime, scheme, calibration, **options)
-            outcome = _run_converter(f"exporting {path} to {runtime} as {scheme}", convert)
+            outcome = _run_converter(call, f"exporting {path} to {runtime} as {scheme}", runtime, convert)
             meta = conversion.describe_files(directory, outcome)
             if "unsupported" not in meta:
                 conversion.save_arrays(directory, "samples", [x[: conversion.STORED_SAMPLES] for x in samples.inputs])
-                try:
-                    first = first_inference.run(path, runtime, directory, samples.inputs, names)
-                except Unsupported as reason:  # the engine lacks an operator, or never runs here
-                    meta["unsupported"] = str(reason)
+                first = _run_first_inference(call, path, runtime, directory, samples.inputs, names)
+                if isinstance(first, Unsupported):
+                    meta["unsupported"] = str(first)
                 else:
                     meta |= {"inputs": [port.to_json() for port in ports], **first.to_meta()}
                     meta["notes"] += first.describe()
                     meta["notes"] += _describe_measurement(scheme, interface, output_index, data, len(calibration[0]))
-            write_meta(directory, {**meta, "runtime": runtime, "scheme": scheme, "model": model, "packages": versions})
+            write_meta(directory, {**meta, **origin, "scheme": scheme})
             conversion.print_outcome(path, runtime, scheme, meta, time.monotonic() - started)
     return samples
 
@@ -93,11 +99,29 @@ def name_task(data: ExternalData | None) -> str:
     return inputs.RANDOM_INPUTS if data is None else data.description
 
 
-def _run_converter(task: str, convert: Callable[[], ExportResult]) -> ExportResult | Unsupported:
+def _call_reader(call: Caller, failure: str, read: Callable[..., Result], *arguments: Any) -> Result:
+    """Return what a reader of the file returns. Raises ConfigError, whose message begins with `failure`."""
+    try:
+        return call(read, *arguments)
+    except ChildFailure as error:
+        raise ConfigError(f"{failure}: the reader {error}.") from None
+
+
+def _run_converter(
+    call: Caller, task: str, runtime: str, convert: Callable[[], ExportResult]
+) -> ExportResult | Unsupported:
     """Run a converter. A failure counts as unsupported, because other schemes may still succeed.
 
     Raises ConfigError if the file itself does not fit.
     """
+    try:
+        return call(_convert, task, convert)
+    except ChildFailure as failure:
+        return Unsupported(describe_converter_failure(runtime, failure))
+
+
+def _convert(task: str, convert: Callable[[], ExportResult]) -> ExportResult | Unsupported:
+    """Run a converter in this process. Return its failure, but raise ConfigError."""
     try:
         return conversion.run_converter(task, convert)
     except ConfigError:
@@ -106,6 +130,19 @@ def _run_converter(task: str, convert: Callable[[], ExportResult]) -> ExportResu
         if error.__cause__ is not None:
             return Unsupported(f"{task} failed: {describe_error(error.__cause__)}")
         return Unsupported(str(error).splitlines()[0])
+
+
+def _run_first_inference(
+    call: Caller, path: str, runtime: str, directory: Path, samples: tuple[Array, ...], names: Sequence[str]
+) -> FirstInference | Unsupported:
+    """Run the first inference. Return Unsupported if the engine lacks an operator, never runs here, or crashes."""
+    some = tuple(array[: first_inference.MAX_SAMPLES] for array in samples)
+    try:
+        return call(first_inference.run, path, runtime, directory, some, names)
+    except ChildFailure as failure:
+        return Unsupported(f"the first inference in {runtime} {failure}")
+    except Unsupported as reason:
+        return reason
 
 
 def _describe_inputs(interface: ModelInterface, shapes: Sequence[Sequence[int]]) -> list[Port]:

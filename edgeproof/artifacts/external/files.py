@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,10 @@ class ExternalFile(ABC):
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
         self.name = name
+
+    def __reduce__(self) -> tuple[Callable[..., ExternalFile], tuple[type[ExternalFile], Path, str]]:
+        """Pickle the path only. A process that receives the file again reuses the model that it has read."""
+        return _reopen, (type(self), self.path, self.name)
 
     @abstractmethod
     def list_runtimes(self) -> list[str]:
@@ -216,6 +220,11 @@ def open_files(paths: Sequence[Path]) -> list[ExternalFile]:
     """Find the kind of each file and give it a unique name. Raises ConfigError for a missing or unknown file."""
     classes = [_find_class(path) for path in paths]
     return [kind(path, name) for kind, path, name in zip(classes, paths, name_files(paths), strict=True)]
+
+
+@functools.lru_cache(maxsize=1)
+def _reopen(kind: type[ExternalFile], path: Path, name: str) -> ExternalFile:
+    return kind(path, name)
 
 
 def require_inputs(interface: ModelInterface, path: str) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from edgeproof.artifacts import child_process, isolation
 from edgeproof.artifacts import export as artifacts_export
-from edgeproof.artifacts import isolation
 from edgeproof.config.params import ExportParams
 from edgeproof.core import directories
 from edgeproof.core.artifacts import read_inputs, read_outputs
@@ -223,8 +223,8 @@ def test_a_scheme_whose_converter_crashes_is_unsupported_and_the_others_are_expo
 def test_a_scheme_whose_converter_never_ends_is_unsupported_and_the_others_are_exported(
     project: Path, plugin_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolation, "TIME_LIMIT_S", 3.0)
-    monkeypatch.setattr(isolation, "CHECK_INTERVAL_S", 0.1)
+    monkeypatch.setattr(child_process, "TIME_LIMIT_S", 3.0)
+    monkeypatch.setattr(child_process, "CHECK_INTERVAL_S", 0.1)
     first_line = "def export(model, samples, scheme, out_dir):\n"
     pause = "    import time; (out_dir / 'half').touch(); scheme == 'fp16' and time.sleep(600)\n"
     (plugin_root / "runtimes" / "endless.py").write_text(tiny_task.RUNTIME.replace(first_line, first_line + pause))

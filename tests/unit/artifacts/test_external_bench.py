@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
-from edgeproof.artifacts.external import adopt, files
+from edgeproof.artifacts.external import files
 from edgeproof.bench import external, recheck, runner_jobs
 from edgeproof.cli import main
 from edgeproof.config import runtime_extras
 from edgeproof.core import directories
-from edgeproof.core.errors import ConfigError, Unsupported
+from edgeproof.core.errors import ConfigError
 from edgeproof.records import record_files
 from edgeproof.report import interleaved
 from tests.support import placed_models
@@ -159,20 +159,6 @@ def test_a_file_of_litert_runs_on_the_kernels_of_microcontrollers_if_they_are_na
     assert run_bench("model.tflite", "--runtimes", "tflm") == 0
     (row,) = read_cells((bench_project / "results/brought/model/tables/table.md").read_text())
     assert (row["runtime"], row["model"]) == ("tflm", "model")
-
-
-def test_an_artifact_that_the_engine_refuses_in_its_first_inference_is_a_row_with_the_reason(
-    bench_project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise Unsupported("the engine has no operator ATAN2")
-
-    monkeypatch.setattr(adopt.first_inference, "run", refuse)
-    placed_models.write_reversed_sum(bench_project)
-    assert run_bench("model.tflite") == 1  # no artifact has a valid latency
-    (row,) = read_cells((bench_project / "results/brought/model/tables/table.md").read_text())
-    assert row["verdict"] == "unsupported"
-    assert "the engine has no operator ATAN2" in (bench_project / "results/brought/model/tables/table.md").read_text()
 
 
 def test_programs_are_exported_for_the_runtimes_that_are_always_installed(bench_project: Path) -> None:
