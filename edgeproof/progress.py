@@ -42,4 +42,4 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(f"  {text}", highlight=False)
+        self._console.print(f"  {text}", highlight=False, markup=False)

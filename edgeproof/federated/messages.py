@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.federated.errors import MessageError
+from edgeproof.federated.errors import MessageError, NotFiniteError
 from edgeproof.federated.settings import Compression
 from edgeproof.federated.weights import Layout, Weights
 
@@ -75,9 +75,9 @@ def encode_update(update: Update, compression: Compression, layout: Layout) -> b
 def decode_update(message: bytes, layout: Layout) -> Update:
     """Return the update in a client's message.
 
-    Raises MessageError for a message of another shape, and for values that are not finite.
+    Raises MessageError for a message of another shape, and NotFiniteError for values that are not finite.
     """
-    reader = _Reader(message, layout, {_NONE, _INT8, _TOP_K})
+    reader = _Reader(message, layout, set(_KINDS.values()))
     count = layout.parameter_count
     if reader.kind == _INT8:
         scales = reader.read("<f4", len(layout.sizes))
@@ -95,10 +95,31 @@ def decode_update(message: bytes, layout: Layout) -> Update:
         difference = reader.read("<f4", count)
     update = Update(difference, reader.finish(layout.statistic_count), reader.samples)
     if not (np.isfinite(update.difference).all() and np.isfinite(update.statistics).all()):
-        raise MessageError("the update is not finite")
+        raise NotFiniteError("the update is not finite")
     if update.samples < 1:
         raise MessageError("the update is from no sample")
     return update
+
+
+def check_update(message: bytes, compression: Compression, samples: int, layout: Layout) -> None:
+    """Check a message from a device that nobody vouches for: its encoding, its number of samples and its values.
+
+    Raises MessageError for a message that the client's own code would not have sent, and NotFiniteError for one that it
+    sends after training that diverged.
+    """
+    reader = _Reader(message, layout, {_KINDS[compression.name]})
+    kept = count_kept(layout.parameter_count, compression.share) if compression.name == "top_k" else 0
+    if (reader.samples, reader.kept) != (samples, kept):
+        raise MessageError(
+            f"the update is from {reader.samples} samples with {reader.kept} kept entries, and not from {samples} with "
+            f"{kept}"
+        )
+    decode_update(message, layout)
+
+
+def count_kept(entries: int, share: float) -> int:
+    """Return how many entries top-k keeps: the given share, and at least one."""
+    return min(entries, max(1, int(np.ceil(share * entries))))
 
 
 def select_largest(values: Array, share: float) -> Array:
@@ -106,7 +127,7 @@ def select_largest(values: Array, share: float) -> Array:
 
     NaN counts as the largest value, so that it is sent and the server rejects it.
     """
-    count = min(len(values), max(1, int(np.ceil(share * len(values)))))
+    count = count_kept(len(values), share)
     sizes = np.nan_to_num(np.abs(values), nan=np.inf, posinf=np.inf)
     return np.sort(np.argpartition(-sizes, count - 1)[:count])
 

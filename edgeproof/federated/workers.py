@@ -1,21 +1,24 @@
-"""The places where clients train: this process, several processes of this machine, or a Ray cluster.
+"""The places where clients train: this process, processes of this machine, a Ray cluster, or registered devices.
 
 Each returns the answers in the order of the jobs, and holds a few of them at a time. They give the same bits, because a
 client's result depends on its job alone.
 
     EDGEPROOF_FEDERATED_WORKERS=4        four processes of this machine
     EDGEPROOF_FEDERATED_RAY=local        Ray on this machine, or the address of a cluster
+    EDGEPROOF_FEDERATED_DEVICES=pi,desk  devices that have a card
 """
 
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
 import os
 import secrets
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -28,8 +31,11 @@ from edgeproof.federated.client import Answer, ClientJob, train_client
 from edgeproof.federated.settings import Settings
 
 WORKERS, RAY = "EDGEPROOF_FEDERATED_WORKERS", "EDGEPROOF_FEDERATED_RAY"
+DEVICES = "EDGEPROOF_FEDERATED_DEVICES"
 LOCAL = "local"
 MAX_WORKERS = 1024
+# It is imported by name, because no model depends on it: an edit to a transport must train nothing again.
+_DEVICE_POOL = "edgeproof.devices.clients.pool"
 # Plugins outside of edgeproof are loaded from files, so that other processes can't import them by name.
 _PLUGINS = "edgeproof_plugins."
 
@@ -37,8 +43,30 @@ _PLUGINS = "edgeproof_plugins."
 RunClients = Callable[[nn.Module, Iterator[ClientJob], Settings], Iterator[Answer | None]]
 
 
+@contextmanager
+def open_workers(note: Callable[[str], None], environment: Mapping[str, str] = os.environ) -> Iterator[RunClients]:
+    """Yield the place that the environment names, and leave it tidy afterwards. `note` prints a line for the user.
+
+    Raises ConfigError for a wrong value, and DeviceError for a device that can't train.
+    """
+    if not (text := environment.get(DEVICES, "")):
+        yield choose_workers(environment)
+        return
+    others = [name for name in (WORKERS, RAY) if environment.get(name)]
+    if others:
+        raise ConfigError(f"{DEVICES} and {others[0]} are both set. Set one of them.")
+    names = [name.strip() for name in text.split(",")]
+    if "" in names or len(set(names)) < len(names):
+        raise ConfigError(f"{DEVICES} is '{text}'. It must be names of devices, each once, such as 'local,pi'.")
+    with importlib.import_module(_DEVICE_POOL).open_devices(names, note) as run_clients:
+        yield run_clients
+
+
 def choose_workers(environment: Mapping[str, str] = os.environ) -> RunClients:
-    """Return the place that the environment names, or else this process. Raises ConfigError for a wrong value."""
+    """Return the place other than devices that the environment names, or else this process.
+
+    Raises ConfigError for a wrong value.
+    """
     text = environment.get(WORKERS, "")
     if text and not (text.isdigit() and 1 <= int(text) <= MAX_WORKERS):
         raise ConfigError(f"{WORKERS} is '{text}'. It must be a number of processes from 1 to {MAX_WORKERS}.")

@@ -187,7 +187,10 @@ def _run(federation: Federation, checkpoints: Checkpoints) -> tuple[Round, ...]:
     """Run the rounds with a progress bar over the clients of all rounds."""
     settings, metric = federation.settings, federation.task.metric
     answers = settings.rounds * settings.fraction * len(federation.shares) * (1 - settings.dropped)
-    with Progress("clients", max(1, round(answers))) as progress:
+    with (
+        Progress("clients", max(1, round(answers))) as progress,
+        workers.open_workers(progress.note) as run_clients,
+    ):
 
         def report_round(entry: Round) -> None:
             quality = "" if entry.quality is None else f": validation {metric.label} {metric.format(entry.quality)}"
@@ -201,7 +204,7 @@ def _run(federation: Federation, checkpoints: Checkpoints) -> tuple[Round, ...]:
 
         return run_rounds(
             federation,
-            workers.choose_workers(),
+            run_clients,
             checkpoints,
             after_client=progress.advance,
             after_round=report_round,

@@ -43,8 +43,8 @@ def _build_from_seed(
     frameworks.make_deterministic(item.network, seed, item.threads)
     task = task_loading.load_training_task(params.task.name, seed, item.threads, from_parent=item.parent is not None)
     facts: dict[str, Any] = {}
-    task = replace(task, report=facts.__setitem__)
     module, spec = _load_start(item, task)
+    task = replace(task, report=facts.__setitem__, network=spec.to_meta())
     teachers = _load_teachers(method, item, seed)
     try:
         trained = method.apply(module, task, **teachers, **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,9 @@ import torch
 
 from edgeproof.core.described_tasks import load_task
 from edgeproof.data import preparation
-from edgeproof.data.task_checks import as_tuple, is_classification
 from edgeproof.data.task_quality import load_task_quality, postprocess_all
-from edgeproof.models.training_task import Batch, Inputs, Loss, Split, TrainingTask, cross_entropy
+from edgeproof.models.task_functions import build_functions
+from edgeproof.models.training_task import Split, TrainingTask
 from edgeproof.paths import DATA
 
 Array = np.ndarray[Any, Any]
@@ -36,46 +35,12 @@ def load_training_task(name: str, seed: int, threads: int, *, from_parent: bool 
         measure=measure,
         seed=seed,
         threads=threads,
-        views=plugin.VIEWS,
-        view=lambda inputs, k: as_tuple(plugin.view(_untuple(inputs), k)),
-        loss=_make_loss(plugin),
-        is_classification=is_classification(plugin),
-        augment=_make_augmentation(plugin),
-        distillation_loss=getattr(plugin, "distillation_loss", None),
         from_parent=from_parent,
         groups=preparation.load_groups(name),
+        **build_functions(plugin),
     )
 
 
 def _load_split(task: str, split: str) -> Split:
     inputs, targets = preparation.load_split(task, split)
     return Split(tuple(map(torch.from_numpy, inputs)), torch.from_numpy(targets))
-
-
-def _make_loss(plugin: Any) -> Loss:
-    if not hasattr(plugin, "loss"):
-        return cross_entropy
-
-    def compute_loss(outputs: Any, batch: Batch) -> torch.Tensor:
-        loss: torch.Tensor = plugin.loss(outputs, batch.targets, _untuple(batch.inputs))
-        return loss
-
-    return compute_loss
-
-
-def _make_augmentation(
-    plugin: Any,
-) -> Callable[[Inputs, torch.Tensor, torch.Generator], tuple[Inputs, torch.Tensor]] | None:
-    if not hasattr(plugin, "augment"):
-        return None
-
-    def augment(inputs: Inputs, targets: torch.Tensor, generator: torch.Generator) -> tuple[Inputs, torch.Tensor]:
-        changed, new_targets = plugin.augment(_untuple(inputs), targets, generator)
-        return as_tuple(changed), new_targets
-
-    return augment
-
-
-def _untuple(inputs: Inputs) -> Any:
-    """Return the tensor of a task with one input, and the tuple of a task with several."""
-    return inputs[0] if len(inputs) == 1 else inputs

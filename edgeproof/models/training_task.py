@@ -72,6 +72,7 @@ class TrainingTask:
         augment: returns a randomly changed batch from inputs, targets and a generator, or None.
         distillation_loss: compares the outputs of a student and a teacher where the task is no classification.
         from_parent: true when the module to train is another model, and false when its weights are random.
+        network: the entry of meta.json that says how the module to train is built, where it can be built again.
         groups: the group of each training sample, such as its person or speaker (N,), where the task knows it.
         report: a method may call `report(name, facts)` to write facts of its own into the model's meta.json.
     """
@@ -92,6 +93,7 @@ class TrainingTask:
     augment: Callable[[Inputs, torch.Tensor, torch.Generator], tuple[Inputs, torch.Tensor]] | None = None
     distillation_loss: Callable[[Outputs, Outputs], torch.Tensor] | None = None
     from_parent: bool = False
+    network: Mapping[str, Any] | None = None
     groups: Array | None = None
     report: Callable[[str, Mapping[str, Any]], None] = lambda name, facts: None
 

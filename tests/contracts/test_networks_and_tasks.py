@@ -11,7 +11,7 @@ import torch
 from edgeproof.core import plugins
 from edgeproof.data.task_checks import as_tuple, check_inputs, check_targets, is_classification
 from edgeproof.data.task_quality import load_task_quality
-from edgeproof.models.model_files import resize_layers
+from edgeproof.models.layer_sizes import resize_layers
 from edgeproof.models.training_task import make_examples
 from tests.support import idx_files
 from tests.support.network_kinds import draw_inputs, find_kind

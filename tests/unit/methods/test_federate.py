@@ -28,6 +28,7 @@ def work_in_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EDGEPROOF_FEDERATED_WORKERS", raising=False)
     monkeypatch.delenv("EDGEPROOF_FEDERATED_RAY", raising=False)
+    monkeypatch.delenv("EDGEPROOF_FEDERATED_DEVICES", raising=False)
 
 
 def run(task: TrainingTask | None = None, **options: Any) -> tuple[nn.Module, dict[str, Any]]:
@@ -62,6 +63,12 @@ def test_workers_of_the_environment_do_not_change_a_bit(monkeypatch: pytest.Monk
 def test_a_wrong_number_of_workers_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPROOF_FEDERATED_WORKERS", text)
     with pytest.raises(ConfigError, match=f"EDGEPROOF_FEDERATED_WORKERS is '{text}'. It must be a number"):
+        run()
+
+
+def test_devices_of_the_environment_must_have_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPROOF_FEDERATED_DEVICES", "pi")
+    with pytest.raises(ConfigError, match="unknown device 'pi'"):
         run()
 
 

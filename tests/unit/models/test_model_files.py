@@ -13,7 +13,7 @@ from torch import nn
 
 from edgeproof.core import directories
 from edgeproof.core.errors import ArtifactError, UnknownNameError
-from edgeproof.models import model_files
+from edgeproof.models import layer_sizes, model_files
 from tests.support.training_tasks import make_ports
 
 pytestmark = pytest.mark.usefixtures("restore_torch_settings")
@@ -91,7 +91,7 @@ def test_a_loaded_pruned_model_computes_the_same(module: nn.Module, tmp_path: Pa
 def test_an_unpruned_depthwise_convolution_keeps_its_shape(multiplier: int) -> None:
     layer = nn.Conv2d(4, 4 * multiplier, 3, groups=4)
     module, stored = nn.Sequential(copy.deepcopy(layer)), nn.Sequential(layer).state_dict()
-    model_files.resize_layers(module, stored)
+    layer_sizes.resize_layers(module, stored)
     module.load_state_dict(stored)
     x = torch.rand(1, 4, 5, 5)
     assert torch.equal(module(x), layer(x))
@@ -100,7 +100,7 @@ def test_an_unpruned_depthwise_convolution_keeps_its_shape(multiplier: int) -> N
 def test_a_pruned_depthwise_convolution_takes_its_groups_from_the_weights() -> None:
     pruned = nn.Sequential(nn.Conv2d(3, 3, 3, groups=3))
     module = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
-    model_files.resize_layers(module, pruned.state_dict())
+    layer_sizes.resize_layers(module, pruned.state_dict())
     module.load_state_dict(pruned.state_dict())
     x = torch.rand(1, 3, 5, 5)
     assert torch.equal(module(x), pruned(x))
