@@ -8,9 +8,16 @@
 Three programs run one after the other, each in a fresh process with one thread:
 
 - our Session's invoke in a plain loop over one input, as in the vendors' tools,
-- the vendor's tool: benchmark_app for OpenVINO, litert-benchmark for LiteRT, and a plain loop over run_with_iobinding
-  for ONNX Runtime, whose wheel has no tool,
+- the vendor's tool: benchmark_app for OpenVINO and litert-benchmark for LiteRT. The wheels of the others have no tool,
+  so it is a plain loop over the vendor's own Python calls (experiments/vendor_loops.py): run_with_iobinding for ONNX
+  Runtime, method.execute for ExecuTorch, runSession for MNN, and a new extractor for each inference for ncnn.
+  method.execute takes inputs and returns outputs, so it is compared with a whole call of ours,
 - our runner under LoadGen, whose queries have different inputs.
+
+First, the outputs of our Session and of the vendor's loop are compared with those of ONNX Runtime's fp32 artifact, or
+of a given ONNX file. In fp32 they must agree within a ten-thousandth of the largest one, or the exit code is 1. A file
+may have any scheme, so its differences are only printed. LiteRT for Microcontrollers is compared in its outputs only:
+its time on this machine says nothing. Runtimes whose packages are missing are left out.
 
 The output is ratios of medians within a round, so that a machine that slows down between rounds does not change them.
 For OpenVINO, the Offline scenario of LoadGen is then compared with the throughput mode of benchmark_app. benchmark_app
@@ -32,75 +39,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import vendor_loops
 
 from edgeproof import entry
 from edgeproof.artifacts.external import adopt, files
+from edgeproof.config import compose, packages, runtime_extras
 from edgeproof.core import plugins
 from edgeproof.core.directories import read_meta, write_meta
-from edgeproof.core.errors import ConfigError, EdgeproofError
+from edgeproof.core.errors import ArtifactError, ConfigError, EdgeproofError, Unsupported
 from edgeproof.core.ports import Port
 from edgeproof.devices import runner_zipapp
 from edgeproof.paths import ARTIFACTS
+
+Array = np.ndarray[Any, Any]
 
 BIN = Path(sys.executable).parent
 SECONDS = 2
 # Throughput mode of benchmark_app with the same resources: asynchronous requests to one stream of one thread.
 THROUGHPUT = ["-hint", "none", "-api", "async", "-nstreams", "1", "-nthreads", "1"]
 
-SESSION_LOOP = """
-import sys, time, numpy as np
-from pathlib import Path
-from edgeproof.core import plugins
-artifact = Path(sys.argv[2])
-session = plugins.load("runtimes", sys.argv[1]).Session(artifact, threads=1)
-session(np.load(artifact / "samples.npy")[:1])
-durations, begin = [], time.perf_counter()
-while time.perf_counter() - begin < float(sys.argv[3]):
-    started = time.perf_counter_ns()
-    session.invoke()
-    durations.append(time.perf_counter_ns() - started)
-print(np.median(durations[len(durations) // 10:]) / 1000)
-"""
-
-PLAIN_LOOP = """
-import sys, time, numpy as np, onnxruntime as ort
-from edgeproof.runtimes.onnx import DTYPES
-options = ort.SessionOptions()
-options.intra_op_num_threads = options.inter_op_num_threads = 1
-session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
-x_info, y_info = session.get_inputs()[0], session.get_outputs()[0]
-x = np.load(sys.argv[2])[:1].astype(DTYPES[x_info.type])
-binding = session.io_binding()
-binding.bind_cpu_input(x_info.name, x)
-y = np.zeros(y_info.shape, DTYPES[y_info.type])
-binding.bind_output(y_info.name, "cpu", 0, y.dtype, list(y.shape), y.ctypes.data)
-durations, begin = [], time.perf_counter()
-while time.perf_counter() - begin < float(sys.argv[3]):
-    started = time.perf_counter_ns()
-    session.run_with_iobinding(binding)
-    durations.append(time.perf_counter_ns() - started)
-print(np.median(durations[len(durations) // 10:]) / 1000)
-"""
-
-# litert-benchmark rounds to 10 µs. This runs its own main() and loop, and prints the median unrounded too.
-EXACT_LITERT_BENCHMARK = """
-import statistics
-from ai_edge_litert.tools import benchmark_litert_model
-rounded = statistics.median
-def exact(values):
-    print("exact median:", rounded(values), "ms")
-    return rounded(values)
-statistics.median = exact
-benchmark_litert_model.main()
-"""
+# The largest difference from ONNX Runtime's fp32 outputs in fp32, relative to the largest output.
+TOLERANCE = 1e-4
+REFERENCE_RUNTIME, REFERENCE_SCHEME = "onnx", "fp32"
 
 
 def main() -> int:
-    """Print, for each runtime, the median of the vendor's tool and the ratios of ours to it with their range."""
+    """Print how the outputs differ, and the ratios of our medians to the vendor's. Return 1 if fp32 outputs differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="teacher", help="a model of the study")
     parser.add_argument("--scheme", default="fp32", help="its scheme")
-    parser.add_argument("--rounds", type=int, default=7, help="number of rounds")
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds; with 0 only outputs are compared")
     parser.add_argument("--runtimes", help="names separated by commas (default: all, or those of the file)")
     parser.add_argument("--untrained", metavar="WIDTHS", help="compare with an untrained resnet8 of these widths")
     parser.add_argument("--file", type=Path, help="a .tflite, .onnx, .xml, .keras or .h5 file (the last two: --scheme)")
@@ -108,56 +76,123 @@ def main() -> int:
     arguments = parser.parse_args()
     title, runtimes = _choose_runtimes(arguments)
     print(f"{title}, 1 thread, medians over {arguments.rounds} rounds [smallest, largest]")
+    agreements = []
     with tempfile.TemporaryDirectory() as scratch:
+        reference = _prepare_reference(arguments, Path(scratch, "reference"))
         for runtime in runtimes:
-            artifact = _prepare_artifact(arguments, runtime, Path(scratch, runtime))
-            read_meta(artifact)
-            rounds = [_run_round(runtime, artifact, VENDORS[runtime], first=n) for n in range(arguments.rounds)]
-            print(
-                f"{runtime:9} vendor's tool {statistics.median(r['vendor'] for r in rounds):8.2f} µs   "
-                f"Session / vendor {_format_ratios(rounds, 'session')}   "
-                f"under LoadGen / vendor {_format_ratios(rounds, 'runner')}",
-                flush=True,
-            )
-            if runtime == "openvino":
-                offline = [_run_offline_round(artifact, first=n) for n in range(arguments.rounds)]
-                print(
-                    f"{runtime:9} throughput mode {statistics.median(r['vendor'] for r in offline):8.0f} samples/s   "
-                    f"Offline / vendor {_format_ratios(offline, 'runner')}",
-                    flush=True,
-                )
-    return 0
+            artifact = _try_to_prepare(arguments, runtime, arguments.scheme, Path(scratch, runtime))
+            if artifact is None:
+                continue
+            must_agree = arguments.scheme == REFERENCE_SCHEME and arguments.file is None
+            agreements.append(_compare_outputs(runtime, artifact, reference, Path(scratch), must_agree=must_agree))
+            if runtime not in vendor_loops.UNTIMED and arguments.rounds > 0:
+                _compare_times(runtime, artifact, arguments.rounds)
+    if not agreements:
+        raise ConfigError("nothing was compared. Run a study first, or use --untrained or --file.")
+    return 0 if all(agreements) else 1
+
+
+def _compare_times(runtime: str, artifact: Path, count: int) -> None:
+    """Measure the rounds and print the ratios of our medians to the vendor's."""
+    rounds = [_run_round(runtime, artifact, first=n) for n in range(count)]
+    print(
+        f"{runtime:10} vendor's tool {statistics.median(r['vendor'] for r in rounds):8.2f} µs   "
+        f"Session / vendor {_format_ratios(rounds, 'session')}   "
+        f"under LoadGen / vendor {_format_ratios(rounds, 'runner')}",
+        flush=True,
+    )
+    if runtime == "openvino":
+        offline = [_run_offline_round(artifact, first=n) for n in range(count)]
+        print(
+            f"{runtime:10} throughput mode {statistics.median(r['vendor'] for r in offline):8.0f} samples/s   "
+            f"Offline / vendor {_format_ratios(offline, 'runner')}",
+            flush=True,
+        )
+
+
+def _compare_outputs(runtime: str, artifact: Path, reference: Path | None, scratch: Path, *, must_agree: bool) -> bool:
+    """Print how the outputs of Session and of the vendor's loop differ from the reference's. Return False if too much.
+
+    The differences are relative to the reference's largest output.
+    """
+    if reference is None:
+        print(f"{runtime:10} outputs not compared: there is no artifact of ONNX Runtime")
+        return True
+    samples = artifact / "samples.npy"
+    expected = _run_loop(vendor_loops.ONNX, reference, samples, scratch)[1]
+    outputs = {"Session": _run_session(runtime, artifact, scratch)[1]}
+    if runtime in vendor_loops.LOOPS:
+        outputs["vendor's loop"] = _run_loop(vendor_loops.LOOPS[runtime], artifact, samples, scratch)[1]
+    largest = np.abs(expected).max()
+    differences = {name: float(np.abs(output - expected).max() / largest) for name, output in outputs.items()}
+    agrees = not must_agree or max(differences.values()) <= TOLERANCE
+    shown = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
+    limit = f" (limit {TOLERANCE:.0e}{'' if agrees else ', EXCEEDED'})" if must_agree else ""
+    print(f"{runtime:10} outputs differ from ONNX Runtime's by: {shown}{limit}", flush=True)
+    return agrees
 
 
 def _choose_runtimes(arguments: argparse.Namespace) -> tuple[str, list[str]]:
-    """Return the title of the comparison and the runtimes. Raises ConfigError for a runtime without a vendor's tool."""
+    """Return the title of the comparison and the installed runtimes, and print which ones are left out.
+
+    Raises ConfigError for a runtime without a vendor's tool.
+    """
     requested = arguments.runtimes.split(",") if arguments.runtimes else None
     if arguments.file:
         (brought,) = files.open_files([arguments.file])
         chosen = requested or brought.list_default_runtimes()
         title = f"{arguments.file} {arguments.scheme if brought.has_schemes else files.AS_IS}"
-        comparable = [runtime for runtime in brought.list_runtimes() if runtime in VENDORS]
+        comparable = [runtime for runtime in brought.list_runtimes() if runtime in RUNTIMES]
     else:
-        chosen = requested or list(VENDORS)
+        chosen = requested or list(RUNTIMES)
         title = f"{f'untrained {arguments.untrained}' if arguments.untrained else arguments.model} {arguments.scheme}"
-        comparable = list(VENDORS)
+        comparable = list(RUNTIMES)
     for runtime in chosen:
         if runtime not in comparable:
             raise ConfigError(f"there is no vendor's tool for '{runtime}'. Choose from {', '.join(comparable)}.")
-    return title, chosen
+    return title, [runtime for runtime in chosen if _is_installed(runtime)]
 
 
-def _prepare_artifact(arguments: argparse.Namespace, runtime: str, scratch: Path) -> Path:
+def _is_installed(runtime: str) -> bool:
+    """Return False for a runtime of an extra whose packages are missing, and print the command that installs them."""
+    definition = compose.compose_bench_settings("quick").runtimes[runtime]
+    absence = runtime_extras.explain_absence(runtime, packages.pin(definition.host_packages))
+    if absence is not None:
+        print(f"{runtime:10} left out: {absence}, or all extras: make runtimes")
+    return absence is None
+
+
+def _prepare_reference(arguments: argparse.Namespace, scratch: Path) -> Path | None:
+    """Return ONNX Runtime's artifact, or None where there is none, as for a file that it does not read."""
+    if arguments.file and REFERENCE_RUNTIME not in files.open_files([arguments.file])[0].list_runtimes():
+        return None
+    return _try_to_prepare(arguments, REFERENCE_RUNTIME, REFERENCE_SCHEME, scratch)
+
+
+def _try_to_prepare(arguments: argparse.Namespace, runtime: str, scheme: str, scratch: Path) -> Path | None:
+    """Return the artifact of a runtime, or print why there is none and return None."""
+    try:
+        artifact = _prepare_artifact(arguments, runtime, scheme, scratch)
+        unsupported = read_meta(artifact).get("unsupported")
+    except (Unsupported, ConfigError, ArtifactError) as error:
+        unsupported = str(error)
+    if unsupported is not None:
+        print(f"{runtime:10} in {scheme} left out: {unsupported}")
+        return None
+    return artifact
+
+
+def _prepare_artifact(arguments: argparse.Namespace, runtime: str, scheme: str, scratch: Path) -> Path:
     """Return the artifact to measure: one of the study, or one exported into `scratch`."""
     if arguments.file:
         (brought,) = files.open_files([arguments.file])
-        scheme = arguments.scheme if brought.has_schemes else files.AS_IS
+        scheme = scheme if brought.has_schemes else files.AS_IS
         adopt.build_artifacts(brought, runtime, [scheme], data=None, output=arguments.output, out_dir=scratch)
         return scratch / scheme
     if arguments.untrained:
-        _export_untrained(runtime, [int(width) for width in arguments.untrained.split(",")], arguments.scheme, scratch)
+        _export_untrained(runtime, [int(width) for width in arguments.untrained.split(",")], scheme, scratch)
         return scratch
-    return ARTIFACTS / runtime / arguments.model / arguments.scheme
+    return ARTIFACTS / runtime / arguments.model / scheme
 
 
 def _export_untrained(runtime: str, widths: list[int], scheme: str, artifact: Path) -> None:
@@ -187,11 +222,11 @@ def _run_offline_round(artifact: Path, *, first: int) -> dict[str, float]:
     return {name: measure() for name, measure in (measures if first % 2 else measures[::-1])}
 
 
-def _run_round(runtime: str, artifact: Path, vendor_us: Callable[[Path], float], *, first: int) -> dict[str, float]:
+def _run_round(runtime: str, artifact: Path, *, first: int) -> dict[str, float]:
     """Measure each of the three once, in an order that rotates from round to round."""
     measures: list[tuple[str, Callable[[], float]]] = [
         ("session", lambda: _measure_session_us(runtime, artifact)),
-        ("vendor", lambda: vendor_us(artifact)),
+        ("vendor", lambda: _measure_vendor_us(runtime, artifact)),
         ("runner", lambda: _measure_runner_us(runtime, artifact)),
     ]
     rotated = measures[first % 3 :] + measures[: first % 3]
@@ -204,16 +239,44 @@ def _format_ratios(rounds: list[dict[str, float]], name: str) -> str:
 
 
 def _measure_session_us(runtime: str, artifact: Path) -> float:
-    return float(_capture_output([sys.executable, "-c", SESSION_LOOP, runtime, str(artifact), str(SECONDS)]))
+    with tempfile.TemporaryDirectory() as scratch:
+        return _run_session(runtime, artifact, Path(scratch), SECONDS)[0]
+
+
+def _measure_vendor_us(runtime: str, artifact: Path) -> float:
+    if runtime in TOOLS:
+        return TOOLS[runtime](artifact)
+    with tempfile.TemporaryDirectory() as scratch:
+        return _run_loop(vendor_loops.LOOPS[runtime], artifact, artifact / "samples.npy", Path(scratch), SECONDS)[0]
+
+
+def _run_session(runtime: str, artifact: Path, scratch: Path, seconds: float = 0) -> tuple[float, Array]:
+    step = "call" if runtime in vendor_loops.WHOLE_CALLS else "invoke"
+    return _run_loop(vendor_loops.SESSION, artifact, artifact / "samples.npy", scratch, seconds, runtime, step)
+
+
+def _run_loop(
+    program: str, artifact: Path, samples: Path, scratch: Path, seconds: float = 0, *more: str
+) -> tuple[float, Array]:
+    """Run a program of vendor_loops.py. Return its median in µs, NaN without `seconds`, and its outputs (N, values)."""
+    target = scratch / "outputs.npy"
+    printed = _capture_output(
+        [sys.executable, "-c", program, str(artifact), str(samples), str(seconds), str(target), *more]
+    )
+    outputs: Array = np.load(target)
+    return float(printed.split()[-1]) if seconds else float("nan"), outputs.astype(np.float64)
 
 
 def _measure_runner_us(runtime: str, artifact: Path) -> float:
-    """Return the median of invoke_ns in µs, in a SingleStream run of the runner that ships to devices."""
-    return float(np.median(_run_under_loadgen(runtime, artifact, "SingleStream")[1])) / 1000
+    """Return the median of the vendor's step in µs, in a SingleStream run of the runner that ships to devices."""
+    durations = "call_ns" if runtime in vendor_loops.WHOLE_CALLS else "invoke_ns"
+    return float(np.median(_run_under_loadgen(runtime, artifact, "SingleStream", durations)[1])) / 1000
 
 
-def _run_under_loadgen(runtime: str, artifact: Path, scenario: str) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
-    """Return the log of LoadGen and every invoke_ns of one run of the runner."""
+def _run_under_loadgen(
+    runtime: str, artifact: Path, scenario: str, durations: str = "invoke_ns"
+) -> tuple[dict[str, Any], Array]:
+    """Return the log of LoadGen and the named durations of every inference in one run of the runner."""
     with tempfile.TemporaryDirectory() as scratch:
         runner = runner_zipapp.pack(runtime, Path(scratch))
         job = {
@@ -234,7 +297,7 @@ def _run_under_loadgen(runtime: str, artifact: Path, scenario: str) -> tuple[dic
         if content["status"] != "done":
             raise EdgeproofError(f"the runner failed: {content['error']}")
         with np.load(result / "latencies.npz") as arrays:
-            return content["loadgen"], arrays["invoke_ns"]
+            return content["loadgen"], arrays[durations]
 
 
 def _measure_openvino_us(artifact: Path) -> float:
@@ -253,14 +316,9 @@ def _measure_litert_us(artifact: Path) -> float:
 
 
 def _measure_litert_runs_us(artifact: Path, runs: int) -> float:
-    command = [sys.executable, "-c", EXACT_LITERT_BENCHMARK, "--model", str(artifact / "model.tflite")]
+    command = [sys.executable, "-c", vendor_loops.EXACT_LITERT_BENCHMARK, "--model", str(artifact / "model.tflite")]
     options = ["--num_threads", "1", "--num_runs", str(runs), "--warmup_runs", str(min(200, runs))]
     return _parse_duration(r"exact median: ([\d.]+) (ms)", _capture_output([*command, *options]))
-
-
-def _measure_onnx_us(artifact: Path) -> float:
-    command = [sys.executable, "-c", PLAIN_LOOP, str(artifact / "model.onnx"), str(artifact / "samples.npy")]
-    return float(_capture_output([*command, str(SECONDS)]))
 
 
 def _parse_duration(pattern: str, text: str) -> float:
@@ -280,7 +338,8 @@ def _capture_output(command: list[str]) -> str:
     return process.stdout
 
 
-VENDORS = {"tflite": _measure_litert_us, "onnx": _measure_onnx_us, "openvino": _measure_openvino_us}
+TOOLS = {"tflite": _measure_litert_us, "openvino": _measure_openvino_us}
+RUNTIMES = ("tflite", "onnx", "openvino", *(name for name in vendor_loops.LOOPS if name != "onnx"))
 
 if __name__ == "__main__":
     entry.run(main)

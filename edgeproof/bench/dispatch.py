@@ -44,15 +44,19 @@ class Dispatcher:
         transport: the open transport to the device.
         python: the interpreter that runs the session's runtime on the device.
         task: the task whose postprocess() runs on the device, or None.
+        preprocessing: the task whose raw inputs are preprocessed on the device, or None.
     """
 
-    def __init__(self, name: str, card: Card, runtime: str, task: str | None = None) -> None:
+    def __init__(
+        self, name: str, card: Card, runtime: str, task: str | None = None, preprocessing: str | None = None
+    ) -> None:
         self.transport = device.open_transport(name, card)
         self.python = device.choose_interpreter(card, runtime)
         self.task = task
+        self.preprocessing = preprocessing
         self._card = card
-        # The null runtime measures the harness alone, without postprocessing.
-        tasks = {NULL_RUNTIME: None} | ({} if runtime == NULL_RUNTIME else {runtime: task})
+        # The null runtime measures the harness alone, without the task's code.
+        tasks = {NULL_RUNTIME: None} | ({} if runtime == NULL_RUNTIME else {runtime: task or preprocessing})
         self._runners = {key: runner_zipapp.pack(key, WORK / "runners", tasks[key]) for key in tasks}
 
     @property

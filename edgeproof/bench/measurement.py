@@ -24,7 +24,7 @@ from edgeproof.core.job import PERFORMANCE_MODE, RunnerJob
 from edgeproof.devices import device, instructions, vela
 from edgeproof.records import kinds
 from edgeproof.records.outcomes import JobOutcome, LoadGenRun
-from edgeproof.records.record_parts import InterleavedResult
+from edgeproof.records.record_parts import InterleavedResult, PreprocessingResult
 
 
 class Measurer:
@@ -128,12 +128,36 @@ class Measurer:
         return replace(outcome, interleaved=comparison)
 
     def _profile(self, job: Job, out: Path) -> JobOutcome:
-        """Profile an artifact and list where its operators run. A missing profile or list never makes a job fail."""
-        result = self._dispatcher.run(self._builder.build_profile(job), out)
+        """Profile an artifact, list where its operators run, and time the preprocessing of its raw inputs.
+
+        A part that is missing never makes a job fail.
+        """
+        runner_job = self._builder.build_profile(job)
+        result = self._dispatcher.run(runner_job, out)
         profile: dict[str, Any] = {key: result[key] for key in ("method", "inferences", "operators") if key in result}
         if result["status"] != "profiled":
             profile = {"missing": result.get("reason") or result.get("error") or "the device gave no reason"}
-        return JobOutcome("valid", profile=profile, placement=result.get("placement"))
+        return JobOutcome(
+            "valid",
+            profile=profile,
+            placement=result.get("placement"),
+            preprocessing=None if runner_job.preprocessing is None else self._judge_preprocessing(result),
+        )
+
+    def _judge_preprocessing(self, result: Mapping[str, Any]) -> PreprocessingResult:
+        """Return the timed preprocessing in a runner's result, with the reason if it is missing or was disturbed."""
+        report = result.get("preprocessing") or {"missing": result.get("error") or "the device did not report it"}
+        if "missing" in report:
+            return PreprocessingResult(missing=report["missing"])
+        reasons = [] if self._card.emulated else verdict.explain_disturbances(report, self._limits)
+        return PreprocessingResult(
+            durations_ns=tuple(report["durations_ns"]),
+            raw_inputs=report["raw_inputs"],
+            versions=report["versions"],
+            warm_up=report["warm_up"],
+            counters=report["counters"],
+            missing="; ".join(reasons) or None,
+        )
 
     def _count_instructions(self, job: Job) -> JobOutcome:
         """Count the instructions of one inference with the tool that the card names."""

@@ -63,8 +63,9 @@ class RunnerJobBuilder:
         return self._build(job, ACCURACY_MODE, next(iter(self._item.every.values())))
 
     def build_profile(self, job: Job) -> RunnerJob:
-        """Return the job that profiles an artifact."""
-        return replace(self.build_accuracy(job), mode=PROFILE_MODE)
+        """Return the job that profiles an artifact and times the preprocessing of its task's raw inputs."""
+        preprocessing = None if job.runtime == NULL_RUNTIME else self._dispatcher.preprocessing
+        return replace(self.build_accuracy(job), mode=PROFILE_MODE, preprocessing=preprocessing)
 
     def build_interleaved(self, job: Job) -> RunnerJob:
         """Return the job that interleaves an artifact with its partner in one process."""

@@ -133,7 +133,9 @@ class BenchSession:
         self._card = device.read_card(item.device, item.runtime)
         self._absence = self._explain_absence()
         self._artifacts = ArtifactSet(item, subject.artifacts)
-        self._dispatcher = Dispatcher(item.device, self._card, item.runtime, subject.postprocessing)
+        self._dispatcher = Dispatcher(
+            item.device, self._card, item.runtime, subject.postprocessing, subject.preprocessing
+        )
         self._limits = limits
         self._patience = bench_patience.read_patience() if patience is None else patience
         self._pause = BusyPause(self._look, limits, self._patience)

@@ -27,6 +27,7 @@ class Subject:
         quality: the metric by which outputs are scored, or None if no sample has a target.
         scorers: the files that define it: the task's and the metric's.
         postprocessing: the task whose postprocess() runs on the device after each inference, or None.
+        preprocessing: the task whose raw inputs are preprocessed on the device, or None.
     """
 
     study: str
@@ -36,6 +37,7 @@ class Subject:
     quality: TaskQuality | None
     scorers: tuple[Path, ...]
     postprocessing: str | None = None
+    preprocessing: str | None = None
 
 
 def build_subject(item: BenchParams, study: Params) -> Subject:
@@ -46,6 +48,7 @@ def build_subject(item: BenchParams, study: Params) -> Subject:
     inputs, targets = preparation.load_split(task, "test")
     by_layout: dict[str | None, Samples] = {None: Samples(inputs, targets)}
     layout = {model: _read_layout(artifacts / model) for model in item.artifacts}
+    definition = load_task(task, DATA / task)
     if layouts.CHANNELS_LAST in layout.values():
         by_layout[layouts.CHANNELS_LAST] = Samples(layouts.move_channels_last(inputs), targets)
     return Subject(
@@ -55,7 +58,8 @@ def build_subject(item: BenchParams, study: Params) -> Subject:
         samples={model: by_layout[layout[model]] for model in item.artifacts},
         quality=load_task_quality(task, metric),
         scorers=(locate_definition(task, DATA / task), plugins.find_source("metrics", metric)),
-        postprocessing=task if hasattr(load_task(task, DATA / task), "postprocess") else None,
+        postprocessing=task if hasattr(definition, "postprocess") else None,
+        preprocessing=task if hasattr(definition, "RAW_INPUTS") else None,
     )
 
 

@@ -158,6 +158,12 @@ def judge_interleaved(
     return RunVerdict("invalid" if reasons else "valid", reasons)
 
 
+def explain_disturbances(report: Mapping[str, Any], limits: VerdictLimits = DEFAULT_LIMITS) -> list[str]:
+    """Return how the state of the machine disturbed a timed loop, by its counters, its durations and its warm-up."""
+    figures = compute_conditions(report, np.array(report["durations_ns"])).figures
+    return _explain_exceeded_limits(figures, limits) + _explain_unsteady_warm_up(report["warm_up"], limits)
+
+
 def judge_estimate(cpu_operators: int) -> RunVerdict:
     """Judge the estimate of an NPU's compiler by the number of operators that it leaves to a processor."""
     if cpu_operators == 0:

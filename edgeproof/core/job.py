@@ -25,6 +25,8 @@ INTERLEAVED_MODE = "InTurns"
 MLPERF_DURATION_MS = 600_000
 # The most pairs of blocks that one interleaved run measures.
 MAX_PAIRS = 10_000
+# The most raw inputs whose preprocessing one job times.
+MAX_PREPROCESSED = 2_000
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class RunnerJob:
         packages: the packages whose versions the runner reports.
         samples_sha256: the sha256 of each file in `samples`, checked before accuracy is measured.
         task: the task whose postprocess() runs after each inference, or None.
+        preprocessing: the task whose raw inputs a job in PROFILE_MODE preprocesses and times, or None.
         audit: the text of an audit.config for a compliance run.
         energy_counter: a file on the device that counts microjoules.
         cores, memory_bytes: the limits that the runner sets for itself.
@@ -71,6 +74,7 @@ class RunnerJob:
     packages: Mapping[str, str]
     samples_sha256: tuple[str, ...] | None = None
     task: str | None = None
+    preprocessing: str | None = None
     audit: str | None = None
     energy_counter: str | None = None
     cores: Sequence[int] | None = None

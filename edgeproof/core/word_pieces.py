@@ -8,13 +8,15 @@ a word.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeproof.core.errors import DataError
+from edgeproof.core.raw_inputs import RawInputs
 
 Array = np.ndarray[Any, Any]
 
@@ -23,6 +25,10 @@ PADDING, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 PADDING_ID = 0
 # Texts that are encoded at once, which bounds the memory.
 _BATCH = 4096
+
+# The synthetic texts, and the letters of their words.
+EXAMPLES, EXAMPLE_WORDS = 4, 20
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def encode_texts(texts: Sequence[str], vocabulary: Path, length: int) -> Array:
@@ -61,6 +67,49 @@ def read_vocabulary(path: Path) -> dict[str, int]:
     if len(pieces) < len(lines):
         raise DataError(f"{path} has a word piece twice, so its numbers are ambiguous")
     return pieces
+
+
+def make_raw_inputs(pieces: int, length: int, preprocess: Callable[[Array], Array]) -> RawInputs:
+    """Return the raw inputs of a task of texts: each becomes `length` word pieces, which are then preprocessed.
+
+    No device has the vocabulary of the data, so it is synthetic, with as many pieces.
+    """
+
+    @functools.cache
+    def load_tokenizer() -> Any:
+        return _build_tokenizer(make_vocabulary(pieces), length)
+
+    def preprocess_text(text: str) -> Array:
+        return preprocess(np.array([load_tokenizer().encode(text).ids], np.int32))
+
+    return RawInputs(
+        preprocess_text,
+        functools.partial(make_texts, pieces),
+        f"{EXAMPLES} synthetic texts of {EXAMPLE_WORDS} words, split by a synthetic vocabulary of {pieces:,} pieces",
+        packages=("tokenizers",),
+    )
+
+
+def make_vocabulary(count: int) -> dict[str, int]:
+    """Return a synthetic vocabulary of `count` pieces: the special ones, letters, random words and word ends."""
+    random = np.random.default_rng(0)
+    pieces = dict.fromkeys((PADDING, UNKNOWN, START, END, ".", *_LETTERS, *(f"##{letter}" for letter in _LETTERS)))
+    while len(pieces) < count:
+        letters = random.choice(list(_LETTERS), int(random.integers(2, 9)))
+        pieces["".join(("##" if random.random() < 0.2 else "", *letters))] = None
+    return {piece: number for number, piece in enumerate(pieces)}
+
+
+def make_texts(pieces: int) -> list[str]:
+    """Return synthetic texts of words in such a vocabulary. Every fifth word has a further letter, so it is split."""
+    words = [piece for piece in make_vocabulary(pieces) if piece.isalpha()]
+    random = np.random.default_rng(1)
+    texts = []
+    for _ in range(EXAMPLES):
+        chosen = random.choice(words, EXAMPLE_WORDS).tolist()
+        chosen[::5] = [f"{word}q" for word in chosen[::5]]
+        texts.append(" ".join(chosen).capitalize() + ".")
+    return texts
 
 
 def _build_tokenizer(pieces: dict[str, int], length: int) -> Any:

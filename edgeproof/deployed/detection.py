@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeproof.core import photographs
 from edgeproof.core.directories import write_bytes
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.deployed import inference, pictures
@@ -44,7 +45,7 @@ def detect(root: Path, path: Path, out: Path | None, *, threads: int, min_score:
         task = inference.load_bundled_task(root)
         _check_task(task)
         _check_target(path, out)
-        picture = pictures.read_picture(_read_content(path))
+        picture = photographs.read_picture(_read_content(path))
         detections = find_objects(root, task, picture, threads=threads, min_score=min_score)
         labels = [f"{task.CLASSES[n]} {x:.2f}" for n, x in zip(detections.classes, detections.scores, strict=True)]
         for label, box in zip(labels, detections.boxes.tolist(), strict=True):
@@ -62,7 +63,7 @@ def detect(root: Path, path: Path, out: Path | None, *, threads: int, min_score:
 def find_objects(root: Path, task: Any, picture: Any, *, threads: int, min_score: float) -> Detections:
     """Run the artifact on a photograph, and return the detections in its pixels."""
     _, height, width = task.INPUTS[0].shape
-    raw, placement = pictures.fit_picture(picture, width, height, task.PICTURES)
+    raw, placement = photographs.fit_picture(picture, width, height, task.PICTURES)
     inputs = inference.preprocess(root, task, (raw[None],))
     rows = inference.postprocess(task, inference.infer_samples(root, inputs, threads))[0][0]
     rows = rows[rows[:, 4] >= min_score]

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from edgeproof.core.errors import DeviceError
-from edgeproof.core.job import MAX_PAIRS
+from edgeproof.core.job import MAX_PAIRS, MAX_PREPROCESSED
 
 MAX_OPERATORS = 10_000
 ReportText = Annotated[str, Field(max_length=100_000)]
@@ -125,6 +125,26 @@ class PlacementReport(DeviceReport):
         return self
 
 
+class PreprocessingReport(DeviceReport):
+    """The durations of the preprocessing of raw inputs, or the reason why they are missing."""
+
+    durations_ns: list[DurationNs] | None = Field(default=None, min_length=1, max_length=MAX_PREPROCESSED)
+    raw_inputs: ReportText | None = None
+    versions: dict[ReportName, ReportName | None] | None = None
+    warm_up: WarmUpReport | None = None
+    counters: CounterReadings | None = None
+    missing: ReportText | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        parts = [self.durations_ns, self.raw_inputs, self.versions, self.warm_up, self.counters]
+        if parts.count(None) != (len(parts) if self.missing is not None else 0):
+            raise ValueError("a preprocessing has either 'missing' or all other keys")
+        if self.counters is not None and self.counters.is_clock_stopped():
+            raise ValueError("its steady clock stood still")
+        return self
+
+
 class ProfileResult(DeviceReport):
     """A profile by operator."""
 
@@ -133,6 +153,7 @@ class ProfileResult(DeviceReport):
     inferences: int = Field(gt=0)
     operators: list[ReportedOperator] = Field(max_length=MAX_OPERATORS)
     placement: PlacementReport | None = None
+    preprocessing: PreprocessingReport | None = None
 
 
 class ProfileUnavailable(DeviceReport):
@@ -141,6 +162,7 @@ class ProfileUnavailable(DeviceReport):
     status: Literal["unprofiled"]
     reason: ReportText
     placement: PlacementReport | None = None
+    preprocessing: PreprocessingReport | None = None
 
 
 class InterleavedRunResult(DeviceReport):

@@ -21,8 +21,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def pack(runtime: str, directory: Path, task: str | None = None) -> Path:
     """Write the runner with one runtime into `directory` and return its path. Its name holds the sha256 of its files.
 
-    `task` names the task whose postprocess() jobs run, or None. Raises UnknownNameError when there is no such runtime
-    or task.
+    `task` names the task whose postprocess() or raw inputs jobs need, or None. Raises UnknownNameError when there is
+    no such runtime or task.
     """
     chosen = [("runtimes", runtime), *([] if task is None else [("tasks", task)])]
     files = imports.read_program(

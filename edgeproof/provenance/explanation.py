@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def explain(cell: CellRecords, root: Path) -> str:
         f"  {_describe_figures(cell, root)}",
         *_describe_profile(cell),
         *_describe_placement(cell),
+        *_describe_preprocessing(cell),
     ]
     lines += _describe_links(links)
     is_external = cell.records[0].artifact.model.method == kinds.EXTERNAL_METHOD
@@ -109,3 +111,19 @@ def _describe_placement(cell: CellRecords) -> list[str]:
         return []
     lines = [f"  operators on the expected unit: {placements[-1]}"]
     return lines + [f"    {fallback.describe()}" for fallback in placements[-1].fallbacks]
+
+
+def _describe_preprocessing(cell: CellRecords) -> list[str]:
+    """Return the median time of preprocessing with what was preprocessed, or the reason why it is missing.
+
+    The times of an emulator are no measurements.
+    """
+    records = [record for record in cell.records if not record.card.emulated]
+    measured = [record.preprocessing for record in records if record.preprocessing is not None]
+    if not measured:
+        return []
+    last = measured[-1]
+    if last.missing is not None or not last.durations_ns:
+        return [f"  preprocessing: not measured: {last.missing}"]
+    median_us = statistics.median(last.durations_ns) / 1000
+    return [f"  preprocessing: p50 {median_us:,.4g} µs of {len(last.durations_ns)} raw inputs ({last.raw_inputs})"]

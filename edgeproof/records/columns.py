@@ -24,7 +24,7 @@ from edgeproof.statistics.estimates import Array
 from edgeproof.statistics.percentiles import LogPercentile
 
 # Names of the percentiles for which a line has the columns <name>_log, <name>_log_low and <name>_log_high.
-LOG_PERCENTILES = ("p50", "p90", "p99", "invoke_p50")
+LOG_PERCENTILES = ("p50", "p90", "p99", "invoke_p50", "preprocess_p50", "preprocess_p90")
 
 _SQL_TYPES = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", bytes: "BLOB"}
 # Quantiles are only drawn, so single precision is enough.
@@ -124,6 +124,15 @@ class StoreLine(NamedTuple):
     invoke_p50_log_low: Annotated[float | None, "lower end of its interval within the process"] = None
     invoke_p50_log_high: Annotated[float | None, "upper end of its interval within the process"] = None
     postprocess_p50_ns: Annotated[float | None, "median time of the task's postprocessing"] = None
+    preprocess_p50_log: Annotated[float | None, "median time from a raw input to the model's input, logarithm"] = None
+    preprocess_p50_log_low: Annotated[float | None, "lower end of its interval within the process"] = None
+    preprocess_p50_log_high: Annotated[float | None, "upper end of its interval within the process"] = None
+    preprocess_p90_log: Annotated[float | None, "90th percentile of that time, logarithm"] = None
+    preprocess_p90_log_low: Annotated[float | None, "lower end of its interval within the process"] = None
+    preprocess_p90_log_high: Annotated[float | None, "upper end of its interval within the process"] = None
+    preprocessed: Annotated[int | None, "number of raw inputs that were preprocessed"] = None
+    raw_inputs: Annotated[str | None, "what the raw inputs are, and whether they are synthetic"] = None
+    preprocess_missing: Annotated[str | None, "why the time of preprocessing is missing"] = None
     quantiles_ns: Annotated[tuple[float, ...] | None, "quantiles of the latency, see summaries.QUANTILE_SHARES"] = None
     energy_uj: Annotated[float | None, "energy of one inference in microjoules"] = None
     instructions: Annotated[int | None, "instructions of one inference"] = None

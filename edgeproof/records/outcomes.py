@@ -7,7 +7,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgeproof.records.kinds import INTERLEAVED
-from edgeproof.records.record_parts import InterleavedResult, QualityResult, RecordIdentity, Verdict
+from edgeproof.records.record_parts import (
+    InterleavedResult,
+    PreprocessingResult,
+    QualityResult,
+    RecordIdentity,
+    Verdict,
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class JobOutcome:
         run: for a run under LoadGen.
         result: the content of the runner's result.json.
         quality, interleaved, profile, placement, instructions, estimate: the result of a job of this kind.
+        preprocessing: the timed preprocessing of raw inputs, in the record of a profile.
     """
 
     verdict: Verdict
@@ -90,6 +97,7 @@ class JobOutcome:
     placement: Mapping[str, Any] | None = None
     instructions: Mapping[str, Any] | None = None
     estimate: Mapping[str, Any] | None = None
+    preprocessing: PreprocessingResult | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the keys of record.json. Parts that are None are left out."""
@@ -109,5 +117,6 @@ class JobOutcome:
             "placement": self.placement,
             "instructions": self.instructions,
             "estimate": self.estimate,
+            "preprocessing": None if self.preprocessing is None else asdict(self.preprocessing),
         }
         return content | {name: part for name, part in parts.items() if part is not None}

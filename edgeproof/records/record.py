@@ -27,6 +27,7 @@ from edgeproof.records.record_parts import (
     InstructionCount,
     InterleavedResult,
     OperatorTime,
+    PreprocessingResult,
     QualityResult,
     RecordedCard,
     RecordedJob,
@@ -158,6 +159,11 @@ class Record:
     def instructions(self) -> InstructionCount | None:
         """The instructions of one inference."""
         return self._parse(lambda: parse_optional(InstructionCount, self.content, "instructions"))
+
+    @functools.cached_property
+    def preprocessing(self) -> PreprocessingResult | None:
+        """The timed preprocessing of raw inputs, or None for a task without them."""
+        return self._parse(lambda: parse_optional(PreprocessingResult, self.content, "preprocessing"))
 
     @property
     def profile(self) -> Mapping[str, Any] | None:

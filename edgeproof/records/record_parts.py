@@ -257,6 +257,27 @@ class InstructionCount:
 
 
 @dataclass(frozen=True)
+class PreprocessingResult:
+    """The time from a raw input, such as a photograph, to the input of the model. It is measured outside of LoadGen.
+
+    Attributes:
+        durations_ns: the duration of each repetition, in order.
+        raw_inputs: what the raw inputs are, and whether they are synthetic.
+        versions: the versions of the packages that preprocessed.
+        warm_up: the outcome of the warm-up.
+        counters: the machine's counters before and after.
+        missing: the reason why there is no figure. Durations that the machine disturbed are kept beside it.
+    """
+
+    durations_ns: tuple[int, ...] = ()
+    raw_inputs: str | None = None
+    versions: Mapping[str, str | None] = field(default_factory=dict)
+    warm_up: Mapping[str, Any] | None = None
+    counters: Mapping[str, Any] | None = None
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
 class OperatorTime:
     """The time of one operator in a profile."""
 

@@ -19,6 +19,7 @@ from edgeproof.records.record_parts import (
     InstructionCount,
     InterleavedResult,
     ModelDescription,
+    PreprocessingResult,
     QualityResult,
     RecordedCard,
     RecordedJob,
@@ -35,6 +36,7 @@ PARTS = (
     InstructionCount,
     InterleavedResult,
     ModelDescription,
+    PreprocessingResult,
     QualityResult,
     RecordedCard,
     RecordedJob,
@@ -64,6 +66,7 @@ class RecordBody:
         profile: the time of each operator, or the reason why it is missing.
         placement: the unit or kernel that runs each operator, or the reason why the list is missing.
         estimate: the estimate of an NPU's compiler.
+        preprocessing: the timed preprocessing of raw inputs, in the record of a profile.
     """
 
     schema: int
@@ -91,6 +94,7 @@ class RecordBody:
     placement: Mapping[str, Any] | None = None
     instructions: InstructionCount | None = None
     estimate: Mapping[str, Any] | None = None
+    preprocessing: PreprocessingResult | None = None
 
 
 def build_record_schema() -> dict[str, Any]:

@@ -28,6 +28,7 @@ from edgeproof.records.latencies import read_latencies
 from edgeproof.records.record import MEASURE_AGAIN, Record
 from edgeproof.records.record_parts import ArtifactDescription
 from edgeproof.statistics import autocorrelation, percentiles
+from edgeproof.statistics.estimates import Array
 from edgeproof.statistics.metric import CORRECT
 
 SUMMARIZED_PERCENTS = (50, 90, 99)
@@ -44,6 +45,7 @@ TIME_COLUMNS = (
     *("offline_samples_per_s", "server_samples_per_s", "quantiles_ns", "independent_share", "profile", "in_turns"),
     *(
         "postprocess_p50_ns",
+        "preprocessed",
         "multi_stream_estimate_ns",
         "server_offered_samples_per_s",
         "server_p99_ns",
@@ -94,6 +96,7 @@ def _summarize(record: Record, root: Path) -> StoreLine:
         **{name: record.figures.get(name) for name in TELEMETRY_FIGURES},
         **_describe_result(record),
         **_describe_latencies(record),
+        **_describe_preprocessing(record),
         "harness_p50_ns": record.harness_p50_ns,
         "profile": _format_json(record.profile),
         "placement": None if record.placement is None else _format_json(record.placement.to_json()),
@@ -246,10 +249,33 @@ def _describe_latencies(record: Record) -> Columns:
     measured = {f"p{percent}": (calls_ns, percent) for percent in SUMMARIZED_PERCENTS}
     measured["invoke_p50"] = latencies.invoke_ns, 50
     for name, (durations_ns, percent) in measured.items():
-        log = percentiles.estimate_log_percentile(durations_ns, percent)
-        if log is not None:
-            columns |= {f"{name}_log": log.value, f"{name}_log_low": log.low, f"{name}_log_high": log.high}
+        columns |= _describe_percentile(name, durations_ns, percent)
     return columns
+
+
+def _describe_preprocessing(record: Record) -> Columns:
+    """Return the percentiles of preprocessing, or the reason why they are missing."""
+    measured = record.preprocessing
+    if measured is None:
+        return {}
+    columns: Columns = {"raw_inputs": measured.raw_inputs, "preprocess_missing": measured.missing}
+    if measured.missing is not None:
+        return columns
+    durations_ns = np.array(measured.durations_ns, np.uint64)
+    if not durations_ns.all():
+        raise ValueError("a preprocessing took no time")
+    columns["preprocessed"] = len(durations_ns)
+    for percent in (50, 90):
+        columns |= _describe_percentile(f"preprocess_p{percent}", durations_ns, percent)
+    return columns
+
+
+def _describe_percentile(name: str, durations_ns: Array, percent: int) -> Columns:
+    """Return the columns of a percentile with its interval, or none for too few durations."""
+    log = percentiles.estimate_log_percentile(durations_ns, percent)
+    if log is None:
+        return {}
+    return {f"{name}_log": log.value, f"{name}_log_low": log.low, f"{name}_log_high": log.high}
 
 
 def _compute_energy_uj(record: Record, inferences: int) -> float | None:

@@ -59,6 +59,7 @@ def aggregate_row(attempts: Sequence[StoreLine], harness: Sequence[StoreLine]) -
     if verdict != "unsupported" and first.npu is None:
         row = replace(row, quality=_get_quality(runs), seed_qualities=_get_seed_qualities(runs))
         row = _add_conditions(_add_interleaved(_add_measured(row, runs), runs), runs)
+        row = _add_preprocessing(row, runs)
     placed = next((run.placement for run in runs if run.placement is not None), None)
     if placed is not None:
         row = replace(row, placement=PlacementSummary.from_json(json.loads(placed)))
@@ -145,11 +146,27 @@ def _add_measured(row: Row, runs: Sequence[StoreLine]) -> Row:
             p50_within=None if spread is None else spread.within,
             independent_share=None if single[0].emulated is not None else float(np.mean(shares)),
             energy_uj=_average(single, "energy_uj"),
+            postprocess_p50_ns=_average(single, "postprocess_p50_ns"),
         )
     counted = next((run for run in runs if run.instructions), None)
     if counted is None:
         return row
     return replace(row, instructions=counted.instructions, instructions_method=counted.instructions_method)
+
+
+def _add_preprocessing(row: Row, runs: Sequence[StoreLine]) -> Row:
+    """Add the time of preprocessing, or the reason why it is missing. It is measured in one process."""
+    run = next((run for run in runs if run.raw_inputs or run.preprocess_missing), None)
+    if run is None:
+        return row
+    return replace(
+        row,
+        preprocess_p50_ns=_combine_percentiles([run], "preprocess_p50"),
+        preprocess_p90_ns=_combine_percentiles([run], "preprocess_p90"),
+        preprocessed=run.preprocessed,
+        raw_inputs=run.raw_inputs,
+        preprocess_missing=run.preprocess_missing,
+    )
 
 
 def _add_multi_stream(row: Row, runs: Sequence[StoreLine]) -> Row:

@@ -74,6 +74,11 @@ def _percentile(name: str, heading: str, field: str, scenario: str = SINGLE_STRE
     return Figure(name, heading, "µs", field, scale=1e-3, scenario=scenario, better="less")
 
 
+def _duration(name: str, heading: str, field: str) -> Figure:
+    """Return a duration that is measured outside of LoadGen's scenarios."""
+    return Figure(name, heading, "µs", field, scale=1e-3, better="less")
+
+
 def _start_up(name: str, heading: str, field: str) -> Figure:
     return Figure(name, heading, "ms", field, scale=1e-6, digits=2, scenario=SINGLE_STREAM, better="less")
 
@@ -123,6 +128,10 @@ _REGISTRY = (
     _percentile("p90", "p90", "p90_ns"),
     _percentile("p99", "p99", "p99_ns"),
     _percentile("engine_p50", "engine p50", "invoke_p50_ns"),
+    _percentile("postprocessing_p50", "postprocessing p50", "postprocess_p50_ns"),
+    _duration("preprocessing_p50", "preprocessing p50", "preprocess_p50_ns"),
+    _duration("preprocessing_p90", "preprocessing p90", "preprocess_p90_ns"),
+    Figure("preprocessed", "preprocessed inputs", field="preprocessed"),
     _text("deviation", "deviation between (within) processes", "p50_between", _format_spread, "%"),
     Figure("speed_up", "speed-up", "×", "speed_up", digits=2, scenario=SINGLE_STREAM, better="more", is_relative=True),
     _start_up("load", "load", "load_ns"),

@@ -42,6 +42,11 @@ class Row:
         p50_between, p50_within: relative standard deviation of p50 between and within processes.
         independent_share: effective sample size over sample size.
         invoke_p50_ns: median time of the engine alone.
+        postprocess_p50_ns: median time of the task's postprocessing, which is a part of p50.
+        preprocess_p50_ns, preprocess_p90_ns: time from a raw input to the model's input, which is no part of p50.
+        preprocessed: number of raw inputs that were preprocessed for these percentiles.
+        raw_inputs: what they are, and whether they are synthetic.
+        preprocess_missing: the reason why a task with raw inputs has no time of their preprocessing.
         placement: the number of operators, how many of them run on the expected unit, and the others with reasons.
         reference: model and scheme that `quality_difference` and `speed_up` are against.
         in_turns_speed_up: speed-up that interleaved runs measured against `in_turns_against` (model, scheme).
@@ -91,6 +96,12 @@ class Row:
     p50_within: float | None = None
     independent_share: float | None = None
     invoke_p50_ns: Estimate | None = None
+    postprocess_p50_ns: Estimate | None = None
+    preprocess_p50_ns: Estimate | None = None
+    preprocess_p90_ns: Estimate | None = None
+    preprocessed: int | None = None
+    raw_inputs: str | None = None
+    preprocess_missing: str | None = None
     energy_uj: Estimate | None = None
     instructions: int | None = None
     instructions_method: str | None = None

@@ -64,7 +64,8 @@ _DEVICE, _MODEL, _RUNTIME, _SCHEME = (
 WITHOUT_INTERVAL = ("load", "first", "offline", "server")
 SHOWN_FIGURES = (
     *("quality", "quality_difference", "parameters", "macs", "zeros", "size", "gzip", "entropy_coded"),
-    *("p50", "p50_attempts", "engine_p50", "p90", "p99", "deviation", "speed_up", "load", "first", "peak"),
+    *("p50", "p50_attempts", "engine_p50", "postprocessing_p50", "p90", "p99", "deviation", "speed_up"),
+    *("preprocessing_p50", "preprocessing_p90", "preprocessed", "load", "first", "peak"),
     *("multi_stream_p99", "multi_stream_estimate", "energy", "instructions", "placement", "offline"),
     *("server", "server_p99", "server_limit", "overhead", "harness"),
     *("rounds", "bytes_up", "bytes_down", "client_mean", "worst_tenth", "epsilon"),
@@ -119,7 +120,9 @@ ESTIMATED_NOTES = (
 FIGURE_NOTES = (
     "Latency is one inference as the application sees it, batch 1, with quantization and dequantization. "
     "'placement' counts the operators that run on the expected unit and kernel, out of all operators. "
-    "'engine p50' is the part of the median that the engine takes. "
+    "'engine p50' is the part of the median that the engine takes, 'postprocessing p50' that of the task. "
+    "'preprocessing' is the time from a raw input to the model's input, in one thread and outside of LoadGen. The "
+    "latency does not include it. "
     "'p50 of all attempts' includes refused runs, and is shown where it lies outside of the interval of p50. "
     "'LoadGen overhead' is LoadGen's median minus the median of the calls in the same processes. That of the null "
     "runtime is measured without a model. "
@@ -146,10 +149,21 @@ def _list_reasons(rows: Sequence[Row]) -> list[str]:
         parts += ["Not within the device's budget (the whole interval of a figure must be within it):", ""]
         parts += [f"- `{escape(row.device)}` {_format_remarks(row, reasons)}" for row, reasons in over_budget]
         parts += [""]
-    remarks = dict.fromkeys(f"- {_format_remarks(row, row.notes)}" for row in rows if row.notes)
+    notes = [(row, _list_notes(row)) for row in rows]
+    remarks = dict.fromkeys(f"- {_format_remarks(row, lines)}" for row, lines in notes if lines)
     if remarks:
         parts += ["Remarks:", "", *remarks, ""]
     return parts
+
+
+def _list_notes(row: Row) -> list[str]:
+    """Return the remarks of the export, and what was preprocessed or why that has no time."""
+    notes = list(row.notes)
+    if row.preprocess_missing is not None:
+        notes.append(f"the time of preprocessing is missing: {row.preprocess_missing}")
+    elif row.preprocess_p50_ns is not None:
+        notes.append(f"preprocessed {row.raw_inputs}")
+    return notes
 
 
 def _format_remarks(row: Row, remarks: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from edgeproof.core import job as core_job
 from edgeproof.core import processes
 from edgeproof.core.job import INTERLEAVED_MODE, PROFILE_MODE, RunnerJob
-from edgeproof.runner import conditions, describe, telemetry
+from edgeproof.runner import conditions, describe, instruction_count, telemetry
 
 
 def main() -> int:
@@ -25,9 +25,6 @@ def main() -> int:
     if sys.argv[1] == describe.FLAG:
         describe.print_description(*sys.argv[2:])
         return 0
-    # These need numpy, which a device may lack when it is only described.
-    from edgeproof.runner import instruction_count
-
     if sys.argv[1] == instruction_count.FLAG:
         instruction_count.count(Path(sys.argv[2]).resolve(), int(sys.argv[3]))
         return 0
@@ -53,6 +50,10 @@ def run_job(job_dir: Path, result_dir: Path) -> None:
 
 
 def _run(job: RunnerJob, job_dir: Path, result_dir: Path) -> dict[str, Any]:
+    if job.preprocessing is not None:
+        # numpy's matrix products read it when numpy is imported: preprocessing is timed in one thread.
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    # These need numpy, which a device may lack when it is only described.
     from edgeproof.runner import interleaved, loadgen_job, profile
 
     if job.mode == PROFILE_MODE:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from edgeproof.core import job as core_job
 from edgeproof.core import plugins
-from edgeproof.runner.samples import load_row, open_samples
 
 FLAG = "--count"
 WARM_UP_CALLS = 3
@@ -22,6 +21,8 @@ WARM_UP_CALLS = 3
 
 def count(job_dir: Path, inferences: int) -> None:
     """Load the job's artifact, warm up, and run the engine `inferences` times inside one foreign call."""
+    from edgeproof.runner.samples import load_row, open_samples  # here, because it needs numpy
+
     job = core_job.read(job_dir)
     session = plugins.load("runtimes", job.runtime).Session(job_dir / job.artifact, threads=job.threads)
     sample = load_row(open_samples(job_dir, job.samples), 0)

@@ -97,3 +97,6 @@ def fixture() -> dict[str, bytes]:
         TEST_FILE: make_table("when"),
         word_pieces.VOCABULARY_FILE: "\n".join(vocabulary).encode(),
     }
+
+
+RAW_INPUTS = word_pieces.make_raw_inputs(PIECES, TOKENS, preprocess)

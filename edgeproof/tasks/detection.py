@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from edgeproof.core import boxes
+from edgeproof.core import boxes, photographs
 from edgeproof.core.errors import DataError
 from edgeproof.core.ports import Port
 
@@ -40,7 +40,7 @@ OUTPUTS = (Port("scores", (len(CLASSES), *GRID)), Port("distances", (4, *GRID)))
 POSTPROCESSED = (Port("detections", (MAX_DETECTIONS, 6)),)
 METRICS = ("map_50", "map_50_95")
 # A bundle resizes a photograph as _read_picture() does, and keeps its shape if it is another than 4:3.
-PICTURES = "letterbox"
+PICTURES = photographs.LETTERBOX
 VIEWS = 1  # augment() mirrors, which changes the boxes too
 
 IMAGES, LABELS = "images.zip", "labels.json"
@@ -314,3 +314,6 @@ def fixture() -> dict[str, bytes]:
         IMAGES: pictures.getvalue(),
         LABELS: json.dumps({"classes": CLASSES, "images": entries}).encode(),
     }
+
+
+RAW_INPUTS = photographs.make_raw_inputs(WIDTH, HEIGHT, PICTURES, preprocess)

@@ -99,3 +99,6 @@ def fixture() -> dict[str, bytes]:
         TEST_FILE: make_table(12, "plot"),
         word_pieces.VOCABULARY_FILE: "\n".join(vocabulary).encode(),
     }
+
+
+RAW_INPUTS = word_pieces.make_raw_inputs(PIECES, TOKENS, preprocess)

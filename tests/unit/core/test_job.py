@@ -41,17 +41,17 @@ def test_a_job_survives_the_way_through_its_file(tmp_path: Path, job: RunnerJob)
 
 def test_a_job_of_an_earlier_version_has_one_input() -> None:
     content = {**INTERLEAVED.to_json(), "samples": "s.npy", "samples_sha256": "s", "against_samples": "t.npy"}
-    del content["task"]
+    del content["task"], content["preprocessing"]
     job = RunnerJob.from_json(content)
     assert (job.samples, job.samples_sha256, job.task) == (("s.npy",), ("s",), None)
     assert job.partner is not None
     assert job.partner.against_samples == ("t.npy",)
 
 
-def test_a_job_has_the_keys_that_records_have_always_had_and_a_task() -> None:
+def test_a_job_has_the_keys_that_records_have_always_had_and_its_task() -> None:
     keys = {
         "runtime", "artifact", "samples", "samples_sha256", "threads", "mode", "scenario", "settings", "warm_up_s",
-        "packages", "task", "audit", "energy_counter", "cores", "memory_bytes",
+        "packages", "task", "preprocessing", "audit", "energy_counter", "cores", "memory_bytes",
     }  # fmt: skip
     assert set(JOB.to_json()) == keys
     assert set(INTERLEAVED.to_json()) == keys | {"against", "against_samples", "order_seed", "duration_ms"}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof.core.errors import DeviceError
+from edgeproof.core.job import MAX_PREPROCESSED
 from edgeproof.devices import runner_result
 from tests.support.run_counters import BEFORE, QUIET
 
@@ -54,6 +55,40 @@ PLACED = {"name": "conv", "kind": "Conv", "where": "CPU", "reason": ""}
 def test_a_placement_or_the_reason_for_none_is_returned_unchanged(placement: Any) -> None:
     content = make_profile(placement=placement)
     assert runner_result.validate(content) is content
+
+
+TIMED: dict[str, Any] = {
+    "durations_ns": [100, 200],
+    "raw_inputs": "noise",
+    "versions": {"numpy": "2.0", "pillow": None},
+    "warm_up": DONE["warm_up"],
+    "counters": DONE["counters"],
+}
+
+
+@pytest.mark.parametrize("timed", [None, TIMED, {"missing": "no camera"}])
+def test_a_timed_preprocessing_or_the_reason_for_none_is_returned_unchanged(timed: Any) -> None:
+    for content in (make_profile(), {"status": "unprofiled", "reason": "no profiler"}):
+        assert runner_result.validate({**content, "preprocessing": timed})["preprocessing"] == timed
+
+
+@pytest.mark.parametrize(
+    "timed",
+    [
+        {},
+        {"durations_ns": [100]},
+        {**TIMED, "missing": "both"},
+        {**TIMED, "durations_ns": []},
+        {**TIMED, "durations_ns": [0]},
+        {**TIMED, "durations_ns": [1.5]},
+        {**TIMED, "durations_ns": [1] * (MAX_PREPROCESSED + 1)},
+        {**TIMED, "counters": {"before": BEFORE, "after": BEFORE}},
+        {**TIMED, "versions": {"numpy": 2}},
+    ],
+)
+def test_an_invalid_preprocessing_is_refused(timed: Any) -> None:
+    with pytest.raises(DeviceError, match=r"not what a runner reports: profiled\.preprocessing"):
+        runner_result.validate(make_profile(preprocessing=timed))
 
 
 @pytest.mark.parametrize(

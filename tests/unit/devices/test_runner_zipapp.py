@@ -250,7 +250,7 @@ def test_imports_of_host_packages_inside_functions_are_not_followed(package: Pat
     }  # fmt: skip
 
 
-def test_a_task_ships_only_where_its_postprocessing_is_needed(tmp_path: Path) -> None:
+def test_a_task_ships_only_where_its_code_is_needed(tmp_path: Path) -> None:
     without, with_task = runner_zipapp.pack("null", tmp_path), runner_zipapp.pack("null", tmp_path, "digits")
     assert without.name != with_task.name
     with zipfile.ZipFile(without) as archive:

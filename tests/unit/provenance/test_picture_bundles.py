@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgeproof.cli import main
-from edgeproof.deployed import pictures
-from edgeproof.deployed.inference import InputError
+from edgeproof.core import photographs
+from edgeproof.core.errors import DataError
 from edgeproof.tasks import detection
 from tests.support import spot_detector
 
@@ -41,10 +41,10 @@ def encode(picture: Image.Image) -> bytes:
 def test_a_photograph_of_the_data_set_becomes_the_pixels_that_the_network_was_trained_on(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     content = encode(Image.fromarray(noise))
-    picture = pictures.read_picture(content)
-    raw, placement = pictures.fit_picture(picture, detection.WIDTH, detection.HEIGHT, detection.PICTURES)
+    picture = photographs.read_picture(content)
+    raw, placement = photographs.fit_picture(picture, detection.WIDTH, detection.HEIGHT, detection.PICTURES)
     np.testing.assert_array_equal(raw, detection._read_picture(content))
-    assert placement == pictures.Placement((0.4, 0.4), (0, 0), (640, 480))
+    assert placement == photographs.Placement((0.4, 0.4), (0, 0), (640, 480))
 
 
 @pytest.mark.parametrize(
@@ -59,17 +59,17 @@ def test_a_photograph_of_the_data_set_becomes_the_pixels_that_the_network_was_tr
 def test_a_picture_of_another_size_keeps_its_shape_unless_the_task_stretches(
     size: tuple[int, int], how: str, scale: tuple[float, float], offset: tuple[int, int]
 ) -> None:
-    raw, placement = pictures.fit_picture(Image.new("RGB", size, "white"), 256, 192, how)
-    assert placement == pictures.Placement(scale, offset, size)
+    raw, placement = photographs.fit_picture(Image.new("RGB", size, "white"), 256, 192, how)
+    assert placement == photographs.Placement(scale, offset, size)
     border = np.ones((192, 256), bool)
     border[offset[1] : 192 - offset[1], offset[0] : 256 - offset[0]] = False
-    assert (raw[:, border] == pictures.GRAY).all()
+    assert (raw[:, border] == photographs.GRAY).all()
     assert (raw[:, ~border] == 255).all()
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from(["letterbox", "stretch"]))
 def test_the_box_of_the_whole_photograph_is_restored_from_the_input(width: int, height: int, how: str) -> None:
-    _, placement = pictures.fit_picture(Image.new("L", (width, height)).convert("RGB"), 32, 24, how)
+    _, placement = photographs.fit_picture(Image.new("L", (width, height)).convert("RGB"), 32, 24, how)
     low = np.array(placement.offset)
     inner = np.array(placement.scale) * placement.size
     box = np.concatenate([low, low + inner])[None]
@@ -79,20 +79,20 @@ def test_the_box_of_the_whole_photograph_is_restored_from_the_input(width: int, 
 
 
 def test_a_task_that_fits_pictures_in_an_unknown_way_is_refused() -> None:
-    with pytest.raises(InputError, match="'crop'"):
-        pictures.fit_picture(Image.new("RGB", (4, 4)), 4, 4, "crop")
+    with pytest.raises(DataError, match="'crop'"):
+        photographs.fit_picture(Image.new("RGB", (4, 4)), 4, 4, "crop")
 
 
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 100)
-    with pytest.raises(InputError, match="11×10 pixels, at most 100"):
-        pictures.read_picture(encode(Image.new("RGB", (11, 10))))
+    monkeypatch.setattr(photographs, "MAX_PIXELS", 100)
+    with pytest.raises(DataError, match="11×10 pixels, at most 100"):
+        photographs.read_picture(encode(Image.new("RGB", (11, 10))))
 
 
 def test_a_missing_pillow_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(InputError, match=r"needs Pillow: python3 -m pip install -r requirements\.txt"):
-        pictures.read_picture(b"")
+    with pytest.raises(DataError, match=r"needs Pillow: python3 -m pip install -r requirements\.txt"):
+        photographs.read_picture(b"")
 
 
 # --- a bundle -------------------------------------------------------------------------------------------------------

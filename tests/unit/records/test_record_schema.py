@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from edgeproof.cli import main
 from edgeproof.records import record_files
 from edgeproof.records.outcomes import JobOutcome, LoadGenRun, RecordHeader
-from edgeproof.records.record_parts import InterleavedResult, QualityResult, RecordIdentity
+from edgeproof.records.record_parts import InterleavedResult, PreprocessingResult, QualityResult, RecordIdentity
 from edgeproof.records.record_schema import build_record_schema
 from edgeproof.statistics.estimates import Estimate
 from edgeproof.statistics.metric import ACCURACY
@@ -66,6 +66,9 @@ def test_a_record_with_every_part_that_the_bench_writes_is_valid_and_fully_descr
         placement={"missing": "not supported"},
         instructions={"per_inference": 1000, "method": "perf"},
         estimate={"tool": "vela"},
+        preprocessing=PreprocessingResult(
+            (100, 200), "noise", {"numpy": None}, {"steady": True}, {"before": {}}, "busy"
+        ),
     )
     record_files.write(tmp_path, header, outcome)
     content = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
