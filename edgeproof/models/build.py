@@ -15,7 +15,7 @@ from edgeproof.config.validation import validate
 from edgeproof.core import plugins
 from edgeproof.core.directories import content_sha256, read_meta, write_atomically
 from edgeproof.core.errors import ConfigError
-from edgeproof.models import frameworks, model_files, qat, task_loading
+from edgeproof.models import frameworks, memory_allocator, model_files, qat, task_loading
 from edgeproof.models.layer_outputs import UnknownLayerError
 from edgeproof.models.training_task import TrainingTask
 from edgeproof.paths import DATA, MODELS, locate_model
@@ -28,6 +28,7 @@ def build(name: str, params: Params) -> None:
     """
     item = params.find_model(name)
     packages.require(item.packages)
+    memory_allocator.keep_freed_memory()
     method = plugins.load("methods", item.method)
     options = validate(method.Options, item.options, f"params.yaml, options of '{name}'").model_dump()
     with write_atomically(MODELS / name) as out:
