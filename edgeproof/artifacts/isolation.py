@@ -1,6 +1,6 @@
-"""Export in a process of its own, so that a converter that crashes or never ends costs one scheme.
+"""Export in a separate process, so that a converter that crashes or hangs affects one scheme only.
 
-The scheme that was being exported becomes unsupported, and a new process exports the others.
+The scheme that was being exported becomes unsupported, and a new process exports the remaining schemes.
 """
 
 from __future__ import annotations

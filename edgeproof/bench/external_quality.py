@@ -1,4 +1,4 @@
-"""Choose the metric of a benchmark of a user's files, and check the targets against it before anything is measured."""
+"""Choose the metric that scores a user's model files, and check the labels against it before anything is measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgeproof.data.task_quality import TaskQuality, load_metric_quality
 from edgeproof.statistics.metric import Evidence
 
 DEFAULT_METRIC = "accuracy"
-ADVICE = "Leave the labels out to measure without a quality."
+ADVICE = "Without labels, everything except the quality is measured."
 
 Array = np.ndarray[Any, Any]
 
@@ -28,9 +28,9 @@ def choose_quality(
 ) -> TaskQuality | None:
     """Return the metric by which the outputs of some files' artifacts are scored, or None without targets.
 
-    `artifacts` are the directories of the files, which hold a directory for each scheme. With `scores_first` only the
-    first output is scored, which a user has chosen. Raises ConfigError if the metric is not given and does not follow
-    from targets and outputs, or does not fit them.
+    `artifacts` are the directories of the files. Each contains one directory for each scheme. With `scores_first`, only
+    the first output is scored: the one that the user has chosen. Raises ConfigError if the metric does not fit the
+    targets and outputs, or if it is not given and can't be derived from them.
     """
     if targets is None:
         if metric is not None:
@@ -54,7 +54,7 @@ def _score_first(quality: TaskQuality) -> TaskQuality:
 
 
 def list_scorers(quality: TaskQuality | None) -> tuple[Path, ...]:
-    """Return the files that define how outputs are scored."""
+    """Return the Python files that define how outputs are scored."""
     return (Path(__file__),) if quality is None else (Path(__file__), plugins.find_source("metrics", quality.name))
 
 
@@ -86,7 +86,10 @@ def _has_one_row(port: Port) -> bool:
 
 
 def _check_targets(quality: TaskQuality, targets: Array, ports: Sequence[Port], path: str) -> None:
-    """Score outputs of zeros, which fail as the real ones would. Raises ConfigError with the metric's reason."""
+    """Check the targets by scoring outputs of zeros: targets that do not fit fail as they would with real outputs.
+
+    Raises ConfigError with the metric's reason.
+    """
     if not ports:
         raise ConfigError(f"{path} has outputs whose size depends on the data, which no metric can score. {ADVICE}")
     outputs = tuple(np.broadcast_to(np.zeros((), port.dtype), (len(targets), *port.shape)) for port in ports)

@@ -1,4 +1,4 @@
-"""Measure how much the programs of a device use its processors, before a session and between its runs."""
+"""Measure the load of a device's processors, before a session and between its runs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from edgeproof.core.errors import DeviceError
 INTERVAL_S = 1
 READ_TIMEOUT_S = 10.0
 SHOWN_PROCESSES = 3
-# Processes that use fewer processors are not named.
+# Processes that use less than this are not named.
 LEAST_CPUS = 0.05
 # The kernel's unit of time in /proc, on every architecture in use.
 TICKS_PER_S = 100
-# The error of a difference of two tick counters, as in conditions.py.
+# The error of a difference of two tick counters, as in edgeproof/bench/conditions.py.
 TICK_ERROR = 2
 
 # One command takes both readings, so that logging in to the device is not part of its load.
@@ -35,8 +35,8 @@ class DeviceLoad:
     """The load of a device during one interval. A figure that the device does not report is None.
 
     Attributes:
-        pressure_share: time in which some task waited for a processor (PSI).
-        busy_cpus: processors that were in use, on average.
+        pressure_share: share of the time in which some task waited for a processor (PSI).
+        busy_cpus: number of processors in use, on average.
     """
 
     pressure_share: float | None = None
@@ -54,7 +54,7 @@ class DeviceLoad:
 
 
 def measure_load(transport: DeviceTransport) -> DeviceLoad:
-    """Measure the load of a device for INTERVAL_S. A device that can't be read has no known figures."""
+    """Measure the load of a device for INTERVAL_S. All figures are None if the device can't be read."""
     return parse_load(_run(transport, f"{_READ_COUNTERS}; sleep {INTERVAL_S}; {_READ_COUNTERS}"))
 
 
@@ -92,7 +92,7 @@ def _get_growth(readings: Sequence[float]) -> float | None:
 
 
 def _run(transport: DeviceTransport, script: str) -> str:
-    """Run a script and return its output. A device that can't be reached gives none: its first run says why."""
+    """Run a script and return its output, or '' for an unreachable device: its first run reports the reason."""
     try:
         return transport.run(["sh", "-c", script], READ_TIMEOUT_S)[1]
     except DeviceError:

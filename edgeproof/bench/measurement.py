@@ -1,4 +1,4 @@
-"""Measure one job on the device, by its kind, and return the part of its record that the measurement decides."""
+"""Measure one job on the device according to its kind, and return the outcome for its record."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Compute a record's quality again: from its evidence, and the evidence from its outputs and the task's targets.
+"""Compute a record's quality again from its evidence, and the evidence from the outputs and the task's targets.
 
-A record is checked as far as its metric, its task and the task's test split are at hand.
+A check is skipped if the metric, the task or the task's test split is not on this machine.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _compare_evidence(record: Record, result: QualityResult, evidence: Evidence)
         return
     task = record.identity.task
     is_known = task in plugins.list_names("tasks") or find_description(DATA / task) is not None
-    if not is_known or not _has_its_data(record):
+    if not is_known or not _has_same_data(record):
         return
     scorer = load_task_quality(task, result.metric)
     samples = _load_test_split(task, record.content["artifact"].get(layouts.LAYOUT), DATA.resolve())
@@ -77,8 +77,11 @@ def _compare_evidence(record: Record, result: QualityResult, evidence: Evidence)
         yield f"its outputs give other evidence ({', '.join(differing)}) with the test split that is prepared here"
 
 
-def _has_its_data(record: Record) -> bool:
-    """Return False if other data of the task is prepared here than the model was trained with, such as other splits."""
+def _has_same_data(record: Record) -> bool:
+    """Return True if the data that is prepared here is what the model was trained with.
+
+    Other data may have other splits. A record without a hash of its data counts as True.
+    """
     recorded = record.artifact.model.data_sha256
     build = DATA / record.identity.task / "build"
     if recorded is None or not (build / META).is_file():

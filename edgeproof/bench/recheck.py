@@ -16,14 +16,14 @@ from edgeproof.devices import device
 from edgeproof.records.kinds import INTERLEAVED, LATENCIES_FILE
 from edgeproof.records.record import Record
 
-# Records round their figures to six digits after the point.
+# Records round their figures to six decimals.
 ROUNDING = 2e-6
 
 
 def list_problems(record: Record) -> list[str]:
     """Return the differences between a record's verdict and figures and those that its inputs give.
 
-    A record whose inputs are not in it, because nothing ran or an older version measured, has none.
+    The list is empty for a record without inputs: nothing ran, or an older version of edgeproof measured it.
     """
     try:
         is_interleaved = record.identity.scenario == INTERLEAVED
@@ -69,7 +69,7 @@ def _recheck_interleaved(record: Record) -> list[str]:
 
 
 def _compare_verdicts(record: Record, judged: RunVerdict) -> list[str]:
-    # The task's floor is not in the record.
+    # The record does not contain the task's quality floor, so a quality below it can't be checked.
     is_below_floor = record.identity.is_accuracy and record.verdict == "invalid" and judged.verdict == "valid"
     if record.verdict == judged.verdict or is_below_floor:
         return []

@@ -1,4 +1,4 @@
-"""The emulated machine: a QEMU process of the user. Its ssh server is reached through this machine's loopback only."""
+"""The emulated machine: a QEMU process of the user. Its ssh server is reachable only from this machine."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _escape_commas(path: Path) -> str:
 
 
 def find_running() -> MachineConfig | None:
-    """Return the settings of the running board, or None if none runs. Unreadable settings are returned as zeros."""
+    """Return the settings of the running board, or None if it does not run. Unreadable settings become zeros."""
     if _find_pid() is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Steps of the board's build. A step fills a directory, and fills it again only if its key or its code changes."""
+"""Cached steps of the board's build. A step fills a directory, and runs again only if its key or its code changes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Parameters by which the stages of a project depend on the installed edgeproof and on plugins.
+"""Hashes of edgeproof's code and of plugins, as parameters that the stages of a project depend on.
 
-In a clone of edgeproof, dvc.yaml names the files that each stage imports. In a user's project these files lie in the
-Python environment, so their hashes become parameters: an upgrade of edgeproof repeats the stages whose code it changed,
-and no others.
+In a clone of edgeproof, dvc.yaml names the files that each stage imports. In a user's project, these files are in the
+Python environment, so their hashes become parameters. An upgrade of edgeproof then repeats only the stages whose code
+it changed.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from edgeproof.core.directories import hash_file
 from edgeproof.paths import find_shipped
 
 PACKAGE = Path(__file__).parents[1]
-# Stages of the pipeline in the repository, by their names in CodeParams.
+# The stages of the repository's pipeline by the names of the fields in CodeParams.
 STAGES = {"prepare": "prepare", "model": "train", "export": "export", "bench": "bench", "report": "report"}
 
 
 def describe_code() -> dict[str, str]:
-    """Return the values of CodeParams for the edgeproof that runs."""
+    """Return the values of CodeParams for the running version of edgeproof."""
     return {"version": importlib.metadata.version("edgeproof"), **_hash_stages()}
 
 
 def describe_plugins(used: Mapping[str, tuple[str, str]], unused: str) -> dict[str, Any]:
     """Return the values of PluginSources for plugins by their roles, such as {'network': ('networks', 'mlp')}.
 
-    `unused` is the path that takes the place of the file of an installed plugin. Raises UnknownNameError.
+    An installed plugin gets the path `unused` instead of a file's: its content is in the hash. Raises UnknownNameError.
     """
     project = plugins.PROJECT_PLUGINS.resolve()
     files, installed = {}, []
@@ -53,6 +53,7 @@ def _hash_stages() -> dict[str, str]:
 
 def _list_modules(stage: Mapping[str, Any]) -> list[Path]:
     """Return the files of edgeproof that a stage of the repository's dvc.yaml depends on, without its plugins."""
+    # A stage with 'foreach' has its dependencies under 'do'. Plugins have a variable in their path.
     names = [name for name in stage.get("do", stage)["deps"] if "${" not in name]
     paths = [
         find_shipped("stages") / name.removeprefix("stages/")

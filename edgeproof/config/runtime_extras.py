@@ -1,4 +1,4 @@
-"""Runtimes whose packages are an extra of edgeproof: no study needs them, and a user installs them on request.
+"""Runtimes whose packages are an optional extra of edgeproof: no study needs them, and users install them on demand.
 
 The file of such a runtime names the extra in EXTRA. Without its packages the runtime's rows are 'unsupported', with the
 command that installs them. The versions are in requirements-runtimes.lock.
@@ -23,8 +23,8 @@ def find_extra(runtime: str) -> str | None:
 def pin_for_export(runtime: str, names: Sequence[str]) -> dict[str, str]:
     """Return the versions on which the export for a runtime depends.
 
-    These are the pinned ones. A package of an extra that is missing, or installed in another version, has a text that
-    says so instead, so that the export runs again when it is installed.
+    These are the pinned versions. If a package of an extra is missing or has another version, a text says so in place
+    of the version. It changes when the package is installed, so the export then runs again.
     """
     pinned = packages.pin(names)
     if find_extra(runtime) is None:
@@ -35,7 +35,7 @@ def pin_for_export(runtime: str, names: Sequence[str]) -> dict[str, str]:
 def explain_absence(runtime: str, versions: Mapping[str, str]) -> str | None:
     """Return why this Python can't use a runtime of an extra, or None if its packages are installed.
 
-    `versions` are the parameters of a stage. Raises ConfigError if a package of another runtime is missing.
+    `versions` are the parameters of a stage. Raises ConfigError if a package of a runtime without an extra is missing.
     """
     extra = find_extra(runtime)
     if extra is None:
@@ -49,7 +49,7 @@ def explain_absence(runtime: str, versions: Mapping[str, str]) -> str | None:
 
 
 def refuse_artifacts(item: ExportParams) -> dict[str, str]:
-    """Return the reason of explain_absence() for the directory name of each artifact, or nothing if there is none.
+    """Return the reason of explain_absence() by the name of each artifact, or {} if the runtime can be used.
 
     Raises ConfigError as explain_absence() does.
     """

@@ -1,4 +1,4 @@
-"""Expand conf/tasks/<name>.yaml: a task with a file of its own, or one of the user's own data, which names its kind."""
+"""Expand conf/tasks/<name>.yaml: a task with a Python file, or one of the user's own data, whose YAML names a kind."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class KindSettings(Frozen):
 
 
 def find_kind(content: Any) -> str | None:
-    """Return the kind that the content of a conf/tasks/<name>.yaml names, or None for a task with a file of its own."""
+    """Return the kind that the content of a conf/tasks/<name>.yaml names, or None for a task with a Python file."""
     return str(content[KIND]) if isinstance(content, Mapping) and KIND in content else None
 
 
 def list_own_tasks(directories: Sequence[Path]) -> list[Path]:
-    """Return the YAML files of the tasks that have no file of their own, in conf/ and the conf/ of external plugins."""
+    """Return the YAML files of tasks without a Python file, in conf/ and in the conf/ of external plugins."""
     modules = plugins.list_names("tasks")
     paths = [path for directory in directories for path in sorted((directory / "tasks").glob("*.yaml"))]
     return [path for path in paths if path.stem not in modules]
@@ -56,7 +56,7 @@ def expand_task(name: str, content: Any, seed: int) -> dict[str, Any]:
         return {**definition.model_dump(mode="json"), "name": name, "module": name, "metric": metric, "seed": seed}
     if name in plugins.list_names("tasks"):
         raise ConfigError(
-            f"{where} names the kind '{kind}', and '{name}' is a file in edgeproof/tasks. Rename the YAML file, "
+            f"{where} names the kind '{kind}', but '{name}' is a task with a Python file. Rename the YAML file, "
             f"such as conf/tasks/my_{name}.yaml."
         )
     plugin = plugins.load("task_kinds", kind)

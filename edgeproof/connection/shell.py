@@ -1,4 +1,4 @@
-"""A device with a POSIX shell that a program such as ssh or adb reaches: files and commands through that shell only.
+"""Transport of files and commands to a device through its POSIX shell, which a program such as ssh or adb reaches.
 
 Every word that reaches the shell is quoted. Everything that comes back is limited in size and checked. Each command
 prints its exit code after a random mark. Output without the mark means that the link was lost, so it is never a result.
@@ -20,7 +20,7 @@ from typing import IO
 from edgeproof.connection import subprocesses, transfer
 from edgeproof.core.errors import DeviceError, DeviceRefusedError, DeviceUnreachableError
 
-# The time of the link beyond a command's own time, and the time of a whole transfer.
+# The time allowed for the link in addition to a command's own time, and for a whole transfer.
 LINK_S = 30.0
 TRANSFER_S = 600.0
 SHOWN_LINES = 3
@@ -28,8 +28,8 @@ SHOWN_LINES = 3
 _SIGNAL_BASE = 128
 _MAX_SIGNAL = 64
 
-# Arguments: the mark, the time limit in s, the directory, then the command. The device itself ends the whole process
-# group of its shell when the time is over, even if the link is lost.
+# Arguments: the mark, the time limit in s, the directory, then the command. When the time is over, the device itself
+# ends the whole process group of its shell, even if the link is lost. 'kill -TERM 0' ends what is still running.
 _RUN = """\
 mark=$1 limit=$2
 mkdir -p "$3" && cd "$3" || exit 1
@@ -41,8 +41,9 @@ trap '' TERM
 kill -TERM 0
 printf '\\n%s %s\\n' "$mark" "$code"
 """
-# Arguments: the directory and the name. Unpack standard input beside it, check every file, put it in place at once.
-# The partial directory has the shell's process id, so that two transfers never share one. Leftovers go after a day.
+# Arguments: the directory and the name. Unpack standard input beside it, check every file, rename it into place.
+# The partial directory has the shell's process id, so that two transfers never share one. Leftovers are removed after
+# a day.
 _RECEIVE = """\
 set -e
 mkdir -p "$1"
@@ -66,8 +67,8 @@ _SEND = 'cd "$1" && tar -cf - .'
 class ShellTransport:
     """A transport to a device through its shell.
 
-    `command` is the program and its arguments, to which the line for the device's shell is added. `directory` is
-    edgeproof's working directory on the device.
+    `command` is the program and its arguments. The line for the device's shell is added as its last argument.
+    `directory` is edgeproof's working directory on the device.
     """
 
     def __init__(self, command: Sequence[str], directory: str) -> None:
@@ -84,8 +85,8 @@ class ShellTransport:
         with tempfile.TemporaryFile() as stream:
             stream.write(transfer.format_checksums(checksums, own))
             stream.seek(0)
-            holds = checksums and self._shell(_HOLDS, folder, stdin=stream)[0] == 0
-        if not holds:
+            is_present = checksums and self._shell(_HOLDS, folder, stdin=stream)[0] == 0
+        if not is_present:
             with tempfile.TemporaryFile() as stream:
                 transfer.pack(path, checksums, own, stream)
                 code, output = self._shell(_RECEIVE, folder, own, stdin=stream)
@@ -127,8 +128,8 @@ class ShellTransport:
     def explain_refusal(self, exit_code: int, output: str) -> str | None:
         """Return why the device refused the connection, or None if the link was lost.
 
-        `output` is the end of what the program printed that should have reached the device. Only transports that know
-        this program's messages override the method.
+        `output` is the end of what the program printed that should have reached the device. Transports override
+        this method if they can interpret the program's messages.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""Files on their way to a device and back, checked by sha256 on both sides and limited in number and size."""
+"""Pack files for a device and unpack files from it, checked by sha256 and limited in number and size."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def format_checksums(checksums: Mapping[str, str], name: str) -> bytes:
 
 
 def parse_checksums(text: str) -> dict[str, str]:
-    """Return the checksums in the output of `find . -type f -exec sha256sum {} +`. Raises DeviceError for others."""
+    """Return the checksums in the output of `find . -type f -exec sha256sum {} +`. Raises DeviceError otherwise."""
     checksums = {}
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
         if match is None:
-            raise DeviceError(f"the device lists a file as {line!r:.100}, which is no sha256 and name")
+            raise DeviceError(f"the device lists a file as {line!r:.100}; expected a sha256 and a name")
         checksums[_require_inside(match[2])] = match[1]
     if len(checksums) > MAX_FILES:
         raise DeviceError(f"the device lists {len(checksums)} files; at most {MAX_FILES} are taken")
@@ -81,7 +81,7 @@ def unpack(stream: IO[bytes], expected: Mapping[str, str], directory: Path) -> N
 
 
 def _remove_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Replace this machine's users and permissions by plain ones."""
+    """Replace this machine's owner by root, and its permissions by those of private files."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mode = 0o700 if member.isdir() else 0o600

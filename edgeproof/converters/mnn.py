@@ -1,7 +1,7 @@
 """Conversion of torch modules to MNN through ONNX, and quantization with MNN's own tools.
 
 MNN's Python modules for its tools run 'pip install' and send usage logs when they are imported. The functions here call
-the compiled module below them, which does neither. It runs in a process of its own, because a second call in the same
+the compiled module behind them, which does neither. It runs in a process of its own, because a second call in the same
 process may end it with a segmentation fault.
 """
 
@@ -50,7 +50,7 @@ def write(model: nn.Module, samples: tuple[Array, ...], path: Path, options: Seq
 
 
 def write_shapes(model: nn.Module, samples: tuple[Array, ...], path: Path) -> None:
-    """Write the shapes of the outputs. MNN adds an axis to some of them."""
+    """Write the shapes of the outputs as torch has them, because MNN adds an axis to some of them."""
     shapes = [list(array.shape) for array in predict_first(model, samples)]
     path.write_text(json.dumps(shapes), encoding="utf-8")
 
@@ -84,7 +84,7 @@ def _run_tool(command: Sequence[str], result: Path) -> None:
 
     Raises Unsupported if it writes no file, crashes, or takes too long.
     """
-    # -I: neither the environment nor the working directory adds modules. Without a PATH nothing finds pip.
+    # -I: neither the environment nor the working directory adds modules. With an empty PATH, MNN can't find pip.
     argv = [sys.executable, "-I", "-c", CALL, *command]
     name = f"MNN's {command[0]}"
     last = run_tool(name, argv, environment={"PATH": ""})

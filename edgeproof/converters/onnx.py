@@ -21,7 +21,7 @@ OPSET = 18
 INT4_OPSET, INT4_IR_VERSION = 21, 10  # the first versions that have 4-bit integers
 # Operators whose second input is a weight.
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# The names that ONNX Runtime gives to the tensors of a MatMul and an Add that it fuses begin with this.
+# When ONNX Runtime fuses a MatMul and an Add, the names of the new tensors begin with this prefix.
 FUSED = "gemm_"
 
 
@@ -34,7 +34,7 @@ class Calibration:
 
 
 # The percentile leaves 0.01% of the values outside on either side. The entropy calibrator needs more bins than levels:
-# with its default of 128 bins for 128 levels it has nothing to choose from.
+# with its default of 128 bins for 128 levels, there is only one candidate.
 CALIBRATIONS = {
     "int8-static": Calibration("MinMax"),
     "int8-static-minmax": Calibration("MinMax"),
@@ -47,7 +47,7 @@ _fp32_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
 
 def convert(model: nn.Module, samples: tuple[Array, ...]) -> bytes:
-    """Convert a module to an ONNX file with a batch of one, and keep the number formats of its operators."""
+    """Convert a module to an ONNX file with a batch of one. The data types of its operators do not change."""
     import torch
 
     examples = tuple(torch.from_numpy(array[:1]) for array in samples)
@@ -80,7 +80,7 @@ def name_ports(kind: str, count: int) -> list[str]:
 
 
 def convert_fp32(model: nn.Module, samples: tuple[Array, ...]) -> bytes:
-    """Convert a module to fp32. The result is cached while the module lives, because every scheme starts from it."""
+    """Convert a module to fp32. The result is cached while the module exists: every scheme starts from it."""
     if model not in _fp32_files:
         _fp32_files[model] = convert(model, samples)
     return _fp32_files[model]

@@ -1,7 +1,7 @@
 """Temporary names of files and directories that are being written, and the swap that puts a directory in place.
 
 Every name is unique, so several processes can write the same target at once. A partial directory is locked while it is
-being filled. Without its lock it is a leftover of a killed process, which the next writer of the same target removes.
+being filled. One that is not locked is a leftover of a killed process. The next writer of the same target removes it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from edgeproof.core import file_locks
 
 SUFFIX = ".part"
 _TOKEN_BYTES = 8
-# Of renameat2(2).
+# Constants of renameat2(2).
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-# The number of times that other processes may replace the target in the middle of a swap.
+# How often a swap or a new directory is tried again when other processes interfere.
 _MAX_ATTEMPTS = 100
 
 
@@ -34,7 +34,10 @@ def name_partial(path: Path) -> Path:
 
 @contextmanager
 def hold_partial_directory(directory: Path) -> Iterator[Path]:
-    """Yield a new, locked partial directory beside `directory`. Whatever lies under its name is removed afterwards."""
+    """Yield a new, locked partial directory beside `directory`.
+
+    Afterwards, whatever has its name is removed. After a swap, that is the older content of `directory`.
+    """
     for leftover in _list_partial(directory):
         _remove_unused(leftover, without_locks=False)
     partial, descriptor = _create(directory)
@@ -77,7 +80,7 @@ def swap(new: Path, target: Path) -> None:
     for _ in range(_MAX_ATTEMPTS):
         if _exchange(new, target):
             return
-        # Another suffix: if this process is killed now, the only copy of the data must not be taken for a leftover.
+        # The suffix differs: if this process is killed now, no writer may remove the only copy as a leftover.
         older = name_partial(target).with_suffix(".old")
         has_older = _rename_if_exists(target, older)
         try:
@@ -111,7 +114,7 @@ def _create(directory: Path) -> tuple[Path, int | None]:
         try:
             descriptor = file_locks.lock_directory(partial)
         except (BlockingIOError, FileNotFoundError):
-            continue  # another writer has taken it for a leftover before it was locked
+            continue  # before it was locked, another writer took it for a leftover
         except OSError:
             return partial, None
         if partial.is_dir():

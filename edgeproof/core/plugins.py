@@ -23,7 +23,7 @@ from types import ModuleType
 
 from edgeproof.core.errors import ConfigError, UnknownNameError
 
-# The project's own plugins. They count only in a project, so a command in any other directory loads no code from it.
+# The project's own plugins. They are used only in a project: in any other directory, no code of it is loaded.
 PROJECT_PLUGINS, PROJECT_MARKER = Path("plugins"), Path("conf/config.yaml")
 ENTRY_POINT_GROUP = "edgeproof.plugins"
 
@@ -67,7 +67,7 @@ def load(kind: str, name: str) -> ModuleType:
 
 
 def find_source(kind: str, name: str) -> Path:
-    """Return the path of a plugin's file, which is shipped to devices. Raises UnknownNameError."""
+    """Return the path of a plugin's file, for example to ship it to a device. Raises UnknownNameError."""
     for directory in _external_directories(kind):
         if (path := directory / f"{name}.py").is_file():
             return path
@@ -95,7 +95,7 @@ def list_external_roots() -> list[Path]:
 
 @functools.cache
 def list_package_roots() -> list[Path]:
-    """List the directories of the packages that installed distributions name as plugins, sorted by their names."""
+    """List the plugin packages that installed distributions register as entry points, sorted by name."""
     roots = []
     for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
         spec = importlib.util.find_spec(entry_point.module)

@@ -14,7 +14,7 @@ from edgeproof.core.ports import DTYPES
 
 Array = np.ndarray[Any, Any]
 
-# The element types of a file that no port has, and the wider ones that sessions give instead.
+# Element types of model files that ports do not have, each with the wider type that sessions use instead.
 WIDER_DTYPES = {"int16": "int32", "uint16": "int32", "uint32": "int64", "uint64": "int64"}
 
 
@@ -43,10 +43,10 @@ class InferenceSession(ABC):
 
     @abstractmethod
     def fetch(self) -> tuple[Array, ...]:
-        """Return one array for each output. Quantized ones are dequantized, other integers stay integers.
+        """Return one array for each output. Quantized outputs are dequantized, other integers stay integers.
 
-        Every call returns the same tuple of the same buffers, so copy them to keep them. They may be new arrays if
-        `allocates_output`.
+        Every call returns the same tuple of the same buffers, so copy them to keep them. If `allocates_output` is True,
+        they may be new arrays.
         """
 
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
@@ -78,7 +78,7 @@ class InferenceSession(ABC):
 def choose_port_dtype(dtype: str) -> str:
     """Return the element type that a session takes or gives for a tensor of the file's element type `dtype`.
 
-    Integers and truth values stay what they are, or become wider where no port has their type. All other types, which
-    are floats of other sizes, become float32.
+    Integers and booleans keep their type, or become wider where ports do not have it. All other types, which are floats
+    of other sizes, become float32.
     """
     return dtype if dtype in DTYPES else WIDER_DTYPES.get(dtype, "float32")

@@ -4,8 +4,8 @@ data/<task>/build   train, validation and calibration samples: every model and e
 data/<task>/test    the test split: only the bench stages depend on it
 
 A split is stored as <split>_x.npy, further inputs as <split>_x1.npy and so on, and its targets as <split>_y.npy. If a
-task knows groups of its training samples, such as persons, train_groups.npy has their numbers. For a task of the user's
-own data, task.json describes the task.
+task groups its training samples, for example by person, train_groups.npy has the number of each sample's group. For a
+task on the user's own data, task.json describes the task.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ Array = np.ndarray[Any, Any]
 
 # Samples of each split that are preprocessed and checked when the data is prepared.
 CHECKED_SAMPLES = 16
-# Training samples that calibrate static quantization, if the task does not say and has as many.
+# The default number of training samples that calibrate static quantization; all of them if there are fewer.
 DEFAULT_CALIBRATION_SAMPLES = 256
 GROUPS = "train_groups.npy"
 
 
 def prepare(task: TaskParams, root: Path = DATA) -> list[str]:
-    """Fetch, verify, split and store the data of a task with a file of its own. Return why sources were skipped.
+    """Fetch, verify, split and store the data of a task with a file of its own.
+
+    Returns one line for each source that was skipped, with the reason.
 
     Raises DataError if no source works, or if there are fewer training samples than calibration samples.
     """
@@ -77,7 +79,7 @@ def load_split(task: str, split: str, root: Path = DATA) -> tuple[tuple[Array, .
 
 
 def load_groups(task: str, root: Path = DATA) -> Array | None:
-    """Return the number of the group of each training sample (N,), or None if the task knows no groups.
+    """Return the number of the group of each training sample (N,), or None if the task has no groups.
 
     Raises ArtifactError if the data is missing or damaged.
     """
@@ -97,7 +99,7 @@ def load_calibration(task: str, root: Path = DATA) -> tuple[Array, ...]:
 
 
 def _fetch_files(task: TaskParams, directory: Path) -> tuple[dict[str, Path], list[str]]:
-    """Fetch the files of a task, each group into a folder of its own. Return their paths and the skipped sources."""
+    """Fetch each group of a task's files into its own folder. Return their paths and why sources were skipped."""
     paths: dict[str, Path] = {}
     reasons: list[str] = []
     for number, group in enumerate(task.list_file_groups(), 1):
@@ -109,7 +111,7 @@ def _fetch_files(task: TaskParams, directory: Path) -> tuple[dict[str, Path], li
 
 
 def _draw_calibration(task: TaskParams, samples: int) -> Array:
-    """Return the rows of the training samples that calibrate. Raises DataError if there are fewer than wanted."""
+    """Draw the indices of the calibration samples. Raises DataError if there are fewer training samples than wanted."""
     wanted = task.calibration_samples or min(DEFAULT_CALIBRATION_SAMPLES, samples)
     if wanted > samples:
         raise DataError(
@@ -120,7 +122,7 @@ def _draw_calibration(task: TaskParams, samples: int) -> Array:
 
 
 def _draw_samples(split: tuple[Any, ...], limit: int, seed: int) -> tuple[Any, ...]:
-    """Return at most `limit` samples of a split, which the seed draws, in their order."""
+    """Return at most `limit` samples of a split, drawn with the seed, in their original order."""
     inputs, *others = split
     rows = np.sort(np.random.default_rng(seed).permutation(len(others[0]))[:limit])
     return (tuple(array[rows] for array in as_tuple(inputs)), *(array[rows] for array in others))
@@ -139,7 +141,7 @@ def _list_inputs(directory: Path, split: str) -> list[Path]:
 
 
 def _check_splits(task: str, plugin: Any, splits: dict[str, Any]) -> None:
-    """Check the splits of a task's data(). Raises DataError for what is missing or does not fit its declaration."""
+    """Check what a task's data() returned. Raises DataError for a missing split, or one that does not fit the task."""
     missing = {"train", "validation", "test"} - set(splits)
     if missing:
         raise DataError(f"data() of task '{task}' returns no split {', '.join(sorted(missing))}.")
@@ -168,7 +170,7 @@ def _store(
             for number, array in enumerate(as_tuple(inputs)):
                 np.save(out / f"{name}_x{number or ''}.npy", np.ascontiguousarray(array))
             np.save(out / f"{name}_y.npy", np.ascontiguousarray(targets))
-            if name == "train" and groups:  # numbers, because names of persons are of no use
+            if name == "train" and groups:  # numbers are stored: nothing needs the names of persons
                 np.save(out / GROUPS, np.unique(groups[0], return_inverse=True)[1].astype(np.int64))
         if calibration is not None:
             np.save(out / "calibration.npy", calibration)

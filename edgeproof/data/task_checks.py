@@ -1,6 +1,6 @@
-"""Check what a task's file gives against what it declares, before anything is built on it.
+"""Check the data that a task's file returns against the inputs and outputs that it declares, before any training.
 
-Without these checks, a target of 0.73 would be cut to the class 0, and inputs of another shape would fail only after
+Without these checks, a target of 0.73 would be truncated to class 0, and inputs of another shape would fail only after
 the training.
 """
 
@@ -17,12 +17,12 @@ Array = np.ndarray[Any, Any]
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:
-    """Return a tuple as it is, and anything else as a tuple of one: a task with one input gives no tuple."""
+    """Return a tuple as it is, and anything else as a tuple of one. A task with one input returns the bare array."""
     return value if isinstance(value, tuple) else (value,)
 
 
 def check_arrays(task: str, split: str, arrays: tuple[Any, ...]) -> None:
-    """Check that a split is made of arrays with one entry for each sample. Raises DataError."""
+    """Check that a split consists of arrays with one entry for each sample. Raises DataError."""
     problem = ""
     if not all(isinstance(array, np.ndarray) and array.ndim for array in arrays):
         problem = f"is made of {', '.join(type(array).__name__ for array in arrays)}, and arrays are needed."
@@ -57,7 +57,7 @@ def check_inputs(task: str, ports: tuple[Port, ...], inputs: tuple[Array, ...]) 
 def check_targets(task: str, plugin: Any, targets: Array, count: int) -> None:
     """Check targets (N, …). A task without a loss of its own is a classification, whose targets are class numbers.
 
-    Raises DataError for another number of targets, NaN, or numbers that are no classes, and for a task that is no
+    Raises DataError for a wrong number of targets, NaN or invalid class numbers, and for a task that is not a
     classification and has no loss.
     """
     if not hasattr(plugin, "loss") and not is_classification(plugin):

@@ -17,9 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 from edgeproof.config.file_names import FileName
 
 EventKind = Literal["started", "done", "failed", "abandoned"]
-# The attempt number of an event that does not count for the device: this host failed, or the job was abandoned.
+# The attempt number of an event that is no failure of the device: this host failed, or the job was abandoned.
 HOST_FAILURE = 0
-# A longer line is damaged. A reason has at most 500 characters.
+# A longer line is damaged: a reason has at most 500 characters.
 MAX_LINE_BYTES = 100_000
 
 
@@ -78,8 +78,8 @@ class Journal:
 def read(path: Path, damaged: list[str] | None = None) -> list[JournalEvent]:
     """Return all events in order, without a last line that a crash cut short.
 
-    Damaged lines are skipped, and counted in one line of `damaged` if it is given. Skipping them is safe: finished jobs
-    are those with records in the history.
+    Damaged lines are skipped. One message in `damaged`, if it is given, says how many there are. Skipping them is safe,
+    because the records in the history decide which jobs are finished.
     """
     events: list[JournalEvent] = []
     wrong: list[int] = []
@@ -110,7 +110,7 @@ def latest_by_job(events: Iterable[JournalEvent]) -> dict[str, JournalEvent]:
 
 
 def _read_lines(path: Path) -> Iterator[bytes]:
-    """Yield every line that ends with a line break. Only the start of a line that is too long is read."""
+    """Yield every line that ends with a line break. A line that is too long is cut, so it is not valid JSON."""
     if not path.is_file():
         return
     with path.open("rb") as file:
@@ -123,5 +123,6 @@ def _read_lines(path: Path) -> Iterator[bytes]:
 
 
 def _drop_torn_line(path: Path) -> None:
+    """Remove a last line without a line break, which a crash during a write leaves."""
     if path.is_file() and (content := path.read_bytes()) and not content.endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)

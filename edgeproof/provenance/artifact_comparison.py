@@ -36,7 +36,7 @@ class ArtifactRuns:
         repeated: the processes whose run is a repetition of a refused one.
         durations_ns: the durations of each process, in order.
         conditions: what all runs were measured under, as `edgeproof.records.conditions` defines it.
-        other_facts: facts of the device that are only reported.
+        other_facts: facts of the device. Differences in them are reported and do not prevent a comparison.
     """
 
     name: str
@@ -54,8 +54,8 @@ def compare_artifacts(
 ) -> ComparisonReport:
     """Compare the latencies of two artifacts.
 
-    Processes of the same session were interleaved, so they are compared in pairs, unless one of them was repeated: a
-    repetition is chosen by the outcome of the run before it.
+    Processes of the same session were interleaved, so they are compared in pairs. If one of them was repeated, all are
+    compared without pairs, because the outcome of a run decided whether it was repeated.
 
     Args:
         a, b: directories with the records of one artifact each.

@@ -1,4 +1,4 @@
-"""Explain why artifact B is less accurate than A: the layers whose outputs depart most from fp32."""
+"""Explain why artifact B is less accurate than A: list the layers of B whose outputs differ most from fp32."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def explain_less_accurate(a: str, b: str, root: Path) -> str:
     pair = find_pair(a, b, root)
     if pair.b.address.scheme == REFERENCE:
         raise EdgeproofError(
-            f"{pair.b.address} is {REFERENCE} itself, which layers are compared with. Name a quantized artifact as B."
+            f"{pair.b.address} is {REFERENCE} itself, the reference of the comparison. Name a quantized artifact as B."
         )
     report = _measure(pair.b, root)
     other = None if pair.a.address.scheme == REFERENCE else _measure(pair.a, root)
@@ -47,14 +47,14 @@ def _measure(cell: CellRecords, root: Path) -> NoiseReport:
     artifact = require_artifact(cell, root)
     runtime = plugins.load("runtimes", cell.address.runtime)
     if not hasattr(runtime, "open_layers"):
-        raise EdgeproofError(f"the {cell.address.runtime} runtime gives no way to the tensors between layers.")
+        raise EdgeproofError(f"the {cell.address.runtime} runtime gives no access to the tensors between layers.")
     reference = _find_reference(artifact)
     samples = [np.load(path, allow_pickle=False) for path in _list_samples(artifact)]
     return measure_noise(runtime.open_layers(reference), runtime.open_layers(artifact), samples)
 
 
 def _find_reference(artifact: Path) -> Path:
-    """Return the fp32 artifact of the same model, beside an artifact. Raises EdgeproofError without one."""
+    """Return the directory of the fp32 artifact of the same model. Raises EdgeproofError if it is missing."""
     path = artifact.with_name(artifact.name.replace(read_meta(artifact)["scheme"], REFERENCE, 1))
     try:
         reference = read_meta(path)
@@ -77,10 +77,10 @@ def _list_samples(artifact: Path) -> list[Path]:
 
 
 def _describe_verdict(pair: CellPair) -> list[str]:
-    """Return a remark if the records do not say that B is worse."""
+    """Return a remark if the records do not show that B is less accurate."""
     a, b, metric = pair.row_a.quality, pair.row_b.quality, pair.row_b.metric
     if a is None or b is None or metric is None:
-        return ["The records lack a valid quality of one of them."]
+        return ["The records have no valid quality for one of the two artifacts."]
     if metric.is_better(a.value, b.value):
         return []
     return ["B is not less accurate than A in these records. Its layers are:"]
@@ -122,7 +122,7 @@ def _describe_unmatched(report: NoiseReport) -> list[str]:
 def _describe_worst(report: NoiseReport, pair: CellPair) -> list[str]:
     """Return the layer with the most noise, the noise of the output, and the schemes to try."""
     if not report.layers:
-        return ["No tensor of B has the name of one of fp32, so no layer can be compared."]
+        return ["No tensor of B has the same name as a tensor of fp32, so no layer can be compared."]
     worst, last = report.sort_by_own()[0], report.layers[-1]
     lines = [
         f"{worst.kind} '{worst.name}' adds the most noise of its own: {_format_db(worst.own_db)} dB, which is "

@@ -14,7 +14,7 @@ LOADGEN_TIME_FORMAT = "%m-%d-%Y %H:%M:%S.%f"
 
 
 def integrate_energy_uj(telemetry: Path, log: Mapping[str, Any], *, inferences: int) -> float | None:
-    """Return the energy of one inference in microjoules: the counter's growth during the window / inferences.
+    """Return the energy of one inference in microjoules: the counter's increase in the window, divided by inferences.
 
     The counter is interpolated linearly between samples. Returns None if the samples don't cover the window, if the
     counter overflowed, or if the telemetry is unreadable.

@@ -1,4 +1,4 @@
-"""Migrations of record.json: one function for each older schema, which upgrades the content by one schema.
+"""Migrations of record.json: one function for each older schema, which upgrades the content to the next schema.
 
 Reading a record upgrades its content in memory and never changes the file. session_migration.py rewrites files.
 """
@@ -32,7 +32,7 @@ def _upgrade_from_1(content: Content) -> Content:
 
 
 def _upgrade_from_2(content: Content) -> Content:
-    """Put a quality in place of the count of correct samples. A damaged count stays, and raises when it is used."""
+    """Replace the count of correct samples by a quality. A damaged count is kept, and raises when it is used."""
     upgraded = {key: value for key, value in content.items() if key != "accuracy"}
     if "accuracy" in content:
         upgraded["quality"] = _describe_accuracy(content["accuracy"])

@@ -1,4 +1,4 @@
-"""Combine the summaries of one artifact's records into its row. No figure of a table comes from anywhere else."""
+"""Combine the summaries of one artifact's records into its row. All measured figures of the tables come from here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COPIED = (
 
 
 def aggregate_row(attempts: Sequence[StoreLine], harness: Sequence[StoreLine]) -> Row:
-    """Return the row of one artifact, not yet compared with any other.
+    """Return the row of one artifact, without the figures that compare it with other artifacts.
 
     Args:
         attempts: all records of the artifact in one session, repeated runs among them.
@@ -201,7 +201,7 @@ def _estimate_overhead(runs: Sequence[StoreLine]) -> Estimate | None:
 
 
 def _combine_attempts(attempts: Sequence[StoreLine]) -> Estimate | None:
-    """Return p50 over all attempts of single-stream runs with Student's t, or None if none of them was refused."""
+    """Return p50 over all attempts of single-stream runs, with Student's t interval; None if no attempt was refused."""
     timed = [run for run in attempts if run.loadgen_scenario == SINGLE_STREAM and not run.compliance]
     refused = [run.refused_p50_log for run in timed if run.refused_p50_log is not None]
     if not refused:
@@ -261,7 +261,7 @@ def _add_conditions(row: Row, runs: Sequence[StoreLine]) -> Row:
 
 @functools.lru_cache(maxsize=1024)
 def _parse_json(text: str) -> dict[str, Any]:
-    """Return the parsed text. Most rows share one text, so the result is shared too and must not be changed."""
+    """Return the parsed text. The result is cached, because most rows have the same text, so it must not be changed."""
     content: dict[str, Any] = json.loads(text)
     return content
 

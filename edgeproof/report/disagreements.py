@@ -1,4 +1,4 @@
-"""Find artifacts whose quality is worse in one runtime or device than that of the same model and scheme in another."""
+"""Find artifacts whose quality is worse than that of the same model and scheme on another runtime or device."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from edgeproof.report.row import RowKey
 from edgeproof.statistics import proportions
 from edgeproof.statistics.metric import Metric
 
-# Chance that one of all comparisons between runtimes is a false alarm.
+# The probability of at least one false alarm in all comparisons between runtimes.
 ALPHA = 0.01
-# Each runtime quantizes by itself, so integer models of one scheme differ. Smaller differences in quality are allowed.
+# Each runtime has its own quantizer, so integer models of one scheme differ. Differences in quality up to these are
+# allowed, in the metric's natural unit: 0.01 is one point of accuracy.
 TOLERANCE, INT4_TOLERANCE = 0.01, 0.05
 UNQUANTIZED = ("fp32", "fp16")
-# Engines add in different orders. A rounding error changes hardly any decision, but each of the scores that a set-level
-# metric is computed from, and in the same direction, so even a negligible difference is significant.
+# Engines add in different orders. The rounding errors rarely change a decision. But they change all scores that a
+# set-level metric is computed from, and in the same direction, so even a negligible difference is significant.
 SCORE_TOLERANCE = 0.002
 
 # The p-value, the artifact with the worse quality, and the one with the better quality.
@@ -27,12 +28,13 @@ SuspiciousPair = tuple[float, RowKey, RowKey]
 
 
 def find_disagreements(runs: Mapping[RowKey, QualityRun | None]) -> dict[RowKey, str]:
-    """Return the artifacts that are significantly worse than their equals elsewhere, each with the reason.
+    """Return the artifacts that are significantly worse than on another runtime or device, each with the reason.
 
-    The test is McNemar's exact test on the units that only one of two artifacts gets right, or for a metric that is no
-    proportion a paired bootstrap. It is corrected for all pairs (Holm 1979). Quantized schemes may differ by TOLERANCE,
-    and by INT4_TOLERANCE at 4 bits, where the quality depends on which layers a quantizer skips. Tolerances are in the
-    metric's natural unit, or shares of the better quality where less is better: such an error has no upper end.
+    The test is McNemar's exact test on the units that only one of two artifacts gets right. For a metric that is not a
+    proportion, it is a paired bootstrap. Both are corrected for all pairs (Holm 1979). Quantized schemes may differ by
+    TOLERANCE, and by INT4_TOLERANCE at 4 bits, where the quality depends on which layers a quantizer skips. Tolerances
+    are in the metric's natural unit. Where less is better, they are shares of the better quality, because such an error
+    has no upper limit.
 
     Args:
         runs: for each artifact its quality run; None without a valid one.
@@ -93,7 +95,7 @@ def _compare_proportions(keys: Sequence[RowKey], runs: Mapping[RowKey, QualityRu
 
 
 def _compare_evidence(keys: Sequence[RowKey], runs: Mapping[RowKey, QualityRun]) -> list[SuspiciousPair]:
-    """Compare by bootstraps, which take long: tolerated pairs are left out, and equal evidence is compared once."""
+    """Compare by bootstraps. They take long, so tolerated pairs are skipped, and equal evidence is compared once."""
     p_values: dict[tuple[str, str], float] = {}
     pairs = []
     for one, two in itertools.combinations(keys, 2):

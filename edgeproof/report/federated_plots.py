@@ -1,4 +1,4 @@
-"""Plots of a federation: the quality of the global model against rounds and against bytes exchanged.
+"""Plots of federated training: the quality of the global model against rounds and against bytes exchanged.
 
 Each is an SVG for people and a CSV for `dvc plots show`. They are written for studies with federated models only.
 """
@@ -21,7 +21,7 @@ BYTES_PER_MIB = 2**20
 
 @dataclass(frozen=True)
 class Curve:
-    """The measured rounds of one model: numbers of rounds, bytes exchanged until then, and qualities."""
+    """The measured rounds of one model: their numbers, the bytes exchanged up to each of them, and the qualities."""
 
     model: str
     metric: Metric

@@ -1,4 +1,4 @@
-"""Rows as data for programs: table.csv and table.json."""
+"""Rows as data for other programs: the content of table.csv and table.json."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def flatten_row(row: Row) -> dict[str, Any]:
                 name: None if value is None else value.outcome,
                 f"{name}_reasons": "" if value is None else "; ".join(value.reasons),
             }
-        elif name == "estimate":  # in columns of its own, which hold no measured figure
+        elif name == "estimate":  # its columns begin with 'estimated_', so nobody takes them for measured figures
             estimated = dict(value or {"tool": None})
             columns |= {name: estimated.pop("tool"), **{f"estimated_{key}": part for key, part in estimated.items()}}
-        elif name == "federated":  # its numbers, without curves and lists
+        elif name == "federated":  # only its numbers: curves and lists do not fit a column
             numbers = {key: part for key, part in (value or {}).items() if isinstance(part, int | float)}
             columns |= {f"federated_{key}": part for key, part in numbers.items()}
-        elif name == "emulated":  # likewise
+        elif name == "emulated":  # in columns of its own, as an estimate
             columns |= {f"emulated_{key}": duration_ns for key, duration_ns in (value or {}).items()}
         elif name == "versions":
             columns[name] = "; ".join(f"{package} {version}" for package, version in (value or {}).items())

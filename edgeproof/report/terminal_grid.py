@@ -1,4 +1,4 @@
-"""A grid for people: its table within the width of the terminal, with marks, captions and notes."""
+"""Print a grid for people: its table within the width of the terminal, with marks, captions and notes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeproof.report.fitted_table import BEST_MARK, open_console, print_fitted,
 from edgeproof.report.grids import Grid, Heading, TableCell
 from edgeproof.report.markdown_text import EMPTY_CELL, Column
 
-# The figure that a narrow table keeps, and whose interval it keeps longest.
+# A narrow table always shows this figure, and omits its interval only after all other intervals.
 MAIN_FIGURE = "p50"
 
 GridLine = Sequence[TableCell]
@@ -30,6 +30,7 @@ def print_grid(grid: Grid, *, console: Console | None = None) -> None:
     shared = _find_shared_stubs(grid)
     figures = [heading for heading in grid.headings[grid.stubs :] if heading.numeric]
     main = [heading for heading in figures if heading.text.startswith(MAIN_FIGURE)] or figures[:1]
+    # The last figures are left out first, then those of the main figure, except its first.
     dispensable = [*(heading for heading in figures[::-1] if heading not in main), *main[:0:-1]]
     choices = [
         [
@@ -53,7 +54,7 @@ def print_grid(grid: Grid, *, console: Console | None = None) -> None:
 
 
 def _find_shared_stubs(grid: Grid) -> list[int]:
-    """Return the leading columns with the same name in every line, which a line below the table says once."""
+    """Return the leading columns with the same value in every line. They are printed once, below the table."""
     values = [{line[place].value for line in grid.lines} for place in range(grid.stubs)]
     shared = [place for place, names in enumerate(values) if len(names) == 1]
     return shared if len(shared) < grid.stubs else []

@@ -30,7 +30,7 @@ from edgeproof.statistics import change_points, night_comparison
 from edgeproof.statistics.change_points import Step
 from edgeproof.statistics.comparison import Comparison
 
-# Fields of BuildInfo with the same name in the store, as they are and as JSON.
+# Fields of BuildInfo with the same name in the store: plain values, and JSON texts.
 _PLAIN_FIELDS = ("model", "model_sha256", "method", "network", "seed", "task", "data_sha256")
 _JSON_FIELDS = ("options", "packages", "lineage")
 

@@ -1,8 +1,8 @@
-"""A/B comparison of two sets of processes: is one slower than the other?
+"""A/B comparison of the latencies of two sets of processes.
 
-The process is the unit of replication: all inferences of a process share its memory layout and its moment, and a
-thousand of them say nothing about the next process. So each process contributes one number, the logarithm of its
-percentile.
+The process is the unit of replication. All inferences of a process share its memory layout and the state of the machine
+at that time, so even a thousand of them do not show how the next process will behave. Each process therefore
+contributes one number, the logarithm of its percentile.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class Comparison:
 
     @property
     def is_decided_by_t_alone(self) -> bool:
-        """True if the rank test cannot reach p < 0.05 with so few processes, so that it confirms nothing.
+        """True if the rank test cannot reach p < 0.05 with so few processes, so that it can't confirm the t test.
 
-        Where no process varies there is no t test, and False is returned.
+        False if the processes do not vary, because then there is no t test.
         """
         has_t_test = not math.isnan(self.ratio.low) and min(self.processes) >= MIN_PROCESSES
         return has_t_test and not _can_ranks_confirm(self)

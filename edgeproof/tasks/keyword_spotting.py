@@ -42,7 +42,7 @@ FRAMES, COEFFICIENTS = 49, 10
 INPUTS = (Port("mfcc", (1, FRAMES, COEFFICIENTS)),)
 OUTPUTS = (Port("logits", (len(CLASSES),)),)
 METRICS = ("accuracy",)
-VIEWS = 1  # augment() shifts
+VIEWS = 1  # variation comes from augment()
 
 SAMPLE_RATE_HZ = CLIP_SAMPLES = 16_000
 FRAME_SAMPLES, STEP_SAMPLES, FFT_SAMPLES = 480, 320, 512
@@ -54,9 +54,10 @@ TRAIN_ARCHIVE, TEST_ARCHIVE = "speech_commands_v0.02.tar.gz", "speech_commands_t
 FEATURES, OTHER_WORDS = "sc12_mfcc_int8.npz", "sc_v001_bed_cat_happy_mfcc_int8.npz"
 TEST_SPLIT = 2
 BACKGROUND, TESTING_LIST = "_background_noise_", "testing_list.txt"
-# Unknown words to train on, as a multiple of the clips of one keyword.
+# The number of unknown words to train on, as a multiple of the number of clips of one keyword.
 UNKNOWN_SHARE = 3.0
-# Of augment(): frames of 20 ms, the logarithm of the rate, the number of masks and the frames of the longest plus one.
+# Limits of augment(): the shift in frames of 20 ms, the logarithm of the rate, the number of masks, and the length of a
+# mask in frames (below this limit).
 MAX_SHIFT, MAX_LOG_RATE, MASKS, MAX_MASK = 5.0, 0.15, 2, 6
 LEVEL_FACTOR = 4.0  # the first coefficient is the level and varies more than the others
 _BATCH = 1000
@@ -76,7 +77,7 @@ class Clips:
     names: Array
 
     def select(self, rows: Array) -> Clips:
-        """Return the clips with the given indices or truth values."""
+        """Return the clips with the given indices, or those that a mask selects."""
         return Clips(self.features[rows], self.labels[rows], self.speakers[rows], self.names[rows])
 
     def join(self, other: Clips) -> Clips:
@@ -100,14 +101,15 @@ def data(files: Mapping[str, Path], *, validation_samples: int, seed: int) -> di
 
 
 def find_allowed(known: Clips, test: Clips, banned: Clips) -> Array:
-    """Return the truth value (N,) of 'may be trained on' for each known clip.
+    """Return a mask (N,) of the known clips that may be trained on.
 
-    It has the speaker, name or content of no test clip, and the name or content of no banned clip.
+    Clips with the speaker, name or content of a test clip are excluded, and those with the name or content of a banned
+    clip.
     """
-    kept = test.join(banned)
-    contents = {features.tobytes() for features in kept.features}
+    excluded = test.join(banned)
+    contents = {features.tobytes() for features in excluded.features}
     repeated = np.array([features.tobytes() in contents for features in known.features], bool)
-    allowed: Array = ~(repeated | np.isin(known.speakers, test.speakers) | np.isin(known.names, kept.names))
+    allowed: Array = ~(repeated | np.isin(known.speakers, test.speakers) | np.isin(known.names, excluded.names))
     return allowed
 
 
@@ -120,17 +122,17 @@ def limit_unknown(clips: Clips, seed: int) -> Clips:
 
 
 def preprocess(raw: Array) -> Array:
-    """Turn int8 features (N, 49, 10) into the coefficients that they stand for, float32 (N, 1, 49, 10)."""
+    """Dequantize int8 features (N, 49, 10) to MFCC, float32 (N, 1, 49, 10)."""
     return ((raw.astype(np.float32) - np.float32(ZERO_POINT)) * np.float32(SCALE))[:, None]
 
 
 def view(x: torch.Tensor, k: int) -> torch.Tensor:
-    """Return view k of features (N, 1, 49, 10), of which there are only the features themselves."""
+    """Return the features (N, 1, 49, 10): they have one view only."""
     return x
 
 
 def augment(x: torch.Tensor, targets: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Change the time, the pitch and the colour of each clip at random, then mask two spans of time.
+    """Change the timing, pitch and timbre of each clip at random, then mask two spans of time.
 
     A clip is shifted by up to 100 ms, as in MLPerf Tiny, and played up to 16% faster or slower. Its mel bands are
     moved, as by a longer or shorter vocal tract (Jaitly, Hinton: "Vocal Tract Length Perturbation (VTLP) improves

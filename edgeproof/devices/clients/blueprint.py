@@ -1,4 +1,4 @@
-"""How devices build the server's module: the network, the sizes of its tensors, and those that stay constant."""
+"""Blueprint from which devices build the server's module: its network, the shapes of its tensors, and the constants."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ _ENTRY = "edgeproof.devices.clients.start"
 
 @dataclass(frozen=True)
 class Blueprint:
-    """Everything that is the same for all clients of a round.
+    """Everything that all clients of a round share.
 
     Attributes:
         program: the zipapp that trains a client.
         network: the entry of meta.json that says how the module is built.
+        layout: the names and shapes of the tensors that are exchanged.
         tensors: the dtype and the shape of every tensor.
         constants: the tensors that are not exchanged, as an .npz file.
         description: the content of the task's task.json, or None for a task with a file of its own.
@@ -47,7 +48,7 @@ class Blueprint:
 
     @property
     def max_update_bytes(self) -> int:
-        """More than any message of a client has: top-k may send a position and a value for each entry."""
+        """An upper bound of the size of a client's message: top-k may send a position and a value for each entry."""
         return 1024 + 8 * self.layout.parameter_count + 4 * self.layout.statistic_count
 
     def make_order(self, job: ClientJob, settings: Settings, samples: str, constants: str) -> Order:

@@ -15,16 +15,17 @@ SUFFIX = ".parquet"
 
 
 def render(grid: Grid) -> bytes:
-    """Return the rows in the order of the table. Numbers are doubles, marks booleans."""
+    """Return the content of a Parquet file: the rows in the order of the table. Numbers are doubles, marks booleans."""
     types = {
         name: _choose_sql_type([datum[name] for datum in grid.data]) for name in (grid.data[0] if grid.data else [])
     }
-    described = ", ".join(f"\"{name}\": '{sql}'" for name, sql in types.items()) or "\"model\": 'VARCHAR'"
+    # Without rows, one column keeps the file valid.
+    columns = ", ".join(f"\"{name}\": '{sql}'" for name, sql in types.items()) or "\"model\": 'VARCHAR'"
     with tempfile.TemporaryDirectory() as scratch:
         text, path = Path(scratch, "rows.json"), Path(scratch, "rows.parquet")
         rows = ({name: _escape_text(value) for name, value in datum.items()} for datum in grid.data)
         text.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        source = f"read_json('{text}', format = 'newline_delimited', columns = {{{described}}})"
+        source = f"read_json('{text}', format = 'newline_delimited', columns = {{{columns}}})"
         duckdb.connect().execute(f"COPY (FROM {source}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
         return path.read_bytes()
 

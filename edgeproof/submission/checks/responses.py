@@ -17,7 +17,7 @@ from edgeproof.submission.selection import ACCURACY_LOG
 SCORE = re.compile(r"accuracy=([0-9]{1,3}\.[0-9]{1,9})%, good=([0-9]{1,12}), total=([0-9]{1,12})")
 HASH = re.compile(r"hash=([0-9a-f]{64})")
 RESPONSE = re.compile(r'\{ "seq_id" : \d+, "qsl_idx" : \d+, "data" : "[0-9A-F]*"[^{}]{0,80}\},?', re.ASCII)
-# Percentages are printed with three decimals.
+# Percentages are printed with three decimals, so rounding changes them by at most 0.0005.
 PERCENT_TOLERANCE = 0.000501
 
 
@@ -26,8 +26,8 @@ def check_responses(
 ) -> None:
     """Check the accuracy log and accuracy.txt in a directory.
 
-    `origin` is that of the run, `has_score` says whether accuracy.txt must contain the accuracy, `total` is the number
-    of samples if the run's detail log shows it.
+    `origin` is the run's entry in measurements.json, `has_score` is True if accuracy.txt must contain the accuracy,
+    `total` is the number of samples if the run's detail log shows it.
     """
     accuracy_text, log = tree.text((*directory, "accuracy.txt")), tree.text((*directory, ACCURACY_LOG))
     stated_hash = None

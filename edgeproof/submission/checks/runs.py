@@ -1,6 +1,6 @@
 """Check one LoadGen run by its own logs, more strictly than the official checker.
 
-Every function yields problems of the form 'X is Y; expected Z', without the file's name.
+Every check function yields problems of the form 'X is Y; expected Z', without the name of the log.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from edgeproof.submission.rules import (
     BenchmarkRules,
 )
 
-# LoadGen prints six digits, and a clock may be adjusted by a thousandth.
+# Relative tolerances: the clock may be adjusted by up to 0.1% during a run, and LoadGen prints six digits.
 DURATION_TOLERANCE = 1e-3
 PRINTING_TOLERANCE = 1e-5
-# Names in the summary with the key of the same value in the detail log.
+# Names in the summary, each with the key of the same value in the detail log.
 SUMMARY_KEYS = {
     "SUT name": "sut_name",
     "Scenario": "effective_scenario",
@@ -66,7 +66,7 @@ REQUIRED_USER_SETTINGS = {
 def check_performance(
     log: DetailLog, scenario: str, benchmark: BenchmarkRules, test: str | None = None
 ) -> Iterator[str]:
-    """Check a performance run of a scenario; `test` is the compliance test under which it ran."""
+    """Check a performance run of a scenario; `test` is the compliance test under which it ran, or None."""
     yield from log.problems
     yield from _check_equal(log, "result_validity", "VALID")
     yield from _check_equal(log, "effective_scenario", scenario)
@@ -113,7 +113,7 @@ def check_summary(summary: Mapping[str, str], log: DetailLog, scenario: str) -> 
 
 
 def check_no_errors(summary_text: str) -> Iterator[str]:
-    """Check the last lines of a summary. An interrupted run lacks them."""
+    """Check that a summary contains LoadGen's line about no errors. The summary of an interrupted run lacks it."""
     if "No errors encountered during test." not in summary_text.split("\n"):
         yield "lacks the line 'No errors encountered during test.'; expected it at the end"
 
@@ -146,10 +146,10 @@ def check_same(log: DetailLog, key: str, other: DetailLog, other_key: str | None
         yield f"{key} is {_quote_value(log, key)}; expected {expected} as {other_key or 'in the performance run'}"
 
 
-def durations_ms(log: DetailLog, scenario: str) -> dict[str, float]:
-    """Return the run's duration by each source in the log: the times of its lines, and its results."""
+def compute_durations_ms(log: DetailLog, scenario: str) -> dict[str, float]:
+    """Return the run's duration by each source in the log: the timestamps of its lines, and its results."""
     durations = {}
-    # The Server scenario logs no message at its end, the others log why they ended.
+    # At its end, the Server scenario logs no message; the other scenarios log why they ended.
     end_key = "result_validity" if scenario == "Server" else "generic_message"
     begin, end = log.times_ms.get("generated_query_duration"), log.times_ms.get(end_key)
     if begin is not None and end is not None:
@@ -169,7 +169,7 @@ def durations_ms(log: DetailLog, scenario: str) -> dict[str, float]:
 
 
 def _check_duration(log: DetailLog, scenario: str) -> Iterator[str]:
-    durations = durations_ms(log, scenario)
+    durations = compute_durations_ms(log, scenario)
     for source, duration_ms in durations.items():
         if duration_ms < MIN_DURATION_MS * (1 - DURATION_TOLERANCE):
             yield f"the run lasted {duration_ms / 1e3:.3f} s {source}; expected at least {MIN_DURATION_MS / 1e3:g} s"
