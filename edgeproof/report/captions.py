@@ -13,8 +13,8 @@ COVERAGE = (
     "absolute times differed by 5 to 19%, and ratios agreed."
 )
 BEST = (
-    "the best estimate of its figure among all cells of the device, shown here or not; others may be within its "
-    "interval."
+    "the best estimate of its figure among all cells of the device, including those that this table leaves out; "
+    "others may be within its interval."
 )
 UNBEATEN = "not beaten beyond the intervals"
 
@@ -29,15 +29,16 @@ def explain_intervals(metrics: Sequence[Metric]) -> str:
 
 
 def explain_direction(metrics: Sequence[Metric]) -> str:
-    """Return which metrics are better when they are less, or nothing if there is none."""
+    """Return a sentence that names the metrics whose lower values are better, or nothing if there is none."""
     labels = [metric.label for metric in metrics if metric.better == "less"]
-    return f"Less is better in {' and '.join(labels)}." if labels else ""
+    return f"Lower is better for {' and '.join(labels)}." if labels else ""
 
 
 def explain_front(headings: Sequence[str]) -> str:
     """Return the meaning of the mark ◆ for figures with these headings."""
     figures = " or ".join([", ".join(headings[:-1]), headings[-1]])
     return (
-        f"◆: {UNBEATEN}, among all cells of the device, shown here or not. Every other cell with these figures is "
-        f"worse than one with ◆ in {figures} beyond the interval of their difference, and better beyond it in none."
+        f"◆: {UNBEATEN} by any cell of the device, including those that this table leaves out. Every cell without ◆ that "
+        f"has these figures is worse than a cell with ◆ in {figures} by more than the interval of their difference, "
+        "and is not better by more than that in any of them."
     )

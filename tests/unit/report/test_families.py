@@ -160,5 +160,5 @@ def test_a_family_of_regressions_has_the_unit_and_the_direction_of_its_metric(tm
     # The mean of the squares is the square of the scale, so the qualities are the scales.
     assert "| 3.200 ± 0.283 | +1.100 [-0.171, +2.371] |" in text
     assert "The RMSE is the mean ± standard deviation over training seeds" in text
-    assert "Less is better in RMSE." in text
+    assert "Lower is better for RMSE." in text
     assert "%" not in header

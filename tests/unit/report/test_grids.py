@@ -182,7 +182,7 @@ def test_where_less_is_better_the_least_quality_is_best_and_the_front_turns_arou
     assert [(datum["quality_mm"], datum["metric"]) for datum in grid.data] == [(3, "rmse"), (4, "rmse"), (5, "rmse")]
     text = " ".join(grid.captions)
     assert "bootstrap percentiles for RMSE, paired for its difference" in text
-    assert "Less is better in RMSE." in text
+    assert "Lower is better for RMSE." in text
     assert "in p50 or RMSE beyond" in text
     assert "%" not in text.replace("95%", "").replace("5 to 19%", "")
 
@@ -225,7 +225,9 @@ def test_marks_do_not_depend_on_the_rows_shown() -> None:
     assert not any(cell.best or cell.pareto for cell in line)
     (teacher,) = build(models=["teacher"], schemes=["fp32"], devices=["local"], columns=["quality", "p50"]).lines
     assert [cell.best for cell in teacher] == [False] * 4 + [True, False]
-    assert any("shown here or not" in caption for caption in build(models=["teacher"], devices=["local"]).captions)
+    assert any(
+        "that this table leaves out" in caption for caption in build(models=["teacher"], devices=["local"]).captions
+    )
 
 
 @given(st.data())

@@ -277,7 +277,7 @@ def test_the_table_of_a_regression_has_its_metrics_heading_unit_interval_and_dir
     assert cells["RMSE, mm"] == "3.00 [2.50, 3.50]"
     assert cells["Δ RMSE, mm"] == "+0.50 [+0.25, +0.75]"
     assert "bootstrap percentiles for RMSE, paired for its difference, Student's t" in text
-    assert "Less is better in RMSE." in text
+    assert "Lower is better for RMSE." in text
     assert "accuracy" not in text
 
 
