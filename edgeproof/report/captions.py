@@ -38,7 +38,7 @@ def explain_front(headings: Sequence[str]) -> str:
     """Return the meaning of the mark ◆ for figures with these headings."""
     figures = " or ".join([", ".join(headings[:-1]), headings[-1]])
     return (
-        f"◆: {UNBEATEN} by any cell of the device, including those that this table leaves out. Every cell without ◆ that "
-        f"has these figures is worse than a cell with ◆ in {figures} by more than the interval of their difference, "
-        "and is not better by more than that in any of them."
+        f"◆: {UNBEATEN} by any cell of the device, including those that this table leaves out. Every cell without ◆ "
+        f"that has these figures is worse than a cell with ◆ in {figures} by more than the interval of their "
+        "difference, and is not better by more than that in any of them."
     )
