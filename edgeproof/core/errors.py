@@ -16,6 +16,7 @@ EdgeproofError
 ├── StageFailedError            a DVC stage failed (study/pipeline.py)
 ├── ForeignCheckoutError        git refuses to read the checkout of another user (study/git.py)
 ├── UnlikeConditions            two measurements were taken under different conditions (records/conditions.py)
+├── ChildFailure                a child process ended before it returned a result (artifacts/child_process.py)
 ├── ABTestError                 an A/B test of the farm could not be run (farm/ab_test.py)
 └── SubmissionError             the records do not form a valid submission (submission/errors.py)
 """

@@ -161,9 +161,9 @@ def test_an_archive_is_refused_unless_it_holds_exactly_the_listed_plain_files(
 @pytest.mark.parametrize(
     ("listing", "message"),
     [
-        ("hello", "no sha256 and name"),
+        ("hello", "expected a sha256 and a name"),
         (f"{SHA['']}  ./../../etc/cron.d/x", "lies outside"),
-        (f"\\{SHA['']}  ./a\\nb", "no sha256 and name"),
+        (f"\\{SHA['']}  ./a\\nb", "expected a sha256 and a name"),
         ("\n".join(f"{SHA['']}  ./{n}" for n in range(transfer.MAX_FILES + 1)), "at most 1000"),
     ],
 )

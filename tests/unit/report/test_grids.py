@@ -183,7 +183,7 @@ def test_where_less_is_better_the_least_quality_is_best_and_the_front_turns_arou
     text = " ".join(grid.captions)
     assert "bootstrap percentiles for RMSE, paired for its difference" in text
     assert "Lower is better for RMSE." in text
-    assert "in p50 or RMSE beyond" in text
+    assert "in p50 or RMSE by more than" in text
     assert "%" not in text.replace("95%", "").replace("5 to 19%", "")
 
 
