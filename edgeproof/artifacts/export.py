@@ -17,12 +17,12 @@ import torch
 from edgeproof.artifacts import conversion, stripping
 from edgeproof.config import runtime_extras
 from edgeproof.config.params import ExportParams
-from edgeproof.core import described_tasks, plugins
+from edgeproof.core import described_tasks, layouts, plugins
 from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.directories import META, content_sha256, read_meta, write_atomically, write_meta
 from edgeproof.core.errors import ConfigError, Unsupported
 from edgeproof.core.ports import Port
-from edgeproof.data import layouts, preparation
+from edgeproof.data import preparation
 from edgeproof.models import frameworks, model_files, training
 from edgeproof.models.model_files import NetworkSpec
 from edgeproof.paths import ARTIFACTS, DATA, locate_model, name_artifact

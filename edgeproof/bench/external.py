@@ -81,11 +81,12 @@ def measure_files(
     busy = f"waiting for another 'edgeproof bench' that writes {RESULTS / name}"
     with hold(WORK / "locks" / f"bench-{name}", if_busy=busy):
         sessions = {}
-        for runtime, chosen in plan.items():
-            subject = _export_subject(runtime, chosen, data, options, name)
-            device = {"device": options.device, "transport": transport}
-            params = _build_params(runtime, chosen, settings, scenarios, device)
-            sessions[f"{options.device}_{runtime}"] = _remove_floor(params, subject), subject
+        with ChildProcess() as child:
+            for runtime, chosen in plan.items():
+                subject = _export_subject(runtime, chosen, data, options, name, child)
+                device = {"device": options.device, "transport": transport}
+                params = _build_params(runtime, chosen, settings, scenarios, device)
+                sessions[f"{options.device}_{runtime}"] = _remove_floor(params, subject), subject
         return _measure_sessions(sessions, name, plan, options, limits)
 
 
@@ -196,16 +197,16 @@ def _export_subject(
     data: ExternalData | None,
     options: BenchOptions,
     name: str,
+    child: ChildProcess,
 ) -> Subject:
-    """Export each file for the runtime and return the subject of the runtime's session."""
+    """Export each file for the runtime in `child`, and return the subject of the runtime's session."""
     root = ARTIFACTS_DIR / name / runtime
-    with ChildProcess() as child:
-        samples = {
-            file.name: adopt.build_artifacts(
-                file, runtime, schemes, data=data, output=options.output, out_dir=root / file.name, call=child.call
-            )
-            for file, schemes in chosen.items()
-        }
+    samples = {
+        file.name: adopt.build_artifacts(
+            file, runtime, schemes, data=data, output=options.output, out_dir=root / file.name, call=child.call
+        )
+        for file, schemes in chosen.items()
+    }
     quality = external_quality.choose_quality(
         options.metric,
         next(iter(samples.values())).targets,

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from edgeproof.bench import quality
-from edgeproof.core import plugins
+from edgeproof.core import layouts, plugins
 from edgeproof.core.described_tasks import find_description
 from edgeproof.core.directories import META, content_sha256, read_meta
 from edgeproof.core.errors import DataError, EdgeproofError
-from edgeproof.data import layouts, preparation
+from edgeproof.data import preparation
 from edgeproof.data.samples import Samples
 from edgeproof.data.task_quality import load_metric_quality, load_task_quality
 from edgeproof.paths import DATA

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeproof.config.params import BenchParams, Params
-from edgeproof.core import directories, plugins
+from edgeproof.core import directories, layouts, plugins
 from edgeproof.core.described_tasks import load_task, locate_definition
 from edgeproof.core.directories import read_meta
-from edgeproof.data import layouts, preparation
+from edgeproof.data import preparation
 from edgeproof.data.samples import Samples
 from edgeproof.data.task_quality import TaskQuality, load_task_quality
 from edgeproof.paths import ARTIFACTS, DATA

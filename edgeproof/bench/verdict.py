@@ -161,7 +161,7 @@ def judge_interleaved(
 def explain_disturbances(report: Mapping[str, Any], limits: VerdictLimits = DEFAULT_LIMITS) -> list[str]:
     """Return how the state of the machine disturbed a timed loop, by its counters, its durations and its warm-up."""
     figures = compute_conditions(report, np.array(report["durations_ns"])).figures
-    return _explain_exceeded_limits(figures, limits) + _explain_unsteady_warm_up(report["warm_up"], limits)
+    return _explain_state(figures, report["warm_up"], limits)
 
 
 def judge_estimate(cpu_operators: int) -> RunVerdict:
@@ -203,8 +203,7 @@ def _judge_run(
     conditions = compute_conditions(result, call_ns)
     disturbances: list[str] = []
     if not emulated:
-        disturbances = _explain_exceeded_limits(conditions.figures, limits)
-        disturbances += _explain_unsteady_warm_up(result["warm_up"], limits)
+        disturbances = _explain_state(conditions.figures, result["warm_up"], limits)
     if disturbances:
         disturbances += _explain_quota(result)
     return RunVerdict(
@@ -237,6 +236,11 @@ def _explain_missing_figure(log: Mapping[str, Any], scenario: str) -> list[str]:
     if isinstance(figure, int | float) and figure > 0:
         return []
     return [f"LoadGen's log holds no {PUBLISHED_KEYS[scenario]}"]
+
+
+def _explain_state(figures: Mapping[str, float], warm_up: Mapping[str, Any], limits: VerdictLimits) -> list[str]:
+    """Return how the state of the machine disturbed a run, by the figures of its conditions and by its warm-up."""
+    return _explain_exceeded_limits(figures, limits) + _explain_unsteady_warm_up(warm_up, limits)
 
 
 def _explain_unsteady_warm_up(warm_up: Mapping[str, Any], limits: VerdictLimits) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.core import plugins
+from edgeproof.core import layouts, plugins
 from edgeproof.core.artifacts import read_inputs
 from edgeproof.core.described_tasks import load_task
 from edgeproof.core.directories import read_meta, write_bytes
@@ -98,8 +98,8 @@ def preprocess(root: Path, task: Any, raw: tuple[Array, ...]) -> tuple[Array, ..
     except Exception as error:  # the inputs may be anything, and preprocess() checks nothing
         raise InputError(f"inputs have shape {shapes}, which the task can't preprocess: {error}") from None
     meta = read_meta(root / ARTIFACT, verify=False)
-    if meta.get("input_layout") == "channels_last":
-        arrays = tuple(np.moveaxis(array, 1, -1) if array.ndim == 4 else array for array in arrays)
+    if meta.get(layouts.LAYOUT) == layouts.CHANNELS_LAST:
+        arrays = layouts.move_channels_last(arrays)
     ports = read_inputs(meta) or tuple(task.INPUTS)
     if [array.shape[1:] for array in arrays] != [port.shape for port in ports]:
         expected = " and ".join(f"(N, {', '.join(map(str, port.shape))})" for port in ports)

@@ -18,10 +18,11 @@ from edgeproof import entry
 from edgeproof.bench.subject import Subject
 from edgeproof.config import params_file
 from edgeproof.config.params import BenchParams, Params
+from edgeproof.core import layouts
 from edgeproof.core.described_tasks import load_task, locate_definition
 from edgeproof.core.directories import read_meta
 from edgeproof.core.errors import ConfigError, EdgeproofError
-from edgeproof.data import layouts, preparation
+from edgeproof.data import preparation
 from edgeproof.data.samples import Samples
 from edgeproof.farm import artifact_cache, engines, leases, quarantine, session
 from edgeproof.farm.history import HistoryCell, NightResult

@@ -52,15 +52,20 @@ def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     chosen = Options.model_validate(options)
     if not isinstance(model, BroughtModule):
         raise ConfigError("the method 'brought' needs the network of the same name. Write 'network: brought'.")
-    path = Path(chosen.file)
-    if chosen.sources:
-        path = fetch_published_file(task.name, chosen.sources, chosen.file, chosen.sha256, listed_in=SETTINGS)
-    weight_files.verify_sha256(path, chosen.sha256, "the option 'sha256'")
-    model.set_content(path.read_bytes())
+    model.set_content(_get_file(chosen, task.name).read_bytes())
     outputs = compute_outputs(model, tuple(tensor[:_CHECKED_SAMPLES] for tensor in task.validation.inputs))
     if task.is_classification and look_like_probabilities(outputs):
         raise ConfigError(
-            f"{path} gives probabilities, and distillation compares logits. Write 'network_options: {{scores: "
+            f"{chosen.file} gives probabilities, and distillation compares logits. Write 'network_options: {{scores: "
             "probabilities}', whose logarithms are then taken."
         )
     return model
+
+
+def _get_file(chosen: Options, task: str) -> Path:
+    """Return the path of the file with the given sha256, fetched if it has sources. Raises DataError."""
+    if chosen.sources:
+        return fetch_published_file(task, chosen.sources, chosen.file, chosen.sha256, listed_in=SETTINGS)
+    path = Path(chosen.file)
+    weight_files.verify_sha256(path, chosen.sha256, "the option 'sha256'")
+    return path

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.errors import ArtifactError, Unsupported
-from edgeproof.data.layouts import move_channels_last
+from edgeproof.core.layouts import move_channels_last
 from edgeproof.models.entropy_coding import count_entropy_coded_bytes
 from edgeproof.models.model_facts import ModelFacts, compute_sparsity
 

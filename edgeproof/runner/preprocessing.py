@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.core import plugins
+from edgeproof.core import layouts, plugins
 from edgeproof.core.directories import read_meta
 from edgeproof.core.job import MAX_PREPROCESSED, RunnerJob
 from edgeproof.core.raw_inputs import RawInputs
@@ -35,9 +35,9 @@ def measure(job: RunnerJob, task: str, job_dir: Path, sample: Sequence[Array]) -
     """
     try:
         raw_inputs: RawInputs = plugins.load("tasks", task).RAW_INPUTS
-        layout = read_meta(job_dir / job.artifact, verify=False).get("input_layout")
+        layout = read_meta(job_dir / job.artifact, verify=False).get(layouts.LAYOUT)
         examples = raw_inputs.make_examples()
-        preprocess = _build_preprocess(raw_inputs, channels_last=layout == "channels_last")
+        preprocess = _build_preprocess(raw_inputs, channels_last=layout == layouts.CHANNELS_LAST)
         for example in examples:
             _check_inputs(preprocess(example), sample)
         measured = time_preprocessing(preprocess, examples, job.warm_up_s)
@@ -87,7 +87,7 @@ def _build_preprocess(raw_inputs: RawInputs, *, channels_last: bool) -> Callable
         results = raw_inputs.preprocess(raw)
         arrays = results if isinstance(results, tuple) else (results,)
         if channels_last:
-            arrays = tuple(np.moveaxis(array, 1, -1) if array.ndim == 4 else array for array in arrays)
+            arrays = layouts.move_channels_last(arrays)
         return tuple(map(np.ascontiguousarray, arrays))
 
     return preprocess

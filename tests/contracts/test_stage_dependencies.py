@@ -41,7 +41,7 @@ def test_a_stage_depends_on_exactly_the_modules_that_it_imports(stage: str, grap
 def test_the_sources_of_training_data_are_dependencies_of_every_model() -> None:
     deps = STAGES["train"]["do"]["deps"]
     assert "edgeproof/data/preparation.py" in deps
-    assert "edgeproof/data/layouts.py" in deps
+    assert "edgeproof/core/layouts.py" in deps
 
 
 def list_declared_modules(deps: list[str]) -> tuple[set[str], set[str]]:

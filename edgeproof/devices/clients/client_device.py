@@ -12,6 +12,7 @@ import numpy as np
 
 from edgeproof.config import cards
 from edgeproof.config.cards import Card
+from edgeproof.core import regular_files
 from edgeproof.core.errors import ConfigError, DeviceError
 from edgeproof.devices import device
 from edgeproof.devices.clients import job_files, readiness
@@ -134,7 +135,7 @@ def read_answer(folder: Path, blueprint: Blueprint, job: ClientJob, settings: Se
 def read_limited(path: Path, limit_bytes: int) -> bytes:
     """Return the content of a file. Raises DeviceError if it is missing or longer."""
     try:
-        if path.is_symlink() or not path.is_file():
+        if not regular_files.is_regular_file(path):
             raise DeviceError(f"it left no {path.name}")
         with path.open("rb") as stream:
             content = stream.read(limit_bytes + 1)

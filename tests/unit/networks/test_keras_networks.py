@@ -11,9 +11,8 @@ import torch
 import yaml
 
 from edgeproof.config import compose
-from edgeproof.core import plugins
+from edgeproof.core import layouts, plugins
 from edgeproof.core.errors import ArtifactError, ConfigError, Unsupported
-from edgeproof.data import layouts
 from edgeproof.methods import train_keras
 from edgeproof.models import frameworks, keras_models, model_files
 from tests.support.project import ROOT

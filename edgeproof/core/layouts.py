@@ -13,5 +13,5 @@ Array = np.ndarray[Any, Any]
 
 
 def move_channels_last(inputs: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Return inputs (N, C, H, W) as (N, H, W, C). Inputs with a single axis (N, C) are unchanged."""
-    return tuple(np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in inputs)
+    """Return inputs (N, C, H, W) as (N, H, W, C), contiguous. Inputs with a single axis (N, C) are unchanged."""
+    return tuple(np.ascontiguousarray(np.moveaxis(array, 1, -1)) if array.ndim > 2 else array for array in inputs)
