@@ -6,6 +6,7 @@ ARGS ?=
 BOARD_MEMORY_MIB ?= 2048
 BOARD_PORT ?= 22022
 BOARD_SOURCES ?=
+BOARD_RUNTIMES ?=
 # The interpreter of .venv; default: the newest supported one. Set-up uses uv where it is installed, else pip.
 PYTHON ?=
 VENV := .venv
@@ -41,7 +42,7 @@ bench: $(READY) ## measure a model file of your own: MODEL=file, optionally DATA
 	@$(BIN)/edgeproof bench $(MODEL) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 board: $(READY) ## build and start an emulated arm64 board with ssh: BOARD_MEMORY_MIB=1024 (docs/devices.md)
-	@$(BIN)/python -m edgeproof.board up --memory-mib $(BOARD_MEMORY_MIB) --port $(BOARD_PORT) $(if $(BOARD_SOURCES),--sources $(BOARD_SOURCES))
+	@$(BIN)/python -m edgeproof.board up --memory-mib $(BOARD_MEMORY_MIB) --port $(BOARD_PORT) $(if $(BOARD_SOURCES),--sources $(BOARD_SOURCES)) $(if $(BOARD_RUNTIMES),--runtimes $(BOARD_RUNTIMES))
 
 board-down: $(READY) ## stop the emulated board
 	@$(BIN)/python -m edgeproof.board down

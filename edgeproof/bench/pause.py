@@ -22,7 +22,7 @@ REFUSED_IN_A_ROW = 3
 class BusyPause:
     """The pauses of one session.
 
-    `look` measures the load of the device. Up to the `limits` of a valid run the device counts as quiet. All pauses
+    `measure_load` measures the load of the device, which counts as quiet up to the `limits` of a valid run. All pauses
     together take at most the seconds of `patience`. `clock` counts seconds.
 
     Attributes:
@@ -32,40 +32,40 @@ class BusyPause:
 
     def __init__(
         self,
-        look: Callable[[], DeviceLoad],
+        measure_load: Callable[[], DeviceLoad],
         limits: VerdictLimits,
         patience: Patience,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.repeats = True
-        self._look = look
+        self._measure_load = measure_load
         self._limits = limits
         self._clock = clock
-        self._gives_up = not patience.measures_busy
+        self._may_stop = not patience.measures_busy
         self._total_s = self._left_s = patience.seconds
         self._refused = 0
         self._shared: frozenset[str] = frozenset()
 
     @property
-    def gave_up(self) -> bool:
+    def is_time_used_up(self) -> bool:
         """True if the time for pauses is used up: then no run is repeated, and none begins while the device is busy.
 
-        A session that is to measure a busy device never gives up.
+        False in a session that is to measure a busy device.
         """
-        return self._gives_up and not self.repeats
+        return self._may_stop and not self.repeats
 
     def observe(self, exceeded: Collection[str]) -> None:
         """Take note of an attempt by the names of the figures for which it was refused, none for any other attempt."""
         busy = BUSY_FIGURES.intersection(exceeded)
-        self.repeats = self.repeats or not (busy or self.gave_up)
+        self.repeats = self.repeats or not (busy or self.is_time_used_up)
         shared = self._shared & busy
         self._refused = self._refused + 1 if shared else min(1, len(busy))
         self._shared = shared or busy
 
     def wait_until_quiet(self) -> None:
         """Wait if the last attempts were all refused for the same figure and the device is still busy."""
-        if self._refused < REFUSED_IN_A_ROW or self.gave_up:
+        if self._refused < REFUSED_IN_A_ROW or self.is_time_used_up:
             return
         self._refused = 0
         if self._left_s >= INTERVAL_S:
@@ -73,8 +73,8 @@ class BusyPause:
         self.repeats = self._left_s >= INTERVAL_S
 
     def explain_skipped_run(self) -> str | None:
-        """Return why the next run must not begin, or None if it may. Looks at the device after the pauses are over."""
-        if not self.gave_up or not (excess := self._look().explain_excess(self._limits)):
+        """Return why the next run must not begin, or None if it may. Measures the load after the pauses are over."""
+        if not self.is_time_used_up or not (excess := self._measure_load().explain_excess(self._limits)):
             return None
         pauses = f", after pauses of {self._total_s:.0f} s" if self._total_s else ""
         return f"not started: {excess}{pauses}. Measure again when the device is quiet"
@@ -92,4 +92,4 @@ class BusyPause:
         self._left_s -= self._clock() - begin_s
 
     def _is_busy(self) -> bool:
-        return bool(self._look().explain_excess(self._limits))
+        return bool(self._measure_load().explain_excess(self._limits))

@@ -149,13 +149,19 @@ def judge_interleaved(
 ) -> RunVerdict:
     """Judge one interleaved run of two artifacts."""
     if result["status"] != "compared":
-        return RunVerdict("error", [str(result.get("error") or "no comparison came back")])
+        return _judge_unfinished(result, "no comparison came back")
     reasons = _explain_fallbacks(result)
     pairs = len(result["own_ns"])
     if pairs < limits.min_pairs:
         reasons.append(f"too few samples: {pairs} pairs of blocks, at least {limits.min_pairs} are needed")
     reasons += _explain_device_changes(device_changes)
     return RunVerdict("invalid" if reasons else "valid", reasons)
+
+
+def _judge_unfinished(result: Mapping[str, Any], fallback: str) -> RunVerdict:
+    """Judge a run that did not end. `fallback` is the reason of one that reports none."""
+    reasons = [str(result.get("error") or fallback)]
+    return RunVerdict("unsupported", reasons) if result["status"] == "unsupported" else RunVerdict("error", reasons)
 
 
 def explain_disturbances(report: Mapping[str, Any], limits: VerdictLimits = DEFAULT_LIMITS) -> list[str]:
@@ -186,7 +192,7 @@ def _judge_run(
     job: RunnerJob, result: Mapping[str, Any], call_ns: Array | None, limits: VerdictLimits, *, emulated: bool
 ) -> RunVerdict:
     if result["status"] != "done":
-        return RunVerdict("error", [str(result.get("error") or "the runner gave no reason")])
+        return _judge_unfinished(result, "the runner gave no reason")
     log = result["loadgen"]
     logged = [log.get("effective_test_mode"), log.get("effective_scenario")]
     if logged != [job.mode, job.scenario]:

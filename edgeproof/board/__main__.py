@@ -16,7 +16,8 @@ from edgeproof import entry
 from edgeproof.board import debian, machine, python
 from edgeproof.board.disk import build_disk
 from edgeproof.board.steps import BOARD
-from edgeproof.config import cards
+from edgeproof.config import cards, runtime_extras
+from edgeproof.core import plugins
 from edgeproof.core.errors import ConfigError
 from edgeproof.devices import registration
 
@@ -41,6 +42,9 @@ def main(argv: Sequence[str]) -> int:
         "--port", type=int, default=machine.PORT, help="port on this machine for ssh (default: %(default)s)"
     )
     up.add_argument("--sources", type=Path, help="a sources.list of Debian 12, if this machine has another system")
+    up.add_argument(
+        "--runtimes", nargs="+", default=[], help="runtimes that are extras, to install on the board too: mnn ncnn"
+    )
     up.set_defaults(function=_up)
     verbs.add_parser("down", help="stop the board").set_defaults(function=_down)
     verbs.add_parser("status", help="show whether the board runs").set_defaults(function=_status)
@@ -50,12 +54,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    _check_arguments(arguments.memory_mib, arguments.port, arguments.sources)
+    _check_arguments(arguments.memory_mib, arguments.port, arguments.sources, arguments.runtimes)
     _check_disk()
     started_s = time.monotonic()
     tools = debian.fetch_tools(arguments.sources)
     system = debian.fetch_system(arguments.sources)
-    disk = build_disk(system, python.build_site(system, tools), tools)
+    disk = build_disk(system, python.build_site(system, tools, arguments.runtimes), tools)
     print("  starting the board", file=sys.stderr)
     machine.start(machine.MachineConfig(arguments.memory_mib, arguments.port), disk, tools)
     _register()
@@ -65,13 +69,18 @@ def _up(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_arguments(memory_mib: int, port: int, sources: Path | None) -> None:
+def _check_arguments(memory_mib: int, port: int, sources: Path | None, runtimes: Sequence[str]) -> None:
     if not MIN_MEMORY_MIB <= memory_mib <= MAX_MEMORY_MIB:
         raise ConfigError(f"--memory-mib must be {MIN_MEMORY_MIB} to {MAX_MEMORY_MIB} (given: {memory_mib}).")
     if not MIN_PORT <= port <= MAX_PORT:
         raise ConfigError(f"--port must be {MIN_PORT} to {MAX_PORT} (given: {port}).")
     if sources is not None and not sources.is_file():
         raise ConfigError(f"{sources} does not exist. Name a file with apt's sources.")
+    extras = [name for name in plugins.list_names("runtimes") if runtime_extras.find_extra(name) is not None]
+    if unknown := set(runtimes).difference(extras):
+        raise ConfigError(
+            f"--runtimes: {', '.join(sorted(unknown))} is no runtime that is an extra: {', '.join(extras)}."
+        )
     if machine.DEVICE in cards.names() and cards.read(machine.DEVICE).host != machine.SSH_ALIAS:
         raise ConfigError(f"devices/{machine.DEVICE}.yaml is the card of another device. Rename that card.")
 

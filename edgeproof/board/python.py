@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,24 @@ EXTENSION_SUFFIX = "cpython-311-aarch64-linux-gnu.so"
 WHEEL_PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 37))]
 
 
-def list_packages() -> dict[str, str]:
-    """Return the packages that runtimes need on a device, with their locked versions, without LoadGen and extras."""
+def list_packages(further: Collection[str] = ()) -> dict[str, str]:
+    """Return the packages that runtimes need on a device, with their locked versions, without LoadGen.
+
+    Of the runtimes that are extras, only those in `further` count.
+    """
     definitions = compose.compose_bench_settings("quick").runtimes
     names = [
         package
         for name, definition in definitions.items()
         for package in definition.device_packages
-        if runtime_extras.find_extra(name) is None
+        if name in further or runtime_extras.find_extra(name) is None
     ]
     return config_packages.pin([*names, "numpy"])
 
 
-def build_site(system: Path, tools: Path) -> Path:
-    """Return the directory of modules for the board's Python."""
-    wheels = list_packages()
+def build_site(system: Path, tools: Path, further: Collection[str] = ()) -> Path:
+    """Return the directory of modules for the board's Python, with those of the extras in `further`."""
+    wheels = list_packages(further)
     return build_step(
         "site",
         {"wheels": wheels, "loadgen": config_packages.pin([LOADGEN])[LOADGEN], "system": hash_step(system)},

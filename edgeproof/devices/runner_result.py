@@ -184,9 +184,9 @@ class InterleavedRunResult(DeviceReport):
 
 
 class ErrorResult(DeviceReport):
-    """The result of a failed run."""
+    """The result of a run that failed, or of one that the device's runtime or processor does not support."""
 
-    status: Literal["error"]
+    status: Literal["error", "unsupported"]
     error: ReportText
 
 

@@ -39,15 +39,15 @@ class ClientJob:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ClientResult:
     """A client's message, and the residual that it keeps for its next round (top-k only)."""
 
     message: bytes
     residual: Array | None
 
 
-def train_client(module: nn.Module, job: ClientJob, settings: Settings) -> Answer:
-    """Train `module`, whose weights are replaced, on the client's samples and return its answer.
+def train_client(module: nn.Module, job: ClientJob, settings: Settings) -> ClientResult:
+    """Train `module`, whose weights are replaced, on the client's samples and return its result.
 
     The result depends on the job and the settings alone, to the bit, in any process.
     """
@@ -66,7 +66,9 @@ def train_client(module: nn.Module, job: ClientJob, settings: Settings) -> Answe
         difference = difference + job.residual
     update = Update(difference, trained.statistics, len(job.task.train))
     message = encode_update(update, settings.compression, layout)
-    return Answer(message, _find_residual(update, message, layout) if settings.compression.name == "top_k" else None)
+    return ClientResult(
+        message, _find_residual(update, message, layout) if settings.compression.name == "top_k" else None
+    )
 
 
 def _find_residual(update: Update, message: bytes, layout: Layout) -> Array | None:

@@ -14,7 +14,7 @@ from edgeproof.core.errors import ConfigError
 from edgeproof.federated import strategies
 from edgeproof.federated.aggregation import UpdateSum
 from edgeproof.federated.checkpoints import Checkpoints, State
-from edgeproof.federated.client import Answer, ClientJob
+from edgeproof.federated.client import ClientJob, ClientResult
 from edgeproof.federated.errors import MessageError
 from edgeproof.federated.history import SHOWN_REJECTIONS, Round
 from edgeproof.federated.messages import Update, decode_update, encode_weights
@@ -61,10 +61,10 @@ def run_rounds(
         message = encode_weights(state.weights)
         collected = _Collected(UpdateSum(layout))
         jobs = _list_jobs(federation, participation, number, message, checkpoints)
-        for client, answer in zip(participation.answering, run_clients(module, jobs, settings), strict=True):
-            collected.add(client, answer, layout, settings, is_late=client in participation.late)
-            if settings.compression.name == "top_k" and answer is not None:
-                checkpoints.save_residual(client, number, answer.residual)
+        for client, result in zip(participation.answering, run_clients(module, jobs, settings), strict=True):
+            collected.add(client, result, layout, settings, is_late=client in participation.late)
+            if settings.compression.name == "top_k" and result is not None:
+                checkpoints.save_residual(client, number, result.residual)
             after_client()
         weights, moments = _step(federation, state, collected.total, number)
         weights.parameters[zeros] = 0.0
@@ -89,16 +89,18 @@ class _Collected:
         self.missing = 0
         self.reasons: list[str] = []
 
-    def add(self, client: int, answer: Answer | None, layout: Layout, settings: Settings, *, is_late: bool) -> None:
+    def add(
+        self, client: int, result: ClientResult | None, layout: Layout, settings: Settings, *, is_late: bool
+    ) -> None:
         """Count a message, and add its update to the sum unless it is late or unusable. None is a lost client."""
-        if answer is None:
+        if result is None:
             self.missing += 1
             return
-        self.bytes_up += len(answer.message)
+        self.bytes_up += len(result.message)
         if is_late:
             return
         try:
-            update: Update = decode_update(answer.message, layout)
+            update: Update = decode_update(result.message, layout)
         except MessageError as error:
             self.rejected += 1
             if len(self.reasons) < SHOWN_REJECTIONS:

@@ -27,7 +27,7 @@ from typing import Any
 from torch import nn
 
 from edgeproof.core.errors import ConfigError
-from edgeproof.federated.client import Answer, ClientJob, train_client
+from edgeproof.federated.client import ClientJob, ClientResult, train_client
 from edgeproof.federated.settings import Settings
 
 WORKERS, RAY = "EDGEPROOF_FEDERATED_WORKERS", "EDGEPROOF_FEDERATED_RAY"
@@ -39,8 +39,8 @@ _DEVICE_POOL = "edgeproof.devices.clients.pool"
 # Plugins outside of edgeproof are loaded from files, so that other processes can't import them by name.
 _PLUGINS = "edgeproof_plugins."
 
-# An answer of None stands for a client that was lost.
-RunClients = Callable[[nn.Module, Iterator[ClientJob], Settings], Iterator[Answer | None]]
+# A result of None stands for a client that was lost.
+RunClients = Callable[[nn.Module, Iterator[ClientJob], Settings], Iterator[ClientResult | None]]
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def choose_workers(environment: Mapping[str, str] = os.environ) -> RunClients:
     return run_here if workers == 1 else lambda *arguments: run_in_processes(*arguments, workers=workers)
 
 
-def run_here(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[Answer | None]:
+def run_here(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[ClientResult | None]:
     """Train one client after another in this process."""
     scratch = copy.deepcopy(module)
     for job in jobs:
@@ -85,7 +85,7 @@ def run_here(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -
 
 def run_in_processes(
     module: nn.Module, jobs: Iterator[ClientJob], settings: Settings, *, workers: int
-) -> Iterator[Answer | None]:
+) -> Iterator[ClientResult | None]:
     """Train clients in several processes of this machine."""
     import cloudpickle
     import joblib
@@ -94,8 +94,10 @@ def run_in_processes(
     parallel = joblib.Parallel(
         n_jobs=workers, return_as="generator", pre_dispatch=2 * workers, batch_size=1, max_nbytes=None
     )
-    answers: Iterator[Answer | None] = parallel(joblib.delayed(train_client)(module, job, settings) for job in jobs)
-    return answers
+    results: Iterator[ClientResult | None] = parallel(
+        joblib.delayed(train_client)(module, job, settings) for job in jobs
+    )
+    return results
 
 
 def connect_ray(address: str | None, workers: int) -> RunClients:
@@ -124,7 +126,7 @@ def connect_ray(address: str | None, workers: int) -> RunClients:
 
 def run_on_ray(
     ray: ModuleType, module: nn.Module, jobs: Iterator[ClientJob], settings: Settings
-) -> Iterator[Answer | None]:
+) -> Iterator[ClientResult | None]:
     """Train clients as Ray tasks of one processor for each thread. A task of a lost host runs again elsewhere."""
     train = ray.remote(num_cpus=settings.threads)(train_client)
     shared = ray.put(module)

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from edgeproof.records import kinds
 from edgeproof.records.columns import StoreLine
+from edgeproof.records.json_text import parse_json
 from edgeproof.records.kinds import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM
 from edgeproof.records.placement import PlacementSummary
 from edgeproof.report import budgets
 from edgeproof.report.row import Row
+from edgeproof.report.row_quality import describe_metric, get_quality, get_seed_qualities
+from edgeproof.report.run_selection import combine_verdicts, has_other_seed, select_last_attempts, select_valid
 from edgeproof.statistics import percentiles
 from edgeproof.statistics.estimates import Estimate, estimate_mean
-from edgeproof.statistics.metric import Metric
 
-# From the best verdict to the worst.
-VERDICTS = ("valid", "unsupported", "invalid", "error")
 # Fields that a row takes unchanged from the record of the first training seed.
 _COPIED = (
     *("device", "runtime", "model", "scheme", "method", "parent", "teacher", "parameters", "macs", "weight_sparsity"),
@@ -37,15 +35,15 @@ def aggregate_row(attempts: Sequence[StoreLine], harness: Sequence[StoreLine]) -
         attempts: all records of the artifact in one session, repeated runs among them.
         harness: records of the null runtime in the same session.
     """
-    runs = _select_last_attempts(attempts)
-    first = next(run for run in runs if not _has_other_seed(run))
+    runs = select_last_attempts(attempts)
+    first = next(run for run in runs if not has_other_seed(run))
     estimates = [json.loads(run.estimate) for run in runs if run.estimate is not None]
-    verdict, reasons = _combine_verdicts(runs)
+    verdict, reasons = combine_verdicts(runs)
     row = Row(
         **{name: getattr(first, name) for name in _COPIED},
         estimate=estimates[0] if estimates else None,
         emulated=None if first.emulated is None else _average_emulated(runs),
-        **_describe_metric(runs),
+        **describe_metric(runs),
         model_entropy_coded_bytes=first.entropy_coded_bytes,
         federated=None if first.federated is None else json.loads(first.federated),
         commit=first.commit_id,
@@ -57,71 +55,23 @@ def aggregate_row(attempts: Sequence[StoreLine], harness: Sequence[StoreLine]) -
         measured_at=max(run.measured_at for run in runs),
     )
     if verdict != "unsupported" and first.npu is None:
-        row = replace(row, quality=_get_quality(runs), seed_qualities=_get_seed_qualities(runs))
+        row = replace(row, quality=get_quality(runs), seed_qualities=get_seed_qualities(runs))
         row = _add_conditions(_add_interleaved(_add_measured(row, runs), runs), runs)
         row = _add_preprocessing(row, runs)
     placed = next((run.placement for run in runs if run.placement is not None), None)
     if placed is not None:
         row = replace(row, placement=PlacementSummary.from_json(json.loads(placed)))
     if row.p50_ns is not None:
-        overhead = _average(_select_valid(_select_last_attempts(harness), SINGLE_STREAM), "loadgen_p50_ns")
+        overhead = _average(select_valid(select_last_attempts(harness), SINGLE_STREAM), "loadgen_p50_ns")
         row = replace(row, harness_p50_ns=overhead)
     if first.budget is None or first.npu is not None:
         return row
     return replace(row, budget=budgets.check_budget(row, json.loads(first.budget)))
 
 
-def find_quality_run(attempts: Sequence[StoreLine]) -> StoreLine | None:
-    """Return the valid accuracy run of the first seed's model, or None without one."""
-    return _find_quality_run(_select_last_attempts(attempts))
-
-
-# --- selecting runs ------------------------------------------------------------------------------------------------
-
-
-def _select_last_attempts(attempts: Sequence[StoreLine]) -> list[StoreLine]:
-    """Return the last attempt of every run. A disturbed run was repeated in the same session."""
-    last: dict[tuple[str, int], StoreLine] = {}
-    for attempt in attempts:
-        key = attempt.scenario, attempt.process
-        if key not in last or attempt.attempt > last[key].attempt:
-            last[key] = attempt
-    return list(last.values())
-
-
-def _select_valid(runs: Sequence[StoreLine], scenario: str) -> list[StoreLine]:
-    """Return the performance runs of LoadGen's scenario, or none if any of them is not valid.
-
-    A failed run is never left out of a mean: the figure is None instead.
-    """
-    performance = [run for run in runs if run.scenario != kinds.ACCURACY and not run.compliance]
-    # A run that failed before its job was written has no LoadGen scenario, but the scenario name of the other runs.
-    names = {run.scenario for run in performance if run.loadgen_scenario == scenario}
-    selected = [run for run in performance if run.scenario in names]
-    return selected if all(run.verdict == "valid" for run in selected) else []
-
-
-def _has_other_seed(run: StoreLine) -> bool:
-    """Return whether the run measures the model of another training seed than the first; only accuracy runs do."""
-    return run.scenario == kinds.ACCURACY and run.process > 0
-
-
-def _combine_verdicts(runs: Sequence[StoreLine]) -> tuple[str, tuple[str, ...]]:
-    """Return the worst verdict of the runs, and the reasons of all that are not valid."""
-    worst = max((run.verdict for run in runs), key=VERDICTS.index)
-    reasons = []
-    for run in runs:
-        prefix = "" if run.verdict == "unsupported" else f"{run.scenario} {run.process}: "
-        reasons += [f"{prefix}{reason}" for reason in run.reasons]
-    return worst, tuple(reasons)
-
-
-# --- figures -------------------------------------------------------------------------------------------------------
-
-
 def _add_measured(row: Row, runs: Sequence[StoreLine]) -> Row:
     """Add the figures of every scenario whose runs are all valid."""
-    single = _select_valid(runs, SINGLE_STREAM)
+    single = select_valid(runs, SINGLE_STREAM)
     row = replace(
         row,
         p50_ns=_combine_percentiles(single, "p50"),
@@ -129,7 +79,7 @@ def _add_measured(row: Row, runs: Sequence[StoreLine]) -> Row:
         p99_ns=_combine_percentiles(single, "p99"),
         invoke_p50_ns=_combine_percentiles(single, "invoke_p50"),
         overhead_p50_ns=_estimate_overhead(single),
-        offline_samples_per_s=_average(_select_valid(runs, OFFLINE), "offline_samples_per_s"),
+        offline_samples_per_s=_average(select_valid(runs, OFFLINE), "offline_samples_per_s"),
         processes=len(single),
     )
     row = _add_multi_stream(_add_server(row, runs), runs)
@@ -170,7 +120,7 @@ def _add_preprocessing(row: Row, runs: Sequence[StoreLine]) -> Row:
 
 
 def _add_multi_stream(row: Row, runs: Sequence[StoreLine]) -> Row:
-    valid = _select_valid(runs, MULTI_STREAM)
+    valid = select_valid(runs, MULTI_STREAM)
     return replace(
         row,
         multi_stream_p99_ns=_average(valid, "multi_stream_p99_ns"),
@@ -179,7 +129,7 @@ def _add_multi_stream(row: Row, runs: Sequence[StoreLine]) -> Row:
 
 
 def _add_server(row: Row, runs: Sequence[StoreLine]) -> Row:
-    valid = _select_valid(runs, SERVER)
+    valid = select_valid(runs, SERVER)
     limits = {run.server_limit_ns for run in valid}
     return replace(
         row,
@@ -239,7 +189,7 @@ def _add_interleaved(row: Row, runs: Sequence[StoreLine]) -> Row:
 
 def _average_emulated(runs: Sequence[StoreLine]) -> dict[str, float]:
     """Return the mean durations in ns of the single-stream runs on an emulator."""
-    contents = [json.loads(run.emulated or "{}") for run in _select_valid(runs, SINGLE_STREAM)]
+    contents = [json.loads(run.emulated or "{}") for run in select_valid(runs, SINGLE_STREAM)]
     names = dict.fromkeys(name for content in contents for name in content)
     return {name: float(np.mean([content[name] for content in contents if name in content])) for name in names}
 
@@ -254,45 +204,6 @@ def _add_conditions(row: Row, runs: Sequence[StoreLine]) -> Row:
         row,
         threads=first.threads,
         cpu=first.cpu,
-        versions=_parse_json(first.versions or "{}"),
-        conditions=_parse_json(first.conditions or "{}"),
+        versions=parse_json(first.versions or "{}"),
+        conditions=parse_json(first.conditions or "{}"),
     )
-
-
-@functools.lru_cache(maxsize=1024)
-def _parse_json(text: str) -> dict[str, Any]:
-    """Return the parsed text. The result is cached, because most rows have the same text, so it must not be changed."""
-    content: dict[str, Any] = json.loads(text)
-    return content
-
-
-# --- quality -------------------------------------------------------------------------------------------------------
-
-
-def _describe_metric(runs: Sequence[StoreLine]) -> dict[str, Any]:
-    """Return the fields of the metric, which the records of all seeds share."""
-    run = next((run for run in runs if run.metric is not None and run.metric_json is not None), None)
-    if run is None:
-        return {}
-    return {"metric_name": run.metric, "metric": Metric.from_json(_parse_json(run.metric_json or "{}"))}
-
-
-def _get_seed_qualities(runs: Sequence[StoreLine]) -> dict[int, float] | None:
-    """Return the quality of every seed's model, or None if any accuracy run is not valid."""
-    accuracy_runs = [run for run in runs if run.scenario == kinds.ACCURACY]
-    if not accuracy_runs or any(run.verdict != "valid" for run in accuracy_runs):
-        return None
-    return {run.seed: run.quality for run in accuracy_runs if run.quality is not None and run.seed is not None}
-
-
-def _find_quality_run(runs: Sequence[StoreLine]) -> StoreLine | None:
-    valid = (run for run in runs if run.scenario == kinds.ACCURACY and run.verdict == "valid")
-    return next((run for run in valid if not _has_other_seed(run)), None)
-
-
-def _get_quality(runs: Sequence[StoreLine]) -> Estimate | None:
-    run = _find_quality_run(runs)
-    if run is None or run.quality is None:
-        return None
-    low, high = (math.nan if end is None else end for end in (run.quality_low, run.quality_high))
-    return Estimate(run.quality, low, high)

@@ -42,7 +42,7 @@ def find_disagreements(runs: Mapping[RowKey, QualityRun | None]) -> dict[RowKey,
     known = {key: run for key, run in runs.items() if run is not None}
     groups: dict[tuple[str, str, str, int], list[RowKey]] = defaultdict(list)
     for key in sorted(known):
-        groups[key[2], key[3], known[key].metric_name, known[key].units].append(key)
+        groups[key.model, key.scheme, known[key].metric_name, known[key].units].append(key)
     pairs = [pair for keys in groups.values() for pair in _find_suspicious_pairs(keys, known)]
     total = sum(len(keys) * (len(keys) - 1) // 2 for keys in groups.values())
     reasons: dict[RowKey, str] = {}

@@ -20,7 +20,7 @@ from edgeproof.report.captions import explain_direction
 from edgeproof.report.figure import Figure
 from edgeproof.report.figures import FIGURES, choose_figure, list_metrics, make_column
 from edgeproof.report.markdown_text import EMPTY_CELL, Column, format_markdown_table
-from edgeproof.report.row import Row
+from edgeproof.report.row import Row, RowKey
 from edgeproof.report.row_data import flatten_estimate
 from edgeproof.statistics import estimates
 from edgeproof.statistics.estimates import Estimate
@@ -60,7 +60,7 @@ def build_family_rows(rows: Sequence[Row], families: Families) -> list[FamilyRow
     for family, controls in families.items():
         for row in (row for row in rows if row.model in controls):
             control = controls[row.model]
-            other = by_key.get((row.device, row.runtime, *find_reference(row.model, row.scheme, control)))
+            other = by_key.get(RowKey(row.device, row.runtime, *find_reference(row.model, row.scheme, control)))
             family_rows.append(_compare(family, control, row, None if other is row else other))
     return family_rows
 

@@ -56,7 +56,7 @@ def _list_paired_differences(rows: Sequence[Row], figure: Figure) -> dict[tuple[
     for index, row in enumerate(rows):
         if row.reference is None or row.quality_difference is None:
             continue
-        reference = places.get((row.device, row.runtime, *row.reference))
+        reference = places.get(RowKey(row.device, row.runtime, *row.reference))
         if reference is not None:
             low, high = row.quality_difference.low, row.quality_difference.high
             paired[index, reference] = (low, high) if figure.better == "less" else (-high, -low)

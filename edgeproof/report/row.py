@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from edgeproof.records.placement import PlacementSummary
 from edgeproof.statistics.estimates import Estimate
 from edgeproof.statistics.metric import ACCURACY, ACCURACY_NAME, Metric
 
-RowKey = tuple[str, str, str, str]  # device, runtime, model, scheme
 BudgetOutcome = Literal["within", "exceeded", "unknown"]
 _FORMER_FIELDS = {
     "accuracy": "quality",
     "accuracy_difference": "quality_difference",
     "seed_accuracies": "seed_qualities",
 }
+
+
+class RowKey(NamedTuple):
+    """The identity of a row within a table."""
+
+    device: str
+    runtime: str
+    model: str
+    scheme: str
 
 
 @dataclass(frozen=True)
@@ -148,8 +156,8 @@ class Row:
 
     @property
     def key(self) -> RowKey:
-        """Device, runtime, model and scheme: unique within a table."""
-        return self.device, self.runtime, self.model, self.scheme
+        """The key of this row, which is unique within a table."""
+        return RowKey(self.device, self.runtime, self.model, self.scheme)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data, with estimates as {value, low, high}."""

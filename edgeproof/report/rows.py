@@ -9,10 +9,12 @@ from pathlib import Path
 
 from edgeproof.records import record_files, summaries
 from edgeproof.records.columns import StoreLine
-from edgeproof.report.aggregation import aggregate_row, find_quality_run
+from edgeproof.report.aggregation import aggregate_row
 from edgeproof.report.disagreements import find_disagreements
 from edgeproof.report.quality_runs import QualityRun, estimate_difference, make_quality_run
 from edgeproof.report.row import Row, RowKey
+from edgeproof.report.row_quality import find_quality_run
+from edgeproof.report.run_selection import select_last_attempts
 from edgeproof.statistics import estimates
 
 # The order of schemes in a table. Others follow by name.
@@ -63,14 +65,14 @@ def build_rows(
         if line.runtime == "null":
             harness[_get_session(line)].append(line)
         elif line.device in devices and line.model in models and line.runtime in runtimes:
-            grouped[line.device, line.runtime, line.model, line.scheme].append(line)
+            grouped[RowKey(line.device, line.runtime, line.model, line.scheme)].append(line)
     latest = {key: _select_last_session(group) for key, group in grouped.items()}
     rows = {key: aggregate_row(group, harness[_get_session(group[0])]) for key, group in latest.items()}
-    runs = {key: make_quality_run(find_quality_run(group)) for key, group in latest.items()}
+    runs = {key: make_quality_run(find_quality_run(select_last_attempts(group))) for key, group in latest.items()}
     for key, reason in find_disagreements(runs).items():
         rows[key] = replace(rows[key], verdict="invalid", reasons=(*rows[key].reasons, reason), quality=None)
         runs[key] = None
-    compared = [_compare(key, rows, runs, (key[0], key[1], baseline, baseline_scheme)) for key in rows]
+    compared = [_compare(key, rows, runs, RowKey(key.device, key.runtime, baseline, baseline_scheme)) for key in rows]
     places = {kind: {name: n for n, name in enumerate(order[f"{kind}s"])} for kind in ("device", "model", "runtime")}
     return sorted(compared, key=lambda row: _rank(row, places))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgeproof.core import job as core_job
 from edgeproof.core import processes
+from edgeproof.core.errors import Unsupported
 from edgeproof.core.job import INTERLEAVED_MODE, PROFILE_MODE, RunnerJob
 from edgeproof.runner import conditions, describe, instruction_count, telemetry
 
@@ -42,6 +43,8 @@ def run_job(job_dir: Path, result_dir: Path) -> None:
         job = core_job.read(job_dir)
         packages = tuple(job.packages)
         result = _run(job, job_dir, result_dir)
+    except Unsupported as reason:
+        result = {"status": "unsupported", "error": str(reason)}
     except Exception as error:
         traceback.print_exc()
         result = {"status": "error", "error": f"{type(error).__name__}: {error}"}

@@ -58,12 +58,13 @@ UNSUPPORTED_SCHEMES = {
 
 
 def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: Path) -> ExportResult:
-    """Convert a module to ONNX and quantize it with ONNX Runtime's own tools: see edgeproof/converters/onnx.py.
+    """Convert a module to ONNX and quantize it with ONNX Runtime's own tools: see converters/onnx_quantization.py.
 
     `samples` have an array (N, *shape) for each input and calibrate the static schemes. Raises Unsupported for a scheme
     that ONNX Runtime does not have.
     """
     from edgeproof.converters import onnx as converter
+    from edgeproof.converters import onnx_quantization as quantization
     from edgeproof.models import qat
 
     if scheme in UNSUPPORTED_SCHEMES:
@@ -73,17 +74,19 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     writers: dict[str, Callable[[], object]] = {
         "fp32": lambda: path.write_bytes(converter.convert_fp32(module, samples)),
         "fp16": lambda: converter.write_fp16(module, samples, path),
-        "int8-weights": lambda: converter.write_integer_weights(module, samples, 8, path),
-        "int4-weights": lambda: converter.write_integer_weights(module, samples, 4, path),
-        "int8-dynamic": lambda: converter.write_int8_dynamic(module, samples, path),
+        "int8-weights": lambda: quantization.write_integer_weights(module, samples, 8, path),
+        "int4-weights": lambda: quantization.write_integer_weights(module, samples, 4, path),
+        "int8-dynamic": lambda: quantization.write_int8_dynamic(module, samples, path),
         # int8-static and its variants, which differ in the calibration of ranges
-        **dict.fromkeys(converter.CALIBRATIONS, lambda: converter.write_int8_static(module, samples, scheme, path)),
+        **dict.fromkeys(
+            quantization.CALIBRATIONS, lambda: quantization.write_int8_static(module, samples, scheme, path)
+        ),
         qat.SCHEME: lambda: path.write_bytes(converter.convert(module, samples)),
     }
     if scheme not in writers:
         raise Unsupported(f"the onnx runtime has no scheme '{scheme}'")
     writers[scheme]()
-    return ExportResult(notes=converter.describe_float_layers(path) if scheme.startswith("int") else ())
+    return ExportResult(notes=quantization.describe_float_layers(path) if scheme.startswith("int") else ())
 
 
 def read_interface(path: Path) -> ModelInterface:

@@ -182,7 +182,7 @@ def _compare_runtimes(facts: Facts, row: Row) -> Iterator[RuntimeDisagreement]:
     """Compare the row's quality with that of other runtimes on the same device, model, scheme and units."""
     here = make_quality_run(facts.quality_lines.get(row.key))
     for runtime in facts.runtimes if here is not None else ():
-        there = make_quality_run(facts.quality_lines.get((row.device, runtime, row.model, row.scheme)))
+        there = make_quality_run(facts.quality_lines.get(row.key._replace(runtime=runtime)))
         if runtime != row.runtime and there is not None and here is not None and here.is_comparable(there):
             yield from _compare_runs(row.device, runtime, here, there)
 

@@ -57,7 +57,7 @@ def gather_facts(
         quantiles=_read_quantiles(root),
         profiles=_read_profiles(root),
         quality_lines={
-            (line.device, line.runtime, line.model, line.scheme): line
+            RowKey(line.device, line.runtime, line.model, line.scheme): line
             for line in lines
             if line.quality is not None and line.process == 0
         },
@@ -84,7 +84,7 @@ def _query(root: Path, sql: str) -> list[tuple[Any, ...]]:
 def _group_runs(lines: Sequence[StoreLine]) -> dict[RowKey, list[RunRecord]]:
     runs: dict[RowKey, list[RunRecord]] = defaultdict(list)
     for line in lines:
-        runs[line.device, line.runtime, line.model, line.scheme].append(RunRecord(line.path, line.verdict))
+        runs[RowKey(line.device, line.runtime, line.model, line.scheme)].append(RunRecord(line.path, line.verdict))
     return runs
 
 
@@ -92,7 +92,7 @@ def _read_series(root: Path) -> dict[RowKey, list[NightPoint]]:
     """Return the nights of each cell, in order. If a night has several sessions, the last one counts."""
     by_cell: dict[RowKey, dict[str, NightPoint]] = defaultdict(dict)
     for night, device, runtime, model, scheme, *_, processes in queries.read_process_medians(root, extra_columns=()):
-        by_cell[device, runtime, model, scheme][night] = NightPoint(night, [log for _, log in processes])
+        by_cell[RowKey(device, runtime, model, scheme)][night] = NightPoint(night, [log for _, log in processes])
     return {key: [nights[night] for night in sorted(nights)] for key, nights in by_cell.items()}
 
 
@@ -145,7 +145,7 @@ def _read_quantiles(root: Path) -> dict[RowKey, list[Sequence[float]]]:
                AND r.session_id = s.session_id
            WHERE quantiles_ns IS NOT NULL GROUP BY ALL""",
     )
-    return {(device, runtime, model, scheme): quantiles for device, runtime, model, scheme, quantiles in cells}
+    return {RowKey(*key): quantiles for *key, quantiles in cells}
 
 
 def _read_profiles(root: Path) -> dict[RowKey, Profile]:
@@ -154,7 +154,7 @@ def _read_profiles(root: Path) -> dict[RowKey, Profile]:
         """SELECT device, runtime, model, scheme, arg_max(profile, measured_at) FROM records
            WHERE profile IS NOT NULL GROUP BY ALL""",
     )
-    return {(device, runtime, model, scheme): _parse_profile(text) for device, runtime, model, scheme, text in cells}
+    return {RowKey(*key): _parse_profile(text) for *key, text in cells}
 
 
 def _parse_profile(text: str) -> Profile:

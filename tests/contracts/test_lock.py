@@ -76,11 +76,12 @@ def test_the_runtimes_lock_has_the_further_packages_of_every_extra_with_hashes()
     optional = read_project("pyproject.toml")["optional-dependencies"]
     extras = {runtime_extras.find_extra(name) for name in plugins.list_names("runtimes")} - {None}
     assert extras == set(optional) - {"npu", "farm", "docs", "federated", "dev"}
+    assert extras == {*RUNTIME_EXTRAS, "tensorrt"}
     blocks = re.findall(r"^[a-z].*\n(?: .*\n)*", RUNTIMES_LOCK.read_text(encoding="utf-8"), re.MULTILINE)
     assert all("    --hash=sha256:" in block for block in blocks)
     further = packages.read_versions(RUNTIMES_LOCK)
     assert not further.keys() & packages.read_versions(LOCK).keys()
-    for extra in extras:
+    for extra in RUNTIME_EXTRAS:
         for requirement in map(Requirement, optional[extra]):
             if requirement.marker is None or requirement.marker.evaluate():
                 assert find_exact_version(requirement) == further[canonicalize_name(requirement.name)]
@@ -142,8 +143,11 @@ def test_the_device_distribution_has_the_locked_packages_of_each_runtime() -> No
         path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))["device_packages"]
         for path in (ROOT / "conf/runtimes").glob("*.yaml")
     }
-    assert {name for name, names in runtimes.items() if names} == set(project["optional-dependencies"])
-    for extra in project["optional-dependencies"]:
+    optional = project["optional-dependencies"]
+    # TensorRT is in no lock: see docs/runtimes.md.
+    assert optional.pop("tensorrt") == read_project("pyproject.toml")["optional-dependencies"]["tensorrt"]
+    assert {name for name, names in runtimes.items() if names} == set(optional)
+    for extra in optional:
         exact = {
             requirement.name.lower(): find_exact_version(requirement)
             for requirement in list_requirements(project, (extra,))

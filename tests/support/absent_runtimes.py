@@ -33,14 +33,16 @@ def is_absent(runtime: str) -> bool:
 def cannot_run(runtime: str) -> bool:
     """Return True if sessions of a runtime can't be tested here, after a check of the reason that its rows show.
 
-    The runtime is an extra that is not installed, or it is only exported.
+    The runtime is an extra that is not installed, it is only exported, or this machine lacks what it runs on.
     """
-    reason = getattr(plugins.load("runtimes", runtime), "EXPORT_ONLY", None)
+    module = plugins.load("runtimes", runtime)
+    explain = getattr(module, "explain_unavailability", lambda: None)
+    reason = getattr(module, "EXPORT_ONLY", None) or explain()
     if reason is None:
         return is_absent(runtime)
     assert len(reason.split()) > 5
     with pytest.raises(Unsupported, match=re.escape(reason)):
-        plugins.load("runtimes", runtime).Session(Path(), threads=1)
+        module.Session(Path(), threads=1)
     return True
 
 

@@ -16,8 +16,8 @@ from edgeproof.core import regular_files
 from edgeproof.core.errors import ConfigError, DeviceError
 from edgeproof.devices import device
 from edgeproof.devices.clients import job_files, readiness
-from edgeproof.devices.clients.blueprint import Blueprint
-from edgeproof.federated.client import Answer, ClientJob
+from edgeproof.devices.clients.job_template import JobTemplate
+from edgeproof.federated.client import ClientJob, ClientResult
 from edgeproof.federated.errors import MessageError, NotFiniteError
 from edgeproof.federated.messages import check_update
 from edgeproof.federated.settings import Settings
@@ -31,9 +31,9 @@ SHOWN_LINES = 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """A client's answer. It is usable unless its training diverged, as far as the device can be believed."""
+    """A client's result. It is usable unless its training diverged, as far as the device can be believed."""
 
-    answer: Answer
+    result: ClientResult
     is_finite: bool
 
 
@@ -75,36 +75,36 @@ class ClientDevice:
         """
         self._transport.remove(self._directory)
 
-    def train(self, blueprint: Blueprint, job: ClientJob, settings: Settings) -> Outcome:
+    def train(self, template: JobTemplate, job: ClientJob, settings: Settings) -> Outcome:
         """Train a client there. Raises DeviceError if the device fails, takes too long, or answers nonsense."""
         try:
             with tempfile.TemporaryDirectory() as scratch:
-                return self._train(blueprint, job, settings, Path(scratch))
+                return self._train(template, job, settings, Path(scratch))
         except DeviceError:
             # A new transport trusts nothing that was sent before.
             self._transport = device.open_transport(self.name, self.card)
             raise
 
-    def _train(self, blueprint: Blueprint, job: ClientJob, settings: Settings, scratch: Path) -> Outcome:
-        program = self._send(blueprint.program, blueprint.program.name)
-        contents = (job_files.pack_split(job.task.train), blueprint.constants)
+    def _train(self, template: JobTemplate, job: ClientJob, settings: Settings, scratch: Path) -> Outcome:
+        program = self._send(template.program, template.program.name)
+        contents = (job_files.pack_split(job.task.train), template.constants)
         digests = [job_files.hash_bytes(content) for content in contents]
         for content, digest in zip(contents, digests, strict=True):
             (path := scratch / job_files.name_stored(digest)).write_bytes(content)
             self._send(path, path.name)
-        order = blueprint.make_order(job, settings, *digests)
-        order_digest = job_files.write_job(order, job, scratch / "job")
+        spec = template.make_job_spec(job, settings, *digests)
+        spec_digest = job_files.write_job(spec, job, scratch / "job")
         name = self._send(scratch / "job", f"{job.round_number}-{job.client}-{next(self._numbers)}")
         try:
-            argv = [self.python, "-B", program, name, order_digest]
+            argv = [self.python, "-B", program, name, spec_digest]
             code, output = self._transport.run(argv, self.card.timeout_s)
             if code != 0:
                 shown = " | ".join(output.strip().splitlines()[-SHOWN_LINES:]) or "no output"
                 raise DeviceError(f"the training ended with exit code {code}: {shown:.500}")
-            self._transport.pull(f"{name}/{job_files.ANSWER}", scratch / job_files.ANSWER)
+            self._transport.pull(f"{name}/{job_files.RESULT}", scratch / job_files.RESULT)
         finally:
             self._transport.remove(name)
-        return read_answer(scratch / job_files.ANSWER, blueprint, job, settings)
+        return read_result(scratch / job_files.RESULT, template, job, settings)
 
     def _send(self, path: Path, name: str) -> str:
         """Copy a file or directory to the device and return its name there."""
@@ -113,23 +113,23 @@ class ClientDevice:
         return place
 
 
-def read_answer(folder: Path, blueprint: Blueprint, job: ClientJob, settings: Settings) -> Outcome:
-    """Return the answer that a device left. Raises DeviceError for anything that the client's code does not write."""
-    layout, is_top_k = blueprint.layout, settings.compression.name == "top_k"
-    message = read_limited(folder / job_files.UPDATE, blueprint.max_update_bytes)
+def read_result(folder: Path, template: JobTemplate, job: ClientJob, settings: Settings) -> Outcome:
+    """Return the result that a device left. Raises DeviceError for anything that the client's code does not write."""
+    layout, is_top_k = template.layout, settings.compression.name == "top_k"
+    message = read_limited(folder / job_files.UPDATE, template.max_update_bytes)
     try:
         check_update(message, settings.compression, len(job.task.train), layout)
     except NotFiniteError:
-        return Outcome(Answer(message, None), is_finite=False)
+        return Outcome(ClientResult(message, None), is_finite=False)
     except MessageError as error:
         raise DeviceError(f"its update is unusable: {error}") from None
     if not is_top_k:
-        return Outcome(Answer(message, None), is_finite=True)
+        return Outcome(ClientResult(message, None), is_finite=True)
     content = read_limited(folder / job_files.RESIDUAL, 4 * layout.parameter_count)
     residual = np.frombuffer(content, "<f4") if len(content) == 4 * layout.parameter_count else np.zeros(0)
     if len(residual) != layout.parameter_count or not np.isfinite(residual).all():
         raise DeviceError("its residual has another shape, or is not finite")
-    return Outcome(Answer(message, residual.astype(np.float32)), is_finite=True)
+    return Outcome(ClientResult(message, residual.astype(np.float32)), is_finite=True)
 
 
 def read_limited(path: Path, limit_bytes: int) -> bytes:

@@ -1,10 +1,10 @@
-"""The files of a client's job: what a device needs to train one client for one round, and its answer.
+"""The files of a client's job: what a device needs to train one client for one round, and its result.
 
-    order.json       settings, the network, the task, and the sha256 of every other file
+    job.json         settings, the network, the task, and the sha256 of every other file
     weights.bin      the server's message
     residual.bin     what top-k has not sent yet, in float32 (top-k only)
     ../<sha256>.npz  the client's samples, and the tensors that are not exchanged: both are sent once
-    answer/          update.bin with the client's message, and residual.bin (top-k only)
+    result/          update.bin with the client's message, and residual.bin (top-k only)
 
 Both ends import this module, so it needs torch and numpy only.
 """
@@ -23,19 +23,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgeproof.federated.client import Answer, ClientJob
+from edgeproof.federated.client import ClientJob, ClientResult
 from edgeproof.federated.settings import Compression, LocalTraining, Privacy, ServerStep, Settings
 from edgeproof.models.training_task import Split
 
 Array = np.ndarray[Any, Any]
 
-ORDER, WEIGHTS, RESIDUAL, UPDATE, ANSWER = "order.json", "weights.bin", "residual.bin", "update.bin", "answer"
+JOB, WEIGHTS, RESIDUAL, UPDATE, RESULT = "job.json", "weights.bin", "residual.bin", "update.bin", "result"
 _TARGETS, _INPUT = "targets", "input_"
 
 
 @dataclass(frozen=True)
-class Order:
-    """Content of order.json.
+class JobSpec:
+    """Content of job.json.
 
     Attributes:
         network: the entry of meta.json that says how the module is built.
@@ -68,32 +68,32 @@ def name_stored(digest: str) -> str:
     return f"{digest}.npz"
 
 
-def write_job(order: Order, job: ClientJob, folder: Path) -> str:
-    """Write the files of a job and return the sha256 of order.json."""
+def write_job(spec: JobSpec, job: ClientJob, folder: Path) -> str:
+    """Write the files of a job and return the sha256 of job.json."""
     folder.mkdir()
     for name, content in list_contents(job).items():
         (folder / name).write_bytes(content)
-    text = json.dumps(asdict(order), allow_nan=False).encode()
-    (folder / ORDER).write_bytes(text)
+    text = json.dumps(asdict(spec), allow_nan=False).encode()
+    (folder / JOB).write_bytes(text)
     return hash_bytes(text)
 
 
 def list_contents(job: ClientJob) -> dict[str, bytes]:
-    """Return the content of each file in a job's directory but order.json."""
+    """Return the content of each file in a job's directory but job.json."""
     residual = {} if job.residual is None else {RESIDUAL: job.residual.astype("<f4").tobytes()}
     return {WEIGHTS: job.weights, **residual}
 
 
-def read_order(folder: Path, digest: str) -> Order:
-    """Read order.json and check every file of the job. Raises ValueError for one that was damaged."""
-    content = (folder / ORDER).read_bytes()
+def read_job_spec(folder: Path, digest: str) -> JobSpec:
+    """Read job.json and check every file of the job. Raises ValueError for one that was damaged."""
+    content = (folder / JOB).read_bytes()
     if hash_bytes(content) != digest:
-        raise ValueError(f"{ORDER} was damaged on this device")
-    order = Order(**json.loads(content))
-    for path, expected in order.list_files(folder).items():
+        raise ValueError(f"{JOB} was damaged on this device")
+    spec = JobSpec(**json.loads(content))
+    for path, expected in spec.list_files(folder).items():
         if hash_bytes(path.read_bytes()) != expected:
             raise ValueError(f"{path.name} was damaged on this device")
-    return order
+    return spec
 
 
 def restore_settings(content: Mapping[str, Any]) -> Settings:
@@ -136,12 +136,12 @@ def read_split(path: Path) -> Split:
     return Split(tuple(torch.from_numpy(arrays[f"{_INPUT}{number}"]) for number in range(len(arrays))), targets)
 
 
-def write_answer(answer: Answer, folder: Path) -> None:
-    """Write an answer as files."""
+def write_result(result: ClientResult, folder: Path) -> None:
+    """Write a result as files."""
     folder.mkdir()
-    (folder / UPDATE).write_bytes(answer.message)
-    if answer.residual is not None:
-        (folder / RESIDUAL).write_bytes(answer.residual.astype("<f4").tobytes())
+    (folder / UPDATE).write_bytes(result.message)
+    if result.residual is not None:
+        (folder / RESIDUAL).write_bytes(result.residual.astype("<f4").tobytes())
 
 
 def hash_bytes(content: bytes) -> str:

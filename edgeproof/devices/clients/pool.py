@@ -21,9 +21,9 @@ from torch import nn
 from edgeproof.core.errors import DeviceError
 from edgeproof.core.plain_text import escape_controls
 from edgeproof.devices import locks
-from edgeproof.devices.clients.blueprint import Blueprint, make_blueprint
 from edgeproof.devices.clients.client_device import ClientDevice, Outcome
-from edgeproof.federated.client import Answer, ClientJob
+from edgeproof.devices.clients.job_template import JobTemplate, make_job_template
+from edgeproof.federated.client import ClientJob, ClientResult
 from edgeproof.federated.settings import Settings
 from edgeproof.federated.workers import DEVICES, RunClients
 
@@ -53,7 +53,7 @@ def open_devices(names: Sequence[str], note: Note) -> Iterator[RunClients]:
 class Assignment:
     """A client's job with everything that a device needs for it."""
 
-    blueprint: Blueprint
+    template: JobTemplate
     job: ClientJob
     settings: Settings
 
@@ -85,19 +85,21 @@ class Pool:
         for each in self._devices:
             each.tidy()
 
-    def run_clients(self, module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[Answer | None]:
+    def run_clients(
+        self, module: nn.Module, jobs: Iterator[ClientJob], settings: Settings
+    ) -> Iterator[ClientResult | None]:
         """Train clients on the devices and yield their answers in the order of the jobs.
 
         Raises DeviceError for a client that no device could train.
         """
         failed: set[ClientDevice] = set()
-        blueprint: Blueprint | None = None
+        template: JobTemplate | None = None
         waiting: deque[tuple[Assignment, ClientDevice, Future[Outcome]]] = deque()
         places = enumerate(jobs)
         while True:
             for number, job in islice(places, 2 * len(self._devices) - len(waiting)):
-                blueprint = blueprint or make_blueprint(module, job.task, self._directory)
-                work = Assignment(blueprint, job, settings)
+                template = template or make_job_template(module, job.task, self._directory)
+                work = Assignment(template, job, settings)
                 working = [each for each in self._devices if each not in failed] or self._devices
                 chosen = working[number % len(working)]
                 waiting.append((work, chosen, self._submit(chosen, work)))
@@ -106,12 +108,12 @@ class Pool:
             yield self._settle(*waiting.popleft(), failed)
 
     def _submit(self, chosen: ClientDevice, work: Assignment) -> Future[Outcome]:
-        return self._threads[chosen].submit(chosen.train, work.blueprint, work.job, work.settings)
+        return self._threads[chosen].submit(chosen.train, work.template, work.job, work.settings)
 
     def _settle(
         self, work: Assignment, first: ClientDevice, outcome: Future[Outcome], failed: set[ClientDevice]
-    ) -> Answer:
-        """Return a client's answer. If the first device fails, ask the others, those in `failed` last, then it again.
+    ) -> ClientResult:
+        """Return a client's result. If the first device fails, ask the others, those in `failed` last, then it again.
 
         Devices that fail are added to `failed`. Raises DeviceError if all of them do.
         """
@@ -128,9 +130,9 @@ class Pool:
                 failed.add(chosen)
                 reason = str(error)
             else:
-                if result.is_finite or result.answer.message in unusable:
-                    return result.answer
-                unusable.add(result.answer.message)
+                if result.is_finite or result.result.message in unusable:
+                    return result.result
+                unusable.add(result.result.message)
                 reason = "its update is not finite"
             reasons.append(escape_controls(f"{chosen.name}: {reason}"))
         raise DeviceError(

@@ -82,9 +82,9 @@ def test_all_pauses_of_a_session_take_as_long_as_the_user_is_patient(seconds: fl
 def test_after_the_pauses_no_run_is_repeated_and_none_begins_while_the_device_is_busy() -> None:
     machine = Machine(*[0.9] * 7, 0.0, seconds=5)
     assert machine.pause.explain_skipped_run() is None
-    assert not machine.pause.gave_up
+    assert not machine.pause.is_time_used_up
     machine.attempt(PRESSURE, PRESSURE, PRESSURE)
-    assert machine.pause.gave_up
+    assert machine.pause.is_time_used_up
     assert not machine.pause.repeats
     for _ in range(2):
         assert machine.pause.explain_skipped_run() == (
@@ -97,9 +97,9 @@ def test_after_the_pauses_no_run_is_repeated_and_none_begins_while_the_device_is
 def test_a_session_without_patience_gives_up_after_three_refused_attempts() -> None:
     machine = Machine(0.9, seconds=0)
     assert machine.attempt(PRESSURE, PRESSURE) == 0
-    assert not machine.pause.gave_up
+    assert not machine.pause.is_time_used_up
     assert machine.attempt(PRESSURE) == 0
-    assert machine.pause.gave_up
+    assert machine.pause.is_time_used_up
 
 
 @pytest.mark.parametrize("seconds", [0, 20])
@@ -125,7 +125,7 @@ def test_such_a_session_stops_repeating_after_its_pauses_until_a_run_is_not_dist
 def test_a_pause_ends_when_the_device_is_quiet_and_does_not_give_up() -> None:
     machine = Machine(0.9, 0.9, 0.0)
     machine.attempt(PRESSURE, PRESSURE, PRESSURE)
-    assert not machine.pause.gave_up
+    assert not machine.pause.is_time_used_up
 
 
 def test_the_attempts_are_counted_again_after_a_pause() -> None:

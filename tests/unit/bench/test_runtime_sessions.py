@@ -21,7 +21,7 @@ from edgeproof.records.record import Record
 from edgeproof.report.row import Row
 from edgeproof.report.rows import read_rows
 from tests.support import tiny_task
-from tests.support.absent_runtimes import ROOT, is_absent, read_packages
+from tests.support.absent_runtimes import ROOT, cannot_run, is_absent, read_packages
 from tests.support.bench_project import SINGLE_STREAM, open_session, write_project
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("restore_torch_settings")]
@@ -76,7 +76,7 @@ def test_a_session_scores_the_answers_or_says_why_it_measures_nothing(
     versions = packages.pin(read_packages(runtime), ROOT / packages.LOCK)
     _, row = measure(digits_study, runtime, versions)
     module = plugins.load("runtimes", runtime)
-    if is_absent(runtime) or hasattr(module, "EXPORT_ONLY"):
+    if is_absent(runtime) or cannot_run(runtime):
         assert row.verdict == "unsupported"
         assert len(row.reasons) == 1
         assert row.size_bytes is None or row.size_bytes > 0

@@ -133,6 +133,12 @@ def test_a_failed_run_is_an_error_whatever_loadgen_reports(log: dict[str, Any]) 
     assert (judged.verdict, judged.reasons) == ("error", ["ValueError: broken"])
 
 
+def test_a_run_that_the_device_does_not_support_is_unsupported() -> None:
+    refused = {"status": "unsupported", "error": "it has no GPU"}
+    for judged in (judge(refused, None), verdict.judge_interleaved(refused)):
+        assert (judged.verdict, judged.reasons) == ("unsupported", ["it has no GPU"])
+
+
 @pytest.mark.parametrize("error", [{}, {"error": None}, {"error": ""}])
 def test_an_error_without_a_message_still_has_a_reason(error: dict[str, Any]) -> None:
     judged = judge({"status": "error", **error}, None)

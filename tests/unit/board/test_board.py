@@ -214,6 +214,7 @@ def test_a_board_that_ends_at_once_is_reported_with_the_end_of_its_console(
     [
         (["up", "--memory-mib", "10"], "--memory-mib must be 256 to"),
         (["up", "--port", "22"], "--port must be 1024 to 65535"),
+        (["up", "--runtimes", "mnn", "nn"], "--runtimes: nn is no runtime that is an extra: coreml, executorch, mnn"),
         (["up", "--sources", "nowhere.list"], "nowhere.list does not exist"),
     ],
 )
@@ -248,6 +249,7 @@ def test_the_boards_packages_have_the_locked_versions(monkeypatch: pytest.Monkey
     assert set(packages) == {"numpy", "ai-edge-litert", "onnxruntime", "openvino"}
     lock = (ROOT / "requirements.lock").read_text()
     assert all(f"{name}=={version}" in lock for name, version in packages.items())
+    assert set(python.list_packages(["mnn", "ncnn"])) - set(packages) == {"mnn", "ncnn"}
 
 
 def test_the_worktree_of_another_study_has_the_boards_ssh_configuration(project: Path) -> None:

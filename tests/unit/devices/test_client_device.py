@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from edgeproof.core.errors import ConfigError, DeviceError, UnknownNameError
-from edgeproof.devices.clients import blueprint, job_files, program, readiness
-from edgeproof.devices.clients.blueprint import Blueprint
-from edgeproof.devices.clients.client_device import ClientDevice, read_answer
+from edgeproof.devices.clients import job_files, job_template, program, readiness
+from edgeproof.devices.clients.client_device import ClientDevice, read_result
+from edgeproof.devices.clients.job_template import JobTemplate
 from edgeproof.federated.client import ClientJob
 from edgeproof.federated.messages import Update, encode_update, encode_weights
 from edgeproof.federated.rounds import make_job
@@ -40,8 +40,8 @@ class Case:
         self.layout = Layout.read(federation.module)
         message = encode_weights(self.layout.extract(federation.module))
         self.job: ClientJob = make_job(federation, 0, 1, message)
-        self.plan: Blueprint = blueprint.make_blueprint(federation.module, federation.task, tmp_path)
-        self.folder = tmp_path / "answer"
+        self.plan: JobTemplate = job_template.make_job_template(federation.module, federation.task, tmp_path)
+        self.folder = tmp_path / "result"
         self.folder.mkdir()
 
     def encode(self, value: float = 0.5, samples: int = SAMPLES, compression: Compression | None = None) -> bytes:
@@ -57,7 +57,7 @@ class Case:
             (self.folder / "residual.bin").write_bytes(residual)
 
     def read(self) -> object:
-        return read_answer(self.folder, self.plan, self.job, self.settings)
+        return read_result(self.folder, self.plan, self.job, self.settings)
 
 
 @pytest.fixture
@@ -72,14 +72,14 @@ def top_k(tmp_path: Path) -> Case:
 
 def test_a_well_formed_answer_is_taken_as_it_is(plain: Case) -> None:
     plain.write(plain.encode())
-    outcome = read_answer(plain.folder, plain.plan, plain.job, plain.settings)
-    assert (outcome.answer.message, outcome.answer.residual, outcome.is_finite) == (plain.encode(), None, True)
+    outcome = read_result(plain.folder, plain.plan, plain.job, plain.settings)
+    assert (outcome.result.message, outcome.result.residual, outcome.is_finite) == (plain.encode(), None, True)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_an_update_that_is_not_finite_is_marked(plain: Case, value: float) -> None:
     plain.write(plain.encode(value))
-    assert not read_answer(plain.folder, plain.plan, plain.job, plain.settings).is_finite
+    assert not read_result(plain.folder, plain.plan, plain.job, plain.settings).is_finite
 
 
 def test_a_truncated_or_longer_update_is_refused(plain: Case) -> None:
@@ -139,15 +139,15 @@ def test_a_residual_must_have_the_shape_of_the_update_and_be_finite(top_k: Case)
         with pytest.raises(DeviceError, match="residual has another shape, or is not finite"):
             top_k.read()
     top_k.write(top_k.encode(), np.ones(count, "<f4").tobytes())
-    answer = read_answer(top_k.folder, top_k.plan, top_k.job, top_k.settings).answer
-    assert answer.residual is not None
-    assert answer.residual.tolist() == [1.0] * count
+    result = read_result(top_k.folder, top_k.plan, top_k.job, top_k.settings).result
+    assert result.residual is not None
+    assert result.residual.tolist() == [1.0] * count
 
 
 def test_a_module_that_no_network_builds_is_refused(tmp_path: Path) -> None:
     federation = make_device_federation()
     with pytest.raises(ConfigError, match="not built by a network"):
-        blueprint.make_blueprint(federation.module, replace(federation.task, network=None), tmp_path)
+        job_template.make_job_template(federation.module, replace(federation.task, network=None), tmp_path)
 
 
 def test_a_device_builds_the_module_and_the_task_of_the_server(tmp_path: Path) -> None:
@@ -160,16 +160,16 @@ def test_a_device_builds_the_module_and_the_task_of_the_server(tmp_path: Path) -
     place = tmp_path / "data/digits/build"
     place.mkdir(parents=True)
     (place / "task.json").write_text(json.dumps(description))
-    plan = blueprint.make_blueprint(federation.module, federation.task, tmp_path)
+    plan = job_template.make_job_template(federation.module, federation.task, tmp_path)
     job = make_job(federation, 0, 1, b"weights")
     contents = (job_files.pack_split(job.task.train), plan.constants)
     digests = [job_files.hash_bytes(content) for content in contents]
     for content, digest in zip(contents, digests, strict=True):
         (tmp_path / job_files.name_stored(digest)).write_bytes(content)
-    order_digest = job_files.write_job(plan.make_order(job, federation.settings, *digests), job, tmp_path / "job")
-    order = job_files.read_order(tmp_path / "job", order_digest)
-    assert job_files.restore_settings(order.settings) == federation.settings
-    module, task = program.build_module(order, tmp_path), program.build_task(order, tmp_path)
+    spec_digest = job_files.write_job(plan.make_job_spec(job, federation.settings, *digests), job, tmp_path / "job")
+    spec = job_files.read_job_spec(tmp_path / "job", spec_digest)
+    assert job_files.restore_settings(spec.settings) == federation.settings
+    module, task = program.build_module(spec, tmp_path), program.build_task(spec, tmp_path)
     assert Layout.read(module) == Layout.read(federation.module)
     assert {name: tensor.dtype for name, tensor in module.state_dict().items()} == {
         name: tensor.dtype for name, tensor in federation.module.state_dict().items()
@@ -179,7 +179,7 @@ def test_a_device_builds_the_module_and_the_task_of_the_server(tmp_path: Path) -
 
 
 def test_the_program_holds_what_a_client_imports_and_no_code_of_the_server(tmp_path: Path) -> None:
-    with zipfile.ZipFile(blueprint.pack_program("resnet8", "digits", tmp_path)) as archive:
+    with zipfile.ZipFile(job_template.pack_program("resnet8", "digits", tmp_path)) as archive:
         names = set(archive.namelist())
     assert {"edgeproof/federated/client.py", "edgeproof/networks/resnet8.py", "edgeproof/tasks/digits.py"} <= names
     packages = {name.split("/")[1] for name in names if name.count("/") > 1}
@@ -242,16 +242,14 @@ def test_another_kind_of_machine_is_described(monkeypatch: pytest.MonkeyPatch) -
     versions = {name: readiness.find_version(name) for name in readiness.MODULES}
     capability = torch.backends.cpu.get_cpu_capability()
     monkeypatch.setattr(readiness.platform, "machine", lambda: "x86_64")
-    answer = readiness.Readiness(
-        python=[3, 12], machine="aarch64", capability="DEFAULT", versions=versions, problems={}
-    )
-    assert answer.list_problems() == []
-    assert answer.describe_difference() == f"aarch64 DEFAULT, and this machine x86_64 {capability}"
-    same = answer.model_copy(update={"machine": "x86_64", "capability": capability})
+    state = readiness.Readiness(python=[3, 12], machine="aarch64", capability="DEFAULT", versions=versions, problems={})
+    assert state.list_problems() == []
+    assert state.describe_difference() == f"aarch64 DEFAULT, and this machine x86_64 {capability}"
+    same = state.model_copy(update={"machine": "x86_64", "capability": capability})
     assert same.describe_difference() is None
 
 
 def test_an_old_python_is_named_with_the_key_of_the_card() -> None:
-    answer = readiness.Readiness(python=[3, 9], machine="m", capability="", versions={}, problems={})
-    assert answer.list_problems() == ["its Python is 3.9"]
-    assert "Install Python 3.11 or newer there" in answer.suggest_cure("python3")
+    state = readiness.Readiness(python=[3, 9], machine="m", capability="", versions={}, problems={})
+    assert state.list_problems() == ["its Python is 3.9"]
+    assert "Install Python 3.11 or newer there" in state.suggest_cure("python3")

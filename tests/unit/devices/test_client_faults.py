@@ -29,14 +29,14 @@ pytestmark = [
 # Faults of a board: shell commands around its training.
 FAULTS = {
     "killed": {"before": "kill -9 $$"},
-    "damaged order": {"before": "printf x >> $job/order.json"},
+    "damaged order": {"before": "printf x >> $job/job.json"},
     "wrong samples": {"before": "for file in $job/../*.npz; do printf x > $file; done"},
-    "cut short": {"after": "head -c 100 $job/answer/update.bin > cut; mv cut $job/answer/update.bin"},
-    "no answer": {"after": "rm -r $job/answer"},
-    "endless": {"after": "head -c 100000000 /dev/zero > $job/answer/update.bin"},
+    "cut short": {"after": "head -c 100 $job/result/update.bin > cut; mv cut $job/result/update.bin"},
+    "no result": {"after": "rm -r $job/result"},
+    "endless": {"after": "head -c 100000000 /dev/zero > $job/result/update.bin"},
     "too slow": {"before": "sleep 60"},
 }
-NAN = "printf '\\000\\000\\300\\177' | dd of=$job/answer/update.bin bs=1 seek=24 conv=notrunc 2>/dev/null"
+NAN = "printf '\\000\\000\\300\\177' | dd of=$job/result/update.bin bs=1 seek=24 conv=notrunc 2>/dev/null"
 
 
 @pytest.fixture(autouse=True)

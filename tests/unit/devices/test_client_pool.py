@@ -14,7 +14,7 @@ from edgeproof.devices.clients import pool
 from edgeproof.devices.clients.client_device import Outcome
 from edgeproof.devices.clients.pool import Pool
 from edgeproof.federated import workers
-from edgeproof.federated.client import Answer, ClientJob
+from edgeproof.federated.client import ClientJob, ClientResult
 from tests.support.device_federations import write_card
 
 NAN = b"nan"
@@ -35,18 +35,18 @@ class StubDevice:
     def tidy(self) -> None:
         self.is_tidy = True
 
-    def train(self, blueprint: object, job: ClientJob, settings: object) -> Outcome:
+    def train(self, template: object, job: ClientJob, settings: object) -> Outcome:
         self.trained.append(job.client)
-        answer = next(iter(self.answers.get(job.client, [])), b"%d" % job.client)
+        result = next(iter(self.answers.get(job.client, [])), b"%d" % job.client)
         del self.answers.get(job.client, [])[:1]
-        if isinstance(answer, str):
-            raise DeviceError(answer)
-        return Outcome(Answer(answer, None), is_finite=not answer.startswith(NAN))
+        if isinstance(result, str):
+            raise DeviceError(result)
+        return Outcome(ClientResult(result, None), is_finite=not result.startswith(NAN))
 
 
 @pytest.fixture(autouse=True)
-def without_blueprint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "make_blueprint", lambda *arguments: object())
+def without_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "make_job_template", lambda *arguments: object())
 
 
 def list_jobs(clients: int) -> Iterator[ClientJob]:
@@ -60,7 +60,7 @@ def run(devices: list[StubDevice], clients: int) -> tuple[list[bytes], list[str]
     running = Pool(stubs, notes.append, Path())
     no: Any = None
     try:
-        answers = [answer.message for answer in running.run_clients(no, list_jobs(clients), no) if answer is not None]
+        answers = [result.message for result in running.run_clients(no, list_jobs(clients), no) if result is not None]
     finally:
         running.close()
     assert all(device.is_tidy for device in devices)

@@ -16,7 +16,7 @@ from torch import nn
 from edgeproof.core.errors import ArtifactError, ConfigError
 from edgeproof.federated import partitions
 from edgeproof.federated.checkpoints import Checkpoints
-from edgeproof.federated.client import Answer, ClientJob, train_client
+from edgeproof.federated.client import ClientJob, ClientResult, train_client
 from edgeproof.federated.history import Round, list_curve, sum_rounds
 from edgeproof.federated.messages import Update, encode_update
 from edgeproof.federated.participation import draw_participation
@@ -122,10 +122,10 @@ def test_statistics_of_batch_normalization_are_averaged() -> None:
 def test_bytes_are_the_lengths_of_all_messages() -> None:
     lengths: list[int] = []
 
-    def count(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[Answer]:
-        for answer in run_here(module, jobs, settings):
-            lengths.append(len(answer.message))
-            yield answer
+    def count(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[ClientResult]:
+        for result in run_here(module, jobs, settings):
+            lengths.append(len(result.message))
+            yield result
 
     federation = make_federation(dropped=0.3, late=0.3, compression=Compression("int8"))
     rounds = run(federation, count)
@@ -152,12 +152,12 @@ def kill_after(clients: int) -> RunClients:
     """Return a place that ends everything after some clients."""
     left = [clients]
 
-    def run_some(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[Answer]:
-        for answer in run_here(module, jobs, settings):
+    def run_some(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[ClientResult]:
+        for result in run_here(module, jobs, settings):
             if not left[0]:
                 raise KilledError
             left[0] -= 1
-            yield answer
+            yield result
 
     return run_some
 
@@ -200,9 +200,11 @@ def test_a_damaged_state_is_refused_with_the_command_that_removes_it(tmp_path: P
 
 
 def answer_with(broken: dict[int, bytes]) -> RunClients:
-    def run_some(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[Answer]:
+    def run_some(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[ClientResult]:
         for job in jobs:
-            yield Answer(broken[job.client], None) if job.client in broken else train_client(module, job, settings)
+            yield (
+                ClientResult(broken[job.client], None) if job.client in broken else train_client(module, job, settings)
+            )
 
     return run_some
 
@@ -304,7 +306,7 @@ def test_clients_are_trained_one_at_a_time() -> None:
     """The next job is made when the answer before was used, so memory does not grow with the clients."""
     log: list[str] = []
 
-    def run_logged(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[Answer]:
+    def run_logged(module: nn.Module, jobs: Iterator[ClientJob], settings: Settings) -> Iterator[ClientResult]:
         for job in jobs:
             log.append(f"job {job.client} of {len(job.task.train)} samples")
             yield train_client(module, job, settings)

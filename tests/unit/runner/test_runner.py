@@ -450,6 +450,18 @@ def test_an_invalid_first_output_is_an_error_before_anything_is_timed(
     assert not (tmp_path / "result" / "latencies.npz").exists()
 
 
+def test_a_session_that_the_device_does_not_support_is_unsupported_with_its_reason(
+    plugin_root: Path, tmp_path: Path
+) -> None:
+    (plugin_root / "runtimes" / "odd.py").write_text(
+        "from edgeproof.core.errors import Unsupported\n\n\n"
+        "class Session:\n    def __init__(self, artifact_dir, *, threads):\n"
+        "        raise Unsupported('it has no GPU')\n"
+    )
+    result, _ = run_runner(runner_zipapp.pack("odd", tmp_path), write_job(tmp_path, "odd"), tmp_path)
+    assert (result["status"], result["error"]) == ("unsupported", "it has no GPU")
+
+
 def test_a_job_for_another_runtime_than_the_runners_is_an_error(tmp_path: Path) -> None:
     result, _ = run_runner(runner_zipapp.pack("null", tmp_path), write_job(tmp_path, "onnx"), tmp_path)
     assert result["status"] == "error"

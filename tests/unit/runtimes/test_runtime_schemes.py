@@ -16,7 +16,7 @@ import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeproof.converters import onnx as onnx_converter
+from edgeproof.converters import onnx_quantization
 from edgeproof.core import plugins
 from edgeproof.core.errors import Unsupported
 from edgeproof.runtimes import openvino as openvino_runtime
@@ -168,7 +168,7 @@ def test_the_axis_of_output_channels_is_known_for_every_kind_of_onnx_layer() -> 
         weights.append(numpy_helper.from_array(np.zeros(shape, np.float32), f"w{number}"))
     nodes.append(helper.make_node("Conv", ["x", "computed"], ["y"]))
     graph = helper.make_graph(nodes, "g", [], [], weights)
-    assert onnx_converter.find_weight_axes(graph) == {f"w{number}": axis for number, (*_, axis) in enumerate(ends)}
+    assert onnx_quantization.find_weight_axes(graph) == {f"w{number}": axis for number, (*_, axis) in enumerate(ends)}
 
 
 def test_a_layer_that_a_quantizer_left_in_fp32_is_noted(samples: Array, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Blueprint from which devices build the server's module: its network, the shapes of its tensors, and the constants."""
+"""The part of a job that all clients of a round share: how a device builds the server's module."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeproof.core.described_tasks import find_description
 from edgeproof.core.errors import ConfigError
 from edgeproof.devices import imports, runner_zipapp
 from edgeproof.devices.clients import job_files
-from edgeproof.devices.clients.job_files import Order
+from edgeproof.devices.clients.job_files import JobSpec
 from edgeproof.federated.client import ClientJob
 from edgeproof.federated.settings import Settings
 from edgeproof.federated.weights import Layout
@@ -27,7 +27,7 @@ _ENTRY = "edgeproof.devices.clients.start"
 
 
 @dataclass(frozen=True)
-class Blueprint:
+class JobTemplate:
     """Everything that all clients of a round share.
 
     Attributes:
@@ -51,9 +51,9 @@ class Blueprint:
         """An upper bound of the size of a client's message: top-k may send a position and a value for each entry."""
         return 1024 + 8 * self.layout.parameter_count + 4 * self.layout.statistic_count
 
-    def make_order(self, job: ClientJob, settings: Settings, samples: str, constants: str) -> Order:
-        """Return the order for a job, given the sha256 of the two files beside it."""
-        return Order(
+    def make_job_spec(self, job: ClientJob, settings: Settings, samples: str, constants: str) -> JobSpec:
+        """Return the description of a job, given the sha256 of the two files beside it."""
+        return JobSpec(
             client=job.client,
             round_number=job.round_number,
             settings=asdict(settings),
@@ -68,8 +68,8 @@ class Blueprint:
         )
 
 
-def make_blueprint(module: nn.Module, task: TrainingTask, directory: Path) -> Blueprint:
-    """Return the blueprint of a module, with its program in `directory`.
+def make_job_template(module: nn.Module, task: TrainingTask, directory: Path) -> JobTemplate:
+    """Return the job template of a module, with its program in `directory`.
 
     Raises ConfigError for a module that no network of the study builds.
     """
@@ -80,7 +80,7 @@ def make_blueprint(module: nn.Module, task: TrainingTask, directory: Path) -> Bl
     state = module.state_dict()
     constants = {name: tensor.numpy() for name, tensor in state.items() if name not in exchanged}
     path = find_description(DATA / task.name)
-    return Blueprint(
+    return JobTemplate(
         program=pack_program(task.network["name"], None if path else task.name, directory),
         network=task.network,
         layout=layout,
