@@ -55,9 +55,9 @@ def load(kind: str, name: str) -> ModuleType:
     if name not in list_names(kind):
         raise build_unknown_name_error(kind, name)
     try:
-        for directory in _external_directories(kind):
-            if (path := directory / f"{name}.py").is_file():
-                return _load_file(kind, name, path)
+        path = _find_external_file(kind, name)
+        if path is not None:
+            return _load_file(kind, name, path)
         return importlib.import_module(f"edgeproof.{kind}.{name}")
     except ModuleNotFoundError as error:
         raise ConfigError(
@@ -68,9 +68,9 @@ def load(kind: str, name: str) -> ModuleType:
 
 def find_source(kind: str, name: str) -> Path:
     """Return the path of a plugin's file, for example to ship it to a device. Raises UnknownNameError."""
-    for directory in _external_directories(kind):
-        if (path := directory / f"{name}.py").is_file():
-            return path
+    path = _find_external_file(kind, name)
+    if path is not None:
+        return path
     spec = importlib.util.find_spec(f"edgeproof.{kind}.{name}")
     if spec is None or spec.origin is None:
         raise build_unknown_name_error(kind, name)
@@ -105,6 +105,12 @@ def list_package_roots() -> list[Path]:
 
 def _external_directories(kind: str) -> list[Path]:
     return [root / kind for root in list_external_roots() if (root / kind).is_dir()]
+
+
+def _find_external_file(kind: str, name: str) -> Path | None:
+    """Return the file of a plugin outside of edgeproof, the one that takes precedence, or None."""
+    paths = (directory / f"{name}.py" for directory in _external_directories(kind))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _load_file(kind: str, name: str, path: Path) -> ModuleType:
