@@ -1,7 +1,7 @@
 """Decide the verdict of every kind of job: valid, invalid, unsupported or error, with every reason.
 
 The limits are shares of the run's own time. Quiet runs stay below them and a busy neighbour exceeds them:
-docs/methodology.md has the figures. A figure that the machine cannot report is listed as unknown and refuses nothing.
+docs/verdicts.md has the figures. A figure that the machine cannot report is listed as unknown and refuses nothing.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def get_value(row: Entry, field: str) -> float | None:
 
 
 def is_better(one: Entry, other: Entry, field: str, sign: int) -> bool:
-    """Return whether `one` is better beyond the 95% interval of the difference, by docs/methodology.md."""
+    """Return whether `one` is better beyond the 95% interval of the difference, by docs/statistics.md."""
     if field == "quality":
         for row, reference, direction in ((one, other, 1), (other, one, -1)):
             pair = row.get("reference")
