@@ -9,6 +9,8 @@ states H of a layer. All pairs share the matrix W, which is trained too and disc
 
 A is the attention distribution. The paper prefers the scores before the softmax, but these have no common scale in
 networks with heads of different widths. If the numbers of heads differ, A is the mean over heads.
+
+The student's embeddings may start as projections of the teacher's, and W as the transposed projection.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgeproof.core.errors import ConfigError
+from edgeproof.models.embedding_projection import project_embeddings
 from edgeproof.models.layer_outputs import StudentWithAdapter, record_outputs
 from edgeproof.models.losses import compare_with_teacher
 from edgeproof.models.training import Recipe, fit
@@ -44,6 +47,10 @@ class Options(Recipe):
     student_hidden: LayerNames = Field(min_length=1, description="dotted names of layers that output (N, T, width)")
     teacher_hidden: LayerNames = Field(min_length=1, description="their counterparts, in the same order")
 
+    embeddings: LayerNames = Field(
+        description="dotted names of embeddings that start as projections of the teacher's, of which the first decides"
+    )
+
     @model_validator(mode="after")
     def _check_pairs(self) -> Options:
         for kind in ("attention", "hidden"):
@@ -62,6 +69,7 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
     """
     chosen = Options.model_validate(options)
     teacher.eval()
+    directions = project_embeddings(model, teacher, chosen.embeddings) if chosen.embeddings else None
     student_layers = [*chosen.student_attention, *chosen.student_hidden]
     teacher_layers = [*chosen.teacher_attention, *chosen.teacher_hidden]
     with record_outputs(model, student_layers) as ours, record_outputs(teacher, teacher_layers) as theirs:
@@ -69,7 +77,7 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
             compute_outputs(module, task.train.select(slice(1)).inputs)
         _check_shapes(ours, theirs, chosen)
         widths = _find_hidden_width(ours, chosen.student_hidden), _find_hidden_width(theirs, chosen.teacher_hidden)
-        student = StudentWithAdapter(model, _build_adapter(*widths, task.seed))
+        student = StudentWithAdapter(model, _build_adapter(*widths, task.seed, directions))
 
         def loss(outputs: Any, batch: Batch) -> torch.Tensor:
             with torch.no_grad():
@@ -130,9 +138,12 @@ def _find_hidden_width(outputs: Mapping[str, torch.Tensor], names: LayerNames) -
     return widths[names[0]]
 
 
-def _build_adapter(student_width: int, teacher_width: int, seed: int) -> nn.Module:
+def _build_adapter(student_width: int, teacher_width: int, seed: int, directions: torch.Tensor | None) -> nn.Module:
     if student_width == teacher_width:
         return nn.Identity()
     matrix = nn.Linear(student_width, teacher_width, bias=False)
-    nn.init.xavier_uniform_(matrix.weight, generator=torch.Generator().manual_seed(seed))
+    if directions is not None and directions.shape == matrix.weight.shape:
+        matrix.weight.data.copy_(directions)
+    else:
+        nn.init.xavier_uniform_(matrix.weight, generator=torch.Generator().manual_seed(seed))
     return matrix

@@ -15,7 +15,8 @@ from edgeproof.methods import (
     distill_transformer,
 )
 from edgeproof.models import training
-from edgeproof.networks import transformer
+from edgeproof.models.training_task import Batch
+from edgeproof.networks import bert, transformer
 from tests.support.distillation_inputs import capture_loss, make_batch
 from tests.support.method_inputs import RECIPE, SHAPE, hinton_by_hand, make_task
 from tests.support.network_kinds import make_random_task
@@ -33,6 +34,7 @@ TRANSFORMER = {
     "teacher_attention": ["blocks.1.attention.probabilities"],
     "student_hidden": ["blocks.0"],
     "teacher_hidden": ["blocks.1"],
+    "embeddings": [],
 }
 
 
@@ -84,6 +86,24 @@ def test_the_adapter_for_another_width_is_discarded_after_training() -> None:
     names = set(student.state_dict())
     learned = distill_transformer.apply(student, make_task(views=1), teacher=teacher, **RECIPE | TRANSFORMER)
     assert set(learned.state_dict()) == names
+
+
+def test_the_embeddings_and_the_adapter_start_from_the_teachers(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_random_task("bert")
+    student, teacher = (
+        bert.build(task.inputs, task.outputs, vocabulary=30, width=width, depth=2, heads=2, inner=8) for width in (4, 8)
+    )
+    rows = torch.arange(3)
+    batch = Batch(task.train.select(slice(3)).inputs, task.train.targets[:3], rows, rows)
+    options = TRANSFORMER | {"embeddings": ["embedding.words"], "attention_weight": 0.0}
+    _, trained = capture_loss(distill_transformer, student, teacher, batch, monkeypatch, options, task)
+    table = teacher.get_submodule("embedding.words").weight.detach().double().numpy()
+    directions = trained.get_submodule("adapter").weight.detach().double().numpy()
+    np.testing.assert_allclose(
+        student.get_submodule("embedding.words").weight.detach().numpy(), table @ directions, atol=1e-6
+    )
+    loss = np.square(table - table @ directions @ directions.T).sum()
+    assert loss == pytest.approx(np.square(np.linalg.svd(table, compute_uv=False)[4:]).sum(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
