@@ -39,10 +39,10 @@ def has_other_seed(run: StoreLine) -> bool:
 
 
 def combine_verdicts(runs: Sequence[StoreLine]) -> tuple[str, tuple[str, ...]]:
-    """Return the worst verdict of the runs, and the reasons of all that are not valid."""
+    """Return the worst verdict of the runs, and the reasons of all that are not valid, each once."""
     worst = max((run.verdict for run in runs), key=VERDICTS.index)
     reasons = []
     for run in runs:
         prefix = "" if run.verdict == "unsupported" else f"{run.scenario} {run.process}: "
         reasons += [f"{prefix}{reason}" for reason in run.reasons]
-    return worst, tuple(reasons)
+    return worst, tuple(dict.fromkeys(reasons))
