@@ -111,7 +111,7 @@ class Measurer:
         result = self._dispatcher.run(runner_job, out)
         judged = verdict.judge_interleaved(result, self._limits, device_changes=self._list_device_changes(result))
         outcome = replace(judged.to_outcome(), result=result)
-        if judged.verdict in ("error", "unsupported"):
+        if result["status"] != "compared":
             return outcome
         log_ratios = np.log(result["own_ns"]) - np.log(result["other_ns"])
         partner = Job(job.runtime, model, scheme, job.scenario, 0)
