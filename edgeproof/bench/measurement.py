@@ -130,18 +130,21 @@ class Measurer:
     def _profile(self, job: Job, out: Path) -> JobOutcome:
         """Profile an artifact, list where its operators run, and time the preprocessing of its raw inputs.
 
-        A part that is missing never makes a job fail.
+        A part that is missing never makes a job fail. If the machine disturbed the preprocessing, the job is repeated.
         """
         runner_job = self._builder.build_profile(job)
         result = self._dispatcher.run(runner_job, out)
         profile: dict[str, Any] = {key: result[key] for key in ("method", "inferences", "operators") if key in result}
         if result["status"] != "profiled":
             profile = {"missing": result.get("reason") or result.get("error") or "the device gave no reason"}
+        preprocessing = None if runner_job.preprocessing is None else self._judge_preprocessing(result)
         return JobOutcome(
             "valid",
+            # Durations without a figure are those that the machine disturbed.
+            disturbed=bool(preprocessing and preprocessing.durations_ns and preprocessing.missing),
             profile=profile,
             placement=result.get("placement"),
-            preprocessing=None if runner_job.preprocessing is None else self._judge_preprocessing(result),
+            preprocessing=preprocessing,
         )
 
     def _judge_preprocessing(self, result: Mapping[str, Any]) -> PreprocessingResult:

@@ -39,12 +39,16 @@ def project_embeddings(student: nn.Module, teacher: nn.Module, names: Sequence[s
 def find_directions(table: torch.Tensor, count: int) -> torch.Tensor:
     """Return the leading right singular vectors (width, count) of a table (rows, width), in float32.
 
-    They are computed from the products of its columns, in float64. Raises ConfigError if there are fewer than `count`.
+    They are computed from the products of its columns, in float64. For all directions it is the identity: the table
+    then stays as it is, because distillation compares layers of equal widths without an adapter. Raises ConfigError if
+    there are fewer than `count`.
     """
     if count > table.shape[1]:
         raise ConfigError(
             f"embeddings of width {table.shape[1]} can't be projected to {count}. Choose a student that is not wider."
         )
+    if count == table.shape[1]:
+        return torch.eye(count)
     columns = table.detach().double()
     _, vectors = torch.linalg.eigh(columns.T @ columns)  # ascending eigenvalues
     directions: torch.Tensor = vectors.flip(1)[:, :count].float()

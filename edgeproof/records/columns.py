@@ -65,7 +65,7 @@ class StoreLine(NamedTuple):
     macs: Annotated[int | None, "multiply-accumulate operations of one inference"]
     weight_sparsity: Annotated[float | None, "share of weights that are zero"]
     notes: Annotated[tuple[str, ...], "remarks of the export"] = ()
-    disturbed: Annotated[bool, "the state of the machine is the only reason of the verdict"] = False
+    disturbed: Annotated[bool, "the machine is the only reason of the verdict or of no time of preprocessing"] = False
     compliance: Annotated[str | None, "MLPerf compliance test, such as TEST01"] = None
     commit_id: Annotated[str | None, "commit that measured"] = None
     runner: Annotated[str | None, "beginning of the runner's sha256"] = None

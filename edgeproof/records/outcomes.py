@@ -77,7 +77,7 @@ class JobOutcome:
     """The part of a record that the measurement decides.
 
     Attributes:
-        disturbed: the state of the machine is the only reason of the verdict.
+        disturbed: the state of the machine is the only reason of the verdict, or of a missing time of preprocessing.
         unreachable: the device could not be reached.
         run: for a run under LoadGen.
         result: the content of the runner's result.json.

@@ -89,7 +89,7 @@ class Record:
 
     @property
     def is_disturbed(self) -> bool:
-        """True if the state of the machine is the only reason of the verdict."""
+        """True if the state of the machine is the only reason of the verdict, or of a missing time of preprocessing."""
         return bool(self.content.get("disturbed"))
 
     @property

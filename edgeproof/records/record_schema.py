@@ -57,7 +57,7 @@ class RecordBody:
         measured_at: the beginning of the measurement, ISO 8601 in UTC.
         runner: the beginning of the runner's sha256.
         processes: the number of processes that the session planned for this kind of job.
-        disturbed: the state of the machine is the only reason of the verdict.
+        disturbed: the state of the machine is the only reason of the verdict, or of a missing time of preprocessing.
         unreachable: the device could not be reached.
         figures: the conditions during the run, such as waiting_share, and `unknown` those that could not be measured.
         harness_p50_ns: the median latency of the harness alone, in the same session.

@@ -103,6 +103,34 @@ def test_a_task_without_raw_inputs_has_no_column(digits_study: Params, project: 
     assert not any("edgeproof/tasks/tiny.py" in zipfile.ZipFile(runner).namelist() for runner in runners)
 
 
+@pytest.mark.end_to_end
+@pytest.mark.parametrize(("disturbed", "attempts"), [(1, 2), (9, bench_session.REPEATS + 1)])
+def test_a_disturbed_preprocessing_is_repeated_and_its_records_stay(
+    digits_study: Params,
+    project: Path,
+    plugin_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    disturbed: int,
+    attempts: int,
+) -> None:
+    reasons = iter([["others used the processor"]] * disturbed)
+    monkeypatch.setattr(verdict, "explain_disturbances", lambda *_: next(reasons, []))
+    record, row, table = measure(digits_study, project, plugin_root, RAW_INPUTS.format(body="pass"))
+    assert record.is_disturbed
+    assert record.verdict == "valid"
+    assert record.preprocessing is not None
+    assert record.preprocessing.missing == "others used the processor"
+    assert len(list((RECORDS / "desk_matrix/matrix/m.fp32").glob("profile.0*"))) == attempts
+    assert row.verdict == "valid"
+    assert row.repeated == attempts - 1
+    if disturbed < attempts:
+        assert row.preprocess_missing is None
+        assert row.preprocess_p50_ns is not None
+    else:
+        assert row.preprocess_p50_ns is None
+        assert "the time of preprocessing is missing: others used the processor" in table
+
+
 def test_a_disturbed_preprocessing_is_explained_as_a_disturbed_run_is() -> None:
     report = {
         "durations_ns": [1_000_000] * 100,
