@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edgeproof.board.programs import find_program, make_library_environment, run_program
-from edgeproof.board.python import VERSION
 from edgeproof.board.steps import build_step, hash_step
+from edgeproof.board.wheels import PYTHON_VERSION
 from edgeproof.core.errors import EdgeproofError
 
 KERNEL = "kernel"
@@ -28,7 +28,7 @@ DRIVERS = (
 # The board never reads these, and copying them would take most of the time.
 EXCLUDED_PATTERNS = ("doc", "man", "locale", "info", "lintian", "perl", "include", "modules", "*.a", "boot", "i18n")
 GUEST_ADDRESS = "10.0.2.15"  # QEMU's user network gives its guest this address
-MODULES_DIRECTORY = f"usr/local/lib/python{VERSION}/dist-packages"
+MODULES_DIRECTORY = f"usr/local/lib/python{PYTHON_VERSION}/dist-packages"
 
 CONFIGURATION_FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n",
@@ -136,7 +136,7 @@ def _configure(root: Path, keys: Path) -> None:
     (root / "etc/ssh/host_key").chmod(0o600)
     (root / "root").chmod(0o700)
     for link, target in (
-        ("usr/bin/python3", f"python{VERSION}"),
+        ("usr/bin/python3", f"python{PYTHON_VERSION}"),
         *((f"sbin/{name}", "/bin/busybox") for name in ("init", "hwclock", "ifconfig", "poweroff")),
         *((f"bin/{name}", "/bin/busybox") for name in ("mount", "umount", "hostname")),
     ):
@@ -150,9 +150,10 @@ def _compile_modules(root: Path) -> None:
     """Compile the board's modules here. The runner writes no bytecode, so every import would compile them again."""
     if sys.version_info[:2] != (3, 11):
         raise EdgeproofError(
-            f"building the board needs Python {VERSION}, which compiles its modules (this is {sys.version.split()[0]})."
+            f"building the board needs Python {PYTHON_VERSION}, which compiles its modules "
+            f"(this is {sys.version.split()[0]})."
         )
-    for directory in (root / f"usr/lib/python{VERSION}", root / MODULES_DIRECTORY):
+    for directory in (root / f"usr/lib/python{PYTHON_VERSION}", root / MODULES_DIRECTORY):
         compileall.compile_dir(
             directory, quiet=2, force=True, stripdir=str(root), prependdir="/",
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 import tempfile
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
+from edgeproof.board import wheels
 from edgeproof.board.programs import find_program, make_library_environment, run_program
 from edgeproof.board.steps import build_step, hash_step
+from edgeproof.board.wheels import PYTHON_VERSION, run_pip
 from edgeproof.config import compose, runtime_extras
 from edgeproof.config import packages as config_packages
+from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.devices.doctor import LOADGEN
 
-VERSION = "3.11"
 EXTENSION_SUFFIX = "cpython-311-aarch64-linux-gnu.so"
-# Debian 12 has glibc 2.36. Wheels for this and for every older version run there.
-WHEEL_PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 37))]
 
 
 def list_packages(further: Collection[str] = ()) -> dict[str, str]:
@@ -41,26 +39,22 @@ def list_packages(further: Collection[str] = ()) -> dict[str, str]:
 
 def build_site(system: Path, tools: Path, further: Collection[str] = ()) -> Path:
     """Return the directory of modules for the board's Python, with those of the extras in `further`."""
-    wheels = list_packages(further)
+    packages = list_packages(further)
     return build_step(
         "site",
-        {"wheels": wheels, "loadgen": config_packages.pin([LOADGEN])[LOADGEN], "system": hash_step(system)},
-        lambda out: _fill(out, wheels, system, tools),
-        f"fetching {', '.join(wheels)} and compiling LoadGen for aarch64 (2 minutes)",
+        {
+            "wheels": packages,
+            "loadgen": config_packages.pin([LOADGEN])[LOADGEN],
+            "system": hash_step(system),
+            "installer": hash_file(Path(wheels.__file__)),
+        },
+        lambda out: _fill(out, packages, system, tools),
+        f"fetching {', '.join(packages)} and compiling LoadGen for aarch64 (2 minutes)",
     )
 
 
-def _fill(out: Path, wheels: dict[str, str], system: Path, tools: Path) -> None:
-    platforms = [word for platform in WHEEL_PLATFORMS for word in ("--platform", platform)]
-    only = ["--only-binary", ":all:", "--python-version", VERSION, "--implementation", "cp", *platforms]
-    with tempfile.TemporaryDirectory() as scratch:
-        # The lock's hashes would require a hash of every package, also of those that only the board needs.
-        constraints = Path(scratch, "constraints.txt")
-        constraints.write_text(
-            "".join(f"{name}=={pinned}\n" for name, pinned in config_packages.read_versions().items())
-        )
-        _run_pip("install", "--target", out, "--no-compile", "-c", constraints, *only,
-             *(f"{name}=={version}" for name, version in wheels.items()))  # fmt: skip
+def _fill(out: Path, packages: dict[str, str], system: Path, tools: Path) -> None:
+    wheels.install_packages(out, packages, config_packages.read_all_versions())
     version = config_packages.pin([LOADGEN])[LOADGEN]
     with tempfile.TemporaryDirectory() as scratch:
         _compile_loadgen(Path(scratch), version, out, system, tools)
@@ -68,12 +62,12 @@ def _fill(out: Path, wheels: dict[str, str], system: Path, tools: Path) -> None:
 
 def _compile_loadgen(scratch: Path, version: str, out: Path, system: Path, tools: Path) -> None:
     """Compile LoadGen's source distribution for the board, with the options of its setup.py."""
-    _run_pip("download", "--no-deps", "--no-binary", LOADGEN, "--dest", scratch, f"{LOADGEN}=={version}")
+    run_pip("download", "--no-deps", "--no-binary", LOADGEN, "--dest", scratch, f"{LOADGEN}=={version}")
     (archive,) = scratch.glob("*.tar.gz")
     run_program(["tar", "-xf", archive, "-C", scratch])
     source = archive.with_name(archive.name.removesuffix(".tar.gz"))
     requirements = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
-    _run_pip(
+    run_pip(
         "install", "--no-deps", "--target", scratch / "headers", *(name for name in requirements if "pybind11" in name)
     )
     compiler = find_program("aarch64-linux-gnu-g++", tools)
@@ -87,7 +81,7 @@ def _compile_loadgen(scratch: Path, version: str, out: Path, system: Path, tools
         *((f"--sysroot={tools.resolve()}",) if environment is not None else ()),
         *(f"-DMAJOR_VERSION={major}", f"-DMINOR_VERSION={minor}", f"-I{source}"),
         f"-I{scratch / 'headers' / 'pybind11' / 'include'}",
-        f"-I{(system / 'usr/include' / f'python{VERSION}').resolve()}",
+        f"-I{(system / 'usr/include' / f'python{PYTHON_VERSION}').resolve()}",
         *("-isystem", (system / "usr/include").resolve()),
         *(*sources, "-o", out / f"mlperf_loadgen.{EXTENSION_SUFFIX}"),
     ]
@@ -95,8 +89,3 @@ def _compile_loadgen(scratch: Path, version: str, out: Path, system: Path, tools
     dist_info = out / f"{LOADGEN.replace('-', '_')}-{version}.dist-info"
     dist_info.mkdir()
     shutil.copyfile(source / "PKG-INFO", dist_info / "METADATA")
-
-
-def _run_pip(*words: Any) -> None:
-    verb, *rest = words
-    run_program([sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check", *rest])

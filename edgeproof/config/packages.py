@@ -48,12 +48,17 @@ def pin(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
     """
     if not lock.exists():
         return {package: _find_installed_version(package) for package in sorted(set(packages))}
-    further = lock.with_name(RUNTIMES_LOCK)
-    versions = {**(read_versions(further) if further.exists() else {}), **read_versions(lock)}
+    versions = read_all_versions(lock)
     missing = [package for package in packages if _normalize(package) not in versions]
     if missing:
         raise ConfigError(f"{lock} pins no version of {', '.join(missing)}. Add it there and run 'make setup'.")
     return {package: versions[_normalize(package)] for package in sorted(set(packages))}
+
+
+def read_all_versions(lock: Path = LOCK) -> dict[str, str]:
+    """Return the versions that read_versions() finds in `lock` and, if it is there, in requirements-runtimes.lock."""
+    further = lock.with_name(RUNTIMES_LOCK)
+    return {**(read_versions(further) if further.exists() else {}), **read_versions(lock)}
 
 
 def read_versions(lock: Path = LOCK) -> dict[str, str]:

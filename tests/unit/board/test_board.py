@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof.board import __main__ as board
-from edgeproof.board import debian, disk, machine, programs, python, steps
+from edgeproof.board import debian, disk, machine, programs, python, steps, wheels
 from edgeproof.board.machine import MachineConfig
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.study import worktrees
@@ -278,3 +279,65 @@ def test_damaged_settings_of_a_running_board_are_no_settings(
     monkeypatch.undo()
     (tmp_path / steps.STEP_FILE).write_bytes(content)
     assert steps._read_step_file(tmp_path) != {"key": {}, "code": ""}
+
+
+# --- packages of the board -----------------------------------------------------------------------------------------
+
+
+class FakePip:
+    """Installs packages as pip does with --no-deps: a dist-info directory each, with the requirements given here."""
+
+    def __init__(self, requirements: dict[str, list[str]]) -> None:
+        self.requirements = requirements
+        self.calls: list[list[str]] = []
+
+    def __call__(self, *words: Any) -> None:
+        out = Path(words[words.index("--target") + 1])
+        last_option = max(index for index, word in enumerate(words) if word == "--platform")
+        wanted = list(words[last_option + 2 :])
+        self.calls.append(wanted)
+        for word in wanted:
+            name = re.split("[=<>]", word)[0]
+            info = out / f"{name}-1.0.dist-info"
+            info.mkdir(parents=True)
+            lines = [f"Name: {name}", "Version: 1.0", *(f"Requires-Dist: {text}" for text in self.requirements[name])]
+            (info / "METADATA").write_text("Metadata-Version: 2.1\n" + "\n".join(lines) + "\n")
+
+
+def install(out: Path, monkeypatch: pytest.MonkeyPatch, requirements: dict[str, list[str]]) -> FakePip:
+    pip = FakePip(requirements)
+    monkeypatch.setattr(wheels, "run_pip", pip)
+    wheels.install_packages(out, {"engine": "1.0"}, {"engine": "1.0"})
+    return pip
+
+
+def test_requirements_are_those_of_the_board_and_not_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip = install(
+        tmp_path / "site",
+        monkeypatch,
+        {
+            "engine": [
+                'for-desks; platform_machine == "x86_64"',
+                'for-boards>=1; platform_machine == "aarch64" and python_version < "3.12"',
+                'for-windows; sys_platform == "win32"',
+                'for-developers; extra == "tests"',
+                "shared<2",
+            ],
+            "for-boards": ["shared", "engine"],
+            "shared": ["engine"],
+        },
+    )
+    assert [sorted(call) for call in pip.calls] == [["engine==1.0"], ["for-boards>=1", "shared<2"]]
+
+
+def test_a_requirement_with_extras_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EdgeproofError, match=re.escape("engine requires shared[all]: extras are not supported")):
+        install(tmp_path / "site", monkeypatch, {"engine": ["shared[all]"]})
+
+
+def test_a_package_that_pip_left_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheels, "run_pip", lambda *_: None)
+    with pytest.raises(EdgeproofError, match="pip did not install engine for the board"):
+        wheels.install_packages(tmp_path, {"engine": "1.0"}, {})
