@@ -7,6 +7,7 @@ read from them and decided for the board.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Mapping, Set
@@ -23,8 +24,11 @@ from edgeproof.core.errors import EdgeproofError
 PYTHON_VERSION = "3.11"
 # Debian 12 has glibc 2.36. Wheels for this and for every older version run there.
 WHEEL_PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 37))]
+# An index with builds of torch without CUDA. PyPI has, for aarch64, one that needs gigabytes of CUDA packages.
+TORCH_INDEX = os.environ.get("TORCH_INDEX", "https://download.pytorch.org/whl/cpu")
 # Pure Python that PyPI has as a source distribution only: what is built here runs on the board too.
 SOURCE_DISTRIBUTIONS = ("antlr4-python3-runtime",)
+GPU_PACKAGES = ("cuda-", "nvidia-")
 # The board's values for markers of requirements.
 ENVIRONMENT: dict[str, str | Set[str]] = {
     "implementation_name": "cpython",
@@ -66,15 +70,21 @@ def list_installed(directory: Path) -> set[str]:
 def list_requirements(directory: Path) -> dict[str, str]:
     """Return what the packages in a directory require on the board: name and allowed versions, by normalized name.
 
-    Raises EdgeproofError for a requirement with extras, such as `requests[socks]`.
+    Raises EdgeproofError for packages of CUDA, and for a requirement with extras, such as `requests[socks]`.
     """
     requirements: dict[str, str] = {}
     for package in metadata.distributions(path=[str(directory)]):
         for requirement in map(Requirement, package.requires or ()):
             if requirement.marker is not None and not requirement.marker.evaluate(ENVIRONMENT):
                 continue
+            user = package.metadata["Name"]
+            if requirement.name.startswith(GPU_PACKAGES):
+                raise EdgeproofError(
+                    f"{user} {package.version} is a build for NVIDIA's GPUs: it requires {requirement.name}. No build "
+                    f"without CUDA was found at {TORCH_INDEX}. Set TORCH_INDEX to an index that has it."
+                )
             if requirement.extras:
-                raise EdgeproofError(f"{package.metadata['Name']} requires {requirement}: extras are not supported.")
+                raise EdgeproofError(f"{user} requires {requirement}: extras are not supported.")
             name = canonicalize_name(requirement.name)
             requirements.setdefault(name, f"{requirement.name}{requirement.specifier}")
     return requirements
@@ -91,6 +101,7 @@ def _fetch(out: Path, requirements: list[str], constraints: Path) -> None:
         *("install", "--no-deps", "--target", out, "--no-compile", "--upgrade", "-c", constraints),
         *("--only-binary", ":all:", *(word for name in SOURCE_DISTRIBUTIONS for word in ("--no-binary", name))),
         *("--python-version", PYTHON_VERSION, "--implementation", "cp"),
+        *(("--extra-index-url", TORCH_INDEX) if any(text.startswith("torch=") for text in requirements) else ()),
         *(word for platform in WHEEL_PLATFORMS for word in ("--platform", platform)),
         *requirements,
     )

@@ -36,7 +36,7 @@ MOVES = (
 WARM_UP_INFERENCES, PROFILED_INFERENCES = 10, 200  # of a profile
 UNSUPPORTED_SCHEMES = {
     "int8-dynamic": (
-        "OpenVINO's files can't ask for activations that are quantized at run time: its CPU plugin decides that itself, "
+        "OpenVINO's files can't ask for activations that are quantized at run time: its CPU plugin decides that, "
         "and never for convolutions. Use int8-weights"
     ),
     "int8-static-entropy": "NNCF estimates ranges by extremes, quantiles or squared error, not by entropy",

@@ -337,6 +337,11 @@ def test_a_requirement_with_extras_is_refused(tmp_path: Path, monkeypatch: pytes
         install(tmp_path / "site", monkeypatch, {"engine": ["shared[all]"]})
 
 
+def test_a_build_for_gpus_is_refused_with_the_index_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EdgeproofError, match="engine 1.0 is a build for NVIDIA's GPUs: .*Set TORCH_INDEX"):
+        install(tmp_path / "site", monkeypatch, {"engine": ["nvidia-nccl"]})
+
+
 def test_a_package_that_pip_left_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheels, "run_pip", lambda *_: None)
     with pytest.raises(EdgeproofError, match="pip did not install engine for the board"):
