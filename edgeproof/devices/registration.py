@@ -11,6 +11,7 @@ from edgeproof.config import cards, compose, packages, runtime_extras
 from edgeproof.config.cards import Card, Fingerprint
 from edgeproof.config.validation import validate
 from edgeproof.config.yaml_file import read_yaml
+from edgeproof.core import plugins
 from edgeproof.core.directories import write_text
 from edgeproof.core.errors import ConfigError
 from edgeproof.core.job import NULL_RUNTIME
@@ -34,16 +35,16 @@ def register(name: str, content: dict[str, Any]) -> None:
     transport = device.open_transport(name, card)
     fingerprint = describe(transport, card, NULL_RUNTIME, {}).to_card_fingerprint()
     print(f"{name}: {fingerprint.cpu or 'unknown processor'}")
-    needed = list_runtime_packages()
+    every = list_runtime_packages(plugins.list_names("runtimes"))
     working = [
-        runtime for runtime, versions in needed.items() if not describe(transport, card, runtime, versions).problems
+        runtime for runtime, versions in every.items() if not describe(transport, card, runtime, versions).problems
     ]
     content |= {"architecture": fingerprint.architecture} if fingerprint.architecture else {}
     content |= {"runtimes": dict.fromkeys(working), "fingerprint": fingerprint.model_dump(exclude_none=True)}
     validate(Card, content, where)
     write_text(path, dump_yaml(content))
     print(f"Wrote {path}. Working runtimes: {', '.join(working) or 'none'}.")
-    if len(working) < len(needed):
+    if not list_runtime_packages().keys() <= set(working):
         print(
             f"'edgeproof devices doctor {name}' shows how to install the other runtimes. "
             "Then list them under 'runtimes' in the card."

@@ -338,7 +338,7 @@ def test_a_requirement_with_extras_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_build_for_gpus_is_refused_with_the_index_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EdgeproofError, match="engine 1.0 is a build for NVIDIA's GPUs: .*Set TORCH_INDEX"):
+    with pytest.raises(EdgeproofError, match=r"engine 1\.0 is a build for NVIDIA's GPUs: .*Set TORCH_INDEX"):
         install(tmp_path / "site", monkeypatch, {"engine": ["nvidia-nccl"]})
 
 

@@ -32,7 +32,8 @@ DESCRIPTION = {
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    shutil.copyfile(ROOT / "requirements.lock", tmp_path / "requirements.lock")
+    for name in ("requirements.lock", "requirements-runtimes.lock"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
     (tmp_path / "devices").mkdir()
     monkeypatch.delenv("EDGEPROOF_PLUGINS", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -99,9 +100,23 @@ def test_add_writes_the_card_of_this_machine(project: Path, capsys: pytest.Captu
     assert card.fingerprint is not None
     assert card.fingerprint.kernel == platform.release()
     assert card.fingerprint.python == platform.python_version()
-    assert set(card.runtimes or {}) == {"onnx", "openvino", "tflite"}
+    assert set(card.runtimes or {}) >= {"onnx", "openvino", "tflite"}
     assert main.run(["devices", "probe", "desk"]) == 0
     assert "'desk' matches its card." in capsys.readouterr().out
+
+
+def test_add_lists_the_runtimes_of_extras_that_the_device_has(project: Path) -> None:
+    python = write_interpreter(project, {**DESCRIPTION, "problems": {}})
+    assert main.run(["devices", "add", "desk", "--transport", "local", "--python", python]) == 0
+    assert set(cards.read("desk").runtimes or {}) == {
+        "executorch",
+        "mnn",
+        "ncnn",
+        "onnx",
+        "openvino",
+        "tflm",
+        "tflite",
+    }
 
 
 def test_probe_prints_changes_and_the_new_fingerprint(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
