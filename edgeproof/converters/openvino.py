@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -32,12 +34,29 @@ def convert(model: nn.Module, samples: tuple[Array, ...]) -> Any:
     import torch
 
     if model not in _fp32_models:
-        with torch.no_grad():
+        with torch.no_grad(), _leave_out_tensorflow():
             examples = tuple(torch.from_numpy(array[:1]) for array in samples)
             converted = ov.convert_model(torch.export.export(model, examples))
         converted.reshape({index: [1, *array.shape[1:]] for index, array in enumerate(samples)})
         _fp32_models[model] = converted
     return _fp32_models[model].clone()
+
+
+@contextlib.contextmanager
+def _leave_out_tensorflow() -> Iterator[None]:
+    """Let OpenVINO not ask whether a model is one of TensorFlow's.
+
+    If TensorFlow is loaded it asks that first, and fails since Python 3.13: its `exec("del tensorflow")` relies on
+    local variables that exec() could change before PEP 667.
+    """
+    from openvino.tools.ovc import convert_impl
+
+    before = convert_impl.tf_frontend_with_python_bindings_installed
+    convert_impl.tf_frontend_with_python_bindings_installed = False
+    try:
+        yield
+    finally:
+        convert_impl.tf_frontend_with_python_bindings_installed = before
 
 
 def round_to_bf16(model: Any) -> Any:

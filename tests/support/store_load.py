@@ -62,7 +62,7 @@ def _work(role: str, root: Path, expected: int, deadline: float, seed: int) -> N
         rounds += 1
     if role == "write":
         return
-    print(f"{role}: {rounds} rounds")
+    print(f"{role}: {rounds} rounds", flush=True)  # os._exit() writes no buffer
 
 
 def _replace_session(session: Path) -> None:

@@ -23,6 +23,8 @@ from edgeproof.study import worktrees
 from tests.support.damaged_json import HUGE
 from tests.support.project import ROOT
 
+NEEDS_SSH = pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH's client is not installed")
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -161,6 +163,7 @@ def test_the_board_is_reached_through_loopback_only_and_reaches_no_network() -> 
     assert drive.endswith("/a,,b/disk/disk.img")
 
 
+@NEEDS_SSH
 def test_the_ssh_configuration_has_the_board_and_checks_its_host_key(project: Path) -> None:
     path = project / "ssh_config"
     path.write_text(machine.format_ssh_config(22022, project / "a key %h", project / "known hosts"))
@@ -199,6 +202,7 @@ def test_a_running_board_is_found_by_its_command_line_and_stopped(project: Path)
     assert machine.find_running() is None
 
 
+@NEEDS_SSH
 def test_a_board_that_ends_at_once_is_reported_with_the_end_of_its_console(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

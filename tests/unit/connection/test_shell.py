@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -194,6 +195,7 @@ def test_ssh_checks_host_keys_and_neither_asks_nor_forwards_anything(tmp_path: P
     assert argv[-2:] == ["--", "board"]
 
 
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH's client is not installed")
 def test_a_devices_own_ssh_configuration_replaces_the_users(tmp_path: Path) -> None:
     root = tmp_path / "devices" / "board"
     assert "-F" not in ssh.Transport(root, "board")._command

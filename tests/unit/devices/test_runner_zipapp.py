@@ -92,7 +92,7 @@ import edgeproof.runner.instruction_count, edgeproof.runner.loadgen_job
 from edgeproof.core import plugins
 plugins.load("runtimes", "null")
 print(main.__file__)
-own = set(sys.stdlib_module_names) | {"edgeproof", "numpy"}
+own = set(sys.stdlib_module_names) | {"edgeproof", "numpy", "sitecustomize"}  # the last is Debian's
 print(sorted({name.partition(".")[0] for name in sys.modules if hasattr(sys.modules[name], "__file__")} - own))
 """
     runner = runner_zipapp.pack("null", tmp_path)

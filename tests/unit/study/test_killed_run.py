@@ -40,7 +40,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "stage.py").write_text(STAGE)
     (tmp_path / "run.py").write_text(RUN)
     # With 'true', every shell stays between DVC and the stage.
-    (tmp_path / "dvc.yaml").write_text("stages:\n  long:\n    cmd: python stage.py && true\n")
+    (tmp_path / "dvc.yaml").write_text(f"stages:\n  long:\n    cmd: {sys.executable} stage.py && true\n")
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n")
     return tmp_path
@@ -102,7 +102,7 @@ def test_killing_the_run_or_dvc_ends_the_stage_behind_its_shell(
 ) -> None:
     wait_for_stage(project)
     processes = list_processes(project)
-    assert any("-c python stage.py" in command for command in processes.values()), processes
+    assert any(f"-c {sys.executable} stage.py" in command for command in processes.values()), processes
     number = next(number for number, command in processes.items() if victim in command)
     os.kill(number, signal.SIGKILL)
     assert_nothing_runs(project)
