@@ -89,10 +89,10 @@ def _explain_where_to_add(mention: Mention) -> str:
     if kind == "task":
         return (
             f"To add one for your own data: conf/tasks/{name}.yaml with a 'kind' (docs/your_own_data.md). With code: "
-            f"edgeproof/tasks/{name}.py and conf/tasks/{name}.yaml."
+            f"{plugins.find_own_root()}/tasks/{name}.py and conf/tasks/{name}.yaml."
         )
     if kind in plugins.SINGULAR.values():
-        return f"To add one: edgeproof/{kind}s/{name}.py and conf/{kind}s/{name}.yaml."
+        return f"To add one: {plugins.find_own_root()}/{kind}s/{name}.py and conf/{kind}s/{name}.yaml."
     if kind == "scenario":
         return f"To add one: conf/scenarios/{name}.yaml."
     return "Models are named under 'models' in the study's YAML."

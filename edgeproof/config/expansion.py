@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import create_model
+
 from edgeproof.config import cards, task_kinds
 from edgeproof.config.checks import check_frameworks, check_study
 from edgeproof.config.code_versions import describe_code, describe_plugins
@@ -149,6 +151,8 @@ def _check_options(kind: str, name: str, options: Mapping[str, Any], where: str)
             f"{plugins.find_source(kind, name)} has no class 'Options'. Every {plugins.SINGULAR[kind]} has one, a "
             "pydantic model with its options, such as: class Options(BaseModel): width: int (docs/extending.md)"
         )
+    if model.model_config.get("extra", "ignore") == "ignore":  # else a misspelt option would have no effect
+        model = create_model(model.__name__, __base__=model, __cls_kwargs__={"extra": "forbid"})
     checked = validate(model, dict(options), source, MAX_OPTION)
     content: dict[str, Any] = checked.model_dump(mode="json")
     return content

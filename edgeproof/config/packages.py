@@ -42,17 +42,28 @@ def pin(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
     """Return the exact version of each package: the one in the lock files, or the installed one without `lock`.
 
     requirements-runtimes.lock beside `lock` is read too. Without a lock, a package that is missing here has the version
-    that edgeproof requires.
+    that edgeproof requires. A plugin's YAML file may pin a package that the lock lacks: 'name==1.2'.
     Stages have these versions as parameters, so DVC runs them again after an upgrade. Raises ConfigError for a package
-    that is not pinned, or not installed.
+    that is not pinned, not installed, or pinned twice with different versions.
     """
+    own = dict(package.split("==", 1) for package in packages if "==" in package)
+    names = sorted({package for package in packages if "==" not in package} - own.keys())
     if not lock.exists():
-        return {package: _find_installed_version(package) for package in sorted(set(packages))}
+        return {name: _find_installed_version(name) for name in names} | own
     versions = read_all_versions(lock)
-    missing = [package for package in packages if _normalize(package) not in versions]
+    for name, version in own.items():
+        if versions.get(_normalize(name), version) != version:
+            raise ConfigError(
+                f"{name} is pinned as {version} in a plugin's YAML file and as {versions[_normalize(name)]} in {lock}. "
+                "Leave the version out of the YAML file."
+            )
+    missing = [name for name in names if _normalize(name) not in versions]
     if missing:
-        raise ConfigError(f"{lock} pins no version of {', '.join(missing)}. Add it there and run 'make setup'.")
-    return {package: versions[_normalize(package)] for package in sorted(set(packages))}
+        raise ConfigError(
+            f"{lock} pins no version of {', '.join(missing)}. Pin it in the plugin's YAML file, such as "
+            f"{missing[0]}==1.2, or in pyproject.toml, and run 'make lock' and 'make setup'."
+        )
+    return {name: versions[_normalize(name)] for name in names} | own
 
 
 def read_all_versions(lock: Path = LOCK) -> dict[str, str]:

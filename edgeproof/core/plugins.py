@@ -80,8 +80,13 @@ def find_source(kind: str, name: str) -> Path:
 def build_unknown_name_error(kind: str, name: str) -> UnknownNameError:
     """Build the error for a plugin that does not exist."""
     definition = "" if kind in ("transports", "metrics", "task_kinds") else f" and conf/{kind}/{name}.yaml"
-    root = "edgeproof" if Path("edgeproof").is_dir() else PROJECT_PLUGINS
-    return UnknownNameError(SINGULAR[kind], name, list_names(kind), f"To add one: {root}/{kind}/{name}.py{definition}.")
+    path = f"{find_own_root()}/{kind}/{name}.py"
+    return UnknownNameError(SINGULAR[kind], name, list_names(kind), f"To add one: {path}{definition}.")
+
+
+def find_own_root() -> Path:
+    """Return the directory in which plugins of the current project belong: edgeproof's own in its repository."""
+    return Path("edgeproof") if Path("edgeproof").is_dir() else PROJECT_PLUGINS
 
 
 def list_external_roots() -> list[Path]:

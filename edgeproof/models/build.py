@@ -17,6 +17,7 @@ from edgeproof.core.directories import content_sha256, read_meta, write_atomical
 from edgeproof.core.errors import ConfigError
 from edgeproof.models import frameworks, memory_allocator, model_files, qat, task_loading
 from edgeproof.models.layer_outputs import UnknownLayerError
+from edgeproof.models.network_check import build_checked
 from edgeproof.models.training_task import TrainingTask
 from edgeproof.paths import DATA, MODELS, locate_model
 
@@ -99,7 +100,7 @@ def _load_start(item: ModelParams, task: TrainingTask) -> tuple[Any, model_files
             )
         return module, spec
     spec = model_files.NetworkSpec(item.network, item.network_options, task.inputs, task.outputs)
-    return spec.build(), spec
+    return build_checked(spec), spec
 
 
 def _load_teachers(method: Any, item: ModelParams, seed: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import pickle
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,8 @@ from edgeproof.core.errors import ConfigError, DataError
 
 SAFETENSORS = ".safetensors"
 PICKLED = (".pt", ".pth", ".bin")
+# Escape sequences of a terminal, which torch puts into its messages.
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # Keys under which training scripts store the state_dict in a checkpoint, and prefixes that wrappers give its names.
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -105,7 +108,7 @@ def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _COLOURS.sub("", str(error)).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} holds more than tensors, or is damaged ({reason:.200}). {advice}.") from error
     key = next((key for key in _STATE_KEYS if isinstance(content, Mapping) and _has_tensors(content.get(key))), None)
     state = content if key is None else content[key]

@@ -110,8 +110,13 @@ def read_runs(directory: Path, *, allow_unlike: bool = False) -> ArtifactRuns:
         earlier = latest.get(run.process)
         if record.verdict == "valid" and (earlier is None or run.attempt > earlier.identity.attempt):
             latest[run.process] = record
-    if len(artifacts) != 1 or not latest:
-        content = "no valid single-stream run" if len(artifacts) < 2 else f"{len(artifacts)} artifacts or sessions"
+    if len(artifacts) == 1 and not latest:
+        raise EdgeproofError(
+            f"{directory} holds no valid single-stream run: all were refused. To measure again, raise 'session' in the "
+            "study, and run 'edgeproof repro'."
+        )
+    if len(artifacts) != 1:
+        content = "no single-stream run" if not artifacts else f"{len(artifacts)} artifacts or sessions"
         raise EdgeproofError(
             f"{directory} holds {content}. Name the directory of one artifact: "
             "results/records/<session>/<runtime>/<model>.<scheme>."

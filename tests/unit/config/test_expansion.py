@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeproof.config import compose
+from edgeproof.config import compose, expansion
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ConfigError
 from tests.support import study_contents
@@ -95,3 +95,12 @@ def test_interleaved_processes_compare_each_artifact_of_a_family_with_its_refere
         "student_slim_w4": {"fp32": ["student", "fp32"]},  # its control has no other scheme
         "student_slim": {"int8-static": ["student_slim", "fp32"]},
     }
+
+
+def test_a_misspelt_option_is_refused_also_if_the_plugins_model_would_ignore_it(plugin_root: Path) -> None:
+    (plugin_root / "networks" / "lax.py").write_text(
+        "from pydantic import BaseModel\nclass Options(BaseModel):\n    width: int = 16\n"
+    )
+    assert expansion._check_options("networks", "lax", {"width": 8}, "models.student") == {"width": 8}
+    with pytest.raises(ConfigError, match=r"widht: unknown key\. Did you mean 'width'"):
+        expansion._check_options("networks", "lax", {"widht": 8}, "models.student")

@@ -71,3 +71,13 @@ def test_without_a_lock_the_installed_versions_are_pinned(tmp_path: Path, monkey
         ConfigError, match=r"no-such-package is not installed\. Install it: pip install no-such-package"
     ):
         packages.pin(["no-such-package"])
+
+
+def test_a_plugins_own_pin_stands_beside_the_lock_and_may_not_differ_from_it(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("numpy==2.0 \\\n    --hash=sha256:00\n")
+    assert packages.pin(["engine==1.5", "numpy"], lock) == {"numpy": "2.0", "engine": "1.5"}
+    assert packages.pin(["numpy==2.0"], lock) == {"numpy": "2.0"}
+    with pytest.raises(ConfigError, match=r"numpy is pinned as 1\.9 in a plugin's YAML file and as 2\.0 in "):
+        packages.pin(["numpy==1.9"], lock)
+    assert packages.pin(["engine==1.5"], tmp_path / "no.lock") == {"engine": "1.5"}

@@ -140,8 +140,9 @@ def test_code_in_a_file_never_runs(name: str, task: TrainingTask, tmp_path: Path
 
 def test_a_whole_module_is_refused_with_the_way_to_save_its_weights(task: TrainingTask, tmp_path: Path) -> None:
     torch.save(build_tiny_module("cnn2"), tmp_path / "a.pt")
-    with pytest.raises(DataError, match=r"holds more than tensors.*torch\.save\(model\.state_dict\(\)"):
+    with pytest.raises(DataError, match=r"holds more than tensors.*torch\.save\(model\.state_dict\(\)") as caught:
         load(tmp_path / "a.pt", task)
+    assert "\x1b" not in str(caught.value)  # no colours of a terminal
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"a": 1}, torch.zeros(3)])
