@@ -82,8 +82,7 @@ class Session(InferenceSession):
         inputs = [facts.input_tensor_meta(index) for index in range(facts.num_inputs())]
         self._tensors = [torch.zeros(info.sizes(), dtype=dtypes[info.dtype()]) for info in inputs]
         self._inputs = [tensor.numpy() for tensor in self._tensors]
-        outputs = [facts.output_tensor_meta(index) for index in range(facts.num_outputs())]
-        self._outputs = tuple(torch.zeros(info.sizes(), dtype=dtypes[info.dtype()]).numpy() for info in outputs)
+        self._outputs: tuple[Array, ...] | None = None
 
     def feed(self, *inputs: Array) -> None:
         for buffer, x in zip(self._inputs, inputs, strict=True):
@@ -94,8 +93,10 @@ class Session(InferenceSession):
         self._method.execute()
 
     def fetch(self) -> tuple[Array, ...]:
-        for buffer, tensor in zip(self._outputs, self._method.get_outputs(clone_outputs=False), strict=True):
-            buffer[...] = tensor.numpy()
+        if (
+            self._outputs is None
+        ):  # the memory plan of the program fixes the place of its outputs, so they are asked once
+            self._outputs = tuple(tensor.numpy() for tensor in self._method.get_outputs(clone_outputs=False))
         return self._outputs
 
     def fallbacks(self) -> list[str]:
