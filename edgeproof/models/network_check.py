@@ -36,9 +36,10 @@ def build_checked(spec: NetworkSpec) -> Any:
     except EdgeproofError:
         raise
     except Exception as error:  # a user's own code may raise anything
+        reason = " ".join(str(error).split()) or "no message"
         raise ConfigError(
-            f"{_locate(error, source)}: {type(error).__name__}: {error}. The network takes {_describe(spec.inputs)}. "
-            "Correct the file, then run the same command again."
+            f"{_locate(error, source)}: {type(error).__name__}: {reason:.300}. The network takes "
+            f"{_describe(spec.inputs)}. Correct the file, then run the same command again."
         ) from error
     return module
 
