@@ -89,7 +89,10 @@ def swap(new: Path, target: Path) -> None:
             if has_older and not target.exists():
                 older.rename(target)
             if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                _remove_unused(older, without_locks=True)  # another process was faster
+                if older.exists():  # another process was faster: the older content is a leftover, also while it is read
+                    leftover = name_partial(target)
+                    older.rename(leftover)
+                    _remove_unused(leftover, without_locks=True)
                 continue
             raise
         if has_older:

@@ -136,6 +136,29 @@ def test_the_old_directory_survives_when_the_new_one_cannot_be_renamed(
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
+def test_a_directory_that_is_held_while_another_writer_is_faster_is_removed_by_the_next_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partial_paths, "_exchange", lambda *_: False)
+    target, rename = tmp_path / "made", Path.rename
+    build(target, {"file": b"old"})
+    lock = file_locks.lock_directory(target)
+
+    def be_slower(path: Path, name: Path) -> Path:
+        if name == target and not target.exists() and path.suffix == ".part":
+            monkeypatch.setattr(Path, "rename", rename)
+            target.mkdir()
+            (target / "file").write_bytes(b"another writer's")
+        return rename(path, name)
+
+    monkeypatch.setattr(Path, "rename", be_slower)
+    build(target, {"file": b"new"})
+    assert (target / "file").read_bytes() == b"new"
+    os.close(lock)
+    build(target, {"file": b"newer"})
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_writers_of_one_directory_at_once_leave_one_whole_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
@@ -151,6 +174,7 @@ def test_writers_of_one_directory_at_once_leave_one_whole_directory(
     with ThreadPoolExecutor(8) as executor:
         list(executor.map(write, range(8)))
     assert len({(target / name).read_bytes() for name in ("a", "b", "c")}) == 1
+    build(target, {"a": b"last"})  # removes what a writer left because another one still held it
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -68,7 +69,8 @@ def run(project: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.kill()
     process.wait()
     for number in list_processes(project):
-        os.kill(number, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(number, signal.SIGKILL)
 
 
 def wait_for_stage(project: Path) -> None:
