@@ -112,8 +112,8 @@ def read_runs(directory: Path, *, allow_unlike: bool = False) -> ArtifactRuns:
             latest[run.process] = record
     if len(artifacts) == 1 and not latest:
         raise EdgeproofError(
-            f"{directory} holds no valid single-stream run: all were refused. To measure again, raise 'session' in the "
-            "study, and run 'edgeproof repro'."
+            f"{directory} holds no valid single-stream run: all were refused. Measure again: run 'edgeproof bench' "
+            "once more, or raise 'session' in the study and run 'edgeproof repro'."
         )
     if len(artifacts) != 1:
         content = "no single-stream run" if not artifacts else f"{len(artifacts)} artifacts or sessions"

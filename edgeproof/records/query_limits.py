@@ -38,10 +38,12 @@ def open_connection(scratch: Path) -> duckdb.DuckDBPyConnection:
         "memory_limit": MEMORY_LIMIT,
         "temp_directory": str(scratch / "spill").replace("'", "''"),
         "max_temp_directory_size": SPILL_LIMIT,
-        "enable_progress_bar": "false",
     }
     for name, value in settings.items():
         connection.execute(f"SET {name} = '{value}'")
+    # In a notebook without ipywidgets, DuckDB refuses this setting. There it is off already.
+    if connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+        connection.execute("SET enable_progress_bar = false")
     return connection
 
 

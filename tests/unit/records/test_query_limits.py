@@ -6,6 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -98,3 +99,26 @@ def test_the_help_names_the_limits(capsys: pytest.CaptureFixture[str]) -> None:
     for limit in (f"{query_limits.TIMEOUT_S:g}", "512 MB", "1 GB", f"{query_output.MAX_ROWS:,}"):
         assert limit in text
     assert (query_limits.MEMORY_LIMIT, query_limits.SPILL_LIMIT) == ("512MB", "1GB")
+
+
+def test_the_progress_bar_is_off_and_not_set_where_it_is_off_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = duckdb.connect
+
+    class Notebook:
+        """A connection in a notebook without ipywidgets: the bar is off, and DuckDB refuses to set it."""
+
+        def __init__(self) -> None:
+            self.connection = connect()
+            self.connection.execute("SET enable_progress_bar = false")
+
+        def execute(self, sql: str) -> duckdb.DuckDBPyConnection:
+            if sql.startswith("SET enable_progress_bar"):
+                raise duckdb.InvalidInputException("required package 'ipywidgets' is missing")
+            return self.connection.execute(sql)
+
+    question = "SELECT current_setting('enable_progress_bar')"
+    assert query_limits.open_connection(tmp_path / "a").execute(question).fetchone() == (False,)
+    monkeypatch.setattr(duckdb, "connect", Notebook)
+    assert query_limits.open_connection(tmp_path / "b").execute(question).fetchone() == (False,)
