@@ -9,6 +9,7 @@ from pathlib import Path
 
 from packaging.markers import Marker
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from edgeproof.core.errors import ConfigError
 
@@ -52,18 +53,19 @@ def pin(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
         return {name: _find_installed_version(name) for name in names} | own
     versions = read_all_versions(lock)
     for name, version in own.items():
-        if versions.get(_normalize(name), version) != version:
+        locked = versions.get(canonicalize_name(name), version)
+        if locked != version:
             raise ConfigError(
-                f"{name} is pinned as {version} in a plugin's YAML file and as {versions[_normalize(name)]} in {lock}. "
+                f"{name} is pinned as {version} in a plugin's YAML file and as {locked} in {lock}. "
                 "Leave the version out of the YAML file."
             )
-    missing = [name for name in names if _normalize(name) not in versions]
+    missing = [name for name in names if canonicalize_name(name) not in versions]
     if missing:
         raise ConfigError(
             f"{lock} pins no version of {', '.join(missing)}. Pin it in the plugin's YAML file, such as "
             f"{missing[0]}==1.2, or in pyproject.toml, and run 'make lock' and 'make setup'."
         )
-    return {name: versions[_normalize(name)] for name in names} | own
+    return {name: versions[canonicalize_name(name)] for name in names} | own
 
 
 def read_all_versions(lock: Path = LOCK) -> dict[str, str]:
@@ -82,7 +84,9 @@ def read_versions(lock: Path = LOCK) -> dict[str, str]:
     except FileNotFoundError:
         raise ConfigError(f"{lock} is missing from {Path.cwd()}. Run the command in the project's root.") from None
     pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)(?:[ \t]*;[ \t]*([^\\\n]+))?", text, re.MULTILINE)
-    return {_normalize(name): version for name, version, marker in pins if _applies_here(marker, f"{lock}: {name}")}
+    return {
+        canonicalize_name(name): version for name, version, marker in pins if _applies_here(marker, f"{lock}: {name}")
+    }
 
 
 def _applies_here(marker: str, place: str) -> bool:
@@ -109,11 +113,6 @@ def _find_required_version(package: str) -> str | None:
     """Return the exact version of a package in edgeproof's own requirements, extras included, or None."""
     for requirement in map(Requirement, metadata.requires("edgeproof") or ()):
         exact = [part.version for part in requirement.specifier if part.operator == "=="]
-        if _normalize(requirement.name) == _normalize(package) and exact:
+        if canonicalize_name(requirement.name) == canonicalize_name(package) and exact:
             return exact[0]
     return None
-
-
-def _normalize(name: str) -> str:
-    # PEP 503
-    return re.sub(r"[-_.]+", "-", name).lower()

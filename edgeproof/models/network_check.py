@@ -28,11 +28,11 @@ def build_checked(spec: NetworkSpec) -> Any:
     source = plugins.find_source("networks", spec.name)
     try:
         module = spec.build()
-        if isinstance(module, BroughtModule) or (module is not None and not isinstance(module, nn.Module)):
-            return module  # a file that is not there yet, or a network of Keras, which checks its own shapes
         if module is None:
             raise ConfigError(f"{source}: build() returned None. Let it return the network.")
-        _check_outputs(_run(module, spec.inputs), spec.outputs, source)
+        # The method adds the file of a brought model later. Networks of Keras are not run.
+        if isinstance(module, nn.Module) and not isinstance(module, BroughtModule):
+            _check_outputs(_run(module, spec.inputs), spec.outputs, source)
     except EdgeproofError:
         raise
     except Exception as error:  # a user's own code may raise anything

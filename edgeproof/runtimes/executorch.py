@@ -93,9 +93,8 @@ class Session(InferenceSession):
         self._method.execute()
 
     def fetch(self) -> tuple[Array, ...]:
-        if (
-            self._outputs is None
-        ):  # the memory plan of the program fixes the place of its outputs, so they are asked once
+        # The memory plan of the program fixes the place of its outputs, so they are asked for once.
+        if self._outputs is None:
             self._outputs = tuple(tensor.numpy() for tensor in self._method.get_outputs(clone_outputs=False))
         return self._outputs
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from edgeproof.cli import main
-from edgeproof.config import cards
+from edgeproof.config import cards, packages
 from edgeproof.core.errors import ConfigError, DeviceError
 from edgeproof.devices import doctor, registration
 from tests.support.project import ROOT
@@ -100,7 +100,10 @@ def test_add_writes_the_card_of_this_machine(project: Path, capsys: pytest.Captu
     assert card.fingerprint is not None
     assert card.fingerprint.kernel == platform.release()
     assert card.fingerprint.python == platform.python_version()
-    assert set(card.runtimes or {}) >= {"onnx", "openvino", "tflite"}
+    known = registration.list_runtime_packages(("executorch", "mnn", "ncnn", "tflm")).items()
+    here = {name for name, needed in known if not any(packages.describe_difference(*pair) for pair in needed.items())}
+    assert here >= {"onnx", "openvino", "tflite"}
+    assert set(card.runtimes or {}) == here
     assert main.run(["devices", "probe", "desk"]) == 0
     assert "'desk' matches its card." in capsys.readouterr().out
 
