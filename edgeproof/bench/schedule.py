@@ -40,6 +40,11 @@ class Job:
     attempt: int = 0
 
     @property
+    def artifact(self) -> ArtifactKey:
+        """The artifact that is measured."""
+        return ArtifactKey(self.runtime, self.model, self.scheme)
+
+    @property
     def replicate(self) -> int:
         """The index of the seed whose artifact is measured. All jobs but accuracy use the first."""
         return self.process if self.scenario == kinds.ACCURACY else 0

@@ -95,10 +95,19 @@ def _run_jobs(session: BenchSession, item: BenchParams) -> None:
                 session.forget(unreachable)
                 reason = record.reasons[0]
                 raise DeviceError(f"device '{item.device}' can't be reached: {reason}. The same command continues.")
-            if record.is_disturbed and job.attempt < REPEATS and session.repeats_runs:
+            may_repeat = record.is_disturbed and job.attempt < REPEATS and session.repeats_runs
+            if may_repeat and (record.result is not None or _may_run_later(job, record, waiting, item)):
                 _schedule_repeat(job, record, waiting)
             else:
                 progress.advance()
+
+
+def _may_run_later(job: Job, record: Record, waiting: Iterable[Job], item: BenchParams) -> bool:
+    """Return False for a job that needs a latency which no waiting job can measure any more."""
+    if record.is_unreachable:
+        return True
+    measuring = {key for key, scenario in item.all.items() if scenario.scenario == "SingleStream"}
+    return any(other.artifact == job.artifact and other.scenario in measuring for other in waiting)
 
 
 def _schedule_repeat(job: Job, record: Record, waiting: collections.deque[Job]) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeproof.converters import mnn_calibration
 from edgeproof.converters import onnx as onnx_converter
 from edgeproof.converters.first_outputs import predict_first
 from edgeproof.converters.vendor_tools import refuse_network, run_tool
@@ -61,7 +62,7 @@ def write_int8_static(model: nn.Module, samples: tuple[Array, ...], path: Path) 
     Raises Unsupported if MNN's tools refuse the network, or if it has an input of integers.
     """
     if any(array.dtype.kind != "f" for array in samples):
-        raise Unsupported("MNN's quantizer calibrates wrong ranges for networks with inputs of integers")
+        raise Unsupported("MNN's quantized networks with inputs of integers compute wrong outputs")
     with tempfile.TemporaryDirectory() as scratch:
         source, settings, data = Path(scratch, "fp32.mnn"), Path(scratch, "settings.json"), Path(scratch, "samples")
         write(model, samples, source)
@@ -76,6 +77,7 @@ def write_int8_static(model: nn.Module, samples: tuple[Array, ...], path: Path) 
         }
         settings.write_text(json.dumps(content), encoding="utf-8")
         _run_tool(["mnnquant", str(source), str(path), str(settings)], path)
+        mnn_calibration.replace_scales(path, source, samples)
     Path(f"{path}.json").unlink(missing_ok=True)  # the tool's own report of the scales
 
 

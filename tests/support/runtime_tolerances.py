@@ -26,15 +26,9 @@ TOLERANCE = {
 SATURATED_TOLERANCE = 0.8
 SATURATING_RUNTIMES = ("onnx", "openvino")
 
-# MNN's ADMM narrows the ranges of activations and clips the largest values: 31% of the largest output was seen in two
-# one-dimensional convolutions, at a correlation of 0.98.
-CLIPPED_TOLERANCE = 0.4
-
 
 def find_tolerance(runtime: str, scheme: str) -> float:
     """Return the tolerance of a scheme in a runtime on this processor."""
-    if (runtime, scheme) == ("mnn", "int8-static"):
-        return CLIPPED_TOLERANCE
     saturates = runtime in SATURATING_RUNTIMES and scheme.startswith("int8-static") and not has_exact_products()
     return SATURATED_TOLERANCE if saturates else TOLERANCE[scheme]
 

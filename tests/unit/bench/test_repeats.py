@@ -27,8 +27,14 @@ ROUNDS = [Job("matrix", model, "fp32", "single_stream", process) for process in 
 class ScriptedSession:
     """A session whose attempts end as scripted, and as valid runs where nothing is scripted."""
 
-    def __init__(self, outcomes: dict[tuple[Job, int], dict[str, Any]], kept: Collection[tuple[Job, int]] = ()) -> None:
+    def __init__(
+        self,
+        outcomes: dict[tuple[Job, int], dict[str, Any]],
+        kept: Collection[tuple[Job, int]] = (),
+        jobs: Sequence[Job] = ROUNDS,
+    ) -> None:
         self._outcomes = outcomes
+        self._jobs = jobs
         self._kept = kept
         self.measured: list[tuple[Job, int]] = []
         self.orders: list[int] = []
@@ -36,7 +42,7 @@ class ScriptedSession:
         self.repeats_runs = True
 
     def plan(self) -> list[Job]:
-        return list(ROUNDS)
+        return list(self._jobs)
 
     def measure(self, job: Job, order: int) -> Record:
         attempt = (Job(job.runtime, job.model, job.scheme, job.scenario, job.process), job.attempt)
@@ -78,6 +84,14 @@ def test_a_run_that_stays_disturbed_is_repeated_four_times_and_then_given_up() -
 @pytest.mark.parametrize("outcome", [UNREACHABLE, MISSING_LATENCY], ids=["the device was gone", "a latency is missing"])
 def test_a_job_that_did_not_run_is_repeated_at_the_end(outcome: dict[str, Any]) -> None:
     assert run(ScriptedSession({(ROUNDS[0], 0): outcome})) == [*((job, 0) for job in ROUNDS), (ROUNDS[0], 1)]
+
+
+def test_a_job_whose_latency_no_waiting_job_can_measure_is_not_repeated() -> None:
+    server = Job("matrix", "b", "fp32", "server", 0)
+    outcomes = {(server, attempt): MISSING_LATENCY for attempt in range(5)}
+    rounds = [(job, 0) for job in ROUNDS]
+    assert run(ScriptedSession(outcomes, jobs=[server, *ROUNDS])) == [(server, 0), *rounds, (server, 1)]
+    assert run(ScriptedSession(outcomes, jobs=[*ROUNDS, server])) == [*rounds, (server, 0)]
 
 
 def test_a_session_whose_device_is_gone_ends_after_three_jobs_and_forgets_them() -> None:

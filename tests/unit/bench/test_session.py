@@ -263,14 +263,14 @@ def test_a_session_that_began_an_hour_ago_continues_after_a_recent_record(digits
 # --- Server's load ---
 
 
-def test_a_server_run_without_a_valid_single_stream_run_is_repeated_and_then_invalid(
+def test_a_server_run_without_a_valid_single_stream_run_is_invalid(
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench_session, "REPEATS", 1)
     bench_session.run_study_session("desk_matrix", build_study(digits_study, seeds=[4]), REFUSING)
     root = project / "results/records/desk_matrix/matrix/m.fp32"
     records = [record_files.read(path) for path in sorted(root.glob("server.*"))]
-    assert len(records) == 1 + bench_session.REPEATS
+    assert records
     assert all(record.verdict == "invalid" for record in records)
     assert "of which no run was valid" in records[0].content["reasons"][0]
 
