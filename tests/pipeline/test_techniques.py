@@ -22,7 +22,6 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 SHORTENED = (
     "seeds=[0,1]",
     "train.epochs=5",
-    "attention.epochs=5",
     "bench.interleaved=2",
     "prune.epochs=2",
     "quantize.epochs=1",
@@ -30,8 +29,18 @@ SHORTENED = (
     "models.base.schemes=[fp32,bf16,int8-static]",
 )
 MODELS = {
-    *("base", "teacher", "perceptron", "mobilenet_v1", "transformer", "small_transformer", "small_transformer_taught"),
-    *("distilled", "taught_by_two", "tuned", "zeros", "channels", "two_bits", "four_bits", "eight_bits", "mixed_4"),
+    *(
+        "base",
+        "teacher",
+        "perceptron",
+        "distilled",
+        "tuned",
+        "zeros",
+        "channels",
+        "two_bits",
+        "four_bits",
+        "eight_bits",
+    ),
     *("perceptron_sparse", "perceptron_coded"),
 }
 STAGES = """
