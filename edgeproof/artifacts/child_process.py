@@ -137,7 +137,7 @@ class ChildProcess:
             self._process.wait(GRACE_S)
         self._end()
         code = self._process.returncode
-        name = signal.Signals(-code).name if code < 0 else f"code {code}"
+        name = processes.name_signal(-code) if code < 0 else f"code {code}"
         memory = ", as the system does when memory runs out" if name == "SIGKILL" else ""
         raise ChildFailure(f"ended with {name}{memory}", is_lasting=name in CRASHES)
 

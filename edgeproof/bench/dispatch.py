@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgeproof.config.cards import Card
-from edgeproof.core import directories
+from edgeproof.core import directories, processes
 from edgeproof.core import job as core_job
 from edgeproof.core.directories import content_sha256, hash_file
 from edgeproof.core.errors import DeviceError, DeviceRefusedError, DeviceUnreachableError
@@ -195,7 +195,7 @@ def _describe_exit(code: int, output: str) -> str:
     """Describe how a runner without a result ended, with the end of its output."""
     tail = " | ".join(output.splitlines()[-SHOWN_LINES:])
     if code < 0:
-        name = signal.Signals(-code).name
+        name = processes.name_signal(-code)
         memory = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
         return f"the runner was ended by {name}{memory}: {tail}"
     return f"the runner ended with code {code}: {tail}"

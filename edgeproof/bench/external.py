@@ -105,17 +105,21 @@ def _measure_sessions(
     }
     with write_atomically(RESULTS / name) as out:
         for key, session in measured.items():
-            session.finish(out / "records" / key)
+            session.store(out / "records" / key)
         if options.interleaved:
-            return external_results.write_interleaved_results(out, RESULTS / name)
-        return external_results.write_results(
-            out,
-            RESULTS / name,
-            name=name,
-            artifacts={file.name: schemes for chosen in plan.values() for file, schemes in chosen.items()},
-            device=options.device,
-            runtimes=list(plan),
-        )
+            results = external_results.write_interleaved_results(out, RESULTS / name)
+        else:
+            results = external_results.write_results(
+                out,
+                RESULTS / name,
+                name=name,
+                artifacts={file.name: schemes for chosen in plan.values() for file, schemes in chosen.items()},
+                device=options.device,
+                runtimes=list(plan),
+            )
+    for session in measured.values():  # only now: an interruption before this must lose no measurement
+        session.delete()
+    return results
 
 
 def _read_data(options: BenchOptions) -> ExternalData | None:

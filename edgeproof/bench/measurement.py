@@ -193,4 +193,4 @@ class Measurer:
 
     def _list_device_changes(self, result: Mapping[str, Any]) -> list[str]:
         """Return how the device that answered differs from its card."""
-        return device.list_fingerprint_changes(self._card.fingerprint, result.get("fingerprint", {}))
+        return device.list_changes_of_result(self._card.fingerprint, result)

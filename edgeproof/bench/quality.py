@@ -50,7 +50,7 @@ def score_outputs(
     log = out / LOG
     try:
         outputs = parse_outputs(json.loads(log.read_text(encoding="utf-8")), len(samples), ports)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DeviceError(f"the device's {log.name} is not LoadGen's: {type(error).__name__}: {error}") from None
     if not keep_log:
         log.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -39,8 +40,7 @@ def _recheck_run(record: Record) -> list[str]:
         return []
     if result is None:
         return ["its verdict is 'valid', but it has no result"] if record.verdict == "valid" else []
-    card = _parse_card(record)
-    changes = [] if card is None else device.list_fingerprint_changes(card.fingerprint, result.get("fingerprint", {}))
+    changes = _list_device_changes(record, result)
     is_timed = job.mode == PERFORMANCE_MODE and result["status"] == "done" and LATENCIES_FILE in record.files
     judged = verdict.judge_run(
         job,
@@ -61,11 +61,18 @@ def _recheck_interleaved(record: Record) -> list[str]:
     result, comparison = record.content.get("result"), record.interleaved
     if result is None or "own_ns" not in result:
         return []
-    problems = _compare_verdicts(record, verdict.judge_interleaved(result))
+    changes = _list_device_changes(record, result)
+    problems = _compare_verdicts(record, verdict.judge_interleaved(result, device_changes=changes))
     ratio = float(np.median(np.log(result["own_ns"]) - np.log(result["other_ns"])))
     if comparison is not None and not np.isclose(comparison.log_ratio, ratio, rtol=1e-9, atol=1e-12):
         problems.append(f"its logarithm of the ratio is {comparison.log_ratio:.6f}, its blocks give {ratio:.6f}")
     return problems
+
+
+def _list_device_changes(record: Record, result: Mapping[str, Any]) -> list[str]:
+    """Return how the device that answered differs from the card in the record."""
+    card = _parse_card(record)
+    return [] if card is None else device.list_changes_of_result(card.fingerprint, result)
 
 
 def _compare_verdicts(record: Record, judged: RunVerdict) -> list[str]:

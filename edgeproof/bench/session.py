@@ -51,6 +51,11 @@ REPEATS = 4
 # After this many unreachable jobs in a row the session stops, to be continued when the device is back.
 MAX_UNREACHABLE_JOBS = 3
 
+# What a record has if the device answered. Other jobs, such as those of unsupported artifacts, never asked it.
+ANSWERS = {"result", "profile", "instructions", "estimate"}
+# Jobs that wait for no cool-down: they are not compared with what ran before, or the device does not run them.
+WITHOUT_COOL_DOWN = (kinds.PROFILE, kinds.UNSUPPORTED, kinds.ESTIMATE)
+
 Array = np.ndarray[Any, Any]
 
 
@@ -89,7 +94,7 @@ def _run_jobs(session: BenchSession, item: BenchParams) -> None:
             record = session.measure(job, next(order))
             if record.is_unreachable:
                 unreachable.append(job)
-            elif record.result is not None:  # the device answered; jobs without a result never asked it
+            elif record.content.keys() & ANSWERS:
                 unreachable.clear()
             if len(unreachable) == MAX_UNREACHABLE_JOBS:
                 session.forget(unreachable)
@@ -104,7 +109,8 @@ def _run_jobs(session: BenchSession, item: BenchParams) -> None:
 
 def _may_run_later(job: Job, record: Record, waiting: Iterable[Job], item: BenchParams) -> bool:
     """Return False for a job that needs a latency which no waiting job can measure any more."""
-    if record.is_unreachable:
+    scenario = item.all.get(job.scenario)
+    if record.is_unreachable or scenario is None or scenario.load is None:
         return True
     measuring = {key for key, scenario in item.all.items() if scenario.scenario == "SingleStream"}
     return any(other.artifact == job.artifact and other.scenario in measuring for other in waiting)
@@ -189,7 +195,9 @@ class BenchSession:
         if not self._state.has_record(job):
             self._measure(job, order)
         record = self._state.read_record(job)
-        if job.runtime == NULL_RUNTIME and record.verdict == "valid" and record.result is not None:
+        scenario = self._item.all.get(job.scenario)
+        is_single_stream = scenario is not None and scenario.scenario == "SingleStream"
+        if job.runtime == NULL_RUNTIME and is_single_stream and record.verdict == "valid" and record.result is not None:
             self._measurer.harness_ns = record.result.loadgen["result_50.00_percentile_latency_ns"]
         return record
 
@@ -208,19 +216,27 @@ class BenchSession:
                     record_files.write(out, header, JobOutcome("error", [reason]))
 
     def finish(self, target: Path) -> None:
-        """Put all records of the session in place at once, signed if a key is configured."""
+        """Put all records of the session in place at once, signed if a key is configured, and end the session."""
+        self.store(target)
+        self.delete()
+
+    def store(self, target: Path) -> None:
+        """Write all records to `target` at once, signed if a key is configured. The session can still be continued."""
         with directories.write_atomically(target) as out:
             self._state.copy_to(out)
             if self._signer is not None:
                 signing.sign_session(out, self._signer, target.name)
+
+    def delete(self) -> None:
+        """Delete the state of the session, whose records have been stored."""
         self._state.delete()
 
     def _measure(self, job: Job, order: int) -> None:
         self._pause.wait_until_quiet()
         skipped = self._pause.explain_skipped_run() if _is_timed(job) else None
-        header = self._describe(job, order)
-        if skipped is None and job.scenario != kinds.PROFILE:  # a profile is not compared with what ran before
+        if skipped is None and job.scenario not in WITHOUT_COOL_DOWN:
             time.sleep(max(self._item.cool_down_s, self._card.cool_down_s))
+        header = self._describe(job, order)
         with directories.write_atomically(self._state.get_directory(job)) as out:
             if skipped is None:
                 outcome = self._measure_or_judge_failure(job, out)

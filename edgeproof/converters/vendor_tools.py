@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 
+from edgeproof.core import processes
 from edgeproof.core.errors import Unsupported
 
 TIMEOUT_S = 1800
@@ -24,7 +24,7 @@ def run_tool(
     except subprocess.TimeoutExpired:
         raise Unsupported(f"{name} did not end within {TIMEOUT_S // 60} minutes on this network") from None
     if process.returncode < 0:
-        raise Unsupported(f"{name} ended with {signal.Signals(-process.returncode).name} on this network")
+        raise Unsupported(f"{name} ended with {processes.name_signal(-process.returncode)} on this network")
     lines = (process.stdout + process.stderr).decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
     if process.returncode > 0:

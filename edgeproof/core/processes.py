@@ -8,6 +8,14 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
+def name_signal(number: int) -> str:
+    """Return the name of a signal, such as SIGKILL, or 'signal 37' for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def die_with_parent(death_signal: signal.Signals) -> None:
     """Make the kernel send `death_signal` to this process when its parent ends.
 

@@ -14,14 +14,16 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import math
 import os
 import sys
 from pathlib import Path
 
+from edgeproof.core.errors import EdgeproofError
 from edgeproof.core.plain_text import escape_controls
 from edgeproof.deployed import manifest
 
-REFUSED = 3
+FAILED, REFUSED = 1, 3
 
 
 def main() -> int:
@@ -43,9 +45,11 @@ def main() -> int:
     parser.add_argument("--min-score", type=float, default=0.5, help="the least score of a box (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="run the bundle's own samples")
     parser.add_argument("--verify", action="store_true", help="verify the bundle only, before anything is installed")
-    parser.add_argument("--measure", type=float, metavar="SECONDS", help="measure latency and memory for a short time")
+    parser.add_argument(
+        "--measure", type=_parse_seconds, metavar="SECONDS", help="measure latency and memory for a short time"
+    )
     parser.add_argument("--signer", help="fingerprint of the key that must have signed the bundle (SHA256:…)")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=_parse_threads, default=1)
     arguments = parser.parse_args()
     modes = [arguments.check, arguments.verify, arguments.measure is not None, arguments.inputs is not None]
     if modes.count(True) != 1:
@@ -61,6 +65,15 @@ def main() -> int:
     if problems:
         print(*(f"refused: {escape_controls(line)}" for line in problems), sep="\n", file=sys.stderr)
         return REFUSED
+    try:
+        return run_mode(root, arguments)
+    except EdgeproofError as error:
+        print(f"error: {escape_controls(str(error))}", file=sys.stderr)
+        return FAILED
+
+
+def run_mode(root: Path, arguments: argparse.Namespace) -> int:
+    """Do what the arguments of a verified bundle ask for, and return the exit code. Raises EdgeproofError."""
     from edgeproof.deployed import detection, inference, measurement
 
     if arguments.check:
@@ -73,6 +86,22 @@ def main() -> int:
             root, arguments.inputs, arguments.out, threads=arguments.threads, min_score=arguments.min_score
         )
     return inference.infer(root, arguments.inputs, arguments.out, threads=arguments.threads)
+
+
+def _parse_threads(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of threads: give a whole number above 0")
+    return int(text)
+
+
+def _parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is no duration: give seconds above 0")
+    return seconds
 
 
 def find_package_problems(root: Path) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 from edgeproof.deployed import inference
 
 WARM_UP_INFERENCES = 3
-# With fewer inferences, the 90th percentile has no upper end of a 95% interval.
+# With fewer than 36 inferences, the 90th percentile has no upper end of a 95% interval.
 MIN_INFERENCES = 64
 MAX_INFERENCES = 20_000
 

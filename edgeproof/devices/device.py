@@ -53,3 +53,8 @@ def list_fingerprint_changes(expected: Fingerprint | None, reported: Mapping[str
     """Return the differences between a card's fingerprint and what the device reports, one readable line each."""
     fields = {} if expected is None else expected.model_dump(exclude_none=True)
     return [f"{key}: {value} → {reported.get(key)}" for key, value in fields.items() if reported.get(key) != value]
+
+
+def list_changes_of_result(expected: Fingerprint | None, result: Mapping[str, Any]) -> list[str]:
+    """Return how the device that sent a result differs from its card. A runner that was killed reports no device."""
+    return list_fingerprint_changes(expected, result["fingerprint"]) if "fingerprint" in result else []

@@ -29,6 +29,8 @@ from edgeproof.federated.weights import Weights
 
 Array = np.ndarray[Any, Any]
 
+# What reading a damaged file raises; an empty one raises EOFError.
+_DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile)
 _STATE, _RESIDUALS, _MOMENT = "state.npz", "residuals", "moment_"
 
 
@@ -55,11 +57,8 @@ class Checkpoints:
         else:
             try:
                 state = _parse(path.read_bytes())
-            except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
-                raise ArtifactError(
-                    f"{path} is damaged ({error}). Remove it with 'rm -r {self._directory}', then run the same command "
-                    "again. It starts with the first round."
-                ) from error
+            except _DAMAGE as error:
+                raise self._describe_damage(path, error) from error
         self._remove_residuals_after(0 if state is None else len(state.rounds))
         return state
 
@@ -73,11 +72,17 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
     def load_residual(self, client: int) -> Array | None:
-        """Return a client's newest residual, or None if it has none."""
+        """Return a client's newest residual, or None if it has none. Raises ArtifactError."""
         if self._directory is None:
             return self._residuals.get(client)
         paths = self._list_residuals(client)
-        return np.load(paths[-1], allow_pickle=False) if paths else None
+        if not paths:
+            return None
+        try:
+            residual: Array = np.load(paths[-1], allow_pickle=False)
+        except _DAMAGE as error:
+            raise self._describe_damage(paths[-1], error) from error
+        return residual
 
     def save_residual(self, client: int, round_number: int, residual: Array | None) -> None:
         """Keep the residual that a client has after a round. None means that it forgets the one before."""
@@ -91,6 +96,12 @@ class Checkpoints:
         buffer = io.BytesIO()
         np.save(buffer, residual)
         write_bytes(self._directory / _RESIDUALS / str(client) / f"{round_number}.npy", buffer.getvalue())
+
+    def _describe_damage(self, path: Path, error: Exception) -> ArtifactError:
+        return ArtifactError(
+            f"{path} is damaged ({error}). Remove it with 'rm -r {self._directory}', then run the same command "
+            "again. It starts with the first round."
+        )
 
     def remove(self) -> None:
         """Remove the directory after the last round."""

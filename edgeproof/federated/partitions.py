@@ -44,7 +44,8 @@ def split_dirichlet(labels: Array, clients: int, alpha: float, generator: np.ran
 def split_by_label(labels: Array, clients: int, labels_per_client: int, generator: np.random.Generator) -> Shares:
     """Give each client some labels. The clients that have a label share its samples equally.
 
-    Client i has label i modulo the number of labels, and further ones at random.
+    Client i has label i modulo the number of labels, and further ones at random; those that no client would have
+    otherwise are drawn first. Raises ConfigError if there are more labels than the clients can hold.
     """
     _check_count(len(labels), clients)
     names = np.unique(labels)
@@ -52,11 +53,20 @@ def split_by_label(labels: Array, clients: int, labels_per_client: int, generato
         raise ConfigError(
             f"labels_per_client is {labels_per_client}, but the training samples have {len(names)} labels."
         )
+    if clients * labels_per_client < len(names):
+        raise ConfigError(
+            f"{clients} clients with {labels_per_client} labels each can't hold all {len(names)} labels. Raise clients "
+            "or labels_per_client."
+        )
     chosen = []
+    without_client = set(range(clients, len(names)))
     for client in range(clients):
         own = client % len(names)
-        others = generator.permutation(np.delete(np.arange(len(names)), own))[: labels_per_client - 1]
-        chosen.append({own, *others.tolist()})
+        others = generator.permutation(np.delete(np.arange(len(names)), own)).tolist()
+        others.sort(key=lambda label: label not in without_client)  # keeps the random order otherwise
+        others = others[: labels_per_client - 1]
+        without_client.difference_update(others)
+        chosen.append({own, *others})
     parts: list[list[Array]] = [[] for _ in range(clients)]
     for number, label in enumerate(names):
         holders = [client for client in range(clients) if number in chosen[client]]

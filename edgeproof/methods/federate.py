@@ -16,6 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import nn
 
+from edgeproof.core import plugins
 from edgeproof.core.errors import ConfigError
 from edgeproof.federated import client_quality, partitions, privacy, workers
 from edgeproof.federated.checkpoints import Checkpoints
@@ -34,6 +35,7 @@ from edgeproof.federated.settings import (
     Weighting,
 )
 from edgeproof.federated.weights import Layout
+from edgeproof.models import training_task
 from edgeproof.models.training_task import TrainingTask
 from edgeproof.paths import WORK
 from edgeproof.progress import Progress
@@ -174,7 +176,10 @@ def draw_shares(options: Options, task: TrainingTask) -> Shares:
 def hash_start(model: nn.Module, task: TrainingTask, options: Options) -> str:
     """Return a hash of all that the result depends on. It names the directory of the state of a run."""
     digest = hashlib.sha256(f"{options.model_dump_json()} {task.seed} {task.threads} {torch.__version__}".encode())
-    for source in sorted(Path(partitions.__file__).parent.glob("*.py")):
+    sources = [*Path(partitions.__file__).parent.glob("*.py"), *Path(training_task.__file__).parent.glob("*.py")]
+    if task.network is not None:
+        sources.append(plugins.find_source("networks", task.network["name"]))
+    for source in sorted(sources):
         digest.update(source.read_bytes())
     weights = Layout.read(model).extract(model)
     splits = [array.numpy() for split in (task.train, task.validation) for array in (*split.inputs, split.targets)]

@@ -213,7 +213,7 @@ def _load(content: bytes) -> tuple[Any, dict[str, int]]:
             return attempt[0], _parse_arena(text)
         if ARENA_FULL.search(text) is None or size >= MAX_ARENA_BYTES:
             raise Unsupported(_explain_failure(text))
-        size *= 8
+        size = min(8 * size, MAX_ARENA_BYTES)
 
 
 def _explain_failure(text: str) -> str:

@@ -44,7 +44,7 @@ def run_dvc_repro(directory: Path, stages: Sequence[str]) -> int:
             process.terminate()
             process.wait()
             raise
-    progress.finish()
+    progress.finish(has_failed=process.returncode != 0)
     return process.returncode
 
 
@@ -78,9 +78,10 @@ class StageProgress:
         elif not line.startswith(_HIDDEN):
             print(line, end="", flush=True)
 
-    def finish(self) -> None:
-        """Record the durations of the stages that ran, for later estimates."""
-        self._end_stage()
+    def finish(self, *, has_failed: bool = False) -> None:
+        """Record the durations of the stages that ran, for later estimates. The last one may have failed."""
+        if not has_failed:
+            self._end_stage()
         durations.write_durations(self._durations_s)
 
     def _start(self, stage: str) -> None:

@@ -71,7 +71,7 @@ def _reproduce_once(
 ) -> Stage | None:
     """Reproduce one stage while no other worktree reproduces the same one."""
     key = _digest_inputs(stage)
-    bench = stage.addressing.startswith(BENCH)
+    bench = stage.addressing.partition("@")[0] == BENCH
     with (
         file_locks.hold(lock_directory / key),
         nullcontext() if bench else locks.hold_for_building(),

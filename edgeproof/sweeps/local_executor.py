@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeproof import entry
+from edgeproof.core import processes
 from edgeproof.sweeps.outcomes import PointFailure
 from edgeproof.sweeps.store import SweepStore
 
@@ -118,5 +119,5 @@ def _describe_exit(store: SweepStore, digest: str, code: int) -> str:
     lines = store.read_last_attempt(digest)
     last_line = f": {lines[-1]}" if lines else ""
     if code < 0:
-        return f"its process was killed by {signal.Signals(-code).name}{last_line}"
+        return f"its process was killed by {processes.name_signal(-code)}{last_line}"
     return f"its process ended with exit code {code}{last_line}"

@@ -94,6 +94,22 @@ def test_a_job_whose_latency_no_waiting_job_can_measure_is_not_repeated() -> Non
     assert run(ScriptedSession(outcomes, jobs=[*ROUNDS, server])) == [*rounds, (server, 0)]
 
 
+def test_a_disturbed_preprocessing_in_a_profile_is_repeated() -> None:
+    profile = Job("matrix", "b", "fp32", "profile", 0)
+    disturbed = {"verdict": "valid", "reasons": [], "disturbed": True, "profile": {"operators": []}}
+    scripted = ScriptedSession({(profile, 0): disturbed}, jobs=[*ROUNDS, profile])
+    assert run(scripted)[-2:] == [(profile, 0), (profile, 1)]
+
+
+def test_jobs_that_are_unreachable_between_answers_do_not_end_the_session() -> None:
+    """A profile answers too, although it has no result."""
+    profiles = [Job("matrix", "b", "fp32", "profile", number) for number in range(5)]
+    answered = {"verdict": "valid", "reasons": [], "profile": {"operators": []}}
+    outcomes = {(job, 0): UNREACHABLE if job.process % 2 == 0 else answered for job in profiles}
+    outcomes |= {(job, 1): answered for job in profiles}
+    assert len(run(ScriptedSession(outcomes, jobs=profiles))) == 8
+
+
 def test_a_session_whose_device_is_gone_ends_after_three_jobs_and_forgets_them() -> None:
     scripted = ScriptedSession({(job, 0): UNREACHABLE for job in ROUNDS})
     with pytest.raises(DeviceError, match="device 'desk' can't be reached: gone"):

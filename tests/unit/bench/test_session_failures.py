@@ -33,10 +33,11 @@ def project(plugin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("print('out of beads', flush=True); os._exit(3)", 60, "code 3: out of beads"),
         ("os.kill(os.getpid(), 11)", 60, "ended by SIGSEGV"),
         ("os.kill(os.getpid(), 9)", 60, "ended by SIGKILL, as the system does when memory runs out"),
+        ("os.kill(os.getpid(), 37)", 60, "ended by signal 37"),
         ("signal.pause()", 1, "ended after 1 s"),
         ("resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))", 60, "File too large|disk full"),
     ],
-    ids=["raises", "exits", "crashes", "killed", "hangs", "has no space"],
+    ids=["raises", "exits", "crashes", "killed", "killed by a nameless signal", "hangs", "has no space"],
 )
 def test_a_failing_runtime_is_a_record_with_its_reason_and_does_not_end_the_session(
     digits_study: Params,

@@ -53,6 +53,13 @@ def test_each_client_has_its_number_of_labels_in_equal_parts(clients: int, per_c
         assert held.max() - held.min() <= 1
 
 
+@pytest.mark.parametrize(("clients", "per_client"), [(5, 2), (3, 4), (1, 10), (4, 3)])
+def test_every_label_is_at_a_client_where_the_clients_can_hold_all(clients: int, per_client: int) -> None:
+    for seed in range(20):
+        shares = partitions.split_by_label(LABELS, clients, per_client, np.random.default_rng(seed))
+        assert_is_partition(shares, len(LABELS))
+
+
 def test_a_group_is_at_one_client() -> None:
     groups = np.repeat([7, 3, 9, 1, 4], [10, 20, 5, 1, 8])
     shares = partitions.split_by_group(groups, 3, np.random.default_rng(0))
@@ -72,6 +79,8 @@ def test_partitions_that_are_impossible_are_refused_with_advice() -> None:
         partitions.split_dirichlet(LABELS, 200, 0.001, generator)
     with pytest.raises(ConfigError, match=r"labels_per_client is 11, but the training samples have 10 labels"):
         partitions.split_by_label(LABELS, 4, 11, generator)
+    with pytest.raises(ConfigError, match=r"3 clients with 2 labels each can't hold all 10 labels\. Raise clients or"):
+        partitions.split_by_label(LABELS, 3, 2, generator)
     with pytest.raises(ConfigError, match=r"clients have no training sample"):
         partitions.split_by_label(np.arange(10), 10, 3, generator)
     with pytest.raises(ConfigError, match=r"4 clients can't share 3 groups\. Set clients to 3 or fewer"):
