@@ -11,7 +11,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from edgeproof.core.errors import ConfigError
+from edgeproof.core.errors import ConfigError, summarize_error
 
 LOCK = Path("requirements.lock")
 RUNTIMES_LOCK = "requirements-runtimes.lock"  # beside it: further packages, of the runtimes that are extras
@@ -93,9 +93,7 @@ def _applies_here(marker: str, place: str) -> bool:
     try:
         return not marker or Marker(marker.strip()).evaluate()
     except ValueError as error:
-        raise ConfigError(
-            f"{place}: invalid marker: {str(error).splitlines()[0]}. Run 'make lock' to write it."
-        ) from None
+        raise ConfigError(f"{place}: invalid marker: {summarize_error(error)}. Run 'make lock' to write it.") from None
 
 
 def _find_installed_version(package: str) -> str:

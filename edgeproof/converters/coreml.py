@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeproof.core.directories import write_text
-from edgeproof.core.errors import Unsupported
+from edgeproof.core.errors import Unsupported, summarize_error
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +46,7 @@ def convert(model: nn.Module, samples: tuple[Array, ...], *, half: bool = False)
                 convert_to="mlprogram",
             )
         except (NotImplementedError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = summarize_error(error)
             raise Unsupported(f"coremltools can't convert this network: {reason}") from error
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeproof.core.errors import Unsupported
+from edgeproof.core.errors import Unsupported, summarize_error
 
 if TYPE_CHECKING:
     import torch
@@ -115,4 +115,4 @@ def _export(model: nn.Module, samples: tuple[Array, ...]) -> torch.export.Export
 
 
 def _shorten(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return summarize_error(error)

@@ -83,3 +83,9 @@ def suggest_nearest(name: str, known: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def summarize_error(error: BaseException) -> str:
+    """Return the first line of an exception's message, or the name of its type if it has no message."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

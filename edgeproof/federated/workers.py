@@ -26,7 +26,7 @@ from typing import Any
 
 from torch import nn
 
-from edgeproof.core.errors import ConfigError
+from edgeproof.core.errors import ConfigError, summarize_error
 from edgeproof.federated.client import ClientJob, ClientResult, train_client
 from edgeproof.federated.settings import Settings
 
@@ -119,7 +119,7 @@ def connect_ray(address: str | None, workers: int) -> RunClients:
             ray.init(**(local if address is None else remote), log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             place = "on this machine" if address is None else f"at '{address}'"
-            raise ConfigError(f"no Ray cluster answers {place}: {str(error).strip().splitlines()[0]}") from None
+            raise ConfigError(f"no Ray cluster answers {place}: {summarize_error(error)}") from None
     _send_plugins(ray.cloudpickle)
     return lambda *arguments: run_on_ray(ray, *arguments)
 
@@ -136,9 +136,9 @@ def run_on_ray(
         try:
             yield ray.get(running.popleft())
         except ray.exceptions.RayError as error:
+            last = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise ConfigError(
-                f"a client could not be trained on Ray: {str(error).strip().splitlines()[-1]} Run the same command "
-                "again: it goes on with this round."
+                f"a client could not be trained on Ray: {last} Run the same command again: it goes on with this round."
             ) from None
         running.extend(train.remote(shared, job, settings) for job in islice(jobs, 1))
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgeproof.core.errors import ConfigError, DataError
+from edgeproof.core.errors import ConfigError, DataError, summarize_error
 from edgeproof.core.ports import Port
 
 # Bytes 4 to 7 of a TFLite file. Any other file is opened as ONNX.
@@ -81,7 +81,7 @@ def _open(content: bytes, inputs: Sequence[Port]) -> Compute:
     except ConfigError:
         raise
     except Exception as error:  # each engine has errors of its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = summarize_error(error)
         raise DataError(f"the file is no ONNX or TFLite model that can be run ({reason:.300}).") from error
 
 

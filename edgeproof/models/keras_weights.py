@@ -10,7 +10,7 @@ from typing import Any
 
 import h5py
 
-from edgeproof.core.errors import ConfigError, DataError
+from edgeproof.core.errors import ConfigError, DataError, summarize_error
 from edgeproof.models import keras_models, weight_files
 
 _WEIGHTS_IN_ARCHIVE = "model.weights.h5"
@@ -43,7 +43,7 @@ def load_file(model: Any, path: Path, cure: str) -> None:
         try:
             model.load_weights(str(weights))
         except (ValueError, KeyError, OSError, TypeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = summarize_error(error)
             raise ConfigError(f"{path.name} does not fit the network: {reason:.300} {cure}") from error
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from edgeproof.config import packages
 from edgeproof.core import plugins
 from edgeproof.core.directories import read_meta, write_atomically, write_meta
-from edgeproof.core.errors import ArtifactError
+from edgeproof.core.errors import ArtifactError, summarize_error
 from edgeproof.core.ports import Port
 from edgeproof.models import frameworks, qat
 from edgeproof.models.layer_sizes import resize_layers
@@ -113,7 +113,7 @@ def load(directory: Path) -> tuple[Any, NetworkSpec, dict[str, Any]]:
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise ArtifactError(
-            f"{path} does not fit network '{spec.name}' ({str(error).splitlines()[0]}). Build the model again with "
+            f"{path} does not fit network '{spec.name}' ({summarize_error(error)}). Build the model again with "
             "'dvc repro'."
         ) from error
     return module.eval(), spec, meta

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from edgeproof.core.errors import EdgeproofError, suggest_nearest
+from edgeproof.core.errors import EdgeproofError, suggest_nearest, summarize_error
 from edgeproof.records.columns import list_columns
 
 MEMORY_LIMIT = "512MB"
@@ -79,7 +79,7 @@ def translate_error(error: duckdb.Error, timeout_s: float) -> EdgeproofError:
     if isinstance(error, duckdb.OutOfMemoryException):
         return EdgeproofError(
             f"the query needs more than {MEMORY_LIMIT} of memory and {SPILL_LIMIT} of temporary files. Select fewer "
-            f"columns or lines. DuckDB: {str(error).splitlines()[0]}"
+            f"columns or lines. DuckDB: {summarize_error(error)}"
         )
     if (unknown := UNKNOWN_COLUMN.search(str(error))) is not None:
         return _describe_unknown_column(unknown[1], str(error))

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeproof.core.artifacts import ExportResult, ModelInterface, TensorSpec
 from edgeproof.core.delegates import ListedOperator, list_run_operators
-from edgeproof.core.errors import ConfigError, Unsupported
+from edgeproof.core.errors import ConfigError, Unsupported, summarize_error
 from edgeproof.core.layer_graphs import LayerGraph
 from edgeproof.core.placements import PlacedOperator, explain_floats
 from edgeproof.core.profiles import Profile
@@ -344,5 +344,5 @@ def _check_allocatable(resized: Path, path: Path, shapes: list[list[int]]) -> No
         planned = " and ".join(map(str, _read_input_shapes(path)))
         raise ConfigError(
             f"{path} leaves sizes of its input open, but an operator in it fits {planned} alone, not "
-            f"{' and '.join(map(str, shapes))} ({str(error).splitlines()[0]}). Convert the model again for that shape."
+            f"{' and '.join(map(str, shapes))} ({summarize_error(error)}). Convert the model again for that shape."
         ) from None

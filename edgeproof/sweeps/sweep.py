@@ -13,7 +13,7 @@ from edgeproof import paths
 from edgeproof.config import params_file
 from edgeproof.core import file_locks
 from edgeproof.core.directories import write_json
-from edgeproof.core.errors import ConfigError, EdgeproofError
+from edgeproof.core.errors import ConfigError, EdgeproofError, summarize_error
 from edgeproof.study import git, plan, worktrees
 from edgeproof.sweeps import local_executor, report, worktree_pool
 from edgeproof.sweeps.points import (
@@ -232,5 +232,5 @@ def _read_commit() -> str:
     except EdgeproofError as error:
         raise ConfigError(
             "a sweep needs a git checkout with a commit, because each point is saved as an experiment "
-            f"({str(error).splitlines()[0]}). In a clone this is so; otherwise: git init && git add . && git commit"
+            f"({summarize_error(error)}). In a clone this is so; otherwise: git init && git add . && git commit"
         ) from None

@@ -21,7 +21,7 @@ from edgeproof.artifacts.isolation import describe_converter_failure
 from edgeproof.config import packages
 from edgeproof.core.artifacts import ExportResult, ModelInterface
 from edgeproof.core.directories import write_atomically, write_meta
-from edgeproof.core.errors import ConfigError, EdgeproofError, Unsupported
+from edgeproof.core.errors import ConfigError, EdgeproofError, Unsupported, summarize_error
 from edgeproof.core.ports import Port
 from edgeproof.data.samples import Samples
 from edgeproof.records.kinds import EXTERNAL_METHOD
@@ -129,7 +129,7 @@ def _convert(task: str, convert: Callable[[], ExportResult]) -> ExportResult | U
     except EdgeproofError as error:
         if error.__cause__ is not None:
             return Unsupported(f"{task} failed: {describe_error(error.__cause__)}")
-        return Unsupported(str(error).splitlines()[0])
+        return Unsupported(summarize_error(error))
 
 
 def _run_first_inference(

@@ -19,7 +19,7 @@ from edgeproof import entry
 from edgeproof.config.params import BenchParams, Params
 from edgeproof.core import plugins
 from edgeproof.core.directories import write_atomically
-from edgeproof.core.errors import ConfigError
+from edgeproof.core.errors import ConfigError, summarize_error
 from edgeproof.devices import imports, runner_zipapp
 from edgeproof.farm import remote_job
 from edgeproof.farm.engines import FARM, HISTORY, LOGS, PARAMS, Engine, JobExit, extract_error
@@ -58,7 +58,7 @@ def start(run_name: str, built: Path, params: Params, address: str | None) -> En
             logging_level=logging.ERROR,
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        problem = str(error).strip().splitlines()[0]
+        problem = summarize_error(error)
         if address is None:
             raise ConfigError(f"Ray did not start on this host: {problem}") from None
         raise ConfigError(

@@ -80,3 +80,16 @@ def read_tree() -> dict[str, tuple[str, str]]:
 
 def test_the_tree_in_the_docstring_shows_every_error_class_of_the_package() -> None:
     assert read_tree() == find_error_classes()
+
+
+@pytest.mark.parametrize(
+    ("error", "summary"),
+    [
+        (ValueError("a shape\nits details"), "a shape"),
+        (RuntimeError("\n  an engine's reason \nmore"), "an engine's reason"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (ValueError(" \n"), "ValueError"),
+    ],
+)
+def test_the_summary_of_an_error_is_one_line_and_never_empty(error: BaseException, summary: str) -> None:
+    assert errors.summarize_error(error) == summary
