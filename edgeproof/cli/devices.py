@@ -103,7 +103,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from edgeproof.devices import doctor, registration, vela
 
     card = cards.read(arguments.name)
-    listed = [vela.RUNTIME] if card.npu is not None else card.runtimes
+    # A new board has no runtime yet, so nothing in its card says which it shall have.
+    listed = [vela.RUNTIME] if card.npu is not None else card.runtimes or None
     needed = {
         runtime: packages
         for runtime, packages in registration.list_runtime_packages(listed or ()).items()
@@ -113,6 +114,5 @@ def _doctor(arguments: argparse.Namespace) -> int:
     for diagnosis in diagnoses:
         show(f"{diagnosis.problem}\n    {diagnosis.cure}")
     if not diagnoses:
-        runtimes = ", ".join(needed) or "none: its card lists no runtime"
-        show(f"'{arguments.name}' has everything it needs. Runtimes: {runtimes}.")
+        show(f"'{arguments.name}' has everything it needs. Runtimes: {', '.join(needed)}.")
     return PROBLEMS if diagnoses else OK

@@ -203,6 +203,14 @@ def test_doctor_prints_the_commands_that_install_missing_packages(
     assert pairs[f"numpy is 1.0, this study measures {lock['numpy']}"].endswith(f"numpy=={lock['numpy']}")
 
 
+def test_doctor_names_every_runtime_that_a_new_board_without_any_may_get(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = diagnose(project, capsys, python=write_interpreter(project, DESCRIPTION), runtimes={})
+    for package in ("onnxruntime", "openvino", "ai-edge-litert"):
+        assert f"{package} is not installed" in printed
+
+
 def test_a_wheel_of_loadgen_is_installed_if_there_is_one() -> None:
     assert doctor.install_command("python3", "mlcommons-loadgen", "6.0", "x86_64") == (
         "python3 -m pip install mlcommons-loadgen==6.0"
