@@ -55,6 +55,8 @@ def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
     """
     task = load_bundled_task(root)
     try:
+        if out is not None and out.resolve() == inputs.resolve():
+            raise InputError(f"{out} is the file with the inputs. Choose another file for --out.")
         arrays = preprocess(root, task, _load_raw(task, inputs))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

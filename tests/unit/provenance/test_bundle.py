@@ -292,6 +292,26 @@ def test_outputs_that_cannot_be_written_give_one_message(project: Path) -> None:
     assert done.stderr.startswith("error: could not write inputs.npy/outputs.npy")
 
 
+def test_outputs_do_not_replace_the_inputs(project: Path) -> None:
+    place = write_bundle()
+    np.save("inputs.npy", np.zeros((1, *tiny_task.INPUT_SHAPE), np.float32))
+    before = Path("inputs.npy").read_bytes()
+    done = run(place, "inputs.npy", "--out", "./inputs.npy")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "is the file with the inputs. Choose another file" in done.stderr
+    assert Path("inputs.npy").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "option", [("--threads", "0"), ("--threads", "two"), ("--measure", "nan"), ("--measure", "-1")]
+)
+def test_options_that_are_no_positive_numbers_are_named(project: Path, option: tuple[str, str]) -> None:
+    done = run(write_bundle(), *option)
+    assert done.returncode == 2
+    assert f"'{option[1]}' is no" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("content", ['[[1, 2], ["a", 3]]', "[]", "null", '"text"'])
 def test_a_manifest_whose_files_are_no_object_is_damaged(project: Path, content: str) -> None:
     place = write_bundle()
