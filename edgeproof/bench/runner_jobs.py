@@ -113,6 +113,14 @@ class RunnerJobBuilder:
             settings["server_target_qps"] = scenario.load * 1e9 / self._read_median_call_ns(job)
         return settings
 
+    def has_latency(self, job: Job) -> bool:
+        """Return True if a valid run has measured the latency from which the job's load follows."""
+        try:
+            self._read_median_call_ns(job)
+        except MissingLatencyError:
+            return False
+        return True
+
     def _read_median_call_ns(self, job: Job) -> float:
         """Return the artifact's median inference over this session's valid single-stream runs.
 

@@ -101,16 +101,17 @@ def _run_jobs(session: BenchSession, item: BenchParams) -> None:
                 reason = record.reasons[0]
                 raise DeviceError(f"device '{item.device}' can't be reached: {reason}. The same command continues.")
             may_repeat = record.is_disturbed and job.attempt < REPEATS and session.repeats_runs
-            if may_repeat and (record.result is not None or _may_run_later(job, record, waiting, item)):
+            if may_repeat and (record.result is not None or _may_run_later(job, record, session, waiting, item)):
                 _schedule_repeat(job, record, waiting)
             else:
                 progress.advance()
 
 
-def _may_run_later(job: Job, record: Record, waiting: Iterable[Job], item: BenchParams) -> bool:
-    """Return False for a job that needs a latency which no waiting job can measure any more."""
+def _may_run_later(job: Job, record: Record, session: BenchSession, waiting: Iterable[Job], item: BenchParams) -> bool:
+    """Return False for a job that needs a latency which nothing has measured or can measure any more."""
     scenario = item.all.get(job.scenario)
-    if record.is_unreachable or scenario is None or scenario.load is None:
+    # A continued session may have the latency that was missing before it was interrupted.
+    if record.is_unreachable or scenario is None or scenario.load is None or session.has_latency(job):
         return True
     measuring = {key for key, scenario in item.all.items() if scenario.scenario == "SingleStream"}
     return any(other.artifact == job.artifact and other.scenario in measuring for other in waiting)
@@ -157,8 +158,8 @@ class BenchSession:
         samples = dispatch.store_samples(subject.samples)
         self._commit = git.describe_commit()
         self._state = SessionState(self._compute_digest(samples, limits))
-        builder = RunnerJobBuilder(item, self._card, self._dispatcher, self._artifacts, samples, self._state)
-        self._measurer = Measurer(item, self._card, subject, self._artifacts, self._dispatcher, builder, limits)
+        self._builder = RunnerJobBuilder(item, self._card, self._dispatcher, self._artifacts, samples, self._state)
+        self._measurer = Measurer(item, self._card, subject, self._artifacts, self._dispatcher, self._builder, limits)
 
     def plan(self) -> list[Job]:
         """Return the jobs of the session in their order."""
@@ -200,6 +201,10 @@ class BenchSession:
         if job.runtime == NULL_RUNTIME and is_single_stream and record.verdict == "valid" and record.result is not None:
             self._measurer.harness_ns = record.result.loadgen["result_50.00_percentile_latency_ns"]
         return record
+
+    def has_latency(self, job: Job) -> bool:
+        """Return True if a valid run has measured the latency from which the job's load follows."""
+        return self._builder.has_latency(job)
 
     def forget(self, jobs: Iterable[Job]) -> None:
         """Delete the records of jobs that never reached the device, so that they are measured when it is back."""

@@ -19,7 +19,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> ProjectClone:
     # The clone's own edgeproof and this environment, which must not be set up again.
     options = ("-o", f"{environment}/.ready", f"VENV={environment}")
     (command,) = find_block("install.md", "make repro STUDY").list_commands()
-    make, *targets = command.split()
+    make, *targets = command.partition("#")[0].split()
     done = clone.run("env", f"PYTHONPATH={clone.path}", make, *options, *targets)
     (clone.path / "printed.txt").write_text(done.stdout, encoding="utf-8")
     return clone

@@ -51,6 +51,9 @@ class ScriptedSession:
             self.orders.append(order)
         return Record(self._outcomes.get(attempt, VALID), Path("nowhere"), 2)
 
+    def has_latency(self, job: Job) -> bool:
+        return False
+
     def forget(self, jobs: Iterable[Job]) -> None:
         self.forgotten += jobs
 
