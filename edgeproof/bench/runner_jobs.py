@@ -11,7 +11,7 @@ import numpy as np
 from edgeproof.bench import compliance
 from edgeproof.bench.artifact_set import ArtifactSet
 from edgeproof.bench.dispatch import Dispatcher
-from edgeproof.bench.schedule import Job
+from edgeproof.bench.schedule import Job, find_single_stream
 from edgeproof.bench.state import SessionState
 from edgeproof.bench.verdict import MissingLatencyError
 from edgeproof.config.cards import Card
@@ -126,7 +126,8 @@ class RunnerJobBuilder:
 
         Raises MissingLatencyError if there is none.
         """
-        first = next(key for key, scenario in self._item.all.items() if scenario.scenario == "SingleStream")
+        first = find_single_stream(self._item)
+        assert first is not None  # the study's checks require one
         records = self._state.read_scenario(job, first)
         medians = [
             float(np.median(record.array(LATENCIES_FILE, "call_ns"))) for record in records if record.verdict == "valid"

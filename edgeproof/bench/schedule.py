@@ -100,6 +100,11 @@ def count_processes(item: BenchParams, job: Job) -> int | None:
     return None if job.scenario in kinds.UNTIMED else item.processes
 
 
+def find_single_stream(item: BenchParams) -> str | None:
+    """Return the name of the scenario whose latency decides the load of others, or None if the session has none."""
+    return next((name for name, scenario in item.all.items() if scenario.scenario == kinds.SINGLE_STREAM), None)
+
+
 def get_partner(item: BenchParams, artifact: ArtifactKey) -> ArtifactKey | None:
     """Return the artifact with which an artifact is interleaved, or None."""
     partner = item.against.get(artifact.model, {}).get(artifact.scheme)

@@ -27,7 +27,7 @@ from edgeproof.bench.measurement import Measurer
 from edgeproof.bench.patience import Patience
 from edgeproof.bench.pause import BusyPause
 from edgeproof.bench.runner_jobs import RunnerJobBuilder
-from edgeproof.bench.schedule import Job, count_processes, plan_jobs
+from edgeproof.bench.schedule import Job, count_processes, find_single_stream, plan_jobs
 from edgeproof.bench.state import SessionState
 from edgeproof.bench.subject import Subject, build_subject
 from edgeproof.bench.verdict import DEFAULT_LIMITS, VerdictLimits
@@ -113,8 +113,8 @@ def _may_run_later(job: Job, record: Record, session: BenchSession, waiting: Ite
     # A continued session may have the latency that was missing before it was interrupted.
     if record.is_unreachable or scenario is None or scenario.load is None or session.has_latency(job):
         return True
-    measuring = {key for key, scenario in item.all.items() if scenario.scenario == "SingleStream"}
-    return any(other.artifact == job.artifact and other.scenario in measuring for other in waiting)
+    measuring = find_single_stream(item)
+    return any(other.artifact == job.artifact and other.scenario == measuring for other in waiting)
 
 
 def _schedule_repeat(job: Job, record: Record, waiting: collections.deque[Job]) -> None:
@@ -196,9 +196,8 @@ class BenchSession:
         if not self._state.has_record(job):
             self._measure(job, order)
         record = self._state.read_record(job)
-        scenario = self._item.all.get(job.scenario)
-        is_single_stream = scenario is not None and scenario.scenario == "SingleStream"
-        if job.runtime == NULL_RUNTIME and is_single_stream and record.verdict == "valid" and record.result is not None:
+        is_harness = job.runtime == NULL_RUNTIME and job.scenario == find_single_stream(self._item)
+        if is_harness and record.verdict == "valid" and record.result is not None:
             self._measurer.harness_ns = record.result.loadgen["result_50.00_percentile_latency_ns"]
         return record
 

@@ -81,7 +81,7 @@ def lower(model: nn.Module, samples: tuple[Array, ...]) -> Program:
             content = bytes(edge.to_executorch().buffer)
             _C._load_program_from_buffer(content).load_method("forward")
         except (RuntimeError, SpecViolationError, NotImplementedError) as error:
-            raise Unsupported(f"ExecuTorch can't lower this network: {_shorten(error)}") from error
+            raise Unsupported(f"ExecuTorch can't lower this network: {summarize_error(error)}") from error
     return Program(content, delegated, undelegated)
 
 
@@ -112,7 +112,3 @@ def _export(model: nn.Module, samples: tuple[Array, ...]) -> torch.export.Export
 
     with torch.no_grad():
         return torch.export.export(model, tuple(torch.from_numpy(array[:1]) for array in samples))
-
-
-def _shorten(error: Exception) -> str:
-    return summarize_error(error)

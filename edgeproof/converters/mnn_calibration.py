@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from flatbuffers import encode, number_types
@@ -29,18 +29,24 @@ LARGEST_INT8 = 127
 TENSORS, INDEX, QUANTIZATION, SCALE = 6, 6, 12, 4
 
 
+class _Operator(NamedTuple):
+    """The indexes of the tensors that an operator reads and writes."""
+
+    reads: list[int]
+    writes: list[int]
+
+
 def replace_scales(quantized: Path, fp32: Path, samples: tuple[Array, ...]) -> None:
     """Write other scales of activations into the file `quantized`, beside which is the quantizer's report.
 
     `samples` have an array (N, *shape) for each input of the network, whose file before quantization is `fp32`. A
     tensor that the engine does not show keeps MNN's scale.
     """
-    operators = json.loads(Path(f"{quantized}.json").read_text(encoding="utf-8"))
+    operators = _read_report(Path(f"{quantized}.json"))
     limits = _measure_limits(operators, fp32, samples)
-    for operator in operators:  # those that don't run only move numbers
-        inputs, outputs = (_list_indexes(operator.get(side, [])) for side in ("inputs", "outputs"))
-        if len(inputs) == len(outputs) == 1 and inputs[0] in limits:
-            limits.setdefault(outputs[0], limits[inputs[0]])
+    for operator in operators.values():  # those that don't run only move numbers
+        if len(operator.reads) == len(operator.writes) == 1 and operator.reads[0] in limits:
+            limits.setdefault(operator.writes[0], limits[operator.reads[0]])
     content = bytearray(quantized.read_bytes())
     scales = list(_find_scales(content))
     # MNN gives tensors of the same numbers the same scale, also where the engine shows one of them only.
@@ -51,27 +57,28 @@ def replace_scales(quantized: Path, fp32: Path, samples: tuple[Array, ...]) -> N
     quantized.write_bytes(bytes(content))
 
 
-def _measure_limits(operators: Sequence[Mapping[str, Any]], fp32: Path, samples: tuple[Array, ...]) -> dict[int, float]:
+def _read_report(path: Path) -> dict[str, _Operator]:
+    """Return the operators that the quantizer's report lists, by name and in their order."""
+    return {
+        entry["name"]: _Operator(
+            *([tensor["tensorIndex"] for tensor in entry.get(side, [])] for side in ("inputs", "outputs"))
+        )
+        for entry in json.loads(path.read_text(encoding="utf-8"))
+    }
+
+
+def _measure_limits(operators: Mapping[str, _Operator], fp32: Path, samples: tuple[Array, ...]) -> dict[int, float]:
     """Return the largest absolute value of each tensor in a sample, averaged over the samples, by its index."""
     maxima: defaultdict[int, list[float]] = defaultdict(list)
-    reads = {operator["name"]: _list_indexes(operator.get("inputs", [])) for operator in operators}
-    writes = {operator["name"]: _list_indexes(operator.get("outputs", [])) for operator in operators}
     for name, array in zip(name_ports("input", len(samples)), samples, strict=True):
-        for index in writes[name]:
+        for index in operators[name].writes:
             maxima[index] = [float(np.abs(sample).max()) for sample in array]
-
-    def note(indexes: Mapping[str, list[int]], operator: str, tensors: Sequence[Array]) -> None:
-        for index, tensor in zip(indexes.get(operator, []), tensors, strict=False):
-            maxima[index].append(float(np.abs(tensor).max()))
-
-    for operator, inputs, outputs in _run(fp32, samples):
-        note(reads, operator, inputs)
-        note(writes, operator, outputs)
+    for name, inputs, outputs in _run(fp32, samples):
+        if (operator := operators.get(name)) is not None:
+            shown = [*zip(operator.reads, inputs, strict=False), *zip(operator.writes, outputs, strict=False)]
+            for index, tensor in shown:
+                maxima[index].append(float(np.abs(tensor).max()))
     return {index: float(np.mean(values)) for index, values in maxima.items()}
-
-
-def _list_indexes(tensors: Sequence[Mapping[str, Any]]) -> list[int]:
-    return [tensor["tensorIndex"] for tensor in tensors]
 
 
 def _run(path: Path, samples: tuple[Array, ...]) -> Iterator[tuple[str, list[Array], list[Array]]]:

@@ -29,19 +29,8 @@ SHORTENED = (
     "models.base.schemes=[fp32,bf16,int8-static]",
 )
 MODELS = {
-    *(
-        "base",
-        "teacher",
-        "perceptron",
-        "distilled",
-        "tuned",
-        "zeros",
-        "channels",
-        "two_bits",
-        "four_bits",
-        "eight_bits",
-    ),
-    *("perceptron_sparse", "perceptron_coded"),
+    *("base", "teacher", "perceptron", "perceptron_sparse", "perceptron_coded", "distilled", "tuned", "zeros"),
+    *("channels", "two_bits", "four_bits", "eight_bits"),
 }
 STAGES = """
 from edgeproof.artifacts import export

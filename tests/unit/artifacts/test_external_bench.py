@@ -9,12 +9,14 @@ import onnx
 import pytest
 
 from edgeproof.artifacts.external import files
-from edgeproof.bench import external, recheck, runner_jobs
+from edgeproof.bench import external, external_results, recheck, runner_jobs
+from edgeproof.bench.session import BenchSession
 from edgeproof.cli import main
 from edgeproof.config import runtime_extras
 from edgeproof.core import directories
 from edgeproof.core.errors import ConfigError
 from edgeproof.records import record_files
+from edgeproof.records.record import Record
 from edgeproof.report import interleaved
 from tests.support import placed_models
 from tests.support.absent_runtimes import is_absent
@@ -81,6 +83,34 @@ def test_interleaved_runs_compare_each_file_with_the_first(
     records = list(record_files.read_all(bench_project / "results/brought/one_interleaved/records"))
     assert {(record.content["scenario"], record.verdict) for record in records} == {("in_turns", "valid")}
     assert len(records) == 6
+    for record in records:  # as if the device had changed since its card was written
+        card = {**record.content["card"], "fingerprint": {"architecture": "another"}}
+        content = {**record.content, "card": card}
+        assert recheck.list_problems(Record({**content, "verdict": "invalid"}, record.directory, record.schema)) == []
+        (problem,) = recheck.list_problems(Record(content, record.directory, record.schema))
+        assert "its verdict is 'valid', but its inputs give 'invalid'" in problem
+
+
+def test_an_interruption_while_the_tables_are_written_loses_no_measurement(
+    bench_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interleaved, "ROUNDS", 2)
+    monkeypatch.setattr(runner_jobs, "INTERLEAVED_DURATION_MS", 20)
+    for name in ("one", "two"):
+        write_onnx(bench_project / f"{name}.onnx")
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(external_results, "write_interleaved_results", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_bench("one.onnx", "two.onnx", "--interleaved")
+    assert not (bench_project / "results/brought/one_interleaved").exists()
+    monkeypatch.setattr(BenchSession, "_measure", interrupt)
+    assert run_bench("one.onnx", "two.onnx", "--interleaved") == 0
+    assert (bench_project / "results/brought/one_interleaved/tables/interleaved.md").is_file()
+    assert list((bench_project / ".edgeproof/sessions").iterdir()) == []
 
 
 def test_a_single_file_cannot_be_interleaved(bench_project: Path) -> None:

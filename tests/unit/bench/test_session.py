@@ -270,7 +270,7 @@ def test_a_server_run_without_a_valid_single_stream_run_is_invalid(
     bench_session.run_study_session("desk_matrix", build_study(digits_study, seeds=[4]), REFUSING)
     root = project / "results/records/desk_matrix/matrix/m.fp32"
     records = [record_files.read(path) for path in sorted(root.glob("server.*"))]
-    assert records
+    assert len(records) == 1  # all single-stream runs are over by then, so nothing can change
     assert all(record.verdict == "invalid" for record in records)
     assert "of which no run was valid" in records[0].content["reasons"][0]
 

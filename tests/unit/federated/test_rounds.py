@@ -192,9 +192,10 @@ def test_a_run_that_is_killed_in_every_round_ends_with_the_same_bits(tmp_path: P
     assert list_bits(last.module) == list_bits(whole.module)
 
 
-def test_a_damaged_state_is_refused_with_the_command_that_removes_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept_bytes", [0, 100])
+def test_a_damaged_state_is_refused_with_the_command_that_removes_it(tmp_path: Path, kept_bytes: int) -> None:
     run(make_federation(), run_here, tmp_path)
-    (tmp_path / "state.npz").write_bytes((tmp_path / "state.npz").read_bytes()[:100])
+    (tmp_path / "state.npz").write_bytes((tmp_path / "state.npz").read_bytes()[:kept_bytes])
     with pytest.raises(ArtifactError, match=r"state\.npz is damaged .* 'rm -r "):
         run(make_federation(), run_here, tmp_path)
 

@@ -101,6 +101,18 @@ def test_the_state_of_a_run_is_kept_until_it_ends_and_belongs_to_its_options(mon
     assert not federate.STATES.exists()
 
 
+def test_a_state_belongs_to_the_code_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "networks" / "mine.py"
+    source.parent.mkdir()
+    monkeypatch.setenv("EDGEPROOF_PLUGINS", str(tmp_path))
+    task, options = replace(make_task(), network={"name": "mine"}), federate.Options.model_validate(OPTIONS)
+    hashes = []
+    for text in ("first = 1", "second = 2", "first = 1"):
+        source.write_text(text)
+        hashes.append(federate.hash_start(build_module(), task, options))
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
 def test_groups_stay_whole_and_need_a_task_that_knows_them() -> None:
     groups = np.arange(48) % 6
     options = federate.Options.model_validate({**OPTIONS, "partition": "group", "clients": 3})

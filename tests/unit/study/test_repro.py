@@ -85,3 +85,12 @@ def test_each_stage_that_runs_is_shown_with_its_number_and_the_time_left(
         "[3/3] report  (0:00 passed, about 0:05 left)",
     ]
     assert set(durations.read_durations()) == {"train@teacher", "report"}
+
+
+def test_the_duration_of_a_stage_that_failed_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    progress = StageProgress(["prepare", "train@teacher"])
+    for stage in ("prepare", "train@teacher"):
+        progress.show(f"Running stage '{stage}':\n")
+    progress.finish(has_failed=True)
+    assert set(durations.read_durations()) == {"prepare"}
