@@ -5,8 +5,10 @@ This makes the teacher, and the control with which a distilled student is compar
 
 from __future__ import annotations
 
+from pydantic import Field, NonNegativeFloat
 from torch import nn
 
+from edgeproof.models import mixup
 from edgeproof.models.training import Recipe, fit
 from edgeproof.models.training_task import TrainingTask
 
@@ -14,7 +16,10 @@ from edgeproof.models.training_task import TrainingTask
 class Options(Recipe):
     """Options of the method, set in conf/methods/train.yaml."""
 
+    mixup: NonNegativeFloat = Field(0.0, description=mixup.DESCRIPTION)
+
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Minimize the task's loss of `model` on its training split: the cross-entropy for a classification."""
-    return fit(model, task, Options.model_validate(options))
+    chosen = Options.model_validate(options)
+    return fit(model, mixup.add_mixup(task, chosen.mixup), chosen)
