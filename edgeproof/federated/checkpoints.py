@@ -1,6 +1,7 @@
 """The state of a federation on disk, written atomically after each round. A killed run goes on to the same bits.
 
-    state.npz                      global weights, the server's moments, and the history of the finished rounds
+    state.npz                      global weights, the sum of those to average, the server's moments, and the history of
+                                   the finished rounds
     residuals/<client>/<round>.npy what top-k has not sent yet, after the given round
 
 A residual of an unfinished round is removed at the start, and older ones after a round is finished. So the newest
@@ -31,16 +32,17 @@ Array = np.ndarray[Any, Any]
 
 # What reading a damaged file raises; an empty one raises EOFError.
 _DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile)
-_STATE, _RESIDUALS, _MOMENT = "state.npz", "residuals", "moment_"
+_STATE, _RESIDUALS, _MOMENT, _TOTAL = "state.npz", "residuals", "moment_", "total_"
 
 
 @dataclass(frozen=True)
 class State:
-    """The state between two rounds."""
+    """The state between two rounds. `total` is the sum of the global models that the result averages, or None."""
 
     weights: Weights
     moments: Moments
     rounds: tuple[Round, ...]
+    total: Weights | None = None
 
 
 class Checkpoints:
@@ -125,6 +127,7 @@ class Checkpoints:
 
 def _format(state: State) -> bytes:
     history = json.dumps([entry.to_json() for entry in state.rounds]).encode()
+    total = {} if state.total is None else {_TOTAL + name: values for name, values in vars(state.total).items()}
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -132,6 +135,7 @@ def _format(state: State) -> bytes:
         statistics=state.weights.statistics,
         history=np.frombuffer(history, np.uint8),
         **{f"{_MOMENT}{name}": moment for name, moment in state.moments.items()},  # type: ignore[arg-type]
+        **total,
     )
     return buffer.getvalue()
 
@@ -141,4 +145,6 @@ def _parse(content: bytes) -> State:
         moments = {name.removeprefix(_MOMENT): arrays[name] for name in arrays.files if name.startswith(_MOMENT)}
         history = json.loads(arrays["history"].tobytes())
         weights = Weights(arrays["parameters"], arrays["statistics"])
-    return State(weights, moments, tuple(Round.from_json(entry) for entry in history))
+        has_total = f"{_TOTAL}parameters" in arrays.files
+        total = Weights(arrays[f"{_TOTAL}parameters"], arrays[f"{_TOTAL}statistics"]) if has_total else None
+    return State(weights, moments, tuple(Round.from_json(entry) for entry in history), total)

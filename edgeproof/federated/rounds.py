@@ -22,7 +22,7 @@ from edgeproof.federated.participation import Participation, draw_participation
 from edgeproof.federated.partitions import Shares
 from edgeproof.federated.privacy import average_privately, clip
 from edgeproof.federated.settings import Settings
-from edgeproof.federated.weights import Layout, Weights
+from edgeproof.federated.weights import Layout, Weights, add_weights, average_weights
 from edgeproof.federated.workers import RunClients
 from edgeproof.models.training_task import Array, TrainingTask, measure_quality
 
@@ -45,7 +45,7 @@ def run_rounds(
     after_client: Callable[[], None] = lambda: None,
     after_round: Callable[[Round], None] = lambda entry: None,
 ) -> tuple[Round, ...]:
-    """Run the rounds that are not finished yet, and leave the global weights in `federation.module`.
+    """Run the rounds that are not finished yet, and leave the resulting weights in `federation.module`.
 
     Return the history of all rounds. Raises ConfigError if no update was used in any round.
     """
@@ -70,10 +70,13 @@ def run_rounds(
         weights.parameters[zeros] = 0.0
         layout.load(weights, module)
         entry = _describe_round(federation, participation, collected, number, len(message))
-        state = State(weights, moments, (*state.rounds, entry))
+        is_averaged = number > settings.rounds - settings.average_rounds
+        total = add_weights(state.total, weights) if is_averaged else None
+        state = State(weights, moments, (*state.rounds, entry), total)
         checkpoints.save(state, participation.answering)
         after_round(entry)
-    layout.load(state.weights, module)
+    assert state.total is not None
+    layout.load(average_weights(state.total, settings.average_rounds), module)
     module.eval()
     _refuse_unused(state.rounds)
     return state.rounds

@@ -68,6 +68,7 @@ class Settings:
         weighting: weight of a client's update: its number of samples, or the same for all.
         dropped, late: probabilities that an asked client gives no answer, or answers after the end of the round.
         evaluate_every: rounds between two measurements of the global model. The last round is always measured.
+        average_rounds: the result is the mean of the global models after this many last rounds. 1 is the last model.
     """
 
     rounds: int
@@ -80,5 +81,6 @@ class Settings:
     compression: Compression = Compression()
     privacy: Privacy | None = None
     evaluate_every: int = 1
+    average_rounds: int = 1
     seed: int = 0
     threads: int = 1

@@ -21,6 +21,21 @@ class Weights:
     statistics: Array
 
 
+def add_weights(total: Weights | None, weights: Weights) -> Weights:
+    """Return `total` plus `weights` in float64. None is an empty sum."""
+    parameters, statistics = (values.astype(np.float64) for values in (weights.parameters, weights.statistics))
+    return (
+        Weights(parameters, statistics)
+        if total is None
+        else Weights(total.parameters + parameters, total.statistics + statistics)
+    )
+
+
+def average_weights(total: Weights, count: int) -> Weights:
+    """Return the mean, in float32, of `count` weights whose sum is `total`."""
+    return Weights(*((values / count).astype(np.float32) for values in (total.parameters, total.statistics)))
+
+
 @dataclass(frozen=True)
 class Layout:
     """The names and shapes of the tensors in the two vectors, in the order of the module.

@@ -81,6 +81,14 @@ class Options(BaseModel):
     delta: float = Field(1e-5, gt=0, lt=1, description="privacy: delta at which epsilon is reported")
     held_back: float = Field(0.1, ge=0, lt=1, description="share of each client's samples that measures, not trains")
     evaluate_every: PositiveInt = Field(1, description="rounds between two measurements on the validation split")
+    average_rounds: PositiveInt = Field(1, description="the result is the mean of the models of this many last rounds")
+
+    @model_validator(mode="after")
+    def check_average(self) -> Options:
+        """Check that there are enough rounds to average."""
+        if self.average_rounds > self.rounds:
+            raise ValueError(f"average_rounds is {self.average_rounds}, but there are only {self.rounds} rounds")
+        return self
 
     @model_validator(mode="after")
     def check_privacy(self) -> Options:
@@ -146,6 +154,7 @@ def make_settings(options: Options, seed: int, threads: int) -> Settings:
         compression=Compression(options.compression, options.top_share),
         privacy=Privacy(options.clip_norm, options.noise, options.delta) if is_private and options.clip_norm else None,
         evaluate_every=options.evaluate_every,
+        average_rounds=options.average_rounds,
         seed=seed,
         threads=threads,
     )

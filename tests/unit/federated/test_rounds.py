@@ -44,6 +44,7 @@ EVERYTHING = {
     "compression": Compression("top_k", 0.2),
     "step": ServerStep("fedadam", 0.05),
     "rounds": 5,
+    "average_rounds": 2,
 }
 
 
@@ -117,6 +118,20 @@ def test_statistics_of_batch_normalization_are_averaged() -> None:
         expected.append(0.1 * hidden.mean(0).detach())
     run(federation)
     torch.testing.assert_close(federation.module[1].running_mean, sum(expected) / 2)  # type: ignore[index]
+
+
+def test_the_result_is_the_mean_of_the_models_after_the_last_rounds() -> None:
+    changes = {"with_statistics": True, "dropped": 0.2, "step": ServerStep("fedavgm", 1.0, 0.5)}
+    after = {rounds: make_federation(rounds=rounds, **changes) for rounds in (3, 4, 5)}
+    averaged = make_federation(rounds=5, average_rounds=3, **changes)
+    for federation in (*after.values(), averaged):
+        run(federation)
+    models = [federation.module.state_dict() for federation in after.values()]
+    for name, value in averaged.module.state_dict().items():
+        if value.is_floating_point():
+            mean = torch.stack([model[name] for model in models]).double().mean(0)
+            torch.testing.assert_close(value.double(), mean, rtol=0, atol=1e-7)
+    assert list_bits(averaged.module) != list_bits(after[5].module)
 
 
 def test_bytes_are_the_lengths_of_all_messages() -> None:

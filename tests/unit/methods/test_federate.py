@@ -137,6 +137,7 @@ def test_labels_need_a_classification() -> None:
         ({"clients": 0}, "clients"),
         ({"fraction": 0.0}, "fraction"),
         ({"strategy": "fedsgd"}, "'fedavg', 'fedprox', 'fedavgm' or 'fedadam'"),
+        ({"average_rounds": 1000}, "average_rounds is 1000, but there are only"),
         ({"clip_norm": 1.0}, "clip_norm needs weighting: uniform"),
         ({"clip_norm": 1.0, "weighting": "uniform", "noise": 0}, "epsilon is infinite without noise"),
     ],
