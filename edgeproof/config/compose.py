@@ -6,6 +6,7 @@ and every key of every definition can be overridden in Hydra's grammar, such as 
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 import threading
@@ -134,10 +135,21 @@ def register_definitions(
     The definitions are not listed as Hydra defaults, because each default adds 20 ms to a composition.
     """
     definitions = {
-        library: {path.stem: OmegaConf.load(path) for path in sorted((directory / library).glob("*.yaml"))}
+        library: {
+            path.stem: _load_definition(path, path.read_bytes())
+            for path in sorted((directory / library).glob("*.yaml"))
+        }
         for library in libraries
     }
     ConfigStore.instance().store(ROOT, {"defaults": ["_self_", root], **definitions})
+
+
+@functools.lru_cache(maxsize=200)
+def _load_definition(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the plain values of a file with this content. It is parsed once, because sweeps and tests compose often."""
+    values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def _compose_study(study: str | None, overrides: Sequence[str], conf: Path) -> dict[str, Any]:

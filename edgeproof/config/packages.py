@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -83,6 +84,12 @@ def read_versions(lock: Path = LOCK) -> dict[str, str]:
         text = lock.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{lock} is missing from {Path.cwd()}. Run the command in the project's root.") from None
+    return dict(_parse_versions(text, str(lock)))
+
+
+@functools.lru_cache(maxsize=8)
+def _parse_versions(text: str, lock: str) -> dict[str, str]:
+    """Parse a lock file once, because each stage of a study asks for its versions."""
     pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)(?:[ \t]*;[ \t]*([^\\\n]+))?", text, re.MULTILINE)
     return {
         canonicalize_name(name): version for name, version, marker in pins if _applies_here(marker, f"{lock}: {name}")
