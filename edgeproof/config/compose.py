@@ -145,11 +145,9 @@ def register_definitions(
 
 
 @functools.lru_cache(maxsize=200)
-def _load_definition(path: Path, content: bytes) -> dict[str, Any]:
-    """Return the plain values of a file with this content. It is parsed once, because sweeps and tests compose often."""
-    values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+def _load_definition(path: Path, content: bytes) -> Any:
+    """Return the plain values of a file with this content. It is parsed once, because sweeps compose often."""
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
 
 
 def _compose_study(study: str | None, overrides: Sequence[str], conf: Path) -> dict[str, Any]:
