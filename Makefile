@@ -7,6 +7,8 @@ BOARD_MEMORY_MIB ?= 2048
 BOARD_PORT ?= 22022
 BOARD_SOURCES ?=
 BOARD_RUNTIMES ?=
+# Processes that run tests, 2 GB of memory each. Tests wait for devices and clocks, so two processors have work for three.
+TEST_WORKERS ?= 3
 # The interpreter of .venv; default: the newest supported one. Set-up uses uv where it is installed, else pip.
 PYTHON ?=
 VENV := .venv
@@ -57,10 +59,10 @@ test-board: $(READY) ## build an emulated board and run the quick study on it (h
 	$(BIN)/python -m pytest -m board tests/pipeline/test_board.py
 
 unit: $(READY) ## run the unit and contract tests (some minutes)
-	$(BIN)/python -m pytest -n auto -m "not end_to_end and not board" tests/unit tests/contracts
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not end_to_end and not board" tests/unit tests/contracts
 
 pipeline: $(READY) ## run the tests that build and measure from end to end (some minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(pipeline or end_to_end) and not board" tests/pipeline tests/unit
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "(pipeline or end_to_end) and not board" tests/pipeline tests/unit
 
 lint: $(READY) ## check format, lint, types, layers, names and sizes
 	$(BIN)/ruff format --check .
