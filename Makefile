@@ -7,8 +7,8 @@ BOARD_MEMORY_MIB ?= 2048
 BOARD_PORT ?= 22022
 BOARD_SOURCES ?=
 BOARD_RUNTIMES ?=
-# Processes that run tests, 2 GB of memory each. Tests wait for devices and clocks, so two processors have work for three.
-TEST_WORKERS ?= 3
+# Processes that run tests, 2 GB of memory each. Tests wait for devices and clocks, so two processors have work for four.
+TEST_WORKERS ?= 4
 # The interpreter of .venv; default: the newest supported one. Set-up uses uv where it is installed, else pip.
 PYTHON ?=
 VENV := .venv
@@ -20,7 +20,7 @@ FLOWER := .venv-flower
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtimes lock repro bench board board-down test test-board unit pipeline lint docs format vendor flower clean
+.PHONY: help setup runtimes lock repro bench board board-down test test-thorough test-board unit pipeline lint docs format vendor flower clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,20 +49,23 @@ board: $(READY) ## build and start an emulated arm64 board with ssh: BOARD_MEMOR
 board-down: $(READY) ## stop the emulated board
 	@$(BIN)/python -m edgeproof.board down
 
-test: $(READY) ## run all tests, including the quick study; every part runs, also after a failure
+test: $(READY) ## run the tests, including the quick study; every part runs, also after a failure
 	@failed=; \
 	$(MAKE) --no-print-directory unit || failed="$$failed unit"; \
 	$(MAKE) --no-print-directory pipeline || failed="$$failed pipeline"; \
 	test -z "$$failed" || { echo "error: these parts failed:$$failed. Run one alone: make$$failed"; exit 1; }
 
+test-thorough: $(READY) ## run the tests that 'make test' leaves out, because they take long (docs/contributing.md)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "thorough and not board" tests
+
 test-board: $(READY) ## build an emulated board and run the quick study on it (half an hour, fetches 200 MB)
 	$(BIN)/python -m pytest -m board tests/pipeline/test_board.py
 
 unit: $(READY) ## run the unit and contract tests (some minutes)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not end_to_end and not board" tests/unit tests/contracts
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not end_to_end and not thorough and not board" tests/unit tests/contracts
 
 pipeline: $(READY) ## run the tests that build and measure from end to end (some minutes)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "(pipeline or end_to_end) and not board" tests/pipeline tests/unit
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "(pipeline or end_to_end) and not thorough and not board" tests/pipeline tests/unit
 
 lint: $(READY) ## check format, lint, types, layers, names and sizes
 	$(BIN)/ruff format --check .

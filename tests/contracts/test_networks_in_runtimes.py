@@ -32,8 +32,9 @@ from tests.support.tiny_networks import (
 
 SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")
 COMPLETE = ("onnx", "openvino", "tflite")  # runtimes that refuse no network
-# Runtimes that are extras are tested with one network of each form, and in two schemes: an export takes seconds.
-REPRESENTATIVE, REPRESENTATIVE_SCHEMES = ("ds_cnn", "resnet8", "tiny_yolo", "transformer"), ("fp32", "int8-static")
+# An export takes seconds, so runtimes that are extras are tested with one network of each form and in two schemes.
+# The others are tested with every network, and in all schemes with these.
+REPRESENTATIVE, FEW_SCHEMES = ("ds_cnn", "resnet8", "tiny_yolo", "transformer"), ("fp32", "int8-static")
 PAIRS = [
     (name, runtime)
     for runtime in plugins.list_names("runtimes")
@@ -79,7 +80,7 @@ def compare_with_torch(name: str, runtime: str, directory: Path) -> None:
     calibration = tuple(array[:1] for array in samples)
     module = store_and_load(name, directory)
     schemes = yaml.safe_load((CONF / "runtimes" / f"{runtime}.yaml").read_text(encoding="utf-8"))["schemes"]
-    tested = SCHEMES if find_extra(runtime) is None else REPRESENTATIVE_SCHEMES
+    tested = SCHEMES if name in REPRESENTATIVE and find_extra(runtime) is None else FEW_SCHEMES
     for scheme in (scheme for scheme in tested if scheme in schemes):
         inputs = calibration if scheme == "int8-static" else samples
         expected = frameworks.predict(module, inputs)

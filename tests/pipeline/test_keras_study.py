@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.project_clones import ProjectClone, clone_project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.pipeline, pytest.mark.thorough, pytest.mark.timeout(900)]
 
 OVERRIDES = (
     "study=digits",

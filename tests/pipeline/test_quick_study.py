@@ -203,6 +203,7 @@ def test_dvc_shows_metrics_plots_and_experiments(study: ProjectClone) -> None:
     assert "digits" in study.run("dvc", "exp", "show", "--csv").stdout
 
 
+@pytest.mark.thorough
 def test_the_commands_of_the_pipeline_in_docs_studies_md_work(other: ProjectClone, tmp_path: Path) -> None:
     """One of them is an experiment with another temperature, which reruns the student but not the teacher."""
     study = ProjectClone(shutil.copytree(other.path, tmp_path / "copy", symlinks=True))

@@ -17,7 +17,7 @@ import yaml
 
 from tests.support.project_clones import ProjectClone, clone_project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.pipeline, pytest.mark.thorough, pytest.mark.timeout(1200)]
 
 SHORTENED = (
     "seeds=[0,1]",

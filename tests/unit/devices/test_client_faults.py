@@ -36,6 +36,8 @@ FAULTS = {
     "endless": {"after": "head -c 100000000 /dev/zero > $job/result/update.bin"},
     "too slow": {"before": "sleep 60"},
 }
+# Those of `make test`: an end of the process, and a result that is not complete.
+QUICK = ("killed", "cut short")
 NAN = "printf '\\000\\000\\300\\177' | dd of=$job/result/update.bin bs=1 seek=24 conv=notrunc 2>/dev/null"
 
 
@@ -50,7 +52,9 @@ def run_in_this_process(clients: int = 2, rounds: int = 1) -> tuple[Federation, 
     return federation, run_rounds(federation, run_here, Checkpoints(None))
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [fault if fault in QUICK else pytest.param(fault, marks=pytest.mark.thorough) for fault in FAULTS]
+)
 def test_a_client_whose_device_fails_is_trained_on_another(fault: str, tmp_path: Path) -> None:
     expected, history = run_in_this_process()
     write_card("good")
