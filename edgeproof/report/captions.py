@@ -38,8 +38,7 @@ def explain_front(headings: Sequence[str]) -> str:
     """Return the meaning of the mark ◆ for figures with these headings."""
     figures = " or ".join([", ".join(headings[:-1]), headings[-1]])
     return (
-        "◆ marks the front of the device, which may have cells that this table leaves out: no cell of the front beats "
-        "another one, and each other cell that has these figures is beaten by one of the front. A cell beats another "
-        f"one if it is better in {figures} and worse in none of them. A difference counts if its interval excludes "
-        "zero."
+        f"◆: {UNBEATEN} by any cell of the device, including those that this table leaves out. Every cell without ◆ "
+        f"that has these figures is worse than a cell with ◆ in {figures} by more than the interval of their "
+        "difference, and is not better by more than that in any of them."
     )
