@@ -1,20 +1,18 @@
-"""Running a converter: capture of its output, explanation of its failures, and a description of its files."""
+"""Running a converter: explanation of its failures, and a description of its files."""
 
 from __future__ import annotations
 
 import gzip
-import os
 import sys
-import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeproof.core.artifacts import ExportResult
+from edgeproof.core.captured_output import capture_output
 from edgeproof.core.directories import list_files
 from edgeproof.core.errors import EdgeproofError, Unsupported
 
@@ -30,7 +28,7 @@ def run_converter(task: str, convert: Callable[[], ExportResult]) -> ExportResul
 
     Any other exception raises EdgeproofError. Its message names `task` and ends with the last lines of the output.
     """
-    with capture_output() as read_tail:
+    with capture_output() as read_output:
         try:
             return convert()
         except Unsupported as reason:
@@ -39,7 +37,8 @@ def run_converter(task: str, convert: Callable[[], ExportResult]) -> ExportResul
             raise
         except Exception as error:
             traceback.print_exc()
-            raise EdgeproofError(f"{task} failed: {type(error).__name__}: {error}\n{read_tail()}") from error
+            last_lines = "\n".join(read_output().splitlines()[-MAX_LOG_LINES:])
+            raise EdgeproofError(f"{task} failed: {type(error).__name__}: {error}\n{last_lines}") from error
 
 
 def describe_files(directory: Path, outcome: ExportResult | Unsupported) -> dict[str, Any]:
@@ -71,33 +70,3 @@ def print_outcome(source: str, runtime: str, artifact: str, meta: Mapping[str, A
     """Print one line about a finished artifact to stderr: its size, or the reason why it is unsupported."""
     outcome = f"unsupported: {meta['unsupported']}" if "unsupported" in meta else f"{meta['size_bytes']:,} bytes"
     print(f"  {source} → {runtime} {artifact}: {outcome} ({seconds:.1f} s)", file=sys.stderr)
-
-
-@contextmanager
-def capture_output() -> Iterator[Callable[[], str]]:
-    """Redirect stdout and stderr, of Python and of native code, to a file.
-
-    Yields a function that returns the last lines of that file.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    originals = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-
-        def read_tail() -> str:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            file.seek(0)
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-MAX_LOG_LINES:])
-
-        try:
-            yield read_tail
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(originals[0], 1)
-            os.dup2(originals[1], 2)
-            for descriptor in originals:
-                os.close(descriptor)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeproof.cli.options import add_records_option, split_names
-from edgeproof.cli.output import format_columns, show
+from edgeproof.cli.output import format_columns, show, show_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ def _deploy(arguments: argparse.Namespace) -> int:
     chosen = package.prepare_package(
         arguments.version, directory=arguments.bundle, signer=arguments.signer, records=arguments.records
     )
-    _print_line(f"{chosen.label}: {chosen.directory}, signed by {chosen.signer}")
+    show_line(f"{chosen.label}: {chosen.directory}, signed by {chosen.signer}")
     plan = _plan(
         arguments,
         f"{chosen.label} {chosen.sha256}",
@@ -121,7 +121,7 @@ def _show_deployed(arguments: argparse.Namespace) -> int:
     rows = overview.read_rows(list(targets.values()), arguments.parallel)
     lines = [COLUMNS, *((r.device, r.version, r.sha256, r.since, r.previous, r.state) for r in rows)]
     for line in format_columns(lines):
-        _print_line(line)
+        show_line(line)
     is_complete = not choice.errors and not without_card
     return OK if is_complete and not any(row.problems for row in rows) else NEEDS_ATTENTION
 
@@ -158,7 +158,7 @@ def _plan(arguments: argparse.Namespace, title: str, targets: dict[str, DeviceTa
         devices=list(targets),
         wave_size=waves.count_devices(arguments.wave, len(targets)),
         parallel=arguments.parallel,
-        report=_print_line,
+        report=show_line,
         **functions,
     )
 
@@ -170,12 +170,12 @@ def _finish(plan: Rollout, choice: DeviceChoice, command: Sequence[str]) -> int:
         outcome: [name for name, other in outcomes.items() if other == outcome]
         for outcome in ("done", "failed", "not started")
     }
-    _print_line(", ".join(f"{len(names)} {outcome}" for outcome, names in by_outcome.items()))
+    show_line(", ".join(f"{len(names)} {outcome}" for outcome, names in by_outcome.items()))
     if not by_outcome["failed"] and not choice.errors:
         return OK
-    _print_line(f"After the repair, continue: {shlex.join(['edgeproof', *command])}")
+    show_line(f"After the repair, continue: {shlex.join(['edgeproof', *command])}")
     if command[0] == "deploy" and by_outcome["done"]:
-        _print_line(f"To take the others back: edgeproof rollback --devices {','.join(by_outcome['done'])}")
+        show_line(f"To take the others back: edgeproof rollback --devices {','.join(by_outcome['done'])}")
     return NEEDS_ATTENTION
 
 
@@ -194,8 +194,3 @@ def _parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_PARALLEL:
         raise argparse.ArgumentTypeError(f"expected a number from 1 to {MAX_PARALLEL}, got '{text}'")
     return int(text)
-
-
-def _print_line(line: str) -> None:
-    """Print one line without line breaks and control characters, which a device's answer may contain."""
-    show("".join(letter if letter.isprintable() else " " for letter in line), flush=True)

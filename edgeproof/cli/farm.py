@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from edgeproof.cli.options import split_names
-from edgeproof.cli.output import show
+from edgeproof.cli.output import show, show_line
 from edgeproof.cli.records import report_damaged
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
     for problem in artifact_cache.store_artifacts(params, built):
         show(f"not cached: {problem}", file=sys.stderr)
     engine = engines.start_engine(arguments.engine, name, built, params, arguments.address)
-    outcomes = dispatcher.run_study(params, name, engine, _print_line)
+    outcomes = dispatcher.run_study(params, name, engine, show_line)
     devices = {item.device for item in params.bench.values()}
     are_deployments_clean = _is_clean("deployments", lambda: _check_deployments(name, devices))
     is_night_clean = _is_clean("the night", lambda: _check_night(name))
@@ -93,8 +93,8 @@ def _check_deployments(run: str, devices: Collection[str]) -> bool:
     names = sorted(set(devices) & set(expected_versions.list_devices()))
     if not names:
         return True
-    written = night_check.check_deployments(run, device_deployment.list_targets(names), _print_line)
-    _print_line(f"deployments: {len(names) - len(written)} of {len(names)} device(s) run their version unchanged")
+    written = night_check.check_deployments(run, device_deployment.list_targets(names), show_line)
+    show_line(f"deployments: {len(names) - len(written)} of {len(names)} device(s) run their version unchanged")
     return not written
 
 
@@ -109,7 +109,7 @@ def _history(arguments: argparse.Namespace) -> int:
     chosen = {part: getattr(arguments, part) for part in CELL_PARTS if getattr(arguments, part) is not None}
     code = report_damaged(history.damaged)
     for line in history_table.format_tables(history, chosen):
-        _print_line(line)
+        show_line(line)
     return code
 
 
@@ -156,17 +156,12 @@ def _check_night(run: str | None) -> bool:
     """Check a night and print the result; return True if nothing needs attention."""
     from edgeproof.farm import regression_check
 
-    result = regression_check.check(run, _print_line)
+    result = regression_check.check(run, show_line)
     for line in result.faster:
-        _print_line(f"faster: {line}")
+        show_line(f"faster: {line}")
     report_damaged(result.damaged)
-    _print_line(result.summary)
+    show_line(result.summary)
     return result.is_clean
-
-
-def _print_line(line: str) -> None:
-    """Print one line without line breaks and control characters, which a name from outside may contain."""
-    show("".join(letter if letter.isprintable() else " " for letter in line), flush=True)
 
 
 def _job_state(event: JournalEvent, leased: set[str]) -> str:

@@ -14,6 +14,11 @@ def show(*texts: object, sep: str = " ", end: str = "\n", file: TextIO | None = 
     print(*(escape_controls(str(text)) for text in texts), sep=sep, end=end, file=file or sys.stdout, flush=flush)
 
 
+def show_line(line: str) -> None:
+    """Print one line without line breaks and control characters, which an answer from outside may contain."""
+    show("".join(letter if letter.isprintable() else " " for letter in line), flush=True)
+
+
 def format_columns(lines: Sequence[Sequence[str]]) -> list[str]:
     """Return lines of words as text in which the words of a column begin at the same place."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -94,14 +94,16 @@ def read_history(root: Path | None = None) -> History:
     """
     root = engines.HISTORY if root is None else root
     state = store.refresh(root)
-    runs = {name: HistoryRun(name, started_at, study) for name, started_at, study in _query(root, _RUNS_SQL)}
+    runs = {
+        name: HistoryRun(name, started_at, study) for name, started_at, study in queries.fetch_rows(root, _RUNS_SQL)
+    }
     damaged = list(state.damaged)
     runs |= {run.name: run for run in _find_runs_without_records(runs, damaged)}
     if not runs:
         listing = f" Damaged: {'; '.join(damaged)}" if damaged else ""
         raise EdgeproofError(f"{root} holds no night. Measure one with 'edgeproof farm run'.{listing}")
     fingerprints: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = defaultdict(dict)
-    for device, runtime, run, text in _query(root, _FINGERPRINTS_SQL):
+    for device, runtime, run, text in queries.fetch_rows(root, _FINGERPRINTS_SQL):
         fingerprints[device, runtime][run] = json.loads(text)
     ordered = sorted(runs.values(), key=lambda run: (run.started_at, run.name))
     return History(ordered, _read_cells(root), fingerprints, damaged)
@@ -120,14 +122,10 @@ def _find_runs_without_records(with_records: Mapping[str, HistoryRun], damaged: 
     return runs
 
 
-def _query(root: Path, sql: str) -> list[tuple[Any, ...]]:
-    return queries.connect(store.locate(root)).execute(sql).fetchall()
-
-
 def _read_cells(root: Path) -> dict[HistoryCell, dict[str, NightResult]]:
     """Read every cell's nights. Of several sessions on one night the last one counts."""
     cells: dict[HistoryCell, dict[str, NightResult]] = defaultdict(dict)
-    for run, *parts, _, _, processes in _query(root, _CELLS_SQL):
+    for run, *parts, _, _, processes in queries.fetch_rows(root, _CELLS_SQL):
         cells[HistoryCell(*parts)][run] = _make_night(run, [ProcessFigures(**process) for process in processes])
     return dict(sorted(cells.items()))
 

@@ -77,6 +77,11 @@ def connect(place: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def fetch_rows(root: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query of edgeproof's own over the store of the records in `root`."""
+    return connect(locate(root)).execute(sql).fetchall()
+
+
 def _create_views(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
     nulls = ", ".join(f"NULL::{sql_type} AS {name}" for name, sql_type in sql_types().items())
     paths = ", ".join(f"'{quote(path)}'" for path in files)

@@ -6,10 +6,7 @@ time of an emulator.
 
 from __future__ import annotations
 
-import os
 import re
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +15,7 @@ import numpy as np
 
 from edgeproof.core import plugins
 from edgeproof.core.artifacts import ExportResult, ModelInterface
+from edgeproof.core.captured_output import capture_output
 from edgeproof.core.errors import Unsupported
 from edgeproof.core.placements import PlacedOperator, explain_floats
 from edgeproof.core.sessions import InferenceSession
@@ -198,19 +196,15 @@ def _load(content: bytes) -> tuple[Any, dict[str, int]]:
 
     size = max(MIN_ARENA_BYTES, 4 * len(content))
     while True:
-        attempt: list[Any] = []
-
-        def load(arena_size: int = size, results: list[Any] = attempt) -> None:
+        with capture_output() as read_output:
             try:
-                interpreter = runtime.Interpreter.from_bytes(content, arena_size=arena_size)
+                interpreter = runtime.Interpreter.from_bytes(content, arena_size=size)
+                interpreter.print_allocations()
             except (RuntimeError, ValueError):  # its text says no more than that it failed
-                return
-            results.append(interpreter)
-            interpreter.print_allocations()
-
-        text = _capture(load)
-        if attempt:
-            return attempt[0], _parse_arena(text)
+                interpreter = None
+            text = read_output()
+        if interpreter is not None:
+            return interpreter, _parse_arena(text)
         if ARENA_FULL.search(text) is None or size >= MAX_ARENA_BYTES:
             raise Unsupported(_explain_failure(text))
         size = min(8 * size, MAX_ARENA_BYTES)
@@ -226,24 +220,6 @@ def _explain_failure(text: str) -> str:
 def _parse_arena(text: str) -> dict[str, int]:
     arena = {name: int(count) for name, count in ARENA_LINE.findall(text)}
     return arena | {name: int(count) for name, count in PART_LINE.findall(text)}
-
-
-def _capture(call: Callable[[], object]) -> str:
-    """Call a function and return all that it prints. The engine prints from C, below Python's streams."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    originals = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        try:
-            for descriptor in (1, 2):
-                os.dup2(file.fileno(), descriptor)
-            call()
-        finally:
-            for descriptor, original in zip((1, 2), originals, strict=True):
-                os.dup2(original, descriptor)
-                os.close(original)
-        file.seek(0)
-        return file.read().decode(errors="replace")
 
 
 def _read_quantization(details: dict[str, Any]) -> tuple[Array, Array] | None:

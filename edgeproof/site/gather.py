@@ -62,7 +62,7 @@ def gather_facts(
             if line.quality is not None and line.process == 0
         },
         series=series,
-        nights=[night for (night,) in _query(root, "SELECT DISTINCT night FROM records ORDER BY night")],
+        nights=[night for (night,) in queries.fetch_rows(root, "SELECT DISTINCT night FROM records ORDER BY night")],
         fingerprints=_read_fingerprints(root),
         health=_read_health(root),
         refusals=_read_refusals(root),
@@ -71,14 +71,10 @@ def gather_facts(
         steps=_find_steps(series),
         runs=_group_runs(lines),
         device_titles=device_titles,
-        records=_query(root, "SELECT count(*) FROM records")[0][0],
+        records=queries.fetch_rows(root, "SELECT count(*) FROM records")[0][0],
         damaged=state.damaged,
         older=state.older,
     )
-
-
-def _query(root: Path, sql: str) -> list[tuple[Any, ...]]:
-    return queries.connect(store.locate(root)).execute(sql).fetchall()
 
 
 def _group_runs(lines: Sequence[StoreLine]) -> dict[RowKey, list[RunRecord]]:
@@ -120,7 +116,7 @@ def _find_steps(series: Mapping[RowKey, Sequence[NightPoint]]) -> dict[RowKey, l
 def _read_builds(root: Path) -> dict[ArtifactKey, BuildInfo]:
     names = (*_PLAIN_FIELDS, *_JSON_FIELDS, "artifact_sha256", "commit_id", "study")
     fields = ", ".join(f"'{name}': {name}" for name in names)
-    builds = _query(
+    builds = queries.fetch_rows(
         root,
         f"""SELECT model, runtime, scheme, arg_max({{{fields}}}, measured_at) FROM records
             WHERE runtime <> 'null' AND NOT (scenario = 'accuracy' AND process > 0) GROUP BY ALL""",  # noqa: S608
@@ -136,7 +132,7 @@ def _parse_build(fields: Mapping[str, Any]) -> BuildInfo:
 
 def _read_quantiles(root: Path) -> dict[RowKey, list[Sequence[float]]]:
     """Return the quantiles of each process in each cell's last session."""
-    cells = _query(
+    cells = queries.fetch_rows(
         root,
         """SELECT device, runtime, model, scheme, list(quantiles_ns ORDER BY process) FROM records r
            SEMI JOIN (SELECT arg_max(session_id, measured_at) AS session_id, device, runtime, model, scheme
@@ -149,7 +145,7 @@ def _read_quantiles(root: Path) -> dict[RowKey, list[Sequence[float]]]:
 
 
 def _read_profiles(root: Path) -> dict[RowKey, Profile]:
-    cells = _query(
+    cells = queries.fetch_rows(
         root,
         """SELECT device, runtime, model, scheme, arg_max(profile, measured_at) FROM records
            WHERE profile IS NOT NULL GROUP BY ALL""",
@@ -170,7 +166,7 @@ def _parse_profile(text: str) -> Profile:
 
 def _read_fingerprints(root: Path) -> dict[str, list[DatedFingerprint]]:
     by_device: dict[str, list[DatedFingerprint]] = defaultdict(list)
-    for device, night, text in _query(
+    for device, night, text in queries.fetch_rows(
         root,
         """SELECT device, night, arg_max(fingerprint, measured_at) FROM records
            WHERE fingerprint IS NOT NULL GROUP BY ALL ORDER BY ALL""",
@@ -184,7 +180,7 @@ def _read_fingerprints(root: Path) -> dict[str, list[DatedFingerprint]]:
 
 def _read_health(root: Path) -> dict[str, list[DeviceHealth]]:
     by_device: dict[str, list[DeviceHealth]] = defaultdict(list)
-    for device, *values in _query(
+    for device, *values in queries.fetch_rows(
         root,
         """SELECT device, night, count(*), count(*) FILTER (verdict <> 'valid'), count(*) FILTER (attempt > 0),
                   avg(waiting_share), avg(steal_cpus), avg(others_cpus)
@@ -197,7 +193,7 @@ def _read_health(root: Path) -> dict[str, list[DeviceHealth]]:
 def _read_refusals(root: Path) -> dict[str, list[Refusal]]:
     """Return the refused runs of each night. Reasons that differ only in their numbers are counted together."""
     by_night: dict[str, list[Refusal]] = defaultdict(list)
-    for night, device, reason, count in _query(
+    for night, device, reason, count in queries.fetch_rows(
         root,
         r"""SELECT night, device, min(reason), count(*)
             FROM (SELECT night, device, unnest(reasons) AS reason FROM records WHERE verdict IN ('invalid', 'error'))

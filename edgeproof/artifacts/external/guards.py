@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from edgeproof.artifacts import conversion
+from edgeproof.core.captured_output import capture_output
 from edgeproof.core.errors import ConfigError, EdgeproofError
 
 MAX_REASON_CHARACTERS = 400
@@ -30,7 +30,7 @@ def run_guarded(failure: str, action: Callable[[], Result]) -> Result:
 
     Raises ConfigError for an exception of any type. Its message is `failure` and the shortened text of the exception.
     """
-    with conversion.capture_output():
+    with capture_output():
         try:
             return action()
         except EdgeproofError:

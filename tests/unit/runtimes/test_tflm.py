@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from pathlib import Path
 
 import numpy as np
@@ -34,23 +32,6 @@ def test_the_arena_is_read_as_the_allocator_prints_it() -> None:
     arena = tflm._parse_arena(PRINTED)
     assert arena == {"total": 24272, "head": 16000, "tail": 8272, "TfLiteEvalTensor data": 840}
     assert arena["head"] + arena["tail"] == arena["total"]
-
-
-def test_what_c_prints_is_captured_and_both_streams_are_restored(capfd: pytest.CaptureFixture[str]) -> None:
-    def print_from_c() -> None:
-        ctypes.CDLL(None).dprintf(1, b"one\n")
-        ctypes.CDLL(None).dprintf(2, b"two\n")
-
-    assert tflm._capture(print_from_c) == "one\ntwo\n"
-    os.write(1, b"after\n")
-    assert capfd.readouterr().out == "after\n"
-
-
-def test_the_streams_are_restored_after_an_error(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ZeroDivisionError):
-        tflm._capture(lambda: 1 / 0)
-    os.write(1, b"after\n")
-    assert capfd.readouterr().out == "after\n"
 
 
 @pytest.mark.parametrize(
