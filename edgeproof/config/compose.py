@@ -7,6 +7,7 @@ and every key of every definition can be overridden in Hydra's grammar, such as 
 from __future__ import annotations
 
 import functools
+import io
 import shutil
 import tempfile
 import threading
@@ -136,8 +137,7 @@ def register_definitions(
     """
     definitions = {
         library: {
-            path.stem: _load_definition(path, path.read_bytes())
-            for path in sorted((directory / library).glob("*.yaml"))
+            path.stem: _load_definition(path.read_bytes()) for path in sorted((directory / library).glob("*.yaml"))
         }
         for library in libraries
     }
@@ -145,9 +145,9 @@ def register_definitions(
 
 
 @functools.lru_cache(maxsize=200)
-def _load_definition(path: Path, content: bytes) -> Any:
+def _load_definition(content: bytes) -> Any:
     """Return the plain values of a file with this content. It is parsed once, because sweeps compose often."""
-    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return OmegaConf.to_container(OmegaConf.load(io.StringIO(content.decode("utf-8"))), resolve=False)
 
 
 def _compose_study(study: str | None, overrides: Sequence[str], conf: Path) -> dict[str, Any]:

@@ -115,10 +115,13 @@ class _Collected:
 
 
 def check_federation(federation: Federation, layout: Layout) -> None:
-    """Raise ConfigError for a client without samples, and for a network that does not fit the settings."""
+    """Raise ConfigError for a client without samples, too few rounds, and a network that does not fit the settings."""
     empty = [client for client, share in enumerate(federation.shares) if not len(share)]
     if empty:
         raise ConfigError(f"client {empty[0]} has no training sample. Lower clients.")
+    settings = federation.settings
+    if not 1 <= settings.average_rounds <= settings.rounds:
+        raise ConfigError(f"average_rounds is {settings.average_rounds}, but there are {settings.rounds} rounds.")
     has_normalization = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in federation.module.modules())
     single = [client for client, share in enumerate(federation.shares) if len(share) == 1]
     if has_normalization and single:
@@ -126,13 +129,13 @@ def check_federation(federation: Federation, layout: Layout) -> None:
             f"client {single[0]} has one training sample, and batch normalization needs two. Lower clients, or choose "
             "a network without it, such as cnn2."
         )
-    if federation.settings.privacy is not None:
+    if settings.privacy is not None:
         if layout.statistic_count:
             raise ConfigError(
                 "privacy covers trained weights only, and this network has statistics of batch normalization too. "
                 "Choose a network without them, such as cnn2."
             )
-        if federation.settings.weighting != "uniform":
+        if settings.weighting != "uniform":
             raise ConfigError("privacy needs weighting: uniform, because a client's number of samples is not bounded.")
 
 

@@ -69,6 +69,7 @@ class Settings:
         dropped, late: probabilities that an asked client gives no answer, or answers after the end of the round.
         evaluate_every: rounds between two measurements of the global model. The last round is always measured.
         average_rounds: the result is the mean of the global models after this many last rounds. 1 is the last model.
+            The history has the quality of the model after each round, not that of the mean.
     """
 
     rounds: int

@@ -15,7 +15,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Weights:
-    """Parameters and statistics in float32, each as one vector."""
+    """Parameters and statistics, each as one vector, in float32, and in float64 for a sum of several."""
 
     parameters: Array
     statistics: Array

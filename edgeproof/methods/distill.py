@@ -22,7 +22,7 @@ class Options(Recipe):
 
     temperature: PositiveFloat = Field(description="divides the logits of both networks before the softmax")
     hard_weight: float = Field(ge=0, le=1, description="weight of the true labels, 0 to 1; the teacher has the rest")
-    mixup: NonNegativeFloat = Field(0.0, description=mixup.DESCRIPTION)
+    mixup: NonNegativeFloat = Field(0.0, allow_inf_nan=False, description=mixup.DESCRIPTION)
 
 
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options: object) -> nn.Module:

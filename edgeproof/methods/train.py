@@ -16,7 +16,7 @@ from edgeproof.models.training_task import TrainingTask
 class Options(Recipe):
     """Options of the method, set in conf/methods/train.yaml."""
 
-    mixup: NonNegativeFloat = Field(0.0, description=mixup.DESCRIPTION)
+    mixup: NonNegativeFloat = Field(0.0, allow_inf_nan=False, description=mixup.DESCRIPTION)
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:

@@ -16,9 +16,7 @@ from torch.nn import functional
 from edgeproof.core.errors import ConfigError
 from edgeproof.models.training_task import Inputs, TrainingTask
 
-DESCRIPTION = (
-    "mixes pairs of samples with weights of Beta(mixup, mixup); 0 mixes none, 1 uses all weights equally often"
-)
+DESCRIPTION = "0 is off; otherwise the weight of each pair of samples is drawn from Beta(mixup, mixup); 1 is uniform"
 
 
 def add_mixup(task: TrainingTask, alpha: float) -> TrainingTask:
@@ -43,10 +41,11 @@ def add_mixup(task: TrainingTask, alpha: float) -> TrainingTask:
         if augment is not None:
             inputs, targets = augment(inputs, targets, generator)
         weights = _draw_weights(len(targets), alpha, generator)
+        labels = targets if targets.is_floating_point() else functional.one_hot(targets, classes).float()
         partners = torch.randperm(len(targets), generator=generator)
         return (
             tuple(_average(tensor, partners, weights) for tensor in inputs),
-            _average(functional.one_hot(targets, classes).float(), partners, weights),
+            _average(labels, partners, weights),
         )
 
     return dataclasses.replace(task, augment=mix)

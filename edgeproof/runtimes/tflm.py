@@ -199,9 +199,10 @@ def _load(content: bytes) -> tuple[Any, dict[str, int]]:
         with capture_output() as read_output:
             try:
                 interpreter = runtime.Interpreter.from_bytes(content, arena_size=size)
-                interpreter.print_allocations()
             except (RuntimeError, ValueError):  # its text says no more than that it failed
                 interpreter = None
+            else:
+                interpreter.print_allocations()
             text = read_output()
         if interpreter is not None:
             return interpreter, _parse_arena(text)

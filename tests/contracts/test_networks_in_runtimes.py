@@ -32,8 +32,8 @@ from tests.support.tiny_networks import (
 
 SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")
 COMPLETE = ("onnx", "openvino", "tflite")  # runtimes that refuse no network
-# An export takes seconds, so runtimes that are extras are tested with one network of each form and in two schemes.
-# The others are tested with every network, and in all schemes with these.
+# An export takes seconds. Runtimes that are extras: one network of each form, in two schemes. The others: every
+# network in two schemes, one of each form in all schemes, and the rest of the schemes in `make test-thorough`.
 REPRESENTATIVE, FEW_SCHEMES = ("ds_cnn", "resnet8", "tiny_yolo", "transformer"), ("fp32", "int8-static")
 PAIRS = [
     (name, runtime)
@@ -70,17 +70,24 @@ def export(
 def test_a_runtime_computes_a_pruned_network_like_torch(name: str, runtime: str, tmp_path: Path) -> None:
     if cannot_run(runtime):
         return
-    call_in_own_process(compare_with_torch, name, runtime, tmp_path)
+    tested = SCHEMES if name in REPRESENTATIVE and find_extra(runtime) is None else FEW_SCHEMES
+    call_in_own_process(compare_with_torch, name, runtime, tested, tmp_path)
 
 
-def compare_with_torch(name: str, runtime: str, directory: Path) -> None:
+@pytest.mark.thorough
+@pytest.mark.parametrize(("name", "runtime"), [pair for pair in PAIRS if pair[0] not in REPRESENTATIVE])
+def test_a_runtime_computes_further_schemes_like_torch(name: str, runtime: str, tmp_path: Path) -> None:
+    further = tuple(scheme for scheme in SCHEMES if scheme not in FEW_SCHEMES)
+    call_in_own_process(compare_with_torch, name, runtime, further, tmp_path)
+
+
+def compare_with_torch(name: str, runtime: str, tested: tuple[str, ...], directory: Path) -> None:
     ports_in, ports_out = find_kind(name).tiniest
     samples = tuple(tensor.numpy() for tensor in draw_inputs(ports_in, 24))
     # Quantizers average the extremes of samples and clip values beyond them, so compare the calibration sample only.
     calibration = tuple(array[:1] for array in samples)
     module = store_and_load(name, directory)
     schemes = yaml.safe_load((CONF / "runtimes" / f"{runtime}.yaml").read_text(encoding="utf-8"))["schemes"]
-    tested = SCHEMES if name in REPRESENTATIVE and find_extra(runtime) is None else FEW_SCHEMES
     for scheme in (scheme for scheme in tested if scheme in schemes):
         inputs = calibration if scheme == "int8-static" else samples
         expected = frameworks.predict(module, inputs)

@@ -270,6 +270,12 @@ def test_rounds_that_all_stay_without_answers_are_an_error(missing: dict[str, An
         run(make_federation(**missing))
 
 
+@pytest.mark.parametrize("average_rounds", [0, 4])
+def test_an_average_of_other_than_the_rounds_is_refused(average_rounds: int) -> None:
+    with pytest.raises(ConfigError, match=f"average_rounds is {average_rounds}, but there are 3 rounds"):
+        run(make_federation(rounds=3, average_rounds=average_rounds))
+
+
 def test_a_client_without_samples_is_refused() -> None:
     federation = make_federation()
     with pytest.raises(ConfigError, match="client 1 has no training sample"):

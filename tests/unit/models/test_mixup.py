@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from scipy import stats
 from torch.nn import functional
 
@@ -64,6 +65,20 @@ def test_it_comes_after_the_augmentation_of_the_task() -> None:
 def test_without_mixup_the_task_is_the_same() -> None:
     task = make_task()
     assert add_mixup(task, 0.0) is task
+
+
+def test_labels_that_are_probabilities_already_are_mixed_too() -> None:
+    soft = torch.softmax(torch.arange(32.0).reshape(-1, 1) * torch.tensor([0.0, 0.1, 0.2, 0.3]), dim=1)
+    task = make_task_of_codes(32)
+    task = add_mixup(dataclasses.replace(task, train=Split(task.train.inputs, soft)), 1.0)
+    (batch,) = draw_batches(task, 32, torch.Generator().manual_seed(0))
+    assert torch.allclose(batch.targets, batch.inputs[0] @ soft)
+
+
+@pytest.mark.parametrize("alpha", [-1.0, float("inf"), float("nan")])
+def test_a_weight_that_no_distribution_has_is_refused(alpha: float) -> None:
+    with pytest.raises(ValidationError, match="mixup"):
+        train.apply(build_module(), make_task(), **RECIPE, mixup=alpha)
 
 
 def test_whole_numbers_and_other_tasks_are_refused() -> None:
