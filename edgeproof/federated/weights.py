@@ -24,11 +24,9 @@ class Weights:
 def add_weights(total: Weights | None, weights: Weights) -> Weights:
     """Return `total` plus `weights` in float64. None is an empty sum."""
     parameters, statistics = (values.astype(np.float64) for values in (weights.parameters, weights.statistics))
-    return (
-        Weights(parameters, statistics)
-        if total is None
-        else Weights(total.parameters + parameters, total.statistics + statistics)
-    )
+    if total is None:
+        return Weights(parameters, statistics)
+    return Weights(total.parameters + parameters, total.statistics + statistics)
 
 
 def average_weights(total: Weights, count: int) -> Weights:

@@ -8,11 +8,11 @@ distillation_loss(outputs, teacher_outputs) in its file, which then takes the pl
 from __future__ import annotations
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import nn
 
-from edgeproof.models import mixup
 from edgeproof.models.losses import make_hinton_loss
+from edgeproof.models.mixup import MixupAlpha, add_mixup
 from edgeproof.models.training import Recipe, fit
 from edgeproof.models.training_task import Batch, Loss, Outputs, TrainingTask, make_teacher
 
@@ -22,7 +22,7 @@ class Options(Recipe):
 
     temperature: PositiveFloat = Field(description="divides the logits of both networks before the softmax")
     hard_weight: float = Field(ge=0, le=1, description="weight of the true labels, 0 to 1; the teacher has the rest")
-    mixup: NonNegativeFloat = Field(0.0, allow_inf_nan=False, description=mixup.DESCRIPTION)
+    mixup: MixupAlpha = 0.0
 
 
 def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options: object) -> nn.Module:
@@ -31,7 +31,7 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
     Raises ConfigError for a task that is no classification and defines no distillation_loss of its own.
     """
     chosen = Options.model_validate(options)
-    task = mixup.add_mixup(task, chosen.mixup)
+    task = add_mixup(task, chosen.mixup)
     if task.distillation_loss is not None:
         return fit(model, task, chosen, loss=_make_task_loss(task, teacher, chosen.hard_weight))
     task.require_classification("distill")

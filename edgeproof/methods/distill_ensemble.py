@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import nn
 
-from edgeproof.models import mixup
 from edgeproof.models.losses import make_hinton_loss
+from edgeproof.models.mixup import MixupAlpha, add_mixup
 from edgeproof.models.training import Recipe, fit
 from edgeproof.models.training_task import Batch, TrainingTask, make_teacher
 
@@ -24,14 +24,14 @@ class Options(Recipe):
 
     temperature: PositiveFloat = Field(description="divides the logits of both networks before the softmax")
     hard_weight: float = Field(ge=0, le=1, description="weight of the true labels, 0 to 1; the teacher has the rest")
-    mixup: NonNegativeFloat = Field(0.0, allow_inf_nan=False, description=mixup.DESCRIPTION)
+    mixup: MixupAlpha = 0.0
 
 
 def apply(model: nn.Module, task: TrainingTask, *, teachers: Sequence[nn.Module], **options: object) -> nn.Module:
     """Train the student `model` on the true labels and the average prediction of the teachers."""
     chosen = Options.model_validate(options)
     task.require_classification("distill_ensemble")
-    task = mixup.add_mixup(task, chosen.mixup)
+    task = add_mixup(task, chosen.mixup)
     teach = [make_teacher(teacher, task) for teacher in teachers]
 
     def average(batch: Batch) -> torch.Tensor:

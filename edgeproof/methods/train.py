@@ -5,10 +5,9 @@ This makes the teacher, and the control with which a distilled student is compar
 
 from __future__ import annotations
 
-from pydantic import Field, NonNegativeFloat
 from torch import nn
 
-from edgeproof.models import mixup
+from edgeproof.models.mixup import MixupAlpha, add_mixup
 from edgeproof.models.training import Recipe, fit
 from edgeproof.models.training_task import TrainingTask
 
@@ -16,10 +15,10 @@ from edgeproof.models.training_task import TrainingTask
 class Options(Recipe):
     """Options of the method, set in conf/methods/train.yaml."""
 
-    mixup: NonNegativeFloat = Field(0.0, allow_inf_nan=False, description=mixup.DESCRIPTION)
+    mixup: MixupAlpha = 0.0
 
 
 def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
     """Minimize the task's loss of `model` on its training split: the cross-entropy for a classification."""
     chosen = Options.model_validate(options)
-    return fit(model, mixup.add_mixup(task, chosen.mixup), chosen)
+    return fit(model, add_mixup(task, chosen.mixup), chosen)

@@ -8,15 +8,25 @@ A good teacher is patient and consistent" (2022), section 3.
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch.nn import functional
 
 from edgeproof.core.errors import ConfigError
 from edgeproof.models.training_task import Inputs, TrainingTask
 
-DESCRIPTION = "0 is off; otherwise the weight of each pair of samples is drawn from Beta(mixup, mixup); 1 is uniform"
+# The option `mixup` of a method.
+MixupAlpha = Annotated[
+    float,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        description="0 is off; otherwise the weight of a pair of samples is drawn from Beta(mixup, mixup), 1: uniform",
+    ),
+]
 
 
 def add_mixup(task: TrainingTask, alpha: float) -> TrainingTask:
