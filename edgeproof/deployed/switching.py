@@ -20,8 +20,8 @@ class Change:
 
     Attributes:
         outcome: 'switched', 'unchanged' (the version ran already), 'intact' (an inspection without problems),
-            'missing' (the bundle has not arrived) or 'refused'.
-        reasons: why it was refused.
+            'missing' (the bundle has not arrived, or not intact: a loss of power can empty its files) or 'refused'.
+        reasons: why it was refused, or what is not intact.
         figures: the figures of the measurement, if there was one.
     """
 
@@ -39,12 +39,15 @@ def activate(sha256: str, label: str, signer: str, at: str, settings: TrialSetti
         layout.prune()
         return Change("unchanged")
     protected = {current.name, current.previous} if current is not None else set()
-    candidate = _find_intact(sha256, signer, current) or layout.adopt_incoming(sha256)
+    candidate = _find_intact(sha256, signer, current)
     if candidate is None:
-        return Change("missing")
-    problems, figures = layout.find_problems(candidate, signer), None
-    if not problems:
-        problems, figures = trial.run_trial(layout.locate_bundle(candidate), signer, settings)
+        candidate = layout.adopt_incoming(sha256)
+        if candidate is None:
+            return Change("missing")
+        if problems := layout.find_problems(candidate, signer):
+            layout.remove(candidate)
+            return Change("missing", problems)
+    problems, figures = trial.run_trial(layout.locate_bundle(candidate), signer, settings)
     if problems:
         if candidate.name not in protected:
             layout.remove(candidate)

@@ -167,24 +167,29 @@ def test_a_full_disk_before_the_switch_leaves_the_version_that_runs(monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["artifact/model", "bundle.json", "MANIFEST.json", "MANIFEST.sig"])
-def test_a_bundle_that_was_changed_on_its_way_is_refused_and_removed(name: str) -> None:
+def test_a_bundle_that_was_changed_on_its_way_is_removed_and_has_to_be_sent_again(name: str) -> None:
     activate("one")
     path = layout.ROOT / layout.INCOMING / send("two") / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert activate("two") == "refused"
+    change = switching.activate(path.parents[name.count("/")].name, "two", SIGNER, "2026-01-01", SETTINGS)
+    assert change.outcome == "missing"
+    assert change.reasons
     assert read_running() == "one"
     assert len(layout.list_versions()) == 1
+    assert activate("two") == "switched"
 
 
-def test_a_bundle_of_another_signer_or_without_a_signature_is_refused() -> None:
-    assert activate("one", OTHER_SIGNER) == "refused"
+def test_a_bundle_of_another_signer_or_without_a_signature_never_runs() -> None:
+    assert activate("one", OTHER_SIGNER) == "missing"
     path = layout.ROOT / layout.INCOMING / send("two")
     sign_bundle(path, key=None)
     renamed = path.with_name(hash_file(path / "MANIFEST.json"))
     path.rename(renamed)
-    assert switching.activate(renamed.name, "two", SIGNER, "", SETTINGS).outcome == "refused"
+    change = switching.activate(renamed.name, "two", SIGNER, "", SETTINGS)
+    assert change.outcome == "missing"
+    assert "is not signed" in change.reasons[0]
     assert layout.read_current() is None
 
 
