@@ -1,18 +1,20 @@
-"""Compare the search in rungs with random search, with equal training budgets, on digits.
+"""Compare the search for the smallest model with random search, with equal training budgets, on digits.
 
     python experiments/smallest_against_random.py           train every candidate of a grid, then search it many times
     python experiments/smallest_against_random.py --again   search again, from experiments/smallest_against_random.csv
 
-A candidate is a DS-CNN, given by its width, its blocks and the temperature of its distillation. All candidates are
-trained beforehand for the epochs of every rung, so a search is judged by the front of what it trained in full: by its
-share of the hypervolume of the whole grid's front, for validation accuracy up and parameters down. Random search spends
-the epochs of the rungs on full trainings.
+The grid is the search space that conf/networks/ds_cnn.yaml declares, each network with and without a teacher. All
+candidates are trained beforehand for the epochs of the short rung and in full, so a search is judged by the front of
+what it trained in full: by its share of the hypervolume of the whole grid's front within the budget, for validation
+accuracy up and parameters down. Random search spends the same number of epochs on full trainings of any candidates,
+because without an examination nobody knows which are within the budget. The second comparison gives it that knowledge.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
+import json
 import random
 import sys
 import tempfile
@@ -21,22 +23,31 @@ from contextlib import chdir
 from pathlib import Path
 from statistics import fmean
 
+from optuna.trial import TrialState
+
 from edgeproof.config import compose
 from edgeproof.data import preparation
 from edgeproof.models import build, model_files
 from edgeproof.statistics.metric import ACCURACY
 from edgeproof.sweeps import search
-from edgeproof.sweeps.search import SearchOptions
+from edgeproof.sweeps.search import EXCESS_CONSTRAINT, PENALTY, SearchOptions
 from edgeproof.sweeps.search_space import ChoiceAxis
-from edgeproof.sweeps.smallest.halving import count_survivors, plan_epochs, select, sort_fronts
+from edgeproof.sweeps.smallest.halving import plan_epochs, sort_fronts
 
 TABLE = Path(__file__).resolve().with_suffix(".csv")
-GRID = {"width": ("8", "16", "24", "32", "48"), "blocks": ("1", "2", "3"), "temperature": ("2.0", "8.0")}
-FULL, RUNGS, REDUCTION = 9, 3, 3
-TRIALS, BATCH, SEEDS = 18, 6, range(5)
-EPOCHS = plan_epochs(FULL, RUNGS, REDUCTION)
+GRID = {
+    "width": ("16", "24", "32", "48", "64"),
+    "blocks": ("2", "3", "4"),
+    "stem_kernel": ("[3,3]", "[5,5]", "[10,4]"),
+    "stem_stride": ("1", "2"),
+    "hard_weight": ("0.3", "1.0"),  # 1.0 is without a teacher
+}
+LIMIT = 6000  # parameters
+FULL, REDUCTION = 27, 3
+TRIALS, BATCH, ATTEMPTS, SEEDS = 18, 6, 10, range(5)  # those of conf/search/smallest.yaml
+EPOCHS = plan_epochs(FULL, 2, REDUCTION)
 Point = tuple[str, ...]
-# Accuracy after the epochs of each rung, and parameters.
+# Accuracy after the epochs of the short rung and in full, and parameters.
 Known = Mapping[Point, tuple[tuple[float, ...], float]]
 
 
@@ -45,20 +56,26 @@ def main() -> None:
     if "--again" not in sys.argv:
         _train_grid()
     known = _read_grid()
-    worst = (min(accuracies[-1] for accuracies, _ in known.values()), max(size for _, size in known.values()))
-    whole = compute_hypervolume(known, list(known), worst)
-    for first in range(RUNGS - 1):
-        shares: dict[str, list[float]] = {"rungs": [], "random": []}
-        spent = []
-        for seed in SEEDS:
-            finalists, epochs = search_in_rungs(known, seed, first)
-            trained = random.Random(seed).sample(sorted(known), epochs // FULL)  # noqa: S311 (no secret)
-            shares["rungs"].append(compute_hypervolume(known, finalists, worst) / whole)
-            shares["random"].append(compute_hypervolume(known, trained, worst) / whole)
-            spent.append(epochs)
-        print(f"first rung of {EPOCHS[first]} epoch(s), {fmean(spent):.0f} epochs in total:")
-        for name, values in shares.items():
-            print(f"  {name}: {', '.join(f'{value:.1%}' for value in values)}; mean {fmean(values):.1%}")
+    within = {point for point, (_, size) in known.items() if size <= LIMIT}
+    worst = (min(accuracies[-1] for accuracies, _ in known.values()), float(LIMIT))
+    whole = compute_hypervolume(known, sorted(within), worst)
+    shares: dict[str, list[float]] = {"search": [], "random, any candidate": [], "random, within the budget": []}
+    spent = []
+    for seed in SEEDS:
+        finalists, epochs = search_as_edgeproof(known, seed)
+        spent.append(epochs)
+        chooser = random.Random(seed)  # noqa: S311 (no secret)
+        trained = {
+            "search": finalists,
+            "random, any candidate": chooser.sample(sorted(known), min(epochs // FULL, len(known))),
+            "random, within the budget": chooser.sample(sorted(within), min(epochs // FULL, len(within))),
+        }
+        for name, points in trained.items():
+            shares[name].append(compute_hypervolume(known, sorted(within & set(points)), worst) / whole)
+    print(f"{len(within)} of {len(known)} candidates are within the budget of {LIMIT} parameters.")
+    print(f"Epochs: {spent} of {FULL * len(within)} for all within the budget, {FULL * len(known)} for all candidates.")
+    for name, values in shares.items():
+        print(f"  {name}: {', '.join(f'{value:.1%}' for value in values)}; mean {fmean(values):.1%}")
 
 
 def _train_grid() -> None:
@@ -73,16 +90,17 @@ def _train_grid() -> None:
         build.build("teacher", params)
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*GRID, *(f"accuracy_{epochs}" for epochs in EPOCHS), "parameters"])
-        for width, blocks, temperature in itertools.product(*GRID.values()):
-            student.network_options.update(width=int(width), blocks=int(blocks), stem_kernel=[3, 3], stem_stride=1)
-            student.options["temperature"] = float(temperature)
+        for point in itertools.product(*GRID.values()):
+            *network, hard_weight = (json.loads(value) for value in point)
+            student.network_options.update(zip(GRID, network, strict=False))
+            student.options["hard_weight"] = hard_weight
             metas = []
             for epochs in EPOCHS:
                 student.options["epochs"] = epochs
                 build.build("student", params)
                 metas.append(model_files.load(Path("models/student"))[2])
             qualities = [meta["validation_quality"] for meta in metas]
-            writer.writerow([width, blocks, temperature, *qualities, metas[0]["parameters"]])
+            writer.writerow([*point, *qualities, metas[0]["parameters"]])
             file.flush()
 
 
@@ -97,31 +115,39 @@ def _read_grid() -> Known:
         }
 
 
-def search_in_rungs(known: Known, seed: int, first: int) -> tuple[list[Point], int]:
+def search_as_edgeproof(known: Known, seed: int) -> tuple[list[Point], int]:
     """Search as `edgeproof search` does. Return the points that are trained in full, and the epochs of everything."""
     options = SearchOptions(
         space={"known": "here"}, objectives=["quality", "size_bytes"], trials=TRIALS, batch=BATCH, sampler="tpe",
         seed=seed,
     )  # fmt: skip
     study = search.create_study(options, ACCURACY)
-    points: list[Point] = []
+    examined: set[Point] = set()
+    trained: list[Point] = []
     attempts = 0
-    while len(points) < TRIALS and attempts < 20 * TRIALS:
-        batch = [search.ask_next_trial(study, options, attempts + number) for number in range(BATCH)]
-        attempts += BATCH
-        for trial in batch:
+    while len(trained) < TRIALS and attempts < TRIALS * ATTEMPTS:
+        batch = []
+        while len(batch) < min(BATCH, TRIALS - len(trained)) and attempts < TRIALS * ATTEMPTS:
+            trial = search.ask_next_trial(study, options, attempts)
+            attempts += 1
             point = tuple(ChoiceAxis(values).suggest(trial, key) for key, values in GRID.items())
+            if point in examined:
+                study.tell(trial, state=TrialState.FAIL)
+                continue
+            examined.add(point)
+            excess = known[point][1] / LIMIT - 1
+            if excess > 0:
+                trial.set_constraint(EXCESS_CONSTRAINT, excess)
+                study.tell(trial, [-PENALTY, PENALTY])
+            else:
+                batch.append((trial, point))
+        for trial, point in batch:
             accuracies, size = known[point]
-            study.tell(trial, [accuracies[first], size])
-            if point not in points and len(points) < TRIALS:
-                points.append(point)
-    total = EPOCHS[first] * len(points)
-    for rung in range(first + 1, RUNGS - 1):
-        costs = [(-known[point][0][rung - 1], known[point][1]) for point in points]
-        points = [points[index] for index in select(costs, count_survivors(len(points), REDUCTION))]
-        total += EPOCHS[rung] * len(points)
-    front = sort_fronts([(-known[point][0][-2], known[point][1]) for point in points])[0]
-    return [points[index] for index in front], total + FULL * len(front)
+            trial.set_constraint(EXCESS_CONSTRAINT, 0.0)
+            study.tell(trial, [accuracies[0], size])
+            trained.append(point)
+    front = sort_fronts([(-known[point][0][0], known[point][1]) for point in trained])[0]
+    return [trained[index] for index in front], EPOCHS[0] * len(trained) + FULL * len(front)
 
 
 def compute_hypervolume(known: Known, points: Sequence[Point], worst: tuple[float, float]) -> float:

@@ -23,7 +23,7 @@ TOP_K = {"compression": Compression("top_k", 0.3), "late": 0.2, "step": ServerSt
     ("transport", "host", "changes"),
     [
         ("ssh", "board", TOP_K),
-        ("adb", "serial-1", TOP_K),
+        pytest.param("adb", "serial-1", TOP_K, marks=pytest.mark.thorough),
         ("adb", "serial-1", {"compression": Compression("int8"), "from_parent": True}),
     ],
     ids=["ssh", "adb", "adb from a pruned parent"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,20 +49,25 @@ def list_messages(source: Path) -> Iterator[str]:
             yield node.value
 
 
+@functools.cache
+def list_known_options() -> dict[str, set[str]]:
+    """Return the options of each command. To build the parsers takes longer than to look through a text."""
+    return {command: list_options(parser) for command, parser in list_commands().items()}
+
+
 def list_wrong_options(text: str) -> list[str]:
     """Return the options in a text that the command before them lacks."""
-    commands = list_commands()
+    known = list_known_options()
     wrong = []
     for words, rest in COMMAND.findall(text):
-        command = words if words in commands else words.split()[0]
-        if command in commands:
-            known = list_options(commands[command])
-            wrong += [f"{command} {option}" for option in OPTION.findall(rest) if option not in known]
+        command = words if words in known else words.split()[0]
+        if command in known:
+            wrong += [f"{command} {option}" for option in OPTION.findall(rest) if option not in known[command]]
     return wrong
 
 
 def test_every_option_in_a_message_exists() -> None:
-    own = set().union(*map(list_options, list_commands().values()))
+    own = set().union(*list_known_options().values())
     known = own.union(*OTHER_PROGRAMS.values())
     texts = [(source.name, text) for source in SOURCES for text in list_messages(source)]
     options = {(name, option) for name, text in texts for option in OPTION.findall(text)}
