@@ -13,7 +13,7 @@ from edgeproof.artifacts.external import adopt, files, inputs
 from edgeproof.artifacts.external.files import AS_IS, ExternalFile
 from edgeproof.artifacts.external.inputs import ExternalData
 from edgeproof.bench import external_quality, external_results
-from edgeproof.bench import session as bench_session
+from edgeproof.bench import session as session_run
 from edgeproof.bench.external_results import ExternalResults
 from edgeproof.bench.patience import Patience
 from edgeproof.bench.subject import Subject
@@ -101,7 +101,7 @@ def _measure_sessions(
     if options.interleaved:
         sessions = {key: _interleave(item, subject) for key, (item, subject) in sessions.items()}
     measured = {
-        key: bench_session.run(item, subject, limits, options.patience) for key, (item, subject) in sessions.items()
+        key: session_run.run(item, subject, limits, options.patience) for key, (item, subject) in sessions.items()
     }
     with write_atomically(RESULTS / name) as out:
         for key, session in measured.items():

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from edgeproof import entry
 from edgeproof.bench import patience
-from edgeproof.bench import session as bench_session
+from edgeproof.bench import session as session_run
+from edgeproof.bench.bench_session import BenchSession
 from edgeproof.bench.subject import Subject, build_subject
 from edgeproof.bench.verdict import DEFAULT_LIMITS, VerdictLimits
 from edgeproof.config import params_file
@@ -32,7 +33,7 @@ def main(argv: Sequence[str], limits: VerdictLimits = DEFAULT_LIMITS) -> int:
         item = study.bench[key]
         subject = build_subject(item, study)
         if reason:
-            session = bench_session.BenchSession(item, subject, limits)
+            session = BenchSession(item, subject, limits)
             session.abandon(reason[0])
             session.finish(Path(out))
             return 0
@@ -51,7 +52,7 @@ def run_session(item: BenchParams, subject: Subject, out: Path, limits: VerdictL
     """
     try:
         patient = replace(patience.read_patience(), measures_busy=True)
-        bench_session.run(item, subject, limits, patient).finish(out)
+        session_run.run(item, subject, limits, patient).finish(out)
     except DeviceRefusedError as error:
         return _report(error, DEVICE_REFUSED)
     except DeviceError as error:

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import edgeproof
-from edgeproof.bench.session import BenchSession
+from edgeproof.bench.bench_session import BenchSession
 from edgeproof.core.errors import ConfigError, UnknownNameError
 from edgeproof.records.record_schema import build_record_schema
 from tests.support.external_files import WEIGHTS, make_samples, write_data, write_onnx

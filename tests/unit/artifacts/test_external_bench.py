@@ -10,7 +10,7 @@ import pytest
 
 from edgeproof.artifacts.external import files
 from edgeproof.bench import external, external_results, recheck, runner_jobs
-from edgeproof.bench.session import BenchSession
+from edgeproof.bench.bench_session import BenchSession
 from edgeproof.cli import main
 from edgeproof.config import runtime_extras
 from edgeproof.core import directories

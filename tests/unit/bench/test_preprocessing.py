@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from edgeproof.bench import session as bench_session
+from edgeproof.bench import session as session_run
 from edgeproof.bench import verdict
 from edgeproof.bench.verdict import VerdictLimits
 from edgeproof.config.params import Params
@@ -42,7 +42,7 @@ def measure(digits_study: Params, root: Path, plugin_root: Path, raw_inputs: str
     write_project(root)
     (plugin_root / "tasks" / "tiny.py").write_text(f"import numpy as np\n{tiny_task.TASK}{raw_inputs}")
     study = build_study(digits_study, all={"single_stream": SINGLE_STREAM}, artifacts={"m": ["fp32"]}, seeds=[4])
-    bench_session.run_study_session("desk_matrix", study, TOLERANT)
+    session_run.run_study_session("desk_matrix", study, TOLERANT)
     record = record_files.read(RECORDS / "desk_matrix/matrix/m.fp32/profile.0")
     Draft202012Validator(build_record_schema()).validate(dict(record.content))
     (row,) = read_rows(RECORDS, baseline="m", order={"devices": ["desk"], "models": ["m"], "runtimes": ["matrix"]})
@@ -104,7 +104,7 @@ def test_a_task_without_raw_inputs_has_no_column(digits_study: Params, project: 
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize(("disturbed", "attempts"), [(1, 2), (9, bench_session.REPEATS + 1)])
+@pytest.mark.parametrize(("disturbed", "attempts"), [(1, 2), (9, session_run.REPEATS + 1)])
 def test_a_disturbed_preprocessing_is_repeated_and_its_records_stay(
     digits_study: Params,
     project: Path,

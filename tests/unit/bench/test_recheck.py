@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgeproof.bench import recheck
-from edgeproof.bench import session as bench_session
+from edgeproof.bench import session as session_run
 from edgeproof.cli import main
 from edgeproof.config.params import Params
 from edgeproof.core import directories
@@ -42,7 +42,7 @@ def measured_session(digits_study: Params, tmp_path_factory: pytest.TempPathFact
         patch.setenv("EDGEPROOF_PLUGINS", str(root / "plugins"))
         patch.chdir(root)
         write_project(root)
-        bench_session.run_study_session("desk_matrix", build_study(digits_study, **changes), TOLERANT)
+        session_run.run_study_session("desk_matrix", build_study(digits_study, **changes), TOLERANT)
     return root
 
 

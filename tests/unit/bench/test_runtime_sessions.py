@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edgeproof.artifacts import isolation
-from edgeproof.bench.session import BenchSession
+from edgeproof.bench.bench_session import BenchSession
 from edgeproof.config import packages, runtime_extras
 from edgeproof.config.params import ExportParams, Params
 from edgeproof.core import plugins

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from edgeproof.bench import load, pause
-from edgeproof.bench import session as bench_session
+from edgeproof.bench import session as session_run
+from edgeproof.bench.bench_session import BenchSession
 from edgeproof.bench.load import DeviceLoad
 from edgeproof.bench.schedule import Job
 from edgeproof.bench.state import STALE_S
@@ -50,7 +51,7 @@ def measured_project(digits_study: Params, tmp_path_factory: pytest.TempPathFact
         patch.setenv("EDGEPROOF_PLUGINS", str(root / "plugins"))
         patch.chdir(root)
         write_project(root)
-        bench_session.run_study_session("desk_matrix", build_study(digits_study), TOLERANT)
+        session_run.run_study_session("desk_matrix", build_study(digits_study), TOLERANT)
     return root
 
 
@@ -163,7 +164,7 @@ def test_each_round_measures_every_artifact_once_in_an_order_drawn_from_the_sess
         artifacts = {"m": ["fp32", "int8-static"], "n": ["fp32"]}
         chosen = build_study(digits_study, **{"processes": 6, "artifacts": artifacts, **changes})
         item = chosen.bench["desk_matrix"]
-        return bench_session.BenchSession(item, build_subject(item, chosen), TOLERANT).plan()
+        return BenchSession(item, build_subject(item, chosen), TOLERANT).plan()
 
     first, again, other = plan(), plan(), plan(session=2)
     assert first == again
@@ -226,7 +227,7 @@ def test_an_artifact_is_interleaved_with_its_partner_if_both_are_supported(digit
         digits_study, artifacts=artifacts, interleaved=2, against={**unsupported, "n": {"fp32": ["m", "fp32"]}}
     )
     item = chosen.bench["desk_matrix"]
-    jobs = bench_session.BenchSession(item, build_subject(item, chosen), TOLERANT).plan()
+    jobs = BenchSession(item, build_subject(item, chosen), TOLERANT).plan()
     interleaved = [(job.model, job.scheme, job.process) for job in jobs if job.scenario == kinds.INTERLEAVED]
     assert interleaved == [("n", "fp32", 0), ("n", "fp32", 1)]
     assert {job.scenario for job in jobs} > {"accuracy", "single_stream", kinds.INTERLEAVED}
@@ -266,8 +267,8 @@ def test_a_session_that_began_an_hour_ago_continues_after_a_recent_record(digits
 def test_a_server_run_without_a_valid_single_stream_run_is_invalid(
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench_session, "REPEATS", 1)
-    bench_session.run_study_session("desk_matrix", build_study(digits_study, seeds=[4]), REFUSING)
+    monkeypatch.setattr(session_run, "REPEATS", 1)
+    session_run.run_study_session("desk_matrix", build_study(digits_study, seeds=[4]), REFUSING)
     root = project / "results/records/desk_matrix/matrix/m.fp32"
     records = [record_files.read(path) for path in sorted(root.glob("server.*"))]
     assert len(records) == 1  # all single-stream runs are over by then, so nothing can change
@@ -280,7 +281,7 @@ def test_a_server_run_without_a_valid_single_stream_run_is_invalid(
 
 def test_compliance_runs_use_their_audit_and_are_recorded_under_its_name(digits_study: Params, project: Path) -> None:
     alone = {"single_stream": {"scenario": "SingleStream", "settings": {"min_duration_ms": 5, "min_query_count": 200}}}
-    bench_session.run_study_session(
+    session_run.run_study_session(
         "desk_matrix", build_study(digits_study, seeds=[4], all=alone, compliance=["TEST01", "TEST04"]), TOLERANT
     )
     root = project / "results/records/desk_matrix/matrix/m.fp32"
@@ -299,14 +300,14 @@ def test_compliance_runs_use_their_audit_and_are_recorded_under_its_name(digits_
 def test_a_disturbed_run_is_repeated_at_once_and_every_attempt_is_kept(
     digits_study: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench_session, "REPEATS", 2)
-    bench_session.run_study_session(
+    monkeypatch.setattr(session_run, "REPEATS", 2)
+    session_run.run_study_session(
         "desk_matrix", build_study(digits_study, seeds=[4], final={}, all={"single_stream": SINGLE_STREAM}), REFUSING
     )
     root = project / "results/records/desk_matrix"
     for runtime in ("matrix", "null"):
         places = sorted(path.name for path in (root / runtime / "m.fp32").glob("single_stream*"))
-        attempts = range(1, bench_session.REPEATS + 1)
+        attempts = range(1, session_run.REPEATS + 1)
         assert places == ["single_stream.0", *(f"single_stream.0.again{n}" for n in attempts)]
         records = [record_files.read(root / runtime / "m.fp32" / name) for name in places]
         assert [record.content["attempt"] for record in records] == [0, *attempts]
@@ -323,7 +324,7 @@ def test_a_session_pauses_after_three_attempts_that_other_processes_disturbed(
     monkeypatch.setenv("EDGEPROOF_PATIENCE_S", "0.02")
     monkeypatch.setattr(pause, "INTERVAL_S", 0.01)
     limits = dataclasses.replace(TOLERANT, others_cpus=-1.0, pressure_share=1.0)
-    bench_session.run_study_session(
+    session_run.run_study_session(
         "desk_matrix", build_study(digits_study, seeds=[4], final={}, all={"single_stream": SINGLE_STREAM}), limits
     )
     lines = [line for line in capsys.readouterr().err.splitlines() if "single_stream" in line or "paused" in line]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeproof.bench import session as bench_session
+from edgeproof.bench import session as session_run
 from edgeproof.config import params_file
 from edgeproof.config.params import Params
 from edgeproof.core import directories
@@ -153,12 +153,12 @@ def raise_from(error: OSError) -> None:
 def test_the_exit_code_of_a_session_says_whether_the_host_or_the_device_failed(
     study_file: Path, monkeypatch: pytest.MonkeyPatch, fail: Callable[[], object], code: int
 ) -> None:
-    monkeypatch.setattr(bench_session, "run", lambda *arguments: fail())
+    monkeypatch.setattr(session_run, "run", lambda *arguments: fail())
     assert session.main([SESSION, str(study_file), "out"]) == code
 
 
 def test_an_error_of_the_study_is_not_a_failure_of_the_host(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_session, "run", lambda *arguments: raise_from(PermissionError(errno.EACCES, "denied")))
+    monkeypatch.setattr(session_run, "run", lambda *arguments: raise_from(PermissionError(errno.EACCES, "denied")))
     with pytest.raises(ConfigError):
         session.main([SESSION, str(study_file), "out"])
     assert not host_errors.is_transient(ConfigError("wrong"))
