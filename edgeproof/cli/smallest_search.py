@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeproof.sweeps.points import ComposedPoint
-    from edgeproof.sweeps.search_space import ChoiceAxis, RangeAxis
     from edgeproof.sweeps.smallest.choices import ChoiceSpace
-
-    Axis = RangeAxis | ChoiceAxis
-    # Parses a key's values in Hydra's grammar.
-    ParseAxis = Callable[[str, str], Axis]
 
 # The search, the study that it varies, and a part of the names of searches.
 STUDY = "smallest"
 NAME_DIGITS = 8
 
 
-def run_composed(
-    point: ComposedPoint, search: Mapping[str, Any], name: str | None, workers: int, parse_axis: ParseAxis
-) -> int:
+def run_composed(point: ComposedPoint, search: Mapping[str, Any], name: str | None, workers: int) -> int:
     """Run a search with a goal, whose study Hydra has composed. Return its exit code.
 
     Raises ConfigError for wrong options, and for networks without a search space or of another task.
@@ -35,7 +28,7 @@ def run_composed(
 
     options = validate(SmallestOptions, dict(search), "search (conf/search/*.yaml)")
     fixed = list(point.overrides)
-    space = _build_space(options, fixed, point, parse_axis)
+    space = _build_space(options, fixed, point)
     teacher = f"models.teacher.network={next(iter(space.networks))}"
 
     def compose(words: Sequence[str]) -> ComposedPoint:
@@ -48,7 +41,8 @@ def run_composed(
     return run.run_smallest(run.plan_search(name, options, space, point.params, compose), workers=workers)
 
 
-def _build_space(options: Any, fixed: Sequence[str], point: ComposedPoint, parse_axis: ParseAxis) -> ChoiceSpace:
+def _build_space(options: Any, fixed: Sequence[str], point: ComposedPoint) -> ChoiceSpace:
+    from edgeproof.cli.hydra_axes import parse_axis
     from edgeproof.config import compose as config_compose
     from edgeproof.core.described_tasks import load_task
     from edgeproof.core.errors import ConfigError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgeproof.cli import main, sweep
+from edgeproof.cli import hydra_axes, hydra_launchers, main, sweep
 from edgeproof.core.errors import ConfigError, EdgeproofError, UnknownNameError
 from edgeproof.sweeps import search
 from edgeproof.sweeps import sweep as sweeps_sweep
@@ -199,7 +199,7 @@ def test_a_missing_launcher_is_reported_with_its_package(
     with pytest.raises(
         UnknownNameError, match=r"unknown launcher 'submitit_local'.*pip install hydra-submitit-launcher"
     ):
-        sweep._find_launcher(["hydra/launcher=submitit_local"])
+        hydra_launchers.find_launcher(["hydra/launcher=submitit_local"])
 
 
 def test_the_options_of_a_launcher_are_checked_before_anything_runs(run: Callable[..., RecordedSweep]) -> None:
@@ -229,10 +229,10 @@ def test_the_options_of_a_launcher_are_checked_before_anything_runs(run: Callabl
     ],
 )
 def test_a_search_space_is_parsed_in_hydras_grammar(grammar: str, axis: object) -> None:
-    assert sweep.parse_axis("prune.ratio", grammar) == axis
+    assert hydra_axes.parse_axis("prune.ratio", grammar) == axis
 
 
 @pytest.mark.parametrize("grammar", ["interval(0.6, 0.1)", "range(5, 1)", "interval(1"])
 def test_an_empty_or_invalid_search_space_is_refused(grammar: str) -> None:
     with pytest.raises(ConfigError):
-        sweep.parse_axis("prune.ratio", grammar)
+        hydra_axes.parse_axis("prune.ratio", grammar)

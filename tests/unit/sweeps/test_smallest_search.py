@@ -19,7 +19,7 @@ import yaml
 
 from edgeproof.cli import main
 from edgeproof.cli import search as cli_search
-from edgeproof.cli.sweep import parse_axis
+from edgeproof.cli.hydra_axes import parse_axis
 from edgeproof.config import compose
 from edgeproof.core.directories import read_meta, write_json, write_text
 from edgeproof.core.errors import ConfigError
