@@ -33,8 +33,8 @@ from tests.support.tiny_networks import (
 SCHEMES = ("fp32", "fp16", "int8-dynamic", "int8-static")
 COMPLETE = ("onnx", "openvino", "tflite")  # runtimes that refuse no network
 # An export takes seconds. Runtimes that are extras: one network of each form, in two schemes. The others: every
-# network in two schemes, one of each form in all schemes, and the rest of the schemes in `make test-thorough`.
-REPRESENTATIVE, FEW_SCHEMES = ("ds_cnn", "resnet8", "tiny_yolo", "transformer"), ("fp32", "int8-static")
+# network in fp32, one of each form in all schemes, and the rest of the schemes in `make test-thorough`.
+REPRESENTATIVE = ("ds_cnn", "resnet8", "tiny_yolo", "transformer")
 PAIRS = [
     (name, runtime)
     for runtime in plugins.list_names("runtimes")
@@ -70,15 +70,17 @@ def export(
 def test_a_runtime_computes_a_pruned_network_like_torch(name: str, runtime: str, tmp_path: Path) -> None:
     if cannot_run(runtime):
         return
-    tested = SCHEMES if name in REPRESENTATIVE and find_extra(runtime) is None else FEW_SCHEMES
+    if find_extra(runtime) is not None:
+        tested: tuple[str, ...] = ("fp32", "int8-static")
+    else:
+        tested = SCHEMES if name in REPRESENTATIVE else ("fp32",)
     call_in_own_process(compare_with_torch, name, runtime, tested, tmp_path)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(("name", "runtime"), [pair for pair in PAIRS if pair[0] not in REPRESENTATIVE])
 def test_a_runtime_computes_further_schemes_like_torch(name: str, runtime: str, tmp_path: Path) -> None:
-    further = tuple(scheme for scheme in SCHEMES if scheme not in FEW_SCHEMES)
-    call_in_own_process(compare_with_torch, name, runtime, further, tmp_path)
+    call_in_own_process(compare_with_torch, name, runtime, SCHEMES[1:], tmp_path)
 
 
 def compare_with_torch(name: str, runtime: str, tested: tuple[str, ...], directory: Path) -> None:
