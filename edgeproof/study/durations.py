@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 
 from edgeproof.core.directories import write_json
 from edgeproof.paths import WORK
@@ -40,8 +41,16 @@ def write_durations(durations_s: Mapping[str, float], path: Path = DURATIONS) ->
 
 
 def estimate_s(durations_s: Mapping[str, float], stage: str) -> float:
-    """Return the seconds that a stage may take: its last duration, or a default for its kind."""
-    return durations_s.get(stage, DEFAULTS_S.get(stage.partition("@")[0], OTHER_S))
+    """Return the seconds that a stage may take: its last duration, the median of its kind, or a default for its kind.
+
+    A stage's kind is the part of its name before '@'. Stages of one kind have the same order of magnitude in one
+    project, which a default for all projects does not know.
+    """
+    if stage in durations_s:
+        return durations_s[stage]
+    kind = stage.partition("@")[0]
+    same_kind = [duration_s for other, duration_s in durations_s.items() if other.partition("@")[0] == kind]
+    return median(same_kind) if same_kind else DEFAULTS_S.get(kind, OTHER_S)
 
 
 def format_duration(seconds: float) -> str:

@@ -94,3 +94,11 @@ def test_the_duration_of_a_stage_that_failed_is_not_recorded(tmp_path: Path, mon
         progress.show(f"Running stage '{stage}':\n")
     progress.finish(has_failed=True)
     assert set(durations.read_durations()) == {"prepare"}
+
+
+def test_a_stage_that_has_not_run_is_estimated_by_the_others_of_its_kind() -> None:
+    known = {"export@a_onnx": 2.0, "export@b_onnx": 4.0, "export@a_tflite": 9.0, "train@teacher": 500.0}
+    assert durations.estimate_s(known, "export@a_tflite") == 9.0
+    assert durations.estimate_s(known, "export@b_tflite") == 4.0
+    assert durations.estimate_s(known, "bench@local_onnx") == durations.DEFAULTS_S["bench"]
+    assert durations.estimate_s(known, "mine") == durations.OTHER_S
