@@ -17,6 +17,7 @@ from edgeproof.core.artifacts import read_inputs
 from edgeproof.core.described_tasks import load_task
 from edgeproof.core.directories import read_meta, write_bytes
 from edgeproof.core.errors import EdgeproofError
+from edgeproof.core.plain_text import escape_controls
 
 ARTIFACT = "artifact"
 # The largest difference from the reference model, relative to its output, of an output that agrees with it.
@@ -59,7 +60,7 @@ def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
             raise InputError(f"{out} is the file with the inputs. Choose another file for --out.")
         arrays = preprocess(root, task, _load_raw(task, inputs))
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {escape_controls(str(error))}", file=sys.stderr)
         return 2
     outputs = postprocess(task, infer_samples(root, arrays, threads))
     if out is None:
@@ -68,7 +69,7 @@ def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
     try:
         write_bytes(out, _encode(outputs))
     except EdgeproofError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {escape_controls(str(error))}", file=sys.stderr)
         return 2
     return 0
 

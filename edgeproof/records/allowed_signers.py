@@ -31,7 +31,7 @@ def read_allowed_signers(path: Path) -> dict[bytes, str]:
         raise ConfigError(f"{path} can't be read: {error}.") from None
     signers: dict[bytes, str] = {}
     for number, line in enumerate(lines, 1):
-        if line.strip() and not line.startswith("#"):
+        if line.strip() and not line.lstrip().startswith("#"):
             key, name = _parse_line(line, f"{path}, line {number}")
             if key is not None:
                 signers[key] = name

@@ -48,7 +48,7 @@ from edgeproof.records.parquet_parts import name_part
 from edgeproof.records.session_ids import find_repeated, read_session_ids
 from edgeproof.records.session_stamps import MISSING, list_sessions, stamp_session
 from edgeproof.records.session_trust import SessionTrust, get_session_directory
-from edgeproof.records.store_snapshot import locate_lock
+from edgeproof.records.store_snapshot import link_or_copy, locate_lock
 from edgeproof.statistics import autocorrelation, estimates, metric, percentiles, proportions
 
 INDEX = "index.json"
@@ -166,7 +166,7 @@ def _update(root: Path, place: Path, made_by: str) -> StoreState:
         affected = {part for key in changed & set(before) for part in before[key].parts} | fresh_parts
         for part in sorted({part for session in kept.values() for part in session.parts} - affected):
             (out / part).parent.mkdir(parents=True, exist_ok=True)
-            os.link(place / part, out / part)
+            link_or_copy(place / part, out / part)
         for part in sorted(affected):
             # Without a valid index, the old parts may hold lines of sessions that no longer exist.
             old = place / part if before else None

@@ -31,14 +31,19 @@ class StoreSnapshot:
         for path in list_files(self.directory):
             copy = target / path.relative_to(self.directory)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, copy)
-            except OSError:
-                shutil.copyfile(path, copy)
+            link_or_copy(path, copy)
 
     def close(self) -> None:
         """Release the files."""
         os.close(self.descriptor)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Link a file, or copy it to another file system, and where there are no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def list_files(directory: Path) -> list[Path]:

@@ -284,6 +284,13 @@ def test_wrong_inputs_give_one_message(project: Path, inputs: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_message_about_inputs_does_not_control_the_terminal(project: Path) -> None:
+    done = run(write_bundle(), "\x1b[31minputs.npy")
+    assert done.returncode == 2
+    assert "inputs.npy" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
 def test_outputs_that_cannot_be_written_give_one_message(project: Path) -> None:
     place = write_bundle()
     np.save("inputs.npy", np.zeros((1, *tiny_task.INPUT_SHAPE), np.float32))

@@ -193,6 +193,12 @@ def test_every_reader_refuses_a_session_that_no_allowed_signer_signed(
         list(record_files.read_all(ROOT))
 
 
+def test_comments_in_a_list_of_signers_may_be_indented(tmp_path: Path) -> None:
+    path = tmp_path / "allowed_signers"
+    path.write_text(f"# one\n  # two\n\t#three\n\n{format_signer(KEY)}")
+    assert list(allowed_signers.read_allowed_signers(path)) == [signing.get_public_key(KEY)]
+
+
 def test_an_unreadable_list_of_signers_stops_every_reader() -> None:
     allowed_signers.ALLOWED_SIGNERS.write_text("me\n")
     with pytest.raises(ConfigError, match="is not 'name ssh-ed25519 key'"):

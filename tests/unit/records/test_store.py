@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -157,6 +159,17 @@ def test_only_a_session_with_a_new_or_changed_record_is_read_again(root: Path, r
     path.write_text(path.read_text() + "\n")
     store.refresh(root)
     assert read_sessions == ["board_tflite"]
+
+
+def test_a_file_system_without_hard_links_needs_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_link(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    store.refresh(root)
+    monkeypatch.setattr(os, "link", refuse_link)
+    record_trees.write(root, process=7, call_ns=np.full(100, 5))
+    store.refresh(root)
+    assert print_rows(read_rows_from_store(root)) == print_rows(read_rows_from_records(root))
 
 
 def test_a_deleted_session_is_removed_from_the_store(root: Path) -> None:
