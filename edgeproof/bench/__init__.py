@@ -1,4 +1,1 @@
-"""A benchmark session: plan its jobs, run them on a device, judge each run, and write the records.
-
-May import report, study, artifacts, devices, data, config, records and core.
-"""
+"""A benchmark session: plan its jobs, run them on a device, judge each run, and write the records."""

@@ -82,9 +82,9 @@ class BenchSession:
         return plan_jobs(self._item, self._card, supported=supported, unsupported=unsupported, labelled=labelled)
 
     @property
-    def repeats_runs(self) -> bool:
+    def may_repeat_runs(self) -> bool:
         """False if other processes kept the device busy for so long that a disturbed run is not repeated."""
-        return self._pause.repeats
+        return self._pause.may_repeat_runs
 
     def wait_until_quiet(self) -> None:
         """Wait while the device is too busy for a valid run. Raises DeviceError if it stays so.

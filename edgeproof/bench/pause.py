@@ -26,8 +26,8 @@ class BusyPause:
     together take at most the seconds of `patience`. `clock` counts seconds.
 
     Attributes:
-        repeats: False if the next disturbed run is not to be repeated. A session that is to measure a busy device
-            stops repeating when the time for pauses is used up, until a run is no longer disturbed.
+        may_repeat_runs: False if the next disturbed run is not to be repeated. A session that is to measure a busy
+            device stops repeating when the time for pauses is used up, until a run is no longer disturbed.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class BusyPause:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.repeats = True
+        self.may_repeat_runs = True
         self._measure_load = measure_load
         self._limits = limits
         self._clock = clock
@@ -48,33 +48,33 @@ class BusyPause:
         self._shared: frozenset[str] = frozenset()
 
     @property
-    def is_time_used_up(self) -> bool:
-        """True if the time for pauses is used up: then no run is repeated, and none begins while the device is busy.
+    def skips_busy_runs(self) -> bool:
+        """True if no run begins any more while the device is busy, because the time for pauses is used up.
 
-        False in a session that is to measure a busy device.
+        Always False in a session that is to measure a busy device.
         """
-        return self._may_stop and not self.repeats
+        return self._may_stop and not self.may_repeat_runs
 
     def observe(self, exceeded: Collection[str]) -> None:
-        """Take note of an attempt by the names of the figures for which it was refused, none for any other attempt."""
+        """Record the names of the figures for which the last attempt was refused; none if it was not refused."""
         busy = BUSY_FIGURES.intersection(exceeded)
-        self.repeats = self.repeats or not (busy or self.is_time_used_up)
+        self.may_repeat_runs = self.may_repeat_runs or not (busy or self.skips_busy_runs)
         shared = self._shared & busy
         self._refused = self._refused + 1 if shared else min(1, len(busy))
         self._shared = shared or busy
 
     def wait_until_quiet(self) -> None:
         """Wait if the last attempts were all refused for the same figure and the device is still busy."""
-        if self._refused < REFUSED_IN_A_ROW or self.is_time_used_up:
+        if self._refused < REFUSED_IN_A_ROW or self.skips_busy_runs:
             return
         self._refused = 0
         if self._left_s >= INTERVAL_S:
             self._pause()
-        self.repeats = self._left_s >= INTERVAL_S
+        self.may_repeat_runs = self._left_s >= INTERVAL_S
 
     def explain_skipped_run(self) -> str | None:
         """Return why the next run must not begin, or None if it may. Measures the load after the pauses are over."""
-        if not self.is_time_used_up or not (excess := self._measure_load().explain_excess(self._limits)):
+        if not self.skips_busy_runs or not (excess := self._measure_load().explain_excess(self._limits)):
             return None
         pauses = f", after pauses of {self._total_s:.0f} s" if self._total_s else ""
         return f"not started: {excess}{pauses}. Measure again when the device is quiet"

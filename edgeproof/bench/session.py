@@ -72,7 +72,7 @@ def _run_jobs(session: BenchSession, item: BenchParams) -> None:
                 session.forget(unreachable)
                 reason = record.reasons[0]
                 raise DeviceError(f"device '{item.device}' can't be reached: {reason}. The same command continues.")
-            may_repeat = record.is_disturbed and job.attempt < REPEATS and session.repeats_runs
+            may_repeat = record.is_disturbed and job.attempt < REPEATS and session.may_repeat_runs
             if may_repeat and (record.result is not None or _may_run_later(job, record, session, waiting, item)):
                 _schedule_repeat(job, record, waiting)
             else:

@@ -11,13 +11,11 @@ Hydra composes every point before anything runs; edgeproof.sweeps then runs the 
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
 
-from edgeproof import entry
 from edgeproof.cli.hydra_launchers import find_launcher
 from edgeproof.cli.hydra_points import compose_points
 from edgeproof.config import compose as config_compose
@@ -111,12 +109,3 @@ def _run_search(points: Sequence[ComposedPoint], options: SweepOptions, launch: 
     digest = hashlib.sha256(repr((sorted(fixed), given.model_dump())).encode()).hexdigest()[:NAME_DIGITS]
     name = options.name or f"{points[0].params.study}-search-{digest}"
     return searching.run_search(name, given, space, compose, workers=options.workers, launch=launch)
-
-
-def run() -> None:
-    """Run the `edgeproof-sweep` command and exit."""
-    entry.run(lambda: main(sys.argv[1:]))
-
-
-if __name__ == "__main__":
-    run()

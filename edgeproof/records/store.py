@@ -49,7 +49,7 @@ from edgeproof.records.session_ids import find_repeated, read_session_ids
 from edgeproof.records.session_stamps import MISSING, list_sessions, stamp_session
 from edgeproof.records.session_trust import SessionTrust, get_session_directory
 from edgeproof.records.store_snapshot import link_or_copy, locate_lock
-from edgeproof.statistics import autocorrelation, estimates, metric, percentiles, proportions
+from edgeproof.statistics import effective_samples, estimates, metric, percentiles, proportions
 
 INDEX = "index.json"
 # The number of times that a session is read while other processes replace it, and the pause between two of them.
@@ -61,7 +61,7 @@ MAKERS = [
     for module in (
         *(summaries, columns, conditions, fields, record, record_parts, migrations, energy, parquet_parts),
         *(latencies, placement, record_checks, session_trust, session_ids, signatures),
-        *(percentiles, autocorrelation, estimates, metric, proportions),
+        *(percentiles, effective_samples, estimates, metric, proportions),
     )
 ] + [Path(__file__)]
 

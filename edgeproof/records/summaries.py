@@ -27,7 +27,7 @@ from edgeproof.records.kinds import (
 from edgeproof.records.latencies import read_latencies
 from edgeproof.records.record import MEASURE_AGAIN, Record
 from edgeproof.records.record_parts import ArtifactDescription
-from edgeproof.statistics import autocorrelation, percentiles
+from edgeproof.statistics import effective_samples, percentiles
 from edgeproof.statistics.estimates import Array
 from edgeproof.statistics.metric import CORRECT
 
@@ -241,7 +241,7 @@ def _describe_latencies(record: Record) -> Columns:
         return {} if log is None else {"refused_p50_log": log.value}
     columns: Columns = {
         "inferences": len(calls_ns),
-        "independent_share": autocorrelation.estimate_effective_samples(calls_ns, 0.5) / len(calls_ns),
+        "independent_share": effective_samples.estimate_effective_samples(calls_ns, 0.5) / len(calls_ns),
         "postprocess_p50_ns": None if latencies.postprocess_ns is None else float(np.median(latencies.postprocess_ns)),
         "quantiles_ns": tuple(float(value) for value in np.quantile(calls_ns, QUANTILE_SHARES)),
         "energy_uj": _compute_energy_uj(record, len(calls_ns)),

@@ -176,7 +176,6 @@ class Session(InferenceSession):
         raw_outputs = [np.zeros(model_output.shape, DTYPES[model_output.type]) for model_output in model_outputs]
         for name, raw in zip(self._output_names, raw_outputs, strict=True):
             self._binding.bind_output(name, "cpu", 0, raw.dtype, list(raw.shape), raw.ctypes.data)
-        self._raw_outputs = raw_outputs
         self._outputs = tuple(
             raw.astype(dtype, copy=False) for raw, dtype in zip(raw_outputs, self._output_dtypes, strict=True)
         )

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy  # scipy.stats takes a second to load, so it is loaded when it is first used
 
-from edgeproof.statistics.autocorrelation import estimate_effective_samples
+from edgeproof.statistics.effective_samples import estimate_effective_samples
 from edgeproof.statistics.estimates import (
     CONFIDENCE,
     NORMAL_QUANTILE,

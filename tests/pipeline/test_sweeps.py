@@ -44,7 +44,7 @@ seed: 0
 
 
 def run_sweep(project: ProjectClone, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return project.run(sys.executable, "-m", "edgeproof.cli.sweep", *words, check=check)
+    return project.run(sys.executable, "-m", "edgeproof.cli", "sweep", *words, check=check)
 
 
 def locate_sweep(project: ProjectClone, name: str) -> Path:
@@ -84,7 +84,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> ProjectClone:
 def done(project: ProjectClone) -> ProjectClone:
     """Run a sweep of two points in parallel, kill it once, and run it again to its end."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "edgeproof.cli.sweep", *GRID, "+name=grid", "+workers=2"]
+    command = [sys.executable, "-m", "edgeproof.cli", "sweep", *GRID, "+name=grid", "+workers=2"]
     first = subprocess.Popen(command, cwd=project.path, env=environment, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 600
     while not (locate_sweep(project, "grid") / "journal.jsonl").exists() and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Start the program on a device: python clients.pyz FOLDER SHA256_OF_ORDER."""
+"""Start the program on a device: python clients.pyz FOLDER SHA256_OF_JOB."""
 
 import signal
 

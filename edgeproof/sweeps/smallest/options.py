@@ -9,8 +9,6 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from edgeproof.config.validation import Frozen, Id
 from edgeproof.sweeps.search import SamplerName, SearchOptions
 
-GOAL = "smallest"
-
 
 class SmallestOptions(Frozen):
     """Options of a search for the smallest model.

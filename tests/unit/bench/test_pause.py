@@ -82,10 +82,10 @@ def test_all_pauses_of_a_session_take_as_long_as_the_user_is_patient(seconds: fl
 def test_after_the_pauses_no_run_is_repeated_and_none_begins_while_the_device_is_busy() -> None:
     machine = Machine(*[0.9] * 7, 0.0, seconds=5)
     assert machine.pause.explain_skipped_run() is None
-    assert not machine.pause.is_time_used_up
+    assert not machine.pause.skips_busy_runs
     machine.attempt(PRESSURE, PRESSURE, PRESSURE)
-    assert machine.pause.is_time_used_up
-    assert not machine.pause.repeats
+    assert machine.pause.skips_busy_runs
+    assert not machine.pause.may_repeat_runs
     for _ in range(2):
         assert machine.pause.explain_skipped_run() == (
             "not started: tasks wait for a processor in 90% of the time (limit 10%), after pauses of 5 s. "
@@ -97,9 +97,9 @@ def test_after_the_pauses_no_run_is_repeated_and_none_begins_while_the_device_is
 def test_a_session_without_patience_gives_up_after_three_refused_attempts() -> None:
     machine = Machine(0.9, seconds=0)
     assert machine.attempt(PRESSURE, PRESSURE) == 0
-    assert not machine.pause.is_time_used_up
+    assert not machine.pause.skips_busy_runs
     assert machine.attempt(PRESSURE) == 0
-    assert machine.pause.is_time_used_up
+    assert machine.pause.skips_busy_runs
 
 
 @pytest.mark.parametrize("seconds", [0, 20])
@@ -113,19 +113,19 @@ def test_a_session_that_is_to_measure_a_busy_device_pauses_and_never_gives_up(se
 def test_such_a_session_stops_repeating_after_its_pauses_until_a_run_is_not_disturbed() -> None:
     machine = Machine(0.9, seconds=5, measures_busy=True)
     machine.attempt(PRESSURE, PRESSURE)
-    assert machine.pause.repeats
+    assert machine.pause.may_repeat_runs
     machine.attempt(PRESSURE)
-    assert not machine.pause.repeats
+    assert not machine.pause.may_repeat_runs
     machine.attempt(PRESSURE)
-    assert not machine.pause.repeats
+    assert not machine.pause.may_repeat_runs
     machine.attempt([])
-    assert machine.pause.repeats
+    assert machine.pause.may_repeat_runs
 
 
 def test_a_pause_ends_when_the_device_is_quiet_and_does_not_give_up() -> None:
     machine = Machine(0.9, 0.9, 0.0)
     machine.attempt(PRESSURE, PRESSURE, PRESSURE)
-    assert not machine.pause.is_time_used_up
+    assert not machine.pause.skips_busy_runs
 
 
 def test_the_attempts_are_counted_again_after_a_pause() -> None:

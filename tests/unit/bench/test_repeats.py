@@ -39,7 +39,7 @@ class ScriptedSession:
         self.measured: list[tuple[Job, int]] = []
         self.orders: list[int] = []
         self.forgotten: list[Job] = []
-        self.repeats_runs = True
+        self.may_repeat_runs = True
 
     def plan(self) -> list[Job]:
         return list(self._jobs)

@@ -1,4 +1,4 @@
-"""Serial dependence of durations: effective sample size, autocorrelation, and a test of independence.
+"""Serial dependence of durations: the effective sample size.
 
 Neighbouring inferences of a process are similar, so they carry less information than independent ones.
 """
@@ -6,11 +6,8 @@ Neighbouring inferences of a process are similar, so they carry less information
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
-import scipy  # scipy.stats takes a second to load, so it is loaded when it is first used
-from scipy import special
 
 from edgeproof.statistics.estimates import NORMAL_QUANTILE, Array, compute_t_quantile
 
@@ -54,38 +51,3 @@ def estimate_effective_samples(durations: Array, share: float) -> float:
     t_quantile = compute_t_quantile(1.5 * (batch_count - 1))
     effective = n * independent_variance / variance * (NORMAL_QUANTILE / t_quantile) ** 2
     return float(min(max(effective, 1.0), n))
-
-
-def compute_autocorrelation(durations: Array, lag: int = 1) -> float:
-    """Return Spearman's rank correlation of each duration and the one `lag` inferences later; 0 for constant ones.
-
-    Ranks are used because latencies have heavy tails: in products of durations a single interrupted inference would
-    hide all others.
-    """
-    return float(_compute_autocorrelations(durations, [lag])[0])
-
-
-def compute_independence_p_value(durations: Array, lags: int = 10) -> float:
-    """Return the p-value of the hypothesis that durations do not depend on the `lags` before them; 1 for constant ones.
-
-    n(n + 2) · Σ ρ²/(n − k) over the lags k has a χ² distribution (Ljung, Box, "On a measure of lack of fit in time
-    series models", Biometrika 65, 1978). Ranks are used so that no moment has to exist (Dufour, Roy, "Generalized
-    portmanteau statistics and tests of randomness", Communications in Statistics 15, 1986).
-
-    With millions of durations the test detects dependence that does not matter. `estimate_effective_samples` returns
-    the cost of dependence.
-    """
-    n, chosen = len(durations), np.arange(1, min(lags, len(durations) - 1) + 1)
-    if not len(chosen):
-        return 1.0
-    statistic = n * (n + 2) * np.sum(_compute_autocorrelations(durations, chosen) ** 2 / (n - chosen))
-    return float(special.chdtrc(len(chosen), statistic))
-
-
-def _compute_autocorrelations(durations: Array, lags: Sequence[int] | Array) -> Array:
-    ranks = scipy.stats.rankdata(durations)
-    ranks -= (len(ranks) + 1) / 2
-    total = float(ranks @ ranks)
-    if total == 0:
-        return np.zeros(len(lags))
-    return np.array([float(ranks[lag:] @ ranks[:-lag]) / total if lag < len(ranks) else 0.0 for lag in lags])

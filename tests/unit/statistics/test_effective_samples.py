@@ -1,4 +1,4 @@
-"""Effective sample size and autocorrelation against theory and simulations of known truth."""
+"""The effective sample size against theory and simulations of known truth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import signal, stats
 
-from edgeproof.statistics import autocorrelation, percentiles
+from edgeproof.statistics import percentiles
+from edgeproof.statistics.effective_samples import estimate_effective_samples
 
 
 def _autoregressive(rng: np.random.Generator, rho: float, shape: tuple[int, ...]) -> np.ndarray:
@@ -25,9 +26,7 @@ def _autoregressive(rng: np.random.Generator, rho: float, shape: tuple[int, ...]
 @pytest.mark.parametrize("percent", [50, 90, 99])
 def test_the_effective_size_of_independent_samples_is_about_their_number(percent: int) -> None:
     rng = np.random.default_rng(1)
-    shares = [
-        autocorrelation.estimate_effective_samples(rng.exponential(1.0, 4000), percent / 100) / 4000 for _ in range(60)
-    ]
+    shares = [estimate_effective_samples(rng.exponential(1.0, 4000), percent / 100) / 4000 for _ in range(60)]
     assert max(shares) <= 1
     assert 0.8 <= float(np.mean(shares)) <= 1  # below 1, because larger sizes are clipped
 
@@ -37,7 +36,7 @@ def test_the_effective_size_of_a_normal_process_agrees_with_theory(rho: float) -
     # Of two normals correlated by r, the signs are correlated by (2/π) asin r (Sheppard 1899).
     truth = 1 / (1 + 2 * sum(2 / math.pi * math.asin(rho**k) for k in range(1, 500)))
     series = _autoregressive(np.random.default_rng(2), rho, (40, 8000))
-    share = np.mean([autocorrelation.estimate_effective_samples(durations, 0.5) for durations in np.exp(series)]) / 8000
+    share = np.mean([estimate_effective_samples(durations, 0.5) for durations in np.exp(series)]) / 8000
     # Student's t over 20 batches removes 8%. The variance of a reciprocal and correlation over more than a batch add
     # about as much.
     assert share == pytest.approx(truth, rel=0.12)
@@ -69,12 +68,12 @@ def test_the_interval_of_correlated_samples_covers_the_truth_and_the_naive_one_d
     ],
 )
 def test_the_effective_size_is_never_larger_than_the_number_of_samples(durations: np.ndarray) -> None:
-    assert autocorrelation.estimate_effective_samples(durations, 0.5) == len(durations)
+    assert estimate_effective_samples(durations, 0.5) == len(durations)
 
 
 def test_a_process_that_changes_its_speed_once_has_a_small_effective_size() -> None:
     durations = np.repeat([100.0, 120.0], 5000) + np.random.default_rng(4).normal(0, 1, 10_000)
-    assert 1 <= autocorrelation.estimate_effective_samples(durations, 0.5) < 25
+    assert 1 <= estimate_effective_samples(durations, 0.5) < 25
     estimate = percentiles.estimate_percentile([durations], 50)
     assert estimate is not None
     assert (round(estimate.low / 10), round(estimate.high / 10)) == (10, 12)
@@ -82,52 +81,11 @@ def test_a_process_that_changes_its_speed_once_has_a_small_effective_size() -> N
 
 @given(hnp.arrays(np.int64, st.integers(0, 200), elements=st.integers(1, 5)), st.sampled_from([0.5, 0.9, 0.99]))
 def test_the_effective_size_of_ties_lies_between_1_and_their_number(durations: np.ndarray, share: float) -> None:
-    assert min(1, len(durations)) <= autocorrelation.estimate_effective_samples(durations, share) <= len(durations)
+    assert min(1, len(durations)) <= estimate_effective_samples(durations, share) <= len(durations)
 
 
 def test_six_million_durations_take_less_than_two_seconds() -> None:
     durations = np.random.default_rng(5).integers(90_000, 110_000, 6_000_000, dtype=np.uint64)
     start = time.process_time()
-    assert autocorrelation.estimate_effective_samples(durations, 0.99) > 2_000_000
+    assert estimate_effective_samples(durations, 0.99) > 2_000_000
     assert time.process_time() - start < 2
-
-
-def test_the_autocorrelation_is_spearmans_of_a_series_and_the_shifted_series() -> None:
-    # Ranks 1 2 3 4 about their mean: (−1.5·−0.5 + −0.5·0.5 + 0.5·1.5) / (2·1.5² + 2·0.5²)
-    assert autocorrelation.compute_autocorrelation(np.array([1, 10, 100, 1000])) == pytest.approx(1.25 / 5)
-    series = _autoregressive(np.random.default_rng(6), 0.9, (50_000,))
-    assert autocorrelation.compute_autocorrelation(series) == pytest.approx(6 / math.pi * math.asin(0.45), abs=0.01)
-    assert autocorrelation.compute_autocorrelation(series, 3) == pytest.approx(
-        stats.spearmanr(series[3:], series[:-3])[0], abs=1e-3
-    )
-
-
-def test_one_interrupted_inference_does_not_hide_autocorrelation() -> None:
-    durations = 1000 + _autoregressive(np.random.default_rng(7), 0.9, (2000,))
-    durations[777] = 1e9
-    assert autocorrelation.compute_autocorrelation(durations) > 0.8
-    assert autocorrelation.compute_independence_p_value(durations) < 1e-6
-
-
-def test_the_independence_test_has_5_percent_false_alarms() -> None:
-    rng = np.random.default_rng(8)
-    p_values = [
-        autocorrelation.compute_independence_p_value(rng.pareto(1.1, 300)) for _ in range(400)
-    ]  # a tail with no variance
-    low, high = stats.binom.ppf([0.001, 0.999], 400, 0.05)
-    assert low <= sum(p < 0.05 for p in p_values) <= high
-    assert autocorrelation.compute_independence_p_value(_autoregressive(rng, 0.3, (300,))) < 0.01
-
-
-def test_the_independence_test_is_ljung_and_boxs_formula() -> None:
-    ranks = np.random.default_rng(9).permutation(30).astype(float)
-    centred = ranks - ranks.mean()
-    rho = [sum(centred[i] * centred[i - k] for i in range(k, 30)) / sum(centred**2) for k in (1, 2, 3)]
-    statistic = 30 * 32 * sum(r**2 / (30 - k) for r, k in zip(rho, (1, 2, 3), strict=True))
-    assert autocorrelation.compute_independence_p_value(ranks, lags=3) == pytest.approx(stats.chi2.sf(statistic, 3))
-
-
-@pytest.mark.parametrize("durations", [np.array([]), np.array([5.0]), np.full(50, 5.0)])
-def test_constant_and_too_few_durations_show_no_dependence(durations: np.ndarray) -> None:
-    assert autocorrelation.compute_autocorrelation(durations) == 0
-    assert autocorrelation.compute_independence_p_value(durations) == 1
