@@ -313,7 +313,7 @@ def test_the_commands_of_the_guide_run_as_written(
     np.save("labels.npy", np.arange(8) % 3)
     for words in lines:  # up to the measurement
         with monkeypatch.context() as patch:
-            patch.setattr(external.bench_session, "run", stop_before_measuring)
+            patch.setattr(external.session_run, "run", stop_before_measuring)
             with pytest.raises(InterruptedError, match="about to measure"):
                 main.run(words)
     assert main.run(last) == 0
