@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from edgeproof.config.params import Params
-from edgeproof.core.directories import write_json, write_text
+from edgeproof.core.directories import write_atomically, write_json, write_text
 from edgeproof.report import row_data
 from edgeproof.report.row import Row
 from edgeproof.statistics.estimates import Estimate
@@ -120,11 +120,11 @@ class StubStarter:
             ROW, quality=Estimate(1 - ratio / bits, 0.1, 1.0), size_bytes=round(1000 * (1 - ratio) * bits)
         )
         row = _first(self.rows, point.overrides, default)
-        result = place / "result"
-        write_json(result / "tables/table.json", row_data.describe_rows([row], study=params.study))
-        write_text(result / "params.yaml", store.params_path(digest).read_text())
         models = {"teacher": ModelSummary("b" * 64, 0.9)}
-        store.write_outcome(result, PointOutcome(point.overrides, request.code, models, [], "experiment"))
+        with write_atomically(place / "result") as result:  # a test may kill this process at any moment
+            write_json(result / "tables/table.json", row_data.describe_rows([row], study=params.study))
+            write_text(result / "params.yaml", store.params_path(digest).read_text())
+            store.write_outcome(result, PointOutcome(point.overrides, request.code, models, [], "experiment"))
 
 
 def _first(values: Mapping[str, T], overrides: Sequence[str], default: T) -> T:
