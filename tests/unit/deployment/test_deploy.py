@@ -333,6 +333,18 @@ def test_a_rollback_without_a_version_before_or_with_a_damaged_one_changes_nothi
     assert read_deployed(root, "pi") == "v2"
 
 
+def test_what_a_loss_of_power_leaves_of_an_arrival_is_sent_again(make_project: MakeProject) -> None:
+    root = make_project("pi")
+    deploy("v1", "pi")
+    sha256 = hash_file(root / "bundles/v2/MANIFEST.json")
+    place = locate_deployment(root, "pi")
+    (place / "versions" / f"{sha256}.1").mkdir()  # the name is on the disk, and the bundle was not moved there
+    shutil.copytree(root / "bundles/v2", place / "incoming" / sha256)
+    (place / "incoming" / sha256 / "MANIFEST.json").write_bytes(b"")
+    assert deploy("v2", "pi") == 0
+    assert read_deployed(root, "pi") == "v2"
+
+
 # --- damage on the device --------------------------------------------------------------------------------------------
 
 
