@@ -12,7 +12,6 @@ import numpy as np
 from edgeproof.core import photographs
 from edgeproof.core.directories import write_bytes
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.core.plain_text import escape_controls
 from edgeproof.deployed import inference, pictures
 from edgeproof.deployed.inference import InputError
 
@@ -56,8 +55,7 @@ def detect(root: Path, path: Path, out: Path | None, *, threads: int, min_score:
             drawn = pictures.draw_boxes(picture, detections.boxes, detections.classes.tolist(), labels)
             write_bytes(out, pictures.encode_picture(drawn, out.suffix))
     except (InputError, EdgeproofError) as error:
-        print(f"error: {escape_controls(str(error))}", file=sys.stderr)
-        return 2
+        return inference.report_error(error)
     return 0
 
 

@@ -20,6 +20,7 @@ from edgeproof.core.errors import EdgeproofError
 from edgeproof.core.plain_text import escape_controls
 
 ARTIFACT = "artifact"
+INPUT_ERROR = 2  # the exit code
 # The largest difference from the reference model, relative to its output, of an output that agrees with it.
 TOLERANCE = 0.1
 
@@ -28,6 +29,12 @@ Array = np.ndarray[Any, Any]
 
 class InputError(Exception):
     """Inputs that the artifact can't take."""
+
+
+def report_error(error: Exception) -> int:
+    """Print an error about what the user gave, whose names and contents may be anything, and return the exit code."""
+    print(f"error: {escape_controls(str(error))}", file=sys.stderr)
+    return INPUT_ERROR
 
 
 def check(root: Path, *, threads: int) -> int:
@@ -60,8 +67,7 @@ def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
             raise InputError(f"{out} is the file with the inputs. Choose another file for --out.")
         arrays = preprocess(root, task, _load_raw(task, inputs))
     except InputError as error:
-        print(f"error: {escape_controls(str(error))}", file=sys.stderr)
-        return 2
+        return report_error(error)
     outputs = postprocess(task, infer_samples(root, arrays, threads))
     if out is None:
         print(*outputs[0].reshape(len(outputs[0]), -1).argmax(axis=1), sep="\n")
@@ -69,8 +75,7 @@ def infer(root: Path, inputs: Path, out: Path | None, *, threads: int) -> int:
     try:
         write_bytes(out, _encode(outputs))
     except EdgeproofError as error:
-        print(f"error: {escape_controls(str(error))}", file=sys.stderr)
-        return 2
+        return report_error(error)
     return 0
 
 

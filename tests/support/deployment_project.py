@@ -70,6 +70,14 @@ def sign_bundle(place: Path, artifact: str | None = None, key: Ed25519PrivateKey
     bundle._sign(place, key)
 
 
+def write_small_bundle(place: Path, model: str) -> None:
+    """Write a signed bundle whose artifact is a text, and whose program is never started."""
+    (place / "artifact").mkdir(parents=True)
+    (place / "artifact/model").write_text(model)
+    (place / "bundle.json").write_text('{"runtime": "null", "packages": {}}')
+    sign_bundle(place)
+
+
 def break_program(place: Path) -> None:
     """Let a bundle with a fast program fail its own check."""
     (place / "broken").touch()

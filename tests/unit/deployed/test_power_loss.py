@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,14 +12,14 @@ from edgeproof.core.directories import hash_file
 from edgeproof.deployed import layout, switching, trial
 from edgeproof.deployed.trial import TrialSettings
 from edgeproof.transports.local import Transport
-from tests.support.deployment_project import SIGNER, sign_bundle
+from tests.support.deployment_project import SIGNER, write_small_bundle
+from tests.support.file_changes import observe_changes
 from tests.support.power_losses import Disk, Loss, explain_missing_right, mount_disk
 
 SETTINGS = TrialSettings(threads=1, cores=None, timeout_s=10, measure_s=0, latency_ms=None, memory_mb=None)
-CHANGES = ("os.rename", "os.mkdir", "os.symlink", "os.remove", "os.rmdir", "os.truncate")
 LABELS = ("one", "two", "new")
-# Larger than what ext4 keeps beside the names of files, so that the content is lost without a sync.
-CONTENT_BYTES = 20_000
+# A model is its label many times: more than ext4 keeps beside the names of files, so it is lost without a sync.
+REPETITIONS = 20_000
 
 pytestmark = pytest.mark.thorough
 
@@ -38,10 +37,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
         pytest.skip(reason)
     monkeypatch.chdir(tmp_path)
     for label in LABELS:
-        (tmp_path / label / "artifact").mkdir(parents=True)
-        (tmp_path / label / "artifact/model").write_text(label * CONTENT_BYTES)
-        (tmp_path / label / "bundle.json").write_text('{"runtime": "null", "packages": {}}')
-        sign_bundle(tmp_path / label)
+        write_small_bundle(tmp_path / label, label * REPETITIONS)
     with mount_disk(tmp_path) as disk:
         yield disk
 
@@ -91,7 +87,7 @@ class Board:
             if layout.find_problems(current, SIGNER) or current.label == "unknown":
                 return None
             model = (layout.locate_bundle(current) / "artifact/model").read_text()
-            return model[: len(model) // CONTENT_BYTES]
+            return model[: len(model) // REPETITIONS]
         finally:
             os.chdir(self.host)
 
@@ -129,11 +125,6 @@ def _run_until_loss(disk: Disk, action: Callable[[], str], step: int, loss: Loss
                 disk.lose_power(loss)
                 os._exit(0)
 
-        def observe(event: str, arguments: tuple[object, ...]) -> None:
-            is_write = event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE
-            if event in CHANGES or is_write:
-                count_change()
-
         sync = layout.sync
 
         def observe_sync(path: Path) -> None:
@@ -142,9 +133,8 @@ def _run_until_loss(disk: Disk, action: Callable[[], str], step: int, loss: Loss
 
         try:
             layout.sync = observe_sync
-            sys.addaudithook(observe)
+            observe_changes(count_change)
             outcome = action()
-            remaining = 0  # the exit of a process changes nothing that has to be counted
             disk.lose_power(loss)
             os._exit(1 if outcome == "switched" else 2)
         finally:

@@ -24,7 +24,8 @@ from edgeproof.deployed.switching import Change
 from edgeproof.deployed.trial import TrialSettings
 from edgeproof.deployment import answers, device_program
 from edgeproof.records import signing
-from tests.support.deployment_project import KEY, SIGNER, sign_bundle
+from tests.support.deployment_project import KEY, SIGNER, sign_bundle, write_small_bundle
+from tests.support.file_changes import observe_changes
 
 SETTINGS = TrialSettings(threads=1, cores=None, timeout_s=10, measure_s=0, latency_ms=None, memory_mb=None)
 OTHER_SIGNER = f"SHA256:{'x' * 43}"
@@ -43,10 +44,7 @@ def send(label: str) -> str:
     """Put a signed bundle where a transport puts it, and return the sha256 of its manifest."""
     place = Path(f"sent-{label}")
     if not place.exists():
-        (place / "artifact").mkdir(parents=True)
-        (place / "artifact/model").write_text(label)
-        (place / "bundle.json").write_text('{"runtime": "null", "packages": {}}')
-        sign_bundle(place)
+        write_small_bundle(place, label)
     sha256 = hash_file(place / "MANIFEST.json")
     target = layout.ROOT / layout.INCOMING / sha256
     if not target.exists():
@@ -78,18 +76,15 @@ def list_kill_steps(action: Callable[[], object]) -> Iterator[int]:
         if pid == 0:
             remaining = step
 
-            def count(event: str, arguments: tuple[object, ...]) -> None:
+            def count_change() -> None:
                 nonlocal remaining
-                is_change = event in ("os.rename", "os.mkdir", "os.symlink", "os.remove", "os.rmdir", "os.truncate")
-                is_write = event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE
-                if is_change or is_write:
-                    remaining -= 1
-                    if remaining == 0:
-                        os.kill(os.getpid(), signal.SIGKILL)
+                remaining -= 1
+                if remaining == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
             code = 1
             try:
-                sys.addaudithook(count)
+                observe_changes(count_change)
                 action()
                 code = 0
             finally:
