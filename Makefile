@@ -44,7 +44,7 @@ bench: $(READY) ## measure a model file of your own: MODEL=file, optionally DATA
 	@$(BIN)/edgeproof bench $(MODEL) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 board: $(READY) ## build and start an emulated arm64 board with ssh: BOARD_MEMORY_MIB=1024 (docs/devices.md)
-	@$(BIN)/python -m edgeproof.board up --memory-mib $(BOARD_MEMORY_MIB) --port $(BOARD_PORT) $(if $(BOARD_SOURCES),--sources $(BOARD_SOURCES)) $(if $(BOARD_RUNTIMES),--runtimes $(BOARD_RUNTIMES))
+	@$(BIN)/python -m edgeproof.board up --memory-mib $(BOARD_MEMORY_MIB) --port $(BOARD_PORT) $(if $(BOARD_SOURCES),--sources $(BOARD_SOURCES)) $(if $(BOARD_RUNTIMES),--runtimes $(BOARD_RUNTIMES)) $(if $(BOARD_CUDA),--allow-cuda)
 
 board-down: $(READY) ## stop the emulated board
 	@$(BIN)/python -m edgeproof.board down

@@ -45,6 +45,9 @@ def main(argv: Sequence[str]) -> int:
     up.add_argument(
         "--runtimes", nargs="+", default=[], help="runtimes that are extras, to install on the board too: mnn ncnn"
     )
+    up.add_argument(
+        "--allow-cuda", action="store_true", help="install packages of CUDA where a runtime has no other build"
+    )
     up.set_defaults(function=_up)
     verbs.add_parser("down", help="stop the board").set_defaults(function=_down)
     verbs.add_parser("status", help="show whether the board runs").set_defaults(function=_status)
@@ -59,7 +62,8 @@ def _up(arguments: argparse.Namespace) -> int:
     started_s = time.monotonic()
     tools = debian.fetch_tools(arguments.sources)
     system = debian.fetch_system(arguments.sources)
-    disk = build_disk(system, python.build_site(system, tools, arguments.runtimes), tools)
+    site = python.build_site(system, tools, arguments.runtimes, allow_cuda=arguments.allow_cuda)
+    disk = build_disk(system, site, tools)
     print("  starting the board", file=sys.stderr)
     machine.start(machine.MachineConfig(arguments.memory_mib, arguments.port), disk, tools)
     _register()

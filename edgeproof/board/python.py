@@ -37,8 +37,11 @@ def list_packages(further: Collection[str] = ()) -> dict[str, str]:
     return config_packages.pin([*names, "numpy"])
 
 
-def build_site(system: Path, tools: Path, further: Collection[str] = ()) -> Path:
-    """Return the directory of modules for the board's Python, with those of the extras in `further`."""
+def build_site(system: Path, tools: Path, further: Collection[str] = (), *, allow_cuda: bool = False) -> Path:
+    """Return the directory of modules for the board's Python, with those of the extras in `further`.
+
+    `allow_cuda` installs packages of CUDA where a build of a package requires them.
+    """
     packages = list_packages(further)
     return build_step(
         "site",
@@ -47,14 +50,15 @@ def build_site(system: Path, tools: Path, further: Collection[str] = ()) -> Path
             "loadgen": config_packages.pin([LOADGEN])[LOADGEN],
             "system": hash_step(system),
             "installer": hash_file(Path(wheels.__file__)),
+            "cuda": allow_cuda,
         },
-        lambda out: _fill(out, packages, system, tools),
+        lambda out: _fill(out, packages, system, tools, allow_cuda=allow_cuda),
         f"fetching {', '.join(packages)} and compiling LoadGen for aarch64 (2 minutes)",
     )
 
 
-def _fill(out: Path, packages: dict[str, str], system: Path, tools: Path) -> None:
-    wheels.install_packages(out, packages, config_packages.read_all_versions())
+def _fill(out: Path, packages: dict[str, str], system: Path, tools: Path, *, allow_cuda: bool) -> None:
+    wheels.install_packages(out, packages, config_packages.read_all_versions(), allow_cuda=allow_cuda)
     version = config_packages.pin([LOADGEN])[LOADGEN]
     with tempfile.TemporaryDirectory() as scratch:
         _compile_loadgen(Path(scratch), version, out, system, tools)

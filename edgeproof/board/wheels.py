@@ -43,11 +43,13 @@ ENVIRONMENT: dict[str, str | Set[str]] = {
 }
 
 
-def install_packages(out: Path, packages: Mapping[str, str], versions: Mapping[str, str]) -> None:
+def install_packages(
+    out: Path, packages: Mapping[str, str], versions: Mapping[str, str], *, allow_cuda: bool = False
+) -> None:
     """Install packages in the given versions into the directory `out`, and all that they need on the board.
 
     `versions` has the locked versions by normalized name; a package that is not among them is the newest one that its
-    user allows. Raises EdgeproofError if a package can't be installed.
+    user allows. Raises EdgeproofError if a package can't be installed, or needs packages of CUDA without `allow_cuda`.
     """
     with tempfile.TemporaryDirectory() as scratch:
         # The lock's hashes would require a hash of every package, also of those that only the board needs.
@@ -56,7 +58,7 @@ def install_packages(out: Path, packages: Mapping[str, str], versions: Mapping[s
         waiting: dict[str, str] = {canonicalize_name(name): f"{name}=={version}" for name, version in packages.items()}
         while waiting:
             _fetch(out, list(waiting.values()), constraints)
-            installed, required = list_installed(out), list_requirements(out)
+            installed, required = list_installed(out), list_requirements(out, allow_cuda=allow_cuda)
             if missing := waiting.keys() - installed:
                 raise EdgeproofError(f"pip did not install {', '.join(sorted(missing))} for the board.")
             waiting = {name: text for name, text in required.items() if name not in installed}
@@ -67,27 +69,44 @@ def list_installed(directory: Path) -> set[str]:
     return {canonicalize_name(package.metadata["Name"]) for package in metadata.distributions(path=[str(directory)])}
 
 
-def list_requirements(directory: Path) -> dict[str, str]:
+def list_requirements(directory: Path, *, allow_cuda: bool = False) -> dict[str, str]:
     """Return what the packages in a directory require on the board: name and allowed versions, by normalized name.
 
-    Raises EdgeproofError for packages of CUDA, and for a requirement with extras, such as `requests[socks]`.
+    Raises EdgeproofError for packages of CUDA, unless they are allowed.
     """
+    packages = list(metadata.distributions(path=[str(directory)]))
+    extras: dict[str, set[str]] = {}
     requirements: dict[str, str] = {}
-    for package in metadata.distributions(path=[str(directory)]):
-        for requirement in map(Requirement, package.requires or ()):
-            if requirement.marker is not None and not requirement.marker.evaluate(ENVIRONMENT):
-                continue
-            user = package.metadata["Name"]
-            if requirement.name.startswith(GPU_PACKAGES):
-                raise EdgeproofError(
-                    f"{user} {package.version} is a build for NVIDIA's GPUs: it requires {requirement.name}. No build "
-                    f"without CUDA was found at {TORCH_INDEX}. Set TORCH_INDEX to an index that has it."
-                )
-            if requirement.extras:
-                raise EdgeproofError(f"{user} requires {requirement}: extras are not supported.")
-            name = canonicalize_name(requirement.name)
-            requirements.setdefault(name, f"{requirement.name}{requirement.specifier}")
-    return requirements
+    # A package can be asked for an extra by one that comes after it, so the list is read until nothing is new.
+    while True:
+        known = {name: set(names) for name, names in extras.items()}
+        for package in packages:
+            for requirement in _list_valid(package, extras.get(canonicalize_name(package.metadata["Name"]), set())):
+                if requirement.name.startswith(GPU_PACKAGES) and not allow_cuda:
+                    raise EdgeproofError(_describe_cuda(package, requirement))
+                name = canonicalize_name(requirement.name)
+                requirements.setdefault(name, f"{requirement.name}{requirement.specifier}")
+                extras.setdefault(name, set()).update(requirement.extras)
+        if extras == known:
+            return requirements
+
+
+def _list_valid(package: metadata.Distribution, extras: Set[str]) -> list[Requirement]:
+    """Return the requirements of a package that hold on the board, with those of its `extras`."""
+    return [
+        requirement
+        for requirement in map(Requirement, package.requires or ())
+        if requirement.marker is None
+        or any(requirement.marker.evaluate(ENVIRONMENT | {"extra": extra}) for extra in ("", *extras))
+    ]
+
+
+def _describe_cuda(package: metadata.Distribution, requirement: Requirement) -> str:
+    return (
+        f"{package.metadata['Name']} {package.version} is a build for NVIDIA's GPUs: it requires {requirement.name}. "
+        f"No build without CUDA was found at {TORCH_INDEX}. Set TORCH_INDEX to an index that has it, or install this "
+        "build with 'make board BOARD_CUDA=yes' (gigabytes)."
+    )
 
 
 def run_pip(*words: Any) -> None:

@@ -16,14 +16,15 @@ def add_commands(commands: Any) -> None:
     submit.add_argument("--submitter", required=True, help="name of the organization that submits")
     submit.add_argument("--out", type=Path, required=True, help="directory to write the submission to")
     submit.add_argument(
-        "--flavour",
+        "--suite",
         choices=["inference", "tiny"],
         default="inference",
         help="MLPerf Inference or MLPerf Tiny (default: %(default)s)",
     )
+    submit.add_argument("--flavour", dest="suite", choices=["inference", "tiny"], help=argparse.SUPPRESS)  # old name
     submit.add_argument(
         "--benchmark",
-        help="MLPerf's benchmark for the task: resnet (default); --flavour tiny needs ic, kws, vww or ad",
+        help="MLPerf's benchmark for the task: resnet (default); --suite tiny needs ic, kws, vww or ad",
     )
     submit.add_argument(
         "--artifacts",
@@ -43,12 +44,12 @@ def add_commands(commands: Any) -> None:
 def _submit(arguments: argparse.Namespace) -> int:
     from edgeproof.submission.submit import choose_benchmark, submit
 
-    benchmark = choose_benchmark(arguments.flavour, arguments.benchmark)
+    benchmark = choose_benchmark(arguments.suite, arguments.benchmark)
     files = submit(
         arguments.records,
         arguments.out,
         submitter=arguments.submitter,
-        flavour=arguments.flavour,
+        suite=arguments.suite,
         benchmark=benchmark,
         artifacts=arguments.artifacts,
     )

@@ -25,7 +25,7 @@ USER_CONF = "user.conf"
 MEASURE_HINT = "Measure with 'edgeproof repro <study> preset=official', on an idle machine."
 ARTIFACTS_HINT = "Leave other artifacts out with --artifacts RUNTIME/MODEL.SCHEME,…"
 BENCHMARKS_HINT = (
-    "Choose --benchmark resnet for accuracy, or with --flavour tiny ic, kws or vww for accuracy and ad for AUC."
+    "Choose --benchmark resnet for accuracy, or with --suite tiny ic, kws or vww for accuracy and ad for AUC."
 )
 # Facts of the fingerprint that must be equal in all runs of a system.
 SAME_MACHINE = ("architecture", "cpu", "cores", "kernel", "python")

@@ -20,7 +20,7 @@ from edgeproof.submission.rules import (
 from edgeproof.submission.system_description import SubmissionInfo, read_head_commit
 from edgeproof.submission.validate import validate
 
-Flavour = Literal["inference", "tiny"]
+Suite = Literal["inference", "tiny"]
 
 
 def submit(
@@ -28,7 +28,7 @@ def submit(
     out: Path,
     *,
     submitter: str,
-    flavour: Flavour,
+    suite: Suite,
     benchmark: str | None = None,
     artifacts: Sequence[str] = (),
     status: str = "rdi",
@@ -37,7 +37,7 @@ def submit(
 ) -> list[Path]:
     """Write the submission of the records below `records_root` to `out`, completely or not at all; return its files.
 
-    `flavour` selects the tree of MLPerf Inference or of MLPerf Tiny. `benchmark` is MLPerf's name for the task: resnet
+    `suite` selects the tree of MLPerf Inference or of MLPerf Tiny. `benchmark` is MLPerf's name for the task: resnet
     (the default), or ic, kws, vww or ad of MLPerf Tiny. It must be scored by the metric of the task's quality.
     `artifacts` are patterns of '<runtime>/<model>.<scheme>'; without any, all artifacts are submitted. `system`
     replaces fields of the system description that records do not contain. `commit` made the records, by default the
@@ -45,15 +45,15 @@ def submit(
 
     Raises SubmissionError when the records are not official, valid and complete, or when validate() finds a problem.
     """
-    benchmark = choose_benchmark(flavour, benchmark)
-    fields = list(INFERENCE_SYSTEM_FIELDS) if flavour == "inference" else list(tiny.SYSTEM_FIELDS)
+    benchmark = choose_benchmark(suite, benchmark)
+    fields = list(INFERENCE_SYSTEM_FIELDS) if suite == "inference" else list(tiny.SYSTEM_FIELDS)
     info = SubmissionInfo(submitter, status, system or {}, commit or read_head_commit())
     info.check(fields)
     _check_replaceable(out)
     entries = selection.select(records_root, artifacts)
-    selection.check_metric(entries, benchmark, "accuracy" if flavour == "inference" else TINY_METRICS[benchmark])
+    selection.check_metric(entries, benchmark, "accuracy" if suite == "inference" else TINY_METRICS[benchmark])
     with write_atomically(out) as part:
-        write(part, entries, info, flavour, benchmark)
+        write(part, entries, info, suite, benchmark)
         problems = validate(part)
         if problems:
             reasons = list_reasons([split_problem(problem) for problem in problems], "files")
@@ -62,20 +62,18 @@ def submit(
     return sorted(path for path in out.rglob("*") if path.is_file())
 
 
-def write(
-    out: Path, entries: Sequence[selection.Entry], info: SubmissionInfo, flavour: Flavour, benchmark: str
-) -> None:
+def write(out: Path, entries: Sequence[selection.Entry], info: SubmissionInfo, suite: Suite, benchmark: str) -> None:
     """Write the tree of a submission to `out` without validating it."""
-    (inference if flavour == "inference" else tiny).write(out, entries, info, benchmark)
+    (inference if suite == "inference" else tiny).write(out, entries, info, benchmark)
 
 
-def choose_benchmark(flavour: Flavour, benchmark: str | None) -> str:
+def choose_benchmark(suite: Suite, benchmark: str | None) -> str:
     """Return the benchmark to file the records under.
 
     Without a given one it is MLPerf Inference's only benchmark that is scored by accuracy. Raises SubmissionError for
     an unknown or impossible one, and for MLPerf Tiny without one, because the records do not say which it is.
     """
-    if flavour == "inference":
+    if suite == "inference":
         return _check_known(benchmark or "resnet", INFERENCE_BENCHMARKS)
     if benchmark is None:
         raise SubmissionError(

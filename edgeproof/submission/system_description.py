@@ -1,4 +1,4 @@
-"""Describe the submitter, the systems and the artifacts of a submission, for both flavours of MLPerf."""
+"""Describe the submitter, the systems and the artifacts of a submission, for both suites of MLPerf."""
 
 from __future__ import annotations
 

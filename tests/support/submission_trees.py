@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.submission import selection
-from edgeproof.submission.submit import Flavour, write
+from edgeproof.submission.submit import Suite, write
 from edgeproof.submission.system_description import SubmissionInfo
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "submission"
@@ -42,9 +42,9 @@ def record_directory(root: Path, scenario: str) -> Path:
     return root / "local_busy" / "busy" / "small.fp32" / f"{scenario}.0"
 
 
-def write_tree(target: Path, records: Path, flavour: Flavour = "inference") -> Path:
+def write_tree(target: Path, records: Path, suite: Suite = "inference") -> Path:
     """Write the submission of the given records without validating it."""
-    write(target, selection.select(records), INFO, flavour, "resnet" if flavour == "inference" else "ic")
+    write(target, selection.select(records), INFO, suite, "resnet" if suite == "inference" else "ic")
     return target
 
 

@@ -1,4 +1,4 @@
-"""Check systems/<system>.json of both flavours, and that every system has results."""
+"""Check systems/<system>.json of both suites, and that every system has results."""
 
 from __future__ import annotations
 

@@ -308,10 +308,12 @@ class FakePip:
             (info / "METADATA").write_text("Metadata-Version: 2.1\n" + "\n".join(lines) + "\n")
 
 
-def install(out: Path, monkeypatch: pytest.MonkeyPatch, requirements: dict[str, list[str]]) -> FakePip:
+def install(
+    out: Path, monkeypatch: pytest.MonkeyPatch, requirements: dict[str, list[str]], *, allow_cuda: bool = False
+) -> FakePip:
     pip = FakePip(requirements)
     monkeypatch.setattr(wheels, "run_pip", pip)
-    wheels.install_packages(out, {"engine": "1.0"}, {"engine": "1.0"})
+    wheels.install_packages(out, {"engine": "1.0"}, {"engine": "1.0"}, allow_cuda=allow_cuda)
     return pip
 
 
@@ -336,14 +338,31 @@ def test_requirements_are_those_of_the_board_and_not_of_this_machine(
     assert [sorted(call) for call in pip.calls] == [["engine==1.0"], ["for-boards>=1", "shared<2"]]
 
 
-def test_a_requirement_with_extras_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EdgeproofError, match=re.escape("engine requires shared[all]: extras are not supported")):
-        install(tmp_path / "site", monkeypatch, {"engine": ["shared[all]"]})
+def test_extras_of_a_requirement_bring_what_they_need_and_no_other_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip = install(
+        tmp_path / "site",
+        monkeypatch,
+        {
+            # 'adds-late' asks for an extra of 'toolkit' when that is already installed.
+            "engine": ["toolkit[math]", "adds-late"],
+            "toolkit": ['algebra; extra == "math"', 'pictures; extra == "images"', 'sounds; extra == "audio"'],
+            "adds-late": ["toolkit[images]"],
+            **{name: [] for name in ("algebra", "pictures")},
+        },
+    )
+    assert [sorted(call) for call in pip.calls] == [["engine==1.0"], ["adds-late", "toolkit"], ["algebra", "pictures"]]
 
 
 def test_a_build_for_gpus_is_refused_with_the_index_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EdgeproofError, match=r"engine 1\.0 is a build for NVIDIA's GPUs: .*Set TORCH_INDEX"):
         install(tmp_path / "site", monkeypatch, {"engine": ["nvidia-nccl"]})
+
+
+def test_a_build_for_gpus_is_installed_if_cuda_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip = install(tmp_path / "site", monkeypatch, {"engine": ["nvidia-nccl"], "nvidia-nccl": []}, allow_cuda=True)
+    assert pip.calls == [["engine==1.0"], ["nvidia-nccl"]]
 
 
 def test_a_package_that_pip_left_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

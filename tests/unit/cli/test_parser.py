@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeproof.cli import main
+from edgeproof.cli import main, submission
 from tests.support.project import ROOT
 
 
@@ -28,7 +29,7 @@ def read_usage_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str
         (["devices", "lst"], "list", ("add", "doctor")),
         (["farm", "histroy"], "history", ("run", "regressions")),
         (["report", "--format", "latx"], "latex", ("markdown", "parquet")),
-        (["submit", "--flavour", "tinny"], "tiny", ("inference",)),
+        (["submit", "--suite", "tinny"], "tiny", ("inference",)),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest_and_all_known_ones(
@@ -38,6 +39,16 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_known_ones(
     assert f"Did you mean '{nearest}'?" in message
     assert all(name in message.partition("Known: ")[2] for name in others)
     assert " --help'." in message
+
+
+@pytest.mark.parametrize(
+    ("words", "suite"), [([], "inference"), (["--suite", "tiny"], "tiny"), (["--flavour", "tiny"], "tiny")]
+)
+def test_a_submission_is_for_the_named_suite_also_by_its_old_name(words: list[str], suite: str) -> None:
+    parser = argparse.ArgumentParser()
+    submission.add_commands(parser.add_subparsers())
+    arguments = parser.parse_args(["submit", "--submitter", "me", "--out", "x", *words])
+    assert arguments.suite == suite
 
 
 @pytest.mark.parametrize(

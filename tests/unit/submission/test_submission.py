@@ -15,7 +15,7 @@ from edgeproof.core.errors import ArtifactError, EdgeproofError
 from edgeproof.submission import selection
 from edgeproof.submission.checks import runs
 from edgeproof.submission.errors import SubmissionError
-from edgeproof.submission.submit import Flavour, submit
+from edgeproof.submission.submit import Suite, submit
 from edgeproof.submission.validate import validate
 from tests.support import submission_trees as trees
 from tests.support.submission_trees import SCENARIO, TINY, change_log, set_keys, update_record_hashes
@@ -32,9 +32,9 @@ def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "MIN_DURATION_MS", trees.SHORT_MS)
 
 
-def submit_records(records: Path, out: Path, flavour: Flavour = "inference", **options: Any) -> list[Path]:
-    given = {"benchmark": "ic" if flavour == "tiny" else None, "submitter": "Example", "commit": "0123abc"}
-    return submit(records, out, **{**given, "flavour": flavour, **options})
+def submit_records(records: Path, out: Path, suite: Suite = "inference", **options: Any) -> list[Path]:
+    given = {"benchmark": "ic" if suite == "tiny" else None, "submitter": "Example", "commit": "0123abc"}
+    return submit(records, out, **{**given, "suite": suite, **options})
 
 
 def submit_refused(records: Path, **options: Any) -> str:
@@ -50,16 +50,16 @@ def submit_refused(records: Path, **options: Any) -> str:
 # --- runs of 600 seconds -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flavour", ["inference", "tiny"])
-def test_a_submission_of_real_official_records_is_valid(tmp_path: Path, flavour: Flavour) -> None:
+@pytest.mark.parametrize("suite", ["inference", "tiny"])
+def test_a_submission_of_real_official_records_is_valid(tmp_path: Path, suite: Suite) -> None:
     records = trees.copy_records(tmp_path / "records", trees.OFFICIAL)
     out = tmp_path / "out"
-    files = submit_records(records, out, flavour)
+    files = submit_records(records, out, suite)
     assert files
     assert validate(out) == []
 
 
-# --- the inference flavour -----------------------------------------------------------------------------------------
+# --- the inference suite -----------------------------------------------------------------------------------------
 
 
 def test_a_submission_contains_every_scenario_and_compliance_run(
@@ -232,7 +232,7 @@ def test_submitting_again_replaces_the_whole_submission(records: Path, tmp_path:
     assert validate(out) == []
 
 
-# --- the tiny flavour ----------------------------------------------------------------------------------------------
+# --- the tiny suite ----------------------------------------------------------------------------------------------
 
 
 def test_a_tiny_submission_contains_what_its_checker_reads(records: Path, tmp_path: Path, short_limit: None) -> None:
@@ -269,7 +269,7 @@ def test_a_tiny_submission_contains_what_its_checker_reads(records: Path, tmp_pa
 def test_a_benchmark_that_cannot_be_submitted_is_refused_with_the_reason(
     records: Path, benchmark: str, reason: str
 ) -> None:
-    message = submit_refused(records, flavour="tiny", benchmark=benchmark)
+    message = submit_refused(records, suite="tiny", benchmark=benchmark)
     assert reason in message
     assert "kws" in message
 
@@ -299,20 +299,20 @@ def test_an_area_under_the_roc_curve_is_submitted_to_ad(records: Path, tmp_path:
         trees.replace_text(directory / name, new, old)
 
 
-@pytest.mark.parametrize(("flavour", "benchmark"), [("inference", "resnet"), ("tiny", "ic")])
+@pytest.mark.parametrize(("suite", "benchmark"), [("inference", "resnet"), ("tiny", "ic")])
 def test_a_quality_that_is_no_accuracy_is_refused_with_the_possible_benchmarks(
-    records: Path, flavour: Flavour, benchmark: str
+    records: Path, suite: Suite, benchmark: str
 ) -> None:
     give_quality(records, metric="rmse", label="RMSE", better="less")
-    message = submit_refused(records, flavour=flavour, benchmark=benchmark)
+    message = submit_refused(records, suite=suite, benchmark=benchmark)
     assert f"its quality is RMSE, but MLPerf scores '{benchmark}' by top-1 accuracy" in message
     assert "ad for AUC" in message
 
 
-def test_the_tiny_flavour_needs_a_single_stream_run(records: Path) -> None:
+def test_the_tiny_suite_needs_a_single_stream_run(records: Path) -> None:
     for scenario in ("single_stream", "single_stream_test01", "single_stream_test04"):
         shutil.rmtree(trees.record_directory(records, scenario))
-    assert "has no SingleStream run" in submit_refused(records, flavour="tiny")
+    assert "has no SingleStream run" in submit_refused(records, suite="tiny")
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------
@@ -361,8 +361,8 @@ def test_an_invalid_submission_lists_at_most_ten_lines(records: Path) -> None:
     assert len(submit_refused(records).splitlines()) <= 10
 
 
-def test_the_tiny_flavour_asks_for_the_benchmark(records: Path) -> None:
-    message = submit_refused(records, flavour="tiny", benchmark=None)
+def test_the_tiny_suite_asks_for_the_benchmark(records: Path) -> None:
+    message = submit_refused(records, suite="tiny", benchmark=None)
     assert all(f"{name} (" in message for name in ("ic", "kws", "vww"))
     assert "--benchmark" in message
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edgeproof.submission import logs
 from edgeproof.submission.checks import runs
-from edgeproof.submission.submit import Flavour
+from edgeproof.submission.submit import Suite
 from edgeproof.submission.validate import validate
 from tests.support import submission_trees as trees
 from tests.support.submission_trees import (
@@ -37,12 +37,12 @@ MAPPING = "open/Example/model_mapping.json"
 
 @pytest.fixture(scope="module")
 def submissions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Submissions of the short records in both flavours, written once, with the records."""
+    """Submissions of the short records in both suites, written once, with the records."""
     root = tmp_path_factory.mktemp("submissions")
     records = trees.copy_records(root / "records")
-    flavours: tuple[Flavour, ...] = ("inference", "tiny")
-    for flavour in flavours:
-        trees.write_tree(root / flavour, records, flavour)
+    suites: tuple[Suite, ...] = ("inference", "tiny")
+    for suite in suites:
+        trees.write_tree(root / suite, records, suite)
     return root
 
 
@@ -54,13 +54,13 @@ def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def root(submissions: Path, tmp_path: Path, short_limit: None) -> Path:
-    """Return a valid submission of the inference flavour."""
+    """Return a valid submission of the inference suite."""
     return Path(shutil.copytree(submissions / "inference", tmp_path / "root"))
 
 
 @pytest.fixture
 def tiny(submissions: Path, tmp_path: Path, short_limit: None) -> Path:
-    """Return a valid submission of the tiny flavour."""
+    """Return a valid submission of the tiny suite."""
     return Path(shutil.copytree(submissions / "tiny", tmp_path / "tiny"))
 
 
@@ -100,7 +100,7 @@ def test_a_shortened_run_is_reported_by_its_settings_and_by_its_duration(submiss
     assert len(files) == 6
 
 
-def test_a_shortened_run_is_reported_in_the_tiny_flavour(submissions: Path) -> None:
+def test_a_shortened_run_is_reported_in_the_tiny_suite(submissions: Path) -> None:
     problems = validate(submissions / "tiny")
     assert len(problems) == 3
     assert all(line.startswith(f"{TINY}/performance/log.txt: ") for line in problems)
@@ -284,7 +284,7 @@ def test_scenarios_of_different_artifacts_are_reported(root: Path) -> None:
     assert_only(validate(root), SCENARIO.removesuffix("/SingleStream"), "different artifacts", "SingleStream '333")
 
 
-def test_runs_of_different_artifacts_are_reported_in_the_tiny_flavour(tiny: Path) -> None:
+def test_runs_of_different_artifacts_are_reported_in_the_tiny_suite(tiny: Path) -> None:
     set_keys(tiny / TINY / "accuracy/results.json", artifact_sha256="3" * 64)
     assert_only(validate(tiny), TINY, "different artifacts")
 
@@ -483,11 +483,11 @@ def test_every_missing_file_is_found(root: Path) -> None:
     assert validate(root) == []
 
 
-def test_every_missing_file_is_found_in_the_tiny_flavour(tiny: Path) -> None:
+def test_every_missing_file_is_found_in_the_tiny_suite(tiny: Path) -> None:
     for path in sorted(path for path in tiny.rglob("*") if path.is_file()):
         name, content = path.relative_to(tiny).as_posix(), path.read_bytes()
         path.unlink()
-        # Without its code the tree is taken for the other flavour's.
+        # Without its code the tree is taken for the other suite's.
         assert any(line.startswith(f"{name}: is missing") or "code/README.md" in name for line in validate(tiny)), name
         assert validate(tiny) != []
         path.write_bytes(content)
@@ -660,12 +660,12 @@ def test_a_mapping_to_an_unknown_benchmark_is_reported(root: Path, mapping: dict
         ("performance/results.json", "min_duration = 30", "min_duration = 3000"),
     ],
 )
-def test_figures_of_the_tiny_flavour_must_match_the_log(tiny: Path, file: str, old: str, new: str) -> None:
+def test_figures_of_the_tiny_suite_must_match_the_log(tiny: Path, file: str, old: str, new: str) -> None:
     replace_text(tiny / TINY / file, old, new)
     assert_only(validate(tiny), f"{TINY}/{file}")
 
 
-def test_an_unknown_benchmark_of_the_tiny_flavour_is_reported(tiny: Path) -> None:
+def test_an_unknown_benchmark_of_the_tiny_suite_is_reported(tiny: Path) -> None:
     (tiny / TINY).rename((tiny / TINY).with_name("sww"))
     assert_only(validate(tiny), f"{TINY[:-2]}sww", "is not a benchmark", "ic, kws, vww")
 
