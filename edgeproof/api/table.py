@@ -34,10 +34,10 @@ class Table:
     @classmethod
     def read(cls, directory: Path | str, *, records: Path | str | None = None) -> Table:
         """Return the table in a directory that holds a table.json. Raises ConfigError if there is none."""
-        from edgeproof.report import selected_rows
+        from edgeproof.report import table_json
 
         place = Path(directory)
-        name, rows = selected_rows.read_table(place / "table.json")
+        name, rows = table_json.read_table(place / "table.json")
         return cls(name, tuple(rows), place, place.parent / "records" if records is None else Path(records))
 
     def to_pandas(self) -> pd.DataFrame:

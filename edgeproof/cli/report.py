@@ -105,13 +105,13 @@ def _report_changes(arguments: argparse.Namespace) -> int:
     """Print or write what changed in a table since another revision, as GitHub's Markdown."""
     from edgeproof.core.directories import write_text
     from edgeproof.provenance import committed_table, pull_request, table_changes
-    from edgeproof.report import selected_rows
+    from edgeproof.report import table_json
 
     given = [name for name in (*SELECTION_OPTIONS, "format", "save") if getattr(arguments, name) is not None]
     if given:
         raise ConfigError(f"'edgeproof report pr' takes --against, --table and --out only. Leave out --{given[0]}.")
     path, against = arguments.table or TABLES / "table.json", arguments.against or "main"
-    after = selected_rows.read_rows(path)
+    after = table_json.read_table_rows(path)
     before = committed_table.read_committed_table(path, against)
     changes = table_changes.compare_tables(before.rows, after)
     missing = "" if before.exists else ", which has no such table"
@@ -145,11 +145,11 @@ def _select(arguments: argparse.Namespace) -> Selection:
 
 def _read_rows(arguments: argparse.Namespace, chosen: Selection) -> list[Row]:
     """Read the rows of the selection from the table.json given, or else from the records."""
-    from edgeproof.report import selected_rows
+    from edgeproof.report import selected_rows, table_json
 
     if not arguments.table:
         return selected_rows.select_rows(chosen, arguments.records)
-    rows = selected_rows.read_rows(arguments.table)
+    rows = table_json.read_table_rows(arguments.table)
     selected_rows.check_selection(chosen, selected_rows.list_measured(rows))
     return rows
 

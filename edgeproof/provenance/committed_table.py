@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.report import selected_rows
+from edgeproof.report import table_json
 from edgeproof.report.row import Row
 from edgeproof.study.git import resolve_commit, run_git
 
@@ -38,7 +38,7 @@ def read_committed_table(path: Path, revision: str) -> CommittedTable:
     if not run_git("ls-tree", "--name-only", commit, "--", relative):
         return CommittedTable(commit, [], exists=False)
     text = run_git("show", f"{commit}:{relative}")
-    return CommittedTable(commit, selected_rows.parse_table(text, f"{path} at {commit[:12]}")[1], exists=True)
+    return CommittedTable(commit, table_json.parse_table(text, f"{path} at {commit[:12]}")[1], exists=True)
 
 
 def _find_common_commit(commit: str) -> str:

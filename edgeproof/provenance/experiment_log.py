@@ -11,7 +11,7 @@ from typing import Any
 
 from edgeproof.config import compose, params_file
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.report import selected_rows
+from edgeproof.report import table_json
 from edgeproof.report.row import Row
 from edgeproof.report.row_data import flatten_estimate
 from edgeproof.statistics.estimates import Estimate
@@ -46,7 +46,7 @@ def collect_log(study: str | None) -> ExperimentLog:
     table = results / "tables/table.json"
     if not table.is_file():
         raise EdgeproofError(f"{table} does not exist. Run the study first: edgeproof repro {name}")
-    rows = selected_rows.read_rows(table)
+    rows = table_json.read_table_rows(table)
     params = params_file.PARAMS if in_place else results / params_file.PARAMS
     files = [params, *sorted((results / "tables").iterdir()), *sorted((results / "plots").glob("*"))]
     facts = {

@@ -1,12 +1,9 @@
-"""Read the rows that a selection needs, from the store of records or from a table.json."""
+"""Build the rows that a selection needs from the store of records, and check the names in the selection."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from pydantic import TypeAdapter, ValidationError
 
 from edgeproof.config.params_file import PARAMS, read_params
 from edgeproof.core.errors import ConfigError, EdgeproofError, suggest_nearest
@@ -16,9 +13,6 @@ from edgeproof.report import selections
 from edgeproof.report.row import Row
 from edgeproof.report.rows import build_rows
 from edgeproof.report.selections import Selection
-
-# Checks the types of all fields.
-_ROWS = TypeAdapter(Row)
 
 
 def select_rows(chosen: Selection, root: Path = RECORDS) -> list[Row]:
@@ -35,38 +29,6 @@ def select_rows(chosen: Selection, root: Path = RECORDS) -> list[Row]:
     if chosen.devices is not None:
         wanted["devices"] = [name for name in order["devices"] if name in chosen.devices]
     return build_rows(queries.read_last_sessions(root, order=wanted), baseline=baseline, order=wanted)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a table.json that `dvc repro` wrote. Raises ConfigError for another file."""
-    return read_table(path)[1]
-
-
-def read_table(path: Path) -> tuple[str, list[Row]]:
-    """Return the study and the rows of a table.json. Raises ConfigError for another file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ConfigError(_explain_damage(str(path), f"{type(error).__name__}: {error}")) from None
-    return parse_table(text, str(path))
-
-
-def parse_table(text: str, source: str) -> tuple[str, list[Row]]:
-    """Return the study and the rows of a table.json's text. Raises ConfigError, which names the `source`."""
-    try:
-        content = json.loads(text)
-        rows = [Row.from_dict(row) for row in content["rows"]]
-        return str(content.get("study", "")), [_ROWS.validate_python(row.as_dict()) for row in rows]
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}"
-    raise ConfigError(_explain_damage(source, reason))
-
-
-def _explain_damage(source: str, reason: str) -> str:
-    return f"{source} is not a table.json ({reason}). Write one with 'dvc repro'."
 
 
 def order_names(names: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from edgeproof.report.interleaved import COLUMNS as INTERLEAVED_COLUMNS
 from edgeproof.report.interleaved import InterleavedComparison
 from edgeproof.report.markdown_text import Column
 from edgeproof.report.row import Row
-from edgeproof.report.selected_rows import read_rows
+from edgeproof.report.table_json import read_table_rows
 
 # Figures of measured rows, and of rows whose times an emulator or a compiler made. These never share a table.
 MEASURED = ("quality", "size", "p50", "speed_up")
@@ -28,7 +28,7 @@ DISPENSABLE_COMPARED = ("p", "detectable slowdown", "processes", "runtime")
 
 def print_study_table(tables: Path) -> None:
     """Print the table of a study from its directory of tables."""
-    print_rows(read_rows(tables / "table.json"), path=tables / "table.md")
+    print_rows(read_table_rows(tables / "table.json"), path=tables / "table.md")
 
 
 def print_rows(rows: Sequence[Row], *, path: Path, console: Console | None = None) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from pydantic import TypeAdapter
-
 from edgeproof.config.params_file import read_params
-from edgeproof.core.errors import EdgeproofError
+from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.report.row import Row
+from edgeproof.report.table_json import read_table_rows
 from edgeproof.statistics.estimates import Estimate, estimate_mean
 from edgeproof.statistics.metric import Metric
 from edgeproof.sweeps.outcomes import PointStatus
@@ -24,8 +22,6 @@ QUALITY = "quality"
 FIGURE_NAMES = (QUALITY, "p50_us", "p90_us", "size_bytes", "parameters", "macs", "peak_rss_bytes", "arena_bytes")
 # Figures of latency → the fields of a row, in nanoseconds.
 PERCENTILES = {"p50_us": "p50_ns", "p90_us": "p90_ns"}
-
-_ROWS = TypeAdapter(list[Row])
 
 
 @dataclass(frozen=True)
@@ -127,8 +123,6 @@ def _read_table(directory: Path) -> list[Row]:
     """Return the rows of a finished point's table. Raises EdgeproofError for a damaged one."""
     path = directory / "tables" / "table.json"
     try:
-        rows = [Row.from_dict(content) for content in json.loads(path.read_bytes())["rows"]]
-        _ROWS.validate_json(json.dumps([asdict(row) for row in rows]), strict=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return read_table_rows(path)
+    except ConfigError:
         raise EdgeproofError(describe_damaged_point(path, directory)) from None
-    return rows

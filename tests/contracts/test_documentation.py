@@ -13,7 +13,7 @@ import pytest
 
 import edgeproof
 from edgeproof.cli import main
-from edgeproof.report import selected_rows, selections, table_files
+from edgeproof.report import selections, table_files, table_json
 from edgeproof.report.grids import build_grid
 from tests.support.committed_tables import list_tables
 
@@ -30,7 +30,7 @@ def is_readme_current(root: Path, scratch: Path) -> bool:
     for table in list_tables(root):
         copy.write_text(text, encoding="utf-8")
         rows.write_text(table, encoding="utf-8")
-        table_files.insert_table(copy, build_grid(selected_rows.read_rows(rows), selection))
+        table_files.insert_table(copy, build_grid(table_json.read_table_rows(rows), selection))
         if copy.read_text(encoding="utf-8") == text:
             return True
     return False

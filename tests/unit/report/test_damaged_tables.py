@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeproof.core.errors import ConfigError
-from edgeproof.report.selected_rows import read_rows
+from edgeproof.report.table_json import read_table_rows
 from tests.support.example_rows import several
 
 
@@ -21,7 +21,7 @@ def write_table(path: Path, **changes: Any) -> Path:
 
 
 def test_a_written_table_is_read_unchanged(tmp_path: Path) -> None:
-    assert list(map(repr, read_rows(write_table(tmp_path / "table.json")))) == list(map(repr, several()))
+    assert list(map(repr, read_table_rows(write_table(tmp_path / "table.json")))) == list(map(repr, several()))
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def test_a_written_table_is_read_unchanged(tmp_path: Path) -> None:
 def test_a_field_of_another_type_is_refused_with_the_path(changes: dict[str, Any], tmp_path: Path) -> None:
     path = write_table(tmp_path / "table.json", **changes)
     with pytest.raises(ConfigError, match=r"table.json is not a table.json \(.*'dvc repro'"):
-        read_rows(path)
+        read_table_rows(path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": 3}', '{"rows": [[]]}', "[" * 100_000, '{"rows": [{}]}'])
 def test_another_file_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text(text)
     with pytest.raises(ConfigError, match="is not a table"):
-        read_rows(tmp_path / "table.json")
+        read_table_rows(tmp_path / "table.json")

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from edgeproof.records import record_files
-from edgeproof.report import fitted_table, grids, interleaved, selected_rows, terminal_grid, terminal_table
+from edgeproof.report import fitted_table, grids, interleaved, table_json, terminal_grid, terminal_table
 from edgeproof.report.row import Row
 from edgeproof.report.selections import Selection
 from tests.support import record_trees
@@ -42,7 +42,7 @@ def width(request: pytest.FixtureRequest) -> int:
 
 
 def test_every_line_fits_the_terminal(width: int) -> None:
-    committed = selected_rows.read_rows(ROOT / "results/tables/table.json")
+    committed = table_json.read_table_rows(ROOT / "results/tables/table.json")
     for rows in (several(), committed):
         lines = remove_styles(render(rows, width)).splitlines()
         assert max(map(len, lines)) <= width

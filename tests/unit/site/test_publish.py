@@ -24,8 +24,8 @@ from edgeproof.report import row_data, selections
 from edgeproof.report.grids import build_grid
 from edgeproof.report.row import Row
 from edgeproof.report.rows import read_rows
-from edgeproof.report.selected_rows import read_rows as read_table_rows
 from edgeproof.report.table_files import BEGIN_MARKER, END_MARKER
+from edgeproof.report.table_json import read_table_rows
 from tests.support import record_trees
 from tests.support.example_rows import several
 from tests.support.project import ROOT, make_empty_project
