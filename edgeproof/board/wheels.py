@@ -8,6 +8,7 @@ read from them and decided for the board.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Set
@@ -57,7 +58,12 @@ def install_packages(
         constraints.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()))
         waiting: dict[str, str] = {canonicalize_name(name): f"{name}=={version}" for name, version in packages.items()}
         while waiting:
-            _fetch(out, list(waiting.values()), constraints)
+            fetched = Path(scratch, "packages")
+            fetched.mkdir()
+            _fetch(fetched, list(waiting.values()), constraints)
+            # pip itself would replace a directory that packages share, such as 'nvidia', by that of the last ones.
+            shutil.copytree(fetched, out, dirs_exist_ok=True, copy_function=shutil.move)
+            shutil.rmtree(fetched)
             installed, required = list_installed(out), list_requirements(out, allow_cuda=allow_cuda)
             if missing := waiting.keys() - installed:
                 raise EdgeproofError(f"pip did not install {', '.join(sorted(missing))} for the board.")
@@ -117,7 +123,7 @@ def run_pip(*words: Any) -> None:
 
 def _fetch(out: Path, requirements: list[str], constraints: Path) -> None:
     run_pip(
-        *("install", "--no-deps", "--target", out, "--no-compile", "--upgrade", "-c", constraints),
+        *("install", "--no-deps", "--target", out, "--no-compile", "-c", constraints),
         *("--only-binary", ":all:", *(word for name in SOURCE_DISTRIBUTIONS for word in ("--no-binary", name))),
         *("--python-version", PYTHON_VERSION, "--implementation", "cp"),
         *(("--extra-index-url", TORCH_INDEX) if any(text.startswith("torch=") for text in requirements) else ()),

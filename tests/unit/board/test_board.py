@@ -289,7 +289,10 @@ def test_damaged_settings_of_a_running_board_are_no_settings(
 
 
 class FakePip:
-    """Installs packages as pip does with --no-deps: a dist-info directory each, with the requirements given here."""
+    """Installs packages as pip does with --no-deps: a dist-info directory each, with the requirements given here.
+
+    Each package also has a file in the directory `together`. Like pip, every call replaces such a directory.
+    """
 
     def __init__(self, requirements: dict[str, list[str]]) -> None:
         self.requirements = requirements
@@ -300,8 +303,11 @@ class FakePip:
         last_option = max(index for index, word in enumerate(words) if word == "--platform")
         wanted = list(words[last_option + 2 :])
         self.calls.append(wanted)
+        shutil.rmtree(out / "together", ignore_errors=True)
         for word in wanted:
             name = re.split("[=<>]", word)[0]
+            (out / "together").mkdir(parents=True, exist_ok=True)
+            (out / "together" / f"{name}.so").write_bytes(b"")
             info = out / f"{name}-1.0.dist-info"
             info.mkdir(parents=True)
             lines = [f"Name: {name}", "Version: 1.0", *(f"Requires-Dist: {text}" for text in self.requirements[name])]
@@ -363,6 +369,14 @@ def test_a_build_for_gpus_is_refused_with_the_index_to_set(tmp_path: Path, monke
 def test_a_build_for_gpus_is_installed_if_cuda_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip = install(tmp_path / "site", monkeypatch, {"engine": ["nvidia-nccl"], "nvidia-nccl": []}, allow_cuda=True)
     assert pip.calls == [["engine==1.0"], ["nvidia-nccl"]]
+
+
+def test_a_directory_that_packages_share_keeps_the_files_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "site", monkeypatch, {"engine": ["cudnn"], "cudnn": ["cublas"], "cublas": []})
+    files = {path.name for path in (tmp_path / "site" / "together").iterdir()}
+    assert files == {"engine.so", "cudnn.so", "cublas.so"}
 
 
 def test_a_package_that_pip_left_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
