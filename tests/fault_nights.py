@@ -333,7 +333,7 @@ def find_false_claims(record: records_record.Record) -> Iterator[str]:
         if quality is None or (quality.correct, quality.units) != (40, 50):
             yield f"quality {quality}"
     if content["scenario"] == "single_stream":
-        durations, log = record.array("latencies.npz", "call_ns"), content["result"]["loadgen"]
+        durations, log = record.read_array("latencies.npz", "call_ns"), content["result"]["loadgen"]
         if len(durations) != log["result_query_count"]:
             yield f"{len(durations)} durations of {log['result_query_count']} queries"
         if durations.min() <= 0 or durations.max() > NIGHT_S * 1e9:

@@ -40,11 +40,11 @@ class ArtifactSet:
                 group.append(ArtifactKey(self._item.runtime, model, scheme))
         return supported, unsupported
 
-    def meta(self, job: Job) -> dict[str, Any]:
+    def get_meta(self, job: Job) -> dict[str, Any]:
         """Return the meta of a job's artifact."""
         return self._metas[job.model, job.scheme, job.replicate]
 
-    def path(self, job: Job) -> Path:
+    def locate(self, job: Job) -> Path:
         """Return the directory of a job's artifact."""
         return self._get_path(job.model, job.scheme, job.replicate)
 

@@ -169,7 +169,7 @@ class BenchSession:
     def _measure_or_judge_failure(self, job: Job, out: Path) -> JobOutcome:
         try:
             if job.scenario == kinds.UNSUPPORTED:
-                raise Unsupported(str(self._explain_unsupported(self._artifacts.meta(job))))
+                raise Unsupported(str(self._explain_unsupported(self._artifacts.get_meta(job))))
             return self._measurer.measure(job, out)
         except DeviceRefusedError:  # nothing was measured, and the other jobs would be refused too
             raise
@@ -198,7 +198,7 @@ class BenchSession:
 
     def _describe(self, job: Job, order: int) -> RecordHeader:
         """Return the part of a record that is known before the job runs."""
-        meta = self._artifacts.meta(job)
+        meta = self._artifacts.get_meta(job)
         artifact = {key: value for key, value in meta.items() if key not in ("files", "schema")}
         identity = RecordIdentity(
             study=self._subject.study,

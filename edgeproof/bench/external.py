@@ -169,9 +169,9 @@ def _plan_artifacts(external_files: Sequence[ExternalFile], settings: BenchSetti
 
 
 def _check_packages(runtime: str, definition: RuntimeDefinition) -> None:
-    """Raise ConfigError if a device's packages have no version, or an extra is not installed: with the command."""
+    """Raise ConfigError if a device's packages have no version, or are not installed: with the command."""
     packages.pin(definition.device_packages)
-    if runtime_extras.find_extra(runtime) is None:
+    if runtime_extras.find_extra(runtime) is None and not any("==" in name for name in definition.host_packages):
         return
     reason = runtime_extras.explain_absence(runtime, packages.pin(definition.host_packages))
     if reason is not None:

@@ -97,7 +97,7 @@ class Measurer:
             out,
             self._subject.samples[job.model],
             self._subject.quality,
-            quality.list_output_ports(self._artifacts.meta(job), runner_job.task),
+            quality.list_output_ports(self._artifacts.get_meta(job), runner_job.task),
             keep_log=self._item.preset == "official",
         )
         judged = verdict.judge_quality(result.description, result.value, self._item.worst_valid_quality)
@@ -118,7 +118,7 @@ class Measurer:
         comparison = InterleavedResult(
             model=model,
             scheme=scheme,
-            artifact_sha256=content_sha256(self._artifacts.meta(partner)),
+            artifact_sha256=content_sha256(self._artifacts.get_meta(partner)),
             pairs=len(log_ratios),
             log_ratio=float(np.median(log_ratios)),
             duration_ms=runner_job.partner.duration_ms,
@@ -180,7 +180,7 @@ class Measurer:
     def _estimate(self, job: Job) -> JobOutcome:
         """Estimate an artifact's cycles with the compiler of the card's NPU."""
         assert self._card.npu is not None
-        model = next(name for name in self._artifacts.meta(job)["lowered"] if name.endswith(".tflite"))
+        model = next(name for name in self._artifacts.get_meta(job)["lowered"] if name.endswith(".tflite"))
         estimate = vela.estimate(
             self._dispatcher.transport,
             self._dispatcher.python,

@@ -45,7 +45,7 @@ def _recheck_run(record: Record) -> list[str]:
     judged = verdict.judge_run(
         job,
         result,
-        record.array(LATENCIES_FILE, "call_ns") if is_timed else None,
+        record.read_array(LATENCIES_FILE, "call_ns") if is_timed else None,
         _read_limits(record),
         emulated=record.card.emulated,
         device_changes=changes,

@@ -83,7 +83,7 @@ class RunnerJobBuilder:
 
     def push_artifact(self, job: Job) -> str:
         """Send a job's artifact unless the device has it; return its path on the device."""
-        return self._dispatcher.push_artifact(self._artifacts.path(job), self._artifacts.meta(job))
+        return self._dispatcher.push_artifact(self._artifacts.locate(job), self._artifacts.get_meta(job))
 
     def _build(self, job: Job, mode: str, scenario: ScenarioParams, *, audit: str | None = None) -> RunnerJob:
         samples = self._samples[job.model]
@@ -130,7 +130,9 @@ class RunnerJobBuilder:
         assert first is not None  # the study's checks require one
         records = self._state.read_scenario(job, first)
         medians = [
-            float(np.median(record.array(LATENCIES_FILE, "call_ns"))) for record in records if record.verdict == "valid"
+            float(np.median(record.read_array(LATENCIES_FILE, "call_ns")))
+            for record in records
+            if record.verdict == "valid"
         ]
         if not medians:
             raise MissingLatencyError(f"{job.directory} needs the latency of {first}, of which no run was valid")

@@ -85,7 +85,7 @@ def _check_arguments(memory_mib: int, port: int, sources: Path | None, runtimes:
         raise ConfigError(
             f"--runtimes: {', '.join(sorted(unknown))} is no runtime that is an extra: {', '.join(extras)}."
         )
-    if machine.DEVICE in cards.names() and cards.read(machine.DEVICE).host != machine.SSH_ALIAS:
+    if machine.DEVICE in cards.list_names() and cards.read(machine.DEVICE).host != machine.SSH_ALIAS:
         raise ConfigError(f"devices/{machine.DEVICE}.yaml is the card of another device. Rename that card.")
 
 
@@ -108,7 +108,7 @@ def _register() -> None:
         "tags": ["emulated"],
         "timeout_s": TIMEOUT_S,
     }
-    if machine.DEVICE in cards.names():
+    if machine.DEVICE in cards.list_names():
         registration.update_fingerprint(machine.DEVICE)
     else:
         registration.register(machine.DEVICE, card)

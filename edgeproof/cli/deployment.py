@@ -132,7 +132,7 @@ def _list_deployed_devices() -> tuple[list[str], list[str]]:
     from edgeproof.core.errors import ConfigError
     from edgeproof.deployment import expected_versions
 
-    deployed, known = expected_versions.list_devices(), cards.names()
+    deployed, known = expected_versions.list_devices(), cards.list_names()
     if not deployed:
         raise ConfigError("nothing was deployed yet. Deploy with 'edgeproof deploy VERSION --devices NAME'.")
     return [name for name in deployed if name in known], [name for name in deployed if name not in known]

@@ -58,7 +58,7 @@ def list_groups() -> dict[str, dict[str, str]]:
     studies = {name: find_conf_file("study", name, compose.CONF) for name in compose.list_studies()}
     groups = {
         "studies": {name: describe_yaml(path) for name, path in studies.items()},
-        "devices": {name: describe_yaml(cards.CARDS / f"{name}.yaml") for name in cards.names()},
+        "devices": {name: describe_yaml(cards.CARDS / f"{name}.yaml") for name in cards.list_names()},
     }
     for kind in plugins.SINGULAR:
         sources = {name: plugins.find_source(kind, name) for name in plugins.list_names(kind)}

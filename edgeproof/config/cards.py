@@ -135,7 +135,7 @@ class Card(Frozen):
         return self
 
 
-def names(cards: Path = CARDS) -> list[str]:
+def list_names(cards: Path = CARDS) -> list[str]:
     """Return the names of all devices that have a card. Hidden files, which editors leave behind, are no cards."""
     return sorted(path.stem for path in cards.glob("*.yaml") if not path.name.startswith("."))
 
@@ -154,8 +154,10 @@ def read(name: str, cards: Path = CARDS) -> Card:
     """
     check_file_name("device", name)
     path = cards / f"{name}.yaml"
-    if name not in names(cards):
-        raise UnknownNameError("device", name, names(cards), f"To add one: 'edgeproof devices add', or write {path}.")
+    if name not in list_names(cards):
+        raise UnknownNameError(
+            "device", name, list_names(cards), f"To add one: 'edgeproof devices add', or write {path}."
+        )
     check_name(name)
     card = validate(Card, read_yaml(path), str(path))
     check(card, str(path))
@@ -166,7 +168,7 @@ def read_all(cards: Path = CARDS) -> tuple[dict[str, Card], dict[str, EdgeproofE
     """Read all cards. Return the good ones and the errors of the others, both by the name of the device."""
     readable: dict[str, Card] = {}
     errors: dict[str, EdgeproofError] = {}
-    for name in names(cards):
+    for name in list_names(cards):
         try:
             readable[name] = read(name, cards)
         except EdgeproofError as error:

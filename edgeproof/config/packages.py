@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from edgeproof.core.errors import ConfigError, summarize_error
 
+NOTHING = "nothing"  # the version of a package that is not installed
 LOCK = Path("requirements.lock")
 RUNTIMES_LOCK = "requirements-runtimes.lock"  # beside it: further packages, of the runtimes that are extras
 
@@ -30,14 +31,33 @@ def require(packages: Mapping[str, str]) -> None:
 
 def describe_difference(name: str, version: str) -> str | None:
     """Return how a package differs from the given version: not installed, or another one. None if it does not."""
-    try:
-        installed = metadata.version(name)
-    except metadata.PackageNotFoundError:
+    installed = describe_installed(name)
+    if installed == NOTHING:
         return f"{name} {version} is not installed"
-    # A local version such as 2.13.0+cpu is a build of the same release.
-    if installed.split("+")[0] == version.split("+")[0]:
+    if installed == version.split("+")[0]:
         return None
     return f"{name} is {installed}, the study was composed for {version}"
+
+
+def describe_installed(name: str) -> str:
+    """Return the installed version of a package, or NOTHING."""
+    try:
+        # A local version such as 2.13.0+cpu is a build of the same release.
+        return metadata.version(name).split("+")[0]
+    except metadata.PackageNotFoundError:
+        return NOTHING
+
+
+def is_locked(name: str, lock: Path = LOCK) -> bool:
+    """Return whether edgeproof always has a package: it is in the lock or, without one, among its requirements."""
+    if lock.exists():
+        return canonicalize_name(name) in read_versions(lock)
+    requirements = map(Requirement, metadata.requires("edgeproof") or ())
+    return canonicalize_name(name) in {
+        canonicalize_name(requirement.name)
+        for requirement in requirements
+        if "extra" not in str(requirement.marker or "")
+    }
 
 
 def pin(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
@@ -104,11 +124,9 @@ def _applies_here(marker: str, place: str) -> bool:
 
 
 def _find_installed_version(package: str) -> str:
-    try:
-        # A local version such as 2.13.0+cpu is a build of the same release.
-        return metadata.version(package).split("+")[0]
-    except metadata.PackageNotFoundError:
-        required = _find_required_version(package)
+    if (installed := describe_installed(package)) != NOTHING:
+        return installed
+    required = _find_required_version(package)
     if required is None:
         raise ConfigError(f"the package {package} is not installed. Install it: pip install {package}")
     return required

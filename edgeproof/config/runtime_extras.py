@@ -1,7 +1,8 @@
-"""Runtimes whose packages are an optional extra of edgeproof: no study needs them, and users install them on demand.
+"""Runtimes whose packages edgeproof does not always have: no study needs them, and users install them on demand.
 
-The file of such a runtime names the extra in EXTRA. Without its packages the runtime's rows are 'unsupported', with the
-command that installs them. The versions are in requirements-runtimes.lock.
+They are an extra of edgeproof, which the runtime's file names in EXTRA, or those of a plugin, which pins them in its
+YAML file. Without them the runtime's rows are 'unsupported', with the command that installs them. The versions of
+extras are in requirements-runtimes.lock.
 """
 
 from __future__ import annotations
@@ -23,29 +24,33 @@ def find_extra(runtime: str) -> str | None:
 def pin_for_export(runtime: str, names: Sequence[str]) -> dict[str, str]:
     """Return the versions on which the export for a runtime depends.
 
-    These are the pinned versions. If a package of an extra is missing or has another version, a text says so in place
-    of the version. It changes when the package is installed, so the export then runs again.
+    These are the pinned versions. If a package may be missing, and it is missing or has another version, the version is
+    followed by a text that says so. The text goes away when the package is installed, so the export then runs again.
     """
     pinned = packages.pin(names)
-    if find_extra(runtime) is None:
-        return pinned
-    return {name: packages.describe_difference(name, version) or version for name, version in pinned.items()}
+    optional = pinned if find_extra(runtime) is not None else [name for name in pinned if not packages.is_locked(name)]
+    found = {name: packages.describe_installed(name) for name in optional}
+    return {
+        name: f"{version} (found: {found[name]})" if name in found and found[name] != version else version
+        for name, version in pinned.items()
+    }
 
 
 def explain_absence(runtime: str, versions: Mapping[str, str]) -> str | None:
-    """Return why this Python can't use a runtime of an extra, or None if its packages are installed.
+    """Return why this Python can't use a runtime, or None if its packages are installed.
 
-    `versions` are the parameters of a stage. Raises ConfigError if a package of a runtime without an extra is missing.
+    `versions` are the parameters of a stage. Raises ConfigError if a package is missing that edgeproof always has.
     """
     extra = find_extra(runtime)
+    pinned = {name: version.partition(" ")[0] for name, version in versions.items()}
     if extra is None:
-        packages.require(versions)
+        packages.require({name: version for name, version in pinned.items() if packages.is_locked(name)})
+    differences = {name: packages.describe_difference(name, version) for name, version in pinned.items()}
+    missing = {name: difference for name, difference in differences.items() if difference is not None}
+    if not missing:
         return None
-    pinned = packages.pin(list(versions))
-    problems = [problem for name in pinned if (problem := packages.describe_difference(name, pinned[name]))]
-    if not problems:
-        return None
-    return f"{'; '.join(problems)}. Install the runtime: pip install 'edgeproof[{extra}]'"
+    wanted = f"'edgeproof[{extra}]'" if extra else " ".join(f"{name}=={pinned[name]}" for name in missing)
+    return f"{'; '.join(missing.values())}. Install the runtime: pip install {wanted}"
 
 
 def refuse_artifacts(item: ExportParams) -> dict[str, str]:

@@ -102,7 +102,7 @@ class ShellTransport:
         """
         tail = subprocesses.Tail()
         code, trailer = self._call(argv, timeout_s, tail.take)
-        return code, tail.content().removesuffix(trailer).decode(errors="replace")
+        return code, tail.get_content().removesuffix(trailer).decode(errors="replace")
 
     def pull(self, name: str, path: Path) -> None:
         """Copy a directory from the device and check every file against the device's own sha256."""
@@ -136,7 +136,7 @@ class ShellTransport:
     def _shell(self, script: str, *words: str, stdin: IO[bytes] | None = None) -> tuple[int, str]:
         tail = subprocesses.Tail()
         code, trailer = self._call(["sh", "-c", script, "sh", *words], TRANSFER_S, tail.take, stdin)
-        return code, tail.content().removesuffix(trailer).decode(errors="replace")
+        return code, tail.get_content().removesuffix(trailer).decode(errors="replace")
 
     def _call(
         self, argv: Sequence[str], timeout_s: float, take: Callable[[bytes], None], stdin: IO[bytes] | None = None
@@ -162,10 +162,10 @@ class ShellTransport:
             raise timeout from None
         except OSError as error:
             raise DeviceError(f"{self._command[0]} can't be run: {error.strerror or error}") from None
-        trailer = re.search(rb"\n%s (\d{1,3})\n\Z" % mark.encode(), end.content())
+        trailer = re.search(rb"\n%s (\d{1,3})\n\Z" % mark.encode(), end.get_content())
         if trailer is not None:
             return _decode_exit_code(int(trailer[1])), trailer[0]
-        output = end.content().decode(errors="replace")
+        output = end.get_content().decode(errors="replace")
         if (refusal := self.explain_refusal(exit_code, output)) is not None:
             raise DeviceRefusedError(refusal)
         if time.monotonic() - started >= timeout_s:

@@ -32,7 +32,7 @@ class Tail:
         self._content += chunk
         del self._content[: -self._limit]
 
-    def content(self) -> bytes:
+    def get_content(self) -> bytes:
         """Return the last bytes."""
         return bytes(self._content)
 

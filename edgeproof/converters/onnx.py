@@ -62,6 +62,9 @@ def write_fp16(model: nn.Module, samples: tuple[Array, ...], path: Path) -> None
     """Write the module with fp16 weights and arithmetic. Inputs and outputs stay fp32."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     path.write_bytes(convert_fp32(model, samples))
-    onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), path)
+    converted = OnnxModel(convert_float_to_float16(onnx.load(path), keep_io_types=True))
+    converted.topological_sort()  # ONNX requires it, and the conversion appends its casts at the end
+    converted.save_model_to_file(str(path))

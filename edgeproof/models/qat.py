@@ -132,10 +132,11 @@ def select_for_export(model: nn.Module, runtime: str, scheme: str) -> nn.Module:
     """Return the module that `runtime` exports for `scheme`.
 
     This is the model itself, or for int8-qat the model with integer operations in place of its fake quantization.
-    Raises Unsupported when the model was not trained for this runtime and scheme.
+    Raises Unsupported when the model was not trained for this runtime and scheme. A runtime that no model can be
+    trained for refuses int8-qat itself.
     """
     if not isinstance(model, FakeQuantizedModule):
-        if scheme == SCHEME:
+        if scheme == SCHEME and runtime in ACTIVATION_DTYPES:
             raise Unsupported(f"{SCHEME} needs a model trained by the method quantize_aware for {runtime}")
         return model
     if scheme != SCHEME:

@@ -129,7 +129,9 @@ def read_runs(directory: Path, *, allow_unlike: bool = False) -> ArtifactRuns:
         runtime=first.runtime,
         refused=len(processes - latest.keys()),
         repeated=[number for number in sorted(latest) if latest[number].identity.attempt > 0],
-        durations_ns={record.identity.process: record.array(kinds.LATENCIES_FILE, "call_ns") for record in records},
+        durations_ns={
+            record.identity.process: record.read_array(kinds.LATENCIES_FILE, "call_ns") for record in records
+        },
         conditions=_get_shared_conditions(records, allow_unlike),
         other_facts=collect_other_facts(records[0].result.fingerprint if records[0].result else {}),
     )

@@ -120,7 +120,7 @@ def _check(record: Record) -> str:
     """Return the state of a record: its files, and whether its parts agree."""
     try:
         for file in record.files:
-            record.file(file)
+            record.find_file(file)
     except ArtifactError as error:
         return f"{DAMAGED}: {error}"
     problems = list_record_problems(record)

@@ -215,7 +215,7 @@ class Record:
         """
         is_older = EVIDENCE_FILE not in self.files and OUTPUTS_FILE in self.files
         file = OUTPUTS_FILE if is_older else EVIDENCE_FILE
-        arrays = {CORRECT: self.array(file, CORRECT)} if is_older else self.load_all_arrays(file)
+        arrays = {CORRECT: self.read_array(file, CORRECT)} if is_older else self.load_all_arrays(file)
         lengths = {array.shape[:1] for array in arrays.values()}
         if self.quality is None or lengths != {(self.quality.units,)}:
             rows = ", ".join(f"'{name}' {array.shape}" for name, array in arrays.items())
@@ -233,7 +233,7 @@ class Record:
             return (arrays["outputs"],)
         return tuple(arrays[f"outputs_{number}"] for number in range(len(arrays)) if f"outputs_{number}" in arrays)
 
-    def array(self, file: str, name: str) -> Array:
+    def read_array(self, file: str, name: str) -> Array:
         """Return one of the record's raw arrays. Raises ArtifactError if it is missing or damaged."""
         return self.load_arrays(file, name)[0]
 
@@ -246,7 +246,7 @@ class Record:
         return self._read_arrays(file, dict)
 
     def _read_arrays(self, file: str, select: Callable[[Mapping[str, Array]], dict[str, Array]]) -> dict[str, Array]:
-        path = self.file(file)
+        path = self.find_file(file)
         try:
             with zipfile.ZipFile(path) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
@@ -257,7 +257,7 @@ class Record:
             problem = f"{type(error).__name__}: {error}"
             raise ArtifactError(f"{path} holds no arrays that can be read ({problem}). {MEASURE_AGAIN}") from None
 
-    def file(self, name: str) -> Path:
+    def find_file(self, name: str) -> Path:
         """Return the path of one of the record's files. Raises ArtifactError if it is missing or damaged."""
         path = self.directory / name
         if not is_regular_file(path) or hash_file(path) != self.files.get(name):

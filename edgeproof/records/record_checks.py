@@ -95,7 +95,7 @@ def _compare_with_log(record: Record) -> Iterator[str]:
         return
     own = record.result.loadgen
     try:
-        logged = parse_detail_log(record.file(DETAIL_LOG).read_text(encoding="utf-8"))
+        logged = parse_detail_log(record.find_file(DETAIL_LOG).read_text(encoding="utf-8"))
     except (ValueError, KeyError, TypeError) as error:
         yield f"{DETAIL_LOG} is not LoadGen's ({type(error).__name__})"
         return

@@ -111,7 +111,7 @@ def _read_records(session: Path) -> tuple[list[Record], list[str]]:
         try:
             record = record_files.read(directory)
             for name in record.files:
-                record.file(name)
+                record.find_file(name)
             records.append(_require_parts(record))
         except ArtifactError as error:
             problems.append(str(error))

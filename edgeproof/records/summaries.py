@@ -282,7 +282,7 @@ def _compute_energy_uj(record: Record, inferences: int) -> float | None:
     """Return the energy of one inference, or None for a device without an energy counter."""
     if record.result is None or record.result.energy_method is None:
         return None
-    return energy.integrate_energy_uj(record.file(TELEMETRY_FILE), record.result.loadgen, inferences=inferences)
+    return energy.integrate_energy_uj(record.find_file(TELEMETRY_FILE), record.result.loadgen, inferences=inferences)
 
 
 def _format_json(value: Any) -> str | None:

@@ -38,15 +38,13 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     does not support.
     """
     from edgeproof.converters import coreml as converter
-    from edgeproof.models import qat
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
-    module = qat.select_for_export(model, "coreml", scheme)
     writers: dict[str, Callable[[], Any]] = {
-        "fp32": lambda: converter.convert(module, samples),
-        "fp16": lambda: converter.convert(module, samples, half=True),
-        "int8-weights": lambda: converter.compress_weights(converter.convert(module, samples)),
+        "fp32": lambda: converter.convert(model, samples),
+        "fp16": lambda: converter.convert(model, samples, half=True),
+        "int8-weights": lambda: converter.compress_weights(converter.convert(model, samples)),
     }
     if scheme not in writers:
         raise Unsupported(f"the coreml runtime has no scheme '{scheme}'")

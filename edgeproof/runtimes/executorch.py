@@ -46,16 +46,14 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     or a network that ExecuTorch does not support.
     """
     from edgeproof.converters import executorch as converter
-    from edgeproof.models import qat
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
-    module = qat.select_for_export(model, "executorch", scheme)
     quantizers: dict[str, Callable[[], Any]] = {
-        "fp32": lambda: module,
-        "int8-dynamic": lambda: converter.quantize(module, samples, is_dynamic=True),
-        "int8-static": lambda: converter.quantize(module, samples),
-        qat.SCHEME: lambda: module,  # already in integers
+        "fp32": lambda: model,
+        "int8-dynamic": lambda: converter.quantize(model, samples, is_dynamic=True),
+        "int8-static": lambda: converter.quantize(model, samples),
+        "int8-qat": lambda: model,  # already in integers
     }
     if scheme not in quantizers:
         raise Unsupported(f"the executorch runtime has no scheme '{scheme}'")

@@ -43,23 +43,21 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     or a network that MNN does not support.
     """
     from edgeproof.converters import mnn as converter
-    from edgeproof.models import qat
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
-    module = qat.select_for_export(model, "mnn", scheme)
     path = out_dir / FILE
     writers: dict[str, Callable[[], None]] = {
-        "fp32": lambda: converter.write(module, samples, path),
-        "fp16": lambda: converter.write(module, samples, path, ["--fp16"]),
-        "int8-weights": lambda: converter.write(module, samples, path, ["--weightQuantBits", "8"]),
-        "int4-weights": lambda: converter.write(module, samples, path, ["--weightQuantBits", "4"]),
-        "int8-static": lambda: converter.write_int8_static(module, samples, path),
+        "fp32": lambda: converter.write(model, samples, path),
+        "fp16": lambda: converter.write(model, samples, path, ["--fp16"]),
+        "int8-weights": lambda: converter.write(model, samples, path, ["--weightQuantBits", "8"]),
+        "int4-weights": lambda: converter.write(model, samples, path, ["--weightQuantBits", "4"]),
+        "int8-static": lambda: converter.write_int8_static(model, samples, path),
     }
     if scheme not in writers:
         raise Unsupported(f"the mnn runtime has no scheme '{scheme}'")
     writers[scheme]()
-    converter.write_shapes(module, samples, out_dir / SHAPES_FILE)
+    converter.write_shapes(model, samples, out_dir / SHAPES_FILE)
     return ExportResult()
 
 

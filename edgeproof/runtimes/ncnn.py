@@ -41,14 +41,12 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     converter does not support.
     """
     from edgeproof.converters import ncnn as converter
-    from edgeproof.models import qat
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
-    module = qat.select_for_export(model, "ncnn", scheme)
     if scheme not in STEMS:
         raise Unsupported(f"the ncnn runtime has no scheme '{scheme}'")
-    converter.write(module, samples, out_dir, stem=STEMS[scheme], half=scheme == "fp16")
+    converter.write(model, samples, out_dir, stem=STEMS[scheme], half=scheme == "fp16")
     return ExportResult()
 
 

@@ -69,23 +69,21 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     """
     from edgeproof.converters import onnx as converter
     from edgeproof.converters import onnx_quantization as quantization
-    from edgeproof.models import qat
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
-    module = qat.select_for_export(model, "onnx", scheme)
     path = out_dir / FILE
     writers: dict[str, Callable[[], object]] = {
-        "fp32": lambda: path.write_bytes(converter.convert_fp32(module, samples)),
-        "fp16": lambda: converter.write_fp16(module, samples, path),
-        "int8-weights": lambda: quantization.write_integer_weights(module, samples, 8, path),
-        "int4-weights": lambda: quantization.write_integer_weights(module, samples, 4, path),
-        "int8-dynamic": lambda: quantization.write_int8_dynamic(module, samples, path),
+        "fp32": lambda: path.write_bytes(converter.convert_fp32(model, samples)),
+        "fp16": lambda: converter.write_fp16(model, samples, path),
+        "int8-weights": lambda: quantization.write_integer_weights(model, samples, 8, path),
+        "int4-weights": lambda: quantization.write_integer_weights(model, samples, 4, path),
+        "int8-dynamic": lambda: quantization.write_int8_dynamic(model, samples, path),
         # int8-static and its variants, which differ in the calibration of ranges
         **dict.fromkeys(
-            quantization.CALIBRATIONS, lambda: quantization.write_int8_static(module, samples, scheme, path)
+            quantization.CALIBRATIONS, lambda: quantization.write_int8_static(model, samples, scheme, path)
         ),
-        qat.SCHEME: lambda: path.write_bytes(converter.convert(module, samples)),
+        "int8-qat": lambda: path.write_bytes(converter.convert(model, samples)),
     }
     if scheme not in writers:
         raise Unsupported(f"the onnx runtime has no scheme '{scheme}'")

@@ -50,11 +50,9 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     or a network that OpenVINO does not support.
     """
     from edgeproof.converters import openvino as converter
-    from edgeproof.models import qat
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
-    module = qat.select_for_export(model, "openvino", scheme)
     transforms: dict[str, Callable[[Any], Any]] = {
         "fp32": lambda converted: converted,
         "fp16": lambda converted: converted,  # save() rounds the weights
@@ -66,13 +64,13 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
         "int8-static-percentile": lambda converted: converter.quantize(converted, samples, ranges="MEAN_QUANTILE"),
         "int8-static-mse": lambda converted: converter.quantize(converted, samples, ranges="HISTOGRAM"),
         "int8-static-tensor": lambda converted: converter.quantize(converted, samples, per_channel=False),
-        qat.SCHEME: lambda converted: converted,  # already in integers
+        "int8-qat": lambda converted: converted,  # already in integers
     }
     if scheme not in transforms:
         raise Unsupported(f"the openvino runtime has no scheme '{scheme}'")
-    transformed = transforms[scheme](converter.convert(module, samples))
+    transformed = transforms[scheme](converter.convert(model, samples))
     converter.save(transformed, out_dir / FILE, compress_to_fp16=scheme == "fp16")
-    if scheme == qat.SCHEME:
+    if scheme == "int8-qat":
         converter.check_loadable(out_dir / FILE)
     return ExportResult(notes=converter.describe_wide_layers(transformed, scheme))
 

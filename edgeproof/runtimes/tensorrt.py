@@ -54,16 +54,14 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     """
     from edgeproof.converters import onnx as converter
     from edgeproof.converters import onnx_quantization as quantization
-    from edgeproof.models import qat
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
-    module = qat.select_for_export(model, "tensorrt", scheme)
     path = out_dir / FILE
     writers: dict[str, Callable[[], object]] = {
-        "fp32": lambda: path.write_bytes(converter.convert_fp32(module, samples)),
-        "fp16": lambda: converter.write_fp16(module, samples, path),
-        "int8-static": lambda: quantization.write_int8_static(module, samples, scheme, path, symmetric=True),
+        "fp32": lambda: path.write_bytes(converter.convert_fp32(model, samples)),
+        "fp16": lambda: converter.write_fp16(model, samples, path),
+        "int8-static": lambda: quantization.write_int8_static(model, samples, scheme, path, symmetric=True),
     }
     if scheme not in writers:
         raise Unsupported(f"the tensorrt runtime has no scheme '{scheme}'")

@@ -49,20 +49,18 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     that these tools do not have.
     """
     from edgeproof.converters import tflite as converter
-    from edgeproof.models import qat
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
-    module = qat.select_for_export(model, "tflite", scheme)
     path = out_dir / FILE
-    if scheme == qat.SCHEME:
-        path.write_bytes(converter.convert_integers(module, samples))
+    if scheme == "int8-qat":
+        path.write_bytes(converter.convert_integers(model, samples))
         return ExportResult(notes=converter.describe_float_layers(path))
     if scheme == "fp32":
-        path.write_bytes(converter.convert_fp32(module, samples))
+        path.write_bytes(converter.convert_fp32(model, samples))
         return ExportResult()
     recipe = converter.build_recipe(scheme)
-    path.write_bytes(converter.convert_fp32(module, samples))
+    path.write_bytes(converter.convert_fp32(model, samples))
     averages_ranges = scheme != "int8-static-minmax"
     path.write_bytes(converter.quantize(path, recipe, samples, averages_ranges=averages_ranges))
     return ExportResult(notes=(*REMARKS.get(scheme, ()), *converter.describe_float_layers(path)))

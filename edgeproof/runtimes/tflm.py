@@ -61,15 +61,13 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     or an operator that LiteRT for Microcontrollers does not have.
     """
     from edgeproof.converters import tflite as converter
-    from edgeproof.models import qat
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
-    module = qat.select_for_export(model, "tflm", scheme)
     if scheme not in ("fp32", "int8-static", "int8-static-minmax"):
         raise Unsupported(f"the tflm runtime has no scheme '{scheme}'")
     path = out_dir / FILE
-    path.write_bytes(converter.convert_fp32(module, samples))
+    path.write_bytes(converter.convert_fp32(model, samples))
     notes: tuple[str, ...] = ()
     if scheme != "fp32":
         averages_ranges = scheme != "int8-static-minmax"

@@ -97,7 +97,7 @@ def compare_metrics(test: ComplianceTest, tested: DetailLog, reference: DetailLo
     if scenario == "Server" and tested.values.get(limit_key) != reference.values.get(limit_key):
         problems.append(f"{test} ran with another latency limit than the performance run; expected the same")
     key = METRICS[scenario][0]
-    before, after = reference.number(key), tested.number(key)
+    before, after = reference.get_number(key), tested.get_number(key)
     if before is None or after is None or before <= 0 or after <= 0:
         values = f"{quote(after)} in the {test} run and {quote(before)} in the performance run"
         return [*problems, f"{key} is {values}; expected numbers above 0"], []

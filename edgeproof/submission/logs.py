@@ -39,7 +39,7 @@ class DetailLog:
     times_ms: Mapping[str, float]
     problems: tuple[str, ...]
 
-    def number(self, key: str) -> int | float | None:
+    def get_number(self, key: str) -> int | float | None:
         """Return the key's value, or None if it is not a number that LoadGen can write."""
         return as_number(self.values.get(key))
 

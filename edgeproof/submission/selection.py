@@ -70,7 +70,7 @@ class Entry:
         """Name of the entry in messages."""
         return f"{self.device}/{self.runtime}/{self.model}.{self.scheme}"
 
-    def runs(self) -> Iterator[Record]:
+    def list_runs(self) -> Iterator[Record]:
         """Yield all records, the accuracy run first."""
         if self.accuracy is not None:
             yield self.accuracy
@@ -221,7 +221,7 @@ def _check_entry(entry: Entry) -> Iterator[Refusal]:
             yield Refusal(entry.name, f"has {test} of {scenario} but no performance run of it")
     for what in ("artifacts", "runners"):
         by_value: dict[str, Path] = {}
-        for record in entry.runs():
+        for record in entry.list_runs():
             value = record.artifact.sha256 if what == "artifacts" else str(record.runner_sha256)
             by_value.setdefault(value, record.directory)
         if len(by_value) > 1:
@@ -234,7 +234,7 @@ def _check_machines(entries: Sequence[Entry]) -> Iterator[Refusal]:
     """Yield every record whose machine differs from the first record of the same system."""
     first_runs: dict[tuple[str, str], tuple[dict[str, Any], Path]] = {}
     for entry in entries:
-        for record in entry.runs():
+        for record in entry.list_runs():
             assert record.result is not None, "a selected record has a result"
             fingerprint = record.result.fingerprint
             facts = {name: fingerprint.get(name) for name in SAME_MACHINE}

@@ -99,7 +99,7 @@ def describe_conditions(entry: Entry) -> str:
 
 def describe_use(entry: Entry) -> str:
     """Return how the benchmark used the machine: threads, batch size, place of LoadGen."""
-    job = next(entry.runs()).job
+    job = next(entry.list_runs()).job
     threads = None if job is None else job.threads
     return (
         f"{UNKNOWN if threads is None else threads} thread(s) of the runtime, batch size 1, LoadGen on the same device"
@@ -113,7 +113,7 @@ def get_fingerprint(entry: Entry) -> Mapping[str, Any]:
 
 def describe_weights(entry: Entry) -> dict[str, str]:
     """Return the fields of measurements.json about the weights."""
-    model = next(entry.runs()).artifact.model
+    model = next(entry.list_runs()).artifact.model
     teachers = [str(source.get("name")) for role, source in sorted(model.lineage.items()) if role.startswith("teacher")]
     origin = describe_origin(model.lineage.get("parent", {}).get("name"), " + ".join(teachers))
     method = f"{model.method} ({origin or 'no parent'})"
@@ -128,7 +128,7 @@ def describe_weights(entry: Entry) -> dict[str, str]:
 
 def compose_readme(entries: Sequence[Entry], info: SubmissionInfo) -> str:
     """Return the README of the sources, which says how to reproduce the results."""
-    studies = sorted({next(entry.runs()).identity.study for entry in entries})
+    studies = sorted({next(entry.list_runs()).identity.study for entry in entries})
     lines = [
         "# How these results were made",
         "",
@@ -147,7 +147,7 @@ def compose_readme(entries: Sequence[Entry], info: SubmissionInfo) -> str:
             f"| {entry.device}, {entry.runtime} | {entry.model}, {entry.scheme} "
             f"| {first.artifact.sha256} | {first.measured_at} |"
             for entry in entries
-            for first in [next(entry.runs())]
+            for first in [next(entry.list_runs())]
         ),
         "",
         "The submitter keeps the complete accuracy logs. Their sha256 is in each accuracy.txt or results.json.",
@@ -158,7 +158,7 @@ def compose_readme(entries: Sequence[Entry], info: SubmissionInfo) -> str:
 
 def _get_result(entry: Entry) -> RecordedResult:
     """Return the result of the entry's first run. Versions and fingerprint are equal in all its runs."""
-    result = next(entry.runs()).result
+    result = next(entry.list_runs()).result
     assert result is not None, "a selected record has a result"
     return result
 

@@ -126,7 +126,7 @@ def _format_performance(record: Record) -> list[str]:
         log = logs.parse_detail(logs.read_text(path))
     except UnreadableFile as error:
         raise SubmissionError(f"{path} {error}.") from None
-    median_ns, queries = log.number(MEDIAN_KEY), log.number("result_query_count")
+    median_ns, queries = log.get_number(MEDIAN_KEY), log.get_number("result_query_count")
     if median_ns is None or median_ns <= 0:
         raise SubmissionError(f"{path} has no {MEDIAN_KEY}.")
     return [

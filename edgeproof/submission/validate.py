@@ -18,12 +18,12 @@ def validate(root: Path) -> list[str]:
     tree = scan(root)
     expected: set[Parts] = set()
     sources: set[Parts] = set()  # directories that may contain any files
-    submitters = tree.children(("open",))
+    submitters = tree.list_children(("open",))
     if not submitters:
         tree.add(("open",), ["contains no submitter; expected open/<submitter>"])
     for submitter in submitters:
         base = ("open", submitter)
-        is_tiny = "code" in tree.children(base) and "src" not in tree.children(base)
+        is_tiny = "code" in tree.list_children(base) and "src" not in tree.list_children(base)
         sources.add((*base, "code" if is_tiny else "src"))
         expected |= (tiny if is_tiny else inference).check_submitter(tree, base)
     for parts in sorted(expected - tree.files):

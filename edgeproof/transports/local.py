@@ -66,7 +66,7 @@ class Transport:
             raise DeviceError(f"the job was ended after {timeout_s:.0f} s; raise timeout_s in the card") from None
         except (OSError, ValueError) as error:
             raise DeviceError(f"{argv[0]} can't be run: {getattr(error, 'strerror', None) or error}") from None
-        return code, tail.content().decode(errors="replace")
+        return code, tail.get_content().decode(errors="replace")
 
     def pull(self, name: str, path: Path) -> None:
         """Copy a directory from the device."""

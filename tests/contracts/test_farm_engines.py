@@ -45,7 +45,7 @@ def compose_night(digits_study: Params) -> Params:
     return chosen.model_copy(update={"bench": items})
 
 
-@pytest.fixture(scope="module", params=engines.names())
+@pytest.fixture(scope="module", params=engines.list_names())
 def engine(
     request: pytest.FixtureRequest, digits_study: Params, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:

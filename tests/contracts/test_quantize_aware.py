@@ -30,7 +30,8 @@ def train(name: str, module: torch.nn.Module, task: TrainingTask) -> qat.FakeQua
 
 def export(name: str, prepared: qat.FakeQuantizedModule, samples: np.ndarray, out: Path) -> Path:
     out.mkdir(parents=True)
-    plugins.load("runtimes", name).export(prepared, (samples,), qat.SCHEME, out)
+    module = qat.select_for_export(prepared, name, qat.SCHEME)
+    plugins.load("runtimes", name).export(module, (samples,), qat.SCHEME, out)
     return out
 
 

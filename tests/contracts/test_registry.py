@@ -42,6 +42,6 @@ def test_every_study_composes_into_few_enough_stages_for_dvc(study: str, monkeyp
 
 def test_every_device_card_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert "local" in cards.names()
-    for name in cards.names():
+    assert "local" in cards.list_names()
+    for name in cards.list_names():
         assert cards.read(name).transport in plugins.list_names("transports")

@@ -58,4 +58,6 @@ def test_a_session_leaves_the_same_records_through_every_transport(digits_study:
     }
     assert count_correct(records["matrix/m.fp32/accuracy.0"]) == (40, 50)
     single = records["matrix/m.fp32/single_stream.0"]
-    assert len(single.array("latencies.npz", "call_ns")) == single.content["result"]["loadgen"]["result_query_count"]
+    assert (
+        len(single.read_array("latencies.npz", "call_ns")) == single.content["result"]["loadgen"]["result_query_count"]
+    )

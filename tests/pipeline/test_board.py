@@ -43,7 +43,7 @@ def read_outputs(project: ProjectClone, device: str, runtime: str) -> dict[tuple
     root = project.path / f"results/studies/digits/records/{device}_{runtime}"
     records = [record for record in record_files.read_all(root) if record.content["scenario"] == kinds.ACCURACY]
     return {
-        (record.content["model"], record.content["scheme"]): (record, record.array("outputs.npz", "outputs"))
+        (record.content["model"], record.content["scheme"]): (record, record.read_array("outputs.npz", "outputs"))
         for record in records
     }
 

@@ -60,8 +60,8 @@ def test_a_session_with_random_faults_records_every_job_without_a_false_verdict(
         assert record.verdict == "valid" or record.content["reasons"]
         if record.content["scenario"] == "accuracy" and record.verdict == "valid":
             assert count_correct(record) == (40, 50)
-            assert record.array("outputs.npz", "outputs").shape == (50, 3)
+            assert record.read_array("outputs.npz", "outputs").shape == (50, 3)
         if record.content["scenario"] == "single_stream" and record.verdict == "valid":
             log = record.content["result"]["loadgen"]
-            assert len(record.array("latencies.npz", "call_ns")) == log["result_query_count"]
+            assert len(record.read_array("latencies.npz", "call_ns")) == log["result_query_count"]
     assert list((tmp_path / ".edgeproof/devices/desk/jobs").glob("*")) == []

@@ -25,8 +25,9 @@ def is_absent(runtime: str) -> bool:
     if reason is None:
         return False
     extra = runtime_extras.find_extra(runtime)
-    assert reason.endswith(f"Install the runtime: pip install 'edgeproof[{extra}]'")
-    assert any(package in reason for package in read_packages(runtime))
+    names = [name.partition("==")[0] for name in read_packages(runtime)]
+    assert f"Install the runtime: pip install {'' if extra is None else repr(f'edgeproof[{extra}]')}" in reason
+    assert any(name in reason for name in names)
     return True
 
 
@@ -48,7 +49,7 @@ def cannot_run(runtime: str) -> bool:
 
 def find_device_modules(runtime: str) -> set[str]:
     """Return the modules of the packages that a runtime needs on a device, and of what these require."""
-    names = _read_definition(runtime)["device_packages"]
+    names = [name.partition("==")[0] for name in _read_definition(runtime)["device_packages"]]
     lines = [line for name in names for line in metadata.requires(name) or () if "extra" not in line]
     wanted = {canonicalize_name(name) for name in (*names, *(Requirement(line).name for line in lines))}
     return {

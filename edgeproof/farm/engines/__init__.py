@@ -43,7 +43,7 @@ class Engine(Protocol):
         """End all running jobs, and start no others."""
 
 
-def names() -> list[str]:
+def list_names() -> list[str]:
     """Return the names of all engines, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
@@ -52,14 +52,14 @@ def start_engine(name: str, run_name: str, built: Path, params: Params, address:
     """Start an engine for a run.
 
     Args:
-        name: one of `names()`.
+        name: one of `list_names()`.
         built: directory in which the study was built.
         address: address of the engine's cluster, if it has one.
 
     Raises UnknownNameError for an unknown engine, and ConfigError when the engine cannot use the address.
     """
-    if name not in names():
-        raise UnknownNameError("engine", name, names(), f"To add one, write edgeproof/farm/engines/{name}.py.")
+    if name not in list_names():
+        raise UnknownNameError("engine", name, list_names(), f"To add one, write edgeproof/farm/engines/{name}.py.")
     engine: Engine = importlib.import_module(f"{__name__}.{name}").start(run_name, built, params, address)
     return engine
 

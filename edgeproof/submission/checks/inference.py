@@ -53,14 +53,14 @@ TEST_FILES: dict[str, tuple[Parts, ...]] = {
 
 def check_submitter(tree: Tree, base: Parts) -> set[Parts]:
     """Check one submitter's tree; return the files that belong to it."""
-    mapping = tree.json((*base, "model_mapping.json")) or {}
+    mapping = tree.read_json((*base, "model_mapping.json")) or {}
     expected = {(*base, "model_mapping.json"), (*base, "src", "README.md")}
     artifacts: set[str] = set()
     for system in list_systems(tree, base):
         description = (*base, "systems", f"{system}.json")
         expected.add(description)
-        tree.add(description, check_inference_system(tree.json(description), base[-1]))
-        for artifact in tree.children((*base, "results", system)):
+        tree.add(description, check_inference_system(tree.read_json(description), base[-1]))
+        for artifact in tree.list_children((*base, "results", system)):
             artifacts.add(artifact)
             default = next(iter(INFERENCE_BENCHMARKS.values()))
             benchmark = INFERENCE_BENCHMARKS.get(as_text(mapping.get(artifact)), default)
@@ -80,7 +80,7 @@ def check_same_harness(tree: Tree, path: Parts, log: DetailLog | None, performan
 def _check_artifact(tree: Tree, directory: Parts, benchmark: BenchmarkRules) -> set[Parts]:
     expected: set[Parts] = set()
     origins: dict[str, Origin] = {}
-    for scenario in tree.children(directory):
+    for scenario in tree.list_children(directory):
         if scenario not in SCENARIOS:
             tree.add((*directory, scenario), [f"is not a scenario; expected one of {', '.join(SCENARIOS)}"])
             continue
@@ -96,17 +96,17 @@ def _check_scenario(tree: Tree, directory: Parts, benchmark: BenchmarkRules) -> 
     scenario = directory[-1]
     tests = [test for test in TESTS if (*directory, test) in tree.directories]
     performance = _check_performance(tree, (*directory, *RUN), scenario, benchmark)
-    accuracy = tree.detail((*directory, *ACCURACY, DETAIL_LOG))
+    accuracy = tree.read_detail((*directory, *ACCURACY, DETAIL_LOG))
     if accuracy is not None:
         tree.add((*directory, *ACCURACY, DETAIL_LOG), runs.check_accuracy(accuracy))
-    summary = tree.text((*directory, *ACCURACY, SUMMARY_LOG))
+    summary = tree.read_text((*directory, *ACCURACY, SUMMARY_LOG))
     if summary is not None:
         tree.add((*directory, *ACCURACY, SUMMARY_LOG), runs.check_no_errors(summary))
     origins = check_measurements(tree, directory, tests)
-    total = None if accuracy is None else accuracy.number("effective_accuracy_sample_count")
+    total = None if accuracy is None else accuracy.get_number("effective_accuracy_sample_count")
     check_responses(tree, (*directory, *ACCURACY), origins.get("accuracy"), has_score=True, total=total)
     if performance is not None:
-        conf = tree.text((*directory, USER_CONF))
+        conf = tree.read_text((*directory, USER_CONF))
         if conf is not None:
             tree.add((*directory, USER_CONF), runs.check_user_conf(conf, performance, scenario))
         check_same_harness(tree, (*directory, *ACCURACY, DETAIL_LOG), accuracy, performance)
@@ -120,7 +120,7 @@ def _check_performance(
     tree: Tree, directory: Parts, scenario: str, benchmark: BenchmarkRules, test: str | None = None
 ) -> DetailLog | None:
     """Check the logs of one performance run; return its detail log."""
-    log, summary = tree.detail((*directory, DETAIL_LOG)), tree.text((*directory, SUMMARY_LOG))
+    log, summary = tree.read_detail((*directory, DETAIL_LOG)), tree.read_text((*directory, SUMMARY_LOG))
     if log is not None:
         tree.add((*directory, DETAIL_LOG), runs.check_performance(log, scenario, benchmark, test))
     if summary is not None:
@@ -148,7 +148,7 @@ def _check_compliance(
     if test == "TEST01":
         check_responses(tree, (*directory, *ACCURACY), origin, has_score=False, total=None)
     for (file,) in (file for file in TEST_FILES[test] if len(file) == 1):
-        text = tree.text((*directory, file))
+        text = tree.read_text((*directory, file))
         if text is not None:
             lines = [line.strip() for line in text.split("\n")]
             if PASS not in lines or any(line.startswith(FAIL) for line in lines):

@@ -21,7 +21,7 @@ Origin = Mapping[str, Any]
 def check_measurements(tree: Tree, directory: Parts, tests: Sequence[ComplianceTest]) -> dict[str, Origin]:
     """Check a scenario's measurements.json; return the origin of each run."""
     path = (*directory, "measurements.json")
-    content = tree.json(path)
+    content = tree.read_json(path)
     if content is None:
         return {}
     for key in MEASUREMENT_FIELDS:
@@ -45,7 +45,7 @@ def check_measurements(tree: Tree, directory: Parts, tests: Sequence[ComplianceT
 
 def read_performance_origin(tree: Tree, directory: Parts) -> Origin | None:
     """Return the origin of a scenario's performance run, or None if measurements.json does not contain it."""
-    content = tree.json((*directory, "measurements.json")) or {}
+    content = tree.read_json((*directory, "measurements.json")) or {}
     stated = content.get("runs")
     origin = stated.get("performance") if isinstance(stated, dict) else None
     return origin if isinstance(origin, dict) else None
@@ -59,7 +59,7 @@ def check_origin(tree: Tree, what: str, origin: Origin | None, files: Mapping[st
     if not SHA256.fullmatch(as_text(origin.get("artifact_sha256"))):
         yield f"artifact_sha256 of {what} is {quote(origin.get('artifact_sha256'))}; expected a sha256"
     for file, parts in files.items():
-        text, stated = tree.text(parts), get_file_hash(origin, file)
+        text, stated = tree.read_text(parts), get_file_hash(origin, file)
         if text is not None and stated != hash_text(text):
             actual = hash_text(text)
             yield f"{file} of {what} has the sha256 {quote(stated)}; expected {actual}, that of {format_path(parts)}"

@@ -29,7 +29,7 @@ def check_responses(
     `origin` is the run's entry in measurements.json, `has_score` is True if accuracy.txt must contain the accuracy,
     `total` is the number of samples if the run's detail log shows it.
     """
-    accuracy_text, log = tree.text((*directory, "accuracy.txt")), tree.text((*directory, ACCURACY_LOG))
+    accuracy_text, log = tree.read_text((*directory, "accuracy.txt")), tree.read_text((*directory, ACCURACY_LOG))
     stated_hash = None
     if accuracy_text is not None:
         stated_hash, problems = _check_accuracy_text(accuracy_text, has_score, total)

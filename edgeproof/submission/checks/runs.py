@@ -108,7 +108,7 @@ def check_summary(summary: Mapping[str, str], log: DetailLog, scenario: str) -> 
         if summary.get(name) != str(log.values.get(key)):
             yield _describe_disagreement(summary, name, log, key)
     key, name = METRICS[scenario]
-    if not _is_close(_parse_number(summary.get(name)), log.number(key)):
+    if not _is_close(_parse_number(summary.get(name)), log.get_number(key)):
         yield _describe_disagreement(summary, name, log, key)
 
 
@@ -132,7 +132,7 @@ def check_user_conf(text: str, log: DetailLog, scenario: str) -> Iterator[str]:
             keys.add(setting.key)
             by_scenario = USER_SETTINGS[setting.key]
             key, factor = by_scenario.get(scenario) or by_scenario.get("", ("", 1.0))
-            if key and not _is_close(as_number(setting.value * factor), log.number(key)):
+            if key and not _is_close(as_number(setting.value * factor), log.get_number(key)):
                 logged = quote(log.values.get(key))
                 yield f"{where} is {setting.value:g}; expected the value that LoadGen used, {key} = {logged}"
     if REQUIRED_USER_SETTINGS[scenario] not in keys:
@@ -154,15 +154,15 @@ def compute_durations_ms(log: DetailLog, scenario: str) -> dict[str, float]:
     begin, end = log.times_ms.get("generated_query_duration"), log.times_ms.get(end_key)
     if begin is not None and end is not None:
         durations["by its lines' time_ms"] = end - begin
-    queries = log.number("result_query_count")
+    queries = log.get_number("result_query_count")
     counts = {
         "SingleStream": (queries, "result_qps_with_loadgen_overhead"),
         "Server": (queries, "result_scheduled_samples_per_sec"),
-        "Offline": (log.number("effective_samples_per_query"), "result_samples_per_second"),
+        "Offline": (log.get_number("effective_samples_per_query"), "result_samples_per_second"),
     }
     if scenario in counts:
         count, key = counts[scenario]
-        rate = log.number(key)
+        rate = log.get_number(key)
         if count is not None and rate is not None and rate > 0:
             durations[f"by {key}"] = 1e3 * count / rate
     return durations
@@ -180,14 +180,14 @@ def _check_duration(log: DetailLog, scenario: str) -> Iterator[str]:
 def _check_counts(log: DetailLog, scenario: str, benchmark: BenchmarkRules) -> Iterator[str]:
     """Check the numbers of queries, of samples in a query, and of samples in memory."""
     yield from _check_at_least(log, "result_query_count", MIN_QUERIES[scenario])
-    needed, issued = log.number("effective_min_query_count"), log.number("result_query_count")
+    needed, issued = log.get_number("effective_min_query_count"), log.get_number("result_query_count")
     if needed is None or (issued is not None and issued < needed):
         count = _quote_value(log, "result_query_count")
         yield f"result_query_count is {count}; expected at least effective_min_query_count"
     if scenario == "MultiStream":
         yield from _check_equal(log, "effective_samples_per_query", MULTI_STREAM_SAMPLES)
     elif scenario == "Offline":
-        total = log.number("qsl_reported_total_count")
+        total = log.get_number("qsl_reported_total_count")
         samples = MIN_OFFLINE_SAMPLES if total is None else min(MIN_OFFLINE_SAMPLES, total)
         yield from _check_at_least(log, "effective_samples_per_query", samples)
     else:
@@ -207,19 +207,19 @@ def _check_equal(log: DetailLog, key: str, expected: Scalar) -> Iterator[str]:
 
 
 def _check_at_least(log: DetailLog, key: str, minimum: float) -> Iterator[str]:
-    value = log.number(key)
+    value = log.get_number(key)
     if value is None or value < minimum:
         yield f"{key} is {_quote_value(log, key)}; expected at least {minimum}"
 
 
 def _check_at_most(log: DetailLog, key: str, maximum: float) -> Iterator[str]:
-    value = log.number(key)
+    value = log.get_number(key)
     if value is None or value > maximum:
         yield f"{key} is {_quote_value(log, key)}; expected at most {maximum}"
 
 
 def _check_positive(log: DetailLog, key: str) -> Iterator[str]:
-    value = log.number(key)
+    value = log.get_number(key)
     if value is None or value <= 0:
         yield f"{key} is {_quote_value(log, key)}; expected a number above 0"
 

@@ -17,11 +17,11 @@ COUNT = re.compile(r"[0-9]{1,6}")
 
 def list_systems(tree: Tree, base: Parts) -> list[str]:
     """Return the names of the systems with results; add a problem for each system without any."""
-    systems = tree.children((*base, "results"))
+    systems = tree.list_children((*base, "results"))
     if not systems:
         tree.add((*base, "results"), ["contains no system; expected results/<system>"])
     for system in systems:
-        if not tree.children((*base, "results", system)):
+        if not tree.list_children((*base, "results", system)):
             tree.add((*base, "results", system), ["contains no results; expected one directory for each artifact"])
     return systems
 

@@ -33,8 +33,8 @@ def check_submitter(tree: Tree, base: Parts) -> set[Parts]:
     for system in list_systems(tree, base):
         description = (*base, "systems", f"{system}.json")
         expected.add(description)
-        tree.add(description, check_tiny_system(tree.json(description), base[-1]))
-        for benchmark in tree.children((*base, "results", system)):
+        tree.add(description, check_tiny_system(tree.read_json(description), base[-1]))
+        for benchmark in tree.list_children((*base, "results", system)):
             directory = (*base, "results", system, benchmark)
             if TINY_BENCHMARK_HINDRANCES.get(benchmark, "unknown"):
                 known = ", ".join(name for name, hindrance in TINY_BENCHMARK_HINDRANCES.items() if not hindrance)
@@ -45,8 +45,8 @@ def check_submitter(tree: Tree, base: Parts) -> set[Parts]:
 
 
 def _check_benchmark(tree: Tree, directory: Parts) -> None:
-    performance = tree.detail((*directory, "performance", "log.txt"))
-    accuracy = tree.detail((*directory, "accuracy", "log.txt"))
+    performance = tree.read_detail((*directory, "performance", "log.txt"))
+    accuracy = tree.read_detail((*directory, "accuracy", "log.txt"))
     if performance is not None:
         _check_performance(tree, directory, performance)
         check_same_harness(tree, (*directory, "accuracy", "log.txt"), accuracy, performance)
@@ -55,7 +55,7 @@ def _check_benchmark(tree: Tree, directory: Parts) -> None:
     origins = {}
     for run in RUNS:
         path = (*directory, run, "results.json")
-        content = tree.json(path)
+        content = tree.read_json(path)
         if content is None:
             continue
         tree.add(path, check_origin(tree, "it", content, {DETAIL_LOG: (*directory, run, "log.txt")}))
@@ -71,10 +71,10 @@ def _check_performance(tree: Tree, directory: Parts, log: DetailLog) -> None:
     benchmark = BenchmarkRules(performance_samples=1, server_latency_ns=0)
     place = (*directory, "performance")
     tree.add((*place, "log.txt"), runs.check_performance(log, tiny.SCENARIO, benchmark))
-    median_ns = log.number(tiny.MEDIAN_KEY)
+    median_ns = log.get_number(tiny.MEDIAN_KEY)
     rate = None if median_ns is None or median_ns <= 0 else tiny.throughput_per_s(median_ns)
     _check_figure(tree, (*place, "results.txt"), THROUGHPUT, "Median throughput is", rate)
-    conf = as_text((tree.json((*place, "results.json")) or {}).get("user_conf"))
+    conf = as_text((tree.read_json((*place, "results.json")) or {}).get("user_conf"))
     problems = runs.check_user_conf(conf, log, tiny.SCENARIO)
     tree.add((*place, "results.json"), (f"user_conf: {problem}" for problem in problems))
 
@@ -113,14 +113,14 @@ def _check_score(content: Mapping[str, Any], log: DetailLog | None) -> Iterator[
     correct, total = content.get("correct"), content.get("total")
     if not _is_score(content):
         yield f"correct is {quote(correct)} and total is {quote(total)}; expected counts of samples"
-    elif log is not None and total != log.number("effective_accuracy_sample_count"):
+    elif log is not None and total != log.get_number("effective_accuracy_sample_count"):
         samples = quote(log.values.get("effective_accuracy_sample_count"))
         yield f"total is {quote(total)}; expected {samples}, the number of samples of the accuracy run"
 
 
 def _check_figure(tree: Tree, path: Parts, pattern: re.Pattern[str], what: str, expected: float | None) -> None:
     """Check the figure that the official checker reads from results.txt."""
-    text = tree.text(path)
+    text = tree.read_text(path)
     if text is None:
         return
     figures = [match[1] for line in text.split("\n") if (match := pattern.fullmatch(line))]

@@ -40,11 +40,11 @@ class Tree:
         if len(shown) > MAX_PROBLEMS:
             self.problems.append(f"{format_path(parts)}: has more problems, which are not listed")
 
-    def children(self, parts: Parts) -> list[str]:
+    def list_children(self, parts: Parts) -> list[str]:
         """Return the names of a directory's subdirectories; an empty list for a missing directory."""
         return self.directories.get(parts, [])
 
-    def text(self, parts: Parts) -> str | None:
+    def read_text(self, parts: Parts) -> str | None:
         """Return a file's text; None if it is missing or, with a problem added, unreadable."""
         if parts not in self.files:
             return None
@@ -54,9 +54,9 @@ class Tree:
             self.add(parts, [str(error)])
             return None
 
-    def json(self, parts: Parts) -> dict[str, Any] | None:
+    def read_json(self, parts: Parts) -> dict[str, Any] | None:
         """Return a file's JSON object; None if it is missing or, with a problem added, unreadable."""
-        text = self.text(parts)
+        text = self.read_text(parts)
         if text is None:
             return None
         try:
@@ -69,9 +69,9 @@ class Tree:
             return None
         return content
 
-    def detail(self, parts: Parts) -> DetailLog | None:
+    def read_detail(self, parts: Parts) -> DetailLog | None:
         """Return LoadGen's detail log in a file; None if it is missing or, with a problem added, unreadable."""
-        text = self.text(parts)
+        text = self.read_text(parts)
         return None if text is None else logs.parse_detail(text)
 
 

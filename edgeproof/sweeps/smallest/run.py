@@ -86,7 +86,7 @@ class SmallestSearch:
             export={**composed.export, "model": choice.final_model, "schemes": [choice.scheme]},
         )
 
-    def cost(self, candidate: Candidate) -> tuple[float, float]:
+    def compute_cost(self, candidate: Candidate) -> tuple[float, float]:
         """Return what halving compares: the quality as a cost, and the predicted size."""
         quality, size = candidate.qualities[-1], candidate.proxies.size_bytes
         assert quality is not None
@@ -229,13 +229,13 @@ class _Runner:
         left = _keep_trained(candidates)
         for rung in range(1, len(self.search.epochs)):
             count = count_survivors(len(left), self.search.options.reduction)
-            left = [left[index] for index in select([self.search.cost(candidate) for candidate in left], count)]
+            left = [left[index] for index in select([self.search.compute_cost(candidate) for candidate in left], count)]
             print(f"Rung {rung + 1}: {len(left)} candidate(s) reach it.", flush=True)
             self._train(left, candidates, rung)
             left = _keep_trained(left)
         if not left:
             raise ConfigError(f"every training failed. The reasons are in {self.store.directory / CANDIDATES_FILE}.")
-        front = sort_fronts([self.search.cost(candidate) for candidate in left])[0]
+        front = sort_fronts([self.search.compute_cost(candidate) for candidate in left])[0]
         return [left[index] for index in front]
 
     def measure(self, finalists: Sequence[Candidate]) -> SweepRequest:

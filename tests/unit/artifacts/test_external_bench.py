@@ -47,7 +47,7 @@ def test_every_runtime_has_the_accuracy_that_numpy_computes(results_dir: Path) -
     x, y = make_samples()
     for runtime in ("onnx", "openvino"):
         record = record_files.read(results_dir / f"records/local_{runtime}/{runtime}/linear_map.as-is/accuracy.0")
-        np.testing.assert_allclose(record.array("outputs.npz", "outputs"), x @ WEIGHTS, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(record.read_array("outputs.npz", "outputs"), x @ WEIGHTS, rtol=1e-4, atol=1e-4)
         assert count_correct(record) == (int(((x @ WEIGHTS).argmax(1) == y).sum()), len(y)) == (30, 40)
 
 

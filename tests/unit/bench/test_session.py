@@ -93,7 +93,7 @@ def test_accuracy_equals_numpys_over_the_whole_test_split(measured_project: Path
     outputs = x.reshape(len(x), -1) @ tiny_task.matrix().T
     record = read_record(measured_project, "matrix", "m.fp32", "accuracy.0")
     assert record.verdict == "valid"
-    np.testing.assert_allclose(record.array("outputs.npz", "outputs"), outputs, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(record.read_array("outputs.npz", "outputs"), outputs, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(record.load_evidence()["correct"], outputs.argmax(1) == y)
     assert count_correct(record) == (40, 50)
 
@@ -101,10 +101,12 @@ def test_accuracy_equals_numpys_over_the_whole_test_split(measured_project: Path
 def test_accuracy_is_measured_for_the_model_of_every_seed(measured_project: Path) -> None:
     first, other = (read_record(measured_project, "matrix", "m.fp32", f"accuracy.{n}") for n in (0, 1))
     assert [record.content["artifact"]["model"]["seed"] for record in (first, other)] == [4, 7]
-    np.testing.assert_allclose(other.array("outputs.npz", "outputs"), -first.array("outputs.npz", "outputs"), rtol=1e-6)
+    np.testing.assert_allclose(
+        other.read_array("outputs.npz", "outputs"), -first.read_array("outputs.npz", "outputs"), rtol=1e-6
+    )
     # The other seed's matrix is the first one's negative, so its class is the one with the first's lowest output.
     labels = np.load(measured_project / "data/tiny/test/test_y.npy")
-    right = int((first.array("outputs.npz", "outputs").argmin(1) == labels).sum())
+    right = int((first.read_array("outputs.npz", "outputs").argmin(1) == labels).sum())
     assert (other.verdict, count_correct(other)) == ("invalid", (right, 50))
 
 
@@ -123,7 +125,7 @@ def test_a_record_holds_one_raw_duration_a_query(measured_project: Path) -> None
         record = read_record(measured_project, runtime, "m.fp32", "single_stream.0")
         log = record.content["result"]["loadgen"]
         assert record.verdict == "valid"
-        assert len(record.array("latencies.npz", "call_ns")) == log["result_query_count"] >= 200
+        assert len(record.read_array("latencies.npz", "call_ns")) == log["result_query_count"] >= 200
 
 
 def test_every_record_holds_the_latency_of_the_harness_alone(measured_project: Path) -> None:
@@ -135,7 +137,7 @@ def test_every_record_holds_the_latency_of_the_harness_alone(measured_project: P
 
 
 def test_the_servers_load_is_its_share_of_the_single_stream_rate(measured_project: Path) -> None:
-    single = read_record(measured_project, "matrix", "m.fp32", "single_stream.0").array("latencies.npz", "call_ns")
+    single = read_record(measured_project, "matrix", "m.fp32", "single_stream.0").read_array("latencies.npz", "call_ns")
     server = read_record(measured_project, "matrix", "m.fp32", "server.0").content
     expected = 0.01 * 1e9 / np.median(single)
     assert server["job"]["settings"]["server_target_qps"] == pytest.approx(expected)

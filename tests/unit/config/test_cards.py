@@ -30,7 +30,7 @@ def test_the_error_for_an_unknown_device_names_the_nearest_and_the_file_to_add(c
 
 
 def test_a_missing_directory_has_no_cards(tmp_path: Path) -> None:
-    assert config_cards.names(tmp_path / "nowhere") == []
+    assert config_cards.list_names(tmp_path / "nowhere") == []
 
 
 @pytest.mark.parametrize(

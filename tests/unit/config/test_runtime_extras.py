@@ -70,9 +70,27 @@ def test_the_export_depends_on_what_is_installed_so_that_it_runs_again_after_an_
     install(mnn=None)
     absent = runtime_extras.pin_for_export("mnn", ["mnn", "numpy"])
     assert present["numpy"] == absent["numpy"]
-    assert (present["mnn"], absent["mnn"]) == ("3.6.1", "mnn 3.6.1 is not installed")
-    # The export explains from the locks, so this text is no obstacle.
+    assert (present["mnn"], absent["mnn"]) == ("3.6.1", "3.6.1 (found: nothing)")
     assert "mnn 3.6.1 is not installed." in str(runtime_extras.explain_absence("mnn", absent))
+    install(mnn="3.0.0")
+    assert runtime_extras.pin_for_export("mnn", ["mnn"]) == {"mnn": "3.6.1 (found: 3.0.0)"}
+
+
+@pytest.mark.parametrize("has_lock", [True, False])
+def test_a_plugin_whose_pinned_package_is_missing_is_a_reason_with_the_command(
+    has_lock: bool, install: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT if has_lock else tmp_path)
+    monkeypatch.setattr(runtime_extras, "find_extra", lambda runtime: None)
+    install(**{"an-engine": None})
+    versions = runtime_extras.pin_for_export("an_engine", ["numpy", "an-engine==3.12.0"])
+    assert versions["an-engine"] == "3.12.0 (found: nothing)"
+    reason = "an-engine 3.12.0 is not installed. Install the runtime: pip install an-engine==3.12.0"
+    assert runtime_extras.explain_absence("an_engine", versions) == reason
+    install(**{"an-engine": "3.12.0"})
+    versions = runtime_extras.pin_for_export("an_engine", ["numpy", "an-engine==3.12.0"])
+    assert versions["an-engine"] == "3.12.0"
+    assert runtime_extras.explain_absence("an_engine", versions) is None
 
 
 def test_every_artifact_of_an_absent_runtime_is_refused(

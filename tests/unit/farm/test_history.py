@@ -51,7 +51,7 @@ def test_the_estimate_is_the_geometric_mean_of_medians_and_the_nights_value_thei
     write_night(1, processes=4)
     ((cell, by_run),) = read_history().cells.items()
     medians = [
-        math.log(np.median(record.array("latencies.npz", "call_ns")))
+        math.log(np.median(record.read_array("latencies.npz", "call_ns")))
         for record in record_files.read_all(engines.HISTORY)
     ]
     (result,) = by_run.values()

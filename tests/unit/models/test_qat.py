@@ -278,6 +278,7 @@ def test_another_runtime_or_scheme_is_unsupported_with_the_reason(network: nn.Mo
     with pytest.raises(Unsupported, match="method quantize_aware for onnx"):
         qat.select_for_export(network, "onnx", qat.SCHEME)
     assert qat.select_for_export(network, "onnx", "fp32") is network
+    assert qat.select_for_export(network, "ncnn", qat.SCHEME) is network  # ncnn's own export() says why it has none
 
 
 # --- the method ----------------------------------------------------------------------------------------------------

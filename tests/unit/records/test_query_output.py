@@ -124,7 +124,7 @@ def test_migrated_records_have_the_same_content(root: Path, capsys: pytest.Captu
     after = list(record_files.read_all(root))
     assert [record.content for record in after] == before
     assert {record.schema for record in after} == {record_files.SCHEMA}
-    np.testing.assert_array_equal(after[0].array("latencies.npz", "call_ns"), np.full(100, 1000))
+    np.testing.assert_array_equal(after[0].read_array("latencies.npz", "call_ns"), np.full(100, 1000))
     assert main.run(["migrate", "--records", str(root)]) == 0
     assert capsys.readouterr().out == ""
 

@@ -29,7 +29,7 @@ def test_a_record_is_read_with_its_arrays(tmp_path: Path) -> None:
     record = record_files.read(write_record(tmp_path / "r", model="teacher"))
     assert record.content["model"] == "teacher"
     assert record.verdict == "valid"
-    np.testing.assert_array_equal(record.array("latencies.npz", "call_ns"), np.arange(100))
+    np.testing.assert_array_equal(record.read_array("latencies.npz", "call_ns"), np.arange(100))
 
 
 def test_all_records_below_a_directory_are_read_in_the_order_of_their_paths(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_record_of_the_first_schema_is_upgraded_in_memory_only(tmp_path: Path)
     assert record.content["commit"] is None
     assert (record.content["session_id"], record.content["attempt"]) == ("session 4", 0)
     assert record.content["model"] == "teacher"
-    np.testing.assert_array_equal(record.array("latencies.npz", "call_ns"), np.arange(100))
+    np.testing.assert_array_equal(record.read_array("latencies.npz", "call_ns"), np.arange(100))
     assert path.read_bytes() == before
 
 
@@ -125,14 +125,14 @@ def test_a_changed_array_raises(tmp_path: Path, harm: str) -> None:
     else:
         path.write_bytes(content[:-1] if harm == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ArtifactError, match=r"latencies\.npz is missing or damaged"):
-        record_files.read(directory).array("latencies.npz", "call_ns")
+        record_files.read(directory).read_array("latencies.npz", "call_ns")
 
 
 def test_an_array_added_later_raises(tmp_path: Path) -> None:
     directory = write_record(tmp_path / "r")
     np.savez_compressed(directory / "outputs.npz", correct=np.ones(3, bool))
     with pytest.raises(ArtifactError, match=r"outputs\.npz"):
-        record_files.read(directory).array("outputs.npz", "correct")
+        record_files.read(directory).read_array("outputs.npz", "correct")
 
 
 def test_a_record_lists_every_other_file_of_its_directory(tmp_path: Path) -> None:

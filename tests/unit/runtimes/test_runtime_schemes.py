@@ -143,6 +143,15 @@ def test_a_file_shrinks_by_as_much_as_its_weights(
     assert (full - small) / weights_bytes == pytest.approx(1 - share, abs=0.02)
 
 
+@pytest.mark.parametrize("scheme", ["fp32", "fp16", "int8-weights", "int4-weights", "int8-dynamic", "int8-static"])
+def test_the_nodes_of_an_onnx_file_are_in_the_order_that_the_standard_requires(scheme: str, export: Export) -> None:
+    graph = onnx.load(export("onnx", scheme) / "model.onnx").graph
+    known = {value.name for value in (*graph.input, *graph.initializer)} | {""}
+    for node in graph.node:
+        assert known.issuperset(node.input), node.name
+        known.update(node.output)
+
+
 def test_onnx_weights_are_floats_again_before_the_first_inference(export: Export, tmp_path: Path) -> None:
     import onnxruntime as ort
 
