@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from edgeproof import entry
 
 
@@ -12,7 +10,8 @@ def main() -> None:
     from edgeproof.bench import session
     from edgeproof.config import params_file
 
-    session.run_study_session(sys.argv[1], params_file.read_params())
+    study = params_file.read_params()
+    session.run_study_session(params_file.read_stage_argument("session", study.bench), study)
 
 
 if __name__ == "__main__":

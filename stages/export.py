@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from edgeproof import entry
 
 
@@ -13,7 +11,7 @@ def main() -> None:
     from edgeproof.config import params_file
 
     study = params_file.read_params()
-    isolation.export(study.export[sys.argv[1]], study.task.name)
+    isolation.export(study.export[params_file.read_stage_argument("export", study.export)], study.task.name)
 
 
 if __name__ == "__main__":

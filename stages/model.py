@@ -5,8 +5,6 @@ python -m stages.model KEY
 
 from __future__ import annotations
 
-import sys
-
 from edgeproof import entry
 
 
@@ -15,7 +13,8 @@ def main() -> None:
     from edgeproof.config import params_file
     from edgeproof.models import build
 
-    build.build(sys.argv[1], params_file.read_params())
+    study = params_file.read_params()
+    build.build(params_file.read_stage_argument("model", study.map_models()), study)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from edgeproof.config.validation import Checksum, Frozen, Id
-from edgeproof.core.errors import ConfigError, suggest_nearest
+from edgeproof.core.errors import UnknownNameError
 
 SCHEMA = 1
 
@@ -339,12 +339,12 @@ class Params(Frozen):
         """Return the content of params.yaml, without the code in a clone."""
         return {key: value for key, value in serialize(self).items() if key != "code" or value is not None}
 
+    def map_models(self) -> dict[str, ModelParams]:
+        """Return the models of all families by name."""
+        return {name: item for family in FAMILIES for name, item in getattr(self, family).items()}
+
     def find_model(self, name: str) -> ModelParams:
-        """Return a model of the study from any family. Raises ConfigError for an unknown name."""
-        known = {key: item for family in FAMILIES for key, item in getattr(self, family).items()}
-        if name not in known:
-            raise ConfigError(
-                f"the study has no model '{name}'.{suggest_nearest(name, known)} Models: {', '.join(sorted(known))}."
-            )
-        item: ModelParams = known[name]
-        return item
+        """Return a model of the study. Raises UnknownNameError for an unknown name."""
+        if name not in (models := self.map_models()):
+            raise UnknownNameError("model", name, models, "The study's file in conf/study/ lists its models.")
+        return models[name]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
@@ -12,7 +14,7 @@ from edgeproof.config.params import Params
 from edgeproof.config.validation import validate
 from edgeproof.config.yaml_file import read_yaml
 from edgeproof.core.directories import write_text
-from edgeproof.core.errors import ConfigError
+from edgeproof.core.errors import ConfigError, UnknownNameError
 
 PARAMS = Path("params.yaml")
 CURE = "Compose it with 'edgeproof compose'."
@@ -25,6 +27,14 @@ def read_params(path: Path = PARAMS) -> Params:
     if not path.exists():
         raise ConfigError(f"{path} is missing. {CURE}")
     return validate(Params, read_yaml(path, CURE), str(path))
+
+
+def read_stage_argument(kind: str, known: Collection[str]) -> str:
+    """Return the only argument of a stage's command line. Raises UnknownNameError if it is not among the known ones."""
+    words = sys.argv[1:]
+    if len(words) != 1 or words[0] not in known:
+        raise UnknownNameError(kind, " ".join(words), known, "'dvc repro' runs them all.")
+    return words[0]
 
 
 def write_params(params: Params, command: str = "", path: Path = PARAMS) -> None:

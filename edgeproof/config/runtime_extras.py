@@ -29,9 +29,9 @@ def pin_for_export(runtime: str, names: Sequence[str]) -> dict[str, str]:
     """
     pinned = packages.pin(names)
     optional = pinned if find_extra(runtime) is not None else [name for name in pinned if not packages.is_locked(name)]
-    found = {name: packages.describe_installed(name) for name in optional}
+    installed = {name: packages.describe_installed(name) for name in optional}
     return {
-        name: f"{version} (found: {found[name]})" if name in found and found[name] != version else version
+        name: version if installed.get(name, version) == version else f"{version} (found: {installed[name]})"
         for name, version in pinned.items()
     }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgeproof import entry, paths
 from edgeproof.config.file_names import check_file_name
-from edgeproof.config.params import FAMILIES, Params
+from edgeproof.config.params import Params
 from edgeproof.config.params_file import PARAMS
 from edgeproof.config.task_metric import load_metric
 from edgeproof.core import file_locks
@@ -124,7 +124,7 @@ def _summarize_model(worktree: Path, name: str) -> ModelSummary:
 
 
 def _list_models(params: Params) -> list[str]:
-    return [name for family in FAMILIES for name in getattr(params, family)]
+    return list(params.map_models())
 
 
 def _add_stage_error(store: SweepStore, digest: str, message: str) -> str:

@@ -206,7 +206,7 @@ def test_a_model_of_any_family_can_be_looked_up(
 def test_the_error_for_an_unknown_model_suggests_the_nearest(
     content: dict[str, Any], write_content: WriteContent
 ) -> None:
-    with pytest.raises(ConfigError, match=r"no model 'teachr'\. Did you mean 'teacher'\?.*student_slim_w4"):
+    with pytest.raises(ConfigError, match=r"unknown model 'teachr'\. Did you mean 'teacher'\?.*student_slim_w4"):
         params_file.read_params(write_content(content)).find_model("teachr")
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from edgeproof.config import params_file
 from edgeproof.config.params import Params
+from edgeproof.core.errors import UnknownNameError
 
 
 def test_every_change_of_the_body_after_writing_counts_as_an_edit_by_hand(digits_study: Params, tmp_path: Path) -> None:
@@ -51,3 +52,17 @@ def test_written_params_are_read_back_equal(digits_study: Params, tmp_path: Path
 def test_names_that_look_like_yaml_keywords_or_numbers_survive_writing(digits_study: Params, name: str) -> None:
     renamed = digits_study.model_copy(update={"study": name})
     assert yaml.load(params_file.dump_params(renamed), Loader=yaml.CSafeLoader)["study"] == name
+
+
+@pytest.mark.parametrize("words", [[], ["local_onx"], ["local_onnx", "local_tflite"]])
+def test_a_stage_without_exactly_one_known_argument_names_the_known_ones(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["stages/bench.py", *words])
+    with pytest.raises(UnknownNameError, match=r"Known: local_onnx, local_tflite\. 'dvc repro' runs them all"):
+        params_file.read_stage_argument("session", {"local_tflite": 1, "local_onnx": 2})
+
+
+def test_a_stage_gets_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["stages/bench.py", "local_onnx"])
+    assert params_file.read_stage_argument("session", ["local_onnx"]) == "local_onnx"
