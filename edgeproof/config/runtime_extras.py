@@ -29,11 +29,8 @@ def pin_for_export(runtime: str, names: Sequence[str]) -> dict[str, str]:
     """
     pinned = packages.pin(names)
     optional = pinned if find_extra(runtime) is not None else [name for name in pinned if not packages.is_locked(name)]
-    installed = {name: packages.describe_installed(name) for name in optional}
-    return {
-        name: version if installed.get(name, version) == version else f"{version} (found: {installed[name]})"
-        for name, version in pinned.items()
-    }
+    differing = [name for name in optional if packages.describe_difference(name, pinned[name])]
+    return pinned | {name: f"{pinned[name]} (found: {packages.describe_installed(name)})" for name in differing}
 
 
 def explain_absence(runtime: str, versions: Mapping[str, str]) -> str | None:
