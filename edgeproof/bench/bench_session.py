@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.bench import compliance, dispatch, load, state, verdict
+from edgeproof.bench import compliance, load, sample_files, state, verdict
 from edgeproof.bench import patience as bench_patience
 from edgeproof.bench.artifact_set import ArtifactSet
 from edgeproof.bench.dispatch import Dispatcher
@@ -69,7 +69,7 @@ class BenchSession:
         self._limits = limits
         self._patience = bench_patience.read_patience() if patience is None else patience
         self._pause = BusyPause(self._look, limits, self._patience)
-        samples = dispatch.store_samples(subject.samples)
+        samples = sample_files.store_samples(subject.samples)
         self._commit = git.describe_commit()
         self._state = SessionState(self._compute_digest(samples, limits))
         self._builder = RunnerJobBuilder(item, self._card, self._dispatcher, self._artifacts, samples, self._state)

@@ -8,7 +8,6 @@ import secrets
 import shutil
 import signal
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,20 +18,17 @@ import numpy as np
 from edgeproof.config.cards import Card
 from edgeproof.core import directories, processes
 from edgeproof.core import job as core_job
-from edgeproof.core.directories import content_sha256, hash_file
+from edgeproof.core.directories import content_sha256
 from edgeproof.core.errors import DeviceError, DeviceRefusedError, DeviceUnreachableError
 from edgeproof.core.job import MLPERF_DURATION_MS, NULL_RUNTIME, RunnerJob
-from edgeproof.data.samples import Samples
 from edgeproof.devices import device, runner_result, runner_zipapp
 from edgeproof.paths import WORK
-from edgeproof.records.kinds import LATENCIES_FILE
 
 # The files of a runner's result. Whatever else a device sends stays out of the record.
 RESULT_FILES = re.compile(
     r"(result\.json|latencies\.npz|telemetry\.csv|user\.conf|audit\.config|mlperf_log_\w+\.(txt|json))"
 )
 SHOWN_LINES = 5
-MAX_ARRAY_BYTES = 2**31
 
 Array = np.ndarray[Any, Any]
 
@@ -139,56 +135,6 @@ class Dispatcher:
         """Return the card's limit plus twice the least duration of the job."""
         least_ms = job.settings.get("min_duration_ms") or MLPERF_DURATION_MS
         return self._card.timeout_s + 2 * least_ms / 1000
-
-
-def store_samples(samples: Mapping[str, Samples]) -> dict[str, tuple[Path, ...]]:
-    """Write every model's inputs as files that are named by their sha256; return the files by model."""
-    paths: dict[Samples, tuple[Path, ...]] = {}
-    for model_samples in samples.values():
-        if model_samples not in paths:
-            paths[model_samples] = tuple(map(_store_array, model_samples.inputs))
-    return {model: paths[model_samples] for model, model_samples in samples.items()}
-
-
-def _store_array(array: Array) -> Path:
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch, "samples.npy")
-        np.save(path, array)
-        target = WORK / "samples" / f"{hash_file(path)}.npy"
-        _copy_atomically(path, target)
-    return target
-
-
-def read_call_ns(out: Path) -> Array | None:
-    """Return the duration of every inference in ns, or None if the runner left none.
-
-    Raises DeviceError for a file that does not hold one integer an inference.
-    """
-    path = out / LATENCIES_FILE
-    if not path.is_file():
-        return None
-    try:  # the device may have sent anything
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
-                raise ValueError(f"it unpacks to more than {MAX_ARRAY_BYTES:,} bytes")
-        with np.load(path, allow_pickle=False) as stored:
-            names = {"call_ns", "invoke_ns", "started_ns"} | ({"postprocess_ns"} & set(stored))
-            arrays: dict[str, Array] = {name: stored[name] for name in names}
-    except Exception as error:
-        raise DeviceError(f"the device's {path.name} can't be read: {error}") from None
-    shapes = {array.shape for array in arrays.values()}
-    if len(shapes) != 1 or any(array.dtype != np.uint64 or array.ndim != 1 for array in arrays.values()):
-        raise DeviceError(f"the device's {path.name} doesn't hold an integer an inference")
-    return arrays["call_ns"]
-
-
-def _copy_atomically(path: Path, target: Path) -> None:
-    """Copy a file to a place where other processes see the whole file or none. An existing target stays."""
-    if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
-        shutil.copyfile(path, partial)
-        partial.replace(target)
 
 
 def _describe_exit(code: int, output: str) -> str:

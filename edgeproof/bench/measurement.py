@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof.bench import dispatch, quality, verdict
+from edgeproof.bench import latency_file, quality, verdict
 from edgeproof.bench.artifact_set import ArtifactSet
 from edgeproof.bench.dispatch import Dispatcher
 from edgeproof.bench.runner_jobs import RunnerJobBuilder
@@ -77,7 +77,7 @@ class Measurer:
         run_verdict = verdict.judge_run(
             runner_job,
             result,
-            dispatch.read_call_ns(out) if timed else None,
+            latency_file.read_call_ns(out) if timed else None,
             self._limits,
             emulated=self._card.emulated,
             device_changes=self._list_device_changes(result),

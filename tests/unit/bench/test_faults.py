@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from edgeproof.bench import dispatch, session
+from edgeproof.bench import latency_file, session
 from edgeproof.bench.schedule import Job
 from edgeproof.bench.subject import build_subject
 from edgeproof.config.params import Params
@@ -164,11 +164,11 @@ def test_a_device_cannot_add_records_or_files_to_a_session(
 def test_a_file_of_durations_that_would_fill_the_memory_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "MAX_ARRAY_BYTES", 10_000)
+    monkeypatch.setattr(latency_file, "MAX_ARRAY_BYTES", 10_000)
     zeros = np.zeros(100_000, np.uint64)
     np.savez_compressed(tmp_path / "latencies.npz", call_ns=zeros, invoke_ns=zeros, started_ns=zeros)
     with pytest.raises(DeviceError, match="more than 10,000 bytes"):
-        dispatch.read_call_ns(tmp_path)
+        latency_file.read_call_ns(tmp_path)
 
 
 @pytest.mark.parametrize(
