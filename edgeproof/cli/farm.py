@@ -57,13 +57,13 @@ def add_commands(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from edgeproof.farm import artifact_cache, device_choice, dispatcher, engines
+    from edgeproof.farm import artifact_cache, device_choice, dispatcher, engines, run_params
 
-    name = dispatcher.check_run_name(arguments.name)
+    name = run_params.check_run_name(arguments.name)
     choice = device_choice.choose_devices(arguments.study, arguments.devices)
     for device, error in choice.errors.items():
         show(f"skipped device '{device}': {' '.join(str(error).split())}", file=sys.stderr)
-    params, built = dispatcher.prepare(arguments.study, choice.devices, name, choice.errors)
+    params, built = run_params.prepare_run(arguments.study, choice.devices, name, choice.errors)
     for problem in artifact_cache.store_artifacts(params, built):
         show(f"not cached: {problem}", file=sys.stderr)
     engine = engines.start_engine(arguments.engine, name, built, params, arguments.address)

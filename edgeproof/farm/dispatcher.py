@@ -8,34 +8,26 @@ given up. A job that was given up runs again, and the records that give the reas
 from __future__ import annotations
 
 import itertools
-import re
-import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from edgeproof import entry
-from edgeproof.config import compose, params_file
-from edgeproof.config.cards import CARDS
-from edgeproof.config.file_names import check_file_name
 from edgeproof.config.params import Params
-from edgeproof.core.errors import ConfigError, EdgeproofError
+from edgeproof.core.errors import EdgeproofError
 from edgeproof.farm import host_errors, journal, leases, quarantine
-from edgeproof.farm.engines import FARM, HISTORY, JOURNAL, PARAMS, Engine, JobExit
+from edgeproof.farm.engines import FARM, HISTORY, JOURNAL, Engine, JobExit
 from edgeproof.farm.exit_codes import DEVICE_REFUSED, HOST_ERROR
 from edgeproof.farm.journal import Journal
 from edgeproof.farm.live_view import LiveView
-from edgeproof.paths import ARTIFACTS
-from edgeproof.study import repro, worktrees
 
 MAX_ATTEMPTS = 4
 FIRST_PAUSE_S = 30.0
 MAX_PAUSE_S = 600.0
 POLL_INTERVAL_S = 0.2
-RUN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 # After these exit codes another attempt fails too: the study is wrong, or the device needs a person.
 FINAL_CODES = (entry.USAGE_ERROR, DEVICE_REFUSED)
 
@@ -204,64 +196,6 @@ class FarmRun:
                 self.view.end_job(job)
                 time_left = self.view.format_time_left()
             self.report(f"{device}: {job} {outcome} ({len(self._outcomes)} of {len(self.jobs)}{time_left})")
-
-
-def check_run_name(name: str) -> str:
-    """Return the name of a run. Raises ConfigError for a name that is not allowed."""
-    check_file_name("run", name)
-    if not RUN_NAME.fullmatch(name):
-        raise ConfigError(f"'{name}' is not a valid name of a run. Use small letters, digits, '_' and '-'.")
-    return name
-
-
-def prepare(
-    study: str | None, devices: Sequence[str] | None, name: str, left_out: Collection[str] = ()
-) -> tuple[Params, Path]:
-    """Compose the parameters of a run and store them with it. Return them and the directory of the built study.
-
-    Args:
-        study: name of the study, or None for the default one.
-        devices: the devices to measure, or None for the study's own.
-        name: name of the run. A date becomes the session's number.
-        left_out: devices whose cards are wrong. The run may have started with them, and may go on with them later.
-
-    Raises ConfigError when the study is not built, or a run of this name has started with other parameters.
-    """
-    number = int(name.replace("-", "")) if name.replace("-", "").isdigit() else 0
-    overrides = [f"bench.session={number}"] if number else []
-    if devices is not None:
-        overrides.append(f"bench.devices=[{','.join(devices)}]")
-    params = compose.compose(study, overrides)
-    built = repro.locate_study(params)
-    if not (built / ARTIFACTS).is_dir():
-        raise ConfigError(f"the study '{params.study}' is not built. Run 'edgeproof repro {params.study}' first.")
-    path = FARM / name / PARAMS
-    started = params_file.read_params(path) if path.is_file() else None
-    if started is not None and not _continues(started, params, left_out):
-        raise ConfigError(f"the run '{name}' has started with other parameters ({path}). Choose another --name.")
-    if built != Path():  # the study's worktree may have older cards
-        shutil.copytree(CARDS, built / CARDS, dirs_exist_ok=True)
-        worktrees.copy_ssh_configs(built)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if started is None or started.bench.keys() <= params.bench.keys():
-        params_file.write_params(params, f"farm run {name}", path)
-    return params, built
-
-
-def _continues(started: Params, params: Params, left_out: Collection[str]) -> bool:
-    """Return True if a run that started with some parameters may go on with others: only devices come or are left out.
-
-    A device comes back after its card was repaired, and is left out after its card was broken.
-    """
-    gone = {started.bench[key].device for key in started.bench.keys() - params.bench.keys()}
-    common = started.bench.keys() & params.bench.keys()
-    same_devices = {"bench": {}, "report": params.report.model_copy(update={"devices": []})}
-    started_rest = started.model_copy(update={"bench": {}, "report": started.report.model_copy(update={"devices": []})})
-    return (
-        gone <= set(left_out)
-        and all(started.bench[key] == params.bench[key] for key in common)
-        and started_rest == params.model_copy(update=same_devices)
-    )
 
 
 def run_study(params: Params, name: str, engine: Engine, report: Callable[[str], None]) -> dict[str, JobOutcome]:

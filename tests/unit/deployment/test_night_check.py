@@ -12,7 +12,7 @@ from edgeproof.cli import main
 from edgeproof.config.params import Params
 from edgeproof.core.errors import EdgeproofError
 from edgeproof.deployment import device_deployment, night_check
-from edgeproof.farm import alarms, dispatcher, leases, regression_check
+from edgeproof.farm import alarms, dispatcher, leases, regression_check, run_params
 from edgeproof.farm.alarm_details import DeploymentDetails
 from tests.support.deployment_project import locate_deployment, name_version
 from tests.unit.deployment.conftest import BUDGET, MakeProject
@@ -107,7 +107,7 @@ def test_a_night_whose_deployment_is_damaged_exits_with_1(
     deploy("v1")
     item = next(iter(digits_study.bench.values())).model_copy(update={"device": "pi"})
     params = digits_study.model_copy(update={"bench": {"pi_onnx": item}})
-    monkeypatch.setattr(dispatcher, "prepare", lambda *_: (params, Path("nothing")))
+    monkeypatch.setattr(run_params, "prepare_run", lambda *_: (params, Path("nothing")))
     monkeypatch.setattr(dispatcher, "run_study", lambda *_: {"pi_onnx": "done"})
 
     class Clean:

@@ -11,7 +11,7 @@ from edgeproof.cli import main
 from edgeproof.config import cards
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ConfigError, UnknownNameError
-from edgeproof.farm import dispatcher, engines
+from edgeproof.farm import dispatcher, engines, run_params
 from edgeproof.farm.device_choice import choose_devices
 from edgeproof.study import repro
 from tests.support.farm_nights import write_night
@@ -89,7 +89,7 @@ def test_a_run_goes_on_while_a_card_is_broken_and_after_its_repair(
 
     def prepare(*words: str) -> set[str]:
         choice = choose_devices("digits", words)
-        params, _ = dispatcher.prepare("digits", choice.devices, "night", choice.errors)
+        params, _ = run_params.prepare_run("digits", choice.devices, "night", choice.errors)
         return {item.device for item in params.bench.values()}
 
     def read_stored_devices() -> set[str]:
@@ -116,7 +116,7 @@ def test_the_command_measures_the_good_devices_prints_one_line_for_each_bad_card
     chosen = []
     write_night(1)
     write_night(2)
-    monkeypatch.setattr(dispatcher, "prepare", lambda *words: (chosen.append(words[1]), (digits_study, Path()))[1])
+    monkeypatch.setattr(run_params, "prepare_run", lambda *words: (chosen.append(words[1]), (digits_study, Path()))[1])
     monkeypatch.setattr(dispatcher, "run_study", lambda *_: {"board_matrix": "done"})
     argv = ["farm", "run", "--name", "2026-01-02", "--devices"]
     assert main.run([*argv, "desk"]) == 0

@@ -18,7 +18,7 @@ import pytest
 from edgeproof.cli import main
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ConfigError, UnknownNameError
-from edgeproof.farm import device_choice, dispatcher, engines, journal, leases, quarantine
+from edgeproof.farm import device_choice, dispatcher, engines, journal, leases, quarantine, run_params
 from edgeproof.farm.dispatcher import FarmRun
 from edgeproof.farm.engines import JobExit
 from edgeproof.study import repro
@@ -336,15 +336,15 @@ def test_devices_are_chosen_by_name_or_tag_and_listed_once(project: Path) -> Non
 def test_a_run_stores_the_parameters_of_the_study_on_the_chosen_devices(
     project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "FARM", tmp_path / "farm")
+    monkeypatch.setattr(run_params, "FARM", tmp_path / "farm")
     monkeypatch.setattr(repro, "WORKTREES", tmp_path / "studies")
     with pytest.raises(ConfigError, match="Run 'edgeproof repro digits' first"):
-        dispatcher.prepare("digits", None, "2026-01-02")
+        run_params.prepare_run("digits", None, "2026-01-02")
     (tmp_path / "studies" / "digits" / "artifacts").mkdir(parents=True)
-    params, built = dispatcher.prepare("digits", ["local", "smart_camera"], "2026-01-02")
+    params, built = run_params.prepare_run("digits", ["local", "smart_camera"], "2026-01-02")
     assert {item.device for item in params.bench.values()} == {"local", "smart_camera"}
     assert {item.session for item in params.bench.values()} == {20260102}
     assert (built / "devices" / "smart_camera.yaml").is_file()
-    assert dispatcher.prepare("digits", ["local", "smart_camera"], "2026-01-02")[0] == params
+    assert run_params.prepare_run("digits", ["local", "smart_camera"], "2026-01-02")[0] == params
     with pytest.raises(ConfigError, match="started with other parameters"):
-        dispatcher.prepare("digits", ["local"], "2026-01-02")
+        run_params.prepare_run("digits", ["local"], "2026-01-02")

@@ -9,7 +9,7 @@ import pytest
 
 from edgeproof.cli import main
 from edgeproof.config.params import Params
-from edgeproof.farm import dispatcher, engines, journal
+from edgeproof.farm import dispatcher, engines, journal, run_params
 from tests.support.farm_nights import write_night
 from tests.support.farm_runs import write_params
 
@@ -24,7 +24,7 @@ def test_a_run_ends_with_its_check(
         write_night(2, cells=("m",) if missing else ("m", "n"))
         return {"board_matrix": "done"}
 
-    monkeypatch.setattr(dispatcher, "prepare", lambda *_: (digits_study, Path("nothing")))
+    monkeypatch.setattr(run_params, "prepare_run", lambda *_: (digits_study, Path("nothing")))
     monkeypatch.setattr(dispatcher, "run_study", farm)
     assert main.run(["farm", "run", "--name", "2026-01-02"]) == code
     printed = capsys.readouterr()
@@ -35,7 +35,7 @@ def test_a_run_ends_with_its_check(
 def test_a_run_whose_check_fails_ends_with_1(
     digits_study: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(dispatcher, "prepare", lambda *_: (digits_study, Path()))
+    monkeypatch.setattr(run_params, "prepare_run", lambda *_: (digits_study, Path()))
     monkeypatch.setattr(dispatcher, "run_study", lambda *_: {"board_matrix": "done"})
     assert main.run(["farm", "run", "--name", "tonight"]) == 1
     assert "the check of the night failed: results/history holds no night" in capsys.readouterr().err
