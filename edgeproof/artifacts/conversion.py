@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeproof.core import plugins
 from edgeproof.core.artifacts import ExportResult
 from edgeproof.core.captured_output import capture_output
 from edgeproof.core.directories import list_files
@@ -39,6 +40,18 @@ def run_converter(task: str, convert: Callable[[], ExportResult]) -> ExportResul
             traceback.print_exc()
             last_lines = "\n".join(read_output().splitlines()[-MAX_LOG_LINES:])
             raise EdgeproofError(f"{task} failed: {type(error).__name__}: {error}\n{last_lines}") from error
+
+
+def export_module(runtime: str, module: Any, samples: tuple[Array, ...], scheme: str, out: Path) -> ExportResult:
+    """Export a torch module for a runtime in a scheme, and write its files into `out`.
+
+    Raises Unsupported if the runtime can't, also for a module whose quantization was trained for another one.
+    """
+    from edgeproof.models import qat  # imports torch, which takes seconds
+
+    selected = qat.select_for_export(module, runtime, scheme)
+    result: ExportResult = plugins.load("runtimes", runtime).export(selected, samples, scheme, out)
+    return result
 
 
 def describe_files(directory: Path, outcome: ExportResult | Unsupported) -> dict[str, Any]:

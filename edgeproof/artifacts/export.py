@@ -23,7 +23,7 @@ from edgeproof.core.directories import META, content_sha256, read_meta, write_at
 from edgeproof.core.errors import ConfigError, Unsupported
 from edgeproof.core.ports import Port
 from edgeproof.data import preparation
-from edgeproof.models import frameworks, model_files, qat, training
+from edgeproof.models import frameworks, model_files, training
 from edgeproof.models.model_files import NetworkSpec
 from edgeproof.paths import ARTIFACTS, DATA, locate_model, name_artifact
 
@@ -118,8 +118,7 @@ def _convert(
     runtime: ModuleType, module: Any, samples: tuple[Array, ...], scheme: str, out: Path, item: ExportParams
 ) -> ExportResult:
     if isinstance(module, torch.nn.Module):
-        module = qat.select_for_export(module, item.runtime, scheme)
-        result: ExportResult = runtime.export(module, samples, scheme, out)
+        result = conversion.export_module(item.runtime, module, samples, scheme, out)
     else:
         from edgeproof.models import keras_models  # imports TensorFlow, which takes seconds
 

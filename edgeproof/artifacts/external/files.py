@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeproof.artifacts import conversion
 from edgeproof.artifacts.external.guards import check_unpacked_size, run_guarded
 from edgeproof.artifacts.external.names import name_files
 from edgeproof.config import runtime_extras
@@ -191,8 +192,7 @@ class TorchProgram(ExternalFile):
         module, interface = self._program
         module.chosen = output
         inputs = _convert_types(samples, interface)
-        result: ExportResult = _load_runtime(runtime).export(module, inputs, scheme, out_dir)
-        return result
+        return conversion.export_module(runtime, module, inputs, scheme, out_dir)
 
     def describe_model(self, inputs: Sequence[Port]) -> dict[str, Any]:
         """Compute the same facts as for a model that was trained here. Empty if an input has a type of no port."""

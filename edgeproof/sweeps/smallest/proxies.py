@@ -221,7 +221,9 @@ def _measure_export(untrained: Untrained, module: Any) -> int:
         full.mkdir()
         stripped.mkdir()
         task = f"exporting an untrained {untrained.network} to {item.runtime} as {scheme}"
-        outcome = conversion.run_converter(task, lambda: runtime.export(module, samples, scheme, full))
+        outcome = conversion.run_converter(
+            task, lambda: conversion.export_module(item.runtime, module, samples, scheme, full)
+        )
         if isinstance(outcome, Unsupported):
             raise outcome
         size_bytes = stripping.measure_bytes(full)

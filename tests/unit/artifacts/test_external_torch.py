@@ -94,6 +94,13 @@ def test_every_runtime_exports_a_program_in_its_schemes(bench_project: Path, run
         assert {name: meta["model"][name] for name in facts} == facts
 
 
+@pytest.mark.parametrize("runtime", ["tflite", "onnx", "openvino"])
+def test_a_program_that_was_not_trained_with_quantization_has_no_int8_qat(bench_project: Path, runtime: str) -> None:
+    path = save_program(ManyOperators(), bench_project / "m.pt2", (2, 6, 6))
+    meta = directories.read_meta(build_artifacts(path, runtime, ("int8-qat",)) / "int8-qat")
+    assert meta["unsupported"] == f"int8-qat needs a model trained by the method quantize_aware for {runtime}"
+
+
 def test_the_chosen_output_comes_first(bench_project: Path) -> None:
     module = ManyOperators()
     path = save_program(module, bench_project / "m.pt2", (2, 6, 6))
