@@ -33,13 +33,18 @@ def parse_table(text: str, source: str) -> tuple[str, list[Row]]:
     try:
         content = json.loads(text)
         rows = [Row.from_dict(row) for row in content["rows"]]
-        return str(content.get("study", "")), [_ROWS.validate_python(row.as_dict()) for row in rows]
+        return str(content.get("study", "")), [_check(row) for row in rows]
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
     raise ConfigError(_explain_damage(source, reason))
+
+
+def _check(row: Row) -> Row:
+    """Return a row whose fields have the right types. JSON is checked strictly: a text is no number."""
+    return _ROWS.validate_json(json.dumps(row.as_dict()), strict=True)
 
 
 def _explain_damage(source: str, reason: str) -> str:

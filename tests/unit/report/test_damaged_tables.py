@@ -31,6 +31,7 @@ def test_a_written_table_is_read_unchanged(tmp_path: Path) -> None:
         {"p50_ns": "fast"},
         {"p50_ns": {"value": "x", "low": 1, "high": 2}},
         {"size_bytes": {"a": 1}},
+        {"size_bytes": "123"},
         {"seed_qualities": "many"},
         {"seed_qualities": {"x": 0.5}},
         {"reference": ["only one"]},
