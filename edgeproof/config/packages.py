@@ -48,16 +48,11 @@ def describe_installed(name: str) -> str:
         return NOTHING
 
 
-def is_locked(name: str, lock: Path = LOCK) -> bool:
+def is_always_installed(name: str, lock: Path = LOCK) -> bool:
     """Return whether edgeproof always has a package: it is in the lock or, without one, among its requirements."""
     if lock.exists():
         return canonicalize_name(name) in read_versions(lock)
-    requirements = map(Requirement, metadata.requires("edgeproof") or ())
-    return canonicalize_name(name) in {
-        canonicalize_name(requirement.name)
-        for requirement in requirements
-        if "extra" not in str(requirement.marker or "")
-    }
+    return any("extra" not in str(requirement.marker or "") for requirement in _list_requirements(name))
 
 
 def pin(packages: Sequence[str], lock: Path = LOCK) -> dict[str, str]:
@@ -134,8 +129,13 @@ def _find_installed_version(package: str) -> str:
 
 def _find_required_version(package: str) -> str | None:
     """Return the exact version of a package in edgeproof's own requirements, extras included, or None."""
-    for requirement in map(Requirement, metadata.requires("edgeproof") or ()):
-        exact = [part.version for part in requirement.specifier if part.operator == "=="]
-        if canonicalize_name(requirement.name) == canonicalize_name(package) and exact:
+    for requirement in _list_requirements(package):
+        if exact := [part.version for part in requirement.specifier if part.operator == "=="]:
             return exact[0]
     return None
+
+
+def _list_requirements(package: str) -> list[Requirement]:
+    """Return edgeproof's own requirements of a package, extras included."""
+    own = map(Requirement, metadata.requires("edgeproof") or ())
+    return [requirement for requirement in own if canonicalize_name(requirement.name) == canonicalize_name(package)]

@@ -7,7 +7,7 @@ extras are in requirements-runtimes.lock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from edgeproof.config import packages
 from edgeproof.config.params import ExportParams
@@ -28,8 +28,7 @@ def pin_for_export(runtime: str, names: Sequence[str]) -> dict[str, str]:
     followed by a text that says so. The text goes away when the package is installed, so the export then runs again.
     """
     pinned = packages.pin(names)
-    optional = pinned if find_extra(runtime) is not None else [name for name in pinned if not packages.is_locked(name)]
-    differing = [name for name in optional if packages.describe_difference(name, pinned[name])]
+    differing = [name for name in _list_optional(runtime, pinned) if packages.describe_difference(name, pinned[name])]
     return pinned | {name: f"{pinned[name]} (found: {packages.describe_installed(name)})" for name in differing}
 
 
@@ -40,8 +39,8 @@ def explain_absence(runtime: str, versions: Mapping[str, str]) -> str | None:
     """
     extra = find_extra(runtime)
     pinned = {name: version.partition(" ")[0] for name, version in versions.items()}
-    if extra is None:
-        packages.require({name: version for name, version in pinned.items() if packages.is_locked(name)})
+    optional = _list_optional(runtime, pinned)
+    packages.require({name: version for name, version in pinned.items() if name not in optional})
     differences = {name: packages.describe_difference(name, version) for name, version in pinned.items()}
     missing = {name: difference for name, difference in differences.items() if difference is not None}
     if not missing:
@@ -59,3 +58,8 @@ def refuse_artifacts(item: ExportParams) -> dict[str, str]:
     if reason is None:
         return {}
     return {name_artifact(scheme, item.seeds, seed): reason for scheme in item.schemes for seed in item.seeds}
+
+
+def _list_optional(runtime: str, names: Collection[str]) -> list[str]:
+    """Return the packages that may be missing: all of an extra, else those that edgeproof does not always have."""
+    return [name for name in names if find_extra(runtime) is not None or not packages.is_always_installed(name)]

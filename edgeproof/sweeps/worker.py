@@ -115,16 +115,12 @@ def _stop_beyond_limit(store: SweepStore, digest: str, params: Params, worktree:
 
 
 def _summarize_models(store: SweepStore, digest: str, worktree: Path) -> dict[str, ModelSummary]:
-    return {name: _summarize_model(worktree, name) for name in _list_models(store.load_params(digest))}
+    return {name: _summarize_model(worktree, name) for name in store.load_params(digest).map_models()}
 
 
 def _summarize_model(worktree: Path, name: str) -> ModelSummary:
     meta = read_meta(worktree / paths.MODELS / name, verify=False)
     return ModelSummary(content_sha256(meta), meta["validation_quality"])
-
-
-def _list_models(params: Params) -> list[str]:
-    return list(params.map_models())
 
 
 def _add_stage_error(store: SweepStore, digest: str, message: str) -> str:
@@ -136,7 +132,7 @@ def _add_stage_error(store: SweepStore, digest: str, message: str) -> str:
 
 def _remove_other_outputs(worktree: Path, params: Params, stages: Sequence[str]) -> None:
     """Remove outputs of other models and runtimes: DVC hashes whole directories of artifacts and records."""
-    expected = {paths.MODELS / name for name in _list_models(params)}
+    expected = {paths.MODELS / name for name in params.map_models()}
     expected |= {paths.ARTIFACTS / item.runtime / item.model for item in params.export.values()}
     expected |= {paths.RECORDS / key for key in params.bench}
     for pattern in (f"{paths.MODELS}/*", f"{paths.ARTIFACTS}/*/*", f"{paths.RECORDS}/*"):
