@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeproof.core.errors import DeviceError
+from edgeproof.records import array_files
 from edgeproof.records.kinds import LATENCIES_FILE
-
-MAX_ARRAY_BYTES = 2**31
 
 Array = np.ndarray[Any, Any]
 
@@ -25,15 +24,15 @@ def read_call_ns(out: Path) -> Array | None:
     if not path.is_file():
         return None
     try:  # the device may have sent anything
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
-                raise ValueError(f"it unpacks to more than {MAX_ARRAY_BYTES:,} bytes")
-        with np.load(path, allow_pickle=False) as stored:
-            names = {"call_ns", "invoke_ns", "started_ns"} | ({"postprocess_ns"} & set(stored))
-            arrays: dict[str, Array] = {name: stored[name] for name in names}
+        arrays = array_files.load_arrays(path, _select_durations)
     except Exception as error:
         raise DeviceError(f"the device's {path.name} can't be read: {error}") from None
     shapes = {array.shape for array in arrays.values()}
     if len(shapes) != 1 or any(array.dtype != np.uint64 or array.ndim != 1 for array in arrays.values()):
         raise DeviceError(f"the device's {path.name} doesn't hold an integer an inference")
     return arrays["call_ns"]
+
+
+def _select_durations(stored: Mapping[str, Array]) -> dict[str, Array]:
+    names = {"call_ns", "invoke_ns", "started_ns"} | ({"postprocess_ns"} & set(stored))
+    return {name: stored[name] for name in names}

@@ -7,17 +7,15 @@ know stay in `Record.content`.
 from __future__ import annotations
 
 import functools
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from edgeproof.core.directories import hash_file
 from edgeproof.core.errors import ArtifactError
 from edgeproof.core.regular_files import is_regular_file
+from edgeproof.records import array_files
 from edgeproof.records.fields import parse_fields, parse_optional
 from edgeproof.records.kinds import EVIDENCE_FILE, INTERLEAVED, OUTPUTS_FILE, RECORD_FILE
 from edgeproof.records.placement import OperatorPlacement, PlacementSummary, parse_operators, summarize_placement
@@ -41,7 +39,6 @@ from edgeproof.statistics.metric import CORRECT
 MEASURE_AGAIN = "Measure again: raise bench.session in the study, then 'make repro'."
 
 # The most bytes that the arrays of one file may take in memory.
-MAX_ARRAY_BYTES = 2**31
 
 Part = TypeVar("Part")
 
@@ -248,11 +245,7 @@ class Record:
     def _read_arrays(self, file: str, select: Callable[[Mapping[str, Array]], dict[str, Array]]) -> dict[str, Array]:
         path = self.find_file(file)
         try:
-            with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
-                    raise ValueError(f"it unpacks to more than {MAX_ARRAY_BYTES:,} bytes")
-            with np.load(path, allow_pickle=False) as arrays:
-                return select(arrays)
+            return array_files.load_arrays(path, select)
         except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
             problem = f"{type(error).__name__}: {error}"
             raise ArtifactError(f"{path} holds no arrays that can be read ({problem}). {MEASURE_AGAIN}") from None

@@ -16,7 +16,7 @@ from edgeproof.bench.schedule import Job
 from edgeproof.bench.subject import build_subject
 from edgeproof.config.params import Params
 from edgeproof.core.errors import ConfigError, DeviceError
-from edgeproof.records import kinds, record_files
+from edgeproof.records import array_files, kinds, record_files
 from edgeproof.records.record import Record
 from edgeproof.transports.fake import Transport
 from tests.support.bench_project import build_study, write_project
@@ -164,7 +164,7 @@ def test_a_device_cannot_add_records_or_files_to_a_session(
 def test_a_file_of_durations_that_would_fill_the_memory_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latency_file, "MAX_ARRAY_BYTES", 10_000)
+    monkeypatch.setattr(array_files, "MAX_ARRAY_BYTES", 10_000)
     zeros = np.zeros(100_000, np.uint64)
     np.savez_compressed(tmp_path / "latencies.npz", call_ns=zeros, invoke_ns=zeros, started_ns=zeros)
     with pytest.raises(DeviceError, match="more than 10,000 bytes"):
