@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -23,6 +23,8 @@ Array = np.ndarray[Any, Any]
 LAYERS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
 # AI Edge Quantizer's names of the operators whose weights int8-static-mse clips.
 CLIPPED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE")
+# Its names of the operators that have 4-bit weights together with 8-bit activations.
+NARROW = ("CONV_2D", "FULLY_CONNECTED")
 INT8 = {"activation_num_bits": 8, "weight_num_bits": 8}
 
 _fp32_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
@@ -48,8 +50,10 @@ def convert_integers(model: nn.Module, samples: tuple[Array, ...]) -> bytes:
     return _convert(model, samples, quant_config=QuantConfig(pt2e_quantizer=quantizer))
 
 
-def build_recipe(scheme: str) -> Any:
+def build_recipe(scheme: str, *, narrow: Sequence[str] = NARROW) -> Any:
     """Build AI Edge Quantizer's recipe for a scheme. Raises Unsupported for an unknown scheme.
+
+    `narrow` names the operators whose weights have 4 bits in int4-static. Those of all others have 8.
 
     Weights have one scale for each output channel, or for the whole tensor in int8-static-tensor.
     int8-static-mse adds OCTAV (Sakr et al., "Optimal Clipping and Magnitude-aware Differentiation for Improved
@@ -66,12 +70,10 @@ def build_recipe(scheme: str) -> Any:
         # A later rule overrides an earlier one. Static rules leave tables of embeddings in fp32.
         manager.add_dynamic_config(regex=".*", operation_name=qtyping.TFLOperationName.EMBEDDING_LOOKUP, num_bits=8)
 
-    def clip_weights() -> None:
+    def override(operators: Sequence[str], **settings: Any) -> None:
         quantize_statically()
-        # OCTAV refuses the constants of other operators, which are asymmetric.
-        for operation in (name for name in qtyping.TFLOperationName if name.value in CLIPPED):
-            layer = every | {"operation_name": operation}
-            manager.add_static_config(**layer, **INT8, algorithm_key=algorithms.OCTAV)
+        for operation in (name for name in qtyping.TFLOperationName if name.value in operators):
+            manager.add_static_config(**every | {"operation_name": operation}, **INT8 | settings)
 
     rules: dict[str, Callable[[], Any]] = {
         "fp16": lambda: manager.add_weight_only_config(**every, num_bits=16, algorithm_key=algorithms.FLOAT_CASTING),
@@ -80,8 +82,10 @@ def build_recipe(scheme: str) -> Any:
         "int8-dynamic": lambda: manager.add_dynamic_config(**every, num_bits=8),
         "int8-static": quantize_statically,
         "int8-static-minmax": quantize_statically,
-        "int8-static-mse": clip_weights,
+        # OCTAV refuses the constants of other operators, which are asymmetric.
+        "int8-static-mse": lambda: override(CLIPPED, algorithm_key=algorithms.OCTAV),
         "int8-static-tensor": lambda: quantize_statically(weight_granularity=tensorwise),
+        "int4-static": lambda: override(narrow, weight_num_bits=4),
     }
     if scheme not in rules:
         raise Unsupported(f"the tflite runtime has no scheme '{scheme}'")
@@ -112,18 +116,29 @@ def quantize(path: Path, recipe: Any, samples: tuple[Array, ...], *, averages_ra
     return bytes(engine.quantize(ranges.get_model_qsvs()).quantized_model)
 
 
-def describe_float_layers(path: Path) -> tuple[str, ...]:
-    """Describe the layers of a quantized file that still hold fp32 weights, one remark for each operator type."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+def describe_wide_layers(path: Path, scheme: str) -> tuple[str, ...]:
+    """Describe the layers whose weights have more bits than the scheme says, one remark for each operator type."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
 
-    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = Interpreter(str(path), experimental_op_resolver_type=plain)
-    operators = interpreter._get_ops_details()
-    computed = {index for operator in operators for index in operator["outputs"]}
-    floats = {tensor["index"] for tensor in interpreter.get_tensor_details() if tensor["dtype"] == np.float32}
-    weights = [(o["op_name"], o["inputs"][LAYERS[o["op_name"]]]) for o in operators if o["op_name"] in LAYERS]
-    counts = Counter(kind for kind, index in weights if index in floats - computed)
-    return tuple(f"weights of {count} {kind} left in fp32" for kind, count in sorted(counts.items()))
+    if not scheme.startswith("int"):
+        return ()
+    remarks = {schema.TensorType.FLOAT32: "left in fp32"}
+    if scheme.startswith("int4"):
+        remarks[schema.TensorType.INT8] = "kept in int8"
+    model = flatbuffer_utils.read_model(str(path))
+    graph = model.subgraphs[0]
+    computed = {index for operator in graph.operators for index in operator.outputs}
+    counts: Counter[tuple[str, int]] = Counter()
+    for operator in graph.operators:
+        kind = flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
+        if kind in LAYERS and (index := operator.inputs[LAYERS[kind]]) not in computed:
+            counts[kind, graph.tensors[index].type] += 1
+    return tuple(
+        f"weights of {count} {kind} {remarks[element_type]}"
+        for (kind, element_type), count in sorted(counts.items())
+        if element_type in remarks
+    )
 
 
 def _convert(model: nn.Module, samples: tuple[Array, ...], **settings: Any) -> bytes:

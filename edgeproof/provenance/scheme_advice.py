@@ -13,6 +13,7 @@ MORE_ACCURATE = {
         "int8-static-entropy": "ranges lose the least information",
     },
     "int4-weights": {"int8-weights": "weights have 8 bits instead of 4"},
+    "int4-static": {"int8-static": "weights have 8 bits instead of 4"},
     "int8-dynamic": {"int8-weights": "activations stay in float"},
     "int8-weights": {"fp16": "weights stay in float"},
     "fp16": {"fp32": "nothing is rounded"},
@@ -25,6 +26,7 @@ STATIC = {
     "int8-weights": "every layer is computed in float; no scheme keeps a single layer in float",
 }
 FASTER = {
+    "int4-static": {"int8-static": "fast kernels compute with 8-bit weights; 4-bit weights are unpacked in each inference"},
     "int8-dynamic": {"int8-static": "ranges of activations are fixed, so no inference measures them"},
     "int8-weights": {"int8-static": "layers are computed in integers"},
 }

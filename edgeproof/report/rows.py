@@ -31,6 +31,7 @@ SCHEMES = (
     "int8-static-mse",
     "int8-static-entropy",
     "int8-static-tensor",
+    "int4-static",
     "int8-qat",
 )
 

@@ -27,7 +27,7 @@ UNSUPPORTED_SCHEMES = {
     "int4-weights": "Core ML's 4-bit weights need blocks and iOS 18; edgeproof exports for iOS 17",
     "int8-dynamic": "Core ML never finds the ranges of activations at run time",
     **dict.fromkeys(("int8-static", "int8-static-minmax", "int8-static-percentile", "int8-static-mse"), _STATIC),
-    **dict.fromkeys(("int8-static-entropy", "int8-static-tensor"), _STATIC),
+    **dict.fromkeys(("int8-static-entropy", "int8-static-tensor", "int4-static"), _STATIC),
 }
 
 

@@ -25,12 +25,13 @@ OPERATORS_FILE = "operators.json"  # the number of operators by the unit that ru
 XNNPACK, PORTABLE = "XNNPACK", "portable kernel"
 METHOD = "forward"
 DELEGATE = b"XnnpackBackend"  # a program names its delegates by these bytes
+_FOUR_BITS = "XNNPACKQuantizer has 4-bit weights for fully connected layers with dynamic activations only"
 _HISTOGRAM = "ExecuTorch's XNNPACKQuantizer calibrates activations with a histogram only, as in int8-static"
 UNSUPPORTED_SCHEMES = {
     "fp16": "ExecuTorch's XNNPACK delegate keeps the number format of the network, which is fp32 here",
     "bf16": "ExecuTorch's XNNPACK delegate has no bfloat16 kernels for convolutions",
     "int8-weights": "XNNPACKQuantizer quantizes weights only together with activations",
-    "int4-weights": "XNNPACKQuantizer has 4-bit weights for fully connected layers with dynamic activations only",
+    **dict.fromkeys(("int4-weights", "int4-static"), _FOUR_BITS),
     "int8-static-tensor": "edgeproof quantizes weights for ExecuTorch with one scale for each output channel only",
     "int8-static-minmax": _HISTOGRAM,
     "int8-static-percentile": _HISTOGRAM,

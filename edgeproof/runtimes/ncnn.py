@@ -31,6 +31,7 @@ UNSUPPORTED_SCHEMES = {
     "bf16": "ncnn stores no bfloat16 weights; it rounds fp32 weights when it loads them",
     **dict.fromkeys(("int8-weights", "int4-weights", "int8-dynamic", "int8-static", "int8-static-minmax"), _TOOLS),
     **dict.fromkeys(("int8-static-percentile", "int8-static-mse", "int8-static-entropy", "int8-static-tensor"), _TOOLS),
+    "int4-static": _TOOLS,
 }
 
 

@@ -58,6 +58,7 @@ DTYPES = {
 UNSUPPORTED_SCHEMES = {
     "bf16": "ONNX Runtime's CPU provider has no bfloat16 kernel for convolutions",
     "int8-static-mse": "ONNX Runtime calibrates by minima and maxima, percentiles or entropy, not by squared error",
+    "int4-static": "ONNX Runtime has no integer kernels for convolutions with 4-bit weights",
 }
 
 

@@ -40,6 +40,7 @@ UNSUPPORTED_SCHEMES = {
         "and never for convolutions. Use int8-weights"
     ),
     "int8-static-entropy": "NNCF estimates ranges by extremes, quantiles or squared error, not by entropy",
+    "int4-static": "NNCF has 4-bit weights only together with fp32 activations, as in int4-weights",
 }
 
 

@@ -42,6 +42,7 @@ UNSUPPORTED_SCHEMES = {
     "int8-static-entropy": _ONE_CALIBRATION,
     "int8-static-mse": _ONE_CALIBRATION,
     "int8-static-tensor": "edgeproof exports for TensorRT with one scale per output channel only",
+    "int4-static": "TensorRT has 4-bit weights only together with activations in floating point",
     "int8-qat": "edgeproof trains for the integers of other runtimes, whose zero points TensorRT does not have",
 }
 

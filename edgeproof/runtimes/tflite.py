@@ -55,7 +55,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     path = out_dir / FILE
     if scheme == "int8-qat":
         path.write_bytes(converter.convert_integers(model, samples))
-        return ExportResult(notes=converter.describe_float_layers(path))
+        return ExportResult(notes=converter.describe_wide_layers(path, scheme))
     if scheme == "fp32":
         path.write_bytes(converter.convert_fp32(model, samples))
         return ExportResult()
@@ -63,7 +63,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     path.write_bytes(converter.convert_fp32(model, samples))
     averages_ranges = scheme != "int8-static-minmax"
     path.write_bytes(converter.quantize(path, recipe, samples, averages_ranges=averages_ranges))
-    return ExportResult(notes=(*REMARKS.get(scheme, ()), *converter.describe_float_layers(path)))
+    return ExportResult(notes=(*REMARKS.get(scheme, ()), *converter.describe_wide_layers(path, scheme)))
 
 
 def export_keras(
@@ -79,7 +79,7 @@ def export_keras(
     path = out_dir / FILE
     path.write_bytes(tensorflow.convert(model, variables, samples, scheme))
     tflite.order_ports(path)
-    return ExportResult(notes=() if scheme in ("fp32", "fp16") else tflite.describe_float_layers(path))
+    return ExportResult(notes=tflite.describe_wide_layers(path, scheme))
 
 
 def read_interface(path: Path) -> ModelInterface:

@@ -37,6 +37,7 @@ ARENA_LINE = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 PART_LINE = re.compile(r"\] '(.+?)' used (\d+) bytes")
 ARENA_FULL = re.compile(r"(?i)arena|failed to allocate|failed to resize|requested \d+")
 MISSING_OPERATOR = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
+NARROW = ("CONV_2D",)  # the operators that have kernels for 4-bit weights and 8-bit activations
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST")
 _NO_HYBRID_KERNELS = "LiteRT for Microcontrollers has no kernels for integer weights with fp32 activations"
 _EXTREMES = "AI Edge Quantizer, whose files are read, knows only the extremes of a sample's activations"
@@ -64,18 +65,16 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
-    if scheme not in ("fp32", "int8-static", "int8-static-minmax"):
+    if scheme not in ("fp32", "int8-static", "int8-static-minmax", "int4-static"):
         raise Unsupported(f"the tflm runtime has no scheme '{scheme}'")
     path = out_dir / FILE
     path.write_bytes(converter.convert_fp32(model, samples))
-    notes: tuple[str, ...] = ()
     if scheme != "fp32":
         averages_ranges = scheme != "int8-static-minmax"
-        recipe = converter.build_recipe(scheme)
+        recipe = converter.build_recipe(scheme, narrow=NARROW)
         path.write_bytes(converter.quantize(path, recipe, samples, averages_ranges=averages_ranges))
-        notes = converter.describe_float_layers(path)
     Session(out_dir, threads=1)
-    return ExportResult(notes=notes)
+    return ExportResult(notes=converter.describe_wide_layers(path, scheme))
 
 
 def read_interface(path: Path) -> ModelInterface:

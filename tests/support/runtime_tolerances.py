@@ -18,6 +18,7 @@ TOLERANCE = {
     "int8-static-mse": 0.12,
     "int8-static-entropy": 0.15,  # clips rare activations
     "int8-static-tensor": 0.12,
+    "int4-static": 0.2,  # as int4-weights, with the error of int8-static
 }
 
 # x86 processors without VNNI add pairs of products of 8-bit integers in 16 bits, which saturates. ONNX Runtime and

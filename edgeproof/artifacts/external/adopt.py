@@ -172,7 +172,7 @@ def _describe_measurement(
     notes = []
     if len(interface.outputs) > 1:
         notes.append(f"output '{interface.outputs[output_index].name}' of {len(interface.outputs)}")
-    if scheme.startswith("int8-static"):
+    if "-static" in scheme:
         notes.append(
             f"calibrated with {calibration_count} {'random inputs' if data is None else 'of the inputs measured'}"
         )

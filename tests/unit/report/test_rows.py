@@ -360,6 +360,7 @@ def hits(right: int, seed: int = 0, total: int = 10_000) -> np.ndarray:
         ("int8-static", 40, False),
         ("int8-static", 600, True),
         ("int4-weights", 300, False),
+        ("int4-static", 300, False),
         ("int4-weights", 600, True),
     ],
 )

@@ -13,12 +13,15 @@ import onnx
 import openvino as ov
 import pytest
 import torch
+from ai_edge_litert import schema_py_generated
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.tools import flatbuffer_utils
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeproof.converters import onnx_quantization
 from edgeproof.core import plugins
 from edgeproof.core.errors import Unsupported
+from edgeproof.models import weight_rounding
 from edgeproof.runtimes import openvino as openvino_runtime
 from tests.support.training_tasks import make_ports
 
@@ -132,6 +135,7 @@ def test_integer_weights_give_the_outputs_of_torch_with_weights_rounded_in_each_
         *((runtime, "fp16", 1 / 2) for runtime in RUNTIMES),
         *((runtime, "int8-weights", 1 / 4) for runtime in RUNTIMES),
         *((runtime, "int4-weights", 1 / 8) for runtime in ("tflite", "onnx")),
+        ("tflite", "int4-static", 1 / 8),
         ("openvino", "bf16", 1 / 2),
     ],
 )
@@ -185,8 +189,10 @@ def test_a_layer_that_a_quantizer_left_in_fp32_is_noted(samples: Array, tmp_path
     torch.manual_seed(0)
     layers = torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3), torch.nn.Flatten()
     module = torch.nn.Sequential(*layers).eval()
-    result = plugins.load("runtimes", "tflite").export(module, (samples[:, :1],), "int4-weights", tmp_path)
-    assert result.notes == ("weights of 1 DEPTHWISE_CONV_2D left in fp32",)
+    plugin = plugins.load("runtimes", "tflite")
+    for scheme, remark in (("int4-weights", "left in fp32"), ("int4-static", "kept in int8")):
+        result = plugin.export(module, (samples[:, :1],), scheme, tmp_path)
+        assert result.notes == (f"weights of 1 DEPTHWISE_CONV_2D {remark}",)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -194,7 +200,7 @@ def test_there_are_no_notes_if_every_layer_is_in_integers(
     runtime: str, module: torch.nn.Module, samples: Array, tmp_path: Path
 ) -> None:
     plugin = plugins.load("runtimes", runtime)
-    for scheme in ("int8-weights", "int8-static"):
+    for scheme in ("int8-weights", "int8-static", *(("int4-static",) if runtime == "tflite" else ())):
         assert plugin.export(module, (samples,), scheme, tmp_path).notes == ()
 
 
@@ -417,6 +423,32 @@ def test_tflite_weights_have_a_scale_for_each_output_channel_or_for_the_tensor(
     np.testing.assert_allclose(weights, round_weight(first, 254, -127, 127), rtol=1e-5, atol=1e-7)
     _, scales = read_tflite_weights(export("tflite", "int8-static-tensor"))[first.shape]
     np.testing.assert_allclose(scales, [np.abs(first).max() / 127], rtol=1e-5)
+
+
+def test_tflite_stores_weights_that_a_model_has_rounded_to_four_bits_as_they_are(
+    module: torch.nn.Module, samples: Array, tmp_path: Path
+) -> None:
+    rounded = copy.deepcopy(module)
+    for layer in (rounded[0], rounded[3]):  # type: ignore[index]
+        layer.weight.data = weight_rounding.round_weight(layer.weight.data, bits=4)
+    plugins.load("runtimes", "tflite").export(rounded, (samples,), "int4-static", tmp_path)
+    stored = read_packed_tflite_weights(tmp_path)
+    for weight in map(move_channels_last, get_weights(rounded)):
+        np.testing.assert_allclose(stored[weight.shape], weight, rtol=1e-6)
+
+
+def read_packed_tflite_weights(artifact: Path) -> dict[tuple[int, ...], Array]:
+    """Return the dequantized 4-bit tensors of a TFLite file by shape. Two integers share a byte, the first one below."""
+    model = flatbuffer_utils.read_model(str(artifact / "model.tflite"))
+    weights = {}
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.type == schema_py_generated.TensorType.INT4:
+            data = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
+            nibbles = np.stack([data & 15, data >> 4], axis=-1).ravel()[: np.prod(tensor.shape)].astype(np.int8)
+            integers = np.where(nibbles > 7, nibbles - 16, nibbles).reshape(tensor.shape)
+            scales = np.asarray(tensor.quantization.scale, np.float32)
+            weights[tuple(tensor.shape)] = integers * scales.reshape([-1] + [1] * (integers.ndim - 1))
+    return weights
 
 
 def test_clipped_tflite_weights_have_a_smaller_squared_error(module: torch.nn.Module, export: Export) -> None:
