@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeproof.sweeps.points import ComposedPoint
+    from edgeproof.sweeps.search_space import ChoiceAxis, RangeAxis
     from edgeproof.sweeps.smallest.choices import ChoiceSpace
 
 # The search, the study that it varies, and a part of the names of searches.
@@ -56,18 +57,37 @@ def _build_space(options: Any, fixed: Sequence[str], point: ComposedPoint) -> Ch
         )
     name = point.params.task.name
     task = load_task(name, DATA / name)
-    definitions = config_compose.compose_content(fixed)["networks"]
+    content = config_compose.compose_content(fixed)
+    definitions = content["networks"]
     networks = {
         network: {key: parse_axis(key, grammar) for key, grammar in definition["search"].items()}
         for network, definition in _select_networks(options.networks, definitions, task).items()
     }
+    keys = {key: parse_axis(key, grammar) for key, grammar in options.space.items()}
     has_teacher = is_classification(task) or hasattr(task, "distillation_loss")
     return choices.ChoiceSpace(
         networks=networks,
         defaults={network: definitions[network]["options"] for network in networks},
-        keys={key: parse_axis(key, grammar) for key, grammar in options.space.items()},
+        keys={**keys, "scheme": _select_schemes(keys["scheme"], content)},
         has_teacher=has_teacher,
     )
+
+
+def _select_schemes(axis: RangeAxis | ChoiceAxis, content: Mapping[str, Any]) -> ChoiceAxis:
+    """Return the values of search.space.scheme that the runtimes of a composed study have. Raises ConfigError."""
+    from edgeproof.core.errors import ConfigError
+    from edgeproof.sweeps.search_space import ChoiceAxis
+
+    runtimes = content["bench"]["runtimes"]
+    known = [scheme for name in runtimes for scheme in content["runtimes"][name]["schemes"]]
+    values = axis.list_probe_values()
+    selected = tuple(scheme for scheme in values if scheme in known)
+    if not selected:
+        raise ConfigError(
+            f"search.space.scheme has {', '.join(values)}, and {', '.join(runtimes)} has none of them. Schemes to "
+            f"choose from: {', '.join(known)}."
+        )
+    return ChoiceAxis(selected)
 
 
 def _select_networks(names: Sequence[str], definitions: Mapping[str, Any], task: Any) -> dict[str, Any]:

@@ -25,6 +25,8 @@ LAYERS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE
 CLIPPED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE")
 # Its names of the operators that have 4-bit weights together with 8-bit activations.
 NARROW = ("CONV_2D", "FULLY_CONNECTED")
+# Schemes whose ranges of activations are the extremes of all calibration samples.
+MINMAX_SCHEMES = ("int8-static-minmax", "int4-static")
 INT8 = {"activation_num_bits": 8, "weight_num_bits": 8}
 
 _fp32_files: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()

@@ -1,8 +1,9 @@
 """Quantize weights to 2^b − 1 levels in each output channel, and fine-tune them with the straight-through estimator.
 
 Symmetric per-channel quantization as in weight_rounding.round_weight. The gradient of the rounding is taken as 1
-(Bengio et al., 2013). Weights that were zero before stay zero. No runtime has kernels for such weights. They are stored
-dequantized: the entropy-coded size shrinks, the latency does not.
+(Bengio et al., 2013). Weights that were zero before stay zero. LiteRT's schemes int4-weights and int4-static store
+weights of 4 bits as they are here. All other schemes store them dequantized: the entropy-coded size shrinks, the
+latency does not.
 """
 
 from __future__ import annotations

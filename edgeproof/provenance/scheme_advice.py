@@ -26,7 +26,7 @@ STATIC = {
     "int8-weights": "every layer is computed in float; no scheme keeps a single layer in float",
 }
 FASTER = {
-    "int4-static": {"int8-static": "fast kernels compute with 8-bit weights; 4-bit weights are unpacked in each inference"},
+    "int4-static": {"int8-static": "no weights have to be unpacked in each inference"},
     "int8-dynamic": {"int8-static": "ranges of activations are fixed, so no inference measures them"},
     "int8-weights": {"int8-static": "layers are computed in integers"},
 }

@@ -61,7 +61,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
         return ExportResult()
     recipe = converter.build_recipe(scheme)
     path.write_bytes(converter.convert_fp32(model, samples))
-    averages_ranges = scheme != "int8-static-minmax"
+    averages_ranges = scheme not in converter.MINMAX_SCHEMES
     path.write_bytes(converter.quantize(path, recipe, samples, averages_ranges=averages_ranges))
     return ExportResult(notes=(*REMARKS.get(scheme, ()), *converter.describe_wide_layers(path, scheme)))
 

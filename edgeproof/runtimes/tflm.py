@@ -70,7 +70,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     path = out_dir / FILE
     path.write_bytes(converter.convert_fp32(model, samples))
     if scheme != "fp32":
-        averages_ranges = scheme != "int8-static-minmax"
+        averages_ranges = scheme not in converter.MINMAX_SCHEMES
         recipe = converter.build_recipe(scheme, narrow=NARROW)
         path.write_bytes(converter.quantize(path, recipe, samples, averages_ranges=averages_ranges))
     Session(out_dir, threads=1)

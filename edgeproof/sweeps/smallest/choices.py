@@ -14,8 +14,9 @@ from edgeproof.config.validation import validate
 from edgeproof.core import plugins
 from edgeproof.sweeps.search_space import ChoiceAxis, SearchSpace
 
-# Models of conf/study/smallest.yaml: the second learns from the first, and the third is the second without channels.
-TEACHER, STUDENT, SMALL = "teacher", "student", "small"
+# Models of conf/study/smallest.yaml: the second learns from the first, the third is the second without channels, and
+# the last is one of both, trained with weights that are rounded to 4 bits.
+TEACHER, STUDENT, SMALL, ROUNDED = "teacher", "student", "small", "rounded"
 # The keys of `space` in conf/search/<name>.yaml.
 KEYS = ("teacher", "temperature", "hard_weight", "ratio", "scheme")
 NO_TEACHER = "none"
@@ -40,9 +41,16 @@ class Choice:
     scheme: str
 
     @property
+    def chain(self) -> tuple[str, ...]:
+        """The models that are trained one from the other, the measured one last."""
+        pruned = () if float(self.ratio) == NO_PRUNING else (SMALL,)
+        rounded = (ROUNDED,) if self.scheme.startswith("int4") else ()
+        return (STUDENT, *pruned, *rounded)
+
+    @property
     def final_model(self) -> str:
         """The model whose artifact is measured."""
-        return STUDENT if float(self.ratio) == NO_PRUNING else SMALL
+        return self.chain[-1]
 
     def list_overrides(self) -> tuple[str, ...]:
         """Return the overrides of conf/study/smallest.yaml that give this candidate."""
@@ -53,12 +61,15 @@ class Choice:
             words += [f"~models.{STUDENT}.options.{name}" for name in ("temperature", "hard_weight")]
         else:
             words += [f"distill.temperature={self.temperature}", f"distill.hard_weight={self.hard_weight}"]
-        if self.final_model == STUDENT:
-            words += [f"~models.{SMALL}", f"models.{STUDENT}.runtimes=null"]
-        else:
+        *parents, final = self.chain
+        words += [f"~models.{name}" for name in (SMALL, ROUNDED) if name not in self.chain]
+        words += [f"++models.{name}.{key}=[]" for name in parents for key in ("runtimes", "final")]
+        words += [f"++models.{final}.runtimes=null"]
+        if SMALL in self.chain:
             words += [f"prune.ratio={self.ratio}"]
-        name = self.final_model
-        return (*words, f"++models.{name}.schemes=[{self.scheme}]", f"++models.{name}.final=[{self.scheme}]")
+        if final == ROUNDED:
+            words += [f"models.{ROUNDED}.parent={parents[-1]}"]
+        return (*words, f"++models.{final}.schemes=[{self.scheme}]", f"++models.{final}.final=[{self.scheme}]")
 
     def describe(self) -> str:
         """Return the candidate as short text."""

@@ -77,7 +77,7 @@ class SmallestSearch:
         """Return what decides a candidate's size. It is that of the composed study, without composing it."""
         composed = describe_untrained(self.base)
         pruning = {**self.base.find_model(SMALL).options, "ratio": float(choice.ratio)}
-        is_pruned = choice.final_model == SMALL
+        is_pruned = SMALL in choice.chain
         return replace(
             composed,
             network=choice.network,

@@ -438,7 +438,7 @@ def test_tflite_stores_weights_that_a_model_has_rounded_to_four_bits_as_they_are
 
 
 def read_packed_tflite_weights(artifact: Path) -> dict[tuple[int, ...], Array]:
-    """Return the dequantized 4-bit tensors of a TFLite file by shape. Two integers share a byte, the first one below."""
+    """Return the dequantized 4-bit tensors of a file by shape. A byte holds two integers, the first in its low bits."""
     model = flatbuffer_utils.read_model(str(artifact / "model.tflite"))
     weights = {}
     for tensor in model.subgraphs[0].tensors:

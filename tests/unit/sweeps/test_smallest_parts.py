@@ -262,15 +262,25 @@ def test_the_ablation_has_one_change_a_row_from_the_defaults_to_the_winner() -> 
 
 
 @pytest.mark.parametrize(
-    "chosen", [CHOSEN, replace(CHOSEN, temperature=None, hard_weight=None), replace(CHOSEN, ratio="0")]
+    "chosen",
+    [
+        CHOSEN,
+        replace(CHOSEN, temperature=None, hard_weight=None),
+        replace(CHOSEN, ratio="0"),
+        replace(CHOSEN, scheme="int4-static"),
+        replace(CHOSEN, scheme="int4-static", ratio="0"),
+    ],
 )
 def test_a_choice_composes_to_a_study_with_one_final_artifact(chosen: Choice) -> None:
-    params = compose.compose(None, ["study=smallest", *chosen.list_overrides()])
-    assert params.report.final == {chosen.final_model: ["int8-static"]}
+    params = compose.compose(None, ["study=smallest", "bench.runtimes=[tflite]", *chosen.list_overrides()])
+    assert params.report.final == {chosen.final_model: [chosen.scheme]}
+    trained_for_4_bits = {"rounded": chosen.chain[-2]} if chosen.scheme == "int4-static" else {}
+    assert {name: params.find_model(name).parent for name in params.quantize} == trained_for_4_bits
     assert ("small" in params.prune) == (chosen.ratio != "0")
     student = params.find_model("student")
     assert student.network_options["width"] == 16
     assert student.teachers == (["teacher"] if chosen.temperature else [])
     described = proxies.describe_untrained(params)
-    assert [name for name, _ in described.steps] == (["prune_channels"] if "small" in params.prune else [])
+    methods = ["prune_channels"] * ("small" in params.prune) + ["round_weights"] * ("rounded" in params.quantize)
+    assert [name for name, _ in described.steps] == methods
     assert described.export["strip"] is True

@@ -31,6 +31,7 @@ from edgeproof.study import plan
 from edgeproof.sweeps.local_executor import PointPhase
 from edgeproof.sweeps.outcomes import ModelSummary, PointOutcome
 from edgeproof.sweeps.points import ComposedPoint
+from edgeproof.sweeps.search_space import ChoiceAxis
 from edgeproof.sweeps.smallest import proxies, run
 from edgeproof.sweeps.smallest.choices import ChoiceSpace
 from edgeproof.sweeps.smallest.options import SmallestOptions
@@ -282,6 +283,18 @@ def test_a_search_chooses_among_the_networks_that_take_the_tasks_inputs(
     assert signals.budget.limits == pytest.approx({"size_bytes": 12e6, "p90_us": 50_000, "peak_rss_bytes": 1e9})
     assert signals.compose(()).params.find_model("teacher").network == "resnet8"
     assert signals.name.startswith("activity-smallest-")
+    assert images.space.keys["scheme"] == ChoiceAxis(("int8-static", "fp32"))
+    tflite = search("digits", "--within", "size_kb=16", "--target", "90", "--runtime", "tflite")
+    assert tflite.space.keys["scheme"] == ChoiceAxis(("int8-static", "int4-static", "fp32"))
+
+
+def test_schemes_that_no_runtime_has_are_refused_with_those_that_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["+search=smallest", "study=smallest", "++search.within.size_kb=16", "search.target=90"]
+    code = main.run(["sweep", *words, "bench.runtimes=[openvino]", "search.space.scheme='choice(int4-static)'"])
+    text = capsys.readouterr().err
+    assert code == 2
+    assert "search.space.scheme has int4-static, and openvino has none of them" in text
+    assert "int8-static-mse" in text
 
 
 @pytest.mark.parametrize(
