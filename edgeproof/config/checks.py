@@ -74,7 +74,7 @@ def _list_mentions(study: Study) -> list[Mention]:
             ("parent model", entry.parent, models),
             ("control model", entry.control, models),
             *(("teacher model", teacher, models) for teacher in entry.teachers),
-            *(("runtime", runtime, study.bench.runtimes) for runtime in entry.runtimes or []),
+            *(("runtime", runtime, list(study.runtimes)) for runtime in entry.runtimes or []),
         ]
     return [Mention(kind, name, known) for kind, name, known in mentions if name is not None]
 
@@ -128,6 +128,12 @@ def _check_model(name: str, study: Study) -> None:
         raise ConfigError(f"models.{name}.final must be among its schemes ({', '.join(entry.schemes)}).")
     if len(set(entry.schemes)) < len(entry.schemes):
         raise ConfigError(f"models.{name}.schemes lists a scheme twice: {', '.join(entry.schemes)}.")
+    measured = study.bench.runtimes
+    if others := [runtime for runtime in entry.runtimes or [] if runtime not in measured]:
+        raise ConfigError(
+            f"models.{name}.runtimes has {', '.join(others)}, and bench.runtimes has only {', '.join(measured)}. "
+            "Change one of them."
+        )
     if (entry.network is None) == (entry.parent is None):
         raise ConfigError(f"models.{name} must name either a network to start from or a parent, and not both.")
     if entry.parent is not None and entry.network_options:

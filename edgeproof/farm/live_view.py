@@ -15,6 +15,8 @@ import rich.live
 import rich.table
 import rich.text
 
+from edgeproof.study import durations
+
 MAX_SHOWN_DEVICES = 20
 ESTIMATE_INTERVAL_S = 1.0
 ALL_DEVICES = ""  # no device has an empty name
@@ -89,7 +91,7 @@ class LiveView:
                 known_s = [left_s for device in self._totals if (left_s := self._estimate_left_s(device)) is not None]
                 left_s = max(known_s, default=0.0)
                 self._estimated_s = now_s
-                self._estimate = f", about {_format_duration(left_s)} left" if left_s > 0 else ""
+                self._estimate = f", about {durations.format_duration(left_s)} left" if left_s > 0 else ""
             return self._estimate
 
     def _estimate_left_s(self, device: str) -> float | None:
@@ -118,18 +120,12 @@ class LiveView:
             cells = (
                 f"  {device}",
                 job.name,
-                _format_duration(self._clock_s() - job.started_s),
+                durations.format_duration(self._clock_s() - job.started_s),
                 f"{ended.get(device, 0)} of {self._totals[device]}",
-                "" if left_s is None else _format_duration(left_s),
+                "" if left_s is None else durations.format_duration(left_s),
             )
             table.add_row(*map(rich.text.Text, cells))  # as plain text: names may look like rich's markup
         more = f"  and {len(busy) - MAX_SHOWN_DEVICES} more devices; " if len(busy) > MAX_SHOWN_DEVICES else "  "
         done = f"{sum(ended.values())} of {len(self._jobs)} jobs done{self.format_time_left()}"
         table.add_row(rich.text.Text(more + done))
         return table
-
-
-def _format_duration(duration_s: float) -> str:
-    minutes, seconds = divmod(round(duration_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -53,6 +53,8 @@ def estimate_s(durations_s: Mapping[str, float], stage: str) -> float:
     return median(same_kind) if same_kind else DEFAULTS_S.get(kind, OTHER_S)
 
 
-def format_duration(seconds: float) -> str:
-    """Return seconds as minutes and seconds, such as 1:05."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+def format_duration(duration_s: float) -> str:
+    """Return a duration as minutes and seconds, such as 1:05, or with hours, such as 2:00:09."""
+    minutes, seconds = divmod(round(duration_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

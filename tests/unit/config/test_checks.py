@@ -48,7 +48,8 @@ def test_an_unknown_name_is_an_error_that_shows_the_nearest_name_and_where_to_ad
 def test_a_model_cannot_use_a_runtime_that_the_study_does_not_list(content: dict[str, Any]) -> None:
     study_contents.put(content, "bench/runtimes", ["onnx"])
     study_contents.put(content, "models/teacher/runtimes", ["tflite"])
-    assert "unknown runtime 'tflite'" in study_contents.read_error(content)
+    message = study_contents.read_error(content)
+    assert "models.teacher.runtimes has tflite, and bench.runtimes has only onnx" in message
 
 
 # --- values --------------------------------------------------------------------------------------------------------
