@@ -46,7 +46,7 @@ def test_a_refusal_names_the_operator_or_the_first_line_of_the_engine(text: str,
     assert reason in tflm._explain_failure(text)
 
 
-@pytest.mark.parametrize("scheme", ["fp32", "int8-static"])
+@pytest.mark.parametrize("scheme", ["fp32", "int8-static", "int4-static"])
 def test_outputs_are_those_of_litert_and_the_arena_holds_the_largest_activations(scheme: str, tmp_path: Path) -> None:
     if is_absent("tflm"):
         return
