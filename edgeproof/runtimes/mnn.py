@@ -33,7 +33,7 @@ UNSUPPORTED_SCHEMES = {
     "int8-static-mse": _ONE_CALIBRATION,
     "int8-static-entropy": "MNN's entropy calibration (KL) ends with a segmentation fault in version 3.6.1",
     "int8-static-tensor": "MNN's quantizer has one scale for each output channel only",
-    "int4-static": "MNN has 4-bit weights only together with fp32 activations, as in int4-weights",
+    "int4-static": "edgeproof has 4-bit weights for MNN only together with fp32 activations, as in int4-weights",
 }
 
 
