@@ -140,14 +140,13 @@ def find_weight_axes(graph: Any) -> dict[str, int]:
     return channel_axes
 
 
-def describe_float_layers(path: Path) -> tuple[str, ...]:
-    """Describe the layers of a quantized file that still hold fp32 weights, one remark for each operator type."""
+def count_layers(path: Path) -> Counter[tuple[str, str]]:
+    """Count the layers of a quantized file that still hold fp32 weights, by operator type and element type."""
     import onnx
 
     graph = onnx.load(path).graph
     weights = find_weight_axes(graph)
-    counts = Counter(node.op_type for node in graph.node if node.op_type in LAYERS and node.input[1] in weights)
-    return tuple(f"weights of {count} {kind} left in fp32" for kind, count in sorted(counts.items()))
+    return Counter((node.op_type, "f32") for node in graph.node if node.op_type in LAYERS and node.input[1] in weights)
 
 
 def _write_preprocessed(model: nn.Module, samples: tuple[Array, ...], directory: Path) -> Path:

@@ -88,7 +88,7 @@ def compress_weights(model: Any, bits: int) -> Any:
         return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
     options = {"all_layers": True, "group_size": -1, "backup_mode": nncf.BackupMode.INT8_SYM}
     compressed = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT4_SYM, **options)
-    layers = _count_layers(compressed)
+    layers = count_layers(compressed)
     wider = sum(count for (_, element_type), count in layers.items() if element_type != "i4")
     if 2 * wider > layers.total():
         raise Unsupported(
@@ -155,22 +155,7 @@ def check_loadable(path: Path) -> None:
         raise Unsupported(f"OpenVINO's CPU plugin can't load this network's trained integers: {reason}") from error
 
 
-def describe_wide_layers(model: Any, scheme: str) -> tuple[str, ...]:
-    """Describe the layers whose weights have more bits than the scheme says, one remark for each operator type."""
-    if not scheme.startswith("int"):
-        return ()
-    remarks = {"f32": "left in fp32", "f16": "left in fp16"}
-    if scheme.startswith("int4"):
-        remarks |= {"i8": "kept in int8"}
-    layers = sorted(_count_layers(model).items())
-    return tuple(
-        f"weights of {count} {operator} {remarks[element_type]}"
-        for (operator, element_type), count in layers
-        if element_type in remarks
-    )
-
-
-def _count_layers(model: Any) -> Counter[tuple[str, str]]:
+def count_layers(model: Any) -> Counter[tuple[str, str]]:
     """Count the layers by operator type and by the element type in which their weights are stored."""
     counts: Counter[tuple[str, str]] = Counter()
     for operation in model.get_ops():

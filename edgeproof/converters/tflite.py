@@ -118,29 +118,21 @@ def quantize(path: Path, recipe: Any, samples: tuple[Array, ...], *, averages_ra
     return bytes(engine.quantize(ranges.get_model_qsvs()).quantized_model)
 
 
-def describe_wide_layers(path: Path, scheme: str) -> tuple[str, ...]:
-    """Describe the layers whose weights have more bits than the scheme says, one remark for each operator type."""
+def count_layers(path: Path) -> Counter[tuple[str, str]]:
+    """Count the layers by operator type and by the element type in which their weights are stored."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
-    if not scheme.startswith("int"):
-        return ()
-    remarks = {schema.TensorType.FLOAT32: "left in fp32"}
-    if scheme.startswith("int4"):
-        remarks[schema.TensorType.INT8] = "kept in int8"
+    names = {schema.TensorType.FLOAT32: "f32", schema.TensorType.INT8: "i8"}
     model = flatbuffer_utils.read_model(str(path))
     graph = model.subgraphs[0]
     computed = {index for operator in graph.operators for index in operator.outputs}
-    counts: Counter[tuple[str, int]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     for operator in graph.operators:
         kind = flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
         if kind in LAYERS and (index := operator.inputs[LAYERS[kind]]) not in computed:
-            counts[kind, graph.tensors[index].type] += 1
-    return tuple(
-        f"weights of {count} {kind} {remarks[element_type]}"
-        for (kind, element_type), count in sorted(counts.items())
-        if element_type in remarks
-    )
+            counts[kind, names.get(graph.tensors[index].type, "")] += 1
+    return counts
 
 
 def _convert(model: nn.Module, samples: tuple[Array, ...], **settings: Any) -> bytes:

@@ -70,6 +70,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     """
     from edgeproof.converters import onnx as converter
     from edgeproof.converters import onnx_quantization as quantization
+    from edgeproof.converters.wide_layers import describe_wide_layers
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
@@ -89,7 +90,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     if scheme not in writers:
         raise Unsupported(f"the onnx runtime has no scheme '{scheme}'")
     writers[scheme]()
-    return ExportResult(notes=quantization.describe_float_layers(path) if scheme.startswith("int") else ())
+    return ExportResult(notes=describe_wide_layers(quantization.count_layers(path), scheme))
 
 
 def read_interface(path: Path) -> ModelInterface:

@@ -51,6 +51,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     or a network that OpenVINO does not support.
     """
     from edgeproof.converters import openvino as converter
+    from edgeproof.converters.wide_layers import describe_wide_layers
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
@@ -73,7 +74,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     converter.save(transformed, out_dir / FILE, compress_to_fp16=scheme == "fp16")
     if scheme == "int8-qat":
         converter.check_loadable(out_dir / FILE)
-    return ExportResult(notes=converter.describe_wide_layers(transformed, scheme))
+    return ExportResult(notes=describe_wide_layers(converter.count_layers(transformed), scheme))
 
 
 def read_interface(path: Path) -> ModelInterface:

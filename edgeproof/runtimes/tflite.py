@@ -49,13 +49,14 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     that these tools do not have.
     """
     from edgeproof.converters import tflite as converter
+    from edgeproof.converters.wide_layers import describe_wide_layers
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
     path = out_dir / FILE
     if scheme == "int8-qat":
         path.write_bytes(converter.convert_integers(model, samples))
-        return ExportResult(notes=converter.describe_wide_layers(path, scheme))
+        return ExportResult(notes=describe_wide_layers(converter.count_layers(path), scheme))
     if scheme == "fp32":
         path.write_bytes(converter.convert_fp32(model, samples))
         return ExportResult()
@@ -63,7 +64,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     path.write_bytes(converter.convert_fp32(model, samples))
     averages_ranges = scheme not in converter.MINMAX_SCHEMES
     path.write_bytes(converter.quantize(path, recipe, samples, averages_ranges=averages_ranges))
-    return ExportResult(notes=(*REMARKS.get(scheme, ()), *converter.describe_wide_layers(path, scheme)))
+    return ExportResult(notes=(*REMARKS.get(scheme, ()), *describe_wide_layers(converter.count_layers(path), scheme)))
 
 
 def export_keras(
@@ -75,11 +76,12 @@ def export_keras(
     the element type of each input. Raises Unsupported for a scheme or a network that the converter does not support.
     """
     from edgeproof.converters import tensorflow, tflite
+    from edgeproof.converters.wide_layers import describe_wide_layers
 
     path = out_dir / FILE
     path.write_bytes(tensorflow.convert(model, variables, samples, scheme))
     tflite.order_ports(path)
-    return ExportResult(notes=tflite.describe_wide_layers(path, scheme))
+    return ExportResult(notes=describe_wide_layers(tflite.count_layers(path), scheme))
 
 
 def read_interface(path: Path) -> ModelInterface:

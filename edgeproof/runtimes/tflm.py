@@ -62,6 +62,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
     or an operator that LiteRT for Microcontrollers does not have.
     """
     from edgeproof.converters import tflite as converter
+    from edgeproof.converters.wide_layers import describe_wide_layers
 
     if scheme in UNSUPPORTED_SCHEMES:
         raise Unsupported(UNSUPPORTED_SCHEMES[scheme])
@@ -74,7 +75,7 @@ def export(model: nn.Module, samples: tuple[Array, ...], scheme: str, out_dir: P
         recipe = converter.build_recipe(scheme, narrow=NARROW)
         path.write_bytes(converter.quantize(path, recipe, samples, averages_ranges=averages_ranges))
     Session(out_dir, threads=1)
-    return ExportResult(notes=converter.describe_wide_layers(path, scheme))
+    return ExportResult(notes=describe_wide_layers(converter.count_layers(path), scheme))
 
 
 def read_interface(path: Path) -> ModelInterface:
