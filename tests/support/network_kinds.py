@@ -144,6 +144,12 @@ KINDS = {
         sizes=(_make_signal_ports((9, 128), 6), _make_signal_ports((1, 5), 2)),
         make_task=_make_classification,
     ),
+    "spectrogram_classifier": NetworkKind(
+        tiny=_make_signal_ports((1, 16, 3), CLASSES),
+        tiniest=_make_signal_ports((1, 8, 2), CLASSES),
+        sizes=(_make_signal_ports((1, 49, 10), 12), _make_signal_ports((9, 128), 6), _make_signal_ports((2, 5, 1), 2)),
+        make_task=_make_classification,
+    ),
     "text_classifier": NetworkKind(
         tiny=_make_text_ports(12, CLASSES),
         tiniest=_make_text_ports(6, CLASSES),

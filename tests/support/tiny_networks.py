@@ -22,6 +22,7 @@ TINY: dict[str, dict[str, Any]] = {
     "cnn2": {"widths": [4, 6], "hidden": 16},
     "cnn_1d": {"widths": [8, 12]},
     "ds_cnn": {"width": 16, "blocks": 2, "stem_kernel": [3, 3], "stem_stride": 1},
+    "ds_cnn_1d": {"width": 16, "blocks": 2, "kernel": 3, "stem_kernel": 3, "stem_stride": 1},
     "gru": {"hidden": 16},
     "mlp": {"hidden": [32, 16]},
     "mobilenet_v1": {"widths": [8, 16], "blocks": 2, "stem_stride": 1},

@@ -1,8 +1,9 @@
-"""ds_cnn, cnn_1d and autoencoder against published counts, counts by hand and plain numpy."""
+"""ds_cnn, cnn_1d, ds_cnn_1d and autoencoder against published counts, counts by hand and plain numpy."""
 
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from torch import nn
 
 from edgeproof.core.ports import Port
 from edgeproof.models import frameworks
-from edgeproof.networks import autoencoder, cnn_1d, ds_cnn
+from edgeproof.networks import autoencoder, cnn_1d, ds_cnn, ds_cnn_1d
 from tests.support.training_tasks import make_ports
 
 DS_CNN = {"width": 64, "blocks": 4, "stem_kernel": (10, 4), "stem_stride": 2, "dropout": 0.2}
 CNN_1D = {"widths": (8, 12), "kernel": 5, "dropout": 0.0}
+DS_CNN_1D = {"width": 8, "blocks": 2, "kernel": 9, "stem_kernel": 5, "stem_stride": 2, "dropout": 0.0}
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -88,6 +90,56 @@ def test_parameters_of_cnn_1d_equal_the_count_by_hand() -> None:
     assert count_parameters(module) == 5 * 6 * 8 + 2 * 8 + 5 * 8 * 12 + 2 * 12 + 12 * 5 + 5
 
 
+# --- DS-CNN over time ----------------------------------------------------------------------------------------------
+
+
+def test_ds_cnn_1d_equals_one_dimensional_convolutions() -> None:
+    torch.manual_seed(0)
+    module = ds_cnn_1d.build(*make_ports((1, 49, 10), 12), **DS_CNN_1D).eval()
+    clips = torch.randn(3, 1, 49, 10)
+    x = normalize(
+        nn.functional.conv1d(clips[:, 0].mT, module.stem[0].weight.squeeze(3), stride=2, padding=2), module.stem[1]
+    )
+    assert x.shape == (3, 8, 25)
+    x = x.relu()
+    for depthwise, norm, pointwise, last_norm, _ in module.blocks:
+        x = normalize(nn.functional.conv1d(x, depthwise.weight.squeeze(3), padding=4, groups=8), norm)
+        x = normalize(nn.functional.conv1d(x, pointwise.weight.squeeze(3)), last_norm).relu()
+    torch.testing.assert_close(module(clips), module.classifier(x.mean(2)), atol=1e-5, rtol=1e-4)
+
+
+def normalize(x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+    """Apply a batch normalization, with statistics that differ from the initial ones, to (N, C, T)."""
+    nn.init.uniform_(norm.running_mean, -0.1, 0.1)
+    nn.init.uniform_(norm.running_var, 0.5, 2)
+    return nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+
+
+def test_the_values_of_a_step_are_channels_of_ds_cnn_1d() -> None:
+    torch.manual_seed(0)
+    signals = torch.randn(2, 3, 16, 4)
+    module = ds_cnn_1d.build(*make_ports((3, 16, 4), 5), **DS_CNN_1D).eval()
+    # Row c·F + f of the flat signal is feature f of channel c.
+    flat = torch.stack([signals[:, row // 4, :, row % 4] for row in range(12)], dim=1)
+    assert torch.equal(module(signals), module(flat))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 49, 128])
+def test_ds_cnn_1d_takes_signals_of_any_length(steps: int) -> None:
+    for shape in ((3, steps), (3, steps, 4)):
+        module = ds_cnn_1d.build(*make_ports(shape, 5), **DS_CNN_1D).eval()
+        assert module(torch.rand(2, *shape)).shape == (2, 5)
+        assert module.blocks(module.stem(torch.rand(2, math.prod(shape) // steps, steps, 1))).shape[2] == -(-steps // 2)
+
+
+def test_counts_of_ds_cnn_1d_equal_those_by_hand() -> None:
+    inputs, outputs = make_ports((1, 49, 10), 12)
+    module = ds_cnn_1d.build(inputs, outputs, **DS_CNN_1D)
+    block = 9 * 8 + 8 * 8
+    assert count_parameters(module) == 5 * 10 * 8 + 2 * block + 5 * 2 * 8 + 8 * 12 + 12
+    assert frameworks.compute_facts(module, inputs).macs == 25 * (5 * 10 * 8 + 2 * block) + 8 * 12
+
+
 # --- autoencoder ---------------------------------------------------------------------------------------------------
 
 FEATURES = Port("features", (640,))
@@ -130,6 +182,8 @@ def test_an_autoencoder_equals_its_formula_in_numpy() -> None:
         (ds_cnn, DS_CNN | {"stem_kernel": [10]}),
         (ds_cnn, DS_CNN | {"dropout": 1.0}),
         (ds_cnn, DS_CNN | {"padding": 1}),
+        (ds_cnn_1d, DS_CNN_1D | {"kernel": 8}),
+        (ds_cnn_1d, DS_CNN_1D | {"stem_kernel": 0}),
         (cnn_1d, CNN_1D | {"widths": []}),
         (cnn_1d, CNN_1D | {"kernel": 0}),
         (autoencoder, {"hidden": [0], "code": 8}),

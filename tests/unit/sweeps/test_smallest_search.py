@@ -280,7 +280,7 @@ def test_a_search_chooses_among_the_networks_that_take_the_tasks_inputs(
     assert list(images.space.networks) == ["resnet8", "ds_cnn", "mobilenet_v2"]
     assert images.space.has_teacher
     signals = search("activity", "--within", "smart_camera", "--target", "80")
-    assert list(signals.space.networks) == ["resnet8", "ds_cnn", "mobilenet_v2", "cnn_1d"]
+    assert list(signals.space.networks) == ["resnet8", "ds_cnn", "mobilenet_v2", "cnn_1d", "ds_cnn_1d"]
     assert signals.budget.limits == pytest.approx({"size_bytes": 12e6, "p90_us": 50_000, "peak_rss_bytes": 1e9})
     assert signals.compose(()).params.find_model("teacher").network == "resnet8"
     assert signals.name.startswith("activity-smallest-")
