@@ -74,10 +74,19 @@ class DSCNN1D(nn.Module):
         self.classifier = classifier
 
     def forward(self, signals: torch.Tensor) -> torch.Tensor:
-        x = signals if signals.dim() == 3 else signals.transpose(2, 3).flatten(1, 2)
-        features = torch.flatten(self.pool(self.blocks(self.stem(x.unsqueeze(3)))), 1)
+        features = torch.flatten(self.pool(self.blocks(self.stem(move_features(signals)))), 1)
         logits: torch.Tensor = self.classifier(self.dropout(features))
         return logits
+
+
+def move_features(signals: torch.Tensor) -> torch.Tensor:
+    """Turn signals (N, C, T) or features (N, C, T, F) into (N, C·F, T, 1)."""
+    if signals.dim() == 3:
+        return signals.unsqueeze(3)
+    if signals.shape[1] == 1:
+        # This is the next case for one channel. Converters see that it moves no data if channels come last in memory.
+        return signals.permute(0, 3, 2, 1)
+    return signals.transpose(2, 3).flatten(1, 2).unsqueeze(3)
 
 
 def build_block(width: int, kernel: int) -> nn.Sequential:

@@ -115,12 +115,13 @@ def normalize(x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
     return nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
 
 
-def test_the_values_of_a_step_are_channels_of_ds_cnn_1d() -> None:
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_values_of_a_step_are_channels_of_ds_cnn_1d(channels: int) -> None:
     torch.manual_seed(0)
-    signals = torch.randn(2, 3, 16, 4)
-    module = ds_cnn_1d.build(*make_ports((3, 16, 4), 5), **DS_CNN_1D).eval()
+    signals = torch.randn(2, channels, 16, 4)
+    module = ds_cnn_1d.build(*make_ports((channels, 16, 4), 5), **DS_CNN_1D).eval()
     # Row c·F + f of the flat signal is feature f of channel c.
-    flat = torch.stack([signals[:, row // 4, :, row % 4] for row in range(12)], dim=1)
+    flat = torch.stack([signals[:, row // 4, :, row % 4] for row in range(channels * 4)], dim=1)
     assert torch.equal(module(signals), module(flat))
 
 
