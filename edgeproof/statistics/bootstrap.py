@@ -44,24 +44,6 @@ def estimate_quality(compute: Compute, evidence: Evidence, *, resamples: int = R
     return _build_estimate(value, _drop_undefined(resample_quality(compute, evidence, resamples=resamples)))
 
 
-def compare_qualities(
-    compute: Compute, evidence: Evidence, reference: Evidence, *, resamples: int = RESAMPLES
-) -> PairedDifference:
-    """Return the difference of two qualities on the same units: the same rows of both are resampled together.
-
-    The p-value is that of the normal distribution with the standard deviation of the resampled differences.
-    Raises DataError like `estimate_quality`, and ValueError if the numbers of units differ.
-    """
-    total = count_units(evidence)
-    if total != count_units(reference):
-        raise ValueError(f"{total} units can't be paired with {count_units(reference)}")
-    return compare_resampled(
-        compute(evidence) - compute(reference),
-        resample_quality(compute, evidence, resamples=resamples),
-        resample_quality(compute, reference, resamples=resamples),
-    )
-
-
 def resample_quality(compute: Compute, evidence: Evidence, *, resamples: int = RESAMPLES) -> Array:
     """Return the quality of each resample, (resamples,) float; NaN where it is undefined.
 

@@ -76,16 +76,6 @@ def count_required_samples(percent: float) -> int:
     return 1 + bisect.bisect_left(range(1, 2**62), True, key=is_enough)
 
 
-def estimate_percentile(processes: Sequence[Array], percent: float) -> Estimate | None:
-    """Return a percentile of positive durations over several processes, or None if a process has too few of them.
-
-    Args:
-        processes: for each process its durations in any unit, in the order in which they were measured.
-        percent: the percentile, 50 for the median.
-    """
-    return combine_processes([estimate_log_percentile(durations, percent) for durations in processes])
-
-
 def combine_processes(processes: Sequence[LogPercentile | None]) -> Estimate | None:
     """Return the percentile over several processes, or None without processes or if one of them is None.
 

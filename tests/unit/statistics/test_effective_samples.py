@@ -48,7 +48,7 @@ def test_the_interval_of_correlated_samples_covers_the_truth_and_the_naive_one_d
     n, covered, naive = 4096, 0, 0
     ranks = stats.binom.ppf([0.025, 0.975], n, 0.5).astype(int)
     for durations in 1000 * np.exp(0.1 * _autoregressive(np.random.default_rng(3), 0.9, (400, n))):
-        estimate = percentiles.estimate_percentile([durations], 50)
+        estimate = percentiles.combine_processes([percentiles.estimate_log_percentile(durations, 50)])
         assert estimate is not None
         covered += estimate.low <= 1000 <= estimate.high
         low, high = np.partition(durations, ranks)[ranks]
@@ -74,7 +74,7 @@ def test_the_effective_size_is_never_larger_than_the_number_of_samples(durations
 def test_a_process_that_changes_its_speed_once_has_a_small_effective_size() -> None:
     durations = np.repeat([100.0, 120.0], 5000) + np.random.default_rng(4).normal(0, 1, 10_000)
     assert 1 <= estimate_effective_samples(durations, 0.5) < 25
-    estimate = percentiles.estimate_percentile([durations], 50)
+    estimate = percentiles.combine_processes([percentiles.estimate_log_percentile(durations, 50)])
     assert estimate is not None
     assert (round(estimate.low / 10), round(estimate.high / 10)) == (10, 12)
 
