@@ -49,9 +49,9 @@ def _search(arguments: argparse.Namespace) -> int:
 
 def list_words(arguments: argparse.Namespace) -> list[str]:
     """Return the words of `edgeproof sweep` for the options of `edgeproof search`. Raises ConfigError."""
-    from edgeproof.sweeps.smallest.constraints import DEVICE, parse_constraint
+    from edgeproof.sweeps.smallest.constraints import DEVICE, parse_constraints
 
-    limits = dict(map(parse_constraint, arguments.within))
+    limits = parse_constraints(arguments.within)
     words = [f"+search={STUDY}", f"study={STUDY}", f"task={arguments.task}", f"search.target={arguments.target!r}"]
     words += [f"++search.within.{name}={value}" for name, value in limits.items()]
     if DEVICE in limits:

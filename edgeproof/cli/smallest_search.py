@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgeproof.config.params import Params
     from edgeproof.sweeps.points import ComposedPoint
     from edgeproof.sweeps.search_space import ChoiceAxis, RangeAxis
     from edgeproof.sweeps.smallest.choices import ChoiceSpace
@@ -28,6 +29,7 @@ def run_composed(point: ComposedPoint, search: Mapping[str, Any], name: str | No
     from edgeproof.sweeps.smallest.options import SmallestOptions
 
     options = validate(SmallestOptions, dict(search), "search (conf/search/*.yaml)")
+    _check_devices(point.params)
     fixed = list(point.overrides)
     space = _build_space(options, fixed, point)
     teacher = f"models.teacher.network={next(iter(space.networks))}"
@@ -40,6 +42,19 @@ def run_composed(point: ComposedPoint, search: Mapping[str, Any], name: str | No
     digest = hashlib.sha256(repr((sorted(fixed), identity)).encode()).hexdigest()[:NAME_DIGITS]
     name = name or f"{point.params.task.name}-{STUDY}-{digest}"
     return run.run_smallest(run.plan_search(name, options, space, point.params, compose), workers=workers)
+
+
+def _check_devices(params: Params) -> None:
+    """Raise ConfigError if a device's card lacks the runtime: all trainings would end in rows without a measurement."""
+    from edgeproof.config import cards
+    from edgeproof.core.errors import ConfigError
+    from edgeproof.devices import device
+
+    for session in params.bench.values():
+        card = cards.read(session.device)
+        if (reason := device.explain_missing_runtime(session.device, card, session.runtime)) is not None:
+            example = next((f", such as {runtime}" for runtime in card.runtimes or {}), "")
+            raise ConfigError(f"{reason}. Give one with --runtime{example}.")
 
 
 def _build_space(options: Any, fixed: Sequence[str], point: ComposedPoint) -> ChoiceSpace:

@@ -1,9 +1,9 @@
 """DS-CNN over time: one convolution along time, then depthwise separable ones of the same width.
 
 The values of one time step are channels, as in TC-ResNet (Choi et al.: "Temporal Convolution for Real-time Keyword
-Spotting on Mobile Devices", 2019). A depthwise convolution along time and a pointwise one are a block of MatchboxNet
-(Majumdar, Ginsburg: "MatchboxNet: 1D Time-Channel Separable Convolutional Neural Network Architecture for Speech
-Commands Recognition", 2020), here without residual connections.
+Spotting on Mobile Devices", 2019). A depthwise convolution along time and a pointwise one are a sub-block of
+MatchboxNet (Majumdar, Ginsburg: "MatchboxNet: 1D Time-Channel Separable Convolutional Neural Network Architecture for
+Speech Commands Recognition", 2020), here with batch normalization after both, and without residual connections.
 
 The layers are two-dimensional with kernels of k×1, so that every method, quantizer and runtime knows them.
 """
@@ -83,8 +83,10 @@ def move_features(signals: torch.Tensor) -> torch.Tensor:
     """Turn signals (N, C, T) or features (N, C, T, F) into (N, C·F, T, 1)."""
     if signals.dim() == 3:
         return signals.unsqueeze(3)
+    if signals.shape[3] == 1:
+        return signals
     if signals.shape[1] == 1:
-        # This is the next case for one channel. Converters see that it moves no data if channels come last in memory.
+        # This equals the last line for one channel. Converters see that it moves no data where channels come last.
         return signals.permute(0, 3, 2, 1)
     return signals.transpose(2, 3).flatten(1, 2).unsqueeze(3)
 

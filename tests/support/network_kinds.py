@@ -147,7 +147,7 @@ KINDS = {
     "spectrogram_classifier": NetworkKind(
         tiny=_make_signal_ports((1, 16, 3), CLASSES),
         tiniest=_make_signal_ports((1, 8, 2), CLASSES),
-        sizes=(_make_signal_ports((1, 49, 10), 12), _make_signal_ports((9, 128), 6), _make_signal_ports((2, 5, 1), 2)),
+        sizes=tuple(_make_signal_ports(shape, 6) for shape in ((1, 49, 10), (9, 128), (2, 5, 1), (3, 8, 4))),
         make_task=_make_classification,
     ),
     "text_classifier": NetworkKind(

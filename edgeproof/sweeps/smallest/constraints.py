@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeproof.config import cards
@@ -42,6 +43,15 @@ class Budget:
     def proxies(self) -> dict[str, float]:
         """The limits that can be checked before anything is trained."""
         return {name: limit for name, limit in self.limits.items() if name in PROXIES}
+
+
+def parse_constraints(words: Sequence[str]) -> dict[str, float | str]:
+    """Return the names and the values of constraints. Raises ConfigError, also for a name that is given twice."""
+    pairs = [parse_constraint(word) for word in words]
+    for (name, first), (other, second) in itertools.combinations(pairs, 2):
+        if name == other:
+            raise ConfigError(f"--within gives {name} twice, as {first} and {second}. Give it once.")
+    return dict(pairs)
 
 
 def parse_constraint(word: str) -> tuple[str, float | str]:

@@ -25,7 +25,7 @@ def explain_misfit(network: str, options: Mapping[str, Any], task: Any) -> str |
     if plugin.KIND == "sequence_classifier" and shape[-1] != 1:
         return f"it takes one signal per channel, and the task gives {shape}"
     if plugin.KIND == "spectrogram_classifier" and task.INPUTS[0].name == "image":
-        return f"it reads steps of time, and the task gives an image {shape}"
+        return f"it reads steps of time, and the task's input is named 'image', of shape {shape}"
     try:
         module = plugin.build(tuple(task.INPUTS), tuple(task.OUTPUTS), **options)
         with torch.no_grad():

@@ -108,20 +108,22 @@ def test_ds_cnn_1d_equals_one_dimensional_convolutions() -> None:
     torch.testing.assert_close(module(clips), module.classifier(x.mean(2)), atol=1e-5, rtol=1e-4)
 
 
-def normalize(x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
-    """Apply a batch normalization, with statistics that differ from the initial ones, to (N, C, T)."""
+def normalize(x: torch.Tensor, norm: nn.BatchNorm2d) -> torch.Tensor:
+    """Give a batch normalization random statistics, and apply it to (N, C, T)."""
     nn.init.uniform_(norm.running_mean, -0.1, 0.1)
     nn.init.uniform_(norm.running_var, 0.5, 2)
     return nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
 
 
+@pytest.mark.parametrize("features", [1, 4])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_values_of_a_step_are_channels_of_ds_cnn_1d(channels: int) -> None:
+def test_the_values_of_a_step_are_channels_of_ds_cnn_1d(channels: int, features: int) -> None:
     torch.manual_seed(0)
-    signals = torch.randn(2, channels, 16, 4)
-    module = ds_cnn_1d.build(*make_ports((channels, 16, 4), 5), **DS_CNN_1D).eval()
+    signals = torch.randn(2, channels, 16, features)
+    module = ds_cnn_1d.build(*make_ports((channels, 16, features), 5), **DS_CNN_1D).eval()
     # Row c·F + f of the flat signal is feature f of channel c.
-    flat = torch.stack([signals[:, row // 4, :, row % 4] for row in range(channels * 4)], dim=1)
+    rows = [divmod(row, features) for row in range(channels * features)]
+    flat = torch.stack([signals[:, channel, :, feature] for channel, feature in rows], dim=1)
     assert torch.equal(module(signals), module(flat))
 
 

@@ -1,4 +1,4 @@
-"""Paired differences: those of means follow the normal theory, and shared resamples change nothing."""
+"""Paired differences: those of means follow the normal theory, and equal evidence has none."""
 
 from __future__ import annotations
 

@@ -289,6 +289,28 @@ def test_a_search_chooses_among_the_networks_that_take_the_tasks_inputs(
     assert tflite.space.keys["scheme"] == ChoiceAxis(("int8-static", "int4-static", "fp32"))
 
 
+def test_a_device_without_the_runtime_is_refused_before_anything_is_trained(
+    search: Callable[..., run.SmallestSearch],
+) -> None:
+    words = ("digits", "--within", "microcontroller", "--target", "90")
+    message = r"device 'microcontroller' has no runtime 'onnx'.*Give one with --runtime, such as tflm\."
+    with pytest.raises(ConfigError, match=message):
+        search(*words)
+    budget = search(*words, "--runtime", "tflm").budget
+    assert budget.limits == {"size_bytes": 1024 * 1024, "arena_bytes": 256 * 1024}
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [("size_kb=16", "--within gives size_kb twice, as 8.0 and 16.0. Give it once."), ("device=pi", "device twice")],
+)
+def test_a_limit_that_is_given_twice_is_refused(second: str, message: str) -> None:
+    first = {"size_kb=16": "size_kb=8", "device=pi": "smart_camera"}[second]
+    arguments = parse("digits", "--within", first, "--within", second, "--target", "90")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        arguments.function(arguments)
+
+
 def test_schemes_that_no_runtime_has_are_refused_with_those_that_it_has() -> None:
     words = ["+search=smallest", "study=smallest", "++search.within.size_kb=16", "search.target=90"]
     words += ["bench.runtimes=[openvino]", "search.space.scheme='choice(int4-static)'"]
