@@ -24,7 +24,7 @@ FILE, SHAPES_FILE = "model.mnn", "output_shapes.json"
 INTEGER_MARK = "[ DT_INT8 ]"  # ends the type of an operator that computes in integers
 CONVERSIONS = ("FloatToInt8", "Int8ToFloat", "Raster")  # they only move or convert numbers
 NO_INTEGERS = "left in float by the quantizer, or MNN has no integer kernel for it"
-_ONE_CALIBRATION = "MNN's quantizer is used with one method of calibration (ADMM), that of int8-static"
+_ONE_CALIBRATION = "edgeproof calibrates MNN's integers in one way, that of int8-static"
 UNSUPPORTED_SCHEMES = {
     "bf16": "MNN stores no bfloat16 weights; its bfloat16 arithmetic is a setting for Arm processors",
     "int8-dynamic": "MNN has no file format for it: a session's memory setting quantizes activations at run time",
