@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,11 +46,12 @@ class Budget:
 
 def parse_constraints(words: Sequence[str]) -> dict[str, float | str]:
     """Return the names and the values of constraints. Raises ConfigError, also for a name that is given twice."""
-    pairs = [parse_constraint(word) for word in words]
-    for (name, first), (other, second) in itertools.combinations(pairs, 2):
-        if name == other:
-            raise ConfigError(f"--within gives {name} twice, as {first} and {second}. Give it once.")
-    return dict(pairs)
+    limits: dict[str, float | str] = {}
+    for name, value in map(parse_constraint, words):
+        if name in limits:
+            raise ConfigError(f"--within gives {name} twice, as {limits[name]} and {value}. Give it once.")
+        limits[name] = value
+    return limits
 
 
 def parse_constraint(word: str) -> tuple[str, float | str]:

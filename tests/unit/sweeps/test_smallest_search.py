@@ -301,11 +301,13 @@ def test_a_device_without_the_runtime_is_refused_before_anything_is_trained(
 
 
 @pytest.mark.parametrize(
-    ("second", "message"),
-    [("size_kb=16", "--within gives size_kb twice, as 8.0 and 16.0. Give it once."), ("device=pi", "device twice")],
+    ("first", "second", "message"),
+    [
+        ("size_kb=8", "size_kb=16", "--within gives size_kb twice, as 8.0 and 16.0. Give it once."),
+        ("smart_camera", "device=pi", "device twice"),
+    ],
 )
-def test_a_limit_that_is_given_twice_is_refused(second: str, message: str) -> None:
-    first = {"size_kb=16": "size_kb=8", "device=pi": "smart_camera"}[second]
+def test_a_limit_that_is_given_twice_is_refused(first: str, second: str, message: str) -> None:
     arguments = parse("digits", "--within", first, "--within", second, "--target", "90")
     with pytest.raises(ConfigError, match=re.escape(message)):
         arguments.function(arguments)
