@@ -18,6 +18,7 @@ from edgeproof.config.params import Params
 from edgeproof.core import directories
 from edgeproof.records import kinds, record_files, signature_checks
 from edgeproof.statistics.proportions import estimate_proportion
+from tests.support import tiny_task
 from tests.support.bench_project import SERVER, SINGLE_STREAM, build_study, write_project
 from tests.support.verdict_limits import TOLERANT
 
@@ -25,7 +26,15 @@ pytestmark = pytest.mark.end_to_end
 
 OFFLINE = {"scenario": "Offline", "settings": {"min_duration_ms": 100, "min_query_count": 64}}
 MULTI_STREAM = {"scenario": "MultiStream", "settings": {"min_duration_ms": 5, "min_query_count": 300}}
-SCENARIOS = {"single_stream": SINGLE_STREAM, "server": SERVER, "offline": OFFLINE, "multi_stream": MULTI_STREAM}
+SLOW_SERVER = {**SERVER, "load": 0.1}
+SCENARIOS = {"single_stream": SINGLE_STREAM, "server": SLOW_SERVER, "offline": OFFLINE, "multi_stream": MULTI_STREAM}
+# The checks allow several times the time of the harness, which a busy machine multiplies. The product of a small matrix
+# takes hardly longer than that, so every inference also waits.
+SLOW_RUNTIME = "import time\n" + tiny_task.RUNTIME.replace(
+    "    def invoke(self):\n",
+    "    def invoke(self):\n        end_ns = time.perf_counter_ns() + 200_000\n"
+    "        while time.perf_counter_ns() < end_ns:\n            pass\n",
+)
 RECORDS = Path("results/records")
 SESSION = RECORDS / "desk_matrix"
 CELL = SESSION / "matrix/m.fp32"
@@ -41,7 +50,7 @@ def measured_session(digits_study: Params, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEPROOF_PLUGINS", str(root / "plugins"))
         patch.chdir(root)
-        write_project(root)
+        write_project(root, SLOW_RUNTIME)
         session_run.run_study_session("desk_matrix", build_study(digits_study, **changes), TOLERANT)
     return root
 
