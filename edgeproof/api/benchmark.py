@@ -40,7 +40,7 @@ def bench(
         labels: an .npy file, or the name of the array with the labels, if it is not y.
         metric: the metric of the quality, such as "macro_f1".
         runtimes, schemes: one or more names. By default the file's own runtime, and four schemes for .pt2 and Keras.
-        preset: "quick", "standard" or "official".
+        preset: "quick", "standard", "official" or "official_tiny".
         scenarios: names of scenarios in conf/scenarios.
         device: a device in devices/.
         output: the output to score if a file has several.

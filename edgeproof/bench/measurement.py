@@ -98,7 +98,7 @@ class Measurer:
             self._subject.samples[job.model],
             self._subject.quality,
             quality.list_output_ports(self._artifacts.get_meta(job), runner_job.task),
-            keep_log=self._item.preset == "official",
+            keep_log=self._item.preset in kinds.OFFICIAL_PRESETS,
         )
         judged = verdict.judge_quality(result.description, result.value, self._item.worst_valid_quality)
         return replace(outcome, quality=result, verdict=judged.verdict, reasons=judged.reasons)

@@ -250,7 +250,7 @@ class ExportParams(UsesPlugins):
 
 
 Compliance = Literal["TEST01", "TEST04"]
-Preset = Literal["quick", "standard", "official"]
+Preset = Literal["quick", "standard", "official", "official_tiny"]
 
 
 class ScenarioSettings(Frozen):

@@ -46,7 +46,7 @@ class StoreLine(NamedTuple):
     task: Annotated[str, "name of the task"]
     device: Annotated[str, "name of the device's card"]
     session: Annotated[int, "number of the session in the study"]
-    preset: Annotated[str, "quick, standard or official"]
+    preset: Annotated[str, "quick, standard, official or official_tiny"]
     runtime: Annotated[str, "inference engine; null measures the harness"]
     model: Annotated[str, "name of the model"]
     scheme: Annotated[str, "number format of the artifact, such as int8-static"]

@@ -15,14 +15,13 @@ from edgeproof.records import kinds, record_files
 from edgeproof.records.record import Record
 from edgeproof.submission.errors import SubmissionError
 from edgeproof.submission.refusals import Refusal, format_message, list_reasons
-from edgeproof.submission.rules import AUDITED_SETTINGS, SCENARIOS, SCORES
+from edgeproof.submission.rules import AUDITED_SETTINGS, SCENARIOS, SCORES, SUITE_PRESETS, Suite
 
 NULL = "null"
 DETAIL_LOG = "mlperf_log_detail.txt"
 SUMMARY_LOG = "mlperf_log_summary.txt"
 ACCURACY_LOG = "mlperf_log_accuracy.json"
 USER_CONF = "user.conf"
-MEASURE_HINT = "Measure with 'edgeproof repro <study> preset=official', on an idle machine."
 ARTIFACTS_HINT = "Leave other artifacts out with --artifacts RUNTIME/MODEL.SCHEME,…"
 BENCHMARKS_HINT = (
     "Choose --benchmark resnet for accuracy, or with --suite tiny ic, kws or vww for accuracy and ad for AUC."
@@ -54,7 +53,8 @@ REQUIRED_KEYS = (
 class Entry:
     """Runs of one artifact on one device.
 
-    `performance` maps LoadGen's scenarios to records, `compliance` maps the tests to such maps.
+    `performance` maps LoadGen's scenarios to records, `compliance` maps the tests to such maps. `repetitions` maps the
+    scenarios to the performance records of the same session, which differ in the process.
     """
 
     device: str
@@ -64,6 +64,7 @@ class Entry:
     accuracy: Record | None = None
     performance: dict[str, Record] = field(default_factory=dict)
     compliance: dict[str, dict[str, Record]] = field(default_factory=dict)
+    repetitions: dict[str, list[Record]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -74,12 +75,19 @@ class Entry:
         """Yield all records, the accuracy run first."""
         if self.accuracy is not None:
             yield self.accuracy
-        yield from self.performance.values()
+        for repeated in self.repetitions.values():
+            yield from repeated
         for audited in self.compliance.values():
             yield from audited.values()
 
 
-def select(root: Path, artifacts: Sequence[str] = ()) -> list[Entry]:
+def compose_hint(suite: Suite) -> str:
+    """Return how to measure records that the suite accepts."""
+    preset = SUITE_PRESETS[suite][0]
+    return f"Measure with 'edgeproof repro <study> preset={preset}', on an idle machine."
+
+
+def select(root: Path, suite: Suite, artifacts: Sequence[str] = ()) -> list[Entry]:
     """Return the entries below `root`, optionally only those that match a pattern '<runtime>/<model>.<scheme>'.
 
     Records of the null runtime and unsupported ones are skipped. Of several runs of the same kind the first measured
@@ -89,13 +97,13 @@ def select(root: Path, artifacts: Sequence[str] = ()) -> list[Entry]:
     records = [record for record in record_files.read_all(root) if _is_candidate(record.content, artifacts)]
     if not records:
         which = f" of {', '.join(artifacts)}" if artifacts else ""
-        raise SubmissionError(f"{root} contains no records{which}. {MEASURE_HINT}")
-    if refusals := [refusal for record in records for refusal in _check_record(record)]:
-        raise _compose_error(list_reasons(refusals, "records"))
+        raise SubmissionError(f"{root} contains no records{which}. {compose_hint(suite)}")
+    if refusals := [refusal for record in records for refusal in _check_record(record, suite)]:
+        raise _compose_error(list_reasons(refusals, "records"), suite)
     entries = _group(records)
     refusals = [refusal for entry in entries for refusal in _check_entry(entry)]
     if reasons := [*list_reasons(refusals, "artifacts"), *list_reasons(list(_check_machines(entries)), "records")]:
-        raise _compose_error(reasons)
+        raise _compose_error(reasons, suite)
     return entries
 
 
@@ -136,11 +144,13 @@ def _is_candidate(content: Mapping[str, Any], artifacts: Sequence[str]) -> bool:
     return not artifacts or any(fnmatch.fnmatchcase(name, pattern) for pattern in artifacts)
 
 
-def _check_record(record: Record) -> Iterator[Refusal]:
+def _check_record(record: Record, suite: Suite) -> Iterator[Refusal]:
     """Yield the reasons why a record cannot be submitted."""
     content, place = record.content, str(record.directory)
-    if content.get("preset") != "official":
-        yield Refusal(place, f"was measured with the preset '{content.get('preset')}'; expected 'official'")
+    presets = SUITE_PRESETS[suite]
+    if content.get("preset") not in presets:
+        expected = " or ".join(f"'{preset}'" for preset in presets)
+        yield Refusal(place, f"was measured with the preset '{content.get('preset')}'; expected {expected}")
         return
     if content.get("verdict") != "valid":
         reasons = content.get("reasons")
@@ -202,7 +212,9 @@ def _group(records: Sequence[Record]) -> list[Entry]:
             entry.accuracy = entry.accuracy or record
         else:
             runs = entry.compliance.setdefault(test, {}) if test else entry.performance
-            runs.setdefault(scenario, record)
+            first = runs.setdefault(scenario, record)
+            if not test and first.directory.parent == record.directory.parent:
+                entry.repetitions.setdefault(scenario, []).append(record)
     return [entries[key] for key in sorted(entries)]
 
 
@@ -248,6 +260,6 @@ def _check_machines(entries: Sequence[Entry]) -> Iterator[Refusal]:
                 )
 
 
-def _compose_error(reasons: Sequence[str]) -> SubmissionError:
-    hint = f"{MEASURE_HINT} {ARTIFACTS_HINT}"
+def _compose_error(reasons: Sequence[str], suite: Suite) -> SubmissionError:
+    hint = f"{compose_hint(suite)} {ARTIFACTS_HINT}"
     return SubmissionError(format_message("these records cannot be submitted:", reasons, hint))

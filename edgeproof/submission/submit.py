@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from edgeproof.core.directories import write_atomically
 from edgeproof.core.errors import suggest_nearest
@@ -16,11 +15,10 @@ from edgeproof.submission.rules import (
     INFERENCE_SYSTEM_FIELDS,
     TINY_BENCHMARK_HINDRANCES,
     TINY_METRICS,
+    Suite,
 )
 from edgeproof.submission.system_description import SubmissionInfo, read_head_commit
 from edgeproof.submission.validate import validate
-
-Suite = Literal["inference", "tiny"]
 
 
 def submit(
@@ -50,7 +48,7 @@ def submit(
     info = SubmissionInfo(submitter, status, system or {}, commit or read_head_commit())
     info.check(fields)
     _check_replaceable(out)
-    entries = selection.select(records_root, artifacts)
+    entries = selection.select(records_root, suite, artifacts)
     selection.check_metric(entries, benchmark, "accuracy" if suite == "inference" else TINY_METRICS[benchmark])
     with write_atomically(out) as part:
         write(part, entries, info, suite, benchmark)
@@ -58,7 +56,7 @@ def submit(
         if problems:
             reasons = list_reasons([split_problem(problem) for problem in problems], "files")
             title = "the submission would be invalid:"
-            raise SubmissionError(format_message(title, reasons, selection.MEASURE_HINT))
+            raise SubmissionError(format_message(title, reasons, selection.compose_hint(suite)))
     return sorted(path for path in out.rglob("*") if path.is_file())
 
 

@@ -5,7 +5,9 @@
     open/<submitter>/results/<system>/<benchmark>/
         performance/ accuracy/                                log.txt results.txt results.json
 
-log.txt is LoadGen's detail log. LoadGen ran on the device, without MLPerf Tiny's runner, and results.txt says so.
+log.txt is LoadGen's detail log. LoadGen ran on the device, without MLPerf Tiny's runner, and results.txt says so. Of
+several performance runs, the one with the median latency is written, since MLPerf Tiny's runner reports the median of
+five runs. results.txt has the latencies of all.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from edgeproof.submission import logs
 from edgeproof.submission import system_description as system
 from edgeproof.submission.errors import SubmissionError
 from edgeproof.submission.inference import describe_origin
-from edgeproof.submission.logs import UnreadableFile
+from edgeproof.submission.logs import DetailLog, UnreadableFile
 from edgeproof.submission.selection import DETAIL_LOG, USER_CONF, Entry
 from edgeproof.submission.system_description import NOT_APPLICABLE, UNKNOWN, SubmissionInfo
 
@@ -56,8 +58,9 @@ def write(out: Path, entries: Sequence[Entry], info: SubmissionInfo, benchmark: 
         name = system_name(entry)
         write_json(root / "systems" / f"{name}.json", describe_system(entry, info))
         directory = root / "results" / name / benchmark
-        performance = entry.performance[SCENARIO]
-        _write_run(directory / "performance", performance, _format_performance(performance))
+        medians_ns = [_read_median_ns(record) for record in entry.repetitions[SCENARIO]]
+        performance = entry.repetitions[SCENARIO][find_median_run(medians_ns)]
+        _write_run(directory / "performance", performance, _format_performance(performance, medians_ns))
         _write_run(directory / "accuracy", entry.accuracy, _format_score(entry.accuracy))
     write_text(root / "code" / "README.md", system.compose_readme(entries, info))
 
@@ -91,6 +94,12 @@ def describe_system(entry: Entry, info: SubmissionInfo) -> dict[str, str]:
     }
 
 
+def find_median_run(medians_ns: Sequence[float]) -> int:
+    """Return the position of the run whose latency is the median of all; of an even number, the slower of the two."""
+    order = sorted(range(len(medians_ns)), key=lambda index: medians_ns[index])
+    return order[len(order) // 2]
+
+
 def throughput_per_s(median_ns: float) -> float:
     """Return how many inferences run in a second, one after another, each with the median latency."""
     return 1e9 / median_ns
@@ -120,17 +129,28 @@ def _write_run(directory: Path, record: Record, lines: Sequence[str]) -> None:
     write_json(directory / "results.json", content)
 
 
-def _format_performance(record: Record) -> list[str]:
+def _read_log(record: Record) -> DetailLog:
     path = record.directory / DETAIL_LOG
     try:
-        log = logs.parse_detail(logs.read_text(path))
+        return logs.parse_detail(logs.read_text(path))
     except UnreadableFile as error:
         raise SubmissionError(f"{path} {error}.") from None
-    median_ns, queries = log.get_number(MEDIAN_KEY), log.get_number("result_query_count")
+
+
+def _read_median_ns(record: Record) -> float:
+    median_ns = _read_log(record).get_number(MEDIAN_KEY)
     if median_ns is None or median_ns <= 0:
-        raise SubmissionError(f"{path} has no {MEDIAN_KEY}.")
+        raise SubmissionError(f"{record.directory / DETAIL_LOG} has no {MEDIAN_KEY}.")
+    return median_ns
+
+
+def _format_performance(record: Record, medians_ns: Sequence[float]) -> list[str]:
+    """Return the lines of results.txt for the median run. `medians_ns` are the latencies of all runs, in order."""
+    median_ns = _read_median_ns(record)
+    repeated = [f"Latency of run {number} is {value / 1e3:.3f} us" for number, value in enumerate(medians_ns, 1)]
     return [
-        f"# Inferences : {queries}",
+        *(repeated if len(medians_ns) > 1 else []),
+        f"# Inferences : {_read_log(record).get_number('result_query_count')}",
         f"Median latency is {median_ns / 1e3:.3f} us",
         f"Median throughput is {throughput_per_s(median_ns):.3f} inf./sec.",
     ]

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.submission import selection
-from edgeproof.submission.submit import Suite, write
+from edgeproof.submission.rules import Suite
+from edgeproof.submission.submit import write
 from edgeproof.submission.system_description import SubmissionInfo
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "submission"
@@ -44,7 +45,7 @@ def record_directory(root: Path, scenario: str) -> Path:
 
 def write_tree(target: Path, records: Path, suite: Suite = "inference") -> Path:
     """Write the submission of the given records without validating it."""
-    write(target, selection.select(records), INFO, suite, "resnet" if suite == "inference" else "ic")
+    write(target, selection.select(records, suite), INFO, suite, "resnet" if suite == "inference" else "ic")
     return target
 
 

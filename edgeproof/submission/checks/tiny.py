@@ -14,7 +14,7 @@ from edgeproof.submission.checks.measurements import check_one_artifact, check_o
 from edgeproof.submission.checks.systems import check_tiny_system, list_systems
 from edgeproof.submission.checks.tree import Parts, Tree
 from edgeproof.submission.logs import DetailLog, quote
-from edgeproof.submission.rules import TINY_BENCHMARK_HINDRANCES, TINY_METRICS, BenchmarkRules
+from edgeproof.submission.rules import TINY_BENCHMARK_HINDRANCES, TINY_METRICS, TINY_MIN_DURATION_MS, BenchmarkRules
 from edgeproof.submission.selection import ACCURACY_LOG, DETAIL_LOG
 
 THROUGHPUT = re.compile(r".* Median throughput is ([0-9.]{1,30}) inf\./sec\.")
@@ -70,7 +70,8 @@ def _check_performance(tree: Tree, directory: Parts, log: DetailLog) -> None:
     # MLPerf Tiny requires no number of samples in memory.
     benchmark = BenchmarkRules(performance_samples=1, server_latency_ns=0)
     place = (*directory, "performance")
-    tree.add((*place, "log.txt"), runs.check_performance(log, tiny.SCENARIO, benchmark))
+    problems = runs.check_performance(log, tiny.SCENARIO, benchmark, min_duration_ms=TINY_MIN_DURATION_MS)
+    tree.add((*place, "log.txt"), problems)
     median_ns = log.get_number(tiny.MEDIAN_KEY)
     rate = None if median_ns is None or median_ns <= 0 else tiny.throughput_per_s(median_ns)
     _check_figure(tree, (*place, "results.txt"), THROUGHPUT, "Median throughput is", rate)

@@ -130,10 +130,10 @@ def test_an_emulated_run_cannot_be_submitted(tmp_path: Path) -> None:
     record = next(iter(record_files.read_all(tmp_path)))
     record.content["job"]["mode"] = "AccuracyOnly"  # type: ignore[index]
     record.content["artifact"]["model"]["sha256"] = "s"  # type: ignore[index]
-    reasons = [refusal.reason for refusal in selection._check_record(record)]
+    reasons = [refusal.reason for refusal in selection._check_record(record, "inference")]
     assert "was measured on an emulator, whose latencies are meaningless; expected a real device" in reasons
     with pytest.raises(SubmissionError):
-        selection.select(tmp_path)
+        selection.select(tmp_path, "inference")
 
 
 def test_a_table_of_emulated_rows_only_has_no_empty_table_of_measured_rows(all_rows: list[Row]) -> None:

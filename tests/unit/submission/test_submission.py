@@ -14,8 +14,10 @@ import pytest
 from edgeproof.core.errors import ArtifactError, EdgeproofError
 from edgeproof.submission import selection
 from edgeproof.submission.checks import runs
+from edgeproof.submission.checks import tiny as tiny_checks
 from edgeproof.submission.errors import SubmissionError
-from edgeproof.submission.submit import Suite, submit
+from edgeproof.submission.rules import Suite
+from edgeproof.submission.submit import submit
 from edgeproof.submission.validate import validate
 from tests.support import submission_trees as trees
 from tests.support.submission_trees import SCENARIO, TINY, change_log, set_keys, update_record_hashes
@@ -30,6 +32,7 @@ def records(tmp_path: Path) -> Path:
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allow runs as short as those of the fixtures."""
     monkeypatch.setattr(runs, "MIN_DURATION_MS", trees.SHORT_MS)
+    monkeypatch.setattr(tiny_checks, "TINY_MIN_DURATION_MS", trees.SHORT_MS)
 
 
 def submit_records(records: Path, out: Path, suite: Suite = "inference", **options: Any) -> list[Path]:
@@ -260,6 +263,67 @@ def test_a_tiny_submission_contains_what_its_checker_reads(records: Path, tmp_pa
     assert f"Median throughput is {1e9 / median_ns:.3f} inf./sec.\n" in performance
     assert "not by the MLPerf Tiny runner" in performance
     assert validate(out) == []
+
+
+def repeat_single_stream(records: Path, medians_ns: list[int]) -> None:
+    """Copy the performance run, so that a process has each of the given median latencies."""
+    first = trees.record_directory(records, "single_stream")
+    for process, median_ns in reversed(list(enumerate(medians_ns))):
+        directory = first.with_name(f"single_stream.{process}")
+        if process:
+            shutil.copytree(first, directory)
+        change_log(directory / "mlperf_log_detail.txt", **{"result_50.00_percentile_latency_ns": median_ns})
+        update_record_hashes(directory)
+        set_keys(directory / "record.json", process=process)
+
+
+def test_the_run_with_the_median_latency_of_five_is_submitted(records: Path, tmp_path: Path, short_limit: None) -> None:
+    repeat_single_stream(records, [50_000, 90_000, 20_000, 70_000, 60_000])
+    out = tmp_path / "out"
+    submit_records(records, out, "tiny")
+    text = (out / TINY / "performance/results.txt").read_text()
+    assert "Median latency is 60.000 us" in text
+    assert "Median throughput is 16666.667 inf./sec." in text
+    assert re.findall(r"Latency of run (\d) is ([\d.]+) us", text) == [
+        ("1", "50.000"), ("2", "90.000"), ("3", "20.000"), ("4", "70.000"), ("5", "60.000"),
+    ]  # fmt: skip
+    log = (trees.record_directory(records, "single_stream").with_name("single_stream.4")) / "mlperf_log_detail.txt"
+    assert (out / TINY / "performance/log.txt").read_bytes() == log.read_bytes()
+    assert validate(out) == []
+
+
+def test_one_of_five_runs_of_another_artifact_is_refused(records: Path, short_limit: None) -> None:
+    repeat_single_stream(records, [50_000] * 5)
+    path = trees.record_directory(records, "single_stream").with_name("single_stream.3") / "record.json"
+    artifact = json.loads(path.read_text())["artifact"]
+    set_keys(path, artifact={**artifact, "sha256": "3" * 64})
+    assert "its runs have different artifacts" in submit_refused(records, suite="tiny")
+
+
+def test_only_the_tiny_suite_accepts_its_own_preset(records: Path, tmp_path: Path, short_limit: None) -> None:
+    for path in records.rglob("record.json"):
+        set_keys(path, preset="official_tiny")
+    assert "preset 'official_tiny'; expected 'official'" in submit_refused(records)
+    assert submit_records(records, tmp_path / "tiny", "tiny")
+
+
+def test_the_tiny_suite_names_its_own_preset(records: Path) -> None:
+    set_keys(trees.record_directory(records, "single_stream") / "record.json", preset="quick")
+    message = submit_refused(records, suite="tiny")
+    assert "expected 'official_tiny' or 'official'" in message
+    assert "preset=official_tiny" in message
+
+
+@pytest.mark.parametrize(("duration_ms", "problems"), [(9_000, 1), (10_000, 0)])
+def test_a_run_of_the_tiny_suite_lasts_ten_seconds(tmp_path: Path, duration_ms: int, problems: int) -> None:
+    records = trees.copy_records(tmp_path / "records", trees.OFFICIAL)
+    out = tmp_path / "out"
+    submit_records(records, out, "tiny")
+    (log,) = out.rglob("performance/log.txt")
+    change_log(log, effective_min_duration_ms=duration_ms)
+    refused = [line for line in validate(out) if "effective_min_duration_ms" in line]
+    assert len(refused) == problems
+    assert all("expected at least 10000" in line for line in refused)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from edgeproof.submission import logs
 from edgeproof.submission.checks import runs
-from edgeproof.submission.submit import Suite
+from edgeproof.submission.checks import tiny as tiny_checks
+from edgeproof.submission.rules import Suite
 from edgeproof.submission.validate import validate
 from tests.support import submission_trees as trees
 from tests.support.submission_trees import (
@@ -50,6 +51,7 @@ def submissions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allow runs as short as those of the fixtures, which then have no problem."""
     monkeypatch.setattr(runs, "MIN_DURATION_MS", trees.SHORT_MS)
+    monkeypatch.setattr(tiny_checks, "TINY_MIN_DURATION_MS", trees.SHORT_MS)
 
 
 @pytest.fixture
