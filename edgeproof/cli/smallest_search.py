@@ -25,17 +25,17 @@ def run_composed(point: ComposedPoint, search: Mapping[str, Any], name: str | No
     from edgeproof.config import compose as config_compose
     from edgeproof.config.validation import validate
     from edgeproof.sweeps.points import ComposedPoint
-    from edgeproof.sweeps.smallest import run
+    from edgeproof.sweeps.smallest import choices, run
     from edgeproof.sweeps.smallest.options import SmallestOptions
 
     options = validate(SmallestOptions, dict(search), "search (conf/search/*.yaml)")
     _check_devices(point.params)
     fixed = list(point.overrides)
     space = _build_space(options, fixed, point)
-    teacher = f"models.teacher.network={next(iter(space.networks))}"
+    common = (f"models.teacher.network={next(iter(space.networks))}", choices.allow_any_quality(point.params.task))
 
     def compose(words: Sequence[str]) -> ComposedPoint:
-        overrides = (*fixed, teacher, *words)
+        overrides = (*fixed, *common, *words)
         return ComposedPoint(overrides, config_compose.compose(None, overrides))
 
     identity = options.model_dump(exclude={"save_as", "ablation"})

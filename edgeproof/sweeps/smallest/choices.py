@@ -10,6 +10,8 @@ import optuna
 import yaml
 from pydantic import BaseModel
 
+from edgeproof.config.params import TaskParams
+from edgeproof.config.task_metric import load_metric
 from edgeproof.config.validation import validate
 from edgeproof.core import plugins
 from edgeproof.sweeps.search_space import ChoiceAxis, SearchSpace
@@ -21,6 +23,20 @@ TEACHER, STUDENT, SMALL, ROUNDED = "teacher", "student", "small", "rounded"
 KEYS = ("teacher", "temperature", "hard_weight", "ratio", "scheme")
 NO_TEACHER = "none"
 NO_PRUNING = 0.0
+FLOOR = "quality_floor"
+# As a floor, worse than any quality of a metric that is no proportion.
+WORST_QUALITY = 1e9
+
+
+def allow_any_quality(task: TaskParams) -> str:
+    """Return the override that makes runs of any quality valid.
+
+    A search has a target of its own. With the floor of the task, a candidate below it would have no figures, although
+    it may be the nearest one to the target or on the front.
+    """
+    metric = load_metric(task.metric)
+    worst = 0.0 if metric.is_proportion else -WORST_QUALITY if metric.better == "more" else WORST_QUALITY
+    return f"++tasks.{task.name}.{FLOOR}={worst}"
 
 
 @dataclass(frozen=True)

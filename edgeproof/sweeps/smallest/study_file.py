@@ -12,6 +12,7 @@ from edgeproof.config import compose, params_file
 from edgeproof.core.directories import write_text
 from edgeproof.core.errors import ConfigError, EdgeproofError
 from edgeproof.sweeps.points import SweepPoint
+from edgeproof.sweeps.smallest.choices import FLOOR
 from edgeproof.sweeps.store import SweepStore
 
 STUDIES = Path("conf/study")
@@ -54,12 +55,14 @@ def write_chosen_study(name: str, point: SweepPoint, store: SweepStore) -> Path:
 def format_study(name: str, overrides: Sequence[str]) -> str:
     """Return the YAML of a study that is composed from overrides, without interpolations: equal points, equal text."""
     content = compose.compose_content(overrides)
-    bench = content["bench"]
+    bench, task = content["bench"], content["task"]
+    floor = content["tasks"][task].get(FLOOR)
     study: dict[str, Any] = {
         "defaults": [{"override /preset": bench["preset"]}],
         "study": name,
         **{key: content[key] for key in ("task", "seed", "threads")},
         **{key: content[key] for key, default in OPTIONAL_KEYS.items() if content.get(key, default) != default},
+        **({} if floor is None else {"tasks": {task: {FLOOR: floor}}}),
         "models": {model: _drop_nulls(entry) for model, entry in content["models"].items()},
         "bench": {key: bench[key] for key in BENCH_KEYS if key in bench},
     }

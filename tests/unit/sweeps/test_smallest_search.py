@@ -115,7 +115,7 @@ def plan_one(name: str = "s", **changes: Any) -> run.SmallestSearch:
 @functools.cache
 def compose_words(words: tuple[str, ...]) -> ComposedPoint:
     """Compose a candidate once for all tests, which takes a part of a second."""
-    overrides = ("study=smallest", *words)
+    overrides = ("study=smallest", "++tasks.digits.quality_floor=0.0", *words)
     return ComposedPoint(overrides, compose.compose(None, overrides))
 
 
@@ -287,6 +287,15 @@ def test_a_search_chooses_among_the_networks_that_take_the_tasks_inputs(
     assert images.space.keys["scheme"] == ChoiceAxis(("int8-static", "fp32"))
     tflite = search("digits", "--within", "size_kb=16", "--target", "90", "--runtime", "tflite")
     assert tflite.space.keys["scheme"] == ChoiceAxis(("int8-static", "int4-static", "fp32"))
+
+
+@pytest.mark.parametrize(("task", "floor"), [("digits", 0.0), ("anomaly_detection", -1e9)])
+def test_a_candidate_of_any_quality_has_figures(
+    search: Callable[..., run.SmallestSearch], task: str, floor: float
+) -> None:
+    params = search(task, "--within", "size_kb=16", "--target", "0.5").compose(()).params
+    (session,) = params.bench.values()
+    assert session.worst_valid_quality == floor
 
 
 def test_a_device_without_the_runtime_is_refused_before_anything_is_trained(
