@@ -68,12 +68,14 @@ class SweepRequest:
         code: the code that they run.
         objectives: names of the figures that the Pareto front compares.
         limits: the worst acceptable value of each limited figure.
+        hidden_keys: keys that tables and labels leave out, because other keys imply their values.
     """
 
     points: tuple[SweepPoint, ...]
     code: CodeVersion
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     limits: Mapping[str, float] = field(default_factory=dict)
+    hidden_keys: tuple[str, ...] = ()
 
     @property
     def digests(self) -> list[str]:
@@ -87,6 +89,7 @@ class SweepRequest:
             "code": self.code.to_json(),
             "objectives": list(self.objectives),
             "limits": dict(self.limits),
+            **({"hidden_keys": list(self.hidden_keys)} if self.hidden_keys else {}),
         }
 
     @classmethod
@@ -97,6 +100,7 @@ class SweepRequest:
             code=CodeVersion.from_json(content["code"]),
             objectives=tuple(FORMER_NAMES.get(name, name) for name in content["objectives"]),
             limits={FORMER_NAMES.get(name, name): limit for name, limit in content["limits"].items()},
+            hidden_keys=tuple(content.get("hidden_keys", ())),
         )
 
 
@@ -110,10 +114,10 @@ def parse_overrides(point: SweepPoint) -> dict[str, str]:
     return {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in point.overrides)}
 
 
-def find_axes(points: Sequence[SweepPoint]) -> list[str]:
-    """Return the keys whose values differ between points, in the order in which they were given."""
-    all_values = [parse_overrides(point) for point in points]
-    keys = dict.fromkeys(key for values in all_values for key in values)
+def find_axes(request: SweepRequest) -> list[str]:
+    """Return the keys that differ between points, in the order in which they were given, without hidden ones."""
+    all_values = [parse_overrides(point) for point in request.points]
+    keys = dict.fromkeys(key for values in all_values for key in values if key not in request.hidden_keys)
     return [key for key in keys if len({values.get(key) for values in all_values}) > 1]
 
 

@@ -42,8 +42,9 @@ class SweepProgress:
         self._workers = workers
         self._started_s = time.monotonic()
         self._point_started_s: dict[str, float] = {}
-        points = store.read_request().points
-        self._labels = {point.digest: format_label(point, find_axes(points)) for point in points}
+        request = store.read_request()
+        axes = find_axes(request)
+        self._labels = {point.digest: format_label(point, axes) for point in request.points}
         self._durations = durations.read_durations()
         self._earlier_entries = len(store.read_journal())
         print(f"{len(todo)} point(s) to run, {self._estimate()}.", flush=True)

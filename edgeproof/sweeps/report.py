@@ -36,7 +36,7 @@ def write_report(store: SweepStore, importance: Mapping[str, Mapping[str, float]
     """
     request = store.read_request()
     rows = pareto_front.read_marked_rows(store)
-    keys = find_axes(request.points)
+    keys = find_axes(request)
     if importance is None:
         importance = _compute_importance(rows, keys, request.objectives)
     text = _format_markdown(store, rows, keys, importance)

@@ -101,6 +101,7 @@ def write_request(
     points: Sequence[ComposedPoint],
     objectives: Sequence[str] = DEFAULT_OBJECTIVES,
     limits: Mapping[str, float] | None = None,
+    hidden_keys: Sequence[str] = (),
 ) -> SweepRequest:
     """Store the sweep's request and each point's parameters."""
     stored = []
@@ -108,7 +109,7 @@ def write_request(
         digest = compute_digest(params_file.dump_params(point.params), code)
         stored.append(SweepPoint(point.overrides, digest))
         params_file.write_params(point.params, " ".join(point.overrides), store.params_path(digest))
-    request = SweepRequest(tuple(stored), code, tuple(objectives), limits or {})
+    request = SweepRequest(tuple(stored), code, tuple(objectives), limits or {}, tuple(hidden_keys))
     store.write_request(request)
     return request
 

@@ -21,6 +21,10 @@ from edgeproof.sweeps.search_space import ChoiceAxis, SearchSpace
 TEACHER, STUDENT, SMALL, ROUNDED = "teacher", "student", "small", "rounded"
 # The keys of `space` in conf/search/<name>.yaml.
 KEYS = ("teacher", "temperature", "hard_weight", "ratio", "scheme")
+# Keys that only say which model of a candidate is measured, and from which it comes.
+HIDDEN_KEYS = tuple(
+    f"models.{name}.{key}" for name in (STUDENT, SMALL, ROUNDED) for key in ("runtimes", "final", "parent", "teacher")
+)
 NO_TEACHER = "none"
 NO_PRUNING = 0.0
 FLOOR = "quality_floor"

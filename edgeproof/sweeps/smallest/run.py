@@ -25,7 +25,7 @@ from edgeproof.sweeps.smallest.candidates import (
     refuse_empty_budget,
     write_candidates,
 )
-from edgeproof.sweeps.smallest.choices import SMALL, STUDENT, Choice, ChoiceSpace
+from edgeproof.sweeps.smallest.choices import HIDDEN_KEYS, SMALL, STUDENT, Choice, ChoiceSpace
 from edgeproof.sweeps.smallest.constraints import PROXIES, Budget, describe_limits, read_budget, read_target
 from edgeproof.sweeps.smallest.halving import count_survivors, plan_epochs, select, sort_fronts
 from edgeproof.sweeps.smallest.options import SmallestOptions
@@ -199,7 +199,7 @@ class _Runner:
 
     def _train(self, group: Sequence[Candidate], candidates: Sequence[Candidate], rung: int) -> None:
         points = [self.search.compose_rung(candidate.choice, rung) for candidate in group]
-        request = sweep.write_request(self.store, self.code, points, OBJECTIVES, self.search.budget.limits)
+        request = sweep.write_request(self.store, self.code, points, OBJECTIVES, self.search.budget.limits, HIDDEN_KEYS)
         sweep.train_points(self.store, request, workers=self.workers, starter=self.starter)
         for candidate, point in zip(group, request.points, strict=True):
             models = self.store.read_trained(point.digest)
@@ -242,7 +242,7 @@ class _Runner:
         """Train the finalists in full, export and measure them. Return the request that names their points."""
         print(f"Full training and measurement: {len(finalists)} candidate(s) of the front.", flush=True)
         points = [self.search.compose_rung(candidate.choice, len(self.search.epochs)) for candidate in finalists]
-        request = sweep.write_request(self.store, self.code, points, OBJECTIVES, self.search.budget.limits)
+        request = sweep.write_request(self.store, self.code, points, OBJECTIVES, self.search.budget.limits, HIDDEN_KEYS)
         sweep.run_points(self.store, request, workers=self.workers, starter=self.starter)
         for candidate in finalists:
             candidate.outcome = "measured"

@@ -144,7 +144,11 @@ def test_a_search_trains_only_candidates_within_the_budget_and_ever_fewer_of_the
     measured = [row for row in rows if row["outcome"] == "measured"]
     assert len(measured) == len([phase for _, phase in starter.started if phase == "all"])
     assert 1 <= len(measured) <= 2
-    assert "Smallest that meets 95.00%" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Smallest that meets 95.00%" in printed
+    header = next(line for line in printed.splitlines() if line.startswith("| point |"))
+    assert "models.student.network_options" in header
+    assert "runtimes" not in header
 
 
 def test_the_same_command_repeats_nothing_and_a_search_is_repeatable() -> None:

@@ -207,10 +207,16 @@ def test_a_second_sweep_is_refused_with_the_name_of_the_first(grid: list[Compose
 
 def test_axes_are_the_differing_keys_and_labels_hold_their_values(grid: list[ComposedPoint]) -> None:
     sweep.run_sweep("s", grid, starter=StubStarter())
-    points = SweepStore("s").read_request().points
-    assert find_axes(points) == ["prune.ratio", "quantize.bits"]
-    assert format_label(points[1], find_axes(points)) == "ratio=0.2 bits=4"
-    assert format_label(points[0], []) == "the only point"
+    request = SweepStore("s").read_request()
+    assert find_axes(request) == ["prune.ratio", "quantize.bits"]
+    assert format_label(request.points[1], find_axes(request)) == "ratio=0.2 bits=4"
+    assert format_label(request.points[0], []) == "the only point"
+
+
+def test_hidden_keys_are_no_axes_and_are_stored_with_the_request(grid: list[ComposedPoint]) -> None:
+    store = SweepStore("s")
+    sweep.write_request(store, sweep.snapshot_code(), grid, hidden_keys=["quantize.bits"])
+    assert find_axes(store.read_request()) == ["prune.ratio"]
 
 
 def test_more_threads_than_cores_print_a_warning(grid: list[ComposedPoint], capsys: pytest.CaptureFixture[str]) -> None:
