@@ -6,6 +6,7 @@ Each pair runs in a process of its own, so that an engine that crashes fails one
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from edgeproof.core.directories import write_meta
 from edgeproof.core.errors import Unsupported
 from edgeproof.models import frameworks, model_files
 from tests.support.absent_runtimes import cannot_run
-from tests.support.network_kinds import draw_inputs, find_kind, make_random_task
+from tests.support.network_kinds import Interface, draw_inputs, find_kind, make_random_task
 from tests.support.own_process import call_in_own_process
 from tests.support.runtime_tolerances import find_tolerance
 from tests.support.tiny_networks import (
@@ -43,9 +44,8 @@ PAIRS = [
 ]
 
 
-def store_and_load(name: str, directory: Path) -> torch.nn.Module:
+def store_and_load(name: str, interface: Interface, directory: Path) -> torch.nn.Module:
     """Prune a network, save it and load it."""
-    interface = find_kind(name).tiniest
     model_files.save(
         prune_half_the_channels(build_tiny_module(name, interface), make_random_task(name, interface)),
         build_tiny_spec(name, interface),
@@ -83,12 +83,22 @@ def test_a_runtime_computes_further_schemes_like_torch(name: str, runtime: str, 
     call_in_own_process(compare_with_torch, name, runtime, SCHEMES[1:], tmp_path)
 
 
-def compare_with_torch(name: str, runtime: str, tested: tuple[str, ...], directory: Path) -> None:
+@pytest.mark.parametrize("runtime", COMPLETE)
+def test_a_runtime_computes_channels_of_features_like_torch(runtime: str, tmp_path: Path) -> None:
+    call_in_own_process(compare_with_torch, "ds_cnn_1d", runtime, ("fp32", "int8-static"), tmp_path, (3, 8, 4))
+
+
+def compare_with_torch(
+    name: str, runtime: str, tested: tuple[str, ...], directory: Path, shape: tuple[int, ...] | None = None
+) -> None:
+    """Compare an artifact's outputs with those of torch, by default for the tiniest inputs of the network's kind."""
     ports_in, ports_out = find_kind(name).tiniest
+    if shape is not None:
+        ports_in = (replace(ports_in[0], shape=shape),)
     samples = tuple(tensor.numpy() for tensor in draw_inputs(ports_in, 24))
     # Quantizers average the extremes of samples and clip values beyond them, so compare the calibration sample only.
     calibration = tuple(array[:1] for array in samples)
-    module = store_and_load(name, directory)
+    module = store_and_load(name, (ports_in, ports_out), directory)
     schemes = yaml.safe_load((CONF / "runtimes" / f"{runtime}.yaml").read_text(encoding="utf-8"))["schemes"]
     for scheme in (scheme for scheme in tested if scheme in schemes):
         inputs = calibration if scheme == "int8-static" else samples
