@@ -128,7 +128,8 @@ def describe_weights(entry: Entry) -> dict[str, str]:
 
 def compose_readme(entries: Sequence[Entry], info: SubmissionInfo) -> str:
     """Return the README of the sources, which says how to reproduce the results."""
-    studies = sorted({next(entry.list_runs()).identity.study for entry in entries})
+    identities = [next(entry.list_runs()).identity for entry in entries]
+    measured = sorted({(identity.study, identity.preset) for identity in identities})
     lines = [
         "# How these results were made",
         "",
@@ -137,7 +138,7 @@ def compose_readme(entries: Sequence[Entry], info: SubmissionInfo) -> str:
         "",
         "```sh",
         "git checkout <commit> && make setup && . .venv/bin/activate",
-        *(f"edgeproof repro {study} preset=official" for study in studies),
+        *(f"edgeproof repro {study} preset={preset}" for study, preset in measured),
         "edgeproof submit --help",
         "```",
         "",

@@ -305,6 +305,8 @@ def test_only_the_tiny_suite_accepts_its_own_preset(records: Path, tmp_path: Pat
         set_keys(path, preset="official_tiny")
     assert "preset 'official_tiny'; expected 'official'" in submit_refused(records)
     assert submit_records(records, tmp_path / "tiny", "tiny")
+    readme = (tmp_path / "tiny/open/Example/code/README.md").read_text()
+    assert "edgeproof repro fixture preset=official_tiny\n" in readme
 
 
 def test_the_tiny_suite_names_its_own_preset(records: Path) -> None:
