@@ -23,7 +23,11 @@ def add_commands(commands: Any) -> None:
         "files", nargs="+", type=Path, metavar="FILE", help=".tflite, .onnx, .xml, .pt2, .keras, .h5, or a SavedModel"
     )
     bench.add_argument("--device", default="local", help="a device in devices/ (default: %(default)s)")
-    bench.add_argument("--preset", default="standard", help="name of a preset in conf/preset (default: %(default)s)")
+    bench.add_argument(
+        "--preset",
+        default="standard",
+        help="quick, standard, official or official_tiny (default: %(default)s)",
+    )
     bench.add_argument(
         "--data",
         type=Path,

@@ -32,10 +32,12 @@ def run_composed(point: ComposedPoint, search: Mapping[str, Any], name: str | No
     _check_devices(point.params)
     fixed = list(point.overrides)
     space = _build_space(options, fixed, point)
-    common = (f"models.teacher.network={next(iter(space.networks))}", choices.allow_any_quality(point.params.task))
+    # A floor that the user gives comes later, so it wins.
+    fixed = [choices.compose_quality_floor(point.params.task), *fixed]
+    teacher = f"models.teacher.network={next(iter(space.networks))}"
 
     def compose(words: Sequence[str]) -> ComposedPoint:
-        overrides = (*fixed, *common, *words)
+        overrides = (*fixed, teacher, *words)
         return ComposedPoint(overrides, config_compose.compose(None, overrides))
 
     identity = options.model_dump(exclude={"save_as", "ablation"})

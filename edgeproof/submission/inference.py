@@ -112,7 +112,7 @@ def describe_origin(record: Record) -> dict[str, Any]:
 
 
 def _write_scenario(directory: Path, entry: Entry, scenario: str, benchmark: str) -> None:
-    accuracy, performance = entry.accuracy, entry.performance[scenario]
+    accuracy, (performance,) = entry.accuracy, entry.performance[scenario]
     assert accuracy is not None, "selected entries have an accuracy run"
     audited = {test: runs[scenario] for test, runs in entry.compliance.items() if scenario in runs}
     _copy(performance, directory / "performance" / "run_1", DETAIL_LOG, SUMMARY_LOG)

@@ -15,7 +15,16 @@ from edgeproof.records import kinds, record_files
 from edgeproof.records.record import Record
 from edgeproof.submission.errors import SubmissionError
 from edgeproof.submission.refusals import Refusal, format_message, list_reasons
-from edgeproof.submission.rules import AUDITED_SETTINGS, SCENARIOS, SCORES, SUITE_PRESETS, Suite
+from edgeproof.submission.rules import (
+    AUDITED_SETTINGS,
+    OFFICIAL,
+    SCENARIOS,
+    SCORES,
+    SINGLE_STREAM,
+    SUITE_PRESETS,
+    TINY_RUNS,
+    Suite,
+)
 
 NULL = "null"
 DETAIL_LOG = "mlperf_log_detail.txt"
@@ -53,8 +62,8 @@ REQUIRED_KEYS = (
 class Entry:
     """Runs of one artifact on one device.
 
-    `performance` maps LoadGen's scenarios to records, `compliance` maps the tests to such maps. `repetitions` maps the
-    scenarios to the performance records of the same session, which differ in the process.
+    `performance` maps LoadGen's scenarios to the runs, each in its own process. MLPerf Inference has one run.
+    `compliance` maps the tests to maps from scenarios to records.
     """
 
     device: str
@@ -62,9 +71,8 @@ class Entry:
     model: str
     scheme: str
     accuracy: Record | None = None
-    performance: dict[str, Record] = field(default_factory=dict)
+    performance: dict[str, list[Record]] = field(default_factory=dict)
     compliance: dict[str, dict[str, Record]] = field(default_factory=dict)
-    repetitions: dict[str, list[Record]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -75,8 +83,8 @@ class Entry:
         """Yield all records, the accuracy run first."""
         if self.accuracy is not None:
             yield self.accuracy
-        for repeated in self.repetitions.values():
-            yield from repeated
+        for runs in self.performance.values():
+            yield from runs
         for audited in self.compliance.values():
             yield from audited.values()
 
@@ -90,18 +98,24 @@ def compose_hint(suite: Suite) -> str:
 def select(root: Path, suite: Suite, artifacts: Sequence[str] = ()) -> list[Entry]:
     """Return the entries below `root`, optionally only those that match a pattern '<runtime>/<model>.<scheme>'.
 
-    Records of the null runtime and unsupported ones are skipped. Of several runs of the same kind the first measured
-    one is taken, not the best. Raises SubmissionError that lists why records are not official, valid and complete, or
-    why the runs of entries do not belong together. Equal reasons are one line.
+    Records of the null runtime, unsupported ones and those that the suite does not read are skipped. The last attempt
+    of a repeated run counts. For MLPerf Inference, the first measured run of a kind is taken, not the best. For MLPerf
+    Tiny, all runs of one session are returned.
+
+    Raises SubmissionError that lists why records are not official, valid and complete, or why the runs of entries do
+    not belong together. Equal reasons are one line.
     """
-    records = [record for record in record_files.read_all(root) if _is_candidate(record.content, artifacts)]
+    candidates = [record for record in record_files.read_all(root) if _is_candidate(record.content, suite, artifacts)]
+    records = _keep_last_attempts(candidates)
     if not records:
         which = f" of {', '.join(artifacts)}" if artifacts else ""
         raise SubmissionError(f"{root} contains no records{which}. {compose_hint(suite)}")
     if refusals := [refusal for record in records for refusal in _check_record(record, suite)]:
         raise _compose_error(list_reasons(refusals, "records"), suite)
-    entries = _group(records)
+    entries = _group(records, suite)
     refusals = [refusal for entry in entries for refusal in _check_entry(entry)]
+    if suite == "tiny":
+        refusals += [refusal for entry in entries for refusal in _check_repeated_runs(entry)]
     if reasons := [*list_reasons(refusals, "artifacts"), *list_reasons(list(_check_machines(entries)), "records")]:
         raise _compose_error(reasons, suite)
     return entries
@@ -135,13 +149,33 @@ def list_needed_files(record: Record) -> list[str]:
     return [DETAIL_LOG, SUMMARY_LOG, USER_CONF, *([ACCURACY_LOG] if has_responses else [])]
 
 
-def _is_candidate(content: Mapping[str, Any], artifacts: Sequence[str]) -> bool:
+def _is_candidate(content: Mapping[str, Any], suite: Suite, artifacts: Sequence[str]) -> bool:
     if content.get("runtime") == NULL or content.get("verdict") == "unsupported":
         return False
-    if content.get("scenario") in (kinds.PROFILE, kinds.INTERLEAVED):
+    if content.get("scenario") in (kinds.PROFILE, kinds.INTERLEAVED, kinds.ESTIMATE, kinds.INSTRUCTIONS):
+        return False
+    scenario = get_value(content, ("job", "scenario"))
+    if suite == "tiny" and (content.get("compliance") or scenario not in (None, SINGLE_STREAM)):
         return False
     name = f"{content.get('runtime')}/{content.get('model')}.{content.get('scheme')}"
     return not artifacts or any(fnmatch.fnmatchcase(name, pattern) for pattern in artifacts)
+
+
+def _keep_last_attempts(records: Sequence[Record]) -> list[Record]:
+    """Return the last attempt of each run. A disturbed run was repeated in the same session."""
+    last: dict[object, int] = {}
+    for record in records:
+        last[_name_run(record)] = max(last.get(_name_run(record), 0), _read_attempt(record))
+    return [record for record in records if _read_attempt(record) == last[_name_run(record)]]
+
+
+def _name_run(record: Record) -> object:
+    return record.directory.parent, str(record.content.get("scenario")), str(record.content.get("process"))
+
+
+def _read_attempt(record: Record) -> int:
+    attempt = record.content.get("attempt")
+    return attempt if isinstance(attempt, int) else 0
 
 
 def _check_record(record: Record, suite: Suite) -> Iterator[Refusal]:
@@ -202,7 +236,7 @@ def _has_quality(record: Record) -> bool:
     return not quality.description.is_proportion or 0 <= quality.value <= 1
 
 
-def _group(records: Sequence[Record]) -> list[Entry]:
+def _group(records: Sequence[Record], suite: Suite) -> list[Entry]:
     entries: dict[tuple[str, str, str, str], Entry] = {}
     for record in sorted(records, key=_sort_key):
         identity, scenario = record.identity, str(record.loadgen_scenario)
@@ -210,11 +244,10 @@ def _group(records: Sequence[Record]) -> list[Entry]:
         entry, test = entries.setdefault(key, Entry(*key)), identity.compliance
         if _is_accuracy(record):
             entry.accuracy = entry.accuracy or record
-        else:
-            runs = entry.compliance.setdefault(test, {}) if test else entry.performance
-            first = runs.setdefault(scenario, record)
-            if not test and first.directory.parent == record.directory.parent:
-                entry.repetitions.setdefault(scenario, []).append(record)
+        elif test:
+            entry.compliance.setdefault(test, {}).setdefault(scenario, record)
+        elif suite == "tiny" or scenario not in entry.performance:
+            entry.performance.setdefault(scenario, []).append(record)
     return [entries[key] for key in sorted(entries)]
 
 
@@ -240,6 +273,20 @@ def _check_entry(entry: Entry) -> Iterator[Refusal]:
             listing = ", ".join(f"{value[:12]}… in {directory}" for value, directory in by_value.items())
             reason = f"its runs have different {what}; name the directory of one session with --records"
             yield Refusal(entry.name, reason, f" ({listing})")
+
+
+def _check_repeated_runs(entry: Entry) -> Iterator[Refusal]:
+    """Yield the reasons why an entry has neither five runs of one session nor a run of the official preset."""
+    for runs in entry.performance.values():
+        sessions = {record.directory.parent for record in runs}
+        if len(sessions) > 1:
+            names = ", ".join(sorted(map(str, sessions)))
+            yield Refusal(
+                entry.name, f"has runs of several sessions; name the directory of one with --records ({names})"
+            )
+        elif len(runs) < TINY_RUNS and runs[0].identity.preset != OFFICIAL:
+            counted = f"has {len(runs)} {SINGLE_STREAM} run(s); expected {TINY_RUNS}, whose median is submitted"
+            yield Refusal(entry.name, counted)
 
 
 def _check_machines(entries: Sequence[Entry]) -> Iterator[Refusal]:

@@ -13,6 +13,7 @@ five runs. results.txt has the latencies of all.
 from __future__ import annotations
 
 import shutil
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,16 +51,15 @@ SYSTEM_FIELDS = (
 
 
 def write(out: Path, entries: Sequence[Entry], info: SubmissionInfo, benchmark: str) -> None:
-    """Write the tree below `out`. Raises SubmissionError for an artifact without a SingleStream run."""
+    """Write the tree below `out`. Raises SubmissionError for a log without a latency."""
     root = out / "open" / info.submitter
     for entry in entries:
-        if entry.accuracy is None or SCENARIO not in entry.performance:
-            raise SubmissionError(f"{entry.name} has no {SCENARIO} run, the only scenario of MLPerf Tiny.")
+        assert entry.accuracy is not None, "a selected entry has an accuracy run"
         name = system_name(entry)
         write_json(root / "systems" / f"{name}.json", describe_system(entry, info))
         directory = root / "results" / name / benchmark
-        medians_ns = [_read_median_ns(record) for record in entry.repetitions[SCENARIO]]
-        performance = entry.repetitions[SCENARIO][find_median_run(medians_ns)]
+        medians_ns = [_read_median_ns(record) for record in entry.performance[SCENARIO]]
+        performance = entry.performance[SCENARIO][medians_ns.index(statistics.median_high(medians_ns))]
         _write_run(directory / "performance", performance, _format_performance(performance, medians_ns))
         _write_run(directory / "accuracy", entry.accuracy, _format_score(entry.accuracy))
     write_text(root / "code" / "README.md", system.compose_readme(entries, info))
@@ -92,12 +92,6 @@ def describe_system(entry: Entry, info: SubmissionInfo) -> dict[str, str]:
         "Quantization Method": entry.scheme,
         **info.system,
     }
-
-
-def find_median_run(medians_ns: Sequence[float]) -> int:
-    """Return the position of the run whose latency is the median of all; of an even number, the slower of the two."""
-    order = sorted(range(len(medians_ns)), key=lambda index: medians_ns[index])
-    return order[len(order) // 2]
 
 
 def throughput_per_s(median_ns: float) -> float:
@@ -146,10 +140,9 @@ def _read_median_ns(record: Record) -> float:
 
 def _format_performance(record: Record, medians_ns: Sequence[float]) -> list[str]:
     """Return the lines of results.txt for the median run. `medians_ns` are the latencies of all runs, in order."""
-    median_ns = _read_median_ns(record)
-    repeated = [f"Latency of run {number} is {value / 1e3:.3f} us" for number, value in enumerate(medians_ns, 1)]
+    median_ns = statistics.median_high(medians_ns)
     return [
-        *(repeated if len(medians_ns) > 1 else []),
+        *(f"Latency of run {number} is {value / 1e3:.3f} us" for number, value in enumerate(medians_ns, 1)),
         f"# Inferences : {_read_log(record).get_number('result_query_count')}",
         f"Median latency is {median_ns / 1e3:.3f} us",
         f"Median throughput is {throughput_per_s(median_ns):.3f} inf./sec.",

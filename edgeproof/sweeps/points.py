@@ -116,7 +116,10 @@ def parse_overrides(point: SweepPoint) -> dict[str, str]:
 
 def find_axes(request: SweepRequest) -> list[str]:
     """Return the keys that differ between points, in the order in which they were given, without hidden ones."""
-    all_values = [parse_overrides(point) for point in request.points]
+    all_values = [
+        {key: value for key, value in parse_overrides(point).items() if f"~{key}" not in point.overrides}
+        for point in request.points
+    ]
     keys = dict.fromkeys(key for values in all_values for key in values if key not in request.hidden_keys)
     return [key for key in keys if len({values.get(key) for values in all_values}) > 1]
 

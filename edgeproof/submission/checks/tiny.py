@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,9 +15,16 @@ from edgeproof.submission.checks.measurements import check_one_artifact, check_o
 from edgeproof.submission.checks.systems import check_tiny_system, list_systems
 from edgeproof.submission.checks.tree import Parts, Tree
 from edgeproof.submission.logs import DetailLog, quote
-from edgeproof.submission.rules import TINY_BENCHMARK_HINDRANCES, TINY_METRICS, TINY_MIN_DURATION_MS, BenchmarkRules
+from edgeproof.submission.rules import (
+    TINY_BENCHMARK_HINDRANCES,
+    TINY_METRICS,
+    TINY_MIN_DURATION_MS,
+    TINY_RUNS,
+    BenchmarkRules,
+)
 from edgeproof.submission.selection import ACCURACY_LOG, DETAIL_LOG
 
+RUN_LATENCY = re.compile(r".* Latency of run [0-9]{1,4} is ([0-9]{1,30}\.[0-9]{3}) us")
 THROUGHPUT = re.compile(r".* Median throughput is ([0-9.]{1,30}) inf\./sec\.")
 TOP_1 = re.compile(r".* Top 1% = ([0-9.]{1,30})")
 AUC = re.compile(r".* AUC = ([0-9.]{1,30})")
@@ -75,9 +83,25 @@ def _check_performance(tree: Tree, directory: Parts, log: DetailLog) -> None:
     median_ns = log.get_number(tiny.MEDIAN_KEY)
     rate = None if median_ns is None or median_ns <= 0 else tiny.throughput_per_s(median_ns)
     _check_figure(tree, (*place, "results.txt"), THROUGHPUT, "Median throughput is", rate)
+    _check_repetitions(tree, (*place, "results.txt"), log)
     conf = as_text((tree.read_json((*place, "results.json")) or {}).get("user_conf"))
     problems = runs.check_user_conf(conf, log, tiny.SCENARIO)
     tree.add((*place, "results.json"), (f"user_conf: {problem}" for problem in problems))
+
+
+def _check_repetitions(tree: Tree, path: Parts, log: DetailLog) -> None:
+    """Check that a run shorter than those of MLPerf Inference is the median of enough runs."""
+    text, median_ns = tree.read_text(path), log.get_number(tiny.MEDIAN_KEY)
+    duration_ms = log.get_number("effective_min_duration_ms")
+    if text is None or median_ns is None or (duration_ms is not None and duration_ms >= runs.MIN_DURATION_MS):
+        return
+    latencies_us = [float(match[1]) for line in text.split("\n") if (match := RUN_LATENCY.fullmatch(line))]
+    if len(latencies_us) < TINY_RUNS:
+        tree.add(path, [f"has {len(latencies_us)} lines 'Latency of run'; expected {TINY_RUNS} for runs below 600 s"])
+    elif abs(statistics.median_high(latencies_us) - median_ns / 1e3) > ABSOLUTE_TOLERANCE:
+        tree.add(
+            path, [f"the median of its runs is {statistics.median_high(latencies_us)} us; expected that of the log"]
+        )
 
 
 def _check_accuracy_results(tree: Tree, place: Parts, content: Mapping[str, Any], log: DetailLog | None) -> None:

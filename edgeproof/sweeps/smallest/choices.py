@@ -28,18 +28,19 @@ HIDDEN_KEYS = tuple(
 NO_TEACHER = "none"
 NO_PRUNING = 0.0
 FLOOR = "quality_floor"
-# As a floor, worse than any quality of a metric that is no proportion.
-WORST_QUALITY = 1e9
+# The largest number in a study. No quality of a metric that is no proportion reaches it.
+HUGE = 1e15
 
 
-def allow_any_quality(task: TaskParams) -> str:
-    """Return the override that makes runs of any quality valid.
+def compose_quality_floor(task: TaskParams) -> str:
+    """Return the override by which no run is refused for its quality.
 
     A search has a target of its own. With the floor of the task, a candidate below it would have no figures, although
     it may be the nearest one to the target or on the front.
     """
     metric = load_metric(task.metric)
-    worst = 0.0 if metric.is_proportion else -WORST_QUALITY if metric.better == "more" else WORST_QUALITY
+    lowest, highest = (0.0, 1.0) if metric.is_proportion else (-HUGE, HUGE)
+    worst = lowest if metric.better == "more" else highest
     return f"++tasks.{task.name}.{FLOOR}={worst}"
 
 

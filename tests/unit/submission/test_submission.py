@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from edgeproof.config import compose
 from edgeproof.core.errors import ArtifactError, EdgeproofError
-from edgeproof.submission import selection
+from edgeproof.records import kinds
+from edgeproof.submission import rules, selection
 from edgeproof.submission.checks import runs
 from edgeproof.submission.checks import tiny as tiny_checks
 from edgeproof.submission.errors import SubmissionError
@@ -301,12 +303,70 @@ def test_one_of_five_runs_of_another_artifact_is_refused(records: Path, short_li
 
 
 def test_only_the_tiny_suite_accepts_its_own_preset(records: Path, tmp_path: Path, short_limit: None) -> None:
+    repeat_single_stream(records, [50_000] * 5)
     for path in records.rglob("record.json"):
         set_keys(path, preset="official_tiny")
     assert "preset 'official_tiny'; expected 'official'" in submit_refused(records)
     assert submit_records(records, tmp_path / "tiny", "tiny")
     readme = (tmp_path / "tiny/open/Example/code/README.md").read_text()
     assert "edgeproof repro fixture preset=official_tiny\n" in readme
+
+
+def test_fewer_than_five_runs_of_ten_seconds_are_refused(records: Path, short_limit: None) -> None:
+    repeat_single_stream(records, [50_000] * 4)
+    for path in records.rglob("record.json"):
+        set_keys(path, preset="official_tiny")
+    assert "has 4 SingleStream run(s); expected 5, whose median is submitted" in submit_refused(records, suite="tiny")
+
+
+def test_runs_of_several_sessions_are_refused_in_the_tiny_suite(records: Path, short_limit: None) -> None:
+    shutil.copytree(records / "local_busy", records / "another")
+    assert "has runs of several sessions; name the directory of one" in submit_refused(records, suite="tiny")
+
+
+def test_the_last_attempt_of_a_disturbed_run_counts(records: Path, tmp_path: Path, short_limit: None) -> None:
+    first = trees.record_directory(records, "single_stream")
+    again = first.with_name("single_stream.0.again1")
+    shutil.copytree(first, again)
+    identity = {"schema": 3, "session_id": "session 1", "commit": None}
+    set_keys(again / "record.json", **identity, attempt=1)
+    set_keys(first / "record.json", **identity, attempt=0, verdict="invalid", reasons=["steal"])
+    for suite in ("inference", "tiny"):
+        assert submit_records(records, tmp_path / suite, suite)  # type: ignore[arg-type]
+    set_keys(first / "record.json", verdict="valid")
+    set_keys(again / "record.json", verdict="invalid", reasons=["steal"])
+    assert "single_stream.0.again1: is invalid: steal" in submit_refused(records)
+
+
+def test_runs_that_the_tiny_suite_does_not_read_do_not_matter(records: Path, tmp_path: Path, short_limit: None) -> None:
+    for name in ("server", "offline", "single_stream_test01"):
+        set_keys(trees.record_directory(records, name) / "record.json", verdict="invalid", reasons=["steal"])
+    assert submit_records(records, tmp_path / "tiny", "tiny")
+    assert "3 records" in submit_refused(records)
+
+
+@pytest.mark.parametrize(("name", "changed", "problem"), [
+    ("results.txt", ("Latency of run 5 ", "Latency of run five "), "has 4 lines 'Latency of run'; expected 5"),
+    ("results.txt", ("run 4 is 70.000", "run 4 is 10.000"), "the median of its runs is 50.0 us"),
+])  # fmt: skip
+def test_the_median_of_short_runs_is_checked(
+    records: Path, tmp_path: Path, name: str, changed: tuple[str, str], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_checks, "TINY_MIN_DURATION_MS", trees.SHORT_MS)
+    repeat_single_stream(records, [50_000, 90_000, 20_000, 70_000, 60_000])
+    out = tmp_path / "out"
+    submit_records(records, out, "tiny")
+    trees.replace_text(out / TINY / "performance" / name, *changed)
+    assert any(problem in line for line in validate(out))
+
+
+def test_the_preset_of_the_tiny_suite_keeps_its_rules() -> None:
+    params = compose.compose("digits", ["preset=official_tiny"])
+    for session in params.bench.values():
+        assert session.preset in kinds.OFFICIAL_PRESETS  # whose accuracy logs are kept
+        assert session.processes == rules.TINY_RUNS
+        assert session.every["single_stream"].settings.min_duration_ms == rules.TINY_MIN_DURATION_MS
+        assert session.compliance == []
 
 
 def test_the_tiny_suite_names_its_own_preset(records: Path) -> None:
@@ -378,7 +438,7 @@ def test_a_quality_that_is_no_accuracy_is_refused_with_the_possible_benchmarks(
 def test_the_tiny_suite_needs_a_single_stream_run(records: Path) -> None:
     for scenario in ("single_stream", "single_stream_test01", "single_stream_test04"):
         shutil.rmtree(trees.record_directory(records, scenario))
-    assert "has no SingleStream run" in submit_refused(records, suite="tiny")
+    assert "has no performance run" in submit_refused(records, suite="tiny")
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

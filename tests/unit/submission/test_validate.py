@@ -103,9 +103,12 @@ def test_a_shortened_run_is_reported_by_its_settings_and_by_its_duration(submiss
 
 
 def test_a_shortened_run_is_reported_in_the_tiny_suite(submissions: Path) -> None:
-    problems = validate(submissions / "tiny")
+    *problems, repetitions = validate(submissions / "tiny")
     assert len(problems) == 3
     assert all(line.startswith(f"{TINY}/performance/log.txt: ") for line in problems)
+    assert repetitions == (
+        f"{TINY}/performance/results.txt: has 1 lines 'Latency of run'; expected 5 for runs below 600 s"
+    )
 
 
 @pytest.mark.parametrize("scenario", ["SingleStream", "MultiStream", "Offline", "Server"])

@@ -33,7 +33,7 @@ from edgeproof.sweeps.local_executor import PointPhase
 from edgeproof.sweeps.outcomes import ModelSummary, PointOutcome
 from edgeproof.sweeps.points import ComposedPoint
 from edgeproof.sweeps.search_space import ChoiceAxis
-from edgeproof.sweeps.smallest import proxies, run
+from edgeproof.sweeps.smallest import choices, proxies, run
 from edgeproof.sweeps.smallest.choices import ChoiceSpace
 from edgeproof.sweeps.smallest.options import SmallestOptions
 from edgeproof.sweeps.smallest.proxies import Proxies, Untrained
@@ -148,7 +148,8 @@ def test_a_search_trains_only_candidates_within_the_budget_and_ever_fewer_of_the
     assert "Smallest that meets 95.00%" in printed
     header = next(line for line in printed.splitlines() if line.startswith("| point |"))
     assert "models.student.network_options" in header
-    assert "runtimes" not in header
+    for hidden in ("runtimes", "models.small ", "models.rounded ", "student.options.temperature"):
+        assert hidden not in header
 
 
 def test_the_same_command_repeats_nothing_and_a_search_is_repeatable() -> None:
@@ -293,13 +294,35 @@ def test_a_search_chooses_among_the_networks_that_take_the_tasks_inputs(
     assert tflite.space.keys["scheme"] == ChoiceAxis(("int8-static", "int4-static", "fp32"))
 
 
-@pytest.mark.parametrize(("task", "floor"), [("digits", 0.0), ("anomaly_detection", -1e9)])
+@pytest.mark.parametrize(("task", "floor"), [("digits", 0.0), ("anomaly_detection", -1e15)])
 def test_a_candidate_of_any_quality_has_figures(
     search: Callable[..., run.SmallestSearch], task: str, floor: float
 ) -> None:
     params = search(task, "--within", "size_kb=16", "--target", "0.5").compose(()).params
     (session,) = params.bench.values()
     assert session.worst_valid_quality == floor
+
+
+def test_the_floor_of_a_search_is_the_worst_quality_of_the_metric() -> None:
+    task = compose_words(()).params.task
+    floors = {
+        metric: choices.compose_quality_floor(task.model_copy(update={"metric": metric}))
+        for metric in ("accuracy", "auc", "rmse")
+    }
+    assert floors == {
+        "accuracy": "++tasks.digits.quality_floor=0.0",
+        "auc": "++tasks.digits.quality_floor=-1000000000000000.0",
+        "rmse": "++tasks.digits.quality_floor=1000000000000000.0",
+    }
+
+
+def test_a_floor_that_is_given_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[run.SmallestSearch] = []
+    monkeypatch.setattr(run, "run_smallest", lambda search, workers: planned.append(search) or 0)
+    words = ["+search=smallest", "study=smallest", "++search.within.size_kb=16", "search.target=90"]
+    assert main.run(["sweep", *words, "++tasks.digits.quality_floor=0.8"]) == 0
+    (session,) = planned[0].compose(()).params.bench.values()
+    assert session.worst_valid_quality == 0.8
 
 
 def test_a_device_without_the_runtime_is_refused_before_anything_is_trained(
