@@ -16,6 +16,7 @@ from edgeproof.submission.checks.systems import check_tiny_system, list_systems
 from edgeproof.submission.checks.tree import Parts, Tree
 from edgeproof.submission.logs import DetailLog, quote
 from edgeproof.submission.rules import (
+    MIN_DURATION_MS,
     TINY_BENCHMARK_HINDRANCES,
     TINY_METRICS,
     TINY_MIN_DURATION_MS,
@@ -93,7 +94,7 @@ def _check_repetitions(tree: Tree, path: Parts, log: DetailLog) -> None:
     """Check that a run shorter than those of MLPerf Inference is the median of enough runs."""
     text, median_ns = tree.read_text(path), log.get_number(tiny.MEDIAN_KEY)
     duration_ms = log.get_number("effective_min_duration_ms")
-    if text is None or median_ns is None or (duration_ms is not None and duration_ms >= runs.MIN_DURATION_MS):
+    if text is None or median_ns is None or (duration_ms is not None and duration_ms >= MIN_DURATION_MS):
         return
     latencies_us = [float(match[1]) for line in text.split("\n") if (match := RUN_LATENCY.fullmatch(line))]
     if len(latencies_us) < TINY_RUNS:

@@ -33,7 +33,8 @@ def records(tmp_path: Path) -> Path:
 @pytest.fixture
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allow runs as short as those of the fixtures."""
-    monkeypatch.setattr(runs, "MIN_DURATION_MS", trees.SHORT_MS)
+    for module in (runs, tiny_checks):
+        monkeypatch.setattr(module, "MIN_DURATION_MS", trees.SHORT_MS)
     monkeypatch.setattr(tiny_checks, "TINY_MIN_DURATION_MS", trees.SHORT_MS)
 
 

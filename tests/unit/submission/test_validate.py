@@ -50,7 +50,8 @@ def submissions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allow runs as short as those of the fixtures, which then have no problem."""
-    monkeypatch.setattr(runs, "MIN_DURATION_MS", trees.SHORT_MS)
+    for module in (runs, tiny_checks):
+        monkeypatch.setattr(module, "MIN_DURATION_MS", trees.SHORT_MS)
     monkeypatch.setattr(tiny_checks, "TINY_MIN_DURATION_MS", trees.SHORT_MS)
 
 
