@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from edgeproof.bench.external_results import ExternalResults
 
 
+PRESET_HELP = "quick, standard, official or official_tiny (default: %(default)s)"
+
+
 def add_commands(commands: Any) -> None:
     """Add `bench` to the command line's parser."""
     bench = commands.add_parser("bench", help="measure model files that were made elsewhere and print their table")
@@ -23,11 +26,7 @@ def add_commands(commands: Any) -> None:
         "files", nargs="+", type=Path, metavar="FILE", help=".tflite, .onnx, .xml, .pt2, .keras, .h5, or a SavedModel"
     )
     bench.add_argument("--device", default="local", help="a device in devices/ (default: %(default)s)")
-    bench.add_argument(
-        "--preset",
-        default="standard",
-        help="quick, standard, official or official_tiny (default: %(default)s)",
-    )
+    bench.add_argument("--preset", default="standard", help=PRESET_HELP)
     bench.add_argument(
         "--data",
         type=Path,
