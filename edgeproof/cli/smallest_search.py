@@ -30,10 +30,9 @@ def run_composed(point: ComposedPoint, search: Mapping[str, Any], name: str | No
 
     options = validate(SmallestOptions, dict(search), "search (conf/search/*.yaml)")
     _check_devices(point.params)
-    fixed = list(point.overrides)
-    space = _build_space(options, fixed, point)
     # A floor that the user gives comes later, so it wins.
-    fixed = [choices.compose_quality_floor(point.params.task), *fixed]
+    fixed = [choices.compose_quality_floor(point.params.task), *point.overrides]
+    space = _build_space(options, fixed, point)
     teacher = f"models.teacher.network={next(iter(space.networks))}"
 
     def compose(words: Sequence[str]) -> ComposedPoint:

@@ -15,7 +15,7 @@ UNTIMED = (ACCURACY, INTERLEAVED, PROFILE, ESTIMATE, INSTRUCTIONS, UNSUPPORTED)
 SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = "SingleStream", "MultiStream", "Offline", "Server"
 
 # Presets whose records can be submitted to MLPerf.
-OFFICIAL_PRESETS = ("official", "official_tiny")
+OFFICIAL, OFFICIAL_TINY = OFFICIAL_PRESETS = ("official", "official_tiny")
 
 # The method of a model that came as a file instead of from a study.
 EXTERNAL_METHOD = "brought"

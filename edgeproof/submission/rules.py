@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeproof.records.kinds import OFFICIAL, OFFICIAL_TINY
+
 Suite = Literal["inference", "tiny"]
-SINGLE_STREAM = "SingleStream"
-SCENARIOS = (SINGLE_STREAM, "MultiStream", "Offline", "Server")
+SCENARIOS = ("SingleStream", "MultiStream", "Offline", "Server")
 MIN_DURATION_MS = 600_000
 # MLPerf Tiny's runner (mlcommons/tiny, benchmark/runner/main.py) takes the median of five runs of at least ten seconds.
 TINY_MIN_DURATION_MS = 10_000
 TINY_RUNS = 5
 # The presets whose records each suite accepts. The first one measures no longer than the suite's rules demand.
-OFFICIAL = "official"
-SUITE_PRESETS: dict[Suite, tuple[str, ...]] = {"inference": (OFFICIAL,), "tiny": ("official_tiny", OFFICIAL)}
+SUITE_PRESETS: dict[Suite, tuple[str, ...]] = {"inference": (OFFICIAL,), "tiny": (OFFICIAL_TINY, OFFICIAL)}
 # The result that MLPerf publishes for each scenario: its key in the detail log and its name in the summary.
 METRICS = {
     "SingleStream": ("early_stopping_latency_ss", "Early stopping 90.0th percentile estimate"),

@@ -17,10 +17,8 @@ from edgeproof.submission.errors import SubmissionError
 from edgeproof.submission.refusals import Refusal, format_message, list_reasons
 from edgeproof.submission.rules import (
     AUDITED_SETTINGS,
-    OFFICIAL,
     SCENARIOS,
     SCORES,
-    SINGLE_STREAM,
     SUITE_PRESETS,
     TINY_RUNS,
     Suite,
@@ -113,7 +111,7 @@ def select(root: Path, suite: Suite, artifacts: Sequence[str] = ()) -> list[Entr
     if refusals := [refusal for record in records for refusal in _check_record(record, suite)]:
         raise _compose_error(list_reasons(refusals, "records"), suite)
     entries = _group(records, suite)
-    refusals = [refusal for entry in entries for refusal in _check_entry(entry)]
+    refusals = [refusal for entry in entries for refusal in _check_entry(entry, suite)]
     if suite == "tiny":
         refusals += [refusal for entry in entries for refusal in _check_repeated_runs(entry)]
     if reasons := [*list_reasons(refusals, "artifacts"), *list_reasons(list(_check_machines(entries)), "records")]:
@@ -152,10 +150,10 @@ def list_needed_files(record: Record) -> list[str]:
 def _is_candidate(content: Mapping[str, Any], suite: Suite, artifacts: Sequence[str]) -> bool:
     if content.get("runtime") == NULL or content.get("verdict") == "unsupported":
         return False
-    if content.get("scenario") in (kinds.PROFILE, kinds.INTERLEAVED, kinds.ESTIMATE, kinds.INSTRUCTIONS):
+    if content.get("scenario") in kinds.UNTIMED and content.get("scenario") != kinds.ACCURACY:
         return False
     scenario = get_value(content, ("job", "scenario"))
-    if suite == "tiny" and (content.get("compliance") or scenario not in (None, SINGLE_STREAM)):
+    if suite == "tiny" and (content.get("compliance") or scenario not in (None, kinds.SINGLE_STREAM)):
         return False
     name = f"{content.get('runtime')}/{content.get('model')}.{content.get('scheme')}"
     return not artifacts or any(fnmatch.fnmatchcase(name, pattern) for pattern in artifacts)
@@ -255,12 +253,12 @@ def _sort_key(record: Record) -> tuple[str, int, str]:
     return record.measured_at, record.identity.process, str(record.directory)
 
 
-def _check_entry(entry: Entry) -> Iterator[Refusal]:
+def _check_entry(entry: Entry, suite: Suite) -> Iterator[Refusal]:
     """Yield the reasons why an entry's runs do not belong together."""
     if entry.accuracy is None:
         yield Refusal(entry.name, "has no accuracy run")
     if not entry.performance:
-        yield Refusal(entry.name, "has no performance run")
+        yield Refusal(entry.name, f"has no {kinds.SINGLE_STREAM if suite == 'tiny' else 'performance'} run")
     for test, audited in entry.compliance.items():
         for scenario in sorted(set(audited) - set(entry.performance)):
             yield Refusal(entry.name, f"has {test} of {scenario} but no performance run of it")
@@ -284,8 +282,8 @@ def _check_repeated_runs(entry: Entry) -> Iterator[Refusal]:
             yield Refusal(
                 entry.name, f"has runs of several sessions; name the directory of one with --records ({names})"
             )
-        elif len(runs) < TINY_RUNS and runs[0].identity.preset != OFFICIAL:
-            counted = f"has {len(runs)} {SINGLE_STREAM} run(s); expected {TINY_RUNS}, whose median is submitted"
+        elif len(runs) < TINY_RUNS and runs[0].identity.preset != kinds.OFFICIAL:
+            counted = f"has {len(runs)} {kinds.SINGLE_STREAM} run(s); expected {TINY_RUNS}, whose median is submitted"
             yield Refusal(entry.name, counted)
 
 

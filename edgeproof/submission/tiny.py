@@ -18,16 +18,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeproof.core.directories import write_json, write_text
+from edgeproof.records.kinds import SINGLE_STREAM
 from edgeproof.records.record import Record
 from edgeproof.submission import logs
 from edgeproof.submission import system_description as system
 from edgeproof.submission.errors import SubmissionError
 from edgeproof.submission.inference import describe_origin
-from edgeproof.submission.logs import DetailLog, UnreadableFile
+from edgeproof.submission.logs import UnreadableFile
 from edgeproof.submission.selection import DETAIL_LOG, USER_CONF, Entry
 from edgeproof.submission.system_description import NOT_APPLICABLE, UNKNOWN, SubmissionInfo
 
-SCENARIO = "SingleStream"
 MEDIAN_KEY = "result_50.00_percentile_latency_ns"
 METHOD_NOTE = "measured by MLPerf Inference LoadGen on the device itself, not by the MLPerf Tiny runner"
 SYSTEM_FIELDS = (
@@ -58,9 +58,11 @@ def write(out: Path, entries: Sequence[Entry], info: SubmissionInfo, benchmark: 
         name = system_name(entry)
         write_json(root / "systems" / f"{name}.json", describe_system(entry, info))
         directory = root / "results" / name / benchmark
-        medians_ns = [_read_median_ns(record) for record in entry.performance[SCENARIO]]
-        performance = entry.performance[SCENARIO][medians_ns.index(statistics.median_high(medians_ns))]
-        _write_run(directory / "performance", performance, _format_performance(performance, medians_ns))
+        runs = entry.performance[SINGLE_STREAM]
+        figures = [_read_figures(record) for record in runs]
+        medians_ns = [median_ns for median_ns, _ in figures]
+        chosen = medians_ns.index(statistics.median_high(medians_ns))
+        _write_run(directory / "performance", runs[chosen], _format_performance(*figures[chosen], medians_ns))
         _write_run(directory / "accuracy", entry.accuracy, _format_score(entry.accuracy))
     write_text(root / "code" / "README.md", system.compose_readme(entries, info))
 
@@ -123,27 +125,24 @@ def _write_run(directory: Path, record: Record, lines: Sequence[str]) -> None:
     write_json(directory / "results.json", content)
 
 
-def _read_log(record: Record) -> DetailLog:
+def _read_figures(record: Record) -> tuple[float, float | None]:
+    """Return the median latency in ns and the number of queries in LoadGen's log of a run."""
     path = record.directory / DETAIL_LOG
     try:
-        return logs.parse_detail(logs.read_text(path))
+        log = logs.parse_detail(logs.read_text(path))
     except UnreadableFile as error:
         raise SubmissionError(f"{path} {error}.") from None
-
-
-def _read_median_ns(record: Record) -> float:
-    median_ns = _read_log(record).get_number(MEDIAN_KEY)
+    median_ns = log.get_number(MEDIAN_KEY)
     if median_ns is None or median_ns <= 0:
-        raise SubmissionError(f"{record.directory / DETAIL_LOG} has no {MEDIAN_KEY}.")
-    return median_ns
+        raise SubmissionError(f"{path} has no {MEDIAN_KEY}.")
+    return median_ns, log.get_number("result_query_count")
 
 
-def _format_performance(record: Record, medians_ns: Sequence[float]) -> list[str]:
-    """Return the lines of results.txt for the median run. `medians_ns` are the latencies of all runs, in order."""
-    median_ns = statistics.median_high(medians_ns)
+def _format_performance(median_ns: float, queries: float | None, medians_ns: Sequence[float]) -> list[str]:
+    """Return the lines of results.txt for one run. `medians_ns` are the latencies of all runs, in order."""
     return [
         *(f"Latency of run {number} is {value / 1e3:.3f} us" for number, value in enumerate(medians_ns, 1)),
-        f"# Inferences : {_read_log(record).get_number('result_query_count')}",
+        f"# Inferences : {queries}",
         f"Median latency is {median_ns / 1e3:.3f} us",
         f"Median throughput is {throughput_per_s(median_ns):.3f} inf./sec.",
     ]

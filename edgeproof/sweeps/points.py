@@ -110,16 +110,14 @@ def compute_digest(params_yaml: str, code: CodeVersion) -> str:
 
 
 def parse_overrides(point: SweepPoint) -> dict[str, str]:
-    """Return a point's overrides as keys and values, without Hydra's prefixes `+` and `~`."""
-    return {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in point.overrides)}
+    """Return the keys and values that a point's overrides set, without Hydra's prefix `+`. Deletions (`~`) set none."""
+    pairs = (override.partition("=") for override in point.overrides if not override.startswith("~"))
+    return {key.lstrip("+"): value for key, _, value in pairs}
 
 
 def find_axes(request: SweepRequest) -> list[str]:
     """Return the keys that differ between points, in the order in which they were given, without hidden ones."""
-    all_values = [
-        {key: value for key, value in parse_overrides(point).items() if f"~{key}" not in point.overrides}
-        for point in request.points
-    ]
+    all_values = [parse_overrides(point) for point in request.points]
     keys = dict.fromkeys(key for values in all_values for key in values if key not in request.hidden_keys)
     return [key for key in keys if len({values.get(key) for values in all_values}) > 1]
 

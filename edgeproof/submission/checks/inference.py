@@ -21,7 +21,7 @@ from edgeproof.submission.checks.systems import check_inference_system, list_sys
 from edgeproof.submission.checks.tree import Parts, Tree
 from edgeproof.submission.compliance import FAIL, PASS, ComplianceTest, compare_metrics
 from edgeproof.submission.logs import DetailLog, quote
-from edgeproof.submission.rules import INFERENCE_BENCHMARKS, SCENARIOS, BenchmarkRules
+from edgeproof.submission.rules import INFERENCE_BENCHMARKS, MIN_DURATION_MS, SCENARIOS, BenchmarkRules
 from edgeproof.submission.selection import ACCURACY_LOG, DETAIL_LOG, SUMMARY_LOG, USER_CONF
 
 TESTS: tuple[ComplianceTest, ...] = ("TEST01", "TEST04")
@@ -122,7 +122,8 @@ def _check_performance(
     """Check the logs of one performance run; return its detail log."""
     log, summary = tree.read_detail((*directory, DETAIL_LOG)), tree.read_text((*directory, SUMMARY_LOG))
     if log is not None:
-        tree.add((*directory, DETAIL_LOG), runs.check_performance(log, scenario, benchmark, test))
+        problems = runs.check_performance(log, scenario, benchmark, test, min_duration_ms=MIN_DURATION_MS)
+        tree.add((*directory, DETAIL_LOG), problems)
     if summary is not None:
         tree.add((*directory, SUMMARY_LOG), runs.check_no_errors(summary))
         if log is not None:

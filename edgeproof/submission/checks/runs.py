@@ -11,7 +11,6 @@ from edgeproof.submission.logs import DetailLog, Scalar, as_number, parse_user_c
 from edgeproof.submission.rules import (
     AUDITED_SETTINGS,
     METRICS,
-    MIN_DURATION_MS,
     MIN_OFFLINE_SAMPLES,
     MIN_QUERIES,
     MULTI_STREAM_SAMPLES,
@@ -69,13 +68,12 @@ def check_performance(
     benchmark: BenchmarkRules,
     test: str | None = None,
     *,
-    min_duration_ms: int | None = None,
+    min_duration_ms: int,
 ) -> Iterator[str]:
     """Check a performance run of a scenario; `test` is the compliance test under which it ran, or None.
 
-    `min_duration_ms` is that of MLPerf Inference by default.
+    It must last for `min_duration_ms`.
     """
-    minimum_ms = MIN_DURATION_MS if min_duration_ms is None else min_duration_ms
     yield from log.problems
     yield from _check_equal(log, "result_validity", "VALID")
     yield from _check_equal(log, "effective_scenario", scenario)
@@ -87,10 +85,10 @@ def check_performance(
     for key, value in (AUDITED_SETTINGS[test] if test else UNAUDITED_SETTINGS).items():
         yield from _check_equal(log, key, value)
     yield from _check_equal(log, "effective_sample_concatenate_permutation", False)
-    yield from _check_at_least(log, "effective_min_duration_ms", minimum_ms)
+    yield from _check_at_least(log, "effective_min_duration_ms", min_duration_ms)
     for key in ("effective_max_duration_ms", "effective_max_query_count"):
         yield from _check_equal(log, key, 0)
-    yield from _check_duration(log, scenario, minimum_ms)
+    yield from _check_duration(log, scenario, min_duration_ms)
     yield from _check_counts(log, scenario, benchmark)
     if scenario in TARGET_PERCENTILES:
         yield from _check_equal(log, "effective_target_latency_percentile", TARGET_PERCENTILES[scenario])
@@ -177,11 +175,11 @@ def compute_durations_ms(log: DetailLog, scenario: str) -> dict[str, float]:
     return durations
 
 
-def _check_duration(log: DetailLog, scenario: str, minimum_ms: int) -> Iterator[str]:
+def _check_duration(log: DetailLog, scenario: str, min_duration_ms: int) -> Iterator[str]:
     durations = compute_durations_ms(log, scenario)
     for source, duration_ms in durations.items():
-        if duration_ms < minimum_ms * (1 - DURATION_TOLERANCE):
-            yield f"the run lasted {duration_ms / 1e3:.3f} s {source}; expected at least {minimum_ms / 1e3:g} s"
+        if duration_ms < min_duration_ms * (1 - DURATION_TOLERANCE):
+            yield f"the run lasted {duration_ms / 1e3:.3f} s {source}; expected at least {min_duration_ms / 1e3:g} s"
     if len(durations) < (1 if scenario == "MultiStream" else 2):
         yield "the log does not show how long the run lasted; expected its queries, its rate and its lines' time_ms"
 

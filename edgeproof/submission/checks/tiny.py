@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgeproof.records.kinds import SINGLE_STREAM
 from edgeproof.submission import logs, tiny
 from edgeproof.submission.checks import runs
 from edgeproof.submission.checks.content import SHA256, as_text
@@ -79,36 +80,37 @@ def _check_performance(tree: Tree, directory: Parts, log: DetailLog) -> None:
     # MLPerf Tiny requires no number of samples in memory.
     benchmark = BenchmarkRules(performance_samples=1, server_latency_ns=0)
     place = (*directory, "performance")
-    problems = runs.check_performance(log, tiny.SCENARIO, benchmark, min_duration_ms=TINY_MIN_DURATION_MS)
+    problems = runs.check_performance(log, SINGLE_STREAM, benchmark, min_duration_ms=TINY_MIN_DURATION_MS)
     tree.add((*place, "log.txt"), problems)
     median_ns = log.get_number(tiny.MEDIAN_KEY)
     rate = None if median_ns is None or median_ns <= 0 else tiny.throughput_per_s(median_ns)
-    _check_figure(tree, (*place, "results.txt"), THROUGHPUT, "Median throughput is", rate)
-    _check_repetitions(tree, (*place, "results.txt"), log)
+    text = tree.read_text((*place, "results.txt"))
+    tree.add((*place, "results.txt"), _check_figure(text, THROUGHPUT, "Median throughput is", rate))
+    tree.add((*place, "results.txt"), _check_repetitions(text, log))
     conf = as_text((tree.read_json((*place, "results.json")) or {}).get("user_conf"))
-    problems = runs.check_user_conf(conf, log, tiny.SCENARIO)
+    problems = runs.check_user_conf(conf, log, SINGLE_STREAM)
     tree.add((*place, "results.json"), (f"user_conf: {problem}" for problem in problems))
 
 
-def _check_repetitions(tree: Tree, path: Parts, log: DetailLog) -> None:
-    """Check that a run shorter than those of MLPerf Inference is the median of enough runs."""
-    text, median_ns = tree.read_text(path), log.get_number(tiny.MEDIAN_KEY)
-    duration_ms = log.get_number("effective_min_duration_ms")
+def _check_repetitions(text: str | None, log: DetailLog) -> Iterator[str]:
+    """Check that a run shorter than those of MLPerf Inference is the median of enough runs in results.txt."""
+    median_ns, duration_ms = log.get_number(tiny.MEDIAN_KEY), log.get_number("effective_min_duration_ms")
     if text is None or median_ns is None or (duration_ms is not None and duration_ms >= MIN_DURATION_MS):
         return
     latencies_us = [float(match[1]) for line in text.split("\n") if (match := RUN_LATENCY.fullmatch(line))]
     if len(latencies_us) < TINY_RUNS:
-        tree.add(path, [f"has {len(latencies_us)} lines 'Latency of run'; expected {TINY_RUNS} for runs below 600 s"])
-    elif abs(statistics.median_high(latencies_us) - median_ns / 1e3) > ABSOLUTE_TOLERANCE:
-        tree.add(
-            path, [f"the median of its runs is {statistics.median_high(latencies_us)} us; expected that of the log"]
-        )
+        yield f"has {len(latencies_us)} lines 'Latency of run'; expected {TINY_RUNS} for runs below 600 s"
+        return
+    median_us = statistics.median_high(latencies_us)
+    if abs(median_us - median_ns / 1e3) > ABSOLUTE_TOLERANCE:
+        yield f"the median of its runs is {median_us} us; expected that of the log"
 
 
 def _check_accuracy_results(tree: Tree, place: Parts, content: Mapping[str, Any], log: DetailLog | None) -> None:
     tree.add((*place, "results.json"), _check_score(content, log))
     percent = tiny.top_1_percent(content["correct"], content["total"]) if _is_score(content) else None
-    _check_figure(tree, (*place, "results.txt"), TOP_1, "Top 1% =", percent)
+    path = (*place, "results.txt")
+    tree.add(path, _check_figure(tree.read_text(path), TOP_1, "Top 1% =", percent))
 
 
 def _check_auc_results(tree: Tree, place: Parts, content: Mapping[str, Any], log: DetailLog | None) -> None:
@@ -120,7 +122,8 @@ def _check_auc_results(tree: Tree, place: Parts, content: Mapping[str, Any], log
     if not is_area:
         given = f"auc is {quote(content.get('auc'))} and units is {quote(content.get('units'))}"
         tree.add((*place, "results.json"), [f"{given}; expected an area from 0 to 1 and a count"])
-    _check_figure(tree, (*place, "results.txt"), AUC, "AUC =", auc if is_area else None)
+    path = (*place, "results.txt")
+    tree.add(path, _check_figure(tree.read_text(path), AUC, "AUC =", auc if is_area else None))
 
 
 def _describe_missing_hash() -> str:
@@ -144,9 +147,8 @@ def _check_score(content: Mapping[str, Any], log: DetailLog | None) -> Iterator[
         yield f"total is {quote(total)}; expected {samples}, the number of samples of the accuracy run"
 
 
-def _check_figure(tree: Tree, path: Parts, pattern: re.Pattern[str], what: str, expected: float | None) -> None:
-    """Check the figure that the official checker reads from results.txt."""
-    text = tree.read_text(path)
+def _check_figure(text: str | None, pattern: re.Pattern[str], what: str, expected: float | None) -> Iterator[str]:
+    """Check the figure that the official checker reads from results.txt. A missing file is reported elsewhere."""
     if text is None:
         return
     figures = [match[1] for line in text.split("\n") if (match := pattern.fullmatch(line))]
@@ -157,6 +159,6 @@ def _check_figure(tree: Tree, path: Parts, pattern: re.Pattern[str], what: str, 
         except ValueError:
             value = None
     if value is None:
-        tree.add(path, [f"has {len(figures)} lines '{what}' with a number; expected one"])
+        yield f"has {len(figures)} lines '{what}' with a number; expected one"
     elif expected is not None and abs(value - expected) > ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * expected:
-        tree.add(path, [f"'{what}' {value}; expected {expected:.3f} by the log and results.json"])
+        yield f"'{what}' {value}; expected {expected:.3f} by the log and results.json"

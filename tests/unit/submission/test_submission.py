@@ -15,7 +15,7 @@ from edgeproof.config import compose
 from edgeproof.core.errors import ArtifactError, EdgeproofError
 from edgeproof.records import kinds
 from edgeproof.submission import rules, selection
-from edgeproof.submission.checks import runs
+from edgeproof.submission.checks import inference as inference_checks
 from edgeproof.submission.checks import tiny as tiny_checks
 from edgeproof.submission.errors import SubmissionError
 from edgeproof.submission.rules import Suite
@@ -33,7 +33,7 @@ def records(tmp_path: Path) -> Path:
 @pytest.fixture
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allow runs as short as those of the fixtures."""
-    for module in (runs, tiny_checks):
+    for module in (inference_checks, tiny_checks):
         monkeypatch.setattr(module, "MIN_DURATION_MS", trees.SHORT_MS)
     monkeypatch.setattr(tiny_checks, "TINY_MIN_DURATION_MS", trees.SHORT_MS)
 
@@ -439,7 +439,7 @@ def test_a_quality_that_is_no_accuracy_is_refused_with_the_possible_benchmarks(
 def test_the_tiny_suite_needs_a_single_stream_run(records: Path) -> None:
     for scenario in ("single_stream", "single_stream_test01", "single_stream_test04"):
         shutil.rmtree(trees.record_directory(records, scenario))
-    assert "has no performance run" in submit_refused(records, suite="tiny")
+    assert "has no SingleStream run" in submit_refused(records, suite="tiny")
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

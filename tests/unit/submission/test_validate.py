@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof.submission import logs
-from edgeproof.submission.checks import runs
+from edgeproof.submission.checks import inference as inference_checks
 from edgeproof.submission.checks import tiny as tiny_checks
 from edgeproof.submission.rules import Suite
 from edgeproof.submission.validate import validate
@@ -50,7 +50,7 @@ def submissions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allow runs as short as those of the fixtures, which then have no problem."""
-    for module in (runs, tiny_checks):
+    for module in (inference_checks, tiny_checks):
         monkeypatch.setattr(module, "MIN_DURATION_MS", trees.SHORT_MS)
     monkeypatch.setattr(tiny_checks, "TINY_MIN_DURATION_MS", trees.SHORT_MS)
 
@@ -131,7 +131,7 @@ def test_a_short_run_that_states_600_seconds_is_reported(
     replace_text(root / directory / "performance/run_1/mlperf_log_summary.txt", f"(ms): {asked}\n", f"(ms): {wanted}\n")
     replace_text(root / directory / "user.conf", f"min_duration = {asked}\n", f"min_duration = {wanted}\n")
     update_origins(root, directory)
-    monkeypatch.setattr(runs, "MIN_DURATION_MS", wanted)
+    monkeypatch.setattr(inference_checks, "MIN_DURATION_MS", wanted)
     problems = validate(root)
     assert len(problems) == (1 if scenario == "MultiStream" else 2)
     assert all("the run lasted 0." in line for line in problems)
