@@ -30,10 +30,15 @@ def add_commands(commands: Any) -> None:
         required=True,
         help="the quality to reach, as tables show it: 90 for an accuracy of 90%%",
     )
-    parser.add_argument("--runtime", help="the runtime of the artifact (default: the one in conf/study/smallest.yaml)")
+    parser.add_argument("--runtime", help="the runtime of the artifact (default: that of the study)")
     parser.add_argument("--networks", type=split_names, help="networks to choose from, the teacher's first")
     parser.add_argument("--trials", type=int, help="how many candidates to train")
-    parser.add_argument("--epochs", type=int, help="epochs of a full training (default: conf/study/smallest.yaml)")
+    parser.add_argument("--epochs", type=int, help="epochs of a full training (default: those of the study)")
+    parser.add_argument(
+        "--study",
+        metavar="STUDY",
+        help="the study whose settings the search varies (default: smallest_TASK if it exists, or else smallest)",
+    )
     parser.add_argument("--seed", type=int, help="seed of the search (default: 0)")
     parser.add_argument("--workers", type=int, help="how many candidates to train in parallel (default: 1)")
     parser.add_argument("--save-as", metavar="STUDY", help="name of the study that is written for the winner")
@@ -47,12 +52,21 @@ def _search(arguments: argparse.Namespace) -> int:
     return sweep.main(list_words(arguments))
 
 
+def select_study(task: str) -> str:
+    """Return the study whose settings a search for this task varies: one of the task's own, or the general one."""
+    from edgeproof.config import compose
+
+    own = f"{STUDY}_{task}"
+    return own if own in compose.list_studies() else STUDY
+
+
 def list_words(arguments: argparse.Namespace) -> list[str]:
     """Return the words of `edgeproof sweep` for the options of `edgeproof search`. Raises ConfigError."""
     from edgeproof.sweeps.smallest.constraints import DEVICE, parse_constraints
 
     limits = parse_constraints(arguments.within)
-    words = [f"+search={STUDY}", f"study={STUDY}", f"task={arguments.task}", f"search.target={arguments.target!r}"]
+    study = arguments.study or select_study(arguments.task)
+    words = [f"+search={STUDY}", f"study={study}", f"task={arguments.task}", f"search.target={arguments.target!r}"]
     words += [f"++search.within.{name}={value}" for name, value in limits.items()]
     if DEVICE in limits:
         words.append(f"bench.devices=[{limits[DEVICE]}]")

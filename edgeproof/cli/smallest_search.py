@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgeproof.sweeps.search_space import ChoiceAxis, RangeAxis
     from edgeproof.sweeps.smallest.choices import ChoiceSpace
 
-# The search, the study that it varies, and a part of the names of searches.
+# The search, the study that it varies if a task has none of its own, and a part of the names of searches.
 STUDY = "smallest"
 NAME_DIGITS = 8
 
@@ -29,11 +29,12 @@ def run_composed(point: ComposedPoint, search: Mapping[str, Any], name: str | No
     from edgeproof.sweeps.smallest.options import SmallestOptions
 
     options = validate(SmallestOptions, dict(search), "search (conf/search/*.yaml)")
+    _check_models(point.params)
     _check_devices(point.params)
     # A floor that the user gives comes later, so it wins.
     fixed = [choices.compose_quality_floor(point.params.task), *point.overrides]
     space = _build_space(options, fixed, point)
-    teacher = f"models.teacher.network={next(iter(space.networks))}"
+    teacher = f"models.{choices.TEACHER}.network={next(iter(space.networks))}"
 
     def compose(words: Sequence[str]) -> ComposedPoint:
         overrides = (*fixed, teacher, *words)
@@ -43,6 +44,20 @@ def run_composed(point: ComposedPoint, search: Mapping[str, Any], name: str | No
     digest = hashlib.sha256(repr((sorted(fixed), identity)).encode()).hexdigest()[:NAME_DIGITS]
     name = name or f"{point.params.task.name}-{STUDY}-{digest}"
     return run.run_smallest(run.plan_search(name, options, space, point.params, compose), workers=workers)
+
+
+def _check_models(params: Params) -> None:
+    """Raise ConfigError if a study lacks a model that a search varies."""
+    from edgeproof.core.errors import ConfigError
+    from edgeproof.sweeps.smallest import choices
+
+    models = params.map_models()
+    needed = (choices.TEACHER, choices.STUDENT, choices.SMALL, choices.ROUNDED)
+    if missing := [name for name in needed if name not in models]:
+        raise ConfigError(
+            f"study '{params.study}' can't be varied by this search: it has no model {' or '.join(missing)}. "
+            f"Start from a copy of conf/study/{STUDY}.yaml, or choose another study with --study."
+        )
 
 
 def _check_devices(params: Params) -> None:

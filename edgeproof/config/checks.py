@@ -155,11 +155,14 @@ def _check_model(name: str, study: Study) -> None:
 
 
 def _check_teachers(name: str, entry: ModelEntry) -> None:
-    """Check the number of teachers: a method's `apply` has the keyword `teacher` for one, `teachers` for several."""
+    """Check the number of teachers: a method's `apply` has the keyword `teacher` for one, `teachers` for several.
+
+    A keyword with a default needs no teacher.
+    """
     parameters = inspect.signature(plugins.load("methods", entry.method).apply).parameters
     teachers = ", ".join(entry.teachers)
     if "teachers" in parameters:
-        if len(entry.teachers) < 2:
+        if len(entry.teachers) < 2 and parameters["teachers"].default is inspect.Parameter.empty:
             raise ConfigError(
                 f"models.{name}: method '{entry.method}' learns from several teachers; "
                 "add 'teacher: [<model>, <model>]'."

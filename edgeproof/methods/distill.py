@@ -7,14 +7,13 @@ distillation_loss(outputs, teacher_outputs) in its file, which then takes the pl
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field, PositiveFloat
 from torch import nn
 
-from edgeproof.models.losses import make_hinton_loss
+from edgeproof.models.distillation import make_distillation_loss
 from edgeproof.models.mixup import MixupAlpha, add_mixup
 from edgeproof.models.training import Recipe, fit
-from edgeproof.models.training_task import Batch, Loss, Outputs, TrainingTask, make_teacher
+from edgeproof.models.training_task import TrainingTask
 
 
 class Options(Recipe):
@@ -32,20 +31,7 @@ def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module, **options
     """
     chosen = Options.model_validate(options)
     task = add_mixup(task, chosen.mixup)
-    if task.distillation_loss is not None:
-        return fit(model, task, chosen, loss=_make_task_loss(task, teacher, chosen.hard_weight))
-    task.require_classification("distill")
-    loss = make_hinton_loss(make_teacher(teacher, task), temperature=chosen.temperature, hard_weight=chosen.hard_weight)
+    loss = make_distillation_loss(
+        [teacher], task, "distill", temperature=chosen.temperature, hard_weight=chosen.hard_weight
+    )
     return fit(model, task, chosen, loss=loss)
-
-
-def _make_task_loss(task: TrainingTask, teacher: nn.Module, hard_weight: float) -> Loss:
-    """Return h · (the task's loss) + (1 − h) · (the task's distillation loss), for tasks without class scores."""
-    teach = make_teacher(teacher, task)
-    compare = task.distillation_loss
-    assert compare is not None
-
-    def loss(outputs: Outputs, batch: Batch) -> torch.Tensor:
-        return hard_weight * task.loss(outputs, batch) + (1 - hard_weight) * compare(outputs, teach(batch))
-
-    return loss

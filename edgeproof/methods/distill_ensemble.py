@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from pydantic import Field, PositiveFloat
 from torch import nn
 
-from edgeproof.models.losses import make_hinton_loss
+from edgeproof.models.distillation import make_distillation_loss
 from edgeproof.models.mixup import MixupAlpha, add_mixup
 from edgeproof.models.training import Recipe, fit
-from edgeproof.models.training_task import Batch, TrainingTask, make_teacher
+from edgeproof.models.training_task import TrainingTask
 
 
 class Options(Recipe):
@@ -30,19 +29,8 @@ class Options(Recipe):
 def apply(model: nn.Module, task: TrainingTask, *, teachers: Sequence[nn.Module], **options: object) -> nn.Module:
     """Train the student `model` on the true labels and the average prediction of the teachers."""
     chosen = Options.model_validate(options)
-    task.require_classification("distill_ensemble")
     task = add_mixup(task, chosen.mixup)
-    teach = [make_teacher(teacher, task) for teacher in teachers]
-
-    def average(batch: Batch) -> torch.Tensor:
-        return average_predictions([each(batch) for each in teach], chosen.temperature)
-
-    loss = make_hinton_loss(average, temperature=chosen.temperature, hard_weight=chosen.hard_weight)
+    loss = make_distillation_loss(
+        teachers, task, "distill_ensemble", temperature=chosen.temperature, hard_weight=chosen.hard_weight
+    )
     return fit(model, task, chosen, loss=loss)
-
-
-def average_predictions(logits: Sequence[torch.Tensor], temperature: float) -> torch.Tensor:
-    """Return the logits (…, classes) whose softmax is the mean softmax of the given logits, all at `temperature`."""
-    softened = torch.stack([torch.log_softmax(z / temperature, dim=-1) for z in logits])
-    # Compute the logarithm of the mean from logarithms: this keeps small probabilities exact.
-    return temperature * (torch.logsumexp(softened, dim=0) - torch.log(torch.tensor(float(len(logits)))))

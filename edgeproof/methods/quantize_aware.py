@@ -10,41 +10,35 @@ Weights that were zero before stay zero. The model has one scheme, int8-qat, and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 from torch import nn
 
-from edgeproof.models.losses import make_hinton_loss
+from edgeproof.models.distillation import TaughtRecipe, make_optional_loss
 from edgeproof.models.qat import Runtime, prepare
-from edgeproof.models.training import Recipe, fit
-from edgeproof.models.training_task import Loss, TrainingTask, make_teacher, split_inputs
+from edgeproof.models.training import fit
+from edgeproof.models.training_task import TrainingTask, split_inputs
 
 FINAL = True  # no method can follow this one
 CALIBRATION_SAMPLES, CALIBRATION_BATCH = 1000, 100
 
 
-class Options(Recipe):
+class Options(TaughtRecipe):
     """Options of the method, set in conf/methods/quantize_aware.yaml."""
 
     runtime: Runtime = Field(description="the runtime whose integer arithmetic is simulated")
-    temperature: PositiveFloat = Field(description="divides the logits before the softmax, if there is a teacher")
-    hard_weight: float = Field(ge=0, le=1, description="weight of the true labels, 0 to 1, if there is a teacher")
 
 
-def apply(model: nn.Module, task: TrainingTask, *, teacher: nn.Module | None = None, **options: object) -> nn.Module:
-    """Prepare `model` for the runtime, calibrate it, and fine-tune it on the true labels and the teacher, if any."""
+def apply(model: nn.Module, task: TrainingTask, *, teachers: Sequence[nn.Module] = (), **options: object) -> nn.Module:
+    """Prepare `model` for the runtime, calibrate it, and fine-tune it on the true labels and the teachers, if any."""
     chosen = Options.model_validate(options)
     prepared = prepare(model, chosen.runtime, task.inputs)
     order = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(task.seed))
     calibration = task.train.select(order[:CALIBRATION_SAMPLES]).inputs
     prepared.calibrate(split_inputs(calibration, CALIBRATION_BATCH))
-    loss = None if teacher is None else _distill_from(teacher, task, chosen)
-    fit(prepared, task, chosen, loss=loss, keep_zeros=True)
+    fit(prepared, task, chosen, loss=make_optional_loss(teachers, task, chosen), keep_zeros=True)
     prepared.round_weights()
     # A loaded model is contiguous. Another memory layout adds in another order and moves some values by a whole level.
     return prepared.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
-
-
-def _distill_from(teacher: nn.Module, task: TrainingTask, chosen: Options) -> Loss:
-    task.require_classification("quantize_aware with a teacher")
-    return make_hinton_loss(make_teacher(teacher, task), temperature=chosen.temperature, hard_weight=chosen.hard_weight)

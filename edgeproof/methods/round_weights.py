@@ -8,21 +8,27 @@ latency does not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 from torch import nn
 
-from edgeproof.models.training import Recipe
+from edgeproof.models.distillation import TaughtRecipe, make_optional_loss
 from edgeproof.models.training_task import TrainingTask
 from edgeproof.models.weight_rounding import fit_with_rounding, round_weight
 
 
-class Options(Recipe):
+class Options(TaughtRecipe):
     """Options of the method, set in conf/methods/round_weights.yaml."""
 
     bits: int = Field(ge=2, le=8, description="b, for 2^b − 1 levels in each output channel")
 
 
-def apply(model: nn.Module, task: TrainingTask, **options: object) -> nn.Module:
-    """Fine-tune `model` with rounded weights in every convolution and linear layer, and store them rounded."""
+def apply(model: nn.Module, task: TrainingTask, *, teachers: Sequence[nn.Module] = (), **options: object) -> nn.Module:
+    """Fine-tune `model` with rounded weights in every convolution and linear layer, and store them rounded.
+
+    The loss is the task's own, or with teachers that of `distill`, as in Mishra, Marr: "Apprentice" (2018).
+    """
     chosen = Options.model_validate(options)
-    return fit_with_rounding(model, task, chosen, lambda weight: round_weight(weight, chosen.bits))
+    loss = make_optional_loss(teachers, task, chosen)
+    return fit_with_rounding(model, task, chosen, lambda weight: round_weight(weight, chosen.bits), loss=loss)

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 from edgeproof.models.layers import find_weighted_layers, refuse_dead_network
 from edgeproof.models.training import Recipe, fit
-from edgeproof.models.training_task import TrainingTask
+from edgeproof.models.training_task import Loss, TrainingTask
 
 Rounding = Callable[[torch.Tensor], torch.Tensor]
 
@@ -30,20 +30,26 @@ def round_weight(weight: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def fit_with_rounding(
-    module: nn.Module, task: TrainingTask, recipe: Recipe, rounding: Rounding | Mapping[str, Rounding]
+    module: nn.Module,
+    task: TrainingTask,
+    recipe: Recipe,
+    rounding: Rounding | Mapping[str, Rounding],
+    *,
+    loss: Loss | None = None,
 ) -> nn.Module:
     """Fine-tune `module` with the weights of all convolutions and linear layers rounded, and store them rounded.
 
     `rounding` is one function, or one for each layer's dotted name. Its gradient is taken as 1: the straight-through
     estimator of Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons" (2013). Weights that
-    are zero at the start stay zero. Raises ConfigError when training diverges or the rounded network is dead.
+    are zero at the start stay zero. Without a `loss`, the task's own is minimized. Raises ConfigError when training
+    diverges or the rounded network is dead.
     """
     layers = find_weighted_layers(module)
     for name, layer in layers.items():
         layer_rounding = rounding[name] if isinstance(rounding, Mapping) else rounding
         estimator = _StraightThrough(layer_rounding, layer.weight.detach() != 0)
         parametrize.register_parametrization(layer, "weight", estimator)
-    fit(module, task, recipe)
+    fit(module, task, recipe, loss=loss)
     refuse_dead_network(module, task)
     for layer in layers.values():
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)

@@ -225,8 +225,8 @@ def test_a_method_that_needs_a_teacher_must_have_one(content: dict[str, Any]) ->
 
 
 def test_a_method_that_takes_no_teacher_cannot_have_one(content: dict[str, Any]) -> None:
-    study_contents.put(content, "models/student_slim/teacher", "teacher")
-    assert "method 'prune_channels' takes no teacher; remove 'teacher: teacher'" in study_contents.read_error(content)
+    content["models"]["sparse"] = {"method": "prune_weights", "parent": "student", "teacher": "teacher"}
+    assert "method 'prune_weights' takes no teacher; remove 'teacher: teacher'" in study_contents.read_error(content)
 
 
 def test_a_method_for_one_teacher_cannot_have_several(content: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from edgeproof.methods import (
     distill,
     distill_ensemble,
 )
+from edgeproof.models import distillation
 from tests.support.distillation_inputs import build_network
 from tests.support.method_inputs import RECIPE, SEEDS, make_task, softmax
 
@@ -24,15 +25,13 @@ def test_average_prediction_is_the_mean_of_the_softened_predictions(
 ) -> None:
     rng = np.random.default_rng(seed)
     logits = [rng.normal(0, 3, (6, 5)) for _ in range(teachers)]
-    average = distill_ensemble.average_predictions([torch.from_numpy(z) for z in logits], temperature)
+    average = distillation.average_predictions([torch.from_numpy(z) for z in logits], temperature)
     expected = np.mean([softmax(z / temperature) for z in logits], axis=0)
     np.testing.assert_allclose(softmax(average.numpy() / temperature), expected, rtol=1e-6)
 
 
 def test_average_prediction_of_very_small_probabilities_is_finite() -> None:
-    average = distill_ensemble.average_predictions(
-        [torch.tensor([[0.0, -4000.0]]), torch.tensor([[0.0, -3000.0]])], 1.0
-    )
+    average = distillation.average_predictions([torch.tensor([[0.0, -4000.0]]), torch.tensor([[0.0, -3000.0]])], 1.0)
     assert average.isfinite().all()
 
 

@@ -323,7 +323,7 @@ def test_the_loss_with_a_teacher_is_that_of_hinton(network: nn.Module, monkeypat
     monkeypatch.setattr(losses, "hinton_loss", record_loss)
     teacher, task = copy.deepcopy(network), make_task()
     alone = quantize_aware.apply(network, task, **OPTIONS)
-    student = quantize_aware.apply(network, task, teacher=teacher, **OPTIONS)
+    student = quantize_aware.apply(network, task, teachers=[teacher], **OPTIONS)
     assert any(not torch.equal(a, b) for a, b in zip(alone.parameters(), student.parameters(), strict=True))
     known = torch.cat([compute_outputs(teacher, task.view(task.train.inputs, k)) for k in range(task.views)])
     for answers, _ in seen:
@@ -333,7 +333,7 @@ def test_the_loss_with_a_teacher_is_that_of_hinton(network: nn.Module, monkeypat
 
 def test_a_teacher_may_have_fake_quantization(network: nn.Module) -> None:
     teacher = quantize_aware.apply(network, make_task(), **OPTIONS)
-    student = quantize_aware.apply(network, make_task(), teacher=teacher, **OPTIONS)
+    student = quantize_aware.apply(network, make_task(), teachers=[teacher], **OPTIONS)
     assert compute_outputs(student, (make_task().train.inputs[0],)).isfinite().all()
 
 

@@ -264,6 +264,19 @@ def test_the_options_of_the_command_are_keys_of_a_sweep() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("words", "study"),
+    [
+        (["digits"], "smallest"),
+        (["keyword_spotting"], "smallest_keyword_spotting"),
+        (["keyword_spotting", "--study", "smallest"], "smallest"),
+    ],
+)
+def test_a_search_varies_the_study_of_its_task_or_the_one_that_is_named(words: list[str], study: str) -> None:
+    arguments = parse(*words, "--within", "size_kb=16", "--target", "90")
+    assert f"study={study}" in cli_search.list_words(arguments)
+
+
 @pytest.fixture
 def search(monkeypatch: pytest.MonkeyPatch) -> Callable[..., run.SmallestSearch]:
     """Return a function that plans the search of a command line, and runs nothing."""
@@ -292,6 +305,24 @@ def test_a_search_chooses_among_the_networks_that_take_the_tasks_inputs(
     assert images.space.keys["scheme"] == ChoiceAxis(("int8-static", "fp32"))
     tflite = search("digits", "--within", "size_kb=16", "--target", "90", "--runtime", "tflite")
     assert tflite.space.keys["scheme"] == ChoiceAxis(("int8-static", "int4-static", "fp32"))
+
+
+def test_candidates_of_spoken_words_have_two_teachers_in_all_their_trainings(
+    search: Callable[..., run.SmallestSearch],
+) -> None:
+    planned = search(
+        "keyword_spotting", "--within", "size_kb=16", "--target", "90", "--runtime", "tflite", "--epochs", "30"
+    )
+    choice = choices.Choice("ds_cnn_1d", (("width", "48"),), "4.0", "0.1", "0.5", "int4-static")
+    params = planned.compose_rung(choice, 1).params
+    for name in choice.chain:
+        assert params.find_model(name).teachers == ["teacher", "wide"]
+        assert params.find_model(name).options["hard_weight"] == 0.1
+    assert [params.find_model(name).options["epochs"] for name in ("wide", *choice.chain)] == [30, 30, 10, 10]
+    assert params.report.final == {"rounded": ["int4-static"]}
+    alone = replace(choice, temperature=None, hard_weight=None)
+    params = planned.compose_rung(alone, 1).params
+    assert [params.find_model(name).teachers for name in choice.chain] == [[], [], []]
 
 
 @pytest.mark.parametrize(("task", "floor"), [("digits", 0.0), ("anomaly_detection", -1e15)])
@@ -366,6 +397,11 @@ def test_schemes_that_no_runtime_has_are_refused_with_those_that_it_has() -> Non
             "network 'gru' has no search space. Add one to conf/networks/gru.yaml",
         ),
         (["--within", "size_kb=16", "--networks", "nothing"], "unknown network 'nothing'"),
+        (
+            ["--within", "size_kb=16", "--study", "digits"],
+            "study 'digits' can't be varied by this search: it has no model small or rounded",
+        ),
+        (["--within", "size_kb=16", "--study", "smalest"], "Could not find 'study/smalest' Available options"),
         (["--within", "size_kb=16", "--networks", "cnn_1d"], "no network takes the inputs of this task. cnn_1d:"),
     ],
 )
