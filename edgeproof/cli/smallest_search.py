@@ -34,10 +34,13 @@ def run_composed(point: ComposedPoint, search: Mapping[str, Any], name: str | No
     # A floor that the user gives comes later, so it wins.
     fixed = [choices.compose_quality_floor(point.params.task), *point.overrides]
     space = _build_space(options, fixed, point)
-    teacher = f"models.{choices.TEACHER}.network={next(iter(space.networks))}"
+    content = config_compose.compose_content(point.overrides)
+    # A study that gives its teacher options has chosen its network, too.
+    keeps_teacher = bool(content["models"][choices.TEACHER].get("network_options"))
+    teacher = [] if keeps_teacher else [f"models.{choices.TEACHER}.network={next(iter(space.networks))}"]
 
     def compose(words: Sequence[str]) -> ComposedPoint:
-        overrides = (*fixed, teacher, *words)
+        overrides = (*fixed, *teacher, *words)
         return ComposedPoint(overrides, config_compose.compose(None, overrides))
 
     identity = options.model_dump(exclude={"save_as", "ablation"})

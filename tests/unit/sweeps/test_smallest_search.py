@@ -316,10 +316,11 @@ def test_candidates_of_spoken_words_have_two_teachers_in_all_their_trainings(
     choice = choices.Choice("ds_cnn_1d", (("width", "48"),), "4.0", "0.1", "0.5", "int4-static")
     params = planned.compose_rung(choice, 1).params
     for name in choice.chain:
-        assert params.find_model(name).teachers == ["teacher", "wide"]
+        assert params.find_model(name).teachers == ["teacher", "reference"]
         assert params.find_model(name).options["hard_weight"] == 0.1
-    assert [params.find_model(name).options["epochs"] for name in ("wide", *choice.chain)] == [30, 30, 10, 10]
+    assert [params.find_model(name).options["epochs"] for name in ("teacher", *choice.chain)] == [30, 30, 10, 10]
     assert params.report.final == {"rounded": ["int4-static"]}
+    assert params.find_model("teacher").network_options["width"] == 96
     alone = replace(choice, temperature=None, hard_weight=None)
     params = planned.compose_rung(alone, 1).params
     assert [params.find_model(name).teachers for name in choice.chain] == [[], [], []]
