@@ -104,6 +104,7 @@ def _build_space(options: Any, fixed: Sequence[str], point: ComposedPoint) -> Ch
         defaults={network: definitions[network]["options"] for network in networks},
         keys={**keys, "scheme": _select_schemes(keys["scheme"], content)},
         has_teacher=has_teacher,
+        has_mixup=is_classification(task) and all(not port.is_integer for port in task.INPUTS),
     )
 
 

@@ -20,13 +20,14 @@ from edgeproof.sweeps.search_space import ChoiceAxis, SearchSpace
 # the last is one of both, trained with weights that are rounded to 4 bits.
 TEACHER, STUDENT, SMALL, ROUNDED = "teacher", "student", "small", "rounded"
 # The keys of `space` in conf/search/<name>.yaml.
-KEYS = ("teacher", "temperature", "hard_weight", "ratio", "scheme")
+KEYS = ("teacher", "temperature", "hard_weight", "mixup", "ratio", "scheme")
 # Keys that only say which model of a candidate is measured, and from which it comes.
 HIDDEN_KEYS = tuple(
     f"models.{name}.{key}" for name in (STUDENT, SMALL, ROUNDED) for key in ("runtimes", "final", "parent", "teacher")
 )
 NO_TEACHER = "none"
 NO_PRUNING = 0.0
+NO_MIXUP = "0"
 FLOOR = "quality_floor"
 # The largest number in a study. No quality of a metric that is no proportion reaches it.
 HUGE = 1e15
@@ -52,6 +53,7 @@ class Choice:
         options: options of the network that differ from its defaults, by name.
         temperature, hard_weight: options of the distillation, or None without a teacher.
         ratio: the share of channels to remove, or 0.
+        mixup: the parameter of mixup's Beta distribution, or 0 for none.
     """
 
     network: str
@@ -60,6 +62,7 @@ class Choice:
     hard_weight: str | None
     ratio: str
     scheme: str
+    mixup: str = NO_MIXUP
 
     @property
     def chain(self) -> tuple[str, ...]:
@@ -82,6 +85,8 @@ class Choice:
             words += [f"~models.{STUDENT}.options.{name}" for name in ("temperature", "hard_weight")]
         else:
             words += [f"distill.temperature={self.temperature}", f"distill.hard_weight={self.hard_weight}"]
+        if float(self.mixup) > 0:
+            words.append(f"++models.{STUDENT}.options.mixup={self.mixup}")
         *parents, final = self.chain
         words += [f"~models.{name}" for name in (SMALL, ROUNDED) if name not in self.chain]
         words += [f"++models.{name}.{key}=[]" for name in parents for key in ("runtimes", "final")]
@@ -99,7 +104,8 @@ class Choice:
             parts.append("no teacher")
         else:
             parts.append(f"temperature={self.temperature} hard_weight={self.hard_weight}")
-        return " ".join([*parts, f"ratio={self.ratio}", self.scheme])
+        mixup = [f"mixup={self.mixup}"] if float(self.mixup) > 0 else []
+        return " ".join([*parts, *mixup, f"ratio={self.ratio}", self.scheme])
 
 
 @dataclass(frozen=True)
@@ -109,12 +115,14 @@ class ChoiceSpace:
     Attributes:
         defaults: the default options of each network.
         has_teacher: False for a task that cannot be distilled.
+        has_mixup: False for a task whose inputs or labels cannot be averaged.
     """
 
     networks: Mapping[str, SearchSpace]
     defaults: Mapping[str, Mapping[str, Any]]
     keys: SearchSpace
     has_teacher: bool
+    has_mixup: bool
 
     def suggest(self, trial: optuna.Trial) -> Choice:
         """Let a trial choose a candidate. A network's options are asked for only if it is chosen."""
@@ -128,6 +136,7 @@ class ChoiceSpace:
             hard_weight=self.keys["hard_weight"].suggest(trial, "hard_weight") if is_taught else None,
             ratio=self.keys["ratio"].suggest(trial, "ratio"),
             scheme=self.keys["scheme"].suggest(trial, "scheme"),
+            mixup=self.keys["mixup"].suggest(trial, "mixup") if self.has_mixup else NO_MIXUP,
         )
 
     def fill_options(self, choice: Choice) -> dict[str, Any]:
@@ -154,11 +163,13 @@ class ChoiceSpace:
             network: tuple((name, axis.list_probe_values()[0]) for name, axis in space.items())
             for network, space in self.networks.items()
         }
+        mixup = first["mixup"] if self.has_mixup else NO_MIXUP
         probes = [
-            Choice(network, options[network], ratio=first["ratio"], scheme=first["scheme"], **taught)
+            Choice(network, options[network], ratio=first["ratio"], scheme=first["scheme"], mixup=mixup, **taught)
             for network in self.networks
         ]
-        for key in ("ratio", "scheme", *(name for name, value in taught.items() if value is not None)):
+        mixed = ("mixup",) if self.has_mixup else ()
+        for key in ("ratio", "scheme", *mixed, *(name for name, value in taught.items() if value is not None)):
             changes: list[dict[str, Any]] = [{key: value} for value in self.keys[key].list_probe_values()[1:]]
             probes += [replace(probes[0], **change) for change in changes]
         return probes

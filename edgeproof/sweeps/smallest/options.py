@@ -17,7 +17,7 @@ class SmallestOptions(Frozen):
         within: the budget, such as {size_kb: 16} or {device: pi}.
         target: the quality to reach, in the unit in which tables show it.
         networks: networks to choose from, the first of which that fits the task is the teacher.
-        space: values of teacher, temperature, hard_weight, ratio and scheme, in Hydra's grammar.
+        space: values of teacher, temperature, hard_weight, mixup, ratio and scheme, in Hydra's grammar.
         trials: how many candidates within the budget to train.
         attempts: how many candidates to examine for that, as a multiple of `trials`.
         rungs: how many rungs of short trainings precede the full training.

@@ -259,6 +259,8 @@ def test_the_ablation_has_one_change_a_row_from_the_defaults_to_the_winner() -> 
     ]  # fmt: skip
     assert steps[0].choice == Choice("ds_cnn", (), None, None, "0", "fp32")
     assert replace(steps[-1].choice, options=CHOSEN.options) == CHOSEN
+    mixed = ablation.list_steps(replace(CHOSEN, mixup="0.2"), defaults, {"temperature": "4.0", "hard_weight": "0.3"})
+    assert next(step.change for step in mixed if step not in steps) == "mixup=0.2"
 
 
 @pytest.mark.parametrize(
@@ -266,6 +268,7 @@ def test_the_ablation_has_one_change_a_row_from_the_defaults_to_the_winner() -> 
     [
         CHOSEN,
         replace(CHOSEN, temperature=None, hard_weight=None),
+        replace(CHOSEN, mixup="0.2"),
         replace(CHOSEN, ratio="0"),
         replace(CHOSEN, scheme="int4-static"),
         replace(CHOSEN, scheme="int4-static", ratio="0"),
@@ -279,6 +282,7 @@ def test_a_choice_composes_to_a_study_with_one_final_artifact(chosen: Choice) ->
     assert ("small" in params.prune) == (chosen.ratio != "0")
     student = params.find_model("student")
     assert student.network_options["width"] == 16
+    assert student.options["mixup"] == float(chosen.mixup)
     teachers = ["teacher"] if chosen.temperature else []
     assert [params.find_model(name).teachers for name in chosen.chain] == [teachers] * len(chosen.chain)
     described = proxies.describe_untrained(params)

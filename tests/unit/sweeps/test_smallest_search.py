@@ -32,6 +32,7 @@ from edgeproof.study import plan
 from edgeproof.sweeps.local_executor import PointPhase
 from edgeproof.sweeps.outcomes import ModelSummary, PointOutcome
 from edgeproof.sweeps.points import ComposedPoint
+from edgeproof.sweeps.search import ask_next_trial, create_study
 from edgeproof.sweeps.search_space import ChoiceAxis
 from edgeproof.sweeps.smallest import choices, proxies, run
 from edgeproof.sweeps.smallest.choices import ChoiceSpace
@@ -46,7 +47,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("project")]
 GRAMMAR = {"width": "choice(8,16,64)", "blocks": "choice(1,4)"}
 KEYS = {
     "teacher": "choice(teacher,none)", "temperature": "choice(2.0)", "hard_weight": "choice(0.1)",
-    "ratio": "choice(0,0.5)", "scheme": "choice(int8-static,fp32)",
+    "mixup": "choice(0)", "ratio": "choice(0,0.5)", "scheme": "choice(int8-static,fp32)",
 }  # fmt: skip
 
 
@@ -107,6 +108,7 @@ def plan_one(name: str = "s", **changes: Any) -> run.SmallestSearch:
         {"ds_cnn": yaml.safe_load((ROOT / "conf/networks/ds_cnn.yaml").read_text())["options"]},
         {key: parse_axis(key, value) for key, value in KEYS.items()},
         has_teacher=True,
+        has_mixup=True,
     )
 
     return run.plan_search(name, chosen, space, compose_words(()).params, lambda words: compose_words(tuple(words)))
@@ -305,6 +307,25 @@ def test_a_search_chooses_among_the_networks_that_take_the_tasks_inputs(
     assert images.space.keys["scheme"] == ChoiceAxis(("int8-static", "fp32"))
     tflite = search("digits", "--within", "size_kb=16", "--target", "90", "--runtime", "tflite")
     assert tflite.space.keys["scheme"] == ChoiceAxis(("int8-static", "int4-static", "fp32"))
+
+
+@pytest.mark.parametrize(("task", "has_mixup"), [("digits", True), ("anomaly_detection", False)])
+def test_mixup_is_chosen_where_inputs_and_labels_can_be_averaged(
+    monkeypatch: pytest.MonkeyPatch, task: str, has_mixup: bool
+) -> None:
+    planned: list[run.SmallestSearch] = []
+    monkeypatch.setattr(run, "run_smallest", lambda search, workers: planned.append(search) or 0)
+    words = ["+search=smallest", "study=smallest", f"task={task}", "++search.within.size_kb=16", "search.target=90"]
+    assert main.run(["sweep", *words, "search.space.mixup='choice(0,0.2)'"]) == 0
+    space = planned[0].space
+    assert space.has_mixup is has_mixup
+    settings = options().to_search_options()
+    study = create_study(settings, planned[0].metric)
+    chosen = [space.suggest(ask_next_trial(study, settings, number)) for number in range(8)]
+    assert {choice.mixup for choice in chosen} == ({"0", "0.2"} if has_mixup else {"0"})
+    for choice in chosen:
+        student = planned[0].compose(choice.list_overrides()).params.find_model("student")
+        assert student.options.get("mixup", 0) == float(choice.mixup)
 
 
 def test_candidates_of_spoken_words_have_two_teachers_in_all_their_trainings(
