@@ -61,6 +61,15 @@ def refuse_empty_budget(candidates: Sequence[Candidate], budget: Budget) -> None
     )
 
 
+def refuse_failed_trainings(candidates: Sequence[Candidate]) -> None:
+    """Raise ConfigError with the reasons if candidates were trained and all trainings failed."""
+    trained = [candidate for candidate in candidates if candidate.qualities]
+    if not trained or any(candidate.qualities[-1] is not None for candidate in trained):
+        return
+    reasons = sorted({candidate.outcome for candidate in trained})
+    raise ConfigError(f"no training succeeded. {'; '.join(reasons[:3])}")
+
+
 def write_candidates(candidates: Sequence[Candidate], path: Path) -> None:
     """Write a CSV file with one line for each candidate."""
     lines = []

@@ -12,7 +12,6 @@ import optuna
 
 from edgeproof.config.params import Params
 from edgeproof.config.task_metric import load_metric
-from edgeproof.core.errors import ConfigError
 from edgeproof.statistics.metric import Metric
 from edgeproof.sweeps import local_executor, report, sweep
 from edgeproof.sweeps.pareto_front import read_marked_rows
@@ -23,6 +22,7 @@ from edgeproof.sweeps.smallest.candidates import (
     Candidate,
     describe_refusal,
     refuse_empty_budget,
+    refuse_failed_trainings,
     write_candidates,
 )
 from edgeproof.sweeps.smallest.choices import HIDDEN_KEYS, SMALL, STUDENT, Choice, ChoiceSpace
@@ -176,6 +176,7 @@ class _Runner:
                     batch.append(candidate)
             if batch:
                 self._train(batch, candidates, 0)
+                refuse_failed_trainings(candidates)
                 for candidate in batch:
                     self._tell(study, candidate)
                 trained += len(batch)
@@ -232,9 +233,8 @@ class _Runner:
             left = [left[index] for index in select([self.search.compute_cost(candidate) for candidate in left], count)]
             print(f"Rung {rung + 1}: {len(left)} candidate(s) reach it.", flush=True)
             self._train(left, candidates, rung)
+            refuse_failed_trainings(left)
             left = _keep_trained(left)
-        if not left:
-            raise ConfigError(f"every training failed. The reasons are in {self.store.directory / CANDIDATES_FILE}.")
         front = sort_fronts([self.search.compute_cost(candidate) for candidate in left])[0]
         return [left[index] for index in front]
 

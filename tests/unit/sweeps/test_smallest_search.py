@@ -30,7 +30,7 @@ from edgeproof.report import row_data
 from edgeproof.statistics.estimates import Estimate
 from edgeproof.study import plan
 from edgeproof.sweeps.local_executor import PointPhase
-from edgeproof.sweeps.outcomes import ModelSummary, PointOutcome
+from edgeproof.sweeps.outcomes import ModelSummary, PointFailure, PointOutcome
 from edgeproof.sweeps.points import ComposedPoint
 from edgeproof.sweeps.search import ask_next_trial, create_study
 from edgeproof.sweeps.search_space import ChoiceAxis
@@ -233,6 +233,33 @@ def test_a_budget_that_no_candidate_meets_is_answered_with_the_nearest_one() -> 
     ):
         run.run_smallest(plan_one(within={"size_kb": 0.005}, attempts=20), starter=starter, examine=examine)
     assert starter.started == []
+
+
+class FailingStarter(Starter):
+    """Ends all trainings from a number of epochs on without a model, for one reason."""
+
+    def __init__(self, least_epochs: int) -> None:
+        super().__init__()
+        self.least_epochs = least_epochs
+
+    def __call__(self, store: SweepStore, digest: str, phase: PointPhase) -> subprocess.Popen[bytes]:
+        if store.load_params(digest).find_model("student").options["epochs"] < self.least_epochs:
+            return super().__call__(store, digest, phase)
+        self.started.append((digest, phase))
+        store.write_failure(digest, PointFailure("the reference is missing"))
+        return subprocess.Popen([sys.executable, "-S", "-c", ""], start_new_session=True)
+
+
+@pytest.mark.parametrize(("least_epochs", "rungs"), [(0, 1), (4, 2)])
+def test_a_search_ends_with_the_reason_when_all_trainings_of_a_batch_fail(least_epochs: int, rungs: int) -> None:
+    starter = FailingStarter(least_epochs)
+    with pytest.raises(ConfigError, match=r"no training succeeded\. failed: the reference is missing$"):
+        run.run_smallest(plan_one(), starter=starter, examine=examine)
+    epochs = {
+        SweepStore("s").load_params(digest).find_model("student").options["epochs"] for digest, _ in starter.started
+    }
+    assert len(epochs) == rungs
+    assert all(candidate["outcome"] for candidate in read_candidates())
 
 
 def test_the_steps_to_the_winner_are_listed_and_run_only_if_asked_for() -> None:
