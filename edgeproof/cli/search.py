@@ -31,7 +31,11 @@ def add_commands(commands: Any) -> None:
         help="the quality to reach, as tables show it: 90 for an accuracy of 90%%",
     )
     parser.add_argument("--runtime", help="the runtime of the artifact (default: that of the study)")
-    parser.add_argument("--networks", type=split_names, help="networks to choose from, the teacher's first")
+    parser.add_argument(
+        "--networks",
+        type=split_names,
+        help="networks to choose from; the first is the teacher's, if the study names none",
+    )
     parser.add_argument("--trials", type=int, help="how many candidates to train")
     parser.add_argument("--epochs", type=int, help="epochs of a full training (default: those of the study)")
     parser.add_argument(
@@ -52,20 +56,12 @@ def _search(arguments: argparse.Namespace) -> int:
     return sweep.main(list_words(arguments))
 
 
-def select_study(task: str) -> str:
-    """Return the study whose settings a search for this task varies: one of the task's own, or the general one."""
-    from edgeproof.config import compose
-
-    own = f"{STUDY}_{task}"
-    return own if own in compose.list_studies() else STUDY
-
-
 def list_words(arguments: argparse.Namespace) -> list[str]:
     """Return the words of `edgeproof sweep` for the options of `edgeproof search`. Raises ConfigError."""
     from edgeproof.sweeps.smallest.constraints import DEVICE, parse_constraints
 
     limits = parse_constraints(arguments.within)
-    study = arguments.study or select_study(arguments.task)
+    study = _select_study(arguments.task, arguments.study)
     words = [f"+search={STUDY}", f"study={study}", f"task={arguments.task}", f"search.target={arguments.target!r}"]
     words += [f"++search.within.{name}={value}" for name, value in limits.items()]
     if DEVICE in limits:
@@ -83,3 +79,21 @@ def list_words(arguments: argparse.Namespace) -> list[str]:
     if arguments.workers is not None:
         words.append(f"+workers={arguments.workers}")
     return [*words, "search.ablation=true"] if arguments.ablation else words
+
+
+def _select_study(task: str, named: str | None) -> str:
+    """Return the study that a search varies: the named one, that of the task, or the general one.
+
+    A study that a search has written is no study to vary, whatever its name. Raises UnknownNameError.
+    """
+    from edgeproof.config import compose
+    from edgeproof.core.errors import UnknownNameError
+    from edgeproof.sweeps.smallest.study_file import is_written_by_search
+
+    studies = compose.list_studies()
+    if named is not None:
+        if named not in studies:
+            raise UnknownNameError("study", named, studies, f"To add one: conf/study/{named}.yaml.")
+        return named
+    task_study = f"{STUDY}_{task}"
+    return task_study if task_study in studies and not is_written_by_search(task_study) else STUDY

@@ -34,13 +34,11 @@ def run_composed(point: ComposedPoint, search: Mapping[str, Any], name: str | No
     # A floor that the user gives comes later, so it wins.
     fixed = [choices.compose_quality_floor(point.params.task), *point.overrides]
     space = _build_space(options, fixed, point)
-    content = config_compose.compose_content(point.overrides)
-    # A study that gives its teacher options has chosen its network, too.
-    keeps_teacher = bool(content["models"][choices.TEACHER].get("network_options"))
-    teacher = [] if keeps_teacher else [f"models.{choices.TEACHER}.network={next(iter(space.networks))}"]
+    # The teacher's network follows this key in conf/study/smallest.yaml, but not in a study that names its network.
+    teacher = f"++network.teacher={next(iter(space.networks))}"
 
     def compose(words: Sequence[str]) -> ComposedPoint:
-        overrides = (*fixed, *teacher, *words)
+        overrides = (*fixed, teacher, *words)
         return ComposedPoint(overrides, config_compose.compose(None, overrides))
 
     identity = options.model_dump(exclude={"save_as", "ablation"})
@@ -59,7 +57,7 @@ def _check_models(params: Params) -> None:
     if missing := [name for name in needed if name not in models]:
         raise ConfigError(
             f"study '{params.study}' can't be varied by this search: it has no model {' or '.join(missing)}. "
-            f"Start from a copy of conf/study/{STUDY}.yaml, or choose another study with --study."
+            f"Start from a copy of conf/study/{STUDY}.yaml."
         )
 
 
@@ -104,8 +102,14 @@ def _build_space(options: Any, fixed: Sequence[str], point: ComposedPoint) -> Ch
         defaults={network: definitions[network]["options"] for network in networks},
         keys={**keys, "scheme": _select_schemes(keys["scheme"], content)},
         has_teacher=has_teacher,
-        has_mixup=is_classification(task) and all(not port.is_integer for port in task.INPUTS),
+        has_mixup=_can_mix(task) and keys["mixup"].list_probe_values() != ["0"],
     )
+
+
+def _can_mix(task: Any) -> bool:
+    from edgeproof.data.task_checks import is_classification
+
+    return is_classification(task) and all(not port.is_integer for port in task.INPUTS)
 
 
 def _select_schemes(axis: RangeAxis | ChoiceAxis, content: Mapping[str, Any]) -> ChoiceAxis:

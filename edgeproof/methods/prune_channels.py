@@ -30,9 +30,10 @@ class Options(TaughtRecipe):
 def apply(model: nn.Module, task: TrainingTask, *, teachers: Sequence[nn.Module] = (), **options: object) -> nn.Module:
     """Remove the channels with the smallest L1 norms from every layer but the last, then fine-tune.
 
-    The loss of the fine-tuning is the task's own, or with teachers that of `distill`.
+    The loss of the fine-tuning is the task's own, or with teachers that of models/distillation.py.
     """
     chosen = Options.model_validate(options)
+    loss = make_optional_loss(teachers, task, chosen, "prune_channels")
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=1)
     remove_channels(model, task, importance, ratio=chosen.ratio, round_to=chosen.round_to)
-    return fit(model, task, chosen, loss=make_optional_loss(teachers, task, chosen), keep_zeros=True)
+    return fit(model, task, chosen, loss=loss, keep_zeros=True)

@@ -27,8 +27,9 @@ class Options(TaughtRecipe):
 def apply(model: nn.Module, task: TrainingTask, *, teachers: Sequence[nn.Module] = (), **options: object) -> nn.Module:
     """Fine-tune `model` with rounded weights in every convolution and linear layer, and store them rounded.
 
-    The loss is the task's own, or with teachers that of `distill`, as in Mishra, Marr: "Apprentice" (2018).
+    The loss is the task's own, or with teachers that of models/distillation.py, as in Mishra, Marr: "Apprentice: Using
+    Knowledge Distillation Techniques To Improve Low-Precision Network Accuracy" (2018).
     """
     chosen = Options.model_validate(options)
-    loss = make_optional_loss(teachers, task, chosen)
+    loss = make_optional_loss(teachers, task, chosen, "round_weights")
     return fit_with_rounding(model, task, chosen, lambda weight: round_weight(weight, chosen.bits), loss=loss)

@@ -20,15 +20,17 @@ class TaughtRecipe(Recipe):
     hard_weight: float = Field(0.3, ge=0, le=1, description="weight of the true labels, 0 to 1, if there is a teacher")
 
 
-def make_optional_loss(teachers: Sequence[nn.Module], task: TrainingTask, recipe: TaughtRecipe) -> Loss | None:
-    """Return the loss of fine-tuning with teachers, or None without any, which stands for the task's own loss.
+def make_optional_loss(
+    teachers: Sequence[nn.Module], task: TrainingTask, recipe: TaughtRecipe, method: str
+) -> Loss | None:
+    """Return the loss of fine-tuning with teachers, or None without teachers: `fit` then uses the task's loss.
 
-    Raises ConfigError for a task that cannot be distilled.
+    Raises ConfigError for a task that cannot be distilled, with the name of the method.
     """
     if not teachers:
         return None
     return make_distillation_loss(
-        teachers, task, "training with a teacher", temperature=recipe.temperature, hard_weight=recipe.hard_weight
+        teachers, task, f"{method} with a teacher", temperature=recipe.temperature, hard_weight=recipe.hard_weight
     )
 
 
@@ -37,35 +39,30 @@ def make_distillation_loss(
 ) -> Loss:
     """Return Hinton's loss towards the average prediction of the teachers, as losses.hinton_loss defines it.
 
-    If the task defines a distillation_loss of its own and there is one teacher, that loss takes the place of the
-    softened logits.
+    If the task defines a distillation_loss, the loss is h · (the task's loss) + (1 − h) · (the mean of its
+    distillation_loss over the teachers), with the hard weight h.
 
     Args:
-        method: what the message names if the task is no classification.
+        method: what the message names if the task cannot be distilled.
 
     Raises ConfigError for a task that is no classification and has no distillation_loss.
     """
-    if task.distillation_loss is not None and len(teachers) == 1:
-        return _make_task_loss(task, teachers[0], hard_weight)
-    task.require_classification(method)
+    compare = task.distillation_loss
+    if compare is None:
+        task.require_classification(method)
     teach = [make_teacher(teacher, task) for teacher in teachers]
 
     def average(batch: Batch) -> torch.Tensor:
         return average_predictions([each(batch) for each in teach], temperature)
 
+    def compare_outputs(outputs: Outputs, batch: Batch) -> torch.Tensor:
+        assert compare is not None
+        soft = torch.stack([compare(outputs, each(batch)) for each in teach]).mean()
+        return hard_weight * task.loss(outputs, batch) + (1 - hard_weight) * soft
+
+    if compare is not None:
+        return compare_outputs
     return make_hinton_loss(teach[0] if len(teach) == 1 else average, temperature=temperature, hard_weight=hard_weight)
-
-
-def _make_task_loss(task: TrainingTask, teacher: nn.Module, hard_weight: float) -> Loss:
-    """Return h · (the task's loss) + (1 − h) · (the task's distillation loss), for tasks without class scores."""
-    teach = make_teacher(teacher, task)
-    compare = task.distillation_loss
-    assert compare is not None
-
-    def loss(outputs: Outputs, batch: Batch) -> torch.Tensor:
-        return hard_weight * task.loss(outputs, batch) + (1 - hard_weight) * compare(outputs, teach(batch))
-
-    return loss
 
 
 def average_predictions(logits: Sequence[torch.Tensor], temperature: float) -> torch.Tensor:

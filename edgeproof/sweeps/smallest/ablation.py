@@ -51,7 +51,7 @@ def list_steps(chosen: Choice, defaults: Mapping[str, Any], distillation: Mappin
         add("teacher", **distillation)
         add(f"temperature={chosen.temperature}", temperature=chosen.temperature)
         add(f"hard_weight={chosen.hard_weight}", hard_weight=chosen.hard_weight)
-    if float(chosen.mixup) > 0:
+    if chosen.mixup is not None and float(chosen.mixup) > 0:
         add(f"mixup={chosen.mixup}", mixup=chosen.mixup)
     if float(chosen.ratio) > 0:
         add(f"ratio={chosen.ratio}", ratio=chosen.ratio)

@@ -61,13 +61,13 @@ def refuse_empty_budget(candidates: Sequence[Candidate], budget: Budget) -> None
     )
 
 
-def refuse_failed_trainings(candidates: Sequence[Candidate]) -> None:
-    """Raise ConfigError with the reasons if candidates were trained and all trainings failed."""
+def refuse_failed_trainings(candidates: Sequence[Candidate], path: Path) -> None:
+    """Raise ConfigError with the reasons, and the path of their table, if all trainings so far failed."""
     trained = [candidate for candidate in candidates if candidate.qualities]
     if not trained or any(candidate.qualities[-1] is not None for candidate in trained):
         return
     reasons = sorted({candidate.outcome for candidate in trained})
-    raise ConfigError(f"no training succeeded. {'; '.join(reasons[:3])}")
+    raise ConfigError(f"no training succeeded: {'; '.join(reasons[:3])}. All candidates: {path}")
 
 
 def write_candidates(candidates: Sequence[Candidate], path: Path) -> None:

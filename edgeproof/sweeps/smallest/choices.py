@@ -27,7 +27,6 @@ HIDDEN_KEYS = tuple(
 )
 NO_TEACHER = "none"
 NO_PRUNING = 0.0
-NO_MIXUP = "0"
 FLOOR = "quality_floor"
 # The largest number in a study. No quality of a metric that is no proportion reaches it.
 HUGE = 1e15
@@ -53,7 +52,7 @@ class Choice:
         options: options of the network that differ from its defaults, by name.
         temperature, hard_weight: options of the distillation, or None without a teacher.
         ratio: the share of channels to remove, or 0.
-        mixup: the parameter of mixup's Beta distribution, or 0 for none.
+        mixup: the parameter of mixup's Beta distribution (0 is off), or None for that of the study.
     """
 
     network: str
@@ -62,7 +61,7 @@ class Choice:
     hard_weight: str | None
     ratio: str
     scheme: str
-    mixup: str = NO_MIXUP
+    mixup: str | None = None
 
     @property
     def chain(self) -> tuple[str, ...]:
@@ -85,7 +84,7 @@ class Choice:
             words += [f"~models.{STUDENT}.options.{name}" for name in ("temperature", "hard_weight")]
         else:
             words += [f"distill.temperature={self.temperature}", f"distill.hard_weight={self.hard_weight}"]
-        if float(self.mixup) > 0:
+        if self.mixup is not None:
             words.append(f"++models.{STUDENT}.options.mixup={self.mixup}")
         *parents, final = self.chain
         words += [f"~models.{name}" for name in (SMALL, ROUNDED) if name not in self.chain]
@@ -104,7 +103,7 @@ class Choice:
             parts.append("no teacher")
         else:
             parts.append(f"temperature={self.temperature} hard_weight={self.hard_weight}")
-        mixup = [f"mixup={self.mixup}"] if float(self.mixup) > 0 else []
+        mixup = [] if self.mixup is None else [f"mixup={self.mixup}"]
         return " ".join([*parts, *mixup, f"ratio={self.ratio}", self.scheme])
 
 
@@ -115,7 +114,7 @@ class ChoiceSpace:
     Attributes:
         defaults: the default options of each network.
         has_teacher: False for a task that cannot be distilled.
-        has_mixup: False for a task whose inputs or labels cannot be averaged.
+        has_mixup: False if mixup is not varied, or if the task's inputs or labels cannot be averaged.
     """
 
     networks: Mapping[str, SearchSpace]
@@ -136,7 +135,7 @@ class ChoiceSpace:
             hard_weight=self.keys["hard_weight"].suggest(trial, "hard_weight") if is_taught else None,
             ratio=self.keys["ratio"].suggest(trial, "ratio"),
             scheme=self.keys["scheme"].suggest(trial, "scheme"),
-            mixup=self.keys["mixup"].suggest(trial, "mixup") if self.has_mixup else NO_MIXUP,
+            mixup=self.keys["mixup"].suggest(trial, "mixup") if self.has_mixup else None,
         )
 
     def fill_options(self, choice: Choice) -> dict[str, Any]:
@@ -163,13 +162,15 @@ class ChoiceSpace:
             network: tuple((name, axis.list_probe_values()[0]) for name, axis in space.items())
             for network, space in self.networks.items()
         }
-        mixup = first["mixup"] if self.has_mixup else NO_MIXUP
+        mixup = first["mixup"] if self.has_mixup else None
         probes = [
             Choice(network, options[network], ratio=first["ratio"], scheme=first["scheme"], mixup=mixup, **taught)
             for network in self.networks
         ]
-        mixed = ("mixup",) if self.has_mixup else ()
-        for key in ("ratio", "scheme", *mixed, *(name for name, value in taught.items() if value is not None)):
+        optional = ("mixup",) if self.has_mixup else ()
+        for key in ("ratio", "scheme", *optional, *(name for name, value in taught.items() if value is not None)):
             changes: list[dict[str, Any]] = [{key: value} for value in self.keys[key].list_probe_values()[1:]]
             probes += [replace(probes[0], **change) for change in changes]
+        if self.has_teacher:
+            probes.append(replace(probes[0], temperature=None, hard_weight=None))
         return probes

@@ -16,7 +16,7 @@ class SmallestOptions(Frozen):
     Attributes:
         within: the budget, such as {size_kb: 16} or {device: pi}.
         target: the quality to reach, in the unit in which tables show it.
-        networks: networks to choose from, the first of which that fits the task is the teacher.
+        networks: networks to choose from. The first that fits the task is the teacher, if the study names none.
         space: values of teacher, temperature, hard_weight, mixup, ratio and scheme, in Hydra's grammar.
         trials: how many candidates within the budget to train.
         attempts: how many candidates to examine for that, as a multiple of `trials`.

@@ -30,6 +30,7 @@ from edgeproof.sweeps.smallest.constraints import PROXIES, Budget, describe_limi
 from edgeproof.sweeps.smallest.halving import count_survivors, plan_epochs, select, sort_fronts
 from edgeproof.sweeps.smallest.options import SmallestOptions
 from edgeproof.sweeps.smallest.proxies import Examiner, Proxies, Untrained, describe_untrained
+from edgeproof.sweeps.smallest.study_check import check_study
 from edgeproof.sweeps.store import SweepStore
 
 OBJECTIVES = ("quality", "size_bytes")
@@ -74,7 +75,7 @@ class SmallestSearch:
         return self.compose(words)
 
     def describe_untrained(self, choice: Choice) -> Untrained:
-        """Return what decides a candidate's size. It is that of the composed study, without composing it."""
+        """Return what decides a candidate's size. It has the size of the composed study, without composing it."""
         composed = describe_untrained(self.base)
         pruning = {**self.base.find_model(SMALL).options, "ratio": float(choice.ratio)}
         is_pruned = SMALL in choice.chain
@@ -101,13 +102,14 @@ def plan_search(
     metric = load_metric(base.task.metric)
     budget, target = read_budget(options.within), read_target(options.target, metric)
     space.check_options()
-    for choice in space.list_probes():
-        compose(choice.list_overrides())
     full = [base.find_model(model).options["epochs"] for model in (STUDENT, SMALL)]
     # The rung behind the short ones is the full training.
     plans = [plan_epochs(epochs, options.rungs + 1, options.reduction)[:-1] for epochs in full]
     epochs = list(zip(*plans, strict=True))
-    return SmallestSearch(name, options, space, budget, target, metric, compose, base, epochs)
+    search = SmallestSearch(name, options, space, budget, target, metric, compose, base, epochs)
+    for choice in space.list_probes():
+        check_study(search.compose_rung(choice, 0).params, choice, epochs[0], base.find_model(STUDENT).teachers)
+    return search
 
 
 def run_smallest(
@@ -176,7 +178,7 @@ class _Runner:
                     batch.append(candidate)
             if batch:
                 self._train(batch, candidates, 0)
-                refuse_failed_trainings(candidates)
+                refuse_failed_trainings(candidates, self.store.directory / CANDIDATES_FILE)
                 for candidate in batch:
                     self._tell(study, candidate)
                 trained += len(batch)
@@ -233,7 +235,7 @@ class _Runner:
             left = [left[index] for index in select([self.search.compute_cost(candidate) for candidate in left], count)]
             print(f"Rung {rung + 1}: {len(left)} candidate(s) reach it.", flush=True)
             self._train(left, candidates, rung)
-            refuse_failed_trainings(left)
+            refuse_failed_trainings(left, self.store.directory / CANDIDATES_FILE)
             left = _keep_trained(left)
         front = sort_fronts([self.search.compute_cost(candidate) for candidate in left])[0]
         return [left[index] for index in front]

@@ -24,9 +24,14 @@ BENCH_KEYS = ("devices", "runtimes", "session", "interleaved", "every", "final",
 
 def refuse_foreign_file(name: str) -> None:
     """Raise ConfigError if a study of this name exists that no search has written."""
-    path = STUDIES / f"{name}.yaml"
-    if name in compose.list_studies() and not (path.is_file() and MARK in path.read_text("utf-8", "replace")):
+    if name in compose.list_studies() and not is_written_by_search(name):
         raise ConfigError(f"study '{name}' exists and was not written by a search. Choose another name with --save-as.")
+
+
+def is_written_by_search(name: str) -> bool:
+    """Return True if this project has a study of this name that a search has written."""
+    path = STUDIES / f"{name}.yaml"
+    return path.is_file() and MARK in path.read_text("utf-8", "replace")
 
 
 def write_chosen_study(name: str, point: SweepPoint, store: SweepStore) -> Path:

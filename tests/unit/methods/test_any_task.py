@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +26,7 @@ from edgeproof.methods import (
     prune_channels_taylor,
     quantize_aware,
     quantize_mixed,
+    round_weights,
     train,
 )
 from edgeproof.models import training
@@ -121,6 +123,8 @@ def test_distilling_features_of_another_width_moves_an_autoencoder_towards_its_t
         ("distill_dkd", distill_dkd, DKD),
         ("distill_ensemble", distill_ensemble, SOFT),
         ("quantize_aware with a teacher", quantize_aware, INTEGERS),
+        ("prune_channels with a teacher", prune_channels, {"ratio": 0.5, "round_to": 2}),
+        ("round_weights with a teacher", round_weights, {"bits": 4}),
     ],
 )
 def test_a_method_that_compares_class_scores_refuses_other_tasks(
@@ -128,14 +132,16 @@ def test_a_method_that_compares_class_scores_refuses_other_tasks(
 ) -> None:
     student, teacher = build_autoencoder(0), build_autoencoder(1)
     before = copy.deepcopy(student.state_dict())
-    teachers = {"teachers": [teacher, teacher]} if method is distill_ensemble else {"teacher": teacher}
+    takes_several = "teachers" in inspect.signature(method.apply).parameters
+    teachers = {"teachers": [teacher, teacher]} if takes_several else {"teacher": teacher}
     message = f"^{name} compares class scores, and task 'random' is no classification: its metric is squared error"
     with pytest.raises(ConfigError, match=message):
         method.apply(student, make_task(), **teachers, **RECIPE | options)
     assert all(torch.equal(before[key], tensor) for key, tensor in student.state_dict().items())
 
 
-def test_a_task_with_a_distillation_loss_of_its_own_can_be_distilled() -> None:
+@pytest.mark.parametrize("method", [distill, distill_ensemble])
+def test_a_task_with_a_distillation_loss_of_its_own_can_be_distilled(method: ModuleType) -> None:
     task = dataclasses.replace(make_task(), distillation_loss=functional.mse_loss)
     teacher = train.apply(build_autoencoder(1, width=24, code=8), task, **RECIPE | {"epochs": 30})
     student = build_autoencoder(0)
@@ -145,7 +151,8 @@ def test_a_task_with_a_distillation_loss_of_its_own_can_be_distilled() -> None:
         return float(functional.mse_loss(ours, theirs))
 
     before = distance()
-    distill.apply(student, task, teacher=teacher, **RECIPE | SOFT | {"hard_weight": 0.0, "epochs": 20})
+    teachers = {"teacher": teacher} if method is distill else {"teachers": [teacher, teacher]}
+    method.apply(student, task, **teachers, **RECIPE | SOFT | {"hard_weight": 0.0, "epochs": 20})
     assert distance() < before / 2
 
 

@@ -38,7 +38,7 @@ def test_the_loss_is_that_of_hinton_towards_the_mean_prediction(
     task, teachers = make_task(views=2), [build_network(seed) for seed in range(count)]
     batch = make_batch(task, [3, 9, 1], [0, 1, 1])
     recipe = TaughtRecipe(**RECIPE, temperature=temperature, hard_weight=hard_weight)
-    loss = make_optional_loss(teachers, task, recipe)
+    loss = make_optional_loss(teachers, task, recipe, "round_weights")
     assert loss is not None
     logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
     predictions = [
@@ -84,13 +84,15 @@ def test_no_teacher_gives_the_tasks_own_loss(method: ModuleType, options: dict[s
 
 def test_a_task_that_is_no_classification_needs_a_loss_of_its_own() -> None:
     task, recipe = dataclasses.replace(make_task(), is_classification=False), TaughtRecipe(**RECIPE)
-    assert make_optional_loss([], task, recipe) is None
-    with pytest.raises(ConfigError, match="training with a teacher compares class scores"):
-        make_optional_loss([build_network(1)], task, recipe)
+    assert make_optional_loss([], task, recipe, "round_weights") is None
+    with pytest.raises(ConfigError, match=r"^round_weights with a teacher compares class scores"):
+        make_optional_loss([build_network(1)], task, recipe, "round_weights")
     own = dataclasses.replace(task, distillation_loss=torch.nn.functional.mse_loss)
-    loss = make_optional_loss([build_network(1)], own, TaughtRecipe(**RECIPE, hard_weight=0.0))
+    recipe = TaughtRecipe(**RECIPE, hard_weight=0.25)
+    loss = make_optional_loss([build_network(1), build_network(2)], own, recipe, "round_weights")
     assert loss is not None
     batch = make_batch(own, [3, 9], [0, 0])
-    outputs = compute_outputs(build_network(1), batch.inputs)
-    assert float(loss(outputs, batch)) == pytest.approx(0.0, abs=1e-10)
-    assert float(loss(outputs + 2, batch)) == pytest.approx(4.0, rel=1e-5)
+    outputs, *answers = (compute_outputs(build_network(seed), batch.inputs).double() for seed in range(3))
+    hard = -np.log(softmax(outputs.numpy())[[0, 1], batch.targets.numpy()]).mean()
+    soft = np.mean([((outputs - answer).numpy() ** 2).mean() for answer in answers])
+    assert float(loss(outputs.float(), batch)) == pytest.approx(0.25 * hard + 0.75 * soft, rel=1e-5)

@@ -282,7 +282,7 @@ def test_a_choice_composes_to_a_study_with_one_final_artifact(chosen: Choice) ->
     assert ("small" in params.prune) == (chosen.ratio != "0")
     student = params.find_model("student")
     assert student.network_options["width"] == 16
-    assert student.options["mixup"] == float(chosen.mixup)
+    assert student.options["mixup"] == float(chosen.mixup or 0)
     teachers = ["teacher"] if chosen.temperature else []
     assert [params.find_model(name).teachers for name in chosen.chain] == [teachers] * len(chosen.chain)
     described = proxies.describe_untrained(params)

@@ -108,7 +108,7 @@ def plan_one(name: str = "s", **changes: Any) -> run.SmallestSearch:
         {"ds_cnn": yaml.safe_load((ROOT / "conf/networks/ds_cnn.yaml").read_text())["options"]},
         {key: parse_axis(key, value) for key, value in KEYS.items()},
         has_teacher=True,
-        has_mixup=True,
+        has_mixup=False,
     )
 
     return run.plan_search(name, chosen, space, compose_words(()).params, lambda words: compose_words(tuple(words)))
@@ -253,7 +253,10 @@ class FailingStarter(Starter):
 @pytest.mark.parametrize(("least_epochs", "rungs"), [(0, 1), (4, 2)])
 def test_a_search_ends_with_the_reason_when_all_trainings_of_a_batch_fail(least_epochs: int, rungs: int) -> None:
     starter = FailingStarter(least_epochs)
-    with pytest.raises(ConfigError, match=r"no training succeeded\. failed: the reference is missing$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no training succeeded: failed: the reference is missing\. All candidates: .*candidates\.csv$",
+    ):
         run.run_smallest(plan_one(), starter=starter, examine=examine)
     epochs = {
         SweepStore("s").load_params(digest).find_model("student").options["epochs"] for digest, _ in starter.started
@@ -306,6 +309,13 @@ def test_a_search_varies_the_study_of_its_task_or_the_one_that_is_named(words: l
     assert f"study={study}" in cli_search.list_words(arguments)
 
 
+def test_a_study_that_a_search_has_written_is_not_varied_by_the_next_one() -> None:
+    run.run_smallest(plan_one(save_as="smallest_digits"), starter=Starter(), examine=examine)
+    assert "smallest_digits" in compose.list_studies()
+    arguments = parse("digits", "--within", "size_kb=16", "--target", "90")
+    assert "study=smallest" in cli_search.list_words(arguments)
+
+
 @pytest.fixture
 def search(monkeypatch: pytest.MonkeyPatch) -> Callable[..., run.SmallestSearch]:
     """Return a function that plans the search of a command line, and runs nothing."""
@@ -330,6 +340,8 @@ def test_a_search_chooses_among_the_networks_that_take_the_tasks_inputs(
     assert list(signals.space.networks) == ["resnet8", "ds_cnn", "mobilenet_v2", "cnn_1d", "ds_cnn_1d"]
     assert signals.budget.limits == pytest.approx({"size_bytes": 12e6, "p90_us": 50_000, "peak_rss_bytes": 1e9})
     assert signals.compose(()).params.find_model("teacher").network == "resnet8"
+    other = search("digits", "--within", "size_kb=16", "--target", "90", "--networks", "ds_cnn,resnet8")
+    assert other.compose(()).params.find_model("teacher").network == "ds_cnn"
     assert signals.name.startswith("activity-smallest-")
     assert images.space.keys["scheme"] == ChoiceAxis(("int8-static", "fp32"))
     tflite = search("digits", "--within", "size_kb=16", "--target", "90", "--runtime", "tflite")
@@ -349,10 +361,27 @@ def test_mixup_is_chosen_where_inputs_and_labels_can_be_averaged(
     settings = options().to_search_options()
     study = create_study(settings, planned[0].metric)
     chosen = [space.suggest(ask_next_trial(study, settings, number)) for number in range(8)]
-    assert {choice.mixup for choice in chosen} == ({"0", "0.2"} if has_mixup else {"0"})
+    assert {choice.mixup for choice in chosen} == ({"0", "0.2"} if has_mixup else {None})
     for choice in chosen:
         student = planned[0].compose(choice.list_overrides()).params.find_model("student")
-        assert student.options.get("mixup", 0) == float(choice.mixup)
+        assert student.options.get("mixup", 0) == float(choice.mixup or 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "changed", "message"),
+    [
+        ("epochs: ${distill.epochs}", "epochs: 9", "'epochs' of the model 'student' is 9, and the search sets 3"),
+        ("ratio: ${prune.ratio}", "ratio: 0.25", "'ratio' of the model 'small' is 0.25, and the search sets 0.5"),
+        ("    teacher: ${models.student.teacher}\n", "", r"'teacher' of the model 'small' is \[\], and"),
+    ],
+)
+def test_a_study_that_does_not_follow_the_search_is_refused(
+    search: Callable[..., run.SmallestSearch], line: str, changed: str, message: str
+) -> None:
+    text = Path("conf/study/smallest.yaml").read_text().replace(line, changed, 1)
+    Path("conf/study/mine.yaml").write_text(text.replace("study: smallest", "study: mine"))
+    with pytest.raises(ConfigError, match=f"study 'mine' can't be varied by this search: {message}"):
+        search("digits", "--within", "size_kb=16", "--target", "90", "--study", "mine")
 
 
 def test_candidates_of_spoken_words_have_two_teachers_in_all_their_trainings(
@@ -450,7 +479,7 @@ def test_schemes_that_no_runtime_has_are_refused_with_those_that_it_has() -> Non
             ["--within", "size_kb=16", "--study", "digits"],
             "study 'digits' can't be varied by this search: it has no model small or rounded",
         ),
-        (["--within", "size_kb=16", "--study", "smalest"], "Could not find 'study/smalest' Available options"),
+        (["--within", "size_kb=16", "--study", "smalest"], "unknown study 'smalest'"),
         (["--within", "size_kb=16", "--networks", "cnn_1d"], "no network takes the inputs of this task. cnn_1d:"),
     ],
 )
