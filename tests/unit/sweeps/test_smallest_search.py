@@ -343,9 +343,9 @@ def test_a_search_chooses_among_the_networks_that_take_the_tasks_inputs(
     other = search("digits", "--within", "size_kb=16", "--target", "90", "--networks", "ds_cnn,resnet8")
     assert other.compose(()).params.find_model("teacher").network == "ds_cnn"
     assert signals.name.startswith("activity-smallest-")
-    assert images.space.keys["scheme"] == ChoiceAxis(("int8-static", "fp32"))
+    assert images.space.keys["scheme"] == ChoiceAxis(("int8-static",))
     tflite = search("digits", "--within", "size_kb=16", "--target", "90", "--runtime", "tflite")
-    assert tflite.space.keys["scheme"] == ChoiceAxis(("int8-static", "int4-static", "fp32"))
+    assert tflite.space.keys["scheme"] == ChoiceAxis(("int8-static", "int4-static"))
 
 
 @pytest.mark.parametrize(("task", "has_mixup"), [("digits", True), ("anomaly_detection", False)])
