@@ -13,7 +13,7 @@ from edgeproof.config.checks import check_frameworks, check_study
 from edgeproof.config.code_versions import describe_code, describe_plugins
 from edgeproof.config.model_graph import find_network, find_root, read_framework, sort_by_lineage
 from edgeproof.config.packages import pin
-from edgeproof.config.params import FAMILIES, NO_OWN_DATA, SCHEMA, Params
+from edgeproof.config.params import MODEL_STAGES, NO_OWN_DATA, SCHEMA, Params
 from edgeproof.config.project import MARKER
 from edgeproof.config.references import find_reference
 from edgeproof.config.runtime_extras import pin_for_export
@@ -34,14 +34,14 @@ def expand(study: Study) -> Params:
     check_study(study)
     names = sort_by_lineage(study)
     check_frameworks(study)
-    families: dict[str, dict[str, Any]] = {family: {} for family in FAMILIES}
+    models: dict[str, dict[str, Any]] = {stage: {} for stage in MODEL_STAGES}
     for name in names:
-        families[study.methods[study.models[name].method].stage][name] = _expand_model(study, name)
+        models[study.methods[study.models[name].method].stage][name] = _expand_model(study, name)
     content = {
         "schema": SCHEMA,
         "study": study.study,
         "task": _expand_task(study),
-        **families,
+        **models,
         "export": {
             f"{name}_{runtime}": _expand_export(study, name, runtime)
             for name in names
@@ -70,7 +70,7 @@ def _add_code(content: dict[str, Any]) -> None:
     task["plugins"] = describe_plugins(shared, MARKER.as_posix())
     if task.get("depends_on", NO_OWN_DATA) == NO_OWN_DATA:  # a file of the clone
         task["depends_on"] = MARKER.as_posix()
-    for item in [item for family in FAMILIES for item in content[family].values()]:
+    for item in [item for stage in MODEL_STAGES for item in content[stage].values()]:
         used = {**shared, "method": ("methods", item["method"]), "network": ("networks", item["network"])}
         item["plugins"] = describe_plugins(used, f"{data}/build")
     for item in content["export"].values():

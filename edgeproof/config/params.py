@@ -27,8 +27,8 @@ Threads = Annotated[int, Field(ge=1, le=256)]
 PauseSeconds = Annotated[float, Field(ge=0, le=3600)]
 WarmUpSeconds = Annotated[float, Field(gt=0, le=3600)]
 
-Family = Literal["train", "distill", "prune", "quantize"]
-FAMILIES: tuple[Family, ...] = ("train", "distill", "prune", "quantize")
+ModelStage = Literal["train", "distill", "prune", "quantize"]
+MODEL_STAGES: tuple[ModelStage, ...] = ("train", "distill", "prune", "quantize")
 
 Files = Annotated[dict[str, Checksum], Field(min_length=1)]
 
@@ -340,8 +340,8 @@ class Params(Frozen):
         return {key: value for key, value in serialize(self).items() if key != "code" or value is not None}
 
     def map_models(self) -> dict[str, ModelParams]:
-        """Return the models of all families by name."""
-        return {name: item for family in FAMILIES for name, item in getattr(self, family).items()}
+        """Return the models of all stages by name."""
+        return {name: item for stage in MODEL_STAGES for name, item in getattr(self, stage).items()}
 
     def find_model(self, name: str) -> ModelParams:
         """Return a model of the study. Raises UnknownNameError for an unknown name."""

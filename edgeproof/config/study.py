@@ -8,10 +8,10 @@ from pydantic import Field
 
 from edgeproof.config.params import (
     Compliance,
-    Family,
     FileGroup,
     Files,
     InterleavedProcesses,
+    ModelStage,
     PauseSeconds,
     Preset,
     Processes,
@@ -77,7 +77,7 @@ class BenchEntry(PresetEntry):
 class MethodDefinition(Frozen):
     """Content of conf/methods/<name>.yaml."""
 
-    stage: Family
+    stage: ModelStage
     packages: list[str]
     options: Options
 

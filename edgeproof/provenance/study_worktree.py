@@ -16,7 +16,7 @@ from typing import Any
 
 from edgeproof import entry
 from edgeproof.config import compose, params_file
-from edgeproof.config.params import FAMILIES, Params
+from edgeproof.config.params import MODEL_STAGES, Params
 from edgeproof.config.params_file import PARAMS, read_params
 from edgeproof.core.directories import read_meta
 from edgeproof.core.errors import EdgeproofError
@@ -71,7 +71,7 @@ class StudyWorktree:
             raise EdgeproofError(
                 f"study '{self._params.study}' doesn't export '{cell.model}' to {cell.runtime} any more."
             )
-        models = [(family, [name]) for family, name in _list_ancestors(self._params, cell.model)]
+        models = [(stage, [name]) for stage, name in _list_ancestors(self._params, cell.model)]
         for stage, arguments in [("prepare", []), *models, ("export", [export])]:
             name = " ".join([stage, *arguments])
             if name not in self._finished:
@@ -134,18 +134,18 @@ class StudyWorktree:
             raise EdgeproofError(f"'{' '.join([stage, *arguments])}' failed in {self.root}:\n{tail}")
 
     def _find_stage_module(self, stage: str) -> str:
-        """Return the module that runs a stage. Older commits have one module for each family of models."""
-        is_model = stage in FAMILIES and (self.root / "stages" / "model.py").is_file()
+        """Return the module that runs a stage. Older commits have one module for each stage of models."""
+        is_model = stage in MODEL_STAGES and (self.root / "stages" / "model.py").is_file()
         return "stages.model" if is_model else f"stages.{stage}"
 
 
 def _list_ancestors(params: Params, model: str) -> list[tuple[str, str]]:
-    """Return the models that a model is made from, and then itself, as (family, name), each after its own parents."""
+    """Return the models that a model is made from, and then itself, as (stage, name), each after its own parents."""
     item = params.find_model(model)
-    family = next(family for family in FAMILIES if model in getattr(params, family))
+    stage = next(stage for stage in MODEL_STAGES if model in getattr(params, stage))
     sources = [source for source in (item.parent, *item.teachers) if source is not None]
     ancestors = [step for source in sources for step in _list_ancestors(params, source)]
-    return list(dict.fromkeys([*ancestors, (family, model)]))
+    return list(dict.fromkeys([*ancestors, (stage, model)]))
 
 
 def _check_out(directory: Path, commit: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeproof.config.params import FAMILIES, NO_OWN_DATA, Params
+from edgeproof.config.params import MODEL_STAGES, NO_OWN_DATA, Params
 from edgeproof.paths import DATA, MODELS
 
 
@@ -32,7 +32,7 @@ def _walk_own_paths(params: Params) -> Iterator[Path]:
     if params.task.depends_on != NO_OWN_DATA:
         yield Path(params.task.depends_on)
     built = (f"{MODELS}/", f"{DATA}/{params.task.name}/")
-    for family in FAMILIES:
-        for item in getattr(params, family).values():
+    for stage in MODEL_STAGES:
+        for item in getattr(params, stage).values():
             if item.parent is None and not item.inputs.parent.startswith(built):
                 yield Path(item.inputs.parent)

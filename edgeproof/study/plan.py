@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from edgeproof.config.params import FAMILIES, Params
+from edgeproof.config.params import MODEL_STAGES, Params
 
 # Stages that measure or that read measurements. All others are builds.
 MEASURING = ("bench", "report")
@@ -21,7 +21,7 @@ def list_stages(params: Params) -> dict[str, str]:
     The digest covers the stage's parameters and everything it is made from. Two points of a sweep that have a stage of
     the same name and digest share it, so it is made once.
     """
-    families = {name: family for family in FAMILIES for name in getattr(params, family)}
+    stages = {name: stage for stage in MODEL_STAGES for name in getattr(params, stage)}
 
     @functools.cache
     def digest_model(name: str) -> str:
@@ -36,7 +36,7 @@ def list_stages(params: Params) -> dict[str, str]:
     }
     return {
         "prepare": _digest(params.task),
-        **{f"{family}@{name}": digest_model(name) for name, family in families.items()},
+        **{f"{stage}@{name}": digest_model(name) for name, stage in stages.items()},
         **exports,
         **benches,
         "report": _digest(params.report, benches),

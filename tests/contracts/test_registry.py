@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from edgeproof.config import cards, compose
-from edgeproof.config.params import FAMILIES
+from edgeproof.config.params import MODEL_STAGES
 from edgeproof.core import plugins
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def test_every_study_composes_into_few_enough_stages_for_dvc(study: str, monkeyp
     monkeypatch.chdir(ROOT)
     params = compose.compose(study)
     assert params.study == study
-    stages = sum(len(getattr(params, family)) for family in (*FAMILIES, "export", "bench"))
+    stages = sum(len(getattr(params, stage)) for stage in (*MODEL_STAGES, "export", "bench"))
     # DVC parses params.yaml once per stage: with 147 stages a run that has nothing to do takes 27 s.
     assert FEWEST_STAGES.get(study, 10) < stages <= (150 if study.startswith("techniques") else 30)
 

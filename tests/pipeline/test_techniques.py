@@ -36,14 +36,14 @@ STAGES = """
 from edgeproof.artifacts import export
 from edgeproof.bench import session
 from edgeproof.config import params_file
-from edgeproof.config.params import FAMILIES
+from edgeproof.config.params import MODEL_STAGES
 from edgeproof.data import preparation
 from edgeproof.models import build
 from edgeproof.report import study_report
 
 study = params_file.read_params()
 preparation.prepare(study.task)
-waiting = [name for family in FAMILIES for name in getattr(study, family)]
+waiting = [name for stage in MODEL_STAGES for name in getattr(study, stage)]
 while waiting:
     for name in list(waiting):
         item = study.find_model(name)

@@ -49,8 +49,8 @@ def test_a_changed_module_changes_the_hashes_of_the_stages_that_import_it(
 
 
 def test_every_kind_of_stage_has_a_hash() -> None:
-    families = {"train", "distill", "prune", "quantize"}
-    assert set(code_versions.STAGES.values()) == set(PIPELINE) - families | {"train"}
+    model_stages = {"train", "distill", "prune", "quantize"}
+    assert set(code_versions.STAGES.values()) == set(PIPELINE) - model_stages | {"train"}
 
 
 def test_an_own_plugin_is_a_file_and_an_installed_one_a_hash(own_project: Path) -> None:

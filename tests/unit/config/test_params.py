@@ -191,15 +191,14 @@ def test_one_error_lists_all_problems(content: dict[str, Any], write_content: Wr
 
 
 @pytest.mark.parametrize(
-    ("name", "family"),
+    ("name", "stage"),
     [("teacher", "train"), ("student", "distill"), ("student_slim", "prune"), ("student_slim_w4", "quantize")],
 )
-def test_a_model_of_any_family_can_be_looked_up(
-    content: dict[str, Any], write_content: WriteContent, name: str, family: str
+def test_a_model_of_any_stage_can_be_looked_up(
+    content: dict[str, Any], write_content: WriteContent, name: str, stage: str
 ) -> None:
     assert (
-        params_file.read_params(write_content(content)).find_model(name).model_dump(mode="json")
-        == content[family][name]
+        params_file.read_params(write_content(content)).find_model(name).model_dump(mode="json") == content[stage][name]
     )
 
 

@@ -197,8 +197,8 @@ def test_the_chosen_study_rebuilds_the_same_weights() -> None:
     hashes = []
     for params in (compose.compose(None, overrides), compose.compose("chosen")):
         preparation.prepare(params.task)
-        for family in (params.train, params.distill, params.prune):
-            for name, item in family.items():
+        for models in (params.train, params.distill, params.prune):
+            for name, item in models.items():
                 item.options["epochs"] = 1
                 build.build(name, params)
         final = next(iter(params.report.final))
