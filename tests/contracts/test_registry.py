@@ -31,7 +31,13 @@ def test_every_definition_has_valid_defaults_for_all_options(kind: str) -> None:
 
 
 # Studies of few models. All others have more than 10 stages.
-FEWEST_STAGES = {"smallest": 5, "smallest_keyword_spotting": 6, "cifar10_4bit": 4, "fashion_mnist_4bit": 4}
+FEWEST_STAGES = {
+    "smallest": 5,
+    "smallest_keyword_spotting": 6,
+    "cifar10_4bit": 4,
+    "cifar10_25kb": 4,
+    "fashion_mnist_4bit": 4,
+}
 
 
 @pytest.mark.parametrize("study", compose.list_studies(ROOT / "conf"))
