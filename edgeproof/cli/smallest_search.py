@@ -97,19 +97,14 @@ def _build_space(options: Any, fixed: Sequence[str], point: ComposedPoint) -> Ch
     }
     keys = {key: parse_axis(key, grammar) for key, grammar in options.space.items()}
     has_teacher = is_classification(task) or hasattr(task, "distillation_loss")
+    can_mix = is_classification(task) and not any(port.is_integer for port in task.INPUTS)
     return choices.ChoiceSpace(
         networks=networks,
         defaults={network: definitions[network]["options"] for network in networks},
         keys={**keys, "scheme": _select_schemes(keys["scheme"], content)},
         has_teacher=has_teacher,
-        has_mixup=_can_mix(task) and keys["mixup"].list_probe_values() != ["0"],
+        has_mixup=can_mix and keys["mixup"].list_probe_values() != ["0"],
     )
-
-
-def _can_mix(task: Any) -> bool:
-    from edgeproof.data.task_checks import is_classification
-
-    return is_classification(task) and all(not port.is_integer for port in task.INPUTS)
 
 
 def _select_schemes(axis: RangeAxis | ChoiceAxis, content: Mapping[str, Any]) -> ChoiceAxis:

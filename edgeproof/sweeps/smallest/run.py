@@ -75,7 +75,7 @@ class SmallestSearch:
         return self.compose(words)
 
     def describe_untrained(self, choice: Choice) -> Untrained:
-        """Return what decides a candidate's size. It has the size of the composed study, without composing it."""
+        """Return what decides a candidate's size, as in its composed study, without composing that."""
         composed = describe_untrained(self.base)
         pruning = {**self.base.find_model(SMALL).options, "ratio": float(choice.ratio)}
         is_pruned = SMALL in choice.chain
